@@ -1,0 +1,1 @@
+"""The built-in steps: a plugin like any other, found by its entry point."""

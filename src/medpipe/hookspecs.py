@@ -1,0 +1,182 @@
+"""The hooks by which a plugin offers its steps.
+
+Each hook takes no arguments and gives an iterable of step classes. A plugin implements those it
+has steps for, marks each with `hookimpl`, and names its module in the entry-point group
+``medpipe``::
+
+    [project.entry-points.medpipe]
+    tiny = "medpipe_tiny"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    from medpipe.steps import (
+        DatasetStep,
+        LossStep,
+        NetworkStep,
+        Step,
+        TrainerStep,
+        TransformStep,
+    )
+
+PROJECT = "medpipe"
+"""The name of the entry-point group and of the pluggy project."""
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+"""Marks a function of a plugin as the implementation of a hook."""
+
+
+@hookspec
+def medpipe_datasets() -> Iterable[type[DatasetStep]]:  # type: ignore[empty-body]
+    """Offer dataset steps: each lists samples.
+
+    Example:
+        ::
+
+            @attrs.frozen(kw_only=True)
+            class Ward(DatasetStep):
+                '''The images of one ward.'''
+
+                name: ClassVar[str] = "ward"
+                root: str
+
+                def build(self) -> Dataset:
+                    files = sorted(Path(self.root).glob("*.png"))
+                    return Dataset(
+                        samples=[Sample(id=f.name, image=f, label=f.name[0] == "b") for f in files],
+                        task=Task(names=("healthy", "ill")),
+                    )
+
+
+            @hookimpl
+            def medpipe_datasets() -> Iterable[type[DatasetStep]]:
+                return [Ward]
+    """
+
+
+@hookspec
+def medpipe_transforms() -> Iterable[type[TransformStep]]:  # type: ignore[empty-body]
+    """Offer transform steps: each changes a sample.
+
+    Example:
+        ::
+
+            @attrs.frozen(kw_only=True)
+            class Invert(TransformStep):
+                '''Turns dark to light.'''
+
+                name: ClassVar[str] = "invert"
+
+                def build(self) -> Callable[[dict[str, Any]], dict[str, Any]]:
+                    return lambda sample: {**sample, "image": 1 - sample["image"]}
+
+
+            @hookimpl
+            def medpipe_transforms() -> Iterable[type[TransformStep]]:
+                return [Invert]
+    """
+
+
+@hookspec
+def medpipe_networks() -> Iterable[type[NetworkStep]]:  # type: ignore[empty-body]
+    """Offer network steps: each makes an ``nn.Module`` for the data at hand.
+
+    Example:
+        ::
+
+            @attrs.frozen(kw_only=True)
+            class Linear(NetworkStep):
+                '''One linear layer on the mean of each channel.'''
+
+                name: ClassVar[str] = "linear"
+
+                def build(self, data: DataInfo) -> nn.Module:
+                    from torch import nn
+
+                    pool = nn.AdaptiveAvgPool2d(1)
+                    return nn.Sequential(pool, nn.Flatten(), nn.Linear(data.channels, data.outputs))
+
+
+            @hookimpl
+            def medpipe_networks() -> Iterable[type[NetworkStep]]:
+                return [Linear]
+    """
+
+
+@hookspec
+def medpipe_trainers() -> Iterable[type[TrainerStep]]:  # type: ignore[empty-body]
+    """Offer trainer steps: each makes an Ignite engine.
+
+    Example:
+        ::
+
+            @attrs.frozen(kw_only=True)
+            class Plain(TrainerStep):
+                '''MONAI's trainer with plain gradient descent.'''
+
+                name: ClassVar[str] = "plain"
+                learning_rate: float = 0.1
+
+                def build(self, parts: TrainingParts) -> Training:
+                    import torch
+                    from monai.engines import SupervisedTrainer
+
+                    network = parts.network
+                    optimizer = torch.optim.SGD(network.parameters(), lr=self.learning_rate)
+                    engine = SupervisedTrainer(
+                        device=parts.device,
+                        max_epochs=self.max_epochs,
+                        train_data_loader=parts.loader,
+                        network=network,
+                        optimizer=optimizer,
+                        loss_function=parts.loss,
+                        decollate=False,
+                    )
+                    state = {"network": network, "optimizer": optimizer}
+                    return Training(engine=engine, state=state)
+
+
+            @hookimpl
+            def medpipe_trainers() -> Iterable[type[TrainerStep]]:
+                return [Plain]
+    """
+
+
+@hookspec
+def medpipe_losses() -> Iterable[type[LossStep]]:  # type: ignore[empty-body]
+    """Offer loss steps: each gives a callable on predictions and labels.
+
+    Example:
+        ::
+
+            @attrs.frozen(kw_only=True)
+            class Smooth(LossStep):
+                '''Cross-entropy with smoothed labels.'''
+
+                name: ClassVar[str] = "smooth"
+                tasks: ClassVar[frozenset[TaskKind]] = frozenset({"multiclass"})
+                smoothing: float = attrs.field(default=0.1, validator=attrs.validators.ge(0))
+
+                def build(self, data: DataInfo) -> Loss:
+                    from torch import nn
+
+                    return nn.CrossEntropyLoss(label_smoothing=self.smoothing)
+
+
+            @hookimpl
+            def medpipe_losses() -> Iterable[type[LossStep]]:
+                return [Smooth]
+    """
+
+
+def hook_of(kind: type[Step]) -> str:
+    """The name of the hook that offers steps of a kind."""
+    plural = "losses" if kind.kind == "loss" else f"{kind.kind}s"
+    return f"{PROJECT}_{plural}"

@@ -1,0 +1,65 @@
+"""The one import for plugin authors: step kinds, what passes between them, and the hook marker.
+
+Light: importing it imports neither torch nor monai nor numpy.
+"""
+
+from __future__ import annotations
+
+from medpipe.data.reading import read_image
+from medpipe.errors import DataError, DownloadError, MedpipeError, PluginError
+from medpipe.files import cache_directory, locked, staged_directory
+from medpipe.hookspecs import hookimpl
+from medpipe.progress import bar, track
+from medpipe.steps import (
+    DataInfo,
+    Dataset,
+    DatasetStep,
+    Loss,
+    LossStep,
+    NetworkStep,
+    Part,
+    Reading,
+    Sample,
+    Step,
+    Task,
+    TaskKind,
+    TrainerStep,
+    Training,
+    TrainingParts,
+    TransformStep,
+)
+
+__all__ = [
+    # the hook marker
+    "hookimpl",
+    # step kinds
+    "Step",
+    "DatasetStep",
+    "TransformStep",
+    "NetworkStep",
+    "TrainerStep",
+    "LossStep",
+    # what passes between steps
+    "Sample",
+    "Task",
+    "TaskKind",
+    "Part",
+    "Reading",
+    "Dataset",
+    "DataInfo",
+    "Loss",
+    "TrainingParts",
+    "Training",
+    # services
+    "read_image",
+    "bar",
+    "track",
+    "cache_directory",
+    "locked",
+    "staged_directory",
+    # errors to raise
+    "MedpipeError",
+    "DataError",
+    "DownloadError",
+    "PluginError",
+]

@@ -1,0 +1,293 @@
+"""The kinds of steps, and what passes between them.
+
+A step is one frozen attrs class: its fields are the validated parameters, its `build` makes the
+thing. Nothing here imports torch, monai or numpy, so that listing and checking steps is instant.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import attrs
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from ignite.engine import Engine
+    from torch import nn
+
+__all__ = [
+    "STEP_KINDS",
+    "DataInfo",
+    "Dataset",
+    "DatasetStep",
+    "LossStep",
+    "NetworkStep",
+    "Reading",
+    "Sample",
+    "Step",
+    "Task",
+    "TrainerStep",
+    "Training",
+    "TrainingParts",
+    "TransformStep",
+]
+
+Part = Literal["training", "validation", "test"]
+PARTS: tuple[Part, ...] = ("training", "validation", "test")
+TaskKind = Literal["multiclass", "multilabel", "regression"]
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Sample:
+    """One image (or several that belong together) and what is known about it.
+
+    Attributes:
+        id: Its name, unique in the data set and the same on every machine: for a file the path
+            below the data set's root with ``/`` between folders.
+        image: The path of a file; several paths, stacked as channels; or an array of shape
+            (height, width) or (height, width, channels), as an image file would decode.
+        label: For ``multiclass`` the class's index, for ``regression`` a number, for
+            ``multilabel`` a vector of 0 and 1. NaN stands for missing.
+        group: What must stay in one part, usually the patient. None: a group of its own.
+        split: The part that the data bring for this sample. None: the library chooses.
+        extra: Columns that travel with the sample to its predictions.
+    """
+
+    id: str
+    image: str | os.PathLike[str] | tuple[str | os.PathLike[str], ...] | np.ndarray[Any, Any]
+    label: int | float | tuple[float, ...]
+    group: str | None = None
+    split: Part | None = None
+    extra: Mapping[str, Any] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
+class Task:
+    """The question that a data set asks.
+
+    Attributes:
+        kind: ``multiclass`` (one class of several), ``multilabel`` (any number of findings) or
+            ``regression`` (one or several numbers).
+        names: The classes, findings or targets, in the order of the network's outputs.
+        unit: The unit of a regression's targets, for its metrics: ``years``.
+    """
+
+    kind: TaskKind = "multiclass"
+    names: tuple[str, ...] = attrs.field(converter=tuple)
+    unit: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Reading:
+    """How the image files of a data set are to be decoded.
+
+    Attributes:
+        channels: 1 (grey), 3 (RGB), ``"auto"`` (as the file has it: alpha is dropped, palettes
+            are resolved), or None: what MONAI's ``PILReader`` gives, untouched.
+    """
+
+    channels: Literal[1, 3, "auto"] | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Dataset:
+    """What a dataset step builds: a list of samples and the question they ask.
+
+    Attributes:
+        samples: The samples, in any order: splits and batches don't depend on it.
+        task: The question.
+        reading: How the samples' files are to be decoded.
+    """
+
+    samples: tuple[Sample, ...] = attrs.field(converter=tuple, repr=lambda s: f"<{len(s)} samples>")
+    task: Task
+    reading: Reading = Reading()
+
+
+@attrs.frozen(kw_only=True)
+class DataInfo:
+    """What was measured on the samples that leave the transform chain.
+
+    Attributes:
+        task: The question that the data set asks.
+        channels: The number of channels of every image.
+        spatial_shape: The sides in pixels or voxels after the channels; None where they vary.
+        spatial_dims: 2 or 3.
+        outputs: How many numbers the network gives for a sample.
+        class_counts: For ``multiclass``, how many training samples each class has, in the order
+            of ``task.names``; otherwise None.
+    """
+
+    task: Task
+    channels: int
+    spatial_shape: tuple[int | None, ...]
+    spatial_dims: int
+    outputs: int
+    class_counts: tuple[int, ...] | None = None
+
+
+Loss = Callable[["torch.Tensor", "torch.Tensor"], "torch.Tensor"]
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class TrainingParts:
+    """What a trainer step gets to build a trainer from.
+
+    Attributes:
+        network: The network, on its device.
+        loss: Gives a scalar for predictions of shape (batch, outputs) and the labels: int64 of
+            shape (batch,) for ``multiclass``, else float32 of shape (batch, outputs).
+        loader: The training batches, one pass of the training data for each iteration over it:
+            a dictionary with ``image`` of shape (batch, channels, \\*spatial), ``label`` and
+            ``id``.
+        device: Where the network is.
+        precision: ``float32``, or ``bfloat16`` for autocast; already decided for this device.
+        data: What was measured on the data.
+    """
+
+    network: nn.Module
+    loss: Loss
+    loader: torch.utils.data.DataLoader[Any]
+    device: torch.device
+    precision: Literal["float32", "bfloat16"]
+    data: DataInfo
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Training:
+    """What a trainer step gives.
+
+    Attributes:
+        engine: An Ignite engine whose ``run()`` takes no arguments (MONAI's trainers do), with
+            the loss of each iteration in its output under ``loss``.
+        state: What a checkpoint must hold, by name: objects with ``state_dict``. It includes
+            ``network`` and the optimizers.
+    """
+
+    engine: Engine
+    state: Mapping[str, Any]
+
+
+class Step:
+    """What all steps are: see `DatasetStep`, `TransformStep`, `NetworkStep` and so on.
+
+    Attributes:
+        name: How configurations call it. Lower case letters, digits and underscores.
+    """
+
+    kind: ClassVar[str]
+    name: ClassVar[str]
+
+
+class DatasetStep(Step):
+    """Lists samples, and nothing more: splits, caching, batches and order are the library's."""
+
+    kind: ClassVar[str] = "dataset"
+
+    def build(self) -> Dataset:
+        """List the samples.
+
+        Raises:
+            DataError: The data are not there, or not as the parameters say.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no build method")
+
+
+class TransformStep(Step):
+    """Changes one sample.
+
+    Either define `build`, or `draw` and `apply`: randomness drawn first, as data, then applied.
+
+    Attributes:
+        random: True for augmentation, which touches training data alone.
+    """
+
+    kind: ClassVar[str] = "transform"
+    random: ClassVar[bool] = False
+
+    def build(self) -> Callable[[dict[str, Any]], Mapping[Any, Any]]:
+        """Give a MONAI dictionary transform, or any callable on a sample.
+
+        The sample is a dictionary with ``image``, ``label``, ``id`` and the data set's extra
+        columns. Randomness that is MONAI ``Randomizable`` is seeded by the library for each
+        sample, from the run's seed, the epoch, the sample and the step.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has neither build nor draw and apply")
+
+    def draw(self, rng: np.random.Generator) -> Mapping[str, Any]:
+        """Draw this sample's random values; `rng` is seeded for the sample."""
+        raise NotImplementedError(f"{type(self).__name__} has no draw method")
+
+    def apply(self, sample: dict[str, Any], draw: Mapping[str, Any]) -> Mapping[Any, Any]:
+        """Change the sample by the values that were drawn."""
+        raise NotImplementedError(f"{type(self).__name__} has no apply method")
+
+
+class NetworkStep(Step):
+    """Makes a network for the data at hand."""
+
+    kind: ClassVar[str] = "network"
+
+    def build(self, data: DataInfo) -> nn.Module:
+        """Make the network: (batch, data.channels, \\*spatial) in, (batch, data.outputs) out."""
+        raise NotImplementedError(f"{type(self).__name__} has no build method")
+
+
+class LossStep(Step):
+    """Makes a loss.
+
+    Attributes:
+        tasks: The kinds of task that it fits.
+    """
+
+    kind: ClassVar[str] = "loss"
+    tasks: ClassVar[frozenset[TaskKind]] = frozenset({"multiclass", "multilabel", "regression"})
+
+    def build(self, data: DataInfo) -> Loss:
+        """Make the loss; see `TrainingParts.loss` for what it gets."""
+        raise NotImplementedError(f"{type(self).__name__} has no build method")
+
+
+@attrs.frozen(kw_only=True)
+class TrainerStep(Step):
+    """Makes a trainer; the library validates, keeps the best network and writes the run.
+
+    These parameters are the library's, and every trainer has them.
+
+    Attributes:
+        max_epochs: How many epochs to train.
+        loss: The loss; None: the task's default (``cross_entropy``, ``bce_with_logits``,
+            ``mse``).
+        precision: ``float32``; ``bfloat16`` by autocast; ``auto``: bfloat16 where the hardware
+            has it. What was used is recorded.
+        monitor: The validation metric that decides which network is the best. None: the task's
+            default (``accuracy``, ``auc``, ``mae``).
+        patience: Stop after so many epochs without a better `monitor`. None: never.
+    """
+
+    kind: ClassVar[str] = "trainer"
+
+    max_epochs: int = attrs.field(default=3, validator=attrs.validators.ge(1))
+    loss: LossStep | None = None
+    precision: Literal["float32", "bfloat16", "auto"] = "float32"
+    monitor: str | None = None
+    patience: int | None = attrs.field(
+        default=None, validator=attrs.validators.optional(attrs.validators.ge(1))
+    )
+
+    def build(self, parts: TrainingParts) -> Training:
+        """Make the trainer."""
+        raise NotImplementedError(f"{type(self).__name__} has no build method")
+
+
+STEP_KINDS: tuple[type[Step], ...] = (
+    DatasetStep,
+    TransformStep,
+    NetworkStep,
+    TrainerStep,
+    LossStep,
+)
+"""The five kinds, in the order in which a configuration names them."""
