@@ -53,7 +53,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text with ``\\n`` line ends, whole; see `write_bytes`."""
+    """Write UTF-8 text with Unix line ends, whole; see `write_bytes`."""
     write_bytes(path, text.encode("utf-8"))
 
 

@@ -10,12 +10,13 @@ has steps for, marks each with `hookimpl`, and names its module in the entry-poi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import pluggy
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from medpipe.steps import (
         DatasetStep,
         LossStep,

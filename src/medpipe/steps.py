@@ -7,8 +7,8 @@ thing. Nothing here imports torch, monai or numpy, so that listing and checking 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 import attrs
 
@@ -35,9 +35,15 @@ __all__ = [
     "TransformStep",
 ]
 
+Item = TypeVar("Item")
+
 Part = Literal["training", "validation", "test"]
 PARTS: tuple[Part, ...] = ("training", "validation", "test")
 TaskKind = Literal["multiclass", "multilabel", "regression"]
+
+
+def _tuple(items: Iterable[Item]) -> tuple[Item, ...]:
+    return tuple(items)
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -76,7 +82,7 @@ class Task:
     """
 
     kind: TaskKind = "multiclass"
-    names: tuple[str, ...] = attrs.field(converter=tuple)
+    names: tuple[str, ...] = attrs.field(converter=_tuple)
     unit: str | None = None
 
 
@@ -102,7 +108,9 @@ class Dataset:
         reading: How the samples' files are to be decoded.
     """
 
-    samples: tuple[Sample, ...] = attrs.field(converter=tuple, repr=lambda s: f"<{len(s)} samples>")
+    samples: tuple[Sample, ...] = attrs.field(
+        converter=_tuple, repr=lambda samples: f"<{len(samples)} samples>"
+    )
     task: Task
     reading: Reading = Reading()
 
@@ -141,7 +149,7 @@ class TrainingParts:
         loss: Gives a scalar for predictions of shape (batch, outputs) and the labels: int64 of
             shape (batch,) for ``multiclass``, else float32 of shape (batch, outputs).
         loader: The training batches, one pass of the training data for each iteration over it:
-            a dictionary with ``image`` of shape (batch, channels, \\*spatial), ``label`` and
+            a dictionary with ``image`` of shape (batch, channels, spatial...), ``label`` and
             ``id``.
         device: Where the network is.
         precision: ``float32``, or ``bfloat16`` for autocast; already decided for this device.
@@ -232,7 +240,7 @@ class NetworkStep(Step):
     kind: ClassVar[str] = "network"
 
     def build(self, data: DataInfo) -> nn.Module:
-        """Make the network: (batch, data.channels, \\*spatial) in, (batch, data.outputs) out."""
+        """Make the network: (batch, data.channels, spatial...) in, (batch, data.outputs) out."""
         raise NotImplementedError(f"{type(self).__name__} has no build method")
 
 
