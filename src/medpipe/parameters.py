@@ -19,6 +19,7 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from medpipe.errors import Problem
+from medpipe.ready import Ready, wrap
 from medpipe.steps import STEP_KINDS, Step
 
 ResolveStep: TypeAlias = Callable[[type[Step], str], type[Step]]
@@ -289,14 +290,15 @@ def _convert_step(
     if isinstance(value, Step):
         if not isinstance(value, kind):
             return None, [_mismatch(kind, value, path)]
-        if getattr(value, "ready", False):
+        if isinstance(value, Ready):
             return value, []
         parameters = {key: getattr(value, key) for key in parameter_types(type(value))}
         return structure(type(value), parameters, path=path, resolve=resolve)
     if isinstance(value, StepReference):
         value = {"step": value.name, **value.parameters}
     if not isinstance(value, Mapping):
-        return None, [_mismatch(kind, value, path)]
+        ready = wrap(kind, value)
+        return (ready, []) if ready else (None, [_mismatch(kind, value, path)])
     parameters = dict(value)
     name = parameters.pop("step", None)
     if not isinstance(name, str):

@@ -51,7 +51,7 @@ class Ready:
         return _title(self.value)
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and cast("Ready", other).value is self.value
+        return type(other) is type(self) and other.value is self.value
 
     def __hash__(self) -> int:
         return id(self.value)

@@ -1,4 +1,4 @@
-"""Image files to arrays."""
+"""Decode image files: one reader for the scan, for training and for prediction."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-    from medpipe.steps import Sample
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 GREY_MODES = frozenset({"L", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"})

@@ -1,0 +1,366 @@
+"""`PipelineBuilder`: a pipeline put together step by step, as an immutable value."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast, overload
+
+import attrs
+
+from medpipe import config, files
+from medpipe.config import Configuration
+from medpipe.discovery import step_class_problems
+from medpipe.errors import ConfigError, NotRepeatableError, Problem
+from medpipe.parameters import StepReference, show, unstructure
+from medpipe.pipeline import Pipeline
+from medpipe.ready import Ready, wrap
+from medpipe.registry import Registry
+from medpipe.steps import (
+    DataInfo,
+    Dataset,
+    DatasetStep,
+    NetworkStep,
+    Step,
+    TrainerStep,
+    TransformStep,
+)
+
+if TYPE_CHECKING:
+    from monai.transforms import Compose, MapTransform
+    from torch import nn
+
+__all__ = ["PipelineBuilder"]
+
+
+@attrs.frozen
+class _Wrong:
+    """What was given where no step could be made of it, and why; `build` reports it."""
+
+    raw: object
+    problems: tuple[Problem, ...]
+
+
+@attrs.frozen(init=False)
+class PipelineBuilder:
+    """A pipeline to be: each method gives back a new builder and leaves this one as it is.
+
+    With nothing chosen it is the set-up of MONAI's first-model tutorial: MedNIST, the four
+    transforms, DenseNet121, ``SupervisedTrainer``. Names are looked up at once; what is wrong is
+    kept, and `build` reports all of it together.
+
+    Args:
+        seed: Decides the network's first weights, the order and the augmentation.
+        device: ``auto``, or a device that must be there; see `medpipe.settings.RunSettings`.
+        registry: Where names are looked up; by default every installed plugin's steps.
+
+    Example:
+        ``medpipe.PipelineBuilder(seed=1).network("resnet18").build()``
+    """
+
+    _dataset: DatasetStep | _Wrong
+    _transforms: tuple[TransformStep | _Wrong, ...]
+    _network: NetworkStep | _Wrong
+    _trainer: TrainerStep | _Wrong
+    _loader: Any
+    _split: Any
+    _run: Any
+    _registry: Registry = attrs.field(eq=False, repr=False)
+
+    def __init__(
+        self, *, seed: int = 0, device: str = "auto", registry: Registry | None = None
+    ) -> None:
+        registry = Registry.discover() if registry is None else registry
+        parts: dict[str, Any] = {
+            section: _make(kind, {"step": config.DEFAULT_STEPS[section]}, registry)
+            for section, kind in config.STEP_SECTIONS.items()
+        }
+        for section, cls in config.SETTINGS_SECTIONS.items():
+            parts[section] = cls()
+        parts["transforms"] = tuple(
+            _make(TransformStep, {"step": name}, registry) for name in config.DEFAULT_TRANSFORMS
+        )
+        parts["run"] = _settings("run", {"seed": seed, "device": device}, registry)
+        self.__attrs_init__(**parts, registry=registry)  # type: ignore[attr-defined]
+
+    # Steps
+
+    @overload
+    def dataset(self, step: str, /, **parameters: object) -> PipelineBuilder: ...
+    @overload
+    def dataset(self, step: DatasetStep | Dataset, /) -> PipelineBuilder: ...
+    def dataset(
+        self, step: str | DatasetStep | Dataset, /, **parameters: object
+    ) -> PipelineBuilder:
+        """Choose the data set.
+
+        Args:
+            step: A registered name with parameters, a step object, or a ready `Dataset`.
+            **parameters: The named step's parameters.
+        """
+        return self._with(dataset=self._step(DatasetStep, step, parameters))
+
+    @overload
+    def transform(
+        self, step: str, /, *, before: str | None = None, **parameters: object
+    ) -> PipelineBuilder: ...
+    @overload
+    def transform(
+        self,
+        step: TransformStep | MapTransform | Compose | Callable[[dict[str, Any]], Mapping[Any, Any]],
+        /,
+        *,
+        before: str | None = None,
+    ) -> PipelineBuilder: ...
+    def transform(
+        self, step: Any, /, *, before: str | None = None, **parameters: object
+    ) -> PipelineBuilder:
+        """Append a transform to the chain.
+
+        Args:
+            step: A registered name with parameters, a step object, a MONAI dictionary transform
+                (a ``Compose`` counts as its parts), or a callable on a sample.
+            before: The name of a step in the chain to stand before, instead of at the end.
+            **parameters: The named step's parameters.
+        """
+        added = self._parts_of(step, parameters)
+        place = len(self._transforms)
+        if before is not None:
+            names = [getattr(item, "name", None) for item in self._transforms]
+            if before in names:
+                place = names.index(before)
+            else:
+                shown = ", ".join(str(name) for name in names) or "empty"
+                message = f"no step {before!r} to stand before; the chain is {shown}."
+                added = (_Wrong(step, (Problem(path="", message=message),)),)
+        chain = (*self._transforms[:place], *added, *self._transforms[place:])
+        return self._with(transforms=chain)
+
+    def transforms(
+        self,
+        *steps: str
+        | TransformStep
+        | MapTransform
+        | Compose
+        | StepReference
+        | Callable[[dict[str, Any]], Mapping[Any, Any]],
+    ) -> PipelineBuilder:
+        """Replace the whole chain.
+
+        Args:
+            *steps: Names, `medpipe.step` with parameters, step objects or ready transforms; none
+                for an empty chain.
+        """
+        chain = tuple(part for step in steps for part in self._parts_of(step, {}))
+        return self._with(transforms=chain)
+
+    @overload
+    def network(self, step: str, /, **parameters: object) -> PipelineBuilder: ...
+    @overload
+    def network(
+        self, step: NetworkStep | nn.Module | Callable[[DataInfo], nn.Module], /
+    ) -> PipelineBuilder: ...
+    def network(self, step: Any, /, **parameters: object) -> PipelineBuilder:
+        """Choose the network.
+
+        Args:
+            step: A registered name with parameters, a step object, an ``nn.Module`` (copied for
+                each run), or a function that makes one from a `DataInfo`.
+            **parameters: The named step's parameters.
+        """
+        return self._with(network=self._step(NetworkStep, step, parameters))
+
+    @overload
+    def trainer(self, step: str, /, **parameters: object) -> PipelineBuilder: ...
+    @overload
+    def trainer(self, step: TrainerStep, /) -> PipelineBuilder: ...
+    def trainer(self, step: str | TrainerStep, /, **parameters: object) -> PipelineBuilder:
+        """Choose the trainer.
+
+        Args:
+            step: A registered name with parameters, or a step object.
+            **parameters: The named step's parameters; ``loss`` takes `medpipe.step`, a step
+                object or a callable on predictions and labels.
+        """
+        return self._with(trainer=self._step(TrainerStep, step, parameters))
+
+    # Settings
+
+    def loader(
+        self,
+        *,
+        batch_size: int | None = None,
+        workers: int | None = None,
+        sampling: Literal["shuffled", "balanced"] | None = None,
+        drop_last: bool | None = None,
+    ) -> PipelineBuilder:
+        """Change how batches are made; see `medpipe.settings.LoaderSettings`."""
+        changes = {
+            "batch_size": batch_size,
+            "workers": workers,
+            "sampling": sampling,
+            "drop_last": drop_last,
+        }
+        return self._with(loader=self._changed("loader", self._loader, changes))
+
+    def split(
+        self,
+        *,
+        validation: float | None = None,
+        test: float | None = None,
+        seed: int | None = None,
+        file: str | os.PathLike[str] | None = None,
+    ) -> PipelineBuilder:
+        """Change how the samples are divided; see `medpipe.settings.SplitSettings`."""
+        path = None if file is None else Path(file)
+        changes = {"validation": validation, "test": test, "seed": seed, "file": path}
+        return self._with(split=self._changed("split", self._split, changes))
+
+    # Configurations
+
+    @classmethod
+    def from_toml(cls, text: str, *, registry: Registry | None = None) -> PipelineBuilder:
+        """Read a configuration.
+
+        Raises:
+            ConfigError: It is no TOML, or has problems: all of them, each with its path.
+        """
+        return cls.from_document(config.parse(text), registry=registry)
+
+    @classmethod
+    def from_document(
+        cls, document: Mapping[str, object], *, registry: Registry | None = None
+    ) -> PipelineBuilder:
+        """Read a configuration from plain data, as a TOML or JSON reader gives it.
+
+        Raises:
+            ConfigError: It has problems: all of them, each with its path.
+        """
+        registry = Registry.discover() if registry is None else registry
+        return cls._of(config.load(document, registry=registry), registry)
+
+    @classmethod
+    def from_recipe(cls, name: str, *, registry: Registry | None = None) -> PipelineBuilder:
+        """Take a configuration that ships with medpipe: ``mednist``, ``mednist_fast``.
+
+        Raises:
+            ConfigError: There is no recipe of that name.
+        """
+        return cls.from_toml(config.recipe_text(name), registry=registry)
+
+    @classmethod
+    def load(
+        cls, path: str | os.PathLike[str], *, registry: Registry | None = None
+    ) -> PipelineBuilder:
+        """Read a configuration file.
+
+        Raises:
+            ConfigError: The file can't be read, is no TOML, or has problems.
+        """
+        document = config.parse(config.read_text(Path(path)), source=str(path))
+        return cls.from_document(document, registry=registry)
+
+    def to_toml(self) -> str:
+        """Write the configuration: every step with every parameter.
+
+        Raises:
+            ConfigError: The builder has problems, the same that `build` reports.
+            NotRepeatableError: It holds ready objects; the message lists them.
+        """
+        return config.write(self._configuration(), registry=self._registry)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the configuration to a file, whole or not at all; see `to_toml`."""
+        files.write_text(Path(path), self.to_toml())
+
+    def build(self) -> Pipeline:
+        """Put the pipeline together; imports neither torch nor monai.
+
+        Raises:
+            ConfigError: Every problem at once, each with its path.
+        """
+        return Pipeline(configuration=self._configuration(), registry=self._registry)
+
+    # Inside
+
+    @classmethod
+    def _of(cls, configuration: Configuration, registry: Registry) -> PipelineBuilder:
+        builder = cls(registry=registry)
+        names = [field.name for field in attrs.fields(Configuration)]
+        return builder._with(**{name: getattr(configuration, name) for name in names})
+
+    def _with(self, **changes: Any) -> PipelineBuilder:
+        # Not attrs.evolve, which would call our own __init__.
+        values = {field.alias: getattr(self, field.name) for field in attrs.fields(type(self))}
+        new = object.__new__(type(self))
+        new.__attrs_init__(**{**values, **changes})  # type: ignore[attr-defined]
+        return new
+
+    def _configuration(self) -> Configuration:
+        values: dict[str, Any] = {}
+        problems: list[Problem] = []
+        for name in (field.name for field in attrs.fields(Configuration)):
+            part = getattr(self, f"_{name}")
+            if name == "transforms":
+                for index, item in enumerate(part):
+                    problems += _problems(item, f"transform[{index}]")
+            problems += _problems(part, name)
+            values[name] = part
+        if problems:
+            raise ConfigError("The pipeline has problems", problems)
+        return Configuration(**values)
+
+    def _step(self, kind: type[Step], step: object, parameters: Mapping[str, object]) -> Any:
+        return _make(kind, _given(step, parameters), self._registry)
+
+    def _parts_of(self, step: object, parameters: Mapping[str, object]) -> tuple[Any, ...]:
+        # A Compose as one object would be either random or not, which its parts need not agree on.
+        if any(cls.__module__ == "monai.transforms.compose" for cls in type(step).__mro__[:1]):
+            if type(step).__name__ == "Compose":
+                inner = cast("Compose", step).transforms
+                return tuple(part for item in inner for part in self._parts_of(item, {}))
+        return (self._step(TransformStep, step, parameters),)
+
+    def _changed(self, section: str, current: Any, changes: Mapping[str, object]) -> Any:
+        given = {key: value for key, value in changes.items() if value is not None}
+        raw = current.raw if isinstance(current, _Wrong) else _plain(current)
+        return _settings(section, {**raw, **given}, self._registry)
+
+
+def _given(step: object, parameters: Mapping[str, object]) -> object:
+    return StepReference(step, parameters) if isinstance(step, str) else step
+
+
+def _make(kind: type[Step], given: object, registry: Registry) -> Any:
+    """The step, or what is wrong with what was given."""
+    problems: list[Problem] = []
+    if isinstance(given, type):
+        remedy = f"Give an object: {given.__name__}(...)."
+        problems = [Problem(path="", message=f"got the class {given.__name__}.", remedy=remedy)]
+    elif isinstance(given, Step) and not isinstance(given, Ready):
+        problems = [Problem(path="", message=f"{p}.") for p in step_class_problems(type(given), kind)]
+    if not problems:
+        step, problems = config.build_step(kind, given, path="", registry=registry)
+        if not problems:
+            return step
+    return _Wrong(given, tuple(problems))
+
+
+def _settings(section: str, raw: Mapping[str, object], registry: Registry) -> Any:
+    cls = config.SETTINGS_SECTIONS[section]
+    made, problems = config.structure(cls, raw, path="", resolve=registry.get)
+    return _Wrong(dict(raw), tuple(problems)) if problems else made
+
+
+def _plain(settings: Any) -> dict[str, object]:
+    return cast("dict[str, object]", unstructure(settings, name_of=lambda cls: cls.name))
+
+
+def _problems(part: object, path: str) -> list[Problem]:
+    if not isinstance(part, _Wrong):
+        return []
+    return [
+        attrs.evolve(problem, path=config.join(path, problem.path) if problem.path else path)
+        for problem in part.problems
+    ]

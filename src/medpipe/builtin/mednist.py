@@ -1,0 +1,220 @@
+"""MedNIST: the data set of the MONAI tutorial."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import ClassVar
+
+import attrs
+
+from medpipe.builtin.archives import download, extract, sha256_of_file
+from medpipe.plugin import (
+    DataError,
+    Dataset,
+    DatasetStep,
+    DownloadError,
+    Sample,
+    Task,
+    cache_directory,
+    locked,
+    staged_directory,
+)
+
+CLASSES = ("AbdomenCT", "BreastMRI", "CXR", "ChestCT", "Hand", "HeadCT")
+"""The six classes, sorted by code point as MONAI sorts them; a label is an index here."""
+URL = (
+    "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/MedNIST.tar.gz"
+)
+MD5 = "0bc7306e7427e00ad1c5526a6677552d"
+FOLDER = "MedNIST"
+ARCHIVE = "MedNIST.tar.gz"
+_SUFFIXES = (".jpeg", ".jpg", ".png")
+_MOST_DOWNLOADED = 200_000_000
+_log = logging.getLogger("medpipe")
+
+
+@attrs.frozen(kw_only=True)
+class MedNIST(DatasetStep):
+    """MedNIST: 58,954 grey images of 64x64 pixels in six classes.
+
+    Looks for the folder ``MedNIST`` or for ``MedNIST.tar.gz`` in `root`, then in the folder that
+    the environment variable ``MEDPIPE_DATA`` names, then in ``datasets`` in the cache directory;
+    what is found first is taken. An archive is extracted once, into the cache directory. If
+    nothing is found, the archive that MONAI publishes is downloaded to the cache directory.
+
+    Gathered from TCIA, the RSNA Bone Age Challenge and the NIH Chest X-ray data set by
+    Dr. Bradley J. Erickson (Mayo Clinic), CC BY-SA 4.0; the same files, url and checksum as
+    ``monai.apps.MedNISTDataset``.
+
+    Attributes:
+        root: The folder that holds ``MedNIST`` or ``MedNIST.tar.gz``. None: only the other
+            places are searched.
+        download: Whether the archive may be downloaded.
+    """
+
+    name: ClassVar[str] = "mednist"
+
+    root: Path | None = None
+    download: bool = True
+
+    def build(self) -> Dataset:
+        """List the images, sorted by id; the first use extracts or downloads them.
+
+        Raises:
+            DownloadError: The images are nowhere and can't be downloaded.
+            DataError: A class is missing or empty, or the archive is not to be trusted.
+        """
+        return Dataset(samples=list_samples(self._find()), task=Task(names=CLASSES))
+
+    def _find(self) -> Path:
+        places = self._places()
+        for place in places:
+            folder, archive = place / FOLDER, place / ARCHIVE
+            if any((folder / name).is_dir() for name in CLASSES):
+                _log.info("MedNIST is taken from %s", folder)
+                return folder
+            if all((place / name).is_dir() for name in CLASSES):  # the folder itself was named
+                _log.info("MedNIST is taken from %s", place)
+                return place
+            if archive.is_file():
+                _log.info("MedNIST is taken from %s", archive)
+                return extracted(archive)
+        return extracted(self._download(places))
+
+    def _places(self) -> list[Path]:
+        """The folders to search, the first one first."""
+        places = []
+        if self.root is not None:
+            root = Path(self.root).expanduser()
+            if not root.is_dir():
+                raise DataError(
+                    f"dataset.root: there is no folder {root}. Name the folder that holds "
+                    f"{FOLDER}/ or {ARCHIVE}."
+                )
+            places.append(root)
+        chosen = os.environ.get("MEDPIPE_DATA")
+        if chosen:
+            places.append(Path(chosen).expanduser())
+        return [*places, _datasets()]
+
+    def _download(self, searched: list[Path]) -> Path:
+        where = ", ".join(str(place) for place in searched)
+        missing = f"MedNIST is not here: neither {FOLDER}/ nor {ARCHIVE} is in {where}"
+        remedy = (
+            "Set the environment variable MEDPIPE_DATA or dataset.root to the folder that holds "
+            'one of them, or use the generated data set: [dataset] step = "phantom".'
+        )
+        if not self.download:
+            raise DownloadError(f"{missing}, and dataset.download is false. {remedy}")
+        target = _datasets() / ARCHIVE
+        try:
+            with locked(target.with_name(f".{ARCHIVE}.lock")):
+                if not target.is_file():  # another process was faster
+                    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".part.") as part:
+                        fresh = Path(part) / ARCHIVE
+                        download(URL, fresh, md5=MD5, most_bytes=_MOST_DOWNLOADED)
+                        fresh.replace(target)
+        except (DownloadError, OSError) as error:
+            raise DownloadError(
+                f"{missing}, and the download from {URL} failed: {error}. {remedy}"
+            ) from error
+        return target
+
+
+def extracted(archive: Path) -> Path:
+    """The folder with the archive's six classes; the first call extracts it.
+
+    It lies in the cache directory under the first 16 digits of the archive's SHA-256, so that
+    another archive is never taken for it. A note of path, size and time spares later calls the
+    reading of the whole archive.
+
+    Raises:
+        DataError: The archive is not to be trusted, or lacks a class.
+    """
+    base = _datasets() / FOLDER
+    try:
+        state = archive.stat()
+        seen = f"{archive.resolve()}\n{state.st_size}\n{state.st_mtime_ns}"
+        note = base / "notes" / hashlib.sha256(os.fsencode(seen)).hexdigest()[:16]
+        known = _noted(note)
+        if known is not None and (base / known / FOLDER).is_dir():
+            return base / known / FOLDER
+        with locked(base / ".lock"):
+            digest = sha256_of_file(archive)[:16]
+            target = base / digest
+            if not (target / FOLDER).is_dir():
+                shutil.rmtree(target, ignore_errors=True)
+                _extract(archive, target)
+            if _noted(note) != digest:
+                shutil.rmtree(note, ignore_errors=True)
+                with staged_directory(note) as staging:
+                    (staging / digest).touch()
+    except OSError as error:
+        raise DataError(
+            f"{archive} can't be extracted to {base}: {error}. Choose a cache folder that you may "
+            "write to with the environment variable MEDPIPE_CACHE."
+        ) from error
+    return target / FOLDER
+
+
+def _noted(note: Path) -> str | None:
+    """The digest that a note holds, as the name of an empty file."""
+    return next((entry.name for entry in note.iterdir()), None) if note.is_dir() else None
+
+
+def _extract(archive: Path, target: Path) -> None:
+    for dead in target.parent.glob(f".{target.name}.*.part"):
+        shutil.rmtree(dead, ignore_errors=True)  # from a process that was killed: we hold the lock
+    with staged_directory(target) as staging:
+        extract(archive, staging)
+        try:
+            list_samples(staging / FOLDER)
+        except DataError as error:
+            raise DataError(
+                f"{archive} is not a MedNIST archive: it has no images in one of its folders "
+                f"{', '.join(f'{FOLDER}/{name}' for name in CLASSES)}. Nothing was kept."
+            ) from error
+
+
+def list_samples(folder: Path) -> list[Sample]:
+    """The samples of a folder with the six classes, sorted by id.
+
+    Raises:
+        DataError: A class is missing or holds no image.
+    """
+    samples = []
+    for label, name in enumerate(CLASSES):
+        try:
+            with os.scandir(folder / name) as entries:
+                found = {
+                    entry.name: entry.path
+                    for entry in entries
+                    if entry.name.lower().endswith(_SUFFIXES)
+                    and not entry.name.startswith(".")
+                    and entry.is_file()
+                }
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise DataError(
+                f"MedNIST in {folder} has no folder {name}. Complete it, or remove {folder} so "
+                "that the archive is used."
+            ) from error
+        except OSError as error:
+            raise DataError(f"{folder / name} can't be read: {error}.") from error
+        if not found:
+            raise DataError(
+                f"MedNIST in {folder} has no images in {name}. Complete it, or remove {folder} so "
+                "that the archive is used."
+            )
+        samples += [
+            Sample(id=f"{name}/{file}", image=found[file], label=label) for file in sorted(found)
+        ]
+    return samples
+
+
+def _datasets() -> Path:
+    return cache_directory() / "datasets"

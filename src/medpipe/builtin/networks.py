@@ -1,0 +1,312 @@
+"""Network steps over MONAI's classifiers, in 2-D and 3-D, always with fresh weights.
+
+Parameters bear MONAI's names and have its defaults. ``pretrained`` is left out: it would download.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import attrs
+from attrs.validators import and_, ge, gt, le, lt
+
+from medpipe.plugin import DataError, DataInfo, NetworkStep
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def _made(step: NetworkStep, data: DataInfo, monai_name: str, arguments: dict[str, Any]) -> Any:
+    """Make a network of MONAI's by its name, which is a constant of this module."""
+    if data.spatial_dims not in (2, 3):
+        raise DataError(
+            f"The network {step.name} takes images of 2 or 3 spatial dimensions, and these have "
+            f"{data.spatial_dims}: their shape is {(data.channels, *data.spatial_shape)}, "
+            "channels first. Change the transforms, for example with squeeze_dim."
+        )
+    import monai.networks.nets
+
+    return getattr(monai.networks.nets, monai_name)(spatial_dims=data.spatial_dims, **arguments)
+
+
+@attrs.frozen(kw_only=True)
+class DenseNet(NetworkStep):
+    """What the DenseNets have in common.
+
+    Attributes:
+        init_features: Filters of the first convolution.
+        growth_rate: Filters that each layer adds.
+        dropout_prob: Dropout after each dense layer.
+    """
+
+    monai_name: ClassVar[str]
+
+    init_features: int = attrs.field(default=64, validator=ge(1))
+    growth_rate: int = attrs.field(default=32, validator=ge(1))
+    dropout_prob: float = attrs.field(default=0.0, validator=and_(ge(0), lt(1)))
+
+    def build(self, data: DataInfo) -> nn.Module:
+        """Make the network.
+
+        Raises:
+            DataError: The images are neither 2-D nor 3-D.
+        """
+        arguments = {
+            "in_channels": data.channels,
+            "out_channels": data.outputs,
+            "init_features": self.init_features,
+            "growth_rate": self.growth_rate,
+            "dropout_prob": self.dropout_prob,
+        }
+        network: nn.Module = _made(self, data, self.monai_name, arguments)
+        return network
+
+
+@attrs.frozen(kw_only=True)
+class DenseNet121(DenseNet):
+    """DenseNet of 121 layers: MONAI's `DenseNet121`, after Huang et al. (arXiv:1608.06993)."""
+
+    name: ClassVar[str] = "densenet121"
+    monai_name: ClassVar[str] = "DenseNet121"
+
+
+@attrs.frozen(kw_only=True)
+class DenseNet169(DenseNet):
+    """DenseNet of 169 layers: MONAI's `DenseNet169`, after Huang et al. (arXiv:1608.06993)."""
+
+    name: ClassVar[str] = "densenet169"
+    monai_name: ClassVar[str] = "DenseNet169"
+
+
+@attrs.frozen(kw_only=True)
+class DenseNet201(DenseNet):
+    """DenseNet of 201 layers: MONAI's `DenseNet201`, after Huang et al. (arXiv:1608.06993)."""
+
+    name: ClassVar[str] = "densenet201"
+    monai_name: ClassVar[str] = "DenseNet201"
+
+
+@attrs.frozen(kw_only=True)
+class DenseNet264(DenseNet):
+    """DenseNet of 264 layers: MONAI's `DenseNet264`, after Huang et al. (arXiv:1608.06993)."""
+
+    name: ClassVar[str] = "densenet264"
+    monai_name: ClassVar[str] = "DenseNet264"
+
+
+@attrs.frozen(kw_only=True)
+class ResNet(NetworkStep):
+    """What the ResNets have in common; `name` is MONAI's function, too.
+
+    Attributes:
+        conv1_t_size: Side of the first convolution's kernel.
+        conv1_t_stride: Stride of the first convolution.
+        no_max_pool: Leave out the pooling after it, for small images.
+        widen_factor: Multiplies the filters of every layer.
+    """
+
+    conv1_t_size: int = attrs.field(default=7, validator=ge(1))
+    conv1_t_stride: int = attrs.field(default=1, validator=ge(1))
+    no_max_pool: bool = False
+    widen_factor: float = attrs.field(default=1.0, validator=gt(0))
+
+    def build(self, data: DataInfo) -> nn.Module:
+        """Make the network.
+
+        Raises:
+            DataError: The images are neither 2-D nor 3-D.
+        """
+        arguments = {
+            "n_input_channels": data.channels,
+            "num_classes": data.outputs,
+            "conv1_t_size": self.conv1_t_size,
+            "conv1_t_stride": self.conv1_t_stride,
+            "no_max_pool": self.no_max_pool,
+            "widen_factor": self.widen_factor,
+        }
+        network: nn.Module = _made(self, data, self.name, arguments)
+        return network
+
+
+@attrs.frozen(kw_only=True)
+class ResNet10(ResNet):
+    """ResNet of 10 layers: MONAI's `resnet10`, after He et al. (arXiv:1512.03385)."""
+
+    name: ClassVar[str] = "resnet10"
+
+
+@attrs.frozen(kw_only=True)
+class ResNet18(ResNet):
+    """ResNet of 18 layers: MONAI's `resnet18`, after He et al. (arXiv:1512.03385)."""
+
+    name: ClassVar[str] = "resnet18"
+
+
+@attrs.frozen(kw_only=True)
+class ResNet34(ResNet):
+    """ResNet of 34 layers: MONAI's `resnet34`, after He et al. (arXiv:1512.03385)."""
+
+    name: ClassVar[str] = "resnet34"
+
+
+@attrs.frozen(kw_only=True)
+class ResNet50(ResNet):
+    """ResNet of 50 layers: MONAI's `resnet50`, after He et al. (arXiv:1512.03385)."""
+
+    name: ClassVar[str] = "resnet50"
+
+
+@attrs.frozen(kw_only=True)
+class ResNet101(ResNet):
+    """ResNet of 101 layers: MONAI's `resnet101`, after He et al. (arXiv:1512.03385)."""
+
+    name: ClassVar[str] = "resnet101"
+
+
+@attrs.frozen(kw_only=True)
+class ResNet152(ResNet):
+    """ResNet of 152 layers: MONAI's `resnet152`, after He et al. (arXiv:1512.03385)."""
+
+    name: ClassVar[str] = "resnet152"
+
+
+@attrs.frozen(kw_only=True)
+class ResNet200(ResNet):
+    """ResNet of 200 layers: MONAI's `resnet200`, after He et al. (arXiv:1512.03385)."""
+
+    name: ClassVar[str] = "resnet200"
+
+
+@attrs.frozen(kw_only=True)
+class SENet(NetworkStep):
+    """What the squeeze-and-excitation networks have in common.
+
+    Attributes:
+        dropout_prob: Dropout before the last layer. Like MONAI's, the default differs.
+        reduction: How much the excitation narrows the channels.
+    """
+
+    monai_name: ClassVar[str]
+
+    dropout_prob: float = attrs.field(default=0.0, validator=and_(ge(0), le(1)))
+    reduction: int = attrs.field(default=16, validator=ge(1))
+
+    def build(self, data: DataInfo) -> nn.Module:
+        """Make the network.
+
+        Raises:
+            DataError: The images are neither 2-D nor 3-D.
+        """
+        arguments = {
+            "in_channels": data.channels,
+            "num_classes": data.outputs,
+            "dropout_prob": self.dropout_prob or None,  # None is MONAI's word for no dropout
+            "reduction": self.reduction,
+        }
+        network: nn.Module = _made(self, data, self.monai_name, arguments)
+        return network
+
+
+@attrs.frozen(kw_only=True)
+class SENet154(SENet):
+    """SENet of 154 layers: MONAI's `SENet154`, after Hu et al. (arXiv:1709.01507)."""
+
+    name: ClassVar[str] = "senet154"
+    monai_name: ClassVar[str] = "SENet154"
+
+    dropout_prob: float = attrs.field(default=0.2, validator=and_(ge(0), le(1)))
+
+
+@attrs.frozen(kw_only=True)
+class SEResNet50(SENet):
+    """SE-ResNet of 50 layers: MONAI's `SEResNet50`, after Hu et al. (arXiv:1709.01507)."""
+
+    name: ClassVar[str] = "seresnet50"
+    monai_name: ClassVar[str] = "SEResNet50"
+
+
+@attrs.frozen(kw_only=True)
+class SEResNet101(SENet):
+    """SE-ResNet of 101 layers: MONAI's `SEResNet101`, after Hu et al. (arXiv:1709.01507)."""
+
+    name: ClassVar[str] = "seresnet101"
+    monai_name: ClassVar[str] = "SEResNet101"
+
+    dropout_prob: float = attrs.field(default=0.2, validator=and_(ge(0), le(1)))
+
+
+@attrs.frozen(kw_only=True)
+class SEResNet152(SENet):
+    """SE-ResNet of 152 layers: MONAI's `SEResNet152`, after Hu et al. (arXiv:1709.01507)."""
+
+    name: ClassVar[str] = "seresnet152"
+    monai_name: ClassVar[str] = "SEResNet152"
+
+    dropout_prob: float = attrs.field(default=0.2, validator=and_(ge(0), le(1)))
+
+
+@attrs.frozen(kw_only=True)
+class SEResNeXt50(SENet):
+    """SE-ResNeXt of 50 layers: MONAI's `SEResNext50`, after Hu et al. (arXiv:1709.01507)."""
+
+    name: ClassVar[str] = "seresnext50"
+    monai_name: ClassVar[str] = "SEResNext50"
+
+
+@attrs.frozen(kw_only=True)
+class SEResNeXt101(SENet):
+    """SE-ResNeXt of 101 layers: MONAI's `SEResNext101`, after Hu et al. (arXiv:1709.01507)."""
+
+    name: ClassVar[str] = "seresnext101"
+    monai_name: ClassVar[str] = "SEResNext101"
+
+
+@attrs.frozen(kw_only=True)
+class EfficientNet(NetworkStep):
+    """EfficientNet: MONAI's `EfficientNetBN`, after Tan and Le (arXiv:1905.11946).
+
+    Attributes:
+        model: Its size, which also sets its dropout.
+    """
+
+    name: ClassVar[str] = "efficientnet"
+
+    model: Literal["b0", "b1", "b2", "b3", "b4", "b5", "b6", "b7", "b8"] = "b0"
+
+    def build(self, data: DataInfo) -> nn.Module:
+        """Make the network.
+
+        Raises:
+            DataError: The images are neither 2-D nor 3-D.
+        """
+        arguments = {
+            "model_name": f"efficientnet-{self.model}",
+            "pretrained": False,  # MONAI's default is True, which downloads
+            "in_channels": data.channels,
+            "num_classes": data.outputs,
+        }
+        network: nn.Module = _made(self, data, "EfficientNetBN", arguments)
+        return network
+
+
+NETWORKS: tuple[type[NetworkStep], ...] = (
+    DenseNet121,
+    DenseNet169,
+    DenseNet201,
+    DenseNet264,
+    ResNet10,
+    ResNet18,
+    ResNet34,
+    ResNet50,
+    ResNet101,
+    ResNet152,
+    ResNet200,
+    SENet154,
+    SEResNet50,
+    SEResNet101,
+    SEResNet152,
+    SEResNeXt50,
+    SEResNeXt101,
+    EfficientNet,
+)
+"""All built-in network steps."""

@@ -1,0 +1,313 @@
+"""Configurations: a document of plain data to a checked `Configuration`, and back.
+
+A configuration names registered steps and gives values, nothing else: no import paths, no
+expressions, no interpolation. Every problem is found at once, each with its path.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from medpipe.errors import ConfigError, NotRepeatableError, Problem, UnknownStepError
+from medpipe.parameters import convert, join, structure, suggestion, unstructure
+from medpipe.ready import Ready
+from medpipe.settings import LoaderSettings, RunSettings, SplitSettings
+from medpipe.steps import (
+    DatasetStep,
+    NetworkStep,
+    Step,
+    TrainerStep,
+    TransformStep,
+)
+
+if TYPE_CHECKING:
+    from medpipe.registry import Registry
+
+FORMAT = 1
+
+DEFAULT_STEPS: Mapping[str, str] = {
+    "dataset": "mednist",
+    "network": "densenet121",
+    "trainer": "supervised",
+}
+DEFAULT_TRANSFORMS = ("load_image", "ensure_channel_first", "scale_intensity", "to_tensor")
+"""The set-up of MONAI's first-model tutorial."""
+
+STEP_SECTIONS: Mapping[str, type[Step]] = {
+    "dataset": DatasetStep,
+    "network": NetworkStep,
+    "trainer": TrainerStep,
+}
+SETTINGS_SECTIONS: Mapping[str, type[Any]] = {
+    "loader": LoaderSettings,
+    "split": SplitSettings,
+    "run": RunSettings,
+}
+SECTIONS = ("format", "dataset", "transform", "network", "trainer", "loader", "split", "run")
+
+
+@attrs.frozen(kw_only=True)
+class Configuration:
+    """A whole pipeline as a value: its steps and its settings.
+
+    Attributes:
+        dataset: Lists the samples.
+        transforms: The chain, in order.
+        network: Makes the network.
+        trainer: Makes the trainer.
+        loader: How batches are made.
+        split: How the samples are divided.
+        run: The seed and the device.
+    """
+
+    dataset: DatasetStep
+    transforms: tuple[TransformStep, ...]
+    network: NetworkStep
+    trainer: TrainerStep
+    loader: LoaderSettings = LoaderSettings()
+    split: SplitSettings = SplitSettings()
+    run: RunSettings = RunSettings()
+
+    def steps(self) -> list[tuple[str, Step]]:
+        """Every step with its path, nested ones after the step that holds them."""
+        chain = [(f"transform[{i}]", step) for i, step in enumerate(self.transforms)]
+        some: list[tuple[str, Step]] = [("dataset", self.dataset), *chain]
+        some += [("network", self.network), ("trainer", self.trainer)]
+        if self.trainer.loss is not None:
+            some.append(("trainer.loss", self.trainer.loss))
+        return some
+
+
+def parse(text: str, *, source: str = "the configuration") -> dict[str, Any]:
+    """Read TOML into plain data.
+
+    Raises:
+        ConfigError: It is no TOML; the message has the line and the column.
+    """
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        problem = Problem(path="", message=f"{error}.")
+        raise ConfigError(f"{source} is no valid TOML", [problem]) from error
+
+
+def read_text(path: Path) -> str:
+    """The text of a configuration file.
+
+    Raises:
+        ConfigError: The file is not there, can't be read or is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+    except UnicodeDecodeError as error:
+        reason = f"not UTF-8 (byte {error.start})"
+    raise ConfigError("The configuration can't be read", [Problem(path=str(path), message=f"{reason}.")])
+
+
+def recipes() -> tuple[str, ...]:
+    """The names of the configurations that ship with the package."""
+    folder = resources.files("medpipe.recipes")
+    return tuple(sorted(f.name[:-5] for f in folder.iterdir() if f.name.endswith(".toml")))
+
+
+def recipe_text(name: str) -> str:
+    """The text of a recipe.
+
+    Raises:
+        ConfigError: There is no recipe of that name.
+    """
+    if name not in recipes():
+        message = f"there is no recipe {name!r}."
+        remedy = suggestion(name, recipes()) or f"There are {', '.join(recipes())}."
+        remedy += " The name of a configuration file ends in .toml."
+        raise ConfigError("Unknown recipe", [Problem(path="", message=message, remedy=remedy)])
+    return (resources.files("medpipe.recipes") / f"{name}.toml").read_text(encoding="utf-8")
+
+
+def set_value(document: dict[str, Any], path: str, value: object) -> None:
+    """Set one value of a document by its path, as ``--set`` does.
+
+    Args:
+        document: Plain data; changed in place.
+        path: As error messages write it: ``trainer.loss.gamma``, ``transform[1].prob``.
+        value: Plain data.
+
+    Raises:
+        ConfigError: The path leads through something that is no table or no such list entry.
+    """
+    keys = _keys(path)
+    place: Any = document
+    for key, following in zip(keys, [*keys[1:], None], strict=True):
+        inside = isinstance(place, list) and isinstance(key, int) and key < len(place)
+        if not (inside or (isinstance(place, dict) and isinstance(key, str))):
+            raise ConfigError("A value can't be set", [_no_place(path, key, place)])
+        if following is None:
+            place[key] = value
+        elif isinstance(place, dict):
+            place = place.setdefault(key, {})
+        else:
+            place = place[key]
+
+
+def _no_place(path: str, key: str | int, place: object) -> Problem:
+    if isinstance(place, list) and isinstance(key, int):
+        return Problem(path=path, message=f"there is no entry {key}; the list has {len(place)}.")
+    return Problem(path=path, message=f"{key!r} does not lead anywhere.")
+
+
+def _keys(path: str) -> list[str | int]:
+    keys: list[str | int] = []
+    for part in path.split("."):
+        key, *indices = part.replace("]", "").split("[")
+        if not key or not all(index.isdigit() for index in indices):
+            message = "is no path; write it like trainer.learning_rate or transform[1].prob."
+            raise ConfigError("A value can't be set", [Problem(path=path, message=message)])
+        keys += [key, *map(int, indices)]
+    return keys
+
+
+def build_step(
+    kind: type[Step], table: object, *, path: str, registry: Registry
+) -> tuple[Any, list[Problem]]:
+    """Make a step from a table with ``step``, a `StepReference`, a step or a ready object."""
+    return convert(kind, table, path=path, resolve=registry.get)
+
+
+def load(document: Mapping[str, object], *, registry: Registry) -> Configuration:
+    """Make a configuration from plain data; what is not given has its default.
+
+    Raises:
+        ConfigError: Every problem, each with its path.
+    """
+    configuration, problems = check(document, registry=registry)
+    if problems:
+        raise ConfigError("The configuration has problems", problems)
+    assert configuration is not None
+    return configuration
+
+
+def check(
+    document: Mapping[str, object], *, registry: Registry
+) -> tuple[Configuration | None, list[Problem]]:
+    """Make a configuration from plain data, or say everything that is wrong with it."""
+    problems = _format_problems(document)
+    for key in document:
+        if key not in SECTIONS:
+            remedy = suggestion(key, SECTIONS) or f"There are {', '.join(SECTIONS)}."
+            problems.append(Problem(path=key, message="unknown section.", remedy=remedy))
+    values: dict[str, Any] = {}
+    for section, kind in STEP_SECTIONS.items():
+        table = document.get(section, {"step": DEFAULT_STEPS[section]})
+        values[section], found = build_step(kind, table, path=section, registry=registry)
+        problems += found
+    values["transforms"], found = _chain(document, registry)
+    problems += found
+    for section, cls in SETTINGS_SECTIONS.items():
+        table = document.get(section, {})
+        values[section], found = convert(cls, table, path=section, resolve=registry.get)
+        problems += found
+    return (None, problems) if problems else (Configuration(**values), [])
+
+
+def dump(configuration: Configuration, *, registry: Registry) -> dict[str, Any]:
+    """Turn a configuration into plain data, with every parameter.
+
+    Raises:
+        NotRepeatableError: It holds ready objects or steps that are not registered.
+    """
+    unnamed = unrepeatable(configuration, registry=registry)
+    if unnamed:
+        raise NotRepeatableError(
+            "A configuration can only name registered steps. These can't be written:\n"
+            + "\n".join(f"  {line}" for line in unnamed)
+        )
+
+    def plain(value: object) -> Any:
+        return unstructure(value, name_of=registry.saved_name)
+
+    return {
+        "format": FORMAT,
+        "dataset": plain(configuration.dataset),
+        "transform": [plain(step) for step in configuration.transforms],
+        "network": plain(configuration.network),
+        "trainer": plain(configuration.trainer),
+        "loader": plain(configuration.loader),
+        "split": plain(configuration.split),
+        "run": plain(configuration.run),
+    }
+
+
+def write(configuration: Configuration, *, registry: Registry) -> str:
+    """Write a configuration as TOML, with every parameter.
+
+    Raises:
+        NotRepeatableError: See `dump`.
+    """
+    import tomli_w
+
+    return tomli_w.dumps(dump(configuration, registry=registry))
+
+
+def unrepeatable(configuration: Configuration, *, registry: Registry) -> list[str]:
+    """Why a configuration can't be written: a line for each step that has no name to write."""
+    lines = []
+    for path, step in configuration.steps():
+        if isinstance(step, Ready):
+            lines.append(f"{path}: the ready object {step.title}")
+        else:
+            try:
+                registry.saved_name(type(step))
+            except UnknownStepError as error:
+                lines.append(f"{path}: {error}")
+    return lines
+
+
+def _format_problems(document: Mapping[str, object]) -> list[Problem]:
+    given = document.get("format")
+    if given == FORMAT and not isinstance(given, bool):
+        return []
+    if given is None:
+        return [Problem(path="format", message="required.", remedy=f"Write format = {FORMAT}.")]
+    message = f"must be {FORMAT}, got {given!r}."
+    remedy = "A newer medpipe may know it." if isinstance(given, int) and given > FORMAT else ""
+    return [Problem(path="format", message=message, remedy=remedy)]
+
+
+def _chain(
+    document: Mapping[str, object], registry: Registry
+) -> tuple[tuple[TransformStep, ...], list[Problem]]:
+    tables = document.get("transform", [{"step": name} for name in DEFAULT_TRANSFORMS])
+    if not isinstance(tables, Sequence) or isinstance(tables, str):
+        message = "must be a list of tables: write [[transform]] above each step."
+        return (), [Problem(path="transform", message=message)]
+    pairs = [
+        build_step(TransformStep, table, path=f"transform[{index}]", registry=registry)
+        for index, table in enumerate(tables)
+    ]
+    return tuple(step for step, _ in pairs), [found for _, some in pairs for found in some]
+
+
+__all__ = [
+    "Configuration",
+    "build_step",
+    "check",
+    "dump",
+    "join",
+    "load",
+    "parse",
+    "read_text",
+    "recipe_text",
+    "recipes",
+    "set_value",
+    "structure",
+    "unrepeatable",
+    "write",
+]

@@ -1,0 +1,364 @@
+"""The built-in transforms: the table against MONAI, and the tutorial's chain value for value."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import pickle
+import subprocess
+import sys
+import types
+import typing
+from enum import Enum
+
+import attrs
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from monai import transforms as monai_transforms
+from monai.data import MetaTensor
+from monai.transforms import Compose, MapTransform, RandomizableTrait
+from PIL import Image
+
+from medpipe.builtin import transforms
+from medpipe.builtin.transform_table import TABLE, Transform
+from medpipe.builtin.transforms import TRANSFORMS, LoadImage
+from medpipe.plugin import DataError, Reading
+
+STEPS = {step.name: step for step in TRANSFORMS}
+TUTORIAL = ("load_image", "ensure_channel_first", "scale_intensity", "to_tensor")
+
+# What must be given, with values that suit an image of side 32.
+REQUIRED = {
+    "repeat_channel": {"repeats": 3},
+    "remove_repeated_channel": {"repeats": 2},
+    "add_coordinate_channels": {"spatial_dims": (0, 1)},
+    "spacing": {"pixdim": 2.0},
+    "rotate": {"angle": 0.3},
+    "zoom": {"zoom": 1.5},
+    "center_spatial_crop": {"roi_size": 16},
+    "center_scale_crop": {"roi_scale": 0.5},
+    "spatial_pad": {"spatial_size": 40},
+    "border_pad": {"spatial_border": 2},
+    "divisible_pad": {"k": 5},
+    "resize_with_pad_or_crop": {"spatial_size": 24},
+    "spatial_crop": {"roi_start": (1, 1), "roi_end": (5, 5)},
+    "scale_intensity_range": {"a_min": 0.0, "a_max": 1.0, "b_min": -1.0, "b_max": 1.0},
+    "scale_intensity_range_percentiles": {
+        "lower": 1.0,
+        "upper": 99.0,
+        "b_min": 0.0,
+        "b_max": 1.0,
+    },
+    "threshold_intensity": {"threshold": 0.5},
+    "clip_intensity_percentiles": {"lower": 1.0, "upper": 99.0},
+    "adjust_contrast": {"gamma": 2.0},
+    "shift_intensity": {"offset": 0.5},
+    "std_shift_intensity": {"factor": 0.5},
+    "gaussian_smooth": {"sigma": 1.0},
+    "median_smooth": {"radius": 1},
+    "rand_2d_elastic": {"spacing": 4.0, "magnitude_range": (0.0, 1.0)},
+    "rand_3d_elastic": {"sigma_range": (1.0, 2.0), "magnitude_range": (0.0, 1.0)},
+    "rand_spatial_crop": {"roi_size": 16},
+    "rand_scale_crop": {"roi_scale": 0.5},
+    "rand_shift_intensity": {"offsets": 0.2},
+    "rand_std_shift_intensity": {"factors": 0.2},
+    "rand_scale_intensity": {"factors": 0.2},
+    "rand_scale_intensity_fixed_mean": {"factors": 0.2},
+    "rand_coarse_dropout": {"holes": 2, "spatial_size": 4},
+    "rand_coarse_shuffle": {"holes": 2, "spatial_size": 4},
+}
+ONE_DIMENSION_ONLY = {"rand_2d_elastic": 2, "rand_3d_elastic": 3}
+
+
+def required(entry: Transform, dims: int) -> dict[str, object]:
+    given_values: dict[str, object] = dict(REQUIRED.get(entry.name, {}))
+    if entry.name == "transpose":
+        given_values["indices"] = tuple(reversed(range(dims + 1)))
+    if entry.name == "resize":
+        given_values["spatial_size"] = (16,) * dims
+    if entry.name.startswith("rand_smooth_field"):
+        given_values |= {"spatial_size": (32,) * dims, "rand_size": (8,) * dims}
+    if entry.name == "rand_simulate_low_resolution" and dims == 2:
+        given_values["upsample_mode"] = "bilinear"
+    if entry.random and "prob" in entry.parameters:
+        given_values["prob"] = 1.0
+    return given_values
+
+
+def image(dims: int, channels: int = 1) -> MetaTensor:
+    return MetaTensor(torch.rand(channels, *[32] * dims, generator=torch.manual_seed(0)))
+
+
+@pytest.mark.parametrize("entry", TABLE, ids=lambda entry: entry.name)
+def test_the_table_fits_monai(entry: Transform) -> None:
+    monai_class = getattr(monai_transforms, entry.monai)
+    assert issubclass(monai_class, MapTransform)
+    assert issubclass(monai_class, RandomizableTrait) is entry.random
+    signature = inspect.signature(monai_class.__init__).parameters
+    for name, parameter in entry.parameters.items():
+        theirs = signature[name]
+        expected = theirs.default.value if isinstance(theirs.default, Enum) else theirs.default
+        if theirs.default is theirs.empty:
+            expected = attrs.NOTHING
+        assert parameter.default == expected, name
+        assert type(parameter.default) is type(expected), name
+    assert set(entry.fixed) <= set(signature)
+    free = set(entry.parameters) | set(entry.fixed) | {"keys"}
+    assert {
+        n for n, p in signature.items() if p.default is p.empty and p.kind in (1, 3)
+    } - free <= {"self"}
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("entry", TABLE, ids=lambda entry: entry.name)
+def test_each_does_what_monai_does(entry: Transform, dims: int) -> None:
+    if ONE_DIMENSION_ONLY.get(entry.name, dims) != dims:
+        pytest.skip(f"{entry.name} is for {ONE_DIMENSION_ONLY[entry.name]}-D")
+    values = required(entry, dims)
+    channels = 2 if entry.name == "remove_repeated_channel" else 1
+    ours = STEPS[entry.name](**values).build()
+    theirs = getattr(monai_transforms, entry.monai)(keys="image", **entry.fixed, **values)
+    for transform in (ours, theirs):
+        if entry.random:
+            transform.set_random_state(seed=3)  # type: ignore[attr-defined]
+    given_image = image(dims, channels)
+    if entry.name == "ensure_channel_first":
+        given_image.meta["original_channel_dim"] = 0
+    result = ours({"image": given_image.clone(), "label": 1})
+    expected = theirs({"image": given_image.clone(), "label": 1})
+    torch.testing.assert_close(result["image"], expected["image"], rtol=0, atol=0, equal_nan=True)
+    assert list(result) == ["image", "label"]
+    if entry.name.startswith("rand_") and entry.name not in {"rand_rotate", "rand_affine"}:
+        # Those two turn by nothing unless they are told a range.
+        assert result["image"].shape != given_image.shape or bool(
+            (result["image"] != given_image).any()
+        )
+
+
+@pytest.mark.parametrize("step", TRANSFORMS, ids=lambda step: step.name)
+def test_each_is_a_well_made_step(step: type) -> None:
+    entry = getattr(step, "entry", None)
+    values = {} if entry is None else required(entry, 2)
+    made = step(**values)
+    assert "__attrs_attrs__" in step.__dict__
+    assert made == step(**values)
+    assert pickle.loads(pickle.dumps(made)) == made
+    assert getattr(transforms, step.__name__) is step
+    assert repr(made).startswith(f"{step.__name__}(")
+    assert "MONAI's `" in step.__doc__
+    for field in attrs.fields(attrs.resolve_types(step)):
+        assert not isinstance(field.type, str)
+        with pytest.raises(attrs.exceptions.FrozenInstanceError):
+            setattr(made, field.name, 1)
+    with pytest.raises(TypeError):
+        step(1)
+
+
+def _leaves(kind: object) -> typing.Iterator[object]:
+    origin = typing.get_origin(kind)
+    if origin is typing.Literal:
+        yield from (type(word) for word in typing.get_args(kind))
+    elif origin in (typing.Union, types.UnionType, tuple):
+        for part in typing.get_args(kind):
+            yield from _leaves(part)
+    elif kind is not Ellipsis:
+        yield kind
+
+
+@pytest.mark.parametrize("entry", TABLE, ids=lambda entry: entry.name)
+def test_no_parameter_takes_a_free_string_or_what_toml_cannot_say(entry: Transform) -> None:
+    scalars = {bool, int, float, types.NoneType}
+    for name, parameter in entry.parameters.items():
+        arguments = typing.get_args(parameter.type) or (parameter.type,)
+        free = [p for p in arguments if typing.get_origin(p) is not typing.Literal]
+        if typing.get_origin(parameter.type) is not typing.Literal:
+            assert {leaf for part in free for leaf in _leaves(part)} <= scalars, name
+        if types.NoneType in arguments:
+            assert parameter.default is None, name
+
+
+def test_nothing_that_reads_writes_or_looks_up_names_is_offered() -> None:
+    forbidden = {
+        "reader",
+        "writer",
+        "keys",
+        "allow_missing_keys",
+        "device",
+        "lazy",
+        "func",
+        "kernel",
+    }
+    for step in TRANSFORMS:
+        assert not {field.name for field in attrs.fields(step)} & forbidden
+    classes = {entry.monai for entry in TABLE}
+    assert not classes & {"LoadImaged", "SaveImaged", "Lambdad", "TorchVisiond", "ImageFilterd"}
+    assert len(STEPS) == len(TRANSFORMS)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("rand_flip", {"prob": 1.1}),
+        ("rand_flip", {"prob": float("nan")}),
+        ("rand_gaussian_noise", {"std": -0.1}),
+        ("clip_intensity_percentiles", {"lower": -1.0, "upper": 99.0}),
+        ("repeat_channel", {"repeats": 0}),
+        ("adjust_contrast", {"gamma": 0.0}),
+    ],
+)
+def test_impossible_numbers_are_refused(name: str, values: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=rf"'{next(iter(values))}' must be"):
+        STEPS[name](**values)
+
+
+def test_importing_the_steps_stays_light() -> None:
+    code = (
+        "import sys, json\n"
+        "import medpipe.builtin.transforms, medpipe.builtin.networks, medpipe.builtin.losses\n"
+        "heavy = {'torch', 'monai', 'numpy', 'PIL', 'ignite', 'sklearn', 'scipy'}\n"
+        "print(json.dumps(sorted(heavy & set(sys.modules))))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == []
+
+
+# --- the tutorial's chain ---------------------------------------------------------------------
+
+
+def chain(*names: str) -> Compose:
+    return Compose([STEPS[name]().build() for name in names])
+
+
+def tutorial_of_monai() -> Compose:
+    return Compose(
+        [
+            monai_transforms.LoadImaged(keys="image"),
+            monai_transforms.EnsureChannelFirstd(keys="image"),
+            monai_transforms.ScaleIntensityd(keys="image"),
+            monai_transforms.ToTensord(keys="image"),
+        ]
+    )
+
+
+def pixels(*shape: int, top: int = 256, kind: type = np.uint8) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, top, shape).astype(kind)
+
+
+FILES = {
+    "grey.png": Image.fromarray(pixels(20, 30)),
+    "grey.jpeg": Image.fromarray(pixels(20, 30)),
+    "colour.png": Image.fromarray(pixels(20, 30, 3)),
+    "colour.jpg": Image.fromarray(pixels(20, 30, 3)),
+    "alpha.png": Image.fromarray(pixels(20, 30, 4)),
+    "deep.png": Image.fromarray(pixels(20, 30, top=65536, kind=np.uint16)),
+    "palette.png": Image.fromarray(pixels(20, 30, 3)).quantize(16),
+    "bits.png": Image.fromarray(pixels(20, 30)).convert("1"),
+    "grey.bmp": Image.fromarray(pixels(20, 30)),
+    "column.png": Image.fromarray(pixels(20, 1)),
+}
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_load_image_gives_what_monai_gives(tmp_path, file: str) -> None:
+    path = tmp_path / file
+    FILES[file].save(path)
+    ours = LoadImage().build()({"image": path, "label": 2})
+    theirs = monai_transforms.LoadImaged(keys="image")({"image": path, "label": 2})["image"]
+    loaded = ours["image"]
+    assert isinstance(loaded, MetaTensor)
+    assert ours["label"] == 2
+    assert loaded.dtype == theirs.dtype == torch.float32
+    assert loaded.shape == theirs.shape
+    assert torch.equal(loaded.as_tensor(), theirs.as_tensor())
+    assert torch.equal(loaded.affine, theirs.affine)
+    assert loaded.meta["filename_or_obj"] == theirs.meta["filename_or_obj"]
+    np.testing.assert_equal(
+        loaded.meta["original_channel_dim"], theirs.meta["original_channel_dim"]
+    )
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_the_default_chain_is_the_tutorials(tmp_path, file: str) -> None:
+    path = tmp_path / file
+    FILES[file].save(path)
+    ours = chain(*TUTORIAL)({"image": str(path)})["image"]
+    theirs = tutorial_of_monai()({"image": str(path)})["image"]
+    assert type(ours) is type(theirs)
+    assert ours.dtype == theirs.dtype
+    assert torch.equal(ours.as_tensor(), theirs.as_tensor())
+
+
+@pytest.mark.parametrize("file", ["grey", "colour"])
+def test_several_files_become_channels_as_with_monai(tmp_path, file: str) -> None:
+    files = (tmp_path / "a.png", tmp_path / "b.png")
+    FILES[f"{file}.png"].save(files[0])
+    FILES[f"{file}.png"].rotate(180).save(files[1])
+    ours = chain(*TUTORIAL)({"image": files})["image"]
+    theirs = tutorial_of_monai()({"image": files})["image"]
+    assert torch.equal(ours.as_tensor(), theirs.as_tensor())
+
+
+def test_grey_and_colour_stack_and_one_file_in_a_tuple_is_that_file(tmp_path) -> None:
+    grey, colour = tmp_path / "grey.png", tmp_path / "colour.png"
+    FILES["grey.png"].save(grey)
+    FILES["colour.png"].save(colour)
+    load = LoadImage().build()
+    both = load({"image": (grey, colour)})["image"]
+    assert both.shape == (30, 20, 4)
+    assert torch.equal(both[..., 0], load({"image": grey})["image"])
+    assert torch.equal(both[..., 1:], load({"image": colour})["image"])
+    assert torch.equal(load({"image": (grey,)})["image"], load({"image": grey})["image"])
+
+
+def test_the_reading_of_the_data_set_is_used(tmp_path) -> None:
+    path = tmp_path / "alpha.png"
+    FILES["alpha.png"].save(path)
+    for channels, shape in {1: (30, 20), 3: (30, 20, 3), "auto": (30, 20, 3)}.items():
+        reading = Reading(channels=channels)
+        assert LoadImage().build()({"image": path, "reading": reading})["image"].shape == shape
+
+
+@given(
+    st.sampled_from(["uint8", "uint16", "int32", "float32", "float64", "bool"]),
+    st.sampled_from([(3, 5), (1, 4), (4, 1), (3, 5, 1), (3, 5, 3)]),
+)
+@settings(max_examples=30, deadline=None)
+def test_arrays_turn_as_files_do_and_are_never_shared(kind: str, shape: tuple[int, ...]) -> None:
+    array = (pixels(*shape) % 7).astype(kind)
+    before = array.copy()
+    loaded = LoadImage().build()({"image": array, "id": "x"})["image"]
+    assert loaded.dtype == torch.float32
+    np.testing.assert_array_equal(loaded.numpy(), array.swapaxes(0, 1).astype(np.float32))
+    loaded += 1
+    np.testing.assert_array_equal(array, before)
+
+
+def test_images_that_do_not_fit_are_named(tmp_path) -> None:
+    load = LoadImage().build()
+    with pytest.raises(DataError) as caught:
+        load({"image": np.zeros((2, 3, 4, 5)), "id": "ward/7"})
+    assert str(caught.value) == (
+        "sample 'ward/7' has the shape (2, 3, 4, 5). load_image takes (height, width) or "
+        "(height, width, channels)."
+    )
+    small, large = tmp_path / "small.png", tmp_path / "large.png"
+    Image.fromarray(pixels(4, 6)).save(small)
+    Image.fromarray(pixels(8, 6)).save(large)
+    with pytest.raises(DataError) as caught:
+        load({"image": (small, large)})
+    assert str(caught.value) == (
+        f"{large} is 6x8 pixels and {small} is 6x4: files that are stacked as channels must have "
+        "one size. Resize the files, or make them samples of their own."
+    )
+    with pytest.raises(DataError) as caught:
+        load({"image": ()})
+    assert str(caught.value) == "A sample names no image file: its image is an empty tuple."
+
+
+@pytest.mark.parametrize("kind", ["float16", "float32", "float64", "uint8", "int64", "bool"])
+def test_cast_to_type(kind: str) -> None:
+    cast = STEPS["cast_to_type"](dtype=kind).build()
+    assert cast({"image": image(2)})["image"].dtype == getattr(torch, kind)
