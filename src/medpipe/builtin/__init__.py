@@ -1,1 +1,50 @@
 """The built-in steps: a plugin like any other, found by its entry point."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from medpipe.builtin.image_folder import ImageFolder
+from medpipe.builtin.losses import LOSSES
+from medpipe.builtin.mednist import MedNIST
+from medpipe.builtin.networks import NETWORKS
+from medpipe.builtin.phantom import Phantom
+from medpipe.builtin.supervised import TRAINERS
+from medpipe.builtin.table import Table
+from medpipe.builtin.transforms import TRANSFORMS
+from medpipe.plugin import hookimpl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from medpipe.plugin import DatasetStep, LossStep, NetworkStep, TrainerStep, TransformStep
+
+
+@hookimpl
+def medpipe_datasets() -> Iterable[type[DatasetStep]]:
+    """Offer the built-in data sets."""
+    return [MedNIST, Phantom, ImageFolder, Table]
+
+
+@hookimpl
+def medpipe_transforms() -> Iterable[type[TransformStep]]:
+    """Offer the built-in transforms."""
+    return TRANSFORMS
+
+
+@hookimpl
+def medpipe_networks() -> Iterable[type[NetworkStep]]:
+    """Offer the built-in networks."""
+    return NETWORKS
+
+
+@hookimpl
+def medpipe_trainers() -> Iterable[type[TrainerStep]]:
+    """Offer the built-in trainer."""
+    return TRAINERS
+
+
+@hookimpl
+def medpipe_losses() -> Iterable[type[LossStep]]:
+    """Offer the built-in losses."""
+    return LOSSES

@@ -87,7 +87,6 @@ def step_class(entry: Transform) -> type[TransformStep]:
         class_body=body,
         frozen=True,
         kw_only=True,
-        slots=True,
         order=False,
     )
 

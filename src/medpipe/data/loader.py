@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from medpipe.data.chain import sample_dictionary
 from medpipe.data.order import Key, PassOrder
-from medpipe.errors import DataError, MedpipeError
+from medpipe.errors import DataError, MedpipeError, StepError
 from medpipe.steps import Reading, Sample, Task
 
 if TYPE_CHECKING:
@@ -27,7 +27,13 @@ Batch = dict[str, Any]
 class _Failure:
     """An error on its way from a worker, where torch would bury it in a traceback's text."""
 
-    error: MedpipeError
+    kind: type[MedpipeError]
+    message: str
+
+    @classmethod
+    def of(cls, error: MedpipeError) -> _Failure:
+        # Not the error itself: its constructor may need more than pickle remembers.
+        return cls(DataError if isinstance(error, DataError) else StepError, str(error))
 
 
 class SampleBatches(Dataset[Batch]):
@@ -67,7 +73,7 @@ class SampleBatches(Dataset[Batch]):
         try:
             return collate([self._one(*key) for key in keys], self._task)
         except MedpipeError as error:
-            return _Failure(error)
+            return _Failure.of(error)
 
     def _one(self, this_pass: int, index: int) -> Batch:
         sample = sample_dictionary(self.samples[index], self._reading)
@@ -80,7 +86,7 @@ class Loader(DataLoader[Batch]):
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         for batch in super().__iter__():
             if isinstance(batch, _Failure):
-                raise batch.error
+                raise batch.kind(batch.message)
             yield batch
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from medpipe.errors import DataError
 from medpipe.steps import Reading
@@ -29,9 +29,9 @@ class UnreadableImageError(DataError):
         remedy: What to do about it.
     """
 
-    def __init__(
-        self, path: str | os.PathLike[str], reason: str, remedy: str = "Remove or repair it."
-    ) -> None:
+    REMEDY: ClassVar[str] = "Remove or repair it."
+
+    def __init__(self, path: str | os.PathLike[str], reason: str, remedy: str = REMEDY) -> None:
         self.path = os.fspath(path)
         self.reason = reason
         self.remedy = remedy
@@ -81,8 +81,14 @@ def read_sample_image(image: Any, reading: Reading) -> np.ndarray[Any, Any]:
         return read_image(image, reading)
     if isinstance(image, tuple):
         return stack_channels([read_image(path, reading) for path in image], image)
-    array: np.ndarray[Any, Any] = image
-    return array
+    import numpy as np
+
+    if not isinstance(image, np.ndarray):
+        raise DataError(
+            f"A sample's image is of the type {type(image).__name__}. "
+            "Give a path, a tuple of paths or a numpy array."
+        )
+    return image
 
 
 def image_paths(image: Any) -> tuple[str, ...]:
@@ -136,7 +142,7 @@ def decode(content: bytes, path: str | os.PathLike[str], reading: Reading) -> np
     except (DataError, MemoryError):
         raise
     except Exception as error:  # a damaged file can make a decoder fail in any way
-        raise UnreadableImageError(path, f"is damaged: {error}") from error
+        raise UnreadableImageError(path, f"is damaged: {str(error).strip(' .')}") from error
 
 
 def stack_channels(

@@ -1,0 +1,1 @@
+"""Training: device, determinism, the loop around a trainer's engine, checkpoints, memory."""

@@ -1,0 +1,206 @@
+"""The trainer `supervised`: MONAI's `SupervisedTrainer` with optimizer and schedule by name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import attrs
+from attrs.validators import ge, gt, lt, optional
+
+from medpipe.plugin import TrainerStep, Training, TrainingParts
+
+if TYPE_CHECKING:
+    import torch
+
+Betas = tuple[float, float]
+
+
+def _betas(_: object, field: attrs.Attribute[Any], value: Betas) -> None:
+    if not all(0 <= item < 1 for item in value):
+        raise ValueError(f"'{field.name}' must be two numbers from 0 to below 1: {value}")
+
+
+@attrs.frozen(kw_only=True)
+class Adam:
+    """``torch.optim.Adam`` (Kingma and Ba, 2014, arXiv:1412.6980)."""
+
+    name: Literal["adam"] = "adam"
+    betas: Betas = attrs.field(default=(0.9, 0.999), validator=_betas)
+    eps: float = attrs.field(default=1e-8, validator=gt(0))
+    weight_decay: float = attrs.field(default=0.0, validator=ge(0))
+
+
+@attrs.frozen(kw_only=True)
+class AdamW:
+    """``torch.optim.AdamW`` (Loshchilov and Hutter, 2017, arXiv:1711.05101)."""
+
+    name: Literal["adamw"] = "adamw"
+    betas: Betas = attrs.field(default=(0.9, 0.999), validator=_betas)
+    eps: float = attrs.field(default=1e-8, validator=gt(0))
+    weight_decay: float = attrs.field(default=0.01, validator=ge(0))
+
+
+@attrs.frozen(kw_only=True)
+class SGD:
+    """``torch.optim.SGD``, with Nesterov's momentum where asked."""
+
+    name: Literal["sgd"] = "sgd"
+    momentum: float = attrs.field(default=0.0, validator=[ge(0), lt(1)])
+    nesterov: bool = False
+    weight_decay: float = attrs.field(default=0.0, validator=ge(0))
+
+    @nesterov.validator
+    def _needs_momentum(self, _: attrs.Attribute[Any], nesterov: bool) -> None:
+        if nesterov and self.momentum == 0:
+            raise ValueError("needs a momentum above 0.")
+
+
+@attrs.frozen(kw_only=True)
+class OneCycle:
+    """``OneCycleLR`` up to the trainer's learning rate and down (Smith, arXiv:1708.07120)."""
+
+    name: Literal["one_cycle"] = "one_cycle"
+    warm_up: float = attrs.field(default=0.3, validator=[gt(0), lt(1)])
+    start_divisor: float = attrs.field(default=25.0, validator=ge(1))
+    end_divisor: float = attrs.field(default=1e4, validator=ge(1))
+
+
+@attrs.frozen(kw_only=True)
+class Cosine:
+    """``CosineAnnealingLR`` down to a fraction (Loshchilov and Hutter, arXiv:1608.03983)."""
+
+    name: Literal["cosine"] = "cosine"
+    end_fraction: float = attrs.field(default=0.0, validator=[ge(0), lt(1)])
+
+
+@attrs.frozen(kw_only=True)
+class Steps:
+    """``StepLR``: times `factor` after every `epochs` epochs."""
+
+    name: Literal["steps"] = "steps"
+    epochs: int = attrs.field(default=1, validator=ge(1))
+    factor: float = attrs.field(default=0.1, validator=[gt(0), lt(1)])
+
+
+@attrs.frozen(kw_only=True)
+class Supervised(TrainerStep):
+    """MONAI's ``SupervisedTrainer``, the tutorial's set-up by default.
+
+    The learning rate follows the schedule at every iteration.
+
+    Attributes:
+        epoch_length: Iterations in an epoch; None: one pass of the training data. Where it is
+            shorter, the next epoch goes on where this one stopped.
+        learning_rate: The optimizer's, and the highest of a one-cycle schedule.
+        optimizer: A table with ``name``: ``adam``, ``adamw`` or ``sgd``, and its parameters.
+        schedule: A table with ``name``: ``one_cycle``, ``cosine`` or ``steps``; None: constant.
+        gradient_clip: The largest norm of all gradients together; None: no limit.
+        accumulation: Iterations whose gradients are averaged into one step.
+    """
+
+    name: ClassVar[str] = "supervised"
+
+    epoch_length: int | None = attrs.field(default=None, validator=optional(ge(1)))
+    learning_rate: float = attrs.field(default=1e-5, validator=gt(0))
+    optimizer: Adam | AdamW | SGD = Adam()
+    schedule: OneCycle | Cosine | Steps | None = None
+    gradient_clip: float | None = attrs.field(default=None, validator=optional(gt(0)))
+    accumulation: int = attrs.field(default=1, validator=ge(1))
+
+    def build(self, parts: TrainingParts) -> Training:
+        """Make the trainer; see `TrainerStep.build`."""
+        from ignite.engine import Events
+        from monai.engines import SupervisedTrainer
+        from monai.engines.utils import IterationEvents
+
+        network = parts.network
+        optimizer = self._optimizer(network)
+        length = self.epoch_length or len(parts.loader)
+        trainer = SupervisedTrainer(
+            device=parts.device,
+            max_epochs=self.max_epochs,
+            train_data_loader=parts.loader,
+            network=network,
+            optimizer=optimizer,
+            loss_function=parts.loss,
+            epoch_length=length,
+            non_blocking=parts.device.type == "cuda",
+            inferer=_inferer(parts),
+            decollate=False,
+            optim_set_to_none=True,
+            accumulation_steps=self.accumulation,
+        )
+        state: dict[str, Any] = {"network": network, "optimizer": optimizer}
+        if self.gradient_clip is not None:
+            trainer.add_event_handler(
+                IterationEvents.BACKWARD_COMPLETED, _clip, network, self.gradient_clip
+            )
+        schedule = self._schedule(optimizer, length)
+        if schedule is not None:
+            state["schedule"] = schedule
+            trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: schedule.step())
+        return Training(engine=trainer, state=state)
+
+    def _optimizer(self, network: torch.nn.Module) -> torch.optim.Optimizer:
+        import torch
+
+        trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        options = attrs.asdict(self.optimizer)
+        cls = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+        return cls[options.pop("name")](trained, lr=self.learning_rate, **options)
+
+    def _schedule(
+        self, optimizer: torch.optim.Optimizer, epoch_length: int
+    ) -> torch.optim.lr_scheduler.LRScheduler | None:
+        from torch.optim import lr_scheduler
+
+        schedule, steps = self.schedule, self.max_epochs * epoch_length
+        if isinstance(schedule, OneCycle):
+            return lr_scheduler.OneCycleLR(
+                optimizer,
+                max_lr=self.learning_rate,
+                # One more than there are: it is stepped after the last iteration too.
+                total_steps=steps + 1,
+                pct_start=schedule.warm_up,
+                div_factor=schedule.start_divisor,
+                final_div_factor=schedule.end_divisor,
+                cycle_momentum=False,
+            )
+        if isinstance(schedule, Cosine):
+            end = schedule.end_fraction * self.learning_rate
+            return lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps, eta_min=end)
+        if isinstance(schedule, Steps):
+            size = schedule.epochs * epoch_length
+            return lr_scheduler.StepLR(optimizer, step_size=size, gamma=schedule.factor)
+        return None
+
+
+def _clip(engine: Any, network: torch.nn.Module, most: float) -> None:
+    # With accumulation the gradients are complete in the last of its iterations alone.
+    last = engine.state.iteration % engine.state.epoch_length == 0
+    place = (engine.state.iteration - 1) % engine.state.epoch_length + 1
+    if last or place % engine.accumulation_steps == 0:
+        import torch
+
+        torch.nn.utils.clip_grad_norm_(network.parameters(), most)
+
+
+def _inferer(parts: TrainingParts) -> Any:
+    """MONAI's plain inferer, inside autocast where the precision asks for it."""
+    import torch
+    from monai.inferers import SimpleInferer
+
+    if parts.precision == "float32":
+        return SimpleInferer()
+
+    class AutocastInferer(SimpleInferer):
+        # SupervisedTrainer's own amp=True is for CUDA alone and scales float16.
+        def __call__(self, inputs: Any, network: Any, *args: Any, **kwargs: Any) -> Any:
+            with torch.autocast(parts.device.type, torch.bfloat16):
+                outputs = super().__call__(inputs, network, *args, **kwargs)
+            return outputs.float() if isinstance(outputs, torch.Tensor) else outputs
+
+    return AutocastInferer()
+
+
+TRAINERS = (Supervised,)

@@ -1,0 +1,157 @@
+"""What this job has: processors, memory, a device, and what the device can do.
+
+Imports torch inside functions: `medpipe doctor` and the loader's settings ask it too.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from medpipe.errors import DeviceError
+
+if TYPE_CHECKING:
+    import torch
+
+Precision = Literal["float32", "bfloat16"]
+
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def available_processors() -> int:
+    """How many processors the job may use: its affinity, and its control group's quota."""
+    try:
+        count = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS and Windows
+        count = os.cpu_count() or 1
+    quota = _cgroup_text("cpu.max").split()
+    if len(quota) == 2 and quota[0].isdigit() and quota[1].isdigit():
+        count = min(count, max(1, int(quota[0]) // int(quota[1])))
+    return count
+
+
+def available_memory() -> int | None:
+    """How many bytes of main memory the job may still take; None where nobody says."""
+    limits = []
+    for line in _text(Path("/proc/meminfo")).splitlines():
+        if line.startswith("MemAvailable:"):
+            limits.append(int(line.split()[1]) * 1024)
+    most, used = _cgroup_text("memory.max").strip(), _cgroup_text("memory.current").strip()
+    if most.isdigit() and used.isdigit():
+        limits.append(int(most) - int(used))
+    return min(limits) if limits else None
+
+
+def device_memory(device: torch.device) -> int | None:
+    """How many bytes a device has free; None where nobody says."""
+    if device.type == "cuda":
+        import torch
+
+        return int(torch.cuda.mem_get_info(device)[0])
+    return available_memory() if device.type == "cpu" else None
+
+
+def choose_device(name: str) -> tuple[torch.device, str]:
+    """Find the device that a run's settings ask for.
+
+    Args:
+        name: ``auto``, or a device that must be there.
+
+    Returns:
+        The device, and a sentence about it for people; empty where it is just what was asked.
+
+    Raises:
+        DeviceError: The device that was asked for is not there.
+    """
+    import torch
+
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", 0), ""
+        if torch.backends.mps.is_available():
+            return torch.device("mps"), "There is no CUDA device: the Apple GPU is used."
+        count = available_processors()
+        return torch.device("cpu"), f"There is no GPU: {count} processor cores are used."
+    device = torch.device(name)
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            there = f"there are {count} CUDA devices" if count else "there is no CUDA device"
+            raise DeviceError(
+                f"The device {name!r} was asked for, but {there}. "
+                f"{_why_no_cuda(count)}Set run.device = 'auto' to take the best there is."
+            )
+        return torch.device("cuda", device.index or 0), ""
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise DeviceError(
+            "The device 'mps' was asked for, but there is no Apple GPU. "
+            "Set run.device = 'auto' to take the best there is."
+        )
+    return device, ""
+
+
+def choose_precision(wanted: Literal["float32", "bfloat16", "auto"], device: torch.device) -> Precision:
+    """The precision to train in: ``auto`` is bfloat16 where the hardware computes in it."""
+    if wanted != "auto":
+        return wanted
+    return "bfloat16" if has_bfloat16(device) else "float32"
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the hardware computes in bfloat16, rather than emulating it."""
+    import torch
+
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
+        abilities = torch.cpu.get_capabilities()
+        return any(abilities.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))
+    return False
+
+
+def describe_hardware(device: torch.device) -> dict[str, Any]:
+    """The machine, as a run records it."""
+    import torch
+
+    described: dict[str, Any] = {
+        "machine": platform.machine(),
+        "system": platform.platform(),
+        "processor": _processor(),
+        "processors": available_processors(),
+        "threads": torch.get_num_threads(),
+        "memory_available": available_memory(),
+    }
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        described["gpu"] = properties.name
+        described["gpu_memory"] = properties.total_memory
+        described["cuda"] = torch.version.cuda
+    return described
+
+
+def _why_no_cuda(count: int) -> str:
+    import torch
+
+    if count or torch.version.cuda is not None:
+        return ""
+    return "The installed torch is a build without CUDA. "
+
+
+def _processor() -> str:
+    for line in _text(Path("/proc/cpuinfo")).splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def _cgroup_text(name: str) -> str:
+    return _text(_CGROUP / name)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

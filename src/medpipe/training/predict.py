@@ -1,0 +1,87 @@
+"""Run a network over a part and collect its predictions.
+
+Heavy: it imports torch; the package imports it inside functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from medpipe.evaluation.predictions import Predictions, to_scores
+from medpipe.progress import bar
+
+if TYPE_CHECKING:
+    from medpipe.steps import Loss, Task
+    from medpipe.training.hardware import Precision
+
+
+def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[Any]:
+    """Compute in `precision`; float32 leaves everything as it is."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+@torch.no_grad()
+def predict(
+    network: torch.nn.Module,
+    loader: Iterable[dict[str, Any]],
+    *,
+    device: torch.device,
+    precision: Precision,
+    task: Task,
+    groups: dict[str, str | None],
+    loss: Loss | None = None,
+    description: str = "Evaluating",
+) -> tuple[Predictions, float | None]:
+    """Give a network's predictions by sample id, and its mean loss.
+
+    Args:
+        network: The network, on `device`; it is put in evaluation mode, and back.
+        loader: Batches.
+        device: Where to compute.
+        precision: In what to compute.
+        task: What the outputs mean.
+        groups: The group of each sample by id.
+        loss: The loss to average over samples; None for none.
+        description: The words in front of the progress bar.
+    """
+    was_training = network.training
+    network.eval()
+    ids: list[str] = []
+    outputs, labels = [], []
+    total = 0.0
+    try:
+        with bar(description, _length(loader), unit="batches") as shown:
+            for batch in loader:
+                image = batch["image"].to(device, non_blocking=True)
+                label = batch["label"].to(device, non_blocking=True)
+                with autocast(device, precision):
+                    predicted = network(image)
+                predicted = predicted.float()
+                if loss is not None:
+                    total += float(loss(predicted, label)) * len(image)
+                ids += batch["id"]
+                outputs.append(predicted.cpu())
+                labels.append(batch["label"])
+                shown.advance()
+    finally:
+        network.train(was_training)
+    predictions = Predictions(
+        task=task,
+        ids=tuple(ids),
+        scores=to_scores(torch.cat(outputs), task),
+        labels=_labels(torch.cat(labels), task),
+        groups=tuple(groups.get(id_) for id_ in ids),
+    )
+    return predictions, total / len(ids) if loss is not None else None
+
+
+def _labels(labels: torch.Tensor, task: Task) -> Any:
+    return labels.numpy() if task.kind == "multiclass" else labels.double().numpy()
+
+
+def _length(loader: Iterable[Any]) -> int | None:
+    return len(loader) if hasattr(loader, "__len__") else None
