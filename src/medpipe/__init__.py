@@ -1,1 +1,66 @@
-"""medpipe."""
+"""Typed, plugin-based training pipelines for medical imaging on PyTorch and MONAI."""
+
+from __future__ import annotations
+
+from importlib.metadata import version as _version
+
+from medpipe.assembly import Loaders
+from medpipe.builder import PipelineBuilder
+from medpipe.checks import CheckReport
+from medpipe.errors import (
+    ChangedError,
+    CheckFailed,
+    ConfigError,
+    DataError,
+    DeviceError,
+    DownloadError,
+    MedpipeError,
+    NotRepeatableError,
+    PluginError,
+    Problem,
+    RunError,
+    StepError,
+    TrainingError,
+    UnknownStepError,
+)
+from medpipe.parameters import step
+from medpipe.pipeline import Pipeline
+from medpipe.registry import Registry
+from medpipe.run import Run
+from medpipe.steps import DataInfo, Dataset, Sample, Task
+
+__version__ = _version("medpipe")
+
+__all__ = [
+    # pipelines
+    "PipelineBuilder",
+    "Pipeline",
+    "CheckReport",
+    "Loaders",
+    "Run",
+    "step",
+    # plugins
+    "Registry",
+    # data
+    "Dataset",
+    "DataInfo",
+    "Sample",
+    "Task",
+    # errors
+    "MedpipeError",
+    "Problem",
+    "ConfigError",
+    "UnknownStepError",
+    "NotRepeatableError",
+    "PluginError",
+    "StepError",
+    "DataError",
+    "ChangedError",
+    "DownloadError",
+    "CheckFailed",
+    "DeviceError",
+    "TrainingError",
+    "RunError",
+    # the version
+    "__version__",
+]

@@ -82,7 +82,7 @@ class PipelineBuilder:
             _make(TransformStep, {"step": name}, registry) for name in config.DEFAULT_TRANSFORMS
         )
         parts["run"] = _settings("run", {"seed": seed, "device": device}, registry)
-        self.__attrs_init__(**parts, registry=registry)  # type: ignore[attr-defined]
+        self.__attrs_init__(**parts, registry=registry)
 
     # Steps
 
@@ -108,7 +108,10 @@ class PipelineBuilder:
     @overload
     def transform(
         self,
-        step: TransformStep | MapTransform | Compose | Callable[[dict[str, Any]], Mapping[Any, Any]],
+        step: TransformStep
+        | MapTransform
+        | Compose
+        | Callable[[dict[str, Any]], Mapping[Any, Any]],
         /,
         *,
         before: str | None = None,
@@ -294,7 +297,7 @@ class PipelineBuilder:
         # Not attrs.evolve, which would call our own __init__.
         values = {field.alias: getattr(self, field.name) for field in attrs.fields(type(self))}
         new = object.__new__(type(self))
-        new.__attrs_init__(**{**values, **changes})  # type: ignore[attr-defined]
+        new.__attrs_init__(**{**values, **changes})
         return new
 
     def _configuration(self) -> Configuration:
@@ -324,7 +327,9 @@ class PipelineBuilder:
 
     def _changed(self, section: str, current: Any, changes: Mapping[str, object]) -> Any:
         given = {key: value for key, value in changes.items() if value is not None}
-        raw = current.raw if isinstance(current, _Wrong) else _plain(current)
+        raw = cast(
+            "dict[str, object]", current.raw if isinstance(current, _Wrong) else _plain(current)
+        )
         return _settings(section, {**raw, **given}, self._registry)
 
 
@@ -339,7 +344,9 @@ def _make(kind: type[Step], given: object, registry: Registry) -> Any:
         remedy = f"Give an object: {given.__name__}(...)."
         problems = [Problem(path="", message=f"got the class {given.__name__}.", remedy=remedy)]
     elif isinstance(given, Step) and not isinstance(given, Ready):
-        problems = [Problem(path="", message=f"{p}.") for p in step_class_problems(type(given), kind)]
+        problems = [
+            Problem(path="", message=f"{p}.") for p in step_class_problems(type(given), kind)
+        ]
     if not problems:
         step, problems = config.build_step(kind, given, path="", registry=registry)
         if not problems:

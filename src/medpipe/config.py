@@ -109,7 +109,9 @@ def read_text(path: Path) -> str:
         reason = (error.strerror or str(error)).lower()
     except UnicodeDecodeError as error:
         reason = f"not UTF-8 (byte {error.start})"
-    raise ConfigError("The configuration can't be read", [Problem(path=str(path), message=f"{reason}.")])
+    raise ConfigError(
+        "The configuration can't be read", [Problem(path=str(path), message=f"{reason}.")]
+    )
 
 
 def recipes() -> tuple[str, ...]:

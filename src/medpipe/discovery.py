@@ -139,8 +139,8 @@ def _parameter_problems(cls: type[Step]) -> list[str]:
     for name, expected in types.items():
         if expected is None:
             problems.append(f"has a parameter {name!r} without a type")
-        elif reason := unsupported(expected):
-            problems.append(f"has a parameter {name!r} of a wrong type: {reason}")
+        elif unfit := unsupported(expected):
+            problems.append(f"has a parameter {name!r} of a wrong type: {unfit}")
         elif _optional(expected) and fields[name].default is not None:
             problems.append(
                 f"has a parameter {name!r} that may be None but has another default; "

@@ -18,6 +18,7 @@ from medpipe.discovery import Plugin, load_plugin, not_installed
 from medpipe.errors import ConfigError, PluginError, UnknownStepError
 from medpipe.hookspecs import PROJECT
 from medpipe.parameters import structure, suggestion
+from medpipe.ready import Ready
 from medpipe.steps import (
     STEP_KINDS,
     DatasetStep,
@@ -153,6 +154,14 @@ class Registry:
         cls = step if isinstance(step, type) else type(step)
         candidates = self._index.get((cls.kind, getattr(cls, "name", "")), ())
         return next((plugin for plugin, item in candidates if item is cls), None)
+
+    def title(self, step: Step) -> str:
+        """A step and where it comes from, for errors and descriptions."""
+        if isinstance(step, Ready):
+            return f"the ready {step.kind} {step.title}"
+        plugin = self.plugin_of(step)
+        origin = plugin.title if plugin else "not registered"
+        return f"the {step.kind} step {step.name!r} ({origin})"
 
     def saved_name(self, cls: type[Step]) -> str:
         """The name under which a saved configuration finds a step: qualified if not built in.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
 
@@ -35,14 +35,16 @@ __all__ = [
     "TransformStep",
 ]
 
-Item = TypeVar("Item")
-
 Part = Literal["training", "validation", "test"]
 PARTS: tuple[Part, ...] = ("training", "validation", "test")
 TaskKind = Literal["multiclass", "multilabel", "regression"]
 
 
-def _tuple(items: Iterable[Item]) -> tuple[Item, ...]:
+def _strings(items: Iterable[str]) -> tuple[str, ...]:
+    return tuple(items)
+
+
+def _samples(items: Iterable[Sample]) -> tuple[Sample, ...]:
     return tuple(items)
 
 
@@ -82,7 +84,7 @@ class Task:
     """
 
     kind: TaskKind = "multiclass"
-    names: tuple[str, ...] = attrs.field(converter=_tuple)
+    names: tuple[str, ...] = attrs.field(converter=_strings)
     unit: str | None = None
 
 
@@ -109,7 +111,7 @@ class Dataset:
     """
 
     samples: tuple[Sample, ...] = attrs.field(
-        converter=_tuple, repr=lambda samples: f"<{len(samples)} samples>"
+        converter=_samples, repr=lambda samples: f"<{len(samples)} samples>"
     )
     task: Task
     reading: Reading = Reading()

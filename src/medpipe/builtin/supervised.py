@@ -46,7 +46,7 @@ class SGD:
 
     name: Literal["sgd"] = "sgd"
     momentum: float = attrs.field(default=0.0, validator=[ge(0), lt(1)])
-    nesterov: bool = False
+    nesterov: bool = attrs.field(default=False)
     weight_decay: float = attrs.field(default=0.0, validator=ge(0))
 
     @nesterov.validator
@@ -147,7 +147,10 @@ class Supervised(TrainerStep):
         trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
         options = attrs.asdict(self.optimizer)
         cls = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
-        return cls[options.pop("name")](trained, lr=self.learning_rate, **options)
+        made: torch.optim.Optimizer = cls[options.pop("name")](
+            trained, lr=self.learning_rate, **options
+        )
+        return made
 
     def _schedule(
         self, optimizer: torch.optim.Optimizer, epoch_length: int

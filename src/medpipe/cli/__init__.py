@@ -1,0 +1,47 @@
+"""The command ``medpipe``: thin over the library; a user's error is one message and exit code 2."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App
+
+from medpipe.cli.check import check
+from medpipe.cli.doctor import doctor
+from medpipe.cli.plugins import plugins
+from medpipe.cli.run import run
+from medpipe.cli.show import show
+from medpipe.errors import MedpipeError
+
+app = App(
+    name="medpipe",
+    help="Training pipelines for medical imaging. Not a medical device.",
+    version_flags=["--version"],
+)
+for command in (run, check, plugins, show, doctor):
+    app.command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; ends the process with 0, or 2 for an error of the user's."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("medpipe")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        app(arguments, exit_on_error=False, print_error=True)
+    except MedpipeError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] != "cyclopts":
+            raise
+        sys.exit(2)  # a wrong argument, which cyclopts has explained
+    finally:
+        logger.removeHandler(handler)

@@ -105,7 +105,7 @@ def make_loader(
         batches,
         batch_sampler=order,
         num_workers=workers,
-        collate_fn=_as_it_is,
+        collate_fn=_as_it_is,  # the samples come as a whole batch
         persistent_workers=workers > 0,
         pin_memory=device.type == "cuda",
         # Its own generator: otherwise building one rewinds torch's, and iterating draws from it.
@@ -157,5 +157,5 @@ def label_tensor(labels: Sequence[Any], task: Task) -> torch.Tensor:
     return values.to(torch.float32).reshape(len(labels), len(task.names))
 
 
-def _as_it_is(batch: Batch) -> Batch:
+def _as_it_is(batch: Any) -> Any:
     return batch

@@ -66,6 +66,10 @@ class PassOrder:
         members = [np.flatnonzero(np.asarray(self._classes) == c) for c in set(self._classes)]
         chosen = np.asarray(bits.random_raw(self._count))
         return [
-            int(members[int(draw) % len(members)][int(choice) % len(members[int(draw) % len(members)])])
+            int(
+                members[int(draw) % len(members)][
+                    int(choice) % len(members[int(draw) % len(members)])
+                ]
+            )
             for draw, choice in zip(draws, chosen, strict=True)
         ]

@@ -73,7 +73,7 @@ def _check_labels(dataset: Dataset) -> None:
         label = sample.label
         if task.kind == "multiclass":
             number = isinstance(label, (int, float)) and not math.isnan(label)
-            if not number or label != int(label) or not 0 <= label < outputs:  # type: ignore[arg-type,operator]
+            if not number or label != int(label) or not 0 <= label < outputs:  # type: ignore[arg-type]
                 raise DataError(
                     f"The sample {sample.id!r} has the label {label!r}, but the {outputs} classes "
                     f"({', '.join(task.names)}) are 0 to {outputs - 1}."

@@ -1,0 +1,1 @@
+"""Configurations that ship with medpipe: see `medpipe.PipelineBuilder.from_recipe`."""

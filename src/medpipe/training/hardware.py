@@ -92,7 +92,9 @@ def choose_device(name: str) -> tuple[torch.device, str]:
     return device, ""
 
 
-def choose_precision(wanted: Literal["float32", "bfloat16", "auto"], device: torch.device) -> Precision:
+def choose_precision(
+    wanted: Literal["float32", "bfloat16", "auto"], device: torch.device
+) -> Precision:
     """The precision to train in: ``auto`` is bfloat16 where the hardware computes in it."""
     if wanted != "auto":
         return wanted

@@ -31,9 +31,7 @@ class MemoryEstimate:
         return self.parameters + self.activations + self.batch
 
 
-def forward_on_meta(
-    network: torch.nn.Module, shape: tuple[int, ...]
-) -> tuple[Any, MemoryEstimate]:
+def forward_on_meta(network: torch.nn.Module, shape: tuple[int, ...]) -> tuple[Any, MemoryEstimate]:
     """Send a batch without data through a network without data.
 
     Args:

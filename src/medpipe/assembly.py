@@ -1,0 +1,195 @@
+"""Build the real things from a configuration: data, chain, loaders, network, loss, trainer.
+
+Heavy things are imported inside functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import attrs
+
+from medpipe.data.chain import Chain
+from medpipe.data.order import PassOrder
+from medpipe.data.preparation import PreparedData, prepare
+from medpipe.errors import MedpipeError, StepError
+from medpipe.steps import DataInfo, Dataset, Loss, LossStep, Part, Training, TrainingParts
+from medpipe.training.hardware import available_processors
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from medpipe.config import Configuration
+    from medpipe.data.loader import Loader
+    from medpipe.registry import Registry
+    from medpipe.training.hardware import Precision
+
+Made = TypeVar("Made")
+
+DEFAULT_LOSSES = {
+    "multiclass": "cross_entropy",
+    "multilabel": "bce_with_logits",
+    "regression": "mse",
+}
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Loaders:
+    """The batches of each part, as plain ``torch.utils.data.DataLoader`` objects.
+
+    Attributes:
+        training: Shuffled and augmented; each iteration over it is the next pass.
+        validation: In the order of the ids; None where the part is empty.
+        test: In the order of the ids; None where the part is empty.
+    """
+
+    training: Loader
+    validation: Loader | None
+    test: Loader | None
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Assembly:
+    """Builds the parts of one pipeline.
+
+    Attributes:
+        configuration: What to build.
+        registry: Who supplied each step.
+    """
+
+    configuration: Configuration
+    registry: Registry
+
+    def prepare_data(self) -> PreparedData:
+        """List, scan and split the samples.
+
+        Raises:
+            DataError: The data can't be used as they are.
+            StepError: The dataset step failed.
+        """
+        step = self.configuration.dataset
+        dataset = self._built(step, step.build)
+        if not isinstance(dataset, Dataset):
+            raise StepError(f"{self.registry.title(step)} built {dataset!r}, which is no Dataset.")
+        return prepare(dataset, self.configuration.split, workers=available_processors())
+
+    def chain(self) -> Chain:
+        """Build the transforms."""
+        steps = [
+            (f"transform[{index}], {self.registry.title(step)},", step)
+            for index, step in enumerate(self.configuration.transforms)
+        ]
+        return Chain(steps, seed=self.configuration.run.seed)
+
+    def network(self, data: DataInfo) -> nn.Module:
+        """Build the network, on the processor."""
+        from torch import nn
+
+        step = self.configuration.network
+        network = self._built(step, lambda: step.build(data))
+        if not isinstance(network, nn.Module):
+            raise StepError(
+                f"{self.registry.title(step)} built {network!r}, which is no nn.Module."
+            )
+        return network
+
+    def loss_step(self, data: DataInfo) -> LossStep:
+        """The trainer's loss, or the task's default."""
+        step = self.configuration.trainer.loss
+        if step is not None:
+            return step
+        return self.registry.create(LossStep, DEFAULT_LOSSES[data.task.kind])
+
+    def loss(self, data: DataInfo) -> Loss:
+        """Build the loss, on the processor."""
+        step = self.loss_step(data)
+        loss = self._built(step, lambda: step.build(data))
+        if not callable(loss):
+            raise StepError(f"{self.registry.title(step)} built {loss!r}, which can't be called.")
+        return loss
+
+    def loader(
+        self, prepared: PreparedData, chain: Chain, part: Part, device: torch.device
+    ) -> Loader | None:
+        """The batches of a part; None where it is empty."""
+        from medpipe.data.loader import SampleBatches, make_loader
+
+        samples = prepared.parts[part]
+        if not samples:
+            return None
+        settings, training = self.configuration.loader, part == "training"
+        dataset = prepared.dataset
+        balanced = (
+            training and settings.sampling == "balanced" and dataset.task.kind == "multiclass"
+        )
+        order = PassOrder(
+            count=len(samples),
+            batch_size=settings.batch_size,
+            drop_last=training and settings.drop_last,
+            seed=self.configuration.run.seed if training else None,
+            classes=[int(sample.label) for sample in samples] if balanced else None,  # type: ignore[arg-type]
+        )
+        batches = SampleBatches(
+            samples, chain=chain, task=dataset.task, reading=dataset.reading, training=training
+        )
+        processors = available_processors()
+        workers = min(settings.workers, processors, len(order)) if processors > 1 else 0
+        return make_loader(batches, order, workers=workers, device=device)
+
+    def loaders(self, prepared: PreparedData, device: torch.device) -> Loaders:
+        """The batches of every part."""
+        chain = self.chain()
+        training = self.loader(prepared, chain, "training", device)
+        assert training is not None  # preparing the data refuses an empty training part
+        return Loaders(
+            training=training,
+            validation=self.loader(prepared, chain, "validation", device),
+            test=self.loader(prepared, chain, "test", device),
+        )
+
+    def training(
+        self,
+        *,
+        network: nn.Module,
+        loss: Loss,
+        loader: Loader,
+        device: torch.device,
+        precision: Precision,
+        data: DataInfo,
+    ) -> Training:
+        """Build the trainer."""
+        step = self.configuration.trainer
+        parts = TrainingParts(
+            network=network,
+            loss=loss,
+            loader=loader,
+            device=device,
+            precision=precision,
+            data=data,
+        )
+        training = self._built(step, lambda: step.build(parts))
+        if not isinstance(training, Training):
+            raise StepError(
+                f"{self.registry.title(step)} built {training!r}, which is no Training."
+            )
+        return training
+
+    def _built(self, step: Any, build: Callable[[], Made]) -> Made:
+        try:
+            return build()
+        except MedpipeError:
+            raise
+        except Exception as error:
+            text = " ".join(str(error).split()) or "no message"
+            raise StepError(
+                f"{self.registry.title(step)} failed to build: {type(error).__name__}: {text}"
+            ) from error
+
+
+def to_device(loss: Loss, device: torch.device) -> Loss:
+    """A loss with its weights on the device, where it is a module."""
+    from torch import nn
+
+    return loss.to(device) if isinstance(loss, nn.Module) else loss

@@ -1,0 +1,401 @@
+"""What `Pipeline.check` does before any long work, and what it reports."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from medpipe.assembly import Assembly, to_device
+from medpipe.data.chain import Chain, sample_dictionary
+from medpipe.data.preparation import PreparedData
+from medpipe.errors import CheckFailed, DataError, DeviceError, MedpipeError, Problem
+from medpipe.ready import ReadyNetwork, is_module
+from medpipe.steps import PARTS, DataInfo, Sample
+from medpipe.training.hardware import choose_device, choose_precision, device_memory
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from medpipe.training.hardware import Precision
+    from medpipe.training.memory import MemoryEstimate
+
+PROBED = 8
+"""How many samples go through the chain, besides the smallest and largest of each kind."""
+
+
+@attrs.define(kw_only=True, eq=False)
+class CheckReport:
+    """What a check found.
+
+    Attributes:
+        problems: What must be mended before the pipeline can run.
+        notes: What is worth knowing.
+        prepared: The samples, scanned and split; None where that failed.
+        data: What was measured behind the transform chain; None where that failed.
+        device: Where the pipeline would run.
+        precision: In what it would compute.
+        parameters: How many parameters the network has.
+        memory: What a training step takes.
+    """
+
+    problems: list[Problem] = attrs.field(factory=list)
+    notes: list[str] = attrs.field(factory=list)
+    prepared: PreparedData | None = None
+    data: DataInfo | None = None
+    device: torch.device | None = None
+    precision: Precision | None = None
+    parameters: int | None = None
+    memory: MemoryEstimate | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the pipeline can run."""
+        return not self.problems
+
+    def raise_for_problems(self) -> None:
+        """Raise what was found.
+
+        Raises:
+            CheckFailed: There are problems; it lists them all.
+        """
+        if self.problems:
+            raise CheckFailed("The pipeline can't run", self.problems)
+
+    def __str__(self) -> str:
+        lines = []
+        if self.prepared is not None:
+            counts = ", ".join(f"{len(self.prepared.parts[part])} {part}" for part in PARTS)
+            lines.append(f"samples     {counts}")
+        if self.data is not None:
+            sides = " x ".join(str(side) if side else "any" for side in self.data.spatial_shape)
+            lines.append(f"images      {self.data.channels} channels, {sides}")
+            task = self.data.task
+            lines.append(f"task        {task.kind}: {', '.join(task.names)}")
+        if self.parameters is not None:
+            lines.append(f"network     {self.parameters:,} parameters")
+        if self.memory is not None:
+            lines.append(f"memory      about {self.memory.total / 1e9:.1f} GB for a training step")
+        if self.device is not None:
+            lines.append(f"device      {self.device}, {self.precision}")
+        lines += [f"note        {note}" for note in self.notes]
+        lines += [f"problem     {problem}" for problem in self.problems]
+        lines.append("The pipeline can run." if self.ok else "The pipeline can't run.")
+        return "\n".join(lines)
+
+
+def examine(assembly: Assembly) -> CheckReport:
+    """Check a pipeline: the device, the data, the chain, the network, the loss, the trainer.
+
+    What depends on something that failed is left out; everything else is still checked.
+    """
+    report = CheckReport()
+    configuration = assembly.configuration
+    try:
+        report.device, said = choose_device(configuration.run.device)
+        report.precision = choose_precision(configuration.trainer.precision, report.device)
+        report.notes += [said] if said else []
+    except DeviceError as error:
+        report.problems.append(Problem(path="run.device", message=str(error)))
+    try:
+        report.prepared = assembly.prepare_data()
+        chain = assembly.chain()
+    except MedpipeError as error:
+        path = "dataset" if report.prepared is None else "transform"
+        report.problems.append(Problem(path=path, message=str(error)))
+        return report
+    report.data = _measure(assembly, chain, report)
+    if report.data is None:
+        return report
+    _check_monitor(assembly, report)
+    network = _guard(report, "network", lambda: _check_network(assembly, report))
+    loss_fits = _guard(report, "trainer.loss", lambda: _check_loss(assembly, report))
+    if network is not None and loss_fits:
+        _guard(report, "trainer", lambda: _check_trainer(assembly, network, chain, report))
+    _check_memory(assembly, report)
+    return report
+
+
+def _guard(report: CheckReport, path: str, examine_part: Callable[[], Any]) -> Any:
+    """Run a part of the check; an error of a step becomes a problem."""
+    try:
+        return examine_part()
+    except MedpipeError as error:
+        report.problems.append(Problem(path=path, message=str(error)))
+    except Exception as error:  # whatever a stranger's network or loss may raise
+        text = " ".join(str(error).split())
+        report.problems.append(Problem(path=path, message=f"{type(error).__name__}: {text}"))
+    return None
+
+
+def probes(prepared: PreparedData) -> list[Sample]:
+    """The samples to try: for each number of channels the smallest and the largest, and others."""
+    prints = prepared.scan.fingerprints
+    samples = [sample for part in PARTS for sample in prepared.parts[part]]
+    by_kind: dict[tuple[int, int], list[Sample]] = {}
+    for sample in samples:
+        shape = prints[sample.id].shape
+        by_kind.setdefault((len(shape), shape[-1] if len(shape) > 2 else 1), []).append(sample)
+    chosen: dict[str, Sample] = {}
+    for some in by_kind.values():
+        for pick in (min, max):
+            extreme = pick(some, key=lambda sample: _pixels(prints[sample.id].shape))
+            chosen[extreme.id] = extreme
+    for sample in samples[:: max(1, len(samples) // PROBED)]:
+        chosen[sample.id] = sample
+    return list(chosen.values())
+
+
+def _pixels(shape: Sequence[int]) -> int:
+    return shape[0] * shape[1]
+
+
+def _measure(assembly: Assembly, chain: Chain, report: CheckReport) -> DataInfo | None:
+    """Send the probes through the chain and measure what leaves it."""
+    from medpipe.data.loader import as_tensor
+
+    prepared = report.prepared
+    assert prepared is not None
+    training_ids = {sample.id for sample in prepared.parts["training"]}
+    shapes: dict[tuple[int, ...], str] = {}
+    for sample in probes(prepared):
+        for training in (False, True) if sample.id in training_ids else (False,):
+            given = sample_dictionary(sample, prepared.dataset.reading)
+            try:
+                image = as_tensor(chain(given, training=training)["image"])
+            except (TypeError, ValueError, KeyError):
+                problem = Problem(
+                    path="transform",
+                    message=f"the chain gives no image tensor for the sample {sample.id!r}.",
+                    remedy="Begin it with load_image and end it with to_tensor.",
+                )
+                report.problems.append(problem)
+                return None
+            except MedpipeError as error:
+                report.problems.append(_transform_problem(error))
+                return None
+            if not bool(image.isfinite().all()):
+                message = (
+                    f"the image of the sample {sample.id!r} leaves the chain with NaN or infinite "
+                    "values."
+                )
+                remedy = "Look at the file and at the steps that scale intensities."
+                report.problems.append(Problem(path="transform", message=message, remedy=remedy))
+                return None
+            shapes.setdefault(tuple(image.shape), sample.id)
+    problem = _shape_problem(assembly, shapes)
+    if problem is not None:
+        report.problems.append(problem)
+        return None
+    ranks = next(iter(shapes))
+    sides = zip(*(shape[1:] for shape in shapes), strict=True)
+    spatial_shape = tuple(some[0] if len(set(some)) == 1 else None for some in sides)
+    task = prepared.dataset.task
+    return DataInfo(
+        task=task,
+        channels=ranks[0],
+        spatial_shape=spatial_shape,
+        spatial_dims=len(spatial_shape),
+        outputs=len(task.names),
+        class_counts=prepared.class_counts("training"),
+    )
+
+
+def _transform_problem(error: MedpipeError) -> Problem:
+    text = str(error)
+    if text.startswith("transform["):
+        path, _, rest = text.partition(", ")
+        return Problem(path=path, message=rest)
+    return Problem(path="dataset" if isinstance(error, DataError) else "transform", message=text)
+
+
+def _shape_problem(assembly: Assembly, shapes: dict[tuple[int, ...], str]) -> Problem | None:
+    listed = " and ".join(f"{shape} of {id_!r}" for shape, id_ in list(shapes.items())[:2])
+    first = next(iter(shapes))
+    if any(len(shape) not in (3, 4) for shape in shapes) or len({len(s) for s in shapes}) > 1:
+        return Problem(
+            path="transform",
+            message=f"images must leave the chain as (channels, sides...), got {listed}.",
+            remedy="Add the step ensure_channel_first after load_image.",
+        )
+    if any(shape[0] != first[0] for shape in shapes):
+        return Problem(
+            path="dataset",
+            message=f"images have different numbers of channels: {listed}.",
+            remedy=_channels_remedy(assembly),
+        )
+    if len(shapes) > 1 and assembly.configuration.loader.batch_size > 1:
+        return Problem(
+            path="transform",
+            message=f"images leave the chain in different sizes, which do not batch: {listed}.",
+            remedy="Add a step such as 'resize' with spatial_size, or set loader.batch_size = 1.",
+        )
+    return None
+
+
+def _channels_remedy(assembly: Assembly) -> str:
+    if any(
+        field.name == "channels" for field in attrs.fields(type(assembly.configuration.dataset))
+    ):
+        return "Set dataset.channels = 1 or 3 to convert them when they are read."
+    return "Choose a data set step with a parameter channels, such as image_folder or table."
+
+
+def _check_monitor(assembly: Assembly, report: CheckReport) -> None:
+    from medpipe.evaluation.metrics import MONITORS
+    from medpipe.parameters import suggestion
+
+    assert report.data is not None
+    monitor = assembly.configuration.trainer.monitor
+    known = MONITORS[report.data.task.kind]
+    if monitor is not None and monitor not in known:
+        message = f"{monitor!r} is no metric of a {report.data.task.kind} task."
+        remedy = suggestion(monitor, list(known)) or f"There are {', '.join(known)}."
+        report.problems.append(Problem(path="trainer.monitor", message=message, remedy=remedy))
+
+
+def _check_network(assembly: Assembly, report: CheckReport) -> nn.Module | None:
+    """Build the network without memory and send a batch's shape through it."""
+    import torch
+
+    from medpipe.training.memory import forward_on_meta
+
+    data, prepared = report.data, report.prepared
+    assert data is not None
+    assert prepared is not None
+    title = assembly.registry.title(assembly.configuration.network)
+    network = _meta_network(assembly, data)
+    if network is None:
+        report.notes.append(f"{title} can't be built without memory; its output was not checked.")
+        return None
+    report.parameters = sum(parameter.numel() for parameter in network.parameters())
+    network.train()
+    size = assembly.configuration.loader.batch_size
+    count = len(prepared.parts["training"])
+    sizes = {min(size, count)}
+    if count % size and not assembly.configuration.loader.drop_last:
+        sizes.add(count % size)
+    sides = [side or 64 for side in data.spatial_shape]
+    for batch in sorted(sizes):
+        try:
+            output, estimate = forward_on_meta(network, (batch, data.channels, *sides))
+        except NotImplementedError:
+            report.notes.append(f"{title} needs real values; its output was not checked.")
+            return network
+        except Exception as error:
+            text = " ".join(str(error).split())
+            shape = (batch, data.channels, *sides)
+            raise DataError(
+                f"{title} fails on a batch of shape {shape}: {type(error).__name__}: {text}"
+            ) from error
+        expected = (batch, data.outputs)
+        if not isinstance(output, torch.Tensor):
+            raise DataError(
+                f"{title} gives a {type(output).__name__}, not one tensor of shape {expected}. "
+                "Return the predictions alone."
+            )
+        if tuple(output.shape) != expected:
+            raise DataError(
+                f"{title} gives {tuple(output.shape)} for a batch of {batch}; the "
+                f"{data.outputs} outputs ({', '.join(data.task.names)}) need {expected}. "
+                "Take the number of outputs from DataInfo.outputs."
+            )
+        report.memory = estimate
+    return network
+
+
+def _meta_network(assembly: Assembly, data: DataInfo) -> nn.Module | None:
+    import torch
+
+    step = assembly.configuration.network
+    if isinstance(step, ReadyNetwork) and is_module(step.value):
+        return copy.deepcopy(step.value).to("meta")  # type: ignore[union-attr]
+    try:
+        with torch.device("meta"):
+            return assembly.network(data)
+    except MedpipeError:
+        # Some networks need values to be built. Whether it fails with them decides.
+        return assembly.network(data).to("meta")
+
+
+def _check_loss(assembly: Assembly, report: CheckReport) -> bool:
+    """Call the loss on a few real labels."""
+    import torch
+
+    from medpipe.data.loader import label_tensor
+
+    data, prepared = report.data, report.prepared
+    assert data is not None
+    assert prepared is not None
+    step = assembly.loss_step(data)
+    title = assembly.registry.title(step)
+    if data.task.kind not in step.tasks:
+        fits = ", ".join(sorted(step.tasks))
+        raise DataError(f"{title} is for {fits}, but the data set's task is {data.task.kind}.")
+    loss = assembly.loss(data)
+    labels = label_tensor([sample.label for sample in prepared.parts["training"][:4]], data.task)
+    predictions = torch.zeros(len(labels), data.outputs, requires_grad=True)
+    value = loss(predictions, labels)
+    if not isinstance(value, torch.Tensor) or value.numel() != 1:
+        got = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
+        raise DataError(f"{title} gives {got}, not one number. Average over the batch.")
+    if not value.requires_grad:
+        raise DataError(f"{title} gives a number without a gradient. Compute it with torch alone.")
+    return True
+
+
+def _check_trainer(
+    assembly: Assembly, network: nn.Module, chain: Chain, report: CheckReport
+) -> None:
+    """Build the trainer around the network without memory; see whose parameters it trains."""
+    import torch
+    from ignite.engine import Engine
+
+    data, prepared = report.data, report.prepared
+    assert data is not None
+    assert prepared is not None
+    device = torch.device("cpu")
+    loader = assembly.loader(prepared, chain, "training", device)
+    assert loader is not None
+    title = assembly.registry.title(assembly.configuration.trainer)
+    training = assembly.training(
+        network=network,
+        loss=to_device(assembly.loss(data), device),
+        loader=loader,
+        device=device,
+        precision="float32",
+        data=data,
+    )
+    if not isinstance(training.engine, Engine):
+        raise DataError(f"{title} gives an engine that is no ignite.engine.Engine.")
+    if "network" not in training.state:
+        raise DataError(f"{title} leaves 'network' out of its state.")
+    optimizers = [o for o in training.state.values() if isinstance(o, torch.optim.Optimizer)]
+    owned = {id(p) for o in optimizers for group in o.param_groups for p in group["params"]}
+    own = dict(network.named_parameters())
+    missing = [name for name, p in own.items() if p.requires_grad and id(p) not in owned]
+    strangers = owned - {id(parameter) for parameter in own.values()}
+    if optimizers and missing:
+        raise DataError(
+            f"{title} does not train {len(missing)} of the network's parameters, such as "
+            f"{missing[0]!r}. Give its optimizer network.parameters(), or freeze them."
+        )
+    if strangers:
+        raise DataError(f"{title} trains {len(strangers)} parameters that are not the network's.")
+
+
+def _check_memory(assembly: Assembly, report: CheckReport) -> None:
+    if report.memory is None or report.device is None:
+        return
+    free = device_memory(report.device)
+    if free is not None and report.memory.total > free:
+        message = (
+            f"a training step takes about {report.memory.total / 1e9:.1f} GB, but "
+            f"{report.device} has {free / 1e9:.1f} GB free."
+        )
+        size = assembly.configuration.loader.batch_size
+        remedy = f"Set loader.batch_size below {size}, with trainer.accumulation to make up for it."
+        report.problems.append(Problem(path="loader.batch_size", message=message, remedy=remedy))

@@ -1,0 +1,37 @@
+"""``medpipe doctor``: what this installation and machine have."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from medpipe.files import cache_directory
+from medpipe.registry import Registry
+
+
+def doctor() -> None:
+    """Show versions, device, processors, memory, data and plugins; exit code 1 if one is broken."""
+    from medpipe.recording import _versions
+    from medpipe.training.hardware import (
+        available_memory,
+        available_processors,
+        choose_device,
+        has_bfloat16,
+    )
+
+    for name, version in _versions().items():
+        print(f"{name:16}{version}")
+    device, said = choose_device("auto")
+    memory = available_memory()
+    print(f"{'device':16}{device}{', ' + said if said else ''}")
+    print(f"{'bfloat16':16}{'yes' if has_bfloat16(device) else 'no'}")
+    print(f"{'processors':16}{available_processors()}")
+    print(f"{'free memory':16}{f'{memory / 1e9:.1f} GB' if memory is not None else 'unknown'}")
+    print(f"{'cache':16}{cache_directory()}")
+    print(f"{'MEDPIPE_DATA':16}{os.environ.get('MEDPIPE_DATA', 'not set')}")
+    registry = Registry.discover()
+    print(f"{'plugins':16}{', '.join(plugin.title for plugin in registry.plugins)}")
+    for plugin in registry.failures:
+        print(f"{'':16}{plugin.title} could not be loaded: {plugin.error}")
+    if registry.failures:
+        sys.exit(1)

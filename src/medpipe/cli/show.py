@@ -1,0 +1,36 @@
+"""``medpipe show``: one step, its parameters and where it comes from."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Literal
+
+import attrs
+
+from medpipe.parameters import describe_type, parameter_types
+from medpipe.registry import Registry
+from medpipe.steps import STEP_KINDS
+
+
+def show(kind: Literal["dataset", "transform", "network", "trainer", "loss"], name: str, /) -> None:
+    """Show one step: what it does, its parameters and the plugin that supplies it.
+
+    Args:
+        kind: The kind of step.
+        name: Its name.
+    """
+    registry = Registry.discover()
+    cls = registry.get(next(item for item in STEP_KINDS if item.kind == kind), name)
+    plugin = registry.plugin_of(cls)
+    print(f"{kind} {name}, from {plugin.title if plugin else 'nowhere'}")
+    print(inspect.getdoc(cls) or "")
+    defaults = {field.name: field.default for field in attrs.fields(cls)}
+    for parameter, expected in parameter_types(cls).items():
+        default = defaults[parameter]
+        if default is attrs.NOTHING:
+            shown = "required"
+        elif isinstance(default, attrs.Factory):  # type: ignore[arg-type]
+            shown = "has a default"
+        else:
+            shown = f"default {default!r}"
+        print(f"  {parameter}: {describe_type(expected)}; {shown}")

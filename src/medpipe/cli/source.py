@@ -1,0 +1,42 @@
+"""Where a command takes its configuration from: a file or a recipe, with values set."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from medpipe import PipelineBuilder, config
+from medpipe.errors import ConfigError, Problem
+
+
+def builder_of(source: str, settings: list[str]) -> PipelineBuilder:
+    """Read a configuration.
+
+    Args:
+        source: A file that ends in ``.toml``, or the name of a recipe.
+        settings: ``PATH=VALUE`` each.
+
+    Raises:
+        ConfigError: It can't be read or has problems.
+    """
+    is_file = source.endswith(".toml")
+    text = config.read_text(Path(source)) if is_file else config.recipe_text(source)
+    document = config.parse(text, source=source)
+    if any(setting.startswith("transform[") for setting in settings):
+        document.setdefault("transform", [{"step": n} for n in config.DEFAULT_TRANSFORMS])
+    for setting in settings:
+        path, equals, value = setting.partition("=")
+        if not equals:
+            message = "write PATH=VALUE, such as trainer.max_epochs=5."
+            raise ConfigError("A value can't be set", [Problem(path=setting, message=message)])
+        config.set_value(document, path.strip(), _value(value.strip()))
+    return PipelineBuilder.from_document(document)
+
+
+def _value(text: str) -> Any:
+    """A TOML value; what is none is text, so that quotes can be left out."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
