@@ -5,25 +5,26 @@ Heavy things are imported inside functions.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
+from medpipe.config import Configuration
 from medpipe.data.chain import Chain
+from medpipe.data.loader import Loader
 from medpipe.data.order import PassOrder
 from medpipe.data.preparation import PreparedData, prepare
 from medpipe.errors import MedpipeError, StepError
+from medpipe.registry import Registry
 from medpipe.steps import DataInfo, Dataset, Loss, LossStep, Part, Training, TrainingParts
 from medpipe.training.hardware import available_processors
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
     from torch import nn
 
-    from medpipe.config import Configuration
-    from medpipe.data.loader import Loader
-    from medpipe.registry import Registry
     from medpipe.training.hardware import Precision
 
 Made = TypeVar("Made")

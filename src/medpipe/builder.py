@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
@@ -12,10 +10,10 @@ import attrs
 from medpipe import config, files
 from medpipe.config import Configuration
 from medpipe.discovery import step_class_problems
-from medpipe.errors import ConfigError, NotRepeatableError, Problem
-from medpipe.parameters import StepReference, show, unstructure
+from medpipe.errors import ConfigError, Problem
+from medpipe.parameters import StepReference, unstructure
 from medpipe.pipeline import Pipeline
-from medpipe.ready import Ready, wrap
+from medpipe.ready import Ready
 from medpipe.registry import Registry
 from medpipe.steps import (
     DataInfo,
@@ -28,6 +26,9 @@ from medpipe.steps import (
 )
 
 if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Mapping
+
     from monai.transforms import Compose, MapTransform
     from torch import nn
 
@@ -319,10 +320,10 @@ class PipelineBuilder:
 
     def _parts_of(self, step: object, parameters: Mapping[str, object]) -> tuple[Any, ...]:
         # A Compose as one object would be either random or not, which its parts need not agree on.
-        if any(cls.__module__ == "monai.transforms.compose" for cls in type(step).__mro__[:1]):
-            if type(step).__name__ == "Compose":
-                inner = cast("Compose", step).transforms
-                return tuple(part for item in inner for part in self._parts_of(item, {}))
+        named = f"{type(step).__module__}.{type(step).__qualname__}"
+        if named == "monai.transforms.compose.Compose":
+            inner = cast("Compose", step).transforms
+            return tuple(part for item in inner for part in self._parts_of(item, {}))
         return (self._step(TransformStep, step, parameters),)
 
     def _changed(self, section: str, current: Any, changes: Mapping[str, object]) -> Any:

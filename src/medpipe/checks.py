@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import torch
 
 from medpipe.assembly import Assembly, to_device
 from medpipe.data.chain import Chain, sample_dictionary
@@ -14,14 +14,14 @@ from medpipe.data.preparation import PreparedData
 from medpipe.errors import CheckFailed, DataError, DeviceError, MedpipeError, Problem
 from medpipe.ready import ReadyNetwork, is_module
 from medpipe.steps import PARTS, DataInfo, Sample
-from medpipe.training.hardware import choose_device, choose_precision, device_memory
+from medpipe.training.hardware import Precision, choose_device, choose_precision, device_memory
+from medpipe.training.memory import MemoryEstimate
 
 if TYPE_CHECKING:
-    import torch
+    from collections.abc import Callable, Sequence
+
     from torch import nn
 
-    from medpipe.training.hardware import Precision
-    from medpipe.training.memory import MemoryEstimate
 
 PROBED = 8
 """How many samples go through the chain, besides the smallest and largest of each kind."""

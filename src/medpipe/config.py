@@ -9,7 +9,6 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping, Sequence
 from importlib import resources
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -27,6 +26,8 @@ from medpipe.steps import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from medpipe.registry import Registry
 
 FORMAT = 1

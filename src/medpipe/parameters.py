@@ -330,7 +330,7 @@ def _convert_items(
 
 def _validate(cls: type[Any], values: Mapping[str, Any], path: str) -> list[Problem]:
     """Run every validator, not only up to the first that fails."""
-    trial = cls.__new__(cls)
+    trial: Any = object.__new__(cls)
     for name, value in values.items():
         object.__setattr__(trial, name, value)
     problems: list[Problem] = []

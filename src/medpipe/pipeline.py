@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,14 +16,17 @@ from medpipe.config import Configuration
 from medpipe.parameters import parameter_types
 from medpipe.ready import Ready
 from medpipe.recording import RECORD, Recorder, first_record
+from medpipe.registry import Registry
 from medpipe.run import Run
 from medpipe.steps import Step
 
 if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
     from ignite.engine import Engine
     from torch import nn
 
-    from medpipe.registry import Registry
     from medpipe.training.loop import Epoch
 
 __all__ = ["Pipeline"]

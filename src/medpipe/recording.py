@@ -11,8 +11,6 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -23,6 +21,9 @@ from medpipe.data.split_file import write_split
 from medpipe.steps import PARTS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
     from medpipe.data.preparation import PreparedData
     from medpipe.registry import Registry
     from medpipe.steps import DataInfo
@@ -206,7 +207,7 @@ def _git() -> dict[str, Any] | None:
 
 def _git_says(*arguments: str) -> str:
     done = subprocess.run(
-        ["git", *arguments],  # noqa: S607  (whichever git the user has)
+        ["git", *arguments],  # whichever git the user has
         capture_output=True,
         text=True,
         check=True,

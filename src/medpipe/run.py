@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,15 +11,17 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 
 from medpipe import config
+from medpipe.config import Configuration
 from medpipe.errors import RunError
 from medpipe.recording import BEST, CONFIGURATION, HISTORY, LAST, RECORD
 from medpipe.registry import Registry
 from medpipe.steps import DataInfo, Task
 
 if TYPE_CHECKING:
+    import os
+
     from torch import nn
 
-    from medpipe.config import Configuration
     from medpipe.evaluation.predictions import Predictions
 
 __all__ = ["Run"]

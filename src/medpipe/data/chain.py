@@ -116,21 +116,21 @@ def _drawn(step: TransformStep) -> Apply:
 def _seeded(transform: Callable[[dict[str, Any]], Mapping[Any, Any]]) -> Apply:
     from monai.transforms import Compose, Randomizable
 
-    if isinstance(transform, Compose):
-        composed = transform
-
+    # Typed as Any: a callable that is also a MONAI class is nothing that mypy expects.
+    composed: Any = transform
+    if isinstance(composed, Compose):
         # OneOf and its kin draw a seed for each of their parts, so that sharing a state won't do.
         def apply_composed(sample: dict[str, Any], key: int) -> Mapping[Any, Any]:
             composed.set_random_state(seed=key % 2**32)
             return transform(sample)
 
         return apply_composed
-    if isinstance(transform, Randomizable):
+    if isinstance(composed, Randomizable):
         import numpy as np
 
         # Reseeding one state costs microseconds where set_random_state costs hundreds.
         state = np.random.RandomState()
-        transform.set_random_state(state=state)
+        composed.set_random_state(state=state)
 
         def apply_shared(sample: dict[str, Any], key: int) -> Mapping[Any, Any]:
             state.seed(key % 2**32)

@@ -5,7 +5,6 @@ Heavy: it imports torch. The rest of the package imports it inside functions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -13,12 +12,14 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from medpipe.data.chain import sample_dictionary
-from medpipe.data.order import Key, PassOrder
 from medpipe.errors import DataError, MedpipeError, StepError
-from medpipe.steps import Reading, Sample, Task
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from medpipe.data.chain import Chain
+    from medpipe.data.order import Key, PassOrder
+    from medpipe.steps import Reading, Sample, Task
 
 Batch = dict[str, Any]
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from medpipe.data.chain import random_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 Key = tuple[int, int]
 """A pass of the data and the place of a sample in its part."""

@@ -40,7 +40,7 @@ class UnreadableImageError(DataError):
 
 def read_image(
     path: str | os.PathLike[str],
-    reading: Reading = Reading(),  # noqa: B008  (frozen)
+    reading: Reading = Reading(),
 ) -> np.ndarray[Any, Any]:
     """Decode an image file: PNG, JPEG, TIFF or BMP. May be called from several threads.
 
@@ -211,7 +211,7 @@ def _native(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 def _refuse_bombs(image: Image.Image, path: str | os.PathLike[str]) -> None:
     # Pillow only warns up to twice its limit, and to turn warnings into errors isn't safe in
     # threads.
-    from PIL import Image as pillow  # noqa: N813
+    from PIL import Image as pillow
 
     limit = pillow.MAX_IMAGE_PIXELS
     if limit is not None and image.width * image.height > limit:

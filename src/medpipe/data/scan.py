@@ -244,10 +244,10 @@ def _key(sample: Sample) -> Key:
     key: list[str | int] = []
     for path in image_paths(sample.image):
         try:
-            status = os.stat(path)  # noqa: PTH116  (59,000 of them: pathlib costs as much again)
+            status = os.stat(path)
         except (OSError, ValueError):
             return ()
-        key += (os.path.abspath(path), status.st_size, status.st_mtime_ns)  # noqa: PTH100
+        key += (os.path.abspath(path), status.st_size, status.st_mtime_ns)
     # Several files are another sample than each alone, and one in a tuple is another shape.
     return ("several", *key) if isinstance(sample.image, tuple) and key else tuple(key)
 

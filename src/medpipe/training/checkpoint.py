@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,6 +15,9 @@ from safetensors.torch import save
 
 from medpipe import files
 from medpipe.errors import RunError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _TENSOR = "$tensor"
 _PAIRS = "$pairs"
@@ -51,7 +53,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as opened:
             header = opened.metadata() or {}
-            tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
+            tensors = {key: opened.get_tensor(key) for key in opened.keys()}
         plain, about = json.loads(header["state"]), json.loads(header["about"])
         return {name: _unpack(item, tensors) for name, item in plain.items()}, about
     except FileNotFoundError as error:

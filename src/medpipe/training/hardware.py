@@ -34,10 +34,8 @@ def available_processors() -> int:
 
 def available_memory() -> int | None:
     """How many bytes of main memory the job may still take; None where nobody says."""
-    limits = []
-    for line in _text(Path("/proc/meminfo")).splitlines():
-        if line.startswith("MemAvailable:"):
-            limits.append(int(line.split()[1]) * 1024)
+    lines = _text(Path("/proc/meminfo")).splitlines()
+    limits = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
     most, used = _cgroup_text("memory.max").strip(), _cgroup_text("memory.current").strip()
     if most.isdigit() and used.isdigit():
         limits.append(int(most) - int(used))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 import torch
@@ -17,7 +17,9 @@ from ignite.engine import Engine, Events
 from medpipe.errors import StepError, TrainingError
 from medpipe.evaluation.metrics import is_better
 from medpipe.progress import Bar, bar
-from medpipe.steps import Training
+
+if TYPE_CHECKING:
+    from medpipe.steps import Training
 
 Metrics = Mapping[str, Any]
 
@@ -108,22 +110,21 @@ def train(
                 engine.terminate()
 
         engine.add_event_handler(Events.EPOCH_COMPLETED, finish_epoch)
-        engine.run()  # type: ignore[call-arg]  # MONAI's engines hold their loader
+        engine.run()
 
 
 def _loss_event(engine: Engine) -> Any:
     """The event before the step is applied, where the engine has it."""
     from monai.engines.utils import IterationEvents
 
-    if engine.has_event_handler is not None and IterationEvents.LOSS_COMPLETED in getattr(
-        engine, "_allowed_events", ()
-    ):
+    allowed = getattr(engine, "_allowed_events", ())
+    if IterationEvents.LOSS_COMPLETED in allowed:
         return IterationEvents.LOSS_COMPLETED
     return Events.ITERATION_COMPLETED
 
 
 def _record_loss(engine: Engine, watch: _Watch) -> None:
-    output = engine.state.output
+    output: Any = engine.state.output
     if not isinstance(output, Mapping) or "loss" not in output:
         raise StepError(
             "The trainer's engine gives no 'loss' in its output. Return a dictionary with "
@@ -131,7 +132,7 @@ def _record_loss(engine: Engine, watch: _Watch) -> None:
         )
     loss = float(torch.as_tensor(output["loss"]).detach())
     if not math.isfinite(loss):
-        batch = engine.state.batch
+        batch: Any = engine.state.batch
         ids = batch.get("id", []) if isinstance(batch, Mapping) else []
         some = ", ".join(repr(item) for item in list(ids)[:5])
         more = f" and {len(ids) - 5} more" if len(ids) > 5 else ""

@@ -5,8 +5,7 @@ Heavy: it imports torch; the package imports it inside functions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Sized
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,6 +14,8 @@ from medpipe.evaluation.predictions import Predictions, to_scores
 from medpipe.progress import bar
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from medpipe.steps import Loss, Task
     from medpipe.training.hardware import Precision
 
@@ -84,4 +85,4 @@ def _labels(labels: torch.Tensor, task: Task) -> Any:
 
 
 def _length(loader: Iterable[Any]) -> int | None:
-    return len(loader) if hasattr(loader, "__len__") else None
+    return len(loader) if isinstance(loader, Sized) else None

@@ -1,0 +1,315 @@
+"""Real installed distributions, found by their entry points in a fresh interpreter."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+GOOD = '''
+from __future__ import annotations
+from typing import Any, ClassVar
+import attrs
+from medpipe.plugin import DataInfo, LossStep, NetworkStep, TransformStep, hookimpl
+
+@attrs.frozen(kw_only=True)
+class TinyCNN(NetworkStep):
+    """Three-convolution classifier for quick experiments."""
+
+    name: ClassVar[str] = "tiny_cnn"
+    width: int = attrs.field(default=8, validator=attrs.validators.ge(1))
+
+    def build(self, data: DataInfo) -> Any:
+        from torch import nn
+        return nn.Sequential(
+            nn.Conv2d(data.channels, self.width, 3, stride=2), nn.ReLU(),
+            nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(16 * self.width, data.outputs),
+        )
+
+@attrs.frozen(kw_only=True)
+class Invert(TransformStep):
+    """Turns dark to light."""
+
+    name: ClassVar[str] = "invert"
+
+    def build(self) -> Any:
+        return lambda sample: {**sample, "image": 1 - sample["image"]}
+
+@attrs.frozen(kw_only=True)
+class Smooth(LossStep):
+    """Cross-entropy with smoothed labels."""
+
+    name: ClassVar[str] = "smooth"
+    smoothing: float = 0.1
+
+    def build(self, data: DataInfo) -> Any:
+        from torch import nn
+        return nn.CrossEntropyLoss(label_smoothing=self.smoothing)
+
+@hookimpl
+def medpipe_networks(): return [TinyCNN]
+@hookimpl
+def medpipe_transforms(): return [Invert]
+@hookimpl
+def medpipe_losses(): return (cls for cls in [Smooth])
+'''
+
+HEAD = """
+from typing import ClassVar
+import attrs
+from medpipe.plugin import NetworkStep, hookimpl
+@attrs.frozen(kw_only=True)
+class Net(NetworkStep):
+    name: ClassVar[str] = "net"
+    def build(self, data): ...
+"""
+
+HOOKS = (
+    "medpipe_datasets, medpipe_transforms, medpipe_networks, medpipe_trainers, medpipe_losses"
+)
+
+BROKEN: dict[str, tuple[str, str]] = {
+    "bad-import": (
+        "import no_such_module",
+        "importing it raised ModuleNotFoundError: No module named 'no_such_module' "
+        "({file}, line 1).",
+    ),
+    "bad-syntax": (
+        "def",
+        "importing it raised SyntaxError: invalid syntax (bad_syntax.py, line 1)",
+    ),
+    "bad-exit": (
+        "import sys\nsys.exit('bye')",
+        "importing it raised SystemExit: bye ({file}, line 2).",
+    ),
+    "bad-raise": (
+        HEAD + "@hookimpl\ndef medpipe_networks():\n    raise ValueError('no licence')",
+        "medpipe_networks raised ValueError: no licence ({file}, line 11).",
+    ),
+    "bad-none": (
+        HEAD + "@hookimpl\ndef medpipe_networks():\n    [Net]",
+        "medpipe_networks gave None; return a list of step classes.",
+    ),
+    "bad-type": (
+        HEAD + "@hookimpl\ndef medpipe_networks():\n    return 'net'",
+        "medpipe_networks gave 'net'; return a list of step classes.",
+    ),
+    "bad-object": (
+        HEAD + "@hookimpl\ndef medpipe_networks():\n    return [Net()]",
+        "medpipe_networks: Net() is no class.",
+    ),
+    "bad-kind": (
+        HEAD + "@hookimpl\ndef medpipe_losses():\n    return [Net]",
+        "medpipe_losses: Net is no LossStep.",
+    ),
+    "bad-generator": (
+        HEAD + "@hookimpl\ndef medpipe_networks():\n    yield Net\n    raise KeyError('half')",
+        "medpipe_networks raised KeyError: 'half' ({file}, line 12).",
+    ),
+    "bad-hook-name": (
+        HEAD + "@hookimpl\ndef medpipe_network():\n    return [Net]",
+        f"medpipe_network is no hook of medpipe; there are {HOOKS}.",
+    ),
+    "bad-no-decorator": (
+        "from typing import ClassVar\nfrom medpipe.plugin import NetworkStep, hookimpl\n"
+        "class Net(NetworkStep):\n    name: ClassVar[str] = 'net'\n    width: int = 1\n"
+        "    def build(self, data): ...\n@hookimpl\ndef medpipe_networks(): return [Net]",
+        "medpipe_networks: Net lacks the decorator @attrs.frozen(kw_only=True).",
+    ),
+    "bad-no-hookimpl": (
+        HEAD + "def medpipe_networks():\n    return [Net]",
+        "medpipe_networks is not marked: put @hookimpl of medpipe.plugin above it.",
+    ),
+    "bad-exit-in-hook": (
+        HEAD + "@hookimpl\ndef medpipe_networks():\n    raise SystemExit(3)",
+        "medpipe_networks raised SystemExit: 3 ({file}, line 11).",
+    ),
+    "bad-mutable": (
+        HEAD.replace("frozen", "define") + "@hookimpl\ndef medpipe_networks(): return [Net]",
+        "medpipe_networks: Net must be decorated with @attrs.frozen(kw_only=True).",
+    ),
+    "bad-list-parameter": (
+        HEAD.replace('"net"\n', '"net"\n    widths: list[int] = attrs.field(factory=list)\n')
+        + "@hookimpl\ndef medpipe_networks(): return [Net]",
+        "medpipe_networks: Net has a parameter 'widths' of a wrong type: a configuration can't "
+        "hold list; use bool, int, float, str, Path, Literal, tuple, Mapping[str, ...], an attrs "
+        "class or a step kind.",
+    ),
+    "bad-optional": (
+        HEAD.replace('"net"\n', '"net"\n    width: int | None = 3\n')
+        + "@hookimpl\ndef medpipe_networks(): return [Net]",
+        "medpipe_networks: Net has a parameter 'width' that may be None but has another default; "
+        "TOML has no null, so None must be the default.",
+    ),
+    "bad-wrapper": (
+        HEAD + "@hookimpl(wrapper=True)\ndef medpipe_networks():\n    return (yield)",
+        "medpipe_networks is a wrapper; a plugin only offers its own steps.",
+    ),
+    "bad-twins": (
+        HEAD + "@attrs.frozen(kw_only=True)\nclass Two(Net):\n    name: ClassVar[str] = 'net'\n"
+        "@hookimpl\ndef medpipe_networks():\n    return [Net, Two]",
+        "medpipe_networks offers two: Net and Two are both network steps named 'net'.",
+    ),
+    "bad-empty": (
+        "x = 1",
+        f"it implements no hook of medpipe; there are {HOOKS}.",
+    ),
+}
+BROKEN["bad-twins"] = (BROKEN["bad-twins"][0], "Net and Two are both network steps named 'net'.")
+
+
+def install(site: Path, distribution: str, source: str, version: str = "1.2") -> Path:
+    """Lay a distribution out as an installer does."""
+    module = distribution.replace("-", "_")
+    file = site / f"{module}.py"
+    file.write_text(textwrap.dedent(source))
+    info = site / f"{module}-{version}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n"
+    )
+    (info / "entry_points.txt").write_text(f"[medpipe]\nplugin = {module}\n")
+    return file
+
+
+def medpipe(site: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "medpipe", *arguments],
+        env={**os.environ, "PYTHONPATH": str(site), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def listed(site: Path, **environment: str) -> dict[str, Any]:
+    done = medpipe(site, "plugins", "--json", **environment)
+    assert done.returncode == 0, done.stderr
+    plugins = json.loads(done.stdout)["plugins"]
+    return {plugin["distribution"]: plugin for plugin in plugins}
+
+
+def test_broken_plugins_are_named_and_hurt_nobody(tmp_path: Path) -> None:
+    files = {name: install(tmp_path, name, source) for name, (source, _) in BROKEN.items()}
+    install(tmp_path, "medpipe-tiny", GOOD)
+    plugins = listed(tmp_path)
+    assert set(plugins) == {"medpipe", "medpipe-tiny", *BROKEN}
+    for name, (_, error) in BROKEN.items():
+        found = plugins[name]
+        assert found["version"] == "1.2"
+        assert found["steps"] == []
+        if name == "bad-syntax":
+            assert error in found["error"]
+        else:
+            assert found["error"] == error.format(file=files[name])
+    assert plugins["medpipe"]["error"] is None
+    assert plugins["medpipe-tiny"]["error"] is None
+    assert plugins["medpipe-tiny"]["version"] == "1.2"
+    assert {(s["kind"], s["name"]) for s in plugins["medpipe-tiny"]["steps"]} == {
+        ("network", "tiny_cnn"),
+        ("transform", "invert"),
+        ("loss", "smooth"),
+    }
+
+
+def test_a_strangers_steps_train_from_a_configuration(tmp_path: Path) -> None:
+    install(tmp_path, "medpipe-tiny", GOOD)
+    install(tmp_path, "bad-import", BROKEN["bad-import"][0])
+    configuration = tmp_path / "tiny.toml"
+    configuration.write_text(
+        """
+        format = 1
+        [dataset]
+        step = "phantom"
+        samples = 120
+        size = 32
+        [[transform]]
+        step = "load_image"
+        [[transform]]
+        step = "ensure_channel_first"
+        [[transform]]
+        step = "scale_intensity"
+        [[transform]]
+        step = "medpipe-tiny:invert"
+        [network]
+        step = "tiny_cnn"
+        width = 4
+        [trainer]
+        step = "supervised"
+        max_epochs = 1
+        [trainer.loss]
+        step = "smooth"
+        [loader]
+        batch_size = 16
+        workers = 0
+        """
+    )
+    output = tmp_path / "run"
+    done = medpipe(tmp_path, "run", str(configuration), "--output", str(output))
+    assert done.returncode == 0, done.stderr
+    record = json.loads((output / "run.json").read_text())
+    assert {"distribution": "medpipe-tiny", "version": "1.2"} == {
+        key: value for key, value in record["plugins"][1].items() if key != "steps"
+    }
+    assert sorted(record["plugins"][1]["steps"]) == [
+        "loss:smooth",
+        "network:tiny_cnn",
+        "transform:invert",
+    ]
+    assert 'step = "medpipe-tiny:tiny_cnn"' in (output / "pipeline.toml").read_text()
+
+
+@pytest.mark.parametrize(("limit", "loaded"), [("", set()), ("Medpipe_Tiny", {"medpipe-tiny"})])
+def test_the_environment_limits_which_plugins_load(
+    tmp_path: Path, limit: str, loaded: set[str]
+) -> None:
+    install(tmp_path, "medpipe-tiny", GOOD)
+    install(tmp_path, "medpipe-other", GOOD)
+    assert set(listed(tmp_path, MEDPIPE_PLUGINS=limit)) == {"medpipe", *loaded}
+
+
+def test_a_limit_that_names_no_plugin_is_said(tmp_path: Path) -> None:
+    plugins = listed(tmp_path, MEDPIPE_PLUGINS="medpipe-tyny")
+    assert plugins["medpipe-tyny"]["error"] == (
+        "MEDPIPE_PLUGINS names it, but no installed distribution of that name has a plugin."
+    )
+
+
+def test_conflicts_are_listed_and_never_settled_silently(tmp_path: Path) -> None:
+    install(tmp_path, "medpipe-one", GOOD)
+    install(tmp_path, "medpipe-two", GOOD)
+    install(tmp_path, "medpipe-taker", GOOD.replace('"tiny_cnn"', '"densenet121"'))
+    shown = medpipe(tmp_path, "plugins").stdout
+    assert (
+        "conflict: the network 'densenet121' means medpipe's; "
+        "name medpipe:densenet121, medpipe-taker:densenet121" in shown
+    )
+    assert (
+        "conflict: the network 'tiny_cnn' is refused; "
+        "name medpipe-one:tiny_cnn, medpipe-two:tiny_cnn" in shown
+    )
+    bare = medpipe(tmp_path, "show", "network", "tiny_cnn")
+    assert bare.returncode == 2
+    assert bare.stderr.strip() == (
+        "2 plugins offer a network step 'tiny_cnn'. "
+        "Name one: 'medpipe-one:tiny_cnn' and 'medpipe-two:tiny_cnn'."
+    )
+    assert "from medpipe 0." in medpipe(tmp_path, "show", "network", "densenet121").stdout
+    taken = medpipe(tmp_path, "show", "network", "medpipe-taker:densenet121").stdout
+    assert "from medpipe-taker 1.2" in taken
+
+
+def test_an_unknown_name_suggests_and_names_the_plugins_that_failed(tmp_path: Path) -> None:
+    install(tmp_path, "bad-import", BROKEN["bad-import"][0])
+    done = medpipe(tmp_path, "show", "network", "densenet12")
+    assert done.returncode == 2
+    assert done.stderr.strip() == (
+        "There is no network step 'densenet12'. Did you mean 'densenet121'? See 'medpipe plugins' "
+        "for the 18 there are. It may come from a plugin that could not be loaded: bad-import 1.2."
+    )
