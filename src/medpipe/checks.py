@@ -12,6 +12,7 @@ from medpipe.assembly import Assembly, to_device
 from medpipe.data.chain import Chain, sample_dictionary
 from medpipe.data.preparation import PreparedData
 from medpipe.errors import CheckFailed, DataError, DeviceError, MedpipeError, Problem
+from medpipe.parameters import parameter_types, suggestion
 from medpipe.ready import ReadyNetwork, is_module
 from medpipe.steps import PARTS, DataInfo, Sample
 from medpipe.training.hardware import Precision, choose_device, choose_precision, device_memory
@@ -186,9 +187,9 @@ def _measure(assembly: Assembly, chain: Chain, report: CheckReport) -> DataInfo 
                 report.problems.append(Problem(path="transform", message=message, remedy=remedy))
                 return None
             shapes.setdefault(tuple(image.shape), sample.id)
-    problem = _shape_problem(assembly, shapes)
-    if problem is not None:
-        report.problems.append(problem)
+    mismatch = _shape_problem(assembly, shapes)
+    if mismatch is not None:
+        report.problems.append(mismatch)
         return None
     ranks = next(iter(shapes))
     sides = zip(*(shape[1:] for shape in shapes), strict=True)
@@ -237,17 +238,13 @@ def _shape_problem(assembly: Assembly, shapes: dict[tuple[int, ...], str]) -> Pr
 
 
 def _channels_remedy(assembly: Assembly) -> str:
-    if any(
-        field.name == "channels" for field in attrs.fields(type(assembly.configuration.dataset))
-    ):
+    if "channels" in parameter_types(type(assembly.configuration.dataset)):
         return "Set dataset.channels = 1 or 3 to convert them when they are read."
     return "Choose a data set step with a parameter channels, such as image_folder or table."
 
 
 def _check_monitor(assembly: Assembly, report: CheckReport) -> None:
     from medpipe.evaluation.metrics import MONITORS
-    from medpipe.parameters import suggestion
-
     assert report.data is not None
     monitor = assembly.configuration.trainer.monitor
     known = MONITORS[report.data.task.kind]

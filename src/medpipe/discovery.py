@@ -6,7 +6,7 @@ import re
 import time
 import traceback
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import pluggy
@@ -92,7 +92,7 @@ def step_class_problems(cls: type[Step], kind: type[Step]) -> list[str]:
         cls: The class.
         kind: The kind that it is offered as.
     """
-    if not isinstance(cls, type):
+    if not isinstance(cast("object", cls), type):
         return [f"{cls!r} is no class"]
     if not issubclass(cls, kind):
         return [f"{cls.__name__} is no {kind.__name__}"]
@@ -120,7 +120,7 @@ def _has_draw_and_apply(cls: type[Step]) -> bool:
 
 
 def _parameter_problems(cls: type[Step]) -> list[str]:
-    fields = {field.name: field for field in attrs.fields(cls)}
+    fields = {field.name: field for field in attrs.fields(cast("type[Any]", cls))}
     problems = [
         f"has a parameter {name!r}, a name that medpipe keeps for itself"
         for name in fields

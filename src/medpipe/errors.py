@@ -53,7 +53,7 @@ class ConfigError(ProblemsError):
     """The configuration is wrong: every problem with its path."""
 
 
-class CheckFailed(ProblemsError):
+class CheckFailed(ProblemsError):  # noqa: N818
     """The pipeline fits neither its data nor this machine: what `Pipeline.check` found."""
 
 

@@ -127,7 +127,8 @@ class Pipeline:
         assert report.device is not None
         with seeded(self.configuration.run.seed):
             loaders = self._assembly().loaders(report.prepared, report.device)
-            return self._build_training(report, loaders)[0].engine
+            engine: Engine = self._build_training(report, loaders)[0].engine
+            return engine
 
     def _assembly(self) -> Assembly:
         return Assembly(configuration=self.configuration, registry=self.registry)

@@ -177,7 +177,7 @@ def _visible(folder: str | Path) -> Iterator[os.DirEntry[str]]:
 def _is_image(entry: os.DirEntry[str]) -> bool:
     if not entry.name.lower().endswith(SUFFIXES):
         return False
-    if entry.is_symlink() and not os.path.exists(entry.path):
+    if entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110
         raise DataError(f"{entry.path} is a link to a file that is not there.")
     return entry.is_file()
 

@@ -102,7 +102,7 @@ class Table(DatasetStep):
                 before = first_row.setdefault(key, number)
                 if before != number:
                     wrong.append(f"row {number}: {path!r} is in row {before} already.")
-                elif not os.path.isfile(root / path):
+                elif not os.path.isfile(root / path):  # noqa: PTH113
                     wrong.append(f"row {number}: there is no file {root / path}.")
             problems += wrong
             if not wrong:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import Literal
+from typing import Any, Literal, cast
 
 import attrs
 
@@ -24,7 +24,7 @@ def show(kind: Literal["dataset", "transform", "network", "trainer", "loss"], na
     plugin = registry.plugin_of(cls)
     print(f"{kind} {name}, from {plugin.title if plugin else 'nowhere'}")
     print(inspect.getdoc(cls) or "")
-    defaults = {field.name: field.default for field in attrs.fields(cls)}
+    defaults = {field.name: field.default for field in attrs.fields(cast("type[Any]", cls))}
     for parameter, expected in parameter_types(cls).items():
         default = defaults[parameter]
         if default is attrs.NOTHING:

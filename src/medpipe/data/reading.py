@@ -211,7 +211,7 @@ def _native(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 def _refuse_bombs(image: Image.Image, path: str | os.PathLike[str]) -> None:
     # Pillow only warns up to twice its limit, and to turn warnings into errors isn't safe in
     # threads.
-    from PIL import Image as pillow
+    from PIL import Image as pillow  # noqa: N813
 
     limit = pillow.MAX_IMAGE_PIXELS
     if limit is not None and image.width * image.height > limit:

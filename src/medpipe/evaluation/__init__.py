@@ -1,0 +1,1 @@
+"""Evaluation: predictions by sample, metrics, intervals."""

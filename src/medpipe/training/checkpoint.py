@@ -53,7 +53,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as opened:
             header = opened.metadata() or {}
-            tensors = {key: opened.get_tensor(key) for key in opened.keys()}
+            tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
         plain, about = json.loads(header["state"]), json.loads(header["about"])
         return {name: _unpack(item, tensors) for name, item in plain.items()}, about
     except FileNotFoundError as error:

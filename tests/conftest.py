@@ -1,0 +1,44 @@
+"""What all tests share: a cache of their own, and the real data where they are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # One thread for each of the processes that pytest-xdist starts: two times two would wait
+    # for each other.
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        import torch
+
+        torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Tests write to a cache of their own, except those of real data, which would repeat hours."""
+    if request.node.get_closest_marker("real_data") is None:
+        monkeypatch.setenv("MEDPIPE_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(autouse=True)
+def _marked(request: pytest.FixtureRequest) -> None:
+    if request.node.get_closest_marker("gpu") is not None:
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs a CUDA device")
+    if request.node.get_closest_marker("real_data") is not None and "MEDPIPE_DATA" not in os.environ:
+        pytest.skip("needs MEDPIPE_DATA to name the folder of MedNIST or MedNIST.tar.gz")
+
+
+@pytest.fixture
+def repository() -> Path:
+    """The folder of the repository."""
+    return Path(__file__).parents[1]

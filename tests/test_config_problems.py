@@ -1,0 +1,227 @@
+"""Wrong configurations: each exact message, and all of them at once."""
+
+from __future__ import annotations
+
+import pytest
+
+import medpipe
+from medpipe import ConfigError, PipelineBuilder, config
+
+HEAD = 'format = 1\n[dataset]\nstep = "phantom"\n'
+NETWORKS = len(medpipe.Registry.discover().networks)
+
+WRONG: dict[str, tuple[str, str]] = {
+    "unknown step": (
+        '[network]\nstep = "densnet121"',
+        "network.step: There is no network step 'densnet121'. Did you mean 'densenet121'? "
+        f"See 'medpipe plugins' for the {NETWORKS} there are.",
+    ),
+    "step of another kind": (
+        '[network]\nstep = "rand_flip"',
+        "network.step: There is no network step 'rand_flip'. There is a transform step of that "
+        f"name. See 'medpipe plugins' for the {NETWORKS} there are.",
+    ),
+    "no step": ("[network]", "network.step: required: the name of a network step."),
+    "step is no text": (
+        "[network]\nstep = 7",
+        "network.step: must be the name of a network step, got 7.",
+    ),
+    "unknown parameter": (
+        '[trainer]\nstep = "supervised"\nmax_epoch = 3',
+        "trainer.max_epoch: unknown parameter. Did you mean 'max_epochs'?",
+    ),
+    "unknown section": (
+        '[netwrok]\nstep = "resnet18"',
+        "netwrok: unknown section. Did you mean 'network'?",
+    ),
+    "wrong type": (
+        '[trainer]\nstep = "supervised"\nmax_epochs = "3"',
+        "trainer.max_epochs: must be a whole number, got '3'.",
+    ),
+    "bool for int": (
+        '[trainer]\nstep = "supervised"\nmax_epochs = true',
+        "trainer.max_epochs: must be a whole number, got true.",
+    ),
+    "float for int": (
+        '[trainer]\nstep = "supervised"\nmax_epochs = 2.0',
+        "trainer.max_epochs: must be a whole number, got 2.0.",
+    ),
+    "text for bool": (
+        '[loader]\ndrop_last = "yes"',
+        "loader.drop_last: must be true or false, got 'yes'.",
+    ),
+    "NaN learning rate": (
+        '[trainer]\nstep = "supervised"\nlearning_rate = nan',
+        "trainer.learning_rate: must be a number, got nan.",
+    ),
+    "infinite learning rate": (
+        '[trainer]\nstep = "supervised"\nlearning_rate = inf',
+        "trainer.learning_rate: must be a number, got inf.",
+    ),
+    "zero learning rate": (
+        '[trainer]\nstep = "supervised"\nlearning_rate = 0',
+        "trainer.learning_rate: must be > 0, got 0.0.",
+    ),
+    "negative epochs": (
+        '[trainer]\nstep = "supervised"\nmax_epochs = -1',
+        "trainer.max_epochs: must be >= 1, got -1.",
+    ),
+    "batch 0": ("[loader]\nbatch_size = 0", "loader.batch_size: must be >= 1, got 0."),
+    "negative workers": ("[loader]\nworkers = -1", "loader.workers: must be >= 0, got -1."),
+    "unknown sampling": (
+        '[loader]\nsampling = "balancd"',
+        "loader.sampling: must be one of 'shuffled', 'balanced', got 'balancd'. "
+        "Did you mean 'balanced'?",
+    ),
+    "fractions exceed one": (
+        "[split]\nvalidation = 0.6\ntest = 0.5",
+        "split.test: validation (0.6) and test (0.5) must leave a part for training: together "
+        "they must be below 1.",
+    ),
+    "negative fraction": (
+        "[split]\nvalidation = -0.1",
+        "split.validation: must be >= 0, got -0.1.",
+    ),
+    "unknown device": (
+        '[run]\ndevice = "gpu"',
+        "run.device: must be 'auto', 'cpu', 'cuda', 'cuda:N' or 'mps', got 'gpu'.",
+    ),
+    "seed too large": (
+        "[run]\nseed = 4294967296",
+        "run.seed: must be < 4294967296, got 4294967296.",
+    ),
+    "unknown optimizer": (
+        '[trainer]\nstep = "supervised"\n[trainer.optimizer]\nname = "adamv"',
+        "trainer.optimizer.name: must be one of 'adam', 'adamw', 'sgd', got 'adamv'. "
+        "Did you mean 'adamw'?",
+    ),
+    "optimizer without a name": (
+        '[trainer]\nstep = "supervised"\n[trainer.optimizer]\neps = 1e-8',
+        "trainer.optimizer.name: required: one of 'adam', 'adamw', 'sgd'.",
+    ),
+    "another optimizer's parameter": (
+        '[trainer]\nstep = "supervised"\n[trainer.optimizer]\nname = "sgd"\neps = 1.0',
+        "trainer.optimizer.eps: unknown parameter. "
+        "it takes name, momentum, nesterov, weight_decay.",
+    ),
+    "pair of the wrong length": (
+        '[trainer]\nstep = "supervised"\n[trainer.optimizer]\nname = "adam"\nbetas = [0.9]',
+        "trainer.optimizer.betas: must be a list of 2: a number, a number, got [0.9].",
+    ),
+    "unknown loss": (
+        '[trainer]\nstep = "supervised"\n[trainer.loss]\nstep = "focl"',
+        "trainer.loss.step: There is no loss step 'focl'. Did you mean 'focal'? "
+        "See 'medpipe plugins' for the 6 there are.",
+    ),
+    "loss is no table": (
+        '[trainer]\nstep = "supervised"\nloss = "focal"',
+        "trainer.loss: must be a loss step, got 'focal'.",
+    ),
+    "probability above one": (
+        '[[transform]]\nstep = "load_image"\n[[transform]]\nstep = "rand_flip"\nprob = 1.5',
+        "transform[1].prob: must be <= 1, got 1.5.",
+    ),
+    "required parameter": (
+        '[[transform]]\nstep = "resize"',
+        "transform[0].spatial_size: required: a whole number or a list, each a whole number.",
+    ),
+    "transform is no list": (
+        '[transform]\nstep = "load_image"',
+        "transform: must be a list of tables: write [[transform]] above each step.",
+    ),
+    "a reader by name": (
+        '[[transform]]\nstep = "load_image"\nreader = "os.system"',
+        "transform[0].reader: unknown parameter. load_image takes no parameters.",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_configuration_is_refused_with_its_path(case: str) -> None:
+    text, message = WRONG[case]
+    with pytest.raises(ConfigError) as caught:
+        PipelineBuilder.from_toml(HEAD + text)
+    assert [str(problem) for problem in caught.value.problems] == [message]
+
+
+def test_every_problem_is_found_at_once() -> None:
+    sections = {
+        "network": "unknown step",
+        "loader": "batch 0",
+        "split": "negative fraction",
+        "run": "unknown device",
+        "trainer": "NaN learning rate",
+    }
+    text = "\n".join(WRONG[case][0] for case in sections.values())
+    with pytest.raises(ConfigError) as caught:
+        PipelineBuilder.from_toml(HEAD + text)
+    found = {str(problem) for problem in caught.value.problems}
+    assert found == {WRONG[case][1] for case in sections.values()}
+
+
+def test_two_problems_in_one_step_are_both_found() -> None:
+    text = '[trainer]\nstep = "supervised"\nmax_epochs = -1\nlearning_rate = 0\ngradient_clip = -1'
+    with pytest.raises(ConfigError) as caught:
+        PipelineBuilder.from_toml(HEAD + text)
+    assert [problem.path for problem in caught.value.problems] == [
+        "trainer.max_epochs",
+        "trainer.learning_rate",
+        "trainer.gradient_clip",
+    ]
+
+
+def test_a_syntax_error_has_its_line_and_column() -> None:
+    with pytest.raises(ConfigError) as caught:
+        PipelineBuilder.from_toml("format = 1\n[dataset\n")
+    assert str(caught.value) == (
+        "the configuration is no valid TOML:\n"
+        "  Expected ']' at the end of a table declaration (at line 2, column 9)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "format: required. Write format = 1."),
+        ("format = 2", "format: must be 1, got 2. A newer medpipe may know it."),
+        ('format = "1"', "format: must be 1, got '1'."),
+    ],
+)
+def test_the_format_is_checked(text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        PipelineBuilder.from_toml(text)
+    assert [str(problem) for problem in caught.value.problems] == [message]
+
+
+def test_an_unknown_recipe_is_refused() -> None:
+    with pytest.raises(ConfigError) as caught:
+        PipelineBuilder.from_recipe("mednist_fats")
+    assert str(caught.value.problems[0]) == (
+        "there is no recipe 'mednist_fats'. Did you mean 'mednist_fast'? "
+        "The name of a configuration file ends in .toml."
+    )
+
+
+def test_values_are_set_by_the_paths_of_errors() -> None:
+    document = config.parse(HEAD + '[[transform]]\nstep = "rand_flip"\n')
+    config.set_value(document, "transform[0].prob", 0.25)
+    config.set_value(document, "trainer.step", "supervised")
+    config.set_value(document, "trainer.loss.step", "focal")
+    assert document["transform"][0]["prob"] == 0.25
+    assert document["trainer"] == {"step": "supervised", "loss": {"step": "focal"}}
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("transform[3].prob", "transform[3].prob: there is no entry 3; the list has 1."),
+        ("format.x", "format.x: 'x' does not lead anywhere."),
+        ("transform[x]", "transform[x]: is no path; write it like trainer.learning_rate or "
+         "transform[1].prob."),
+    ],
+)
+def test_a_path_that_leads_nowhere_is_refused(path: str, message: str) -> None:
+    document = config.parse(HEAD + '[[transform]]\nstep = "rand_flip"\n')
+    with pytest.raises(ConfigError) as caught:
+        config.set_value(document, path, 1)
+    assert [str(problem) for problem in caught.value.problems] == [message]
