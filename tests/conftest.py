@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 
-
 def pytest_configure(config: pytest.Config) -> None:
     # One thread for each of the processes that pytest-xdist starts: two times two would wait
     # for each other.
@@ -20,7 +19,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(autouse=True)
 def _own_cache(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     """Tests write to a cache of their own, except those of real data, which would repeat hours."""
     if request.node.get_closest_marker("real_data") is None:
@@ -34,7 +35,10 @@ def _marked(request: pytest.FixtureRequest) -> None:
 
         if not torch.cuda.is_available():
             pytest.skip("needs a CUDA device")
-    if request.node.get_closest_marker("real_data") is not None and "MEDPIPE_DATA" not in os.environ:
+    if (
+        request.node.get_closest_marker("real_data") is not None
+        and "MEDPIPE_DATA" not in os.environ
+    ):
         pytest.skip("needs MEDPIPE_DATA to name the folder of MedNIST or MedNIST.tar.gz")
 
 

@@ -216,8 +216,10 @@ def test_values_are_set_by_the_paths_of_errors() -> None:
     [
         ("transform[3].prob", "transform[3].prob: there is no entry 3; the list has 1."),
         ("format.x", "format.x: 'x' does not lead anywhere."),
-        ("transform[x]", "transform[x]: is no path; write it like trainer.learning_rate or "
-         "transform[1].prob."),
+        (
+            "transform[x]",
+            "transform[x]: is no path; write it like trainer.learning_rate or transform[1].prob.",
+        ),
     ],
 )
 def test_a_path_that_leads_nowhere_is_refused(path: str, message: str) -> None:

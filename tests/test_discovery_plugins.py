@@ -70,9 +70,7 @@ class Net(NetworkStep):
     def build(self, data): ...
 """
 
-HOOKS = (
-    "medpipe_datasets, medpipe_transforms, medpipe_networks, medpipe_trainers, medpipe_losses"
-)
+HOOKS = "medpipe_datasets, medpipe_transforms, medpipe_networks, medpipe_trainers, medpipe_losses"
 
 BROKEN: dict[str, tuple[str, str]] = {
     "bad-import": (

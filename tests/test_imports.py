@@ -57,7 +57,9 @@ def test_everything_public_is_named_in_all() -> None:
     loose = [
         name
         for name, value in vars(medpipe).items()
-        if name not in modules and name not in medpipe.__all__ and not hasattr(value, "__path__")
+        if name not in modules
+        and name not in medpipe.__all__
+        and not hasattr(value, "__path__")
         and type(value).__name__ != "module"
     ]
     assert loose == []

@@ -245,6 +245,7 @@ def _channels_remedy(assembly: Assembly) -> str:
 
 def _check_monitor(assembly: Assembly, report: CheckReport) -> None:
     from medpipe.evaluation.metrics import MONITORS
+
     assert report.data is not None
     monitor = assembly.configuration.trainer.monitor
     known = MONITORS[report.data.task.kind]
