@@ -7,10 +7,12 @@ import os
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 GOOD = '''
 from __future__ import annotations
@@ -252,8 +254,9 @@ def test_a_strangers_steps_train_from_a_configuration(tmp_path: Path) -> None:
     done = medpipe(tmp_path, "run", str(configuration), "--output", str(output))
     assert done.returncode == 0, done.stderr
     record = json.loads((output / "run.json").read_text())
-    assert {"distribution": "medpipe-tiny", "version": "1.2"} == {
-        key: value for key, value in record["plugins"][1].items() if key != "steps"
+    assert {key: value for key, value in record["plugins"][1].items() if key != "steps"} == {
+        "distribution": "medpipe-tiny",
+        "version": "1.2",
     }
     assert sorted(record["plugins"][1]["steps"]) == [
         "loss:smooth",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
@@ -11,6 +10,8 @@ import medpipe
 from medpipe.plugin import DataInfo, NetworkStep, TransformStep, hookimpl
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     import numpy as np
     from torch import Tensor, nn
 

@@ -6,7 +6,6 @@ import copy
 from typing import TYPE_CHECKING, Any
 
 import attrs
-import torch
 
 from medpipe.assembly import Assembly, to_device
 from medpipe.data.chain import Chain, sample_dictionary
@@ -21,6 +20,7 @@ from medpipe.training.memory import MemoryEstimate
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    import torch
     from torch import nn
 
 

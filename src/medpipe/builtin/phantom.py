@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    Grey = np.ndarray[Any, np.dtype[np.float32]]
-    """Of shape (images, height, width), or one that broadcasts to it."""
+    Grey = np.ndarray[Any, np.dtype[np.floating[Any]]]
+    """float32, of shape (images, height, width), or one that broadcasts to it."""
 
 _PIXELS_AT_ONCE = 200_000
 """How much is drawn together: what fits a core's cache is drawn three times as fast."""
@@ -81,8 +81,8 @@ class _Sheet:
         self.pixels: Grey = np.zeros(self._shape, np.float32)
         middle = np.float32((size - 1) / 2)
         line = (np.arange(size, dtype=np.float32) - middle) / np.float32(size / 2)
-        zoom = self.vary(0.82, 1.08)
-        cosine, sine = _turn(self.vary(-0.2, 0.2))
+        zoom = self.vary(0.86, 1.1)
+        cosine, sine = _turn(self.vary(-0.12, 0.12))
         right = line[None, None, :] - self.vary(-0.1, 0.1)
         down = line[None, :, None] - self.vary(-0.1, 0.1)
         self.x: Grey = (cosine * right + sine * down) / zoom
@@ -105,6 +105,8 @@ class _Sheet:
         """How much of each pixel an ellipse covers, by its middle and its half axes."""
         import numpy as np
 
+        # Two plain numbers would come out of numpy as float64, in some of its versions.
+        a, b = np.asarray(a, np.float32), np.asarray(b, np.float32)
         right, down = self.x - x, self.y - y
         if tilt:
             cosine = (1 - tilt * tilt) / (1 + tilt * tilt)
@@ -158,7 +160,7 @@ class _Sheet:
         knots = knots.reshape(count, cells + 1, cells + 1) * (2 / 2**24) - 1
         place = np.arange(size, dtype=np.float32) * np.float32(cells / size)
         below = place.astype(np.intp)
-        part = place - below
+        part = place - below.astype(np.float32)
         part = part * part * (3 - 2 * part)
         rows = knots[:, below] * (1 - part)[:, None] + knots[:, below + 1] * part[:, None]
         smooth: Grey = rows[:, :, below] * (1 - part) + rows[:, :, below + 1] * part
@@ -172,7 +174,7 @@ class _Sheet:
         pixels = np.clip(self.pixels, 0, 1)
         bend = self.vary(-0.35, 0.35)
         pixels += bend * pixels * (1 - pixels)
-        pixels *= self.vary(0.55, 0.95)
+        pixels *= self.vary(0.6, 1.0)
         pixels += self.vary(0.0, 0.08)
         # Four random bytes added up are close to a bell curve, and exact on every machine.
         raw = self._raw((count * size * size + 1) // 2)
@@ -185,7 +187,9 @@ class _Sheet:
         halves = np.stack([sums & np.uint64(0xFFFF), sums >> np.uint64(32)], axis=1).ravel()
         bell = halves[: count * size * size].reshape(self._shape).astype(np.float32)
         pixels += (bell - 510) * (self.vary(0.006, 0.03) / 148)
-        return np.floor(np.clip(pixels, 0, 1) * 255 + 0.5).astype(np.uint8)
+        tones: np.ndarray[Any, np.dtype[np.uint8]]
+        tones = np.floor(np.clip(pixels, 0, 1) * 255 + 0.5).astype(np.uint8)
+        return tones
 
 
 def _turn(half: Grey) -> tuple[Grey, Grey]:
@@ -203,7 +207,7 @@ def _abdomen_ct(on: _Sheet) -> None:
     bowel = on.ellipse(0, 0, width - rim - 0.06, height - rim - 0.06)
     on.pixels += 0.14 * on.texture(9) * bowel
     liver = on.vary(0.62, 0.7)
-    on.paint(on.ellipse(on.vary(-0.42, -0.34), on.vary(-0.1, 0), 0.3, 0.37, 0.1), liver)
+    on.paint(on.ellipse(on.vary(-0.44, -0.38), on.vary(-0.1, 0), 0.26, 0.34, 0.1), liver)
     on.paint(on.ellipse(on.vary(-0.2, -0.1), -0.22, on.vary(0.16, 0.26), 0.17), liver)
     stomach = on.vary(0.26, 0.36)
     on.paint(on.ellipse(stomach, -0.2, 0.24, 0.17, -0.15), 0.52)
@@ -243,33 +247,35 @@ def _chest_xray(on: _Sheet) -> None:
     """Chest from the front: shoulders, dark lungs behind ribs, heart, spine, diaphragm."""
     import numpy as np
 
-    on.paint(on.ellipse(0, 0.75, on.vary(0.92, 1.1), 1.6), on.vary(0.55, 0.7))
-    on.paint(on.ellipse(0, -0.92, 0.17, 0.3), 0.6)
-    width, height, apart = on.vary(0.27, 0.35), on.vary(0.56, 0.68), on.vary(0.39, 0.46)
-    dark = on.vary(0.12, 0.3)
+    body = on.vary(0.5, 0.64)
+    on.paint(on.ellipse(0, -0.98, 0.19, 0.45), body)
+    on.paint(on.ellipse(0, 0.8, on.vary(0.82, 0.94), 1.75), body)
     for side in (-1, 1):
-        lung = on.ellipse(side * apart, -0.05, width, height, side * -0.05)
-        lung *= on.soft(height * 0.72 - on.y + 0.5 * (on.x - side * apart) * side * -1)
+        on.paint(on.ellipse(side * 0.55, -0.28, 0.46, 0.32, side * 0.3), body)
+    width, height, apart = on.vary(0.29, 0.35), on.vary(0.6, 0.7), on.vary(0.38, 0.44)
+    dark, base = on.vary(0.1, 0.26), on.vary(0.42, 0.56)
+    for side in (-1, 1):
+        lung = on.ellipse(side * apart, 0, width, height, side * -0.06)
         on.paint(lung, dark)
         on.pixels += 0.07 * on.texture(12) * lung
-        on.paint(on.ellipse(side * 0.16, -0.02, 0.1, 0.17, side * 0.2), dark + 0.22)
+        on.paint(on.ellipse(side * 0.16, -0.02, 0.1, 0.2, side * 0.2), dark + 0.2)
     outward = np.abs(on.x) - 0.12
     phase = (on.y + on.vary(0.35, 0.6) * outward * outward) * on.vary(3.4, 4.6) + on.vary(0, 1)
     wave = np.abs(2 * (phase - np.floor(phase)) - 1)
-    cage = on.ellipse(0, -0.02, apart + width + 0.05, height + 0.1)
+    cage = on.ellipse(0, 0, apart + width + 0.03, height + 0.1)
     on.pixels += np.clip((wave - 0.62) * 4, 0, 1) * cage * on.vary(0.1, 0.2)
-    collar = on.vary(-0.6, -0.52)
+    collar, nothing = on.vary(-0.56, -0.5), on.vary(0, 0)
     for side in (-1, 1):
-        inner, outer = (
-            (on.vary(0.06, 0.1) * side, collar + 0.06),
-            (0.75 * side + 0 * collar, collar),
-        )
-        on.pixels += 0.16 * on.rod(inner, outer, 0.045)[0]
-    heart = on.vary(0.2, 0.32)
-    on.paint(on.ellipse(on.vary(0.08, 0.16), 0.28, heart, 0.27, 0.25), on.vary(0.72, 0.86))
-    on.paint(on.ellipse(0, 0, 0.11, 1.1), 0.74)
+        inner, outer = (nothing + 0.08 * side, collar + 0.08), (nothing + 0.66 * side, collar)
+        on.pixels += 0.14 * on.rod(inner, outer, 0.04)[0]
+    heart, belly = on.vary(0.2, 0.3), on.vary(0.74, 0.88)
+    on.paint(on.ellipse(on.vary(0.08, 0.16), 0.26, heart, 0.27, 0.25), belly - 0.06)
+    for side in (-1, 1):  # the domes of the diaphragm, the right one higher
+        dome = on.ellipse(side * 0.38, base + 0.5 + 0.03 * side, 0.44, 0.5)
+        on.paint(dome, belly)
+    on.paint(on.ellipse(0, 0, 0.1, 1.3), belly - 0.04)
     rungs = on.y * 7
-    on.pixels += 0.1 * np.abs(2 * (rungs - np.floor(rungs)) - 1) * on.ellipse(0, 0, 0.09, 1.1)
+    on.pixels += 0.1 * np.abs(2 * (rungs - np.floor(rungs)) - 1) * on.ellipse(0, 0, 0.08, 1.3)
 
 
 def _chest_ct(on: _Sheet) -> None:
@@ -290,7 +296,7 @@ def _chest_ct(on: _Sheet) -> None:
             place = side * x * width / 0.87
             on.paint(on.ellipse(place, y * height / 0.62, 0.11, 0.03, side * tilt), bone)
     dark, apart = on.vary(0.03, 0.14), on.vary(0.38, 0.44)
-    vessels = np.clip(on.texture(20) * 3 - 1.3, 0, 1)
+    vessels = np.clip((on.texture(15) + on.texture(11)) * 2 - 1.1, 0, 1)
     for side in (-1, 1):
         lung = on.ellipse(side * apart, on.vary(-0.06, 0.04), on.vary(0.26, 0.31), height - 0.2)
         on.paint(lung, dark)
@@ -311,11 +317,11 @@ def _hand(on: _Sheet) -> None:
     flesh = np.zeros_like(on.pixels)
     bones = np.zeros_like(on.pixels)
     fingers = (  # where the finger leaves the wrist and ends, and how thick it is
-        (-0.16, 0.42, -0.72, 0.02, 0.1),
-        (-0.1, 0.46, -0.36, -0.72, 0.085),
-        (-0.02, 0.48, -0.1, -0.86, 0.09),
-        (0.07, 0.48, 0.17, -0.78, 0.085),
-        (0.15, 0.46, 0.44, -0.54, 0.075),
+        (-0.16, 0.42, -0.72, 0.02, 0.105),
+        (-0.1, 0.46, -0.36, -0.72, 0.095),
+        (-0.02, 0.48, -0.1, -0.86, 0.1),
+        (0.07, 0.48, 0.17, -0.78, 0.095),
+        (0.15, 0.46, 0.44, -0.54, 0.085),
     )
     for x, y, tip_x, tip_y, width in fingers:
         start = side * x, 0 * length + y

@@ -241,6 +241,7 @@ Key = tuple[str | int, ...]
 
 
 def _key(sample: Sample) -> Key:
+    # Not by pathlib: for 59,000 files it takes twice as long.
     key: list[str | int] = []
     for path in image_paths(sample.image):
         try:

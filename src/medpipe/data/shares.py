@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import attrs
 
 from medpipe.steps import PARTS, Part
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 EPSILON = 1e-9
 """Below this a difference of counts or their squares is rounding."""
@@ -21,16 +24,18 @@ class Unit:
         ids: The samples.
         counts: How many of them belong to each stratum (a class, a finding, a bin), by its
             number.
+        copies: Whether they are nothing but copies of one image.
     """
 
     ids: tuple[str, ...]
     counts: tuple[tuple[int, int], ...]
+    copies: bool = False
 
 
 def divide(units: Sequence[Unit], shares: Mapping[Part, float]) -> list[Part]:
     """Choose a part for each unit.
 
-    Each unit goes to the part that has got least of its share so far, in fractions of the share,
+    Copies of one image go to training while there is room. Each other unit goes to the part that has got least of its share so far, in fractions of the share,
     so that large units don't always land in the largest part. Then units are moved while a
     stratum's count in a part is off by more than its largest unit. Where every unit holds one
     stratum, such a move always exists; otherwise the result is as good as single moves make it.
@@ -41,13 +46,23 @@ def divide(units: Sequence[Unit], shares: Mapping[Part, float]) -> list[Part]:
     """
     parts = [part for part in PARTS if part in shares]
     missing = _Missing(units, shares)
-    placed: list[Part] = []
-    for unit in units:
-        best = max(parts, key=lambda part: missing.need(part, unit))  # noqa: B023  (used at once)
-        missing.put(unit, best)
-        placed.append(best)
+    chosen: dict[int, Part] = {}
+    # Copies of one image would count several times in an evaluation: they are trained on.
+    for index, unit in enumerate(units):
+        if unit.copies and missing.has_room("training", unit):
+            missing.put(unit, "training")
+            chosen[index] = "training"
+    for index, unit in enumerate(units):
+        if index not in chosen:
+            chosen[index] = _neediest(parts, missing, unit)
+            missing.put(unit, chosen[index])
+    placed = [chosen[index] for index in range(len(units))]
     _repair(units, placed, missing, parts)
     return placed
+
+
+def _neediest(parts: Sequence[Part], missing: _Missing, unit: Unit) -> Part:
+    return max(parts, key=lambda part: missing.need(part, unit))
 
 
 class _Missing:
@@ -77,6 +92,10 @@ class _Missing:
         target, counts = self.target[part], self.counts[part]
         lack = sum(n * (1 - counts[stratum] / target[stratum]) for stratum, n in unit.counts)
         return lack, part == "training", 1 - self.held[part] / self.whole[part]
+
+    def has_room(self, part: Part, unit: Unit) -> bool:
+        """Whether the part stays within its share of every stratum with the unit in it."""
+        return all(self.off(part, stratum) + n <= EPSILON for stratum, n in unit.counts)
 
     def put(self, unit: Unit, part: Part, sign: int = 1) -> None:
         counts = self.counts[part]

@@ -27,6 +27,14 @@ NAMED = 3
 """How many groups, duplicates or samples an error names."""
 
 
+def _frozen(parts: Mapping[str, Part]) -> Mapping[str, Part]:
+    return dict(parts)
+
+
+def _copy(parts: Mapping[str, Part]) -> Mapping[str, Part]:
+    return dict(parts)
+
+
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class Split(Mapping[str, Part]):
     """Which sample is in which part, by sample id.
@@ -35,7 +43,7 @@ class Split(Mapping[str, Part]):
         parts: The part of each id.
     """
 
-    parts: Mapping[str, Part] = attrs.field(converter=dict)
+    parts: Mapping[str, Part] = attrs.field(converter=_frozen)
 
     def __getitem__(self, sample_id: str) -> Part:
         return self.parts[sample_id]
@@ -72,7 +80,8 @@ def make_split(samples: Sequence[Sample], scan: Scan, settings: SplitSettings, t
 
     Each part gets its share of every class (for ``multilabel`` of every finding, for
     ``regression`` of every tenth of the values). Samples of one group, and samples whose images
-    decode to the same pixels, stay together. Parts that the samples bring stand; what is missing
+    decode to the same pixels, stay together; copies without a group are trained on while there is room, since in an
+    evaluation they would count several times. Parts that the samples bring stand; what is missing
     is carved from the rest, of which the settings are fractions. Nothing depends on the order of
     the samples, on the path separator, or on the process. `settings.file` is not looked at: see
     `medpipe.data.split_file.read_split`.
@@ -168,10 +177,14 @@ def _units(samples: Sequence[Sample], scan: Scan, seed: int, task: Task) -> list
         members[find(index)].append(index)
     keyed: list[tuple[str, int, Unit]] = []
     for smallest, indices in members.items():
-        counts = Counter(stratum for index in indices for stratum in strata[index])
+        counts: dict[int, int] = {}  # not a Counter: it costs more than all the rest
+        for index in indices:
+            for stratum in strata[index]:
+                counts[stratum] = counts.get(stratum, 0) + 1
         unit = Unit(
             ids=tuple(ordered[index].id for index in indices),
             counts=tuple(sorted(counts.items())),
+            copies=len(indices) > 1 and all(ordered[i].group is None for i in indices),
         )
         name = f"{seed}\0{portable_id(ordered[smallest].id)}"
         keyed.append((sha256_of(name.encode("utf-8")), smallest, unit))

@@ -6,12 +6,13 @@ scikit-learn and NumPy are imported inside functions.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from medpipe.evaluation.intervals import INTERVAL_METHOD, interval_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from medpipe.evaluation.predictions import Predictions
     from medpipe.steps import Task, TaskKind
 
