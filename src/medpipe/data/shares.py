@@ -35,10 +35,11 @@ class Unit:
 def divide(units: Sequence[Unit], shares: Mapping[Part, float]) -> list[Part]:
     """Choose a part for each unit.
 
-    Copies of one image go to training while there is room. Each other unit goes to the part that has got least of its share so far, in fractions of the share,
-    so that large units don't always land in the largest part. Then units are moved while a
-    stratum's count in a part is off by more than its largest unit. Where every unit holds one
-    stratum, such a move always exists; otherwise the result is as good as single moves make it.
+    Copies of one image go to training while there is room. Each other unit goes to the part that
+    has got least of its share so far, in fractions of the share, so that large units don't always
+    land in the largest part. Then units are moved while a stratum's count in a part is off by
+    more than its largest unit. Where every unit holds one stratum, such a move always exists;
+    otherwise the result is as good as single moves make it.
 
     Args:
         units: In the order in which they choose.

@@ -80,11 +80,11 @@ def make_split(samples: Sequence[Sample], scan: Scan, settings: SplitSettings, t
 
     Each part gets its share of every class (for ``multilabel`` of every finding, for
     ``regression`` of every tenth of the values). Samples of one group, and samples whose images
-    decode to the same pixels, stay together; copies without a group are trained on while there is room, since in an
-    evaluation they would count several times. Parts that the samples bring stand; what is missing
-    is carved from the rest, of which the settings are fractions. Nothing depends on the order of
-    the samples, on the path separator, or on the process. `settings.file` is not looked at: see
-    `medpipe.data.split_file.read_split`.
+    decode to the same pixels, stay together; copies without a group are trained on while there
+    is room, since in an evaluation they would count several times. Parts that the samples bring
+    stand; what is missing is carved from the rest, of which the settings are fractions. Nothing
+    depends on the order of the samples, on the path separator, or on the process.
+    `settings.file` is not looked at: see `medpipe.data.split_file.read_split`.
 
     Raises:
         DataError: The data bring a part and the settings ask for a fraction of it, or the parts
