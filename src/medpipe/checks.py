@@ -15,13 +15,14 @@ from medpipe.parameters import parameter_types, suggestion
 from medpipe.ready import ReadyNetwork, is_module
 from medpipe.steps import PARTS, DataInfo, Sample
 from medpipe.training.hardware import Precision, choose_device, choose_precision, device_memory
-from medpipe.training.memory import MemoryEstimate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import torch
     from torch import nn
+
+    from medpipe.training.memory import MemoryEstimate
 
 
 PROBED = 8

@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-_PARTS = frozenset(
-    ("train", "training", "val", "valid", "validation", "test", "testing"),
-)
+_PARTS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
 _log = logging.getLogger("medpipe")
 
 

@@ -85,33 +85,16 @@ class Table(DatasetStep):
                 continue
             cells = [*cells, *[""] * (width - len(cells))]
             values = {field: cells[position] for field, position in columns.items()}
-            wrong = [
-                f"row {number}: no {field} in column {getattr(self, field)!r}."
-                for field, value in values.items()
-                if not value
-            ]
-            part = _PARTS.get(values.get("split", "").lower())
-            if values.get("split") and part is None:
-                wrong.append(
-                    f"row {number}: {values['split']!r} in column {self.split!r} is no part. "
-                    "Write training, validation or test."
-                )
-            path = values["image"].replace("\\", "/")
-            if path:
-                key = posixpath.normpath(_composed(path))
-                before = first_row.setdefault(key, number)
-                if before != number:
-                    wrong.append(f"row {number}: {path!r} is in row {before} already.")
-                elif not os.path.isfile(root / path):  # noqa: PTH113
-                    wrong.append(f"row {number}: there is no file {root / path}.")
+            wrong = self._problems(number, values, root, first_row)
             problems += wrong
             if not wrong:
+                path = values["image"].replace("\\", "/")
                 sample = Sample(
                     id=_composed(path),
                     image=os.fspath(root / path),
-                    label=0,
+                    label=0,  # set below, when all classes are known
                     group=_composed(values["group"]) if "group" in values else None,
-                    split=part,
+                    split=_PARTS.get(values.get("split", "").lower()),
                 )
                 samples.append((_composed(values["label"]), sample))
         if problems:
@@ -128,6 +111,30 @@ class Table(DatasetStep):
             task=Task(names=names),
             reading=Reading(channels=self.channels),
         )
+
+    def _problems(
+        self, number: int, values: dict[str, str], root: Path, first_row: dict[str, int]
+    ) -> list[str]:
+        """What is wrong with a row; notes in `first_row` where its image came first."""
+        problems = [
+            f"row {number}: no {field} in column {getattr(self, field)!r}."
+            for field, value in values.items()
+            if not value
+        ]
+        split = values.get("split")
+        if split and split.lower() not in _PARTS:
+            problems.append(
+                f"row {number}: {split!r} in column {self.split!r} is no part. Write training, "
+                "validation or test."
+            )
+        path = values["image"].replace("\\", "/")
+        if path:
+            before = first_row.setdefault(posixpath.normpath(_composed(path)), number)
+            if before != number:
+                problems.append(f"row {number}: {path!r} is in row {before} already.")
+            elif not os.path.isfile(root / path):  # noqa: PTH113  (many files)
+                problems.append(f"row {number}: there is no file {root / path}.")
+        return problems
 
     def _columns(self, file: Path, header: list[str]) -> dict[str, int]:
         """Where each field's column is in the table."""
