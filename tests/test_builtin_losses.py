@@ -167,7 +167,7 @@ def test_each_works_without_values_and_as_a_copy(step: LossStep, kind: TaskKind)
 
 def test_shapes_that_would_broadcast_are_refused() -> None:
     loss = MSE().build(data("regression"))
-    with pytest.raises(ValueError) as caught:  # noqa: PT011
+    with pytest.raises(ValueError) as caught:
         loss(torch.zeros(4, 1), torch.zeros(4))
     assert str(caught.value) == (
         "the predictions have the shape (4, 1) and the labels (4,): they must be the same"

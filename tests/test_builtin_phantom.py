@@ -105,6 +105,6 @@ def test_everything_is_drawn_in_one_precision() -> None:
     ],
 )
 def test_wrong_parameters(parameters: dict[str, int], expected: str) -> None:
-    with pytest.raises(ValueError) as caught:  # noqa: PT011  (compared in full below)
+    with pytest.raises(ValueError) as caught:
         Phantom(**parameters)
     assert str(caught.value) == expected

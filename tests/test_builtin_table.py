@@ -37,7 +37,7 @@ def test_a_table_with_all_its_columns(folder: Path) -> None:
         'scans\\a.png," healthy ",p2,TEST,41\r\n'
         "\r\n"
         ",,,,\r\n"
-        "scans/c.png,healthy,p1,validation,70\r\n"
+        "scans/c.png,healthy,p1,validation,70,,\r\n"
         "scans/d.png,ill,p3,val\r\n",
     )
     dataset = Table(
@@ -140,8 +140,8 @@ GOOD = "image,label\nscans/a.png,0\nscans/b.png,1\n"
             GOOD.replace(",", ";"),
             {},
             "labels.csv can't be used:\n"
-            "  dataset.image: there is no column 'image'. Did you mean 'image;label'?\n"
-            "  dataset.label: there is no column 'label'. Did you mean 'image;label'?\n"
+            "  dataset.image: there is no column 'image'.\n"
+            "  dataset.label: there is no column 'label'.\n"
             "  Its columns are 'image;label'. Columns must be separated by commas.",
         ),
         (
@@ -236,6 +236,8 @@ def test_a_table_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         Table(file=file).build()
     assert str(caught.value) == f"dataset.file: {file} can't be read: is a directory."
+    file.rmdir()
+    file.write_text(GOOD)
     with pytest.raises(DataError) as caught:
         Table(file=file, root=tmp_path / "none").build()
     assert str(caught.value) == f"dataset.root: there is no folder {tmp_path / 'none'}."

@@ -93,7 +93,7 @@ WRONG: dict[str, tuple[str, str]] = {
     "unknown optimizer": (
         '[trainer]\nstep = "supervised"\n[trainer.optimizer]\nname = "adamv"',
         "trainer.optimizer.name: must be one of 'adam', 'adamw', 'sgd', got 'adamv'. "
-        "Did you mean 'adamw'?",
+        "Did you mean 'adam'?",
     ),
     "optimizer without a name": (
         '[trainer]\nstep = "supervised"\n[trainer.optimizer]\neps = 1e-8',

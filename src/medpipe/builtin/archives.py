@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import http.client
+import ssl
 import tarfile
 import time
 import urllib.error
@@ -18,6 +19,7 @@ from medpipe.plugin import DataError, DownloadError, bar
 MOST_BYTES = 2_000_000_000
 MOST_MEMBERS = 100_000
 _CHUNK = 1 << 20
+_MOST_PADDING = 16 * _CHUNK
 _SILENCE = 30.0
 """Seconds without a byte after which a server is given up."""
 _LONGEST = 3600.0
@@ -128,10 +130,11 @@ def extract(
                         files.append(member)
                     shown.advance()
                 # gzip compares its checksum only at the end of the stream, past what tar reads.
-                while stream.read(_CHUNK):
-                    total += _CHUNK
-                    if total > 2 * most_bytes:
-                        raise _refused(archive, f"it unpacks to more than {most_bytes:,} bytes")
+                tail = 0
+                while chunk := stream.read(_CHUNK):
+                    tail += len(chunk)
+                    if tail > _MOST_PADDING:
+                        raise _refused(archive, "it goes on after its end")
             with bar(f"Extracting {archive.name}", len(files), unit="files") as shown:
                 for member in files:
                     _write(tar, member, into)
@@ -185,6 +188,8 @@ def _refused(archive: Path, reason: str) -> DataError:
 
 
 def _cause(error: object) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the server's certificate is not trusted ({error.verify_message})"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     return str(error) or type(error).__name__

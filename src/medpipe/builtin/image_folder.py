@@ -79,7 +79,8 @@ class ImageFolder(DatasetStep):
             raise DataError(
                 f"{root}: no images in the class folder{'s' * (len(empty) > 1)} "
                 f"{_listed(empty)}. Images are files ending in {', '.join(SUFFIXES)}. "
-                "Remove the folder or add its images."
+                f"Remove the folder{'s' * (len(empty) > 1)} or add "
+                f"{'its' if len(empty) == 1 else 'their'} images."
             )
         pattern = None if self.group_pattern is None else re.compile(self.group_pattern)
         samples = [
@@ -104,6 +105,7 @@ def _class_folders(root: Path) -> dict[str, str]:
         )
     folders: dict[str, str] = {}
     images = []
+    others = False
     for entry in _visible(root):
         name = _portable(entry.name, root)
         if entry.is_dir(follow_symlinks=False):
@@ -120,18 +122,22 @@ def _class_folders(root: Path) -> dict[str, str]:
             )
         elif _is_image(entry):
             images.append(name)
+        else:
+            others = True
     if images:
         raise DataError(
             f"{root} holds {len(images)} image{'s' * (len(images) > 1)} outside of any class "
             f"folder, {min(images)!r} for one. Put each into the folder of its class."
         )
     if not folders:
-        raise DataError(f"{root} is empty. It must hold one folder of images for each class.")
+        state = "holds no folders" if others else "is empty"
+        raise DataError(f"{root} {state}. It must hold one folder of images for each class.")
     parts = sorted(name for name in folders if name.lower() in _PARTS)
     if parts:
         raise DataError(
             f"{root} holds the folders {_listed(sorted(folders))}: {_listed(parts)} "
-            f"look{'s' * (len(parts) == 1)} like given parts of a data set, not like classes. "
+            f"{'looks like a given part' if len(parts) == 1 else 'look like given parts'} of a "
+            "data set, not like classes. "
             "Point dataset.root at one of them; to bring your own parts, use the table data set "
             "with a split column."
         )

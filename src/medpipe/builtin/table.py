@@ -68,16 +68,16 @@ class Table(DatasetStep):
         """
         file = Path(self.file).expanduser()
         root = file.parent if self.root is None else Path(self.root).expanduser()
+        rows = _rows(file)
         if not root.is_dir():
             raise DataError(f"dataset.root: there is no folder {root}.")
-        rows = _rows(file)
         columns = self._columns(file, rows[0][1])
         width = len(rows[0][1])
         samples: list[tuple[str, Sample]] = []
         problems: list[str] = []
         first_row: dict[str, int] = {}
         for number, cells in rows[1:]:
-            if len(cells) > width:
+            if any(cells[width:]):
                 problems.append(
                     f"row {number}: {len(cells)} cells, but row 1 has {width}. Put cells that "
                     "hold a comma in double quotes."
@@ -148,15 +148,15 @@ class Table(DatasetStep):
             wanted["group"] = self.group
         if self.split is not None:
             wanted["split"] = self.split
+        uncut = len(header) == 1 and any(sign in header[0] for sign in ";\t|")
         missing = [
-            f"dataset.{field}: there is no column {name!r}.{_nearest(name, header)}"
+            f"dataset.{field}: there is no column {name!r}."
+            + ("" if uncut else _nearest(name, header))
             for field, name in wanted.items()
             if name not in header
         ]
         if missing:
-            hint = ""
-            if len(header) == 1 and (";" in header[0] or "\t" in header[0]):
-                hint = " Columns must be separated by commas."
+            hint = " Columns must be separated by commas." if uncut else ""
             raise _wrong(file, [*missing, f"Its columns are {_listed(header)}.{hint}"])
         return {field: header.index(name) for field, name in wanted.items()}
 

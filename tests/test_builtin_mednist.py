@@ -1,0 +1,460 @@
+"""The MedNIST data set: found, extracted once, or downloaded and checked."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import http.server
+import io
+import shutil
+import ssl
+import subprocess
+import tarfile
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medpipe.builtin import archives, mednist
+from medpipe.builtin.mednist import CLASSES, MedNIST
+from medpipe.plugin import DataError, Dataset, DownloadError, Reading, cache_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@pytest.fixture(autouse=True)
+def _nothing_around(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.node.get_closest_marker("real_data") is None:
+        monkeypatch.delenv("MEDPIPE_DATA", raising=False)
+        for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+
+
+def fill(root: Path, *, each: int = 2) -> Path:
+    """A MedNIST of empty files, which is all that listing needs."""
+    for name in CLASSES:
+        (root / "MedNIST" / name).mkdir(parents=True)
+        for number in range(each):
+            (root / "MedNIST" / name / f"{number:06d}.jpeg").touch()
+    return root
+
+
+Member = tuple[str, bytes | str | None]
+"""A name with content; with ``None`` for a folder; or with the name of another tar type."""
+
+
+def pack(archive: Path, members: list[Member]) -> Path:
+    types = {"link": tarfile.SYMTYPE, "hard": tarfile.LNKTYPE, "device": tarfile.CHRTYPE}
+    with tarfile.open(archive, "w:gz", compresslevel=1) as tar:
+        for name, content in members:
+            info = tarfile.TarInfo(name)
+            if content is None:
+                info.type = tarfile.DIRTYPE
+            elif isinstance(content, str):
+                info.type, info.linkname = types[content], "../../outside"
+            else:
+                info.size = len(content)
+            tar.addfile(info, io.BytesIO(content) if isinstance(content, bytes) else None)
+    return archive
+
+
+def members(*extra: Member, each: int = 2) -> list[Member]:
+    found: list[Member] = [("MedNIST", None)]
+    for name in CLASSES:
+        found += [(f"MedNIST/{name}/{number:06d}.jpeg", b"image") for number in range(each)]
+    return [*found, *extra]
+
+
+def listed(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def ids(dataset: Dataset) -> list[str]:
+    return [sample.id for sample in dataset.samples]
+
+
+def test_a_folder_is_listed_sorted_with_other_files_passed_over(tmp_path: Path) -> None:
+    folder = fill(tmp_path) / "MedNIST"
+    for other in ("Thumbs.db", "._000000.jpeg", "notes.txt"):
+        (folder / "Hand" / other).touch()
+    (folder / "README.md").touch()
+    (folder / "Hand" / "folder.jpeg").mkdir()
+    dataset = MedNIST(root=tmp_path).build()
+    assert dataset.task.kind == "multiclass"
+    assert dataset.task.names == CLASSES == tuple(sorted(CLASSES))
+    assert dataset.reading == Reading(channels=None)
+    assert ids(dataset) == [f"{name}/{n:06d}.jpeg" for name in CLASSES for n in range(2)]
+    assert [sample.label for sample in dataset.samples] == [n // 2 for n in range(12)]
+    assert all(Path(str(sample.image)).is_file() for sample in dataset.samples)
+    assert not cache_directory().exists() or not any(cache_directory().iterdir())
+
+
+def test_the_places_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, data, cache = (fill(tmp_path / n) for n in ("root", "data", "cache/datasets"))
+    monkeypatch.setenv("MEDPIPE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("MEDPIPE_DATA", str(data))
+
+    def taken(step: MedNIST) -> Path:
+        return Path(str(step.build().samples[0].image)).parents[2]
+
+    assert taken(MedNIST(root=root)) == root
+    assert taken(MedNIST(root=root / "MedNIST")) == root
+    assert taken(MedNIST()) == data
+    shutil.rmtree(root / "MedNIST")
+    assert taken(MedNIST(root=root)) == data
+    shutil.rmtree(data)
+    assert taken(MedNIST(root=root)) == cache
+
+
+def test_an_archive_is_extracted_once_into_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "data"
+    root.mkdir()
+    archive = pack(root / "MedNIST.tar.gz", members())
+    root.chmod(0o555)
+    first = MedNIST(root=root).build()
+    assert len(first.samples) == 12
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()[:16]
+    folder = cache_directory() / "datasets" / "MedNIST" / digest / "MedNIST"
+    assert Path(str(first.samples[0].image)) == folder / "AbdomenCT" / "000000.jpeg"
+    assert Path(str(first.samples[0].image)).read_bytes() == b"image"
+    assert listed(root) == ["MedNIST.tar.gz"]
+
+    # Known by its path, size and time: not even read again.
+    with monkeypatch.context() as patch:
+        patch.setattr(mednist, "sha256_of_file", None)
+        assert ids(MedNIST(root=root).build()) == ids(first)
+    # The same content elsewhere is read, but not extracted again.
+    root.chmod(0o755)
+    (tmp_path / "copy").mkdir()
+    shutil.copy(archive, tmp_path / "copy")
+    with monkeypatch.context() as patch:
+        patch.setattr(mednist, "extract", None)
+        assert MedNIST(root=tmp_path / "copy").build().samples[0].image == first.samples[0].image
+
+
+def test_another_archive_in_the_same_place_is_not_taken_for_the_first(tmp_path: Path) -> None:
+    pack(tmp_path / "MedNIST.tar.gz", members())
+    assert len(MedNIST(root=tmp_path).build().samples) == 12
+    pack(tmp_path / "MedNIST.tar.gz", members(each=3))
+    assert len(MedNIST(root=tmp_path).build().samples) == 18
+
+
+def test_a_removed_extraction_and_the_rest_of_a_killed_one(tmp_path: Path) -> None:
+    archive = pack(tmp_path / "MedNIST.tar.gz", members())
+    MedNIST(root=tmp_path).build()
+    base = cache_directory() / "datasets" / "MedNIST"
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()[:16]
+    shutil.rmtree(base / digest / "MedNIST")
+    (base / f".{digest}.x.part" / "MedNIST").mkdir(parents=True)
+    assert len(MedNIST(root=tmp_path).build().samples) == 12
+    assert listed(base) == sorted([".lock", digest, "notes"])
+
+
+def message(step: MedNIST) -> str:
+    with pytest.raises(DataError) as caught:
+        step.build()
+    return str(caught.value)
+
+
+def test_a_class_that_is_missing_or_empty(tmp_path: Path) -> None:
+    folder = fill(tmp_path) / "MedNIST"
+    for image in (folder / "Hand").iterdir():
+        image.unlink()
+    then = f"Complete it, or remove {folder} so that the archive is used."
+    step = MedNIST(root=tmp_path)
+    assert message(step) == f"MedNIST in {folder} has no images in Hand. {then}"
+    (folder / "Hand").rmdir()
+    assert message(step) == f"MedNIST in {folder} has no folder Hand. {then}"
+
+
+def test_a_root_that_is_not_there(tmp_path: Path) -> None:
+    assert message(MedNIST(root=tmp_path / "dta")) == (
+        f"dataset.root: there is no folder {tmp_path / 'dta'}. Name the folder that holds "
+        "MedNIST/ or MedNIST.tar.gz."
+    )
+
+
+REMEDY = (
+    "Set the environment variable MEDPIPE_DATA or dataset.root to the folder that holds one of "
+    'them, or use the generated data set: [dataset] step = "phantom".'
+)
+
+
+def test_nothing_found_and_no_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDPIPE_DATA", str(tmp_path / "elsewhere"))
+    places = f"{tmp_path}, {tmp_path / 'elsewhere'}, {cache_directory() / 'datasets'}"
+    assert message(MedNIST(root=tmp_path, download=False)) == (
+        f"MedNIST is not here: neither MedNIST/ nor MedNIST.tar.gz is in {places}, and "
+        f"dataset.download is false. {REMEDY}"
+    )
+
+
+def refused(tmp_path: Path, reason: str) -> str:
+    archive = tmp_path / "MedNIST.tar.gz"
+    return f"{archive} is refused: {reason}. Nothing was extracted; get it again."
+
+
+@pytest.mark.parametrize(
+    ("extra", "reason"),
+    [
+        (("../outside", b"x"), "its member '../outside' leads out of the folder"),
+        (
+            ("MedNIST/../../outside", b"x"),
+            "its member 'MedNIST/../../outside' leads out of the folder",
+        ),
+        (("/outside", b"x"), "its member '/outside' leads out of the folder"),
+        (("C:\\outside", b"x"), "its member 'C:\\\\outside' leads out of the folder"),
+        (("MedNIST/a", "link"), "its member 'MedNIST/a' is a link"),
+        (("MedNIST/a", "hard"), "its member 'MedNIST/a' is a link"),
+        (("MedNIST/a", "device"), "its member 'MedNIST/a' is neither a file nor a folder"),
+        (("MedNIST/CXR/000000.jpeg", b"x"), "it holds 'MedNIST/CXR/000000.jpeg' twice"),
+    ],
+)
+def test_unsafe_archives_are_refused_whole(tmp_path: Path, extra: Member, reason: str) -> None:
+    pack(tmp_path / "MedNIST.tar.gz", members(extra))
+    assert message(MedNIST(root=tmp_path)) == refused(tmp_path, reason)
+    assert nothing_extracted()
+    assert listed(tmp_path) == ["MedNIST.tar.gz"]
+
+
+def nothing_extracted() -> bool:
+    base = cache_directory() / "datasets" / "MedNIST"
+    return listed(base) == [".lock"]
+
+
+def test_archives_that_hold_too_much(tmp_path: Path) -> None:
+    archive = pack(tmp_path / "MedNIST.tar.gz", members())
+    for limits, reason in (
+        ({"most_members": 12}, "it holds more than 12 members"),
+        ({"most_bytes": 59}, "it unpacks to more than 59 bytes"),
+    ):
+        with pytest.raises(DataError) as caught:
+            archives.extract(archive, tmp_path / "into", **limits)
+        assert str(caught.value) == refused(tmp_path, reason)
+    archives.extract(archive, tmp_path / "into", most_members=13, most_bytes=60)
+    # A small file that goes on and on after the end of the archive itself.
+    archive.write_bytes(archive.read_bytes() + gzip.compress(bytes(20_000_000)))
+    with pytest.raises(DataError) as caught:
+        archives.extract(archive, tmp_path / "into")
+    assert str(caught.value) == refused(tmp_path, "it goes on after its end")
+
+
+@given(where=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), cut=st.booleans())
+def test_a_damaged_archive_never_leaves_anything(
+    where: float, bit: int, cut: bool, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("damaged")
+    archive = pack(folder / "MedNIST.tar.gz", members())
+    content = bytearray(archive.read_bytes())
+    place = int(where * len(content))
+    if cut:
+        del content[place:]
+    else:
+        content[place] ^= 1 << bit
+    archive.write_bytes(content)
+    try:
+        with mednist.staged_directory(folder / "out") as staging:
+            archives.extract(archive, staging)
+    except DataError:
+        assert not (folder / "out").exists()
+    else:  # a flip in gzip's own header, such as its time: the content is whole
+        assert len(mednist.list_samples(folder / "out" / "MedNIST")) == 12
+        assert {f.read_bytes() for f in (folder / "out").rglob("*.jpeg")} == {b"image"}
+    shutil.rmtree(folder)
+
+
+def test_archives_of_something_else(tmp_path: Path) -> None:
+    archive = tmp_path / "MedNIST.tar.gz"
+    archive.write_bytes(b"<html>Not found</html>")
+    assert message(MedNIST(root=tmp_path)) == (
+        f"{archive} is damaged or not a .tar.gz: Not a gzipped file (b'<h'). Nothing was "
+        "extracted; get the archive again."
+    )
+    pack(archive, [m for m in members() if "Hand" not in m[0]])
+    assert message(MedNIST(root=tmp_path)) == (
+        f"{archive} is not a MedNIST archive: it has no images in one of its folders "
+        "MedNIST/AbdomenCT, MedNIST/BreastMRI, MedNIST/CXR, MedNIST/ChestCT, MedNIST/Hand, "
+        "MedNIST/HeadCT. Nothing was kept."
+    )
+    assert nothing_extracted()
+
+
+def test_a_cache_that_can_not_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pack(tmp_path / "MedNIST.tar.gz", members())
+    (tmp_path / "cache").touch()
+    monkeypatch.setenv("MEDPIPE_CACHE", str(tmp_path / "cache"))
+    base = tmp_path / "cache" / "datasets" / "MedNIST"
+    told = message(MedNIST(root=tmp_path))
+    assert told.startswith(f"{tmp_path / 'MedNIST.tar.gz'} can't be extracted to {base}: ")
+    assert told.endswith(
+        "Choose a cache folder that you may write to with the environment variable MEDPIPE_CACHE."
+    )
+
+
+class _Server(http.server.BaseHTTPRequestHandler):
+    content = b""
+
+    def do_GET(self) -> None:
+        if self.path == "/plain":
+            self.send_response(302)
+            self.send_header("Location", "http://127.0.0.1:9/MedNIST.tar.gz")
+            self.end_headers()
+        elif self.path == "/moved":
+            self.send_response(302)
+            self.send_header("Location", "/MedNIST.tar.gz")
+            self.end_headers()
+        elif self.path in ("/MedNIST.tar.gz", "/cut"):
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(self.content)))
+            self.end_headers()
+            self.wfile.write(self.content[: 100 if self.path == "/cut" else None])
+        else:
+            self.send_error(404)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    if shutil.which("openssl") is None:
+        pytest.skip("needs the openssl program to make a certificate")
+    folder = tmp_path_factory.mktemp("tls")
+    key, made = folder / "key.pem", folder / "certificate.pem"
+    request = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    names = [
+        "-subj",
+        "/CN=localhost",
+        "-addext",
+        "subjectAltName=DNS:localhost",
+        "-keyout",
+        str(key),
+        "-out",
+        str(made),
+    ]
+    subprocess.run(["openssl", *request, *names], check=True, capture_output=True)
+    return key, made
+
+
+@pytest.fixture
+def serve(
+    tmp_path: Path, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[str], str]]:
+    """A real server with TLS that publishes a small MedNIST; gives the url of a path on it."""
+    key, made = certificate
+    content = pack(tmp_path / "published.tar.gz", members()).read_bytes()
+    handler = type("Publishes", (_Server,), {"content": content})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(made, key)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    monkeypatch.setenv("SSL_CERT_FILE", str(made))
+    monkeypatch.setattr(mednist, "MD5", hashlib.md5(content).hexdigest())
+
+    def publish(path: str) -> str:
+        url = f"https://localhost:{server.server_port}{path}"
+        monkeypatch.setattr(mednist, "URL", url)
+        return url
+
+    yield publish
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_it_is_downloaded_checked_and_kept(serve: Callable[[str], str]) -> None:
+    serve("/moved")
+    assert len(MedNIST().build().samples) == 12
+    serve("/nothing")  # the second time no server is asked
+    assert len(MedNIST().build().samples) == 12
+
+
+def failed(url: str, reason: str) -> str:
+    places = cache_directory() / "datasets"
+    return (
+        f"MedNIST is not here: neither MedNIST/ nor MedNIST.tar.gz is in {places}, and the "
+        f"download from {url} failed: {reason}. {REMEDY}"
+    )
+
+
+def nothing_downloaded() -> bool:
+    return listed(cache_directory() / "datasets") == [".MedNIST.tar.gz.lock"]
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("/nothing", "the server answered 404 Not Found"),
+        (
+            "/plain",
+            "the server sent us on to http://127.0.0.1:9/MedNIST.tar.gz, which is not https",
+        ),
+    ],
+)
+def test_downloads_that_fail(serve: Callable[[str], str], path: str, reason: str) -> None:
+    url = serve(path)
+    assert message(MedNIST()) == failed(url, reason)
+    assert nothing_downloaded()
+
+
+def test_a_download_that_is_cut_or_too_long_or_not_what_was_published(
+    serve: Callable[[str], str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    size = (tmp_path / "published.tar.gz").stat().st_size
+    url = serve("/cut")
+    assert message(MedNIST()) == failed(url, f"the connection ended after 100 of {size} bytes")
+    url = serve("/MedNIST.tar.gz")
+    with monkeypatch.context() as patch:
+        patch.setattr(mednist, "_MOST_DOWNLOADED", 50)
+        assert message(MedNIST()) == failed(url, "the server sent more than 50 bytes")
+    real = mednist.MD5
+    monkeypatch.setattr(mednist, "MD5", "0" * 32)
+    reason = f"what came is not what was published (md5 {real} instead of {'0' * 32})"
+    assert message(MedNIST()) == failed(url, reason)
+    assert nothing_downloaded()
+
+
+def test_a_server_that_can_not_prove_who_it_is(
+    serve: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = serve("/MedNIST.tar.gz")
+    monkeypatch.delenv("SSL_CERT_FILE")
+    with pytest.raises(DownloadError) as caught:
+        MedNIST().build()
+    reason = "the server's certificate is not trusted (self-signed certificate)"
+    assert str(caught.value) == failed(url, reason)
+    assert nothing_downloaded()
+
+
+def test_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "https://127.0.0.1:9/MedNIST.tar.gz"
+    monkeypatch.setattr(mednist, "URL", url)
+    assert message(MedNIST()) == failed(url, "connection refused")
+    monkeypatch.setattr(mednist, "URL", "http://127.0.0.1:9/MedNIST.tar.gz")
+    reason = "http://127.0.0.1:9/MedNIST.tar.gz is not https"
+    assert message(MedNIST()) == failed(mednist.URL, reason)
+
+
+def test_the_published_archive_is_monais() -> None:
+    from monai.apps import MedNISTDataset
+
+    assert MedNISTDataset.resource == mednist.URL
+    assert MedNISTDataset.md5 == mednist.MD5
+
+
+@pytest.mark.real_data
+def test_the_real_one() -> None:
+    dataset = MedNIST().build()
+    assert len(dataset.samples) == len({sample.id for sample in dataset.samples}) == 58_954
+    counts = Counter(dataset.task.names[int(sample.label)] for sample in dataset.samples)
+    assert counts == {**dict.fromkeys(CLASSES, 10_000), "BreastMRI": 8_954}
+    assert dataset.samples[0].id == "AbdomenCT/000000.jpeg"

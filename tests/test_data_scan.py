@@ -1,0 +1,224 @@
+"""The scan: fingerprints, errors and the cache."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from pathlib import Path
+
+import attrs
+import numpy as np
+import pytest
+from PIL import Image
+
+from medpipe.data.scan import Fingerprint, Scan, scan
+from medpipe.errors import DataError
+from medpipe.steps import Dataset, Reading, Sample, Task
+
+TASK = Task(names=("a", "b"))
+
+
+def _folder(root: Path, count: int = 5) -> Dataset:
+    root.mkdir(exist_ok=True)
+    random = np.random.default_rng(0)
+    for index in range(count):
+        array = random.integers(0, 256, (6, 4 + index % 2), dtype=np.uint8)
+        Image.fromarray(array).save(root / f"{index}.png")
+    return _listed(root)
+
+
+def _listed(root: Path) -> Dataset:
+    files = sorted(root.glob("*.png"))
+    return Dataset(samples=[Sample(id=f.name, image=f, label=0) for f in files], task=TASK)
+
+
+def _caches() -> list[Path]:
+    return sorted(Path(os.environ["MEDPIPE_CACHE"]).rglob("*.json"))
+
+
+def _error(dataset: Dataset) -> str:
+    with pytest.raises(DataError) as caught:
+        scan(dataset, workers=2)
+    return str(caught.value)
+
+
+def test_fingerprints(tmp_path: Path) -> None:
+    dataset = _folder(tmp_path)
+    found = scan(dataset, workers=2)
+    content = (tmp_path / "1.png").read_bytes()
+
+    assert list(found.fingerprints) == [sample.id for sample in dataset.samples]
+    assert found.fingerprints["1.png"].sha256 == hashlib.sha256(content).hexdigest()
+    assert found.fingerprints["1.png"].shape == (6, 5)
+    assert len({f.pixels for f in found.fingerprints.values()}) == 5
+    assert all(len(f.pixels) == 32 for f in found.fingerprints.values())
+    assert scan(dataset, workers=1) == found
+
+
+def test_the_same_pixels_in_another_file(tmp_path: Path) -> None:
+    _folder(tmp_path, 1)
+    image = Image.open(tmp_path / "0.png")
+    image.save(tmp_path / "copy.png", compress_level=1, pnginfo=None, dpi=(300, 300))
+    image.convert("RGB").save(tmp_path / "rgb.png")
+    found = scan(_listed(tmp_path), workers=1).fingerprints
+
+    assert found["0.png"].pixels == found["copy.png"].pixels
+    assert found["0.png"].sha256 != found["copy.png"].sha256
+    assert found["0.png"].pixels != found["rgb.png"].pixels
+
+    grey = attrs.evolve(_listed(tmp_path), reading=Reading(channels=1))
+    found = scan(grey, workers=1).fingerprints
+    assert found["0.png"].pixels == found["rgb.png"].pixels
+
+
+def test_arrays_and_several_files(tmp_path: Path) -> None:
+    _folder(tmp_path, 3)
+    files = (tmp_path / "0.png", tmp_path / "2.png")
+    array = np.stack([np.asarray(Image.open(f)) for f in files], axis=-1)
+    samples = [
+        Sample(id="files", image=files, label=0),
+        Sample(id="one", image=files[:1], label=0),
+        Sample(id="alone", image=files[0], label=0),
+        Sample(id="array", image=array, label=0),
+        Sample(id="strided", image=np.asfortranarray(array), label=0),
+        Sample(id="swapped", image=array.astype(">u2"), label=0),
+        Sample(id="wide", image=array.astype("<u2"), label=0),
+    ]
+    dataset = Dataset(samples=samples, task=TASK)
+    found = scan(dataset, workers=1).fingerprints
+    digests = b"".join(hashlib.sha256(f.read_bytes()).digest() for f in files)
+
+    assert found["files"].sha256 == hashlib.sha256(digests).hexdigest()
+    assert found["files"].shape == found["array"].shape == (6, 4, 2)
+    assert found["files"].pixels == found["array"].pixels == found["strided"].pixels
+    assert found["array"].sha256 == found["strided"].sha256
+    assert found["swapped"] == found["wide"] != found["array"]
+    assert found["one"].shape == (6, 4, 1)
+    assert found["alone"].shape == (6, 4)
+    assert scan(dataset, workers=1).fingerprints == found  # from the cache
+
+
+def test_digest_is_of_ids_and_contents() -> None:
+    a = Fingerprint(sha256="1" * 64, pixels="1" * 32, shape=(2, 2))
+    b = Fingerprint(sha256="2" * 64, pixels="2" * 32, shape=(2, 2))
+    digest = Scan(fingerprints={"x/é": a, "y": b}).digest
+    assert Scan(fingerprints={"y": b, "x\\e\u0301": a}).digest == digest
+    assert Scan(fingerprints={"x/é": b, "y": a}).digest != digest
+    assert Scan(fingerprints={"x/é": a}).digest != digest
+
+
+def test_all_unreadable_files_in_one_error(tmp_path: Path) -> None:
+    _folder(tmp_path, 3)
+    for index in range(9):
+        (tmp_path / f"empty{index}.png").touch()
+    (tmp_path / "damaged.png").write_bytes((tmp_path / "0.png").read_bytes()[:60])
+    page = Image.open(tmp_path / "0.png")
+    page.save(tmp_path / "pages.png", format="TIFF", save_all=True, append_images=[page])
+    (tmp_path / "text.png").write_text("no image", encoding="utf-8")
+    message = _error(_listed(tmp_path)).splitlines()
+
+    assert message[0] == "12 of 15 images can't be read:"
+    assert message[1].startswith(f"  {tmp_path / 'damaged.png'} is damaged: ")
+    assert message[2:11] == [f"  {tmp_path / f'empty{n}.png'} is empty." for n in range(9)]
+    assert message[11:] == ["  and 2 more.", "Remove or repair them."]
+
+
+def test_unreadable_files_with_a_remedy_of_their_own(tmp_path: Path) -> None:
+    _folder(tmp_path, 1)
+    page = Image.open(tmp_path / "0.png")
+    page.save(tmp_path / "pages.png", format="TIFF", save_all=True, append_images=[page])
+    sample = Sample(id="list", image=[1], label=0)  # type: ignore[arg-type]
+    dataset = _listed(tmp_path)
+    assert _error(attrs.evolve(dataset, samples=(*dataset.samples, sample))) == (
+        "2 of 3 images can't be read:\n"
+        "  list: A sample's image is of the type list. "
+        "Give a path, a tuple of paths or a numpy array.\n"
+        f"  {tmp_path / 'pages.png'} has 2 pages, of which only the first would be read. "
+        "Save each page as a file of its own.\n"
+        "Remove or repair them."
+    )
+
+
+def test_no_samples() -> None:
+    assert _error(Dataset(samples=(), task=TASK)) == "The data set has no samples."
+
+
+def test_ids_that_occur_twice(tmp_path: Path) -> None:
+    samples = _folder(tmp_path, 3).samples
+    dataset = Dataset(samples=(*samples, *samples[:2]), task=TASK)
+    assert _error(dataset) == (
+        "Several samples have the same id: '0.png', '1.png'. Each sample needs an id of its own."
+    )
+
+
+def test_id_that_is_no_text(tmp_path: Path) -> None:
+    sample = attrs.evolve(_folder(tmp_path, 1).samples[0], id="a\udce9.png")
+    assert _error(Dataset(samples=(sample,), task=TASK)) == (
+        r"The id 'a\udce9.png' is no valid Unicode text. Rename the file in UTF-8."
+    )
+
+
+def test_cache_is_used_until_a_file_changes(tmp_path: Path) -> None:
+    dataset = _folder(tmp_path)
+    first = scan(dataset, workers=1)
+    path = tmp_path / "0.png"
+    status, content = path.stat(), path.read_bytes()
+
+    # Same size and time: the cache can't see it, which shows that it was asked.
+    path.write_bytes(bytes(len(content)))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert scan(dataset, workers=1) == first
+
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    assert _error(dataset).startswith("1 of 5 images can't be read:\n")
+
+    Image.fromarray(np.zeros((6, 4), np.uint8)).save(path)
+    assert scan(dataset, workers=1).fingerprints["0.png"] != first.fingerprints["0.png"]
+    assert len(_caches()) == 1
+
+
+def test_cache_knows_the_reading(tmp_path: Path) -> None:
+    dataset = _folder(tmp_path)
+    grey = scan(dataset, workers=1)
+    rgb = scan(attrs.evolve(dataset, reading=Reading(channels=3)), workers=1)
+    assert {f.shape for f in rgb.fingerprints.values()} == {(6, 4, 3), (6, 5, 3)}
+    assert scan(dataset, workers=1) == grey
+
+
+@pytest.mark.parametrize("damage", ["", "[]", "\xff", "half", "flipped", "foreign"])
+def test_damaged_cache_is_ignored(tmp_path: Path, damage: str) -> None:
+    dataset = _folder(tmp_path)
+    first = scan(dataset, workers=1)
+    (cache,) = _caches()
+    content = cache.read_text("utf-8")
+    if damage == "half":
+        damage = content[: len(content) // 2]
+    elif damage == "flipped":
+        damage = content.replace("png", "gif")
+    elif damage == "foreign":
+        damage = '{"format": 9}'
+    cache.write_text(damage, "utf-8")
+
+    assert scan(dataset, workers=1) == first
+    assert cache.read_text("utf-8") == content
+
+
+def test_cache_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    dataset = _folder(tmp_path / "data")
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MEDPIPE_CACHE", str(tmp_path / "file"))
+    with caplog.at_level(logging.WARNING, "medpipe"):
+        found = scan(dataset, workers=1)
+    assert len(found.fingerprints) == 5
+    assert [record.getMessage().split(":")[0] for record in caplog.records] == [
+        "The next start will read all images again"
+    ]
+
+
+def test_arrays_are_not_cached() -> None:
+    sample = Sample(id="a", image=np.zeros((3, 3)), label=0)
+    scan(Dataset(samples=(sample,), task=TASK), workers=1)
+    assert _caches() == []

@@ -1,0 +1,513 @@
+"""The split: its laws, the parts that data bring, leaks, and the split file."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from medpipe.data.scan import Fingerprint, Scan, scan
+from medpipe.data.split_file import read_split, write_split
+from medpipe.data.splits import Split, divided, make_split
+from medpipe.errors import ChangedError, DataError
+from medpipe.files import sha256_of
+from medpipe.settings import SplitSettings
+from medpipe.steps import PARTS, Part, Sample, Task
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TASK = Task(names=("ill", "well"))
+DEFAULT = SplitSettings(validation=0.2, test=0.2)
+NOTHING = SplitSettings(validation=0, test=0)
+
+
+def _sample(id_: str, label: Any = 0, group: str | None = None, part: Any = None) -> Sample:
+    return Sample(id=id_, image="", label=label, group=group, split=part)
+
+
+def _scan(samples: list[Sample], pixels: dict[str, str] | None = None) -> Scan:
+    """Fingerprints by id; `pixels` names images that look the same."""
+    looks = pixels or {}
+    return Scan(
+        fingerprints={
+            s.id: Fingerprint(
+                sha256=sha256_of(s.id.encode()), pixels=looks.get(s.id, s.id), shape=()
+            )
+            for s in samples
+        }
+    )
+
+
+@attrs.frozen(kw_only=True)
+class Case:
+    samples: list[Sample]
+    pixels: dict[str, str]
+
+    @property
+    def scan(self) -> Scan:
+        return _scan(self.samples, self.pixels)
+
+    def units(self) -> list[set[str]]:
+        """What must stay together, found in another way than the library finds it."""
+        sets = [{s.id} for s in self.samples]
+        for key in ("group", "pixels"):
+            members: dict[str, set[str]] = defaultdict(set)
+            for s in self.samples:
+                mark = s.group if key == "group" else self.pixels.get(s.id)
+                if mark is not None:
+                    members[mark].add(s.id)
+            sets += members.values()
+        merged: list[set[str]] = []
+        for ids in sets:
+            touching = [other for other in merged if other & ids]
+            merged = [other for other in merged if not other & ids]
+            merged.append(ids.union(*touching))
+        return merged
+
+
+@st.composite
+def cases(draw: st.DrawFn, mixed: bool = False) -> Case:
+    """Classes with groups and duplicates of many sizes; at least six units for each class."""
+    samples: list[Sample] = []
+    pixels: dict[str, str] = {}
+    for label in range(2):
+        for unit, size in enumerate(draw(st.lists(st.integers(1, 9), min_size=6, max_size=14))):
+            kind = draw(st.sampled_from(["group", "pixels", "both"])) if size > 1 else "alone"
+            for index in range(size):
+                group, look = f"patient {label}-{unit}", f"look {label}-{unit}"
+                # For "both" the first is a copy of the second, which brings the group.
+                grouped = kind == "group" or (kind == "both" and index > 0)
+                other = mixed and draw(st.integers(0, 9)) == 0
+                s = _sample(
+                    f"{label}/{unit}/{index}.png",
+                    1 - label if other else label,
+                    group if grouped else None,
+                )
+                samples.append(s)
+                if kind == "pixels" or (kind == "both" and index < 2):
+                    pixels[s.id] = look
+    return Case(samples=draw(st.permutations(samples)), pixels=pixels)
+
+
+SETTINGS = st.builds(
+    SplitSettings,
+    validation=st.sampled_from([0, 0.1, 0.2, 0.33]),
+    test=st.sampled_from([0, 0.1, 0.25]),
+    seed=st.integers(0, 99),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(case=cases(), how=SETTINGS)
+def test_laws(case: Case, how: SplitSettings) -> None:
+    split = make_split(case.samples, case.scan, how, TASK)
+
+    # disjoint and complete
+    parts = [set(split.ids(part)) for part in PARTS]
+    assert set().union(*parts) == {s.id for s in case.samples}
+    assert sum(map(len, parts)) == len(case.samples)
+    # groups and duplicates whole
+    units = case.units()
+    assert all(len({split[i] for i in unit}) == 1 for unit in units)
+    assert divided(case.samples, case.scan, split) == []
+    # class shares within one group of the target
+    labels = {s.id: s.label for s in case.samples}
+    fractions: dict[Part, float] = {
+        "training": 1 - how.validation - how.test,
+        "validation": how.validation,
+        "test": how.test,
+    }
+    for label in range(2):
+        largest = max(sum(labels[i] == label for i in unit) for unit in units)
+        total = sum(found == label for found in labels.values())
+        for part, fraction in fractions.items():
+            count = sum(labels[i] == label for i in split.ids(part))
+            assert abs(count - fraction * total) <= largest + 1e-6
+    # nothing is left empty
+    assert all(split.counts[part] > 0 for part, fraction in fractions.items() if fraction > 0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(case=cases(mixed=True), how=SETTINGS, random=st.randoms(use_true_random=False))
+def test_order_and_separator_change_nothing(case: Case, how: SplitSettings, random: Any) -> None:
+    split = make_split(case.samples, case.scan, how, TASK)
+    assert divided(case.samples, case.scan, split) == []
+
+    shuffled = random.sample(case.samples, len(case.samples))
+    assert make_split(shuffled, case.scan, how, TASK) == split
+
+    there = [attrs.evolve(s, id=s.id.replace("/", "\\")) for s in shuffled]
+    looks = {i.replace("/", "\\"): look for i, look in case.pixels.items()}
+    elsewhere = make_split(there, _scan(there, looks), how, TASK)
+    assert elsewhere == {i.replace("/", "\\"): part for i, part in split.items()}
+    assert elsewhere.digest == split.digest
+
+
+def test_composed_letters_change_nothing() -> None:
+    composed = [_sample(f"caf\u00e9 {n}", n % 2) for n in range(40)]
+    apart = [attrs.evolve(s, id=s.id.replace("\u00e9", "e\u0301")) for s in composed]
+    first = make_split(composed, _scan(composed), DEFAULT, TASK)
+    second = make_split(apart, _scan(apart), DEFAULT, TASK)
+    assert [first[s.id] for s in composed] == [second[s.id] for s in apart]
+    assert first.digest == second.digest
+
+
+PROCESS = """
+import json, sys
+from medpipe.data.scan import Fingerprint, Scan
+from medpipe.data.splits import make_split
+from medpipe.settings import SplitSettings
+from medpipe.steps import Sample, Task
+rows = json.load(sys.stdin)
+samples = [Sample(id=i, image="", label=label, group=group) for i, label, group, _ in rows]
+prints = {i: Fingerprint(sha256=i, pixels=pixels, shape=()) for i, _, _, pixels in rows}
+split = make_split(
+    samples, Scan(fingerprints=prints), SplitSettings(seed=3), Task(names=("ill", "well"))
+)
+print(json.dumps([dict(sorted(split.items())), split.digest]))
+"""
+
+
+def test_another_process_gives_the_same() -> None:
+    samples = [
+        _sample(f"{n}.png", n % 2, f"patient {n // 3}" if n % 5 else None) for n in range(150)
+    ]
+    pixels = {s.id: f"look {int(s.id[:-4]) // 7}" for s in samples[::4]}
+    here = make_split(samples, _scan(samples, pixels), SplitSettings(seed=3), TASK)
+    rows = [(s.id, s.label, s.group, pixels.get(s.id, s.id)) for s in samples]
+    for hash_seed in ("1", "4242"):
+        done = subprocess.run(
+            [sys.executable, "-c", PROCESS],
+            input=json.dumps(rows),
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert json.loads(done.stdout) == [dict(here), here.digest]
+
+
+def test_split_is_pinned() -> None:
+    """A split is the same in every version: change this only with a note to users."""
+    samples = [_sample(f"{n:03}.png", n % 2, f"patient {n // 3}") for n in range(120)]
+    split = make_split(samples, _scan(samples), SplitSettings(), TASK)
+    assert split.counts == {"training": 96, "validation": 12, "test": 12}
+    assert split.digest == "64686abb53841ce6faf758186a6fb581673b5d7d0fd03437023603a87d5a1113"
+
+
+def test_seeds_differ() -> None:
+    samples = [_sample(f"{n}.png", n % 2) for n in range(100)]
+    first, second = (
+        make_split(samples, _scan(samples), SplitSettings(seed=seed), TASK) for seed in (0, 1)
+    )
+    assert first != second
+    assert first.counts == second.counts == {"training": 80, "validation": 10, "test": 10}
+
+
+def test_large_groups_reach_every_part() -> None:
+    """Patients with half of a class each do not all land in training."""
+    samples = [
+        _sample(f"{n}-{i}", 0, f"patient {n}") for n in range(10) for i in range(40 if n < 3 else 2)
+    ]
+    samples += [_sample(f"well {n}", 1) for n in range(50)]
+    homes = Counter[str]()
+    for seed in range(20):
+        how = SplitSettings(validation=0.3, test=0.3, seed=seed)
+        split = make_split(samples, _scan(samples), how, TASK)
+        homes.update(split[f"{n}-0"] for n in range(3))
+    assert min(homes[part] for part in PARTS) >= 10
+
+
+def test_copies_of_one_image_are_trained_on() -> None:
+    """In an evaluation they would count several times."""
+    samples = [_sample(f"{n}", n % 2) for n in range(200)]
+    pixels = {f"{n}": f"look {n % 20}" for n in range(60)}
+    split = make_split(samples, _scan(samples, pixels), DEFAULT, TASK)
+    assert {split[i] for i in pixels} == {"training"}
+    assert split.counts == {"training": 120, "validation": 40, "test": 40}
+
+
+def test_split_is_a_mapping() -> None:
+    split = Split(parts={"b": "test", "a": "training", "c": "test"})
+    assert dict(split) == {"a": "training", "b": "test", "c": "test"}
+    assert split == Split(parts={"c": "test", "b": "test", "a": "training"})
+    assert split.ids("test") == ("b", "c")
+    assert repr(split) == "Split(training=1, validation=0, test=2)"
+
+
+def test_findings_are_shared_out() -> None:
+    findings = [(float(n % 2), float(n % 10 == 0), float(n % 25 == 0)) for n in range(500)]
+    samples = [_sample(f"{n}", label) for n, label in enumerate(findings)]
+    task = Task(kind="multilabel", names=("mass", "nodule", "effusion"))
+    split = make_split(samples, _scan(samples), SplitSettings(), task)
+    by_id = {s.id: s.label for s in samples}
+    for finding, total in enumerate((250, 50, 20)):
+        counts = [sum(by_id[i][finding] for i in split.ids(part)) for part in PARTS]
+        expected = [0.8 * total, 0.1 * total, 0.1 * total]
+        assert all(abs(a - b) <= 1 for a, b in zip(counts, expected, strict=True))
+    assert abs(split.counts["test"] - 50) <= 2
+
+
+def test_values_are_shared_out() -> None:
+    samples = [_sample(f"{n}", (n * 37 % 400) / 4) for n in range(400)]
+    samples.append(_sample("unknown", math.nan))
+    task = Task(kind="regression", names=("age",), unit="years")
+    split = make_split(samples, _scan(samples), SplitSettings(), task)
+    ages = {s.id: s.label for s in samples}
+    for part, count in (("training", 32), ("validation", 4), ("test", 4)):
+        tenths = Counter(int(ages[i] // 10) for i in split.ids(part) if i != "unknown")
+        assert set(tenths.values()) == {count}
+
+
+# The parts that data bring.
+
+
+@settings(max_examples=80, deadline=None)
+@given(case=cases(), data=st.data())
+def test_given_parts_stand(case: Case, data: st.DataObject) -> None:
+    """A test part that the data bring stays as it is; validation is carved from the rest."""
+    units = case.units()
+    tested = set().union(*data.draw(st.lists(st.sampled_from(units), max_size=2)))
+    said = data.draw(st.booleans())
+    samples = [
+        attrs.evolve(s, split="test" if s.id in tested else "training" if said else None)
+        for s in case.samples
+    ]
+    how = SplitSettings(validation=0.2, test=0)
+    split = make_split(samples, case.scan, how, TASK)
+    assert set(split.ids("test")) == tested
+    rest = attrs.evolve(case, samples=[s for s in samples if s.id not in tested])
+    alone = make_split(rest.samples, rest.scan, how, TASK)
+    assert {i: part for i, part in split.items() if i not in tested} == alone
+
+
+def _error(samples: list[Sample], how: SplitSettings, pixels: dict[str, str] | None = None) -> str:
+    with pytest.raises(DataError) as caught:
+        make_split(samples, _scan(samples, pixels), how, TASK)
+    return str(caught.value)
+
+
+def test_fraction_for_a_given_part() -> None:
+    samples = [_sample(f"{n}", n % 2, part="test" if n < 9 else None) for n in range(60)]
+    assert _error(samples, SplitSettings()) == (
+        "The data bring the part test (9 samples), so set split.test = 0."
+    )
+    samples[20] = attrs.evolve(samples[20], split="validation")
+    assert _error(samples, SplitSettings()) == (
+        "The data bring the parts validation (1 samples) and test (9 samples), "
+        "so set split.validation = 0 and split.test = 0."
+    )
+
+
+def test_part_with_another_name() -> None:
+    samples = [_sample("a", 0, part="train"), _sample("b", 1)]
+    assert _error(samples, NOTHING) == (
+        "The sample 'a' has the part 'train'. The parts are training, validation, test."
+    )
+
+
+def test_planted_leaks_are_found_and_named() -> None:
+    samples = [_sample(f"{n:02}.png", n % 2, f"patient {n // 2}", "training") for n in range(40)]
+    for n in (1, 7, 13, 19, 24, 25):
+        samples[n] = attrs.evolve(samples[n], split="test")
+    pixels = {"24.png": "same", "30.png": "same", "25.png": "whole", "01.png": "whole"}
+    assert _error(samples, NOTHING, pixels) == (
+        "The parts that the data bring divide what must stay in one part:\n"
+        "  4 groups: 'patient 0' (training, test), 'patient 3' (training, test), "
+        "'patient 6' (training, test) and 1 more.\n"
+        "  1 set of duplicate images: '24.png' (test) = '30.png' (training).\n"
+        "Correct the parts, or leave them out and let medpipe divide the samples."
+    )
+
+
+def test_too_few_groups() -> None:
+    samples = [_sample(f"{n}", n % 2, f"patient {n % 2}") for n in range(20)]
+    assert _error(samples, SplitSettings(validation=0, test=0.25)) == (
+        "The part test is empty: there are 2 groups (patients, or images on their own; "
+        "duplicates count as one), too few for split.test = 0.25. "
+        "Raise it, set it to 0, or add data."
+    )
+
+
+def test_few_groups_in_each_class_fill_every_part() -> None:
+    samples = [_sample(f"{n}", n % 3, f"patient {n % 6}") for n in range(60)]
+    task = Task(names=("a", "b", "c"))
+    split = make_split(samples, _scan(samples), DEFAULT, task)
+    assert min(split.counts.values()) >= 10
+
+
+def test_class_without_training_samples() -> None:
+    samples = [_sample(f"{n}", int(n < 4), part="test" if n < 4 else None) for n in range(20)]
+    assert _error(samples, NOTHING) == (
+        "The class 'well' has no training samples: all its 4 samples are in other parts. "
+        "Remove the class, or give it more samples or groups."
+    )
+    assert _error([_sample("a", 1)], NOTHING) == (
+        "The class 'ill' has no training samples: it has no samples. "
+        "Remove the class, or give it more samples or groups."
+    )
+
+
+# The split file.
+
+
+names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6)
+
+
+@settings(max_examples=100, deadline=None)
+@given(ids=st.lists(names, min_size=1, max_size=12, unique=True), data=st.data())
+def test_split_file_round_trip(
+    ids: list[str], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    from medpipe.data.scan import portable_id
+
+    ids = list({portable_id(i): i for i in ids}.values())
+    samples = [_sample(i, data.draw(st.sampled_from([0, 1.5, (1.0, 0.0)])), i + "\r") for i in ids]
+    split = Split(parts={i: data.draw(st.sampled_from(PARTS)) for i in ids})
+    path = tmp_path_factory.mktemp("split") / "splits.csv"
+    write_split(path, split, samples, _scan(samples))
+    assert read_split(path, samples[::-1], _scan(samples)) == split
+
+
+SAMPLES = [_sample(f"{n}.png", n % 2, f"p{n // 2}") for n in range(6)]
+SPLIT = Split(parts={s.id: PARTS[int(s.id[0]) // 2] for s in SAMPLES})
+
+
+def _written(tmp_path: Path) -> Path:
+    path = tmp_path / "splits.csv"
+    write_split(path, SPLIT, SAMPLES, _scan(SAMPLES))
+    return path
+
+
+def test_split_file_in_full(tmp_path: Path) -> None:
+    samples = [_sample("b,é.png", (1.0, 0.0), "p"), _sample("a.png", 2)]
+    split = Split(parts={"b,é.png": "test", "a.png": "training"})
+    path = tmp_path / "deep" / "splits.csv"
+    write_split(path, split, samples, _scan(samples))
+    prints = _scan(samples).fingerprints
+    assert path.read_bytes().decode() == (
+        "id,part,label,group,sha256\n"
+        f"a.png,training,2,,{prints['a.png'].sha256}\n"
+        f'"b,é.png",test,1.0 0.0,p,{prints["b,é.png"].sha256}\n'
+    )
+
+
+def test_changed_data(tmp_path: Path) -> None:
+    path = _written(tmp_path)
+    samples = [*SAMPLES[4:], *(_sample(f"new {n}", 0) for n in range(2))]
+    samples[1] = attrs.evolve(samples[1], split="validation")
+    prints = dict(_scan(samples).fingerprints)
+    prints["4.png"] = attrs.evolve(prints["4.png"], sha256="0" * 64)
+    with pytest.raises(ChangedError) as caught:
+        read_split(path, samples, Scan(fingerprints=prints))
+    assert str(caught.value) == (
+        f"The data are not those that the split file {path} was made with:\n"
+        "  4 of the file's samples are not in the data: '0.png', '1.png', '2.png' and 1 more.\n"
+        "  2 of the data's samples are not in the file: 'new 0', 'new 1'.\n"
+        "  1 of the samples is another image (its SHA-256 differs): '4.png'.\n"
+        "  1 of the samples is in another part by the data: '5.png'.\n"
+        "Bring the data back as they were, or leave split.file out for a new split."
+    )
+
+
+def test_blank_hash_is_not_compared_and_columns_are_optional(tmp_path: Path) -> None:
+    path = tmp_path / "splits.csv"
+    rows = "".join(f"{part},{i},\r\n" for i, part in SPLIT.items())
+    path.write_text("\ufeffpart,id,sha256\r\n" + rows, encoding="utf-8", newline="")
+    assert read_split(path, SAMPLES, _scan(SAMPLES)) == SPLIT
+
+
+def test_split_file_that_leaks(tmp_path: Path) -> None:
+    path = _written(tmp_path)
+    path.write_text(path.read_text().replace("3.png,validation", "3.png,test"))
+    with pytest.raises(DataError) as caught:
+        read_split(path, SAMPLES, _scan(SAMPLES, {"0.png": "same", "5.png": "same"}))
+    assert str(caught.value) == (
+        f"The split file {path} divides what must stay in one part:\n"
+        "  1 group: 'p1' (validation, test).\n"
+        "  1 set of duplicate images: '0.png' (training) = '5.png' (test).\n"
+        "Correct the file, or leave split.file out for a new split."
+    )
+
+
+COLUMNS = "The columns are id, part, label, group, sha256."
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", f"{{path}}, line 1: there is no column id. {COLUMNS}"),
+        ("id,label\na,1\n", f"{{path}}, line 1: there is no column part. {COLUMNS}"),
+        ("id,part,fold\na,test,1\n", f"{{path}}, line 1: the column 'fold' is unknown. {COLUMNS}"),
+        ("id,part,id\na,test,a\n", f"{{path}}, line 1: the column id occurs twice. {COLUMNS}"),
+        ("id,part\n", "The split file {path} has no rows."),
+        (
+            "id,part\n0.png,train\n",
+            "{path}, line 2, column part: 'train' is not a part. "
+            "The parts are training, validation, test.",
+        ),
+        ("id,part\n0.png,test\n1.png\n", "{path}, line 3: 1 values for 2 columns."),
+        (
+            "id,part\n0.png,test\n\n0.png,training\n",
+            "{path}, line 4, column id: '0.png' is in line 2 already.",
+        ),
+        (
+            "id,part,sha256\n0.png,test,12\n",
+            "{path}, line 2, column sha256: '12' is not 64 hexadecimal digits.",
+        ),
+        ('id,part\n"0.png,test\n', "{path}, line 2: no CSV: unexpected end of data."),
+    ],
+)
+def test_malformed_split_file(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "splits.csv"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(DataError) as caught:
+        read_split(path, SAMPLES, _scan(SAMPLES))
+    assert str(caught.value) == message.format(path=path)
+
+
+def test_split_file_that_cannot_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "splits.csv"
+    with pytest.raises(DataError) as caught:
+        read_split(path, SAMPLES, _scan(SAMPLES))
+    assert str(caught.value) == (f"The split file {path} can't be read: no such file or directory.")
+    path.write_bytes(b"id,part\n\xff,test\n")
+    with pytest.raises(DataError) as caught:
+        read_split(path, SAMPLES, _scan(SAMPLES))
+    assert str(caught.value) == (
+        f"The split file {path} is not UTF-8 text: 'utf-8' codec can't decode byte 0xff in "
+        "position 8: invalid start byte."
+    )
+
+
+@pytest.mark.real_data
+def test_mednist(tmp_path: Path) -> None:
+    from medpipe.builtin.mednist import MedNIST
+
+    dataset = MedNIST().build()
+    found = scan(dataset, workers=os.cpu_count() or 1)
+    split = make_split(dataset.samples, found, SplitSettings(), dataset.task)
+
+    copies = Counter(f.pixels for f in found.fingerprints.values())
+    copied = [count for count in copies.values() if count > 1]
+    assert len(copied) == 348
+    assert sum(copied) - len(copied) == 440
+    assert divided(dataset.samples, found, split) == []
+    assert all(
+        copies[f.pixels] == 1 or split[i] == "training" for i, f in found.fingerprints.items()
+    )
+    assert split.counts == {"training": 47163, "validation": 5896, "test": 5895}
+    assert split.digest == "7e48e6fbd962f0af8205bda324c4eec6dc5ce9c417b65f70f78af445be472af7"
+
+    write_split(tmp_path / "splits.csv", split, dataset.samples, found)
+    assert read_split(tmp_path / "splits.csv", dataset.samples, found) == split
