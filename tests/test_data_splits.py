@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medpipe.data.scan import Fingerprint, Scan, scan
+from medpipe.data.shares import Unit, divide
 from medpipe.data.split_file import read_split, write_split
 from medpipe.data.splits import Split, divided, make_split
 from medpipe.errors import ChangedError, DataError
@@ -226,6 +227,17 @@ def test_large_groups_reach_every_part() -> None:
         split = make_split(samples, _scan(samples), how, TASK)
         homes.update(split[f"{n}-0"] for n in range(3))
     assert min(homes[part] for part in PARTS) >= 10
+
+
+def test_units_are_moved_until_shares_fit() -> None:
+    """One by one, both units of ten would leave training thirteen short of its share."""
+    sizes = (5, 10, 10, 1, 2, 5, 1)
+    units = [Unit(ids=(str(n),), counts=((0, size),)) for n, size in enumerate(sizes)]
+    shares: dict[Part, float] = {"training": 0.8, "validation": 0.1, "test": 0.1}
+    placed = divide(units, shares)
+    for part, share in shares.items():
+        count = sum(size for size, given in zip(sizes, placed, strict=True) if given == part)
+        assert abs(count - share * sum(sizes)) <= max(sizes)
 
 
 def test_copies_of_one_image_are_trained_on() -> None:

@@ -338,8 +338,7 @@ def test_the_user_project_runs(tmp_path: Path, repository: Path) -> None:
         "import user_project as u, sys\n"
         "assert 'torch' not in sys.modules\n"
         "r = u.registry()\n"
-        "for i, b in enumerate(u.builders()):\n"
-        f"    print(u.results(b.build(), {str(tmp_path)!r} + f'/{{i}}') if i == 9 else b.build().check())\n"
+        "for b in u.builders():\n    print(b.build().check())\n"
         f"run = u.builders()[1].build().run({str(tmp_path / 'x')!r})\n"
         "assert run.metrics['test']['images'] == 24\n"
     )

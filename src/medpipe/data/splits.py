@@ -31,10 +31,6 @@ def _frozen(parts: Mapping[str, Part]) -> Mapping[str, Part]:
     return dict(parts)
 
 
-def _copy(parts: Mapping[str, Part]) -> Mapping[str, Part]:
-    return dict(parts)
-
-
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class Split(Mapping[str, Part]):
     """Which sample is in which part, by sample id.

@@ -1,0 +1,43 @@
+"""Sphinx: MyST pages, the API from docstrings, the tables of steps and settings from the code."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version as installed_version
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from tables import write_tables
+
+project = "medpipe"
+author = "The medpipe authors"
+copyright = "The medpipe authors"
+release = installed_version("medpipe")
+version = release
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx_copybutton",
+]
+exclude_patterns = ["_build"]
+myst_enable_extensions = ["colon_fence"]
+myst_heading_anchors = 3
+default_role = "code"
+
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+autodoc_member_order = "bysource"
+autodoc_class_signature = "separated"
+autodoc_default_options = {"exclude-members": "__init__, __new__"}
+napoleon_use_ivar = True
+napoleon_attr_annotations = False
+
+html_theme = "furo"
+html_title = f"medpipe {release}"
+copybutton_exclude = ".linenos, .gp, .go"
+copybutton_prompt_text = "$ "
+
+write_tables(Path(__file__).parent / "_build" / "tables")

@@ -1,0 +1,51 @@
+"""Tables of the reference, made from the code, so that they can't fall behind it."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+import medpipe
+from medpipe.parameters import describe_type, parameter_types
+from medpipe.steps import STEP_KINDS, Step
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def write_tables(folder: Path) -> None:
+    """Write one Markdown file for each kind of built-in step."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for kind in STEP_KINDS:
+        path, text = folder / f"{kind.kind}.md", steps_of(kind)
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+
+
+def steps_of(kind: type[Step]) -> str:
+    """The built-in steps of a kind: name, sentence, and a table of parameters for each."""
+    registry = medpipe.Registry.discover()
+    sections = []
+    for name, cls in registry.names(kind).items():
+        plugin = registry.plugin_of(cls)
+        if plugin is None or not plugin.builtin:
+            continue
+        sentence = (inspect.getdoc(cls) or "").partition("\n")[0]
+        sections.append(f"#### `{name}`\n\n{sentence}\n\n{_parameters(cls)}")
+    return "\n".join(sections)
+
+
+def _parameters(cls: type[Any]) -> str:
+    fields = {field.name: field for field in attrs.fields(cls)}
+    types = parameter_types(cls)
+    if not types:
+        return "No parameters.\n"
+    lines = ["| parameter | takes | default |", "|---|---|---|"]
+    for name, expected in types.items():
+        default = fields[name].default
+        shown = "required" if default is attrs.NOTHING else f"`{default!r}`"
+        takes = describe_type(expected).replace("|", "\\|")
+        lines.append(f"| `{name}` | {takes} | {shown} |")
+    return "\n".join(lines) + "\n"

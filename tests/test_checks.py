@@ -1,0 +1,357 @@
+"""What `check` and `run` refuse before any long work: each exact message."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from folders import image_folder
+from medpipe import CheckReport, Dataset, PipelineBuilder, Sample, Task
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from medpipe.plugin import DataInfo
+
+
+def folder(root: Path, **parameters: Any) -> PipelineBuilder:
+    return (
+        PipelineBuilder(device="cpu")
+        .dataset("image_folder", root=root, **parameters)
+        .network(flat_network)
+        .loader(batch_size=8, workers=0)
+    )
+
+
+def flat_network(data: DataInfo) -> Any:
+    from torch import nn
+
+    pool: Any = nn.AdaptiveAvgPool2d(4) if data.spatial_dims == 2 else nn.AdaptiveAvgPool3d(2)
+    sides = 16 if data.spatial_dims == 2 else 8
+    return nn.Sequential(pool, nn.Flatten(), nn.Linear(sides * data.channels, data.outputs))
+
+
+def problems(builder: PipelineBuilder) -> list[str]:
+    return [str(problem) for problem in builder.build().check().problems]
+
+
+def save(path: Path, array: Any) -> None:
+    from PIL import Image
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path)
+
+
+def noise(*shape: int, seed: int = 0) -> Any:
+    return np.random.default_rng(seed).integers(0, 255, shape).astype(np.uint8)
+
+
+def test_a_good_pipeline_is_measured(tmp_path: Path) -> None:
+    report = folder(image_folder(tmp_path)).build().check()
+    assert report.ok
+    data = report.data
+    assert data is not None
+    assert (data.channels, data.spatial_shape, data.spatial_dims, data.outputs) == (
+        1,
+        (32, 32),
+        2,
+        6,
+    )
+    assert sum(data.class_counts or ()) == 48
+    assert report.parameters == 16 * 6 + 6
+    assert report.memory is not None
+    assert report.memory.parameters == 4 * 4 * report.parameters
+    assert "The pipeline can run." in str(report)
+
+
+def test_cuda_that_is_absent_is_refused() -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    found = problems(
+        PipelineBuilder(device="cuda").dataset("phantom", samples=60, size=32).network(flat_network)
+    )
+    why = "" if torch.version.cuda else "The installed torch is a build without CUDA. "
+    assert found == [
+        "run.device: The device 'cuda' was asked for, but there is no CUDA device. "
+        f"{why}Set run.device = 'auto' to take the best there is."
+    ]
+
+
+def test_an_unreadable_image_is_named(tmp_path: Path) -> None:
+    root = image_folder(tmp_path)
+    broken = root / "Hand" / "broken.png"
+    broken.write_text("not a picture")
+    assert problems(folder(root)) == [
+        "dataset: 1 of 61 images can't be read:\n"
+        f"  {broken} is not a PNG, JPEG, TIFF or BMP image.\n"
+        "Remove or repair them."
+    ]
+
+
+def test_mixed_channels_name_the_setting_that_admits_them(tmp_path: Path) -> None:
+    root = image_folder(tmp_path)
+    save(root / "Hand" / "colour.png", noise(32, 32, 3))
+    found = problems(folder(root))
+    assert len(found) == 1
+    assert found[0].startswith("dataset: images have different numbers of channels: (1, 32, 32) of")
+    assert found[0].endswith("Set dataset.channels = 1 or 3 to convert them when they are read.")
+    assert problems(folder(root, channels=1)) == []
+    assert problems(folder(root, channels=3)) == []
+
+
+def test_sizes_that_do_not_batch_name_resize(tmp_path: Path) -> None:
+    root = image_folder(tmp_path)
+    save(root / "Hand" / "large.png", noise(48, 40))
+    found = problems(folder(root))
+    assert len(found) == 1
+    assert found[0].startswith(
+        "transform: images leave the chain in different sizes, which do not batch: "
+    )
+    assert "(1, 40, 48) of 'Hand/large.png'" in found[0]
+    assert found[0].endswith(
+        "Add a step such as 'resize' with spatial_size, or set loader.batch_size = 1."
+    )
+    resized = folder(root).transform("resize", spatial_size=[32, 32], before="to_tensor")
+    assert problems(resized) == []
+    assert problems(folder(root).loader(batch_size=1)) == []
+
+
+def array_dataset(labels: list[Any], kind: Any = "multiclass", names: Any = ("a", "b")) -> Dataset:
+    return Dataset(
+        samples=[
+            Sample(id=f"s{index:03d}", image=noise(16, 16, seed=index), label=label)
+            for index, label in enumerate(labels)
+        ],
+        task=Task(kind=kind, names=names),
+    )
+
+
+def ready(dataset: Dataset) -> PipelineBuilder:
+    return (
+        PipelineBuilder(device="cpu")
+        .dataset(dataset)
+        .network(flat_network)
+        .loader(batch_size=8, workers=0)
+    )
+
+
+@pytest.mark.parametrize("label", [2, -1, 0.5, float("nan")])
+def test_a_label_out_of_range_is_named(label: float) -> None:
+    assert problems(ready(array_dataset([0, 1] * 20 + [label]))) == [
+        f"dataset: The sample 's040' has the label {label!r}, but the 2 classes (a, b) are 0 to 1."
+    ]
+
+
+def test_one_class_is_refused() -> None:
+    assert problems(ready(array_dataset([0] * 20, names=("only",)))) == [
+        "dataset: There is one class only, ('only',). A classifier needs two."
+    ]
+
+
+def test_a_regression_and_a_multilabel_task_run(tmp_path: Path) -> None:
+    values = [float(index % 7) for index in range(40)]
+    age = ready(array_dataset(values, "regression", ("age",)))
+    run = age.trainer("supervised", max_epochs=1).build().run(tmp_path / "age")
+    assert set(run.metrics["test"]) >= {"mae", "rmse", "r2", "loss", "intervals"}
+    vectors = [(float(index % 2), float(index % 3 == 0)) for index in range(40)]
+    findings = ready(array_dataset(vectors, "multilabel", ("x", "y")))
+    run = findings.trainer("supervised", max_epochs=1).build().run(tmp_path / "findings")
+    assert set(run.metrics["test"]["findings"]) == {"x", "y"}
+
+
+def test_a_loss_of_another_task_is_refused() -> None:
+    import medpipe
+
+    builder = ready(array_dataset([0, 1] * 20)).trainer("supervised", loss=medpipe.step("mse"))
+    assert problems(builder) == [
+        f"trainer.loss: the loss step 'mse' (medpipe {medpipe.__version__}) is for regression, but "
+        "the data set's task is multiclass."
+    ]
+
+
+def test_a_network_with_other_outputs_is_refused(tmp_path: Path) -> None:
+    def network(data: DataInfo) -> Any:
+        from torch import nn
+
+        return nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(16, 5))
+
+    title = "the ready network test_a_network_with_other_outputs_is_refused.<locals>.network"
+    found = problems(folder(image_folder(tmp_path)).network(network))
+    assert found == [
+        f"network: {title} gives (8, 5) for a batch of 8; the 6 outputs (AbdomenCT, BreastMRI, "
+        "CXR, ChestCT, Hand, HeadCT) need (8, 6). Take the number of outputs from "
+        "DataInfo.outputs."
+    ]
+
+
+def test_a_network_that_does_not_fit_the_images_is_refused(tmp_path: Path) -> None:
+    def network(data: DataInfo) -> Any:
+        from torch import nn
+
+        return nn.Sequential(nn.Flatten(), nn.Linear(7, data.outputs))
+
+    found = problems(folder(image_folder(tmp_path)).network(network))
+    assert len(found) == 1
+    assert "fails on a batch of shape (8, 1, 32, 32): RuntimeError: " in found[0]
+
+
+def test_a_network_that_raises_names_itself(tmp_path: Path) -> None:
+    def network(data: DataInfo) -> Any:
+        raise KeyError("weights")
+
+    found = problems(folder(image_folder(tmp_path)).network(network))
+    assert found == [
+        "network: the ready network test_a_network_that_raises_names_itself.<locals>.network "
+        "failed to build: KeyError: 'weights'"
+    ]
+
+
+def test_a_transform_that_fails_names_step_plugin_and_sample(tmp_path: Path) -> None:
+    import medpipe
+
+    builder = folder(image_folder(tmp_path)).transform("squeeze_dim", dim=1)
+    found = problems(builder)
+    assert len(found) == 1
+    start = (
+        f"transform[4]: the transform step 'squeeze_dim' (medpipe {medpipe.__version__}), failed "
+        "on the sample '"
+    )
+    assert found[0].startswith(start)
+
+
+def test_nan_behind_the_chain_is_refused() -> None:
+    def spoil(sample: dict[str, Any]) -> dict[str, Any]:
+        return {**sample, "image": sample["image"] * float("nan")}
+
+    assert problems(ready(array_dataset([0, 1] * 20)).transform(spoil)) == [
+        "transform: the image of the sample 's000' leaves the chain with NaN or infinite values. "
+        "Look at the file and at the steps that scale intensities."
+    ]
+
+
+def test_an_empty_chain_is_refused(tmp_path: Path) -> None:
+    found = problems(folder(image_folder(tmp_path)).transforms())
+    assert len(found) == 1
+    assert found[0].endswith("Begin it with load_image and end it with to_tensor.")
+
+
+def test_too_large_a_batch_for_the_memory_is_refused(tmp_path: Path) -> None:
+    builder = folder(image_folder(tmp_path, samples=60))
+    report: CheckReport = builder.network("densenet121").build().check()
+    assert report.ok
+    assert report.memory is not None
+    small = report.memory.activations
+    more = builder.network("densenet121").loader(batch_size=16).build().check()
+    assert more.memory is not None
+    assert more.memory.activations == pytest.approx(2 * small, rel=0.05)
+
+
+def test_memory_that_is_not_there_is_refused(tmp_path: Path, monkeypatch: Any) -> None:
+    from medpipe import checks
+
+    monkeypatch.setattr(checks, "device_memory", lambda device: 1000)
+    found = problems(folder(image_folder(tmp_path)))
+    assert found == [
+        "loader.batch_size: a training step takes about 0.0 GB, but cpu has 0.0 GB free. "
+        "Set loader.batch_size below 8, with trainer.accumulation to make up for it."
+    ]
+
+
+def test_a_trainer_that_forgets_parameters_is_refused(tmp_path: Path) -> None:
+    import sys
+    from typing import ClassVar
+
+    import attrs
+
+    from medpipe import Registry
+    from medpipe.plugin import TrainerStep, Training, TrainingParts, hookimpl
+
+    @attrs.frozen(kw_only=True)
+    class Half(TrainerStep):
+        """Trains half of the network."""
+
+        name: ClassVar[str] = "half"
+
+        def build(self, parts: TrainingParts) -> Training:
+            import torch
+            from monai.engines import SupervisedTrainer
+
+            some = list(parts.network.parameters())[1:]
+            optimizer = torch.optim.SGD(some, lr=0.1)
+            engine = SupervisedTrainer(
+                parts.device, 1, parts.loader, parts.network, optimizer, parts.loss
+            )
+            return Training(engine=engine, state={"network": parts.network, "o": optimizer})
+
+    class Plugin:
+        @hookimpl
+        def medpipe_trainers(self) -> Any:
+            return [Half]
+
+    assert sys.modules
+    registry = Registry.discover().with_plugin(Plugin(), name="halves")
+    builder = PipelineBuilder(device="cpu", registry=registry).dataset(
+        "image_folder", root=image_folder(tmp_path)
+    )
+    found = problems(builder.network(flat_network).loader(batch_size=8).trainer("half"))
+    assert found == [
+        "trainer: the trainer step 'half' (halves) does not train 1 of the network's parameters, "
+        "such as '2.weight'. Give its optimizer network.parameters(), or freeze them."
+    ]
+
+
+def test_a_split_file_of_other_data_says_what_changed(tmp_path: Path) -> None:
+    root = image_folder(tmp_path / "data")
+    builder = folder(root).trainer("supervised", max_epochs=1)
+    run = builder.build().run(tmp_path / "run")
+    files = sorted((root / "Hand").iterdir())
+    save(files[0], noise(32, 32, seed=1))
+    files[1].unlink()
+    save(root / "Hand" / "new.png", noise(32, 32, seed=2))
+    assert problems(builder.split(file=run.path / "splits.csv")) == [
+        f"dataset: The data are not those that {run.path / 'splits.csv'} was made with:\n"
+        "  1 samples of the data are not in the file: 'Hand/new.png'.\n"
+        f"  1 samples of the file are not in the data: 'Hand/{files[1].name}'.\n"
+        f"  1 images have another content: 'Hand/{files[0].name}'.\n"
+        "Restore the data, or leave split.file out to divide them anew."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "id,part\n",
+            "{path} is no split file: it has no column 'sha256'. "
+            "The columns are id, part, label, group, sha256.",
+        ),
+        (
+            "id,part,sha256\na,train,\n",
+            "{path}, line 2: the part 'train' is none of training, validation, test.",
+        ),
+        ("id,part,sha256\na,test,\na,test,\n", "{path}, line 3: the id 'a' stands twice."),
+    ],
+)
+def test_a_malformed_split_file_is_named(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "s.csv"
+    path.write_text(text)
+    assert problems(folder(image_folder(tmp_path / "data")).split(file=path)) == [
+        "dataset: " + message.format(path=path)
+    ]
+
+
+def test_groups_stay_whole_in_a_run(tmp_path: Path) -> None:
+    root = image_folder(tmp_path / "data", samples=120)
+    builder = folder(root, group_pattern=r"(p\d+)_").split(validation=0.2, test=0.2)
+    prepared = builder.build().check().prepared
+    assert prepared is not None
+    groups = {
+        part: {sample.group for sample in samples} for part, samples in prepared.parts.items()
+    }
+    assert not groups["training"] & groups["test"]
+    assert not groups["training"] & groups["validation"]
+    assert not groups["validation"] & groups["test"]

@@ -1,0 +1,166 @@
+"""The command line as a user calls it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+import medpipe
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TINY = """
+format = 1
+[dataset]
+step = "phantom"
+samples = 60
+size = 32
+[network]
+step = "resnet10"
+widen_factor = 0.125
+[trainer]
+step = "supervised"
+max_epochs = 1
+[loader]
+batch_size = 16
+workers = 0
+[run]
+device = "cpu"
+"""
+
+
+def call(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "medpipe", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+    )
+
+
+@pytest.fixture
+def configuration(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.toml"
+    path.write_text(TINY)
+    return path
+
+
+def test_run_writes_a_run_and_says_where(configuration: Path, tmp_path: Path) -> None:
+    done = call("run", str(configuration), "--set", "trainer.max_epochs=2", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (output,) = (tmp_path / "runs").iterdir()
+    assert output.name.startswith("phantom-")
+    assert f"The run is in {output.relative_to(tmp_path)}" in done.stdout
+    assert "accuracy" in done.stdout
+    assert len(medpipe.Run.load(output).history) == 2
+
+
+def test_check_describes_and_measures(configuration: Path) -> None:
+    done = call("check", str(configuration))
+    assert done.returncode == 0, done.stderr
+    assert "network: the network step 'resnet10' (medpipe" in done.stdout
+    assert done.stdout.rstrip().endswith("The pipeline can run.")
+
+
+def test_check_ends_with_2_where_there_are_problems(configuration: Path) -> None:
+    done = call("check", str(configuration), "--set", "trainer.monitor=acuracy")
+    assert done.returncode == 2
+    assert "problem     trainer.monitor: 'acuracy' is no metric" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["run", "{configuration}", "--set", "network.step=resnet11"],
+            "The configuration has problems:\n  network.step: There is no network step 'resnet11'. "
+            "Did you mean 'resnet101'? See 'medpipe plugins' for the 18 there are.\n"
+            "  network.widen_factor",
+        ),
+        (
+            ["run", "{configuration}", "--set", "loader.batch_size"],
+            "A value can't be set:\n  loader.batch_size: write PATH=VALUE, such as "
+            "trainer.max_epochs=5.",
+        ),
+        (
+            ["run", "nothing.toml"],
+            "The configuration can't be read:\n  nothing.toml: no such file or directory.",
+        ),
+        (["show", "network", "densenet"], "There is no network step 'densenet'. "),
+    ],
+)
+def test_a_users_error_is_one_message_and_exit_code_2(
+    configuration: Path, arguments: list[str], message: str
+) -> None:
+    done = call(*[item.format(configuration=configuration) for item in arguments])
+    assert done.returncode == 2
+    assert done.stderr.startswith(message.partition("\n  network.widen")[0])
+    assert "Traceback" not in done.stderr
+
+
+def test_a_wrong_argument_ends_with_2_and_no_traceback() -> None:
+    done = call("run", "--outptu", "x")
+    assert done.returncode == 2
+    assert "--outptu" in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_plugins_lists_as_json() -> None:
+    listed = json.loads(call("plugins", "--json").stdout)
+    assert listed["plugins"][0]["distribution"] == "medpipe"
+    assert {"kind": "network", "name": "densenet121"} in listed["plugins"][0]["steps"]
+
+
+def test_show_gives_parameters_and_origin() -> None:
+    shown = call("show", "trainer", "supervised").stdout
+    assert shown.startswith(f"trainer supervised, from medpipe {medpipe.__version__}\n")
+    assert "  learning_rate: a number; default 1e-05" in shown
+
+
+def test_doctor_names_versions_and_device() -> None:
+    done = call("doctor")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "torch" in done.stdout
+    assert "processors" in done.stdout
+
+
+def test_the_version() -> None:
+    assert call("--version").stdout.strip() == medpipe.__version__
+
+
+def test_the_example_runs_without_data_or_network(tmp_path: Path, repository: Path) -> None:
+    environment = {k: v for k, v in os.environ.items() if k != "MEDPIPE_DATA"}
+    environment["https_proxy"] = "http://127.0.0.1:9"  # nothing listens there
+    environment["MEDPIPE_CACHE"] = str(tmp_path / "cache")
+    done = subprocess.run(
+        [sys.executable, str(repository / "examples/mednist.py"), "--output", str(tmp_path / "r")],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "so 'phantom' is taken" in done.stdout
+    assert f"The run is in {tmp_path / 'r'}" in done.stdout
+    assert medpipe.Run.load(tmp_path / "r").metrics["test"]["accuracy"] > 0.9
+
+
+@pytest.mark.real_data
+def test_the_example_learns_mednist(tmp_path: Path, repository: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(repository / "examples/mednist.py"), "--output", str(tmp_path / "r")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    test = medpipe.Run.load(tmp_path / "r").metrics["test"]
+    assert test["images"] >= 5800
+    assert test["accuracy"] >= 0.99
