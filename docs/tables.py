@@ -33,7 +33,7 @@ def steps_of(kind: type[Step]) -> str:
         if plugin is None or not plugin.builtin:
             continue
         sentence = (inspect.getdoc(cls) or "").partition("\n")[0]
-        sections.append(f"#### `{name}`\n\n{sentence}\n\n{_parameters(cls)}")
+        sections.append(f"### `{name}`\n\n{sentence}\n\n{_parameters(cls)}")
     return "\n".join(sections)
 
 

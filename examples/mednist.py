@@ -44,9 +44,9 @@ def main() -> None:
     run = choose(arguments.full).build().run(arguments.output)
 
     test = run.metrics["test"]
-    low, high = test["intervals"]["accuracy"]
-    print(f"Test accuracy {test['accuracy']:.4f} on {test['images']} images", end=" ")
-    print(f"(95 % interval {low:.4f} to {high:.4f})")
+    interval = test["intervals"]["accuracy"]
+    spread = f" (95 % interval {interval[0]:.4f} to {interval[1]:.4f})" if interval else ""
+    print(f"Test accuracy {test['accuracy']:.4f} on {test['images']} images{spread}")
     print(f"The run is in {run.path}")
     print("Next: medpipe show network densenet121, or change a step: docs/tutorial.md")
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Literal
 
-from medpipe.evaluation.intervals import INTERVAL_METHOD, interval_of
+from medpipe.evaluation.intervals import intervals_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-    from medpipe.evaluation.predictions import Predictions
+    from medpipe.evaluation.predictions import Array, Predictions
     from medpipe.steps import Task, TaskKind
 
 Mode = Literal["max", "min"]
@@ -37,122 +37,144 @@ def default_monitor(task: Task) -> str:
     return {"multiclass": "accuracy", "multilabel": "auc", "regression": "mae"}[task.kind]
 
 
-def is_better(mode: Mode, new: float | None, best: float | None) -> bool:
-    """Whether a metric beats the best so far; an undefined one beats only nothing at all."""
+def is_better(monitor_mode: Mode, new: float | None, best: float | None) -> bool:
+    """Whether a metric beats the best so far; an undefined one (None, NaN) never does."""
     if new is None or math.isnan(new):
         return False
-    return best is None or (new > best if mode == "max" else new < best)
+    if best is None or math.isnan(best):
+        return True
+    return new > best if monitor_mode == "max" else new < best
 
 
 def compute_metrics(predictions: Predictions, *, intervals: bool = False) -> dict[str, Any]:
-    """Compute the metrics of a task.
+    """Compute the metrics of a task; the order of the samples changes nothing.
+
+    - ``multiclass``: ``accuracy``; ``balanced_accuracy``, the mean recall of the classes that
+      occur; ``f1``, the mean over the classes that occur or are predicted; ``auc``, the mean of
+      each class against the rest, None where a class is absent; ``confusion``, counts with a row
+      for each true class; ``classes``, a table for each class.
+    - ``multilabel``: ``auc`` and ``average_precision``, means over the findings that have both
+      values; ``f1`` at a probability of 0.5, the mean over the findings that occur or are
+      predicted; ``findings``, a table for each finding. Missing labels are left out.
+    - ``regression``: ``mae``, ``rmse`` and ``r2``, means over the targets; ``unit``; ``targets``,
+      a table for each target. Missing labels are left out.
 
     Args:
         predictions: Of one part.
-        intervals: Also give 95 % intervals, which takes longer.
+        intervals: Also give 95 % intervals; see `medpipe.evaluation.intervals.intervals_of`.
 
     Returns:
-        Plain data: ``images``, the metrics that `MONITORS` names except the loss, and a table
-        for each class, finding or target. Missing labels are left out. With `intervals`, a table
-        ``intervals`` of [low, high] by metric, and ``interval_method``.
+        Plain data for JSON: ``images``, their number, and the above. With `intervals`, a table
+        ``intervals`` of [low, high] or None by metric, and ``interval_method``.
     """
+    # Sums in one order, so that the last digit does not depend on it either.
+    predictions = predictions.sorted_by_id()
     compute = {
         "multiclass": _multiclass,
         "multilabel": _multilabel,
         "regression": _regression,
     }[predictions.task.kind]
-    metrics = {"images": len(predictions.ids), **compute(predictions)}
+    metrics = {"images": len(predictions), **compute(predictions)}
     if intervals:
-        metrics["intervals"] = interval_of(predictions)
-        metrics["interval_method"] = INTERVAL_METHOD
+        metrics["intervals"], metrics["interval_method"] = intervals_of(predictions, metrics)
     return metrics
 
 
 def _multiclass(predictions: Predictions) -> dict[str, Any]:
-    from sklearn import metrics
+    import numpy as np
 
-    names = predictions.task.names
-    truth, guess = predictions.labels, predictions.predicted
-    places = list(range(len(names)))
-    precision, recall, f1, counts = metrics.precision_recall_fscore_support(
-        truth, guess, labels=places, zero_division=0.0
-    )
-    aucs = [_auc(truth == place, predictions.scores[:, place]) for place in places]
-    present = [place for place in places if counts[place]]
+    truth, predicted = predictions.labels, predictions.predicted
+    classes = {
+        name: {
+            **_detection(truth == place, predicted == place),
+            "auc": _auc(truth == place, predictions.scores[:, place]),
+        }
+        for place, name in enumerate(predictions.task.names)
+    }
+    aucs = [table["auc"] for table in classes.values()]
+    count = len(classes)
+    confusion = np.bincount(truth * count + predicted, minlength=count * count)
     return {
-        "accuracy": float((truth == guess).mean()),
-        "balanced_accuracy": float(recall[present].mean()),
-        "f1": float(f1[present].mean()),
-        "auc": None if None in aucs else sum(auc for auc in aucs if auc is not None) / len(aucs),
-        "classes": {
-            name: {
-                "images": int(counts[place]),
-                "recall": float(recall[place]) if counts[place] else None,
-                "precision": float(precision[place]),
-                "f1": float(f1[place]),
-                "auc": aucs[place],
-            }
-            for place, name in enumerate(names)
-        },
-        "confusion": metrics.confusion_matrix(truth, guess, labels=places).tolist(),
+        "accuracy": float((truth == predicted).mean()) if len(truth) else None,
+        "balanced_accuracy": _mean(table["recall"] for table in classes.values()),
+        "f1": _mean(table["f1"] for table in classes.values()),
+        "auc": None if None in aucs else _mean(aucs),
+        "classes": classes,
+        "confusion": confusion.reshape(count, count).tolist(),
     }
 
 
 def _multilabel(predictions: Predictions) -> dict[str, Any]:
     import numpy as np
-    from sklearn import metrics
+    from sklearn.metrics import average_precision_score
 
     findings: dict[str, dict[str, Any]] = {}
     for place, name in enumerate(predictions.task.names):
         known = ~np.isnan(predictions.labels[:, place])
         truth = predictions.labels[known, place] == 1
         scores = predictions.scores[known, place]
-        both = truth.any() and not truth.all()
+        table = _detection(truth, predictions.predicted[known, place])
+        auc = _auc(truth, scores)
         findings[name] = {
-            "images": int(known.sum()),
-            "positive": int(truth.sum()),
-            "auc": _auc(truth, scores),
+            **table,
+            "images": len(truth),
+            "positives": table["images"],
+            "auc": auc,
             "average_precision": (
-                float(metrics.average_precision_score(truth, scores)) if both else None
+                None if auc is None else float(average_precision_score(truth, scores))
             ),
-            "f1": float(metrics.f1_score(truth, scores >= 0.5)) if truth.any() else None,
         }
-    means = {key: _mean(f[key] for f in findings.values()) for key in _FINDING_METRICS}
+    names = ("auc", "average_precision", "f1")
+    means = {name: _mean(table[name] for table in findings.values()) for name in names}
     return {**means, "findings": findings}
-
-
-_FINDING_METRICS = ("auc", "average_precision", "f1")
 
 
 def _regression(predictions: Predictions) -> dict[str, Any]:
     import numpy as np
-    from sklearn import metrics
+    from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
     targets: dict[str, dict[str, Any]] = {}
     for place, name in enumerate(predictions.task.names):
         known = ~np.isnan(predictions.labels[:, place])
-        truth, values = predictions.labels[known, place], predictions.scores[known, place]
+        pair = predictions.labels[known, place], predictions.scores[known, place]
         some = bool(known.any())
-        varied = some and float(np.ptp(truth)) > 0
+        varied = some and bool(np.ptp(pair[0]) > 0)
         targets[name] = {
             "images": int(known.sum()),
-            "unit": predictions.task.unit,
-            "mae": float(metrics.mean_absolute_error(truth, values)) if some else None,
-            "rmse": float(metrics.root_mean_squared_error(truth, values)) if some else None,
-            "r2": float(metrics.r2_score(truth, values)) if varied else None,
+            "mae": _finite(mean_absolute_error(*pair)) if some else None,
+            "rmse": _finite(root_mean_squared_error(*pair)) if some else None,
+            "r2": _finite(r2_score(*pair, force_finite=False)) if varied else None,
         }
-    means = {key: _mean(t[key] for t in targets.values()) for key in ("mae", "rmse", "r2")}
-    return {**means, "targets": targets}
+    names = ("mae", "rmse", "r2")
+    means = {name: _mean(table[name] for table in targets.values()) for name in names}
+    return {**means, "unit": predictions.task.unit, "targets": targets}
 
 
-def _auc(truth: Any, scores: Any) -> float | None:
-    from sklearn import metrics
+def _detection(truth: Array, predicted: Array) -> dict[str, Any]:
+    """How well one class or finding is found; None where there is nothing to divide by."""
+    hits = int((truth & predicted).sum())
+    positives, guesses = int(truth.sum()), int(predicted.sum())
+    return {
+        "images": positives,
+        "recall": hits / positives if positives else None,
+        "precision": hits / guesses if guesses else None,
+        "f1": 2 * hits / (positives + guesses) if positives or guesses else None,
+    }
+
+
+def _auc(truth: Array, scores: Array) -> float | None:
+    from sklearn.metrics import roc_auc_score
 
     if truth.all() or not truth.any():
         return None
-    return float(metrics.roc_auc_score(truth, scores))
+    return float(roc_auc_score(truth, scores))
 
 
-def _mean(values: Any) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+def _mean(values: Iterable[float | None]) -> float | None:
+    defined = [value for value in values if value is not None]
+    return _finite(math.fsum(defined) / len(defined)) if defined else None
+
+
+def _finite(value: float) -> float | None:
+    """The number, or None: JSON knows neither NaN nor infinity."""
+    return float(value) if math.isfinite(value) else None

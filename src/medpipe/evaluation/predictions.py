@@ -1,144 +1,347 @@
-"""A network's answers, by sample id: what metrics are computed from, and what is written."""
+"""What a network gave for each sample, and the CSV file that keeps it."""
 
 from __future__ import annotations
 
 import csv
 import io
+import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from medpipe import files
-from medpipe.errors import RunError
+from medpipe.errors import DataError, RunError
+from medpipe.files import write_text
+from medpipe.steps import Task
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterable, Sequence
 
     import numpy as np
     import torch
 
-    from medpipe.steps import Task
+    Array = np.ndarray[Any, np.dtype[Any]]
 
-    Array = np.ndarray[Any, Any]
+
+def _scores(scores: Any) -> Array:
+    import numpy as np
+
+    return np.asarray(scores, dtype=np.float64)
+
+
+def _labels(labels: Any, self: Any) -> Array:
+    import numpy as np
+
+    if self.task.kind != "multiclass":
+        return np.asarray(labels, dtype=np.float64)
+    given = np.asarray(labels)
+    if given.size and given.dtype.kind not in "iu":
+        raise DataError(
+            f"The labels of a multiclass task are class indices, not numbers of type {given.dtype}."
+        )
+    return given.astype(np.int64)
+
+
+def _groups(groups: Iterable[str | None]) -> tuple[str | None, ...]:
+    # A blank group says nothing about the patient, and a blank cell of a CSV file reads as None.
+    return tuple(group or None for group in groups)
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class Predictions:
-    """What a network says of some samples, and what is true.
+    """What a network gave for some samples, beside what is true.
 
     Attributes:
-        task: What the outputs mean.
-        ids: The samples.
-        scores: Of shape (samples, outputs), float64: probabilities of classes or findings, or
-            the values of a regression.
-        labels: For ``multiclass`` of shape (samples,), int64; else (samples, outputs), float64,
-            with NaN for missing.
-        groups: The samples' groups, usually patients.
+        task: The question.
+        ids: The samples, each once.
+        scores: Float64 of shape (samples, outputs): the probabilities of the classes (they sum
+            to 1) or of the findings (each on its own), or a regression's values.
+        labels: For ``multiclass`` the class's index, int64 of shape (samples,); otherwise float64
+            of shape (samples, outputs), with NaN where a label is missing.
+        groups: The group of each sample, usually the patient. None: a group of its own.
+
+    Raises:
+        DataError: The shapes don't fit, an id comes twice, a score is not finite or no
+            probability, or a label is none that the task has.
     """
 
     task: Task
-    ids: tuple[str, ...]
-    scores: Array = attrs.field(repr=False)
-    labels: Array = attrs.field(repr=False)
-    groups: tuple[str | None, ...] = attrs.field(repr=False)
+    ids: tuple[str, ...] = attrs.field(converter=tuple[str, ...])
+    scores: Array = attrs.field(converter=_scores, repr=False)
+    labels: Array = attrs.field(  # mypy's plugin knows no converter that takes self
+        converter=attrs.Converter(_labels, takes_self=True),  # type: ignore[misc]
+        repr=False,
+    )
+    groups: tuple[str | None, ...] = attrs.field(converter=_groups, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        count, outputs = len(self.ids), len(self.task.names)
-        if self.scores.shape != (count, outputs):
-            raise ValueError(f"scores must have shape {(count, outputs)}, not {self.scores.shape}")
-        expected = (count,) if self.task.kind == "multiclass" else (count, outputs)
-        if self.labels.shape != expected:
-            raise ValueError(f"labels must have shape {expected}, not {self.labels.shape}")
-        if len(self.groups) != count:
-            raise ValueError(f"there must be {count} groups, not {len(self.groups)}")
+        _check_names(self.task)
+        _check_shapes(self)
+        _check_scores(self)
+        _check_labels(self)
+
+    def __len__(self) -> int:
+        return len(self.ids)
 
     @property
     def predicted(self) -> Array:
-        """The likeliest class, the findings at a probability of one half, or the values."""
+        """What the scores say.
+
+        The class's index, int64 of shape (samples,), the first where several are equal; for
+        ``multilabel`` whether each finding's probability is at least 0.5, bool of shape
+        (samples, outputs); for ``regression`` the scores.
+        """
+        import numpy as np
+
         if self.task.kind == "multiclass":
-            likeliest: Array = self.scores.argmax(axis=1)
+            likeliest: Array = np.argmax(self.scores, axis=1)
             return likeliest
         return self.scores >= 0.5 if self.task.kind == "multilabel" else self.scores
 
+    def sorted_by_id(self) -> Predictions:
+        """The same predictions in the order of their ids."""
+        order = sorted(range(len(self)), key=self.ids.__getitem__)
+        return Predictions(
+            task=self.task,
+            ids=tuple(self.ids[row] for row in order),
+            scores=self.scores[order],
+            labels=self.labels[order],
+            groups=tuple(self.groups[row] for row in order),
+        )
 
-def to_scores(outputs: torch.Tensor, task: Task) -> Array:
-    """Turn a network's outputs into probabilities or values.
 
-    Args:
-        outputs: Of shape (samples, outputs): logits, or values of a regression.
-        task: What they mean.
+def to_scores(logits: torch.Tensor, task: Task) -> Array:
+    """Turn a network's outputs of shape (samples, outputs) into scores.
 
-    Returns:
-        Of shape (samples, outputs), float64.
+    Softmax for ``multiclass``, sigmoid for ``multilabel``, nothing for ``regression``, computed in
+    float64 on the CPU: in float32 many confident scores would round to one tied value, and some
+    devices have no float64.
     """
     import torch
 
-    values = outputs.double()
+    values = logits.detach().cpu().double()
     if task.kind == "multiclass":
-        values = torch.softmax(values, dim=1)
+        values = torch.softmax(values, dim=-1)
     elif task.kind == "multilabel":
         values = torch.sigmoid(values)
-    array: Array = values.numpy()
-    return array
+    scores: Array = values.numpy()
+    return scores
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
-    """Write predictions as CSV, sorted by id, whole or not at all.
+    """Write predictions as CSV, sorted by id; `read_predictions` gives the same numbers back.
 
-    The columns: ``id``, ``group``; for classes ``label``, ``prediction`` and a ``p(...)`` for
-    each class; for findings and targets ``label(...)`` and ``p(...)`` or ``value(...)`` for each.
-    A missing label is left blank. Numbers read back as the same floats.
+    The columns are ``id`` and ``group``, then ``label`` and ``prediction`` (names of classes), or
+    ``label_<name>`` and ``prediction_<name>`` for each finding or target, then for classes and
+    findings the probabilities, ``p(<name>)``. A missing label or group is a blank cell.
+
+    Raises:
+        RunError: The file can't be written.
     """
-    task = predictions.task
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    multiclass = task.kind == "multiclass"
-    labels = ["label", "prediction"] if multiclass else [f"label({n})" for n in task.names]
-    writer.writerow(["id", "group", *labels, *_score_columns(task)])
-    predicted = predictions.predicted
-    for index in sorted(range(len(predictions.ids)), key=predictions.ids.__getitem__):
-        truth = predictions.labels[index]
-        if multiclass:
-            shown = [task.names[int(truth)], task.names[int(predicted[index])]]
+    ordered = predictions.sorted_by_id()
+    names = ordered.task.names
+    predicted = ordered.predicted.tolist()
+    labels, scores = ordered.labels.tolist(), ordered.scores.tolist()
+    lines = [_line(_columns(ordered.task))]
+    for row, (id_, group) in enumerate(zip(ordered.ids, ordered.groups, strict=True)):
+        cells = [id_, group or ""]
+        if ordered.task.kind == "multiclass":
+            cells += [names[labels[row]], names[predicted[row]]]
         else:
-            shown = ["" if value != value else repr(float(value)) for value in truth]
-        scores = [repr(float(score)) for score in predictions.scores[index]]
-        group = predictions.groups[index]
-        writer.writerow([predictions.ids[index], group or "", *shown, *scores])
-    files.write_text(path, text.getvalue())
+            for label, prediction in zip(labels[row], predicted[row], strict=True):
+                cells += [_label_cell(label, ordered.task), repr(_number(prediction))]
+        if ordered.task.kind != "regression":
+            cells += [repr(score) for score in scores[row]]
+        lines.append(_line(cells))
+    write_text(path, "".join(lines))
 
 
 def read_predictions(path: Path, task: Task) -> Predictions:
     """Read what `write_predictions` wrote.
 
     Raises:
-        RunError: The file can't be read, or is of another task.
+        RunError: The file can't be read, or does not hold predictions for this task.
     """
+    rows = _rows(path)
+    columns = _columns(task)
+    if not rows or rows[0] != columns:
+        found = ", ".join(rows[0]) if rows else "none"
+        raise RunError(
+            f"{path} holds no predictions for this task: its columns are {found}, but should be "
+            f"{', '.join(columns)}."
+        )
     import numpy as np
 
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
+    classes = {name: index for index, name in enumerate(task.names)}
+    labels: list[Any] = []
+    scores: list[list[float]] = []
+    for number, cells in enumerate(rows[1:], 2):
+        if len(cells) != len(columns):
+            raise RunError(
+                f"{path}, row {number} has {len(cells)} cells instead of {len(columns)}."
+            )
+        row = _Row(path=path, number=number, cells=dict(zip(columns, cells, strict=True)))
         if task.kind == "multiclass":
-            places = {name: place for place, name in enumerate(task.names)}
-            labels = np.array([places[row["label"]] for row in rows], dtype=np.int64)
+            labels.append(row.class_index("label", classes))
         else:
-            given = [[row[f"label({name})"] for name in task.names] for row in rows]
-            labels = np.array([[float(v) if v else np.nan for v in row] for row in given])
-            labels = labels.reshape(len(rows), len(task.names))
-        columns = _score_columns(task)
-        scores = np.array([[float(row[column]) for column in columns] for row in rows])
+            labels.append([row.number_in(f"label_{name}", blank=True) for name in task.names])
+        score = "prediction_{}" if task.kind == "regression" else "p({})"
+        scores.append([row.number_in(score.format(name)) for name in task.names])
+    shape = (len(labels),) if task.kind == "multiclass" else (len(labels), len(task.names))
+    try:
         return Predictions(
             task=task,
-            ids=tuple(row["id"] for row in rows),
-            scores=scores.reshape(len(rows), len(columns)),
-            labels=labels,
-            groups=tuple(row["group"] or None for row in rows),
+            ids=tuple(cells[0] for cells in rows[1:]),
+            scores=np.array(scores, dtype=np.float64).reshape(len(scores), len(task.names)),
+            labels=np.array(labels, dtype=np.int64 if len(shape) == 1 else np.float64).reshape(
+                shape
+            ),
+            groups=tuple(cells[1] for cells in rows[1:]),
         )
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        raise RunError(f"{path} holds no predictions of this task: {error}.") from error
+    except DataError as error:
+        raise RunError(f"{path} can't be used: {error}") from error
 
 
-def _score_columns(task: Task) -> list[str]:
-    word = "value" if task.kind == "regression" else "p"
-    return [f"{word}({name})" for name in task.names]
+@attrs.frozen(kw_only=True)
+class _Row:
+    path: Path
+    number: int
+    cells: dict[str, str]
+
+    def class_index(self, column: str, classes: dict[str, int]) -> int:
+        name = self.cells[column]
+        if name not in classes:
+            raise RunError(
+                f"{self.path}, row {self.number}: {column} {name!r} is no class of this task: "
+                f"{', '.join(classes)}."
+            )
+        return classes[name]
+
+    def number_in(self, column: str, *, blank: bool = False) -> float:
+        text = self.cells[column]
+        if blank and not text:
+            return math.nan
+        try:
+            return float(text)
+        except ValueError as error:
+            raise RunError(
+                f"{self.path}, row {self.number}: {column} {text!r} is no number."
+            ) from error
+
+
+def _columns(task: Task) -> list[str]:
+    names = task.names
+    if task.kind == "multiclass":
+        answers = ["label", "prediction"]
+    else:
+        answers = [column for name in names for column in (f"label_{name}", f"prediction_{name}")]
+    probabilities = [] if task.kind == "regression" else [f"p({name})" for name in names]
+    return ["id", "group", *answers, *probabilities]
+
+
+def _line(cells: list[str]) -> str:
+    # Only with this line end does the writer quote carriage returns, which ids may hold.
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\r\n").writerow(cells)
+    return text.getvalue().removesuffix("\r\n") + "\n"
+
+
+def _label_cell(label: float, task: Task) -> str:
+    if math.isnan(label):
+        return ""
+    return str(int(label)) if task.kind == "multilabel" else repr(label)
+
+
+def _number(prediction: float | bool) -> float | int:
+    return int(prediction) if isinstance(prediction, bool) else prediction
+
+
+def _rows(path: Path) -> list[list[str]]:
+    try:
+        text = path.read_bytes().decode("utf-8")
+        return list(csv.reader(io.StringIO(text, newline=""), strict=True))
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise RunError(f"{path} can't be read: {reason}.") from error
+    except UnicodeDecodeError as error:
+        raise RunError(f"{path} is not UTF-8, so medpipe did not write it.") from error
+    except csv.Error as error:
+        raise RunError(f"{path} is no CSV: {error}.") from error
+
+
+def _check_names(task: Task) -> None:
+    twice = sorted({name for name in task.names if task.names.count(name) > 1})
+    if twice:
+        raise DataError(
+            f"The task has more than one output named {', '.join(map(repr, twice))}. Rename all "
+            "but one."
+        )
+
+
+def _check_shapes(predictions: Predictions) -> None:
+    count, outputs = len(predictions.ids), len(predictions.task.names)
+    twice = _repeated(predictions.ids)
+    if twice is not None:
+        raise DataError(f"There are two predictions for the sample {twice!r}.")
+    labels = (count,) if predictions.task.kind == "multiclass" else (count, outputs)
+    for name, array, shape in (
+        ("scores", predictions.scores, (count, outputs)),
+        ("labels", predictions.labels, labels),
+    ):
+        if array.shape != shape:
+            raise DataError(
+                f"The {name} have the shape {array.shape}, but {count} samples of a "
+                f"{predictions.task.kind} task with {outputs} outputs need {shape}."
+            )
+    if len(predictions.groups) != count:
+        raise DataError(f"There are {len(predictions.groups)} groups for {count} samples.")
+
+
+def _check_scores(predictions: Predictions) -> None:
+    import numpy as np
+
+    bad = _first(predictions.ids, ~np.isfinite(predictions.scores).all(axis=1))
+    if bad is not None:
+        raise DataError(
+            f"The network's output for the sample {bad!r} is not finite. Look for missing values "
+            "in its image, and lower trainer.learning_rate if there are none."
+        )
+    if predictions.task.kind == "regression":
+        return
+    outside = (predictions.scores < 0) | (predictions.scores > 1)
+    bad = _first(predictions.ids, outside.any(axis=1))
+    if bad is not None:
+        raise DataError(
+            f"The scores of the sample {bad!r} are no probabilities: they must be from 0 to 1. "
+            "Use to_scores on what a network gives."
+        )
+
+
+def _check_labels(predictions: Predictions) -> None:
+    import numpy as np
+
+    labels, outputs = predictions.labels, len(predictions.task.names)
+    wrong: Any
+    if predictions.task.kind == "multiclass":
+        wrong, allowed = (labels < 0) | (labels >= outputs), f"a class from 0 to {outputs - 1}"
+    elif predictions.task.kind == "multilabel":
+        wrong = ~(np.isnan(labels) | (labels == 0) | (labels == 1)).all(axis=1)
+        allowed = "0, 1 or NaN for each finding"
+    else:
+        wrong, allowed = np.isinf(labels).any(axis=1), "finite, or NaN where it is missing"
+    bad = _first(predictions.ids, wrong)
+    if bad is not None:
+        raise DataError(f"The label of the sample {bad!r} is not {allowed}.")
+
+
+def _first(ids: Sequence[str], wrong: Any) -> str | None:
+    return next((id_ for id_, is_wrong in zip(ids, wrong, strict=True) if is_wrong), None)
+
+
+def _repeated(ids: Sequence[str]) -> str | None:
+    seen: set[str] = set()
+    for id_ in ids:
+        if id_ in seen:
+            return id_
+        seen.add(id_)
+    return None

@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import math
+import time
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+from sklearn import metrics as sklearn_metrics
+
+from medpipe.evaluation import intervals
+from medpipe.evaluation.metrics import compute_metrics
+from medpipe.evaluation.predictions import Predictions
+from medpipe.steps import Task, TaskKind
+
+KINDS: tuple[TaskKind, ...] = ("multiclass", "multilabel", "regression")
+
+
+def drawn(
+    kind: TaskKind, *, count: int = 200, outputs: int = 3, copies: int = 1, grouped: bool = False
+) -> Predictions:
+    """Predictions with ties and missing labels; each is there `copies` times, as one group."""
+    rng = np.random.default_rng(3)
+    scores = rng.random((count, outputs)).round(2)
+    labels: np.ndarray
+    if kind == "multiclass":
+        labels = np.where(rng.random(count) < 0.7, scores.argmax(axis=1), 0)
+    elif kind == "multilabel":
+        labels = (rng.random(scores.shape) < scores).astype(float)
+    else:
+        labels = scores + rng.normal(size=scores.shape)
+    if kind != "multiclass":
+        labels[rng.random(labels.shape) < 0.1] = math.nan
+    groups = [f"p{row:04}" if grouped else None for row in range(count)]
+    return Predictions(
+        task=Task(kind=kind, names=tuple(f"n{place}" for place in range(outputs))),
+        ids=tuple(f"s{row:04}-{copy}" for row in range(count) for copy in range(copies)),
+        scores=np.repeat(scores, copies, axis=0),
+        labels=np.repeat(labels, copies, axis=0),
+        groups=tuple(np.repeat(np.array(groups, dtype=object), copies)),
+    )
+
+
+def taken(predictions: Predictions, rows: np.ndarray) -> Predictions:
+    return Predictions(
+        task=predictions.task,
+        ids=tuple(f"{place:06}" for place in range(len(rows))),
+        scores=predictions.scores[rows],
+        labels=predictions.labels[rows],
+        groups=(None,) * len(rows),
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_resample_gives_what_the_metrics_of_its_samples_are(kind: TaskKind) -> None:
+    predictions = drawn(kind, count=40)
+    rng = np.random.default_rng(5)
+    weights = np.stack(
+        [np.bincount(rng.integers(0, 40, 40), minlength=40) for _ in range(20)], axis=1
+    ).astype(float)
+    found = intervals._STATISTICS[kind](predictions)(weights)
+    for resample in range(20):
+        rows = np.repeat(np.arange(40), weights[:, resample].astype(int))
+        expected = compute_metrics(taken(predictions, rows))
+        for name, values in found.items():
+            assert values[resample] == pytest.approx(expected[name], rel=1e-9), name
+
+
+def test_weighted_ranks_agree_with_scikit_learn() -> None:
+    rng = np.random.default_rng(2)
+    scores, truth = rng.integers(0, 10, 60) / 10, rng.random(60) < 0.4
+    weights = rng.integers(0, 4, (60, 5)).astype(float)
+    ranking = intervals._Ranking.of(truth, scores, np.arange(60))
+    for column in range(5):
+        weight = weights[:, column]
+        assert ranking.auc(weights)[column] == pytest.approx(
+            sklearn_metrics.roc_auc_score(truth, scores, sample_weight=weight)
+        )
+        assert ranking.average_precision(weights)[column] == pytest.approx(
+            sklearn_metrics.average_precision_score(truth, scores, sample_weight=weight)
+        )
+
+
+def test_the_accuracy_of_single_samples_has_wilsons_interval() -> None:
+    predictions = drawn("multiclass")
+    right = int((predictions.labels == predictions.predicted).sum())
+    expected = binomtest(right, 200).proportion_ci(0.95, method="wilson")
+    found = compute_metrics(predictions, intervals=True)
+    assert found["intervals"]["accuracy"] == pytest.approx([expected.low, expected.high])
+    assert found["interval_method"] == (
+        "95 %, accuracy: Wilson's with 200 trials; others: percentiles of 1000 bootstrap resamples "
+        "of 200 samples"
+    )
+
+
+def test_groups_of_one_are_as_no_groups() -> None:
+    alone = compute_metrics(drawn("multiclass"), intervals=True)
+    assert compute_metrics(drawn("multiclass", grouped=True), intervals=True) == alone
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_samples_of_one_patient_are_no_independent_samples(kind: TaskKind) -> None:
+    apart = compute_metrics(drawn(kind, copies=9), intervals=True)["intervals"]
+    found = compute_metrics(drawn(kind, copies=9, grouped=True), intervals=True)
+    for name, (low, high) in found["intervals"].items():
+        # Nine equal samples hold as much as one: the interval is three times as wide.
+        ratio = (high - low) / (apart[name][1] - apart[name][0])
+        assert 2.3 < ratio < 3.9, name
+    assert found["interval_method"] == (
+        "95 %, percentiles of 1000 bootstrap resamples of 200 groups"
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_copies_of_each_patient_change_nothing(kind: TaskKind) -> None:
+    """Nine copies of a patient's sample are drawn together, so they weigh as one."""
+    found = compute_metrics(drawn(kind, copies=9, grouped=True), intervals=True)["intervals"]
+    single = compute_metrics(drawn(kind, grouped=True), intervals=True)["intervals"]
+    for name in set(found) - {"accuracy"}:
+        assert found[name] == pytest.approx(single[name])
+
+
+def test_a_perfect_result_has_an_interval_for_the_accuracy_alone() -> None:
+    scores = np.repeat(np.eye(2), 10, axis=0)
+    predictions = Predictions(
+        task=Task(names=("a", "b")),
+        ids=tuple(f"{row:02}" for row in range(20)),
+        scores=scores,
+        labels=scores.argmax(axis=1),
+        groups=tuple(f"p{row // 5}" for row in range(20)),
+    )
+    expected = binomtest(4, 4).proportion_ci(0.95, method="wilson")
+    found = compute_metrics(predictions, intervals=True)
+    assert found["auc"] == 1
+    assert found["intervals"] == {
+        "accuracy": pytest.approx([expected.low, 1.0]),  # four patients, not twenty images
+        "balanced_accuracy": None,
+        "f1": None,
+        "auc": None,
+    }
+
+
+def test_one_group_says_nothing_about_others() -> None:
+    predictions = Predictions(
+        task=Task(names=("a", "b")),
+        ids=("1", "2"),
+        scores=[[1, 0], [1, 0]],
+        labels=[0, 1],
+        groups=("p", "p"),
+    )
+    found = compute_metrics(predictions, intervals=True)["intervals"]
+    assert found == {"accuracy": None, "balanced_accuracy": None, "f1": None, "auc": None}
+
+
+def test_a_metric_that_few_resamples_define_has_no_interval() -> None:
+    assert intervals._percentiles(np.array([0.1, 0.2, math.nan, math.nan, math.nan]), 0.2) is None
+    assert intervals._percentiles(np.array([0.1, 0.2, math.nan, math.nan]), 0.2) is not None
+
+
+def test_an_interval_is_widened_to_hold_a_value_that_resampling_misses() -> None:
+    values = np.linspace(0.4, 0.6, 1001)
+    assert intervals._percentiles(values, 0.5) == pytest.approx([0.405, 0.595])
+    assert intervals._percentiles(values, 0.3) == pytest.approx([0.3, 0.595])
+    assert intervals._percentiles(values, 0.7) == pytest.approx([0.405, 0.7])
+
+
+def test_the_size_of_the_chunks_decides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = [weights.shape[1] for weights in intervals._resamples(np.arange(7), 7)]
+    assert counts == [1000]
+    monkeypatch.setattr(intervals, "_NUMBERS_AT_ONCE", 7 * 300)
+    chunks = list(intervals._resamples(np.arange(7), 7))
+    assert [chunk.shape[1] for chunk in chunks] == [300, 300, 300, 100]
+    assert all((chunk.sum(axis=0) == 7).all() for chunk in chunks)
+
+
+def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
+    """60 data sets of 150 samples with a true mean absolute error of the half-normal's mean."""
+    rng = np.random.default_rng(11)
+    truth, inside = math.sqrt(2 / math.pi), 0
+    for _ in range(60):
+        predictions = Predictions(
+            task=Task(kind="regression", names=("x",)),
+            ids=tuple(f"{row:03}" for row in range(150)),
+            scores=rng.normal(size=(150, 1)),
+            labels=np.zeros((150, 1)),
+            groups=(None,) * 150,
+        )
+        low, high = compute_metrics(predictions, intervals=True)["intervals"]["mae"]
+        inside += low <= truth <= high
+    assert 51 <= inside <= 60
+
+
+def test_a_test_part_of_mednists_size_takes_under_two_seconds() -> None:
+    predictions = drawn("multiclass", count=5900, outputs=6)
+    compute_metrics(predictions)  # imports scikit-learn
+    start = time.process_time()
+    compute_metrics(predictions, intervals=True)
+    assert time.process_time() - start < 2  # seconds
