@@ -44,8 +44,17 @@ def _parameters(cls: type[Any]) -> str:
         return "No parameters.\n"
     lines = ["| parameter | takes | default |", "|---|---|---|"]
     for name, expected in types.items():
-        default = fields[name].default
-        shown = "required" if default is attrs.NOTHING else f"`{default!r}`"
+        shown = _default(fields[name].default)
         takes = describe_type(expected).replace("|", "\\|")
         lines.append(f"| `{name}` | {takes} | {shown} |")
     return "\n".join(lines) + "\n"
+
+
+def _default(default: Any) -> str:
+    if default is attrs.NOTHING:
+        return "required"
+    if default is None:
+        return "none"
+    if attrs.has(type(default)):  # a table: an optimizer
+        return f"`{default.name}`"
+    return f"`{str(default).lower() if isinstance(default, bool) else repr(default)}`"

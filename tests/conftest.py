@@ -9,12 +9,10 @@ import pytest
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # One thread for each of the processes that pytest-xdist starts: two times two would wait
-    # for each other.
+    # One thread for each of the processes that pytest-xdist starts, and for those that tests
+    # start: two times two would wait for each other.
     if os.environ.get("PYTEST_XDIST_WORKER"):
-        import torch
-
-        torch.set_num_threads(1)
+        os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture(autouse=True)

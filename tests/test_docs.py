@@ -78,7 +78,10 @@ def one_thread() -> Iterator[None]:
 
 @pytest.mark.parametrize("page", pages_with("python"))
 def test_python_blocks_run_in_order(
-    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    page: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     module = types.ModuleType(f"page_{page.stem.replace('-', '_').lower()}")
@@ -89,6 +92,12 @@ def test_python_blocks_run_in_order(
             if match[1] == "python":
                 above = "\n" * text.count("\n", 0, match.start(2))  # errors name the page's line
                 exec(compile(above + match[2], str(page), "exec"), vars(module))
+    printed = capsys.readouterr().out.splitlines()
+    for shown in blocks(page, "text"):
+        if shown.startswith(("samples ", "The pipeline has problems")):
+            for line in shown.splitlines():
+                # A trained network's numbers differ between machines in their last digits.
+                assert line in printed or line.startswith("accuracy "), line
 
 
 @pytest.mark.parametrize("page", pages_with("toml"))

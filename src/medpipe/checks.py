@@ -80,7 +80,7 @@ class CheckReport:
         if self.parameters is not None:
             lines.append(f"network     {self.parameters:,} parameters")
         if self.memory is not None:
-            lines.append(f"memory      about {self.memory.total / 1e9:.1f} GB for a training step")
+            lines.append(f"memory      about {_size(self.memory.total)} for a training step")
         if self.device is not None:
             lines.append(f"device      {self.device}, {self.precision}")
         lines += [f"note        {note}" for note in self.notes]
@@ -392,9 +392,13 @@ def _check_memory(assembly: Assembly, report: CheckReport) -> None:
     free = device_memory(report.device)
     if free is not None and report.memory.total > free:
         message = (
-            f"a training step takes about {report.memory.total / 1e9:.1f} GB, but "
-            f"{report.device} has {free / 1e9:.1f} GB free."
+            f"a training step takes about {_size(report.memory.total)}, but "
+            f"{report.device} has {_size(free)} free."
         )
         size = assembly.configuration.loader.batch_size
         remedy = f"Set loader.batch_size below {size}, with trainer.accumulation to make up for it."
         report.problems.append(Problem(path="loader.batch_size", message=message, remedy=remedy))
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"

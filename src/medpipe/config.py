@@ -256,7 +256,14 @@ def write(configuration: Configuration, *, registry: Registry) -> str:
     """
     import tomli_w
 
-    return tomli_w.dumps(dump(configuration, registry=registry))
+    document = dump(configuration, registry=registry)
+    chain = document.pop("transform")
+    if not chain or any(isinstance(value, dict) for table in chain for value in table.values()):
+        return tomli_w.dumps({"format": document.pop("format"), "transform": chain, **document})
+    # The writer would put short tables into one line, where [[transform]] reads better.
+    first = {key: document.pop(key) for key in ("format", "dataset")}
+    tables = [f"[[transform]]\n{tomli_w.dumps(table)}" for table in chain]
+    return "\n".join([tomli_w.dumps(first), *tables, tomli_w.dumps(document)])
 
 
 def unrepeatable(configuration: Configuration, *, registry: Registry) -> list[str]:

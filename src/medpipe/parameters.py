@@ -8,6 +8,7 @@ the object made. Nothing here looks a name up anywhere but among the steps that 
 from __future__ import annotations
 
 import difflib
+import functools
 import math
 import re
 import types
@@ -49,8 +50,11 @@ def step(name: str, /, **parameters: object) -> StepReference:
     return StepReference(name, parameters)
 
 
-def parameter_types(cls: type[Any]) -> dict[str, Any]:
+@functools.cache
+def parameter_types(cls: type[Any]) -> Mapping[str, Any]:
     """The parameters of an attrs class and their types, in order.
+
+    Looked up once: at registration, while the class's module is sure to be there.
 
     Raises:
         NameError: A type can't be resolved, for example because it is imported for type
@@ -188,7 +192,8 @@ def describe_type(expected: Any) -> str:
     if isinstance(expected, type) and issubclass(expected, Step):
         return f"a {expected.kind} step"
     if attrs.has(expected):
-        return "a table"
+        tag = parameter_types(expected).get("name")
+        return f"a table with name = {describe_type(tag)}" if tag else "a table"
     return _SCALARS[expected]
 
 

@@ -21,7 +21,7 @@ def run(
 
     Args:
         configuration: A file that ends in .toml, or the name of a recipe.
-        output: The run directory; by default runs/<data set>-<time>.
+        output: The run directory; by default runs/DATASET-TIME.
         set_: PATH=VALUE, as often as needed: --set trainer.max_epochs=5.
     """
     done = builder_of(configuration, set_ or []).build().run(output)
