@@ -8,7 +8,6 @@ the object made. Nothing here looks a name up anywhere but among the steps that 
 from __future__ import annotations
 
 import difflib
-import functools
 import math
 import re
 import types
@@ -50,7 +49,6 @@ def step(name: str, /, **parameters: object) -> StepReference:
     return StepReference(name, parameters)
 
 
-@functools.cache
 def parameter_types(cls: type[Any]) -> Mapping[str, Any]:
     """The parameters of an attrs class and their types, in order.
 
@@ -60,11 +58,15 @@ def parameter_types(cls: type[Any]) -> Mapping[str, Any]:
         NameError: A type can't be resolved, for example because it is imported for type
             checkers only.
     """
-    fields = [field for field in attrs.fields(cls) if field.init]
-    if any(isinstance(field.type, str) for field in fields):
-        hints = typing.get_type_hints(cls)
-        return {field.name: hints[field.name] for field in fields}
-    return {field.name: field.type for field in fields}
+    if cls not in _RESOLVED:
+        fields = [field for field in attrs.fields(cls) if field.init]
+        written = any(isinstance(field.type, str) for field in fields)
+        hints = typing.get_type_hints(cls) if written else {f.name: f.type for f in fields}
+        _RESOLVED[cls] = {field.name: hints[field.name] for field in fields}
+    return _RESOLVED[cls]
+
+
+_RESOLVED: dict[type[Any], Mapping[str, Any]] = {}
 
 
 def suggestion(word: str, possible: Sequence[str]) -> str:
