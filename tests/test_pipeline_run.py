@@ -248,6 +248,24 @@ def test_accumulation_of_two_halves_is_one_step_of_the_whole(tmp_path: Path) -> 
         np.testing.assert_allclose(mine, other, atol=1e-6)
 
 
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_a_one_cycle_schedule_ends_where_it_should(tmp_path: Path, accumulation: int) -> None:
+    from medpipe.training.checkpoint import load_checkpoint
+
+    builder = registered(tiny()).trainer(
+        "supervised",
+        max_epochs=2,
+        learning_rate=1e-2,
+        schedule={"name": "one_cycle", "start_divisor": 10, "end_divisor": 100},
+        accumulation=accumulation,
+    )
+    run = builder.build().run(tmp_path / "run")
+    state, _ = load_checkpoint(run.path / "checkpoints/last.safetensors")
+    # Five batches an epoch: with two to a step, three steps an epoch, the last of one batch.
+    assert state["schedule"]["last_epoch"] == (10 if accumulation == 1 else 6)
+    assert state["optimizer"]["param_groups"][0]["lr"] == pytest.approx(1e-3 / 100)
+
+
 def test_a_loss_that_is_not_finite_stops_and_names_the_samples(tmp_path: Path) -> None:
     def broken(predictions: Any, labels: Any) -> Any:
         return predictions.sum() * float("nan")

@@ -76,13 +76,13 @@ class MedNIST(DatasetStep):
         for place in places:
             folder, archive = place / FOLDER, place / ARCHIVE
             if any((folder / name).is_dir() for name in CLASSES):
-                _log.info("MedNIST is taken from %s", folder)
+                _log.debug("MedNIST is taken from %s", folder)
                 return folder
             if all((place / name).is_dir() for name in CLASSES):  # the folder itself was named
-                _log.info("MedNIST is taken from %s", place)
+                _log.debug("MedNIST is taken from %s", place)
                 return place
             if archive.is_file():
-                _log.info("MedNIST is taken from %s", archive)
+                _log.debug("MedNIST is taken from %s", archive)
                 return extracted(archive)
         return extracted(self._download(places))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
@@ -86,7 +87,7 @@ class Steps:
 class Supervised(TrainerStep):
     """MONAI's ``SupervisedTrainer``, the tutorial's set-up by default.
 
-    The learning rate follows the schedule at every iteration.
+    The learning rate follows the schedule at every step of the optimizer.
 
     Attributes:
         epoch_length: Iterations in an epoch; None: one pass of the training data. Where it is
@@ -135,10 +136,10 @@ class Supervised(TrainerStep):
             trainer.add_event_handler(
                 IterationEvents.BACKWARD_COMPLETED, _clip, network, self.gradient_clip
             )
-        schedule = self._schedule(optimizer, length)
+        schedule = self._schedule(optimizer, math.ceil(length / self.accumulation))
         if schedule is not None:
             state["schedule"] = schedule
-            trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: schedule.step())
+            trainer.add_event_handler(Events.ITERATION_COMPLETED, _advance, schedule)
         return Training(engine=trainer, state=state)
 
     def _optimizer(self, network: torch.nn.Module) -> torch.optim.Optimizer:
@@ -153,16 +154,16 @@ class Supervised(TrainerStep):
         return made
 
     def _schedule(
-        self, optimizer: torch.optim.Optimizer, epoch_length: int
+        self, optimizer: torch.optim.Optimizer, epoch_steps: int
     ) -> torch.optim.lr_scheduler.LRScheduler | None:
         from torch.optim import lr_scheduler
 
-        schedule, steps = self.schedule, self.max_epochs * epoch_length
+        schedule, steps = self.schedule, self.max_epochs * epoch_steps
         if isinstance(schedule, OneCycle):
             return lr_scheduler.OneCycleLR(
                 optimizer,
                 max_lr=self.learning_rate,
-                # One more than there are: it is stepped after the last iteration too.
+                # One more than there are: it is advanced after the last step too.
                 total_steps=steps + 1,
                 pct_start=schedule.warm_up,
                 div_factor=schedule.start_divisor,
@@ -173,19 +174,27 @@ class Supervised(TrainerStep):
             end = schedule.end_fraction * self.learning_rate
             return lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps, eta_min=end)
         if isinstance(schedule, Steps):
-            size = schedule.epochs * epoch_length
+            size = schedule.epochs * epoch_steps
             return lr_scheduler.StepLR(optimizer, step_size=size, gamma=schedule.factor)
         return None
 
 
 def _clip(engine: Any, network: torch.nn.Module, most: float) -> None:
-    # With accumulation the gradients are complete in the last of its iterations alone.
-    last = engine.state.iteration % engine.state.epoch_length == 0
-    place = (engine.state.iteration - 1) % engine.state.epoch_length + 1
-    if last or place % engine.accumulation_steps == 0:
+    if _is_step(engine):
         import torch
 
         torch.nn.utils.clip_grad_norm_(network.parameters(), most)
+
+
+def _advance(engine: Any, schedule: torch.optim.lr_scheduler.LRScheduler) -> None:
+    if _is_step(engine):
+        schedule.step()
+
+
+def _is_step(engine: Any) -> bool:
+    """Whether the optimizer steps in this iteration: with accumulation, in every n-th and last."""
+    place = (engine.state.iteration - 1) % engine.state.epoch_length + 1
+    return bool(place == engine.state.epoch_length or place % engine.accumulation_steps == 0)
 
 
 def _inferer(parts: TrainingParts) -> Any:
