@@ -6,27 +6,24 @@ import copy
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import torch
 
 from medpipe.assembly import Assembly, to_device
-from medpipe.data.chain import Chain, sample_dictionary
 from medpipe.data.preparation import PreparedData
 from medpipe.errors import CheckFailed, DataError, DeviceError, MedpipeError, Problem
-from medpipe.parameters import parameter_types, suggestion
+from medpipe.measurement import measure
+from medpipe.parameters import suggestion
 from medpipe.ready import ReadyNetwork, is_module
-from medpipe.steps import PARTS, DataInfo, Sample
+from medpipe.steps import PARTS, DataInfo
 from medpipe.training.hardware import Precision, choose_device, choose_precision, device_memory
+from medpipe.training.memory import MemoryEstimate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    import torch
     from torch import nn
 
-    from medpipe.training.memory import MemoryEstimate
-
-
-PROBED = 8
-"""How many samples go through the chain, besides the smallest and largest of each kind."""
+    from medpipe.data.chain import Chain
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -109,8 +106,9 @@ def examine(assembly: Assembly) -> CheckReport:
         path = "dataset" if report.prepared is None else "transform"
         report.problems.append(Problem(path=path, message=str(error)))
         return report
-    report.data = _measure(assembly, chain, report)
+    report.data, problems = measure(assembly, report.prepared, chain)
     if report.data is None:
+        report.problems += problems
         return report
     _check_monitor(assembly, report)
     network = _guard(report, "network", lambda: _check_network(assembly, report))
@@ -131,117 +129,6 @@ def _guard(report: CheckReport, path: str, examine_part: Callable[[], Any]) -> A
         text = " ".join(str(error).split())
         report.problems.append(Problem(path=path, message=f"{type(error).__name__}: {text}"))
     return None
-
-
-def probes(prepared: PreparedData) -> list[Sample]:
-    """The samples to try: for each number of channels the smallest and the largest, and others."""
-    prints = prepared.scan.fingerprints
-    samples = [sample for part in PARTS for sample in prepared.parts[part]]
-    by_kind: dict[tuple[int, int], list[Sample]] = {}
-    for sample in samples:
-        shape = prints[sample.id].shape
-        by_kind.setdefault((len(shape), shape[-1] if len(shape) > 2 else 1), []).append(sample)
-    chosen: dict[str, Sample] = {}
-    for some in by_kind.values():
-        for pick in (min, max):
-            extreme = pick(some, key=lambda sample: _pixels(prints[sample.id].shape))
-            chosen[extreme.id] = extreme
-    for sample in samples[:: max(1, len(samples) // PROBED)]:
-        chosen[sample.id] = sample
-    return list(chosen.values())
-
-
-def _pixels(shape: Sequence[int]) -> int:
-    return shape[0] * shape[1]
-
-
-def _measure(assembly: Assembly, chain: Chain, report: CheckReport) -> DataInfo | None:
-    """Send the probes through the chain and measure what leaves it."""
-    from medpipe.data.loader import as_tensor
-
-    prepared = report.prepared
-    assert prepared is not None
-    training_ids = {sample.id for sample in prepared.parts["training"]}
-    shapes: dict[tuple[int, ...], str] = {}
-    for sample in probes(prepared):
-        for training in (False, True) if sample.id in training_ids else (False,):
-            given = sample_dictionary(sample, prepared.dataset.reading)
-            try:
-                image = as_tensor(chain(given, training=training)["image"])
-            except (TypeError, ValueError, KeyError):
-                problem = Problem(
-                    path="transform",
-                    message=f"the chain gives no image tensor for the sample {sample.id!r}.",
-                    remedy="Begin it with load_image and end it with to_tensor.",
-                )
-                report.problems.append(problem)
-                return None
-            except MedpipeError as error:
-                report.problems.append(_transform_problem(error))
-                return None
-            if not bool(image.isfinite().all()):
-                message = (
-                    f"the image of the sample {sample.id!r} leaves the chain with NaN or infinite "
-                    "values."
-                )
-                remedy = "Look at the file and at the steps that scale intensities."
-                report.problems.append(Problem(path="transform", message=message, remedy=remedy))
-                return None
-            shapes.setdefault(tuple(image.shape), sample.id)
-    mismatch = _shape_problem(assembly, shapes)
-    if mismatch is not None:
-        report.problems.append(mismatch)
-        return None
-    ranks = next(iter(shapes))
-    sides = zip(*(shape[1:] for shape in shapes), strict=True)
-    spatial_shape = tuple(some[0] if len(set(some)) == 1 else None for some in sides)
-    task = prepared.dataset.task
-    return DataInfo(
-        task=task,
-        channels=ranks[0],
-        spatial_shape=spatial_shape,
-        spatial_dims=len(spatial_shape),
-        outputs=len(task.names),
-        class_counts=prepared.class_counts("training"),
-    )
-
-
-def _transform_problem(error: MedpipeError) -> Problem:
-    text = str(error)
-    if text.startswith("transform["):
-        path, _, rest = text.partition(", ")
-        return Problem(path=path, message=rest)
-    return Problem(path="dataset" if isinstance(error, DataError) else "transform", message=text)
-
-
-def _shape_problem(assembly: Assembly, shapes: dict[tuple[int, ...], str]) -> Problem | None:
-    listed = " and ".join(f"{shape} of {id_!r}" for shape, id_ in list(shapes.items())[:2])
-    first = next(iter(shapes))
-    if any(len(shape) not in (3, 4) for shape in shapes) or len({len(s) for s in shapes}) > 1:
-        return Problem(
-            path="transform",
-            message=f"images must leave the chain as (channels, sides...), got {listed}.",
-            remedy="Add the step ensure_channel_first after load_image.",
-        )
-    if any(shape[0] != first[0] for shape in shapes):
-        return Problem(
-            path="dataset",
-            message=f"images have different numbers of channels: {listed}.",
-            remedy=_channels_remedy(assembly),
-        )
-    if len(shapes) > 1 and assembly.configuration.loader.batch_size > 1:
-        return Problem(
-            path="transform",
-            message=f"images leave the chain in different sizes, which do not batch: {listed}.",
-            remedy="Add a step such as 'resize' with spatial_size, or set loader.batch_size = 1.",
-        )
-    return None
-
-
-def _channels_remedy(assembly: Assembly) -> str:
-    if "channels" in parameter_types(type(assembly.configuration.dataset)):
-        return "Set dataset.channels = 1 or 3 to convert them when they are read."
-    return "Choose a data set step with a parameter channels, such as image_folder or table."
 
 
 def _check_monitor(assembly: Assembly, report: CheckReport) -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import attrs
+from torch import nn
 
 from medpipe.steps import (
     DataInfo,
@@ -22,9 +23,6 @@ from medpipe.steps import (
     Step,
     TransformStep,
 )
-
-if TYPE_CHECKING:
-    from torch import nn
 
 
 def is_module(value: object) -> bool:

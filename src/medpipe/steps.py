@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import attrs
-
-if TYPE_CHECKING:
-    import numpy as np
-    import torch
-    from ignite.engine import Engine
-    from torch import nn
+import numpy as np
+import torch
+from ignite.engine import Engine
+from torch import nn
 
 __all__ = [
     "STEP_KINDS",
