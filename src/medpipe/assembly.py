@@ -11,7 +11,6 @@ import attrs
 
 from medpipe.config import Configuration
 from medpipe.data.chain import Chain
-from medpipe.data.loader import Loader
 from medpipe.data.order import PassOrder
 from medpipe.data.preparation import PreparedData, prepare
 from medpipe.errors import MedpipeError, StepError
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from medpipe.data.loader import Loader
     from medpipe.training.hardware import Precision
 
 Made = TypeVar("Made")

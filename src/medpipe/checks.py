@@ -6,7 +6,6 @@ import copy
 from typing import TYPE_CHECKING, Any
 
 import attrs
-import torch
 
 from medpipe.assembly import Assembly, to_device
 from medpipe.data.preparation import PreparedData
@@ -16,14 +15,15 @@ from medpipe.parameters import suggestion
 from medpipe.ready import ReadyNetwork, is_module
 from medpipe.steps import PARTS, DataInfo
 from medpipe.training.hardware import Precision, choose_device, choose_precision, device_memory
-from medpipe.training.memory import MemoryEstimate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import torch
     from torch import nn
 
     from medpipe.data.chain import Chain
+    from medpipe.training.memory import MemoryEstimate
 
 
 @attrs.define(kw_only=True, eq=False)

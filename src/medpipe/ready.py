@@ -8,10 +8,9 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import attrs
-from torch import nn
 
 from medpipe.steps import (
     DataInfo,
@@ -23,6 +22,9 @@ from medpipe.steps import (
     Step,
     TransformStep,
 )
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def is_module(value: object) -> bool:

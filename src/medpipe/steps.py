@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
-import numpy as np
-import torch
-from ignite.engine import Engine
-from torch import nn
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from ignite.engine import Engine
+    from torch import nn
 
 __all__ = [
     "STEP_KINDS",
