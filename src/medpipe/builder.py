@@ -11,7 +11,7 @@ from medpipe import config, files
 from medpipe.config import Configuration
 from medpipe.discovery import step_class_problems
 from medpipe.errors import ConfigError, Problem
-from medpipe.parameters import StepReference, unstructure
+from medpipe.parameters import StepReference, join, structure, unstructure
 from medpipe.pipeline import Pipeline
 from medpipe.ready import Ready
 from medpipe.registry import Registry
@@ -357,7 +357,7 @@ def _make(kind: type[Step], given: object, registry: Registry) -> Any:
 
 def _settings(section: str, raw: Mapping[str, object], registry: Registry) -> Any:
     cls = config.SETTINGS_SECTIONS[section]
-    made, problems = config.structure(cls, raw, path="", resolve=registry.get)
+    made, problems = structure(cls, raw, path="", resolve=registry.get)
     return _Wrong(dict(raw), tuple(problems)) if problems else made
 
 
@@ -369,6 +369,6 @@ def _problems(part: object, path: str) -> list[Problem]:
     if not isinstance(part, _Wrong):
         return []
     return [
-        attrs.evolve(problem, path=config.join(path, problem.path) if problem.path else path)
+        attrs.evolve(problem, path=join(path, problem.path) if problem.path else path)
         for problem in part.problems
     ]

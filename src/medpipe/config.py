@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from medpipe.errors import ConfigError, NotRepeatableError, Problem, UnknownStepError
-from medpipe.parameters import convert, join, structure, suggestion, unstructure
+from medpipe.parameters import convert, suggestion, unstructure
 from medpipe.ready import Ready
 from medpipe.settings import LoaderSettings, RunSettings, SplitSettings
 from medpipe.steps import (
@@ -310,14 +310,12 @@ __all__ = [
     "build_step",
     "check",
     "dump",
-    "join",
     "load",
     "parse",
     "read_text",
     "recipe_text",
     "recipes",
     "set_value",
-    "structure",
     "unrepeatable",
     "write",
 ]

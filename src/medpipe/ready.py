@@ -41,7 +41,6 @@ def _title(value: object) -> str:
 class Ready:
     """A step around an object that somebody has made already."""
 
-    ready: ClassVar[bool] = True
     name: ClassVar[str] = "ready"
     value: Any
 

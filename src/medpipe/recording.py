@@ -151,7 +151,7 @@ def first_record(
         "metrics": {},
         "timings": {},
         "plugins": _plugins(configuration, registry),
-        "versions": _versions(),
+        "versions": versions(),
         "hardware": dict(hardware),
         "environment": {k: v for k, v in sorted(os.environ.items()) if k in _ENVIRONMENT},
         "git": _git(),
@@ -186,14 +186,15 @@ def _plugins(configuration: Configuration, registry: Registry) -> list[dict[str,
     ]
 
 
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
+def versions() -> dict[str, str]:
+    """The versions of Python, medpipe and what it computes with, as far as installed."""
+    found = {"python": platform.python_version()}
     for name in VERSIONED:
         try:
-            versions[name] = importlib.metadata.version(name)
+            found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return versions
+    return found
 
 
 def _git() -> dict[str, Any] | None:

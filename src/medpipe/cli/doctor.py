@@ -11,7 +11,7 @@ from medpipe.registry import Registry
 
 def doctor() -> None:
     """Show versions, device, processors, memory, data and plugins; exit code 1 if one is broken."""
-    from medpipe.recording import _versions
+    from medpipe.recording import versions
     from medpipe.training.hardware import (
         available_memory,
         available_processors,
@@ -19,7 +19,7 @@ def doctor() -> None:
         has_bfloat16,
     )
 
-    for name, version in _versions().items():
+    for name, version in versions().items():
         print(f"{name:16}{version}")
     device, said = choose_device("auto")
     memory = available_memory()

@@ -66,13 +66,8 @@ class PassOrder:
         draws = bits.random_raw(self._count)
         if self._classes is None:
             return [int(place) for place in np.argsort(draws, kind="stable")]
-        members = [np.flatnonzero(np.asarray(self._classes) == c) for c in set(self._classes)]
-        chosen = np.asarray(bits.random_raw(self._count))
-        return [
-            int(
-                members[int(draw) % len(members)][
-                    int(choice) % len(members[int(draw) % len(members)])
-                ]
-            )
-            for draw, choice in zip(draws, chosen, strict=True)
-        ]
+        classes = np.asarray(self._classes)
+        members = [np.flatnonzero(classes == number) for number in np.unique(classes)]
+        rows = [members[int(draw) % len(members)] for draw in draws]
+        choices = bits.random_raw(self._count)
+        return [int(row[int(draw) % len(row)]) for row, draw in zip(rows, choices, strict=True)]
