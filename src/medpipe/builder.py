@@ -27,7 +27,7 @@ from medpipe.steps import (
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from monai.transforms import Compose, MapTransform
     from torch import nn
@@ -64,6 +64,7 @@ class PipelineBuilder:
     _transforms: tuple[TransformStep | _Wrong, ...]
     _network: NetworkStep | _Wrong
     _trainer: TrainerStep | _Wrong
+    _weights: Any
     _loader: Any
     _split: Any
     _run: Any
@@ -214,12 +215,41 @@ class PipelineBuilder:
         validation: float | None = None,
         test: float | None = None,
         seed: int | None = None,
+        folds: int | None = None,
+        fold: int | None = None,
         file: str | os.PathLike[str] | None = None,
     ) -> PipelineBuilder:
         """Change how the samples are divided; see `medpipe.settings.SplitSettings`."""
-        path = None if file is None else Path(file)
-        changes = {"validation": validation, "test": test, "seed": seed, "file": path}
+        changes = {
+            "validation": validation,
+            "test": test,
+            "seed": seed,
+            "folds": folds,
+            "fold": fold,
+            "file": None if file is None else Path(file),
+        }
         return self._with(split=self._changed("split", self._split, changes))
+
+    def weights(
+        self,
+        *,
+        file: str | os.PathLike[str] | None = None,
+        run: str | os.PathLike[str] | None = None,
+        sha256: str | None = None,
+        strip: Sequence[str] | None = None,
+        skip: Sequence[str] | None = None,
+        first_layer: Literal["mean"] | None = None,
+    ) -> PipelineBuilder:
+        """Start from trained weights; see `medpipe.settings.WeightsSettings`."""
+        changes = {
+            "file": None if file is None else Path(file),
+            "run": None if run is None else Path(run),
+            "sha256": sha256,
+            "strip": strip,
+            "skip": skip,
+            "first_layer": first_layer,
+        }
+        return self._with(weights=self._changed("weights", self._weights, changes))
 
     # Configurations
 

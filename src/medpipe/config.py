@@ -16,7 +16,7 @@ import attrs
 from medpipe.errors import ConfigError, NotRepeatableError, Problem, UnknownStepError
 from medpipe.parameters import convert, suggestion, unstructure
 from medpipe.ready import Ready
-from medpipe.settings import LoaderSettings, RunSettings, SplitSettings
+from medpipe.settings import LoaderSettings, RunSettings, SplitSettings, WeightsSettings
 from medpipe.steps import (
     DatasetStep,
     NetworkStep,
@@ -46,11 +46,22 @@ STEP_SECTIONS: Mapping[str, type[Step]] = {
     "trainer": TrainerStep,
 }
 SETTINGS_SECTIONS: Mapping[str, type[Any]] = {
+    "weights": WeightsSettings,
     "loader": LoaderSettings,
     "split": SplitSettings,
     "run": RunSettings,
 }
-SECTIONS = ("format", "dataset", "transform", "network", "trainer", "loader", "split", "run")
+SECTIONS = (
+    "format",
+    "dataset",
+    "transform",
+    "network",
+    "weights",
+    "trainer",
+    "loader",
+    "split",
+    "run",
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -62,6 +73,7 @@ class Configuration:
         transforms: The chain, in order.
         network: Makes the network.
         trainer: Makes the trainer.
+        weights: Which trained weights the network starts from.
         loader: How batches are made.
         split: How the samples are divided.
         run: The seed and the device.
@@ -71,6 +83,7 @@ class Configuration:
     transforms: tuple[TransformStep, ...]
     network: NetworkStep
     trainer: TrainerStep
+    weights: WeightsSettings = WeightsSettings()
     loader: LoaderSettings = LoaderSettings()
     split: SplitSettings = SplitSettings()
     run: RunSettings = RunSettings()
@@ -241,6 +254,7 @@ def dump(configuration: Configuration, *, registry: Registry) -> dict[str, Any]:
         "dataset": plain(configuration.dataset),
         "transform": [plain(step) for step in configuration.transforms],
         "network": plain(configuration.network),
+        "weights": plain(configuration.weights),
         "trainer": plain(configuration.trainer),
         "loader": plain(configuration.loader),
         "split": plain(configuration.split),

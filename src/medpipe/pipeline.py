@@ -53,7 +53,7 @@ class Pipeline:
             lines.append(f"{path}: {self.registry.title(step)}")
             if not isinstance(step, Ready):
                 lines += _parameters(step)
-        for section in ("loader", "split", "run"):
+        for section in ("weights", "loader", "split", "run"):
             lines.append(f"{section}:")
             lines += _parameters(getattr(self.configuration, section))
         return "\n".join(lines)

@@ -28,12 +28,25 @@ class LoaderSettings:
     drop_last: bool = False
 
 
-def _fits(settings: SplitSettings, _: attrs.Attribute[Any], test: float) -> None:
-    if settings.validation + test >= 1:
+FRACTION = 0.1
+"""What a part gets where neither the settings nor the data say anything: the tutorial's."""
+
+
+def _fits(settings: SplitSettings, _: attrs.Attribute[Any], test: float | None) -> None:
+    validation = FRACTION if settings.validation is None else settings.validation
+    test = FRACTION if test is None else test
+    if validation + test >= 1:
         raise ValueError(
-            f"validation ({settings.validation:g}) and test ({test:g}) must leave a part for "
-            "training: together they must be below 1."
+            f"validation ({validation:g}) and test ({test:g}) must leave a part for training: "
+            "together they must be below 1."
         )
+
+
+def _one_of_the_folds(settings: SplitSettings, _: attrs.Attribute[Any], fold: int | None) -> None:
+    if fold is not None and settings.folds is None:
+        raise ValueError("is one of the folds: set split.folds to their number.")
+    if fold is not None and settings.folds is not None and not 0 <= fold < settings.folds:
+        raise ValueError(f"must be from 0 to {settings.folds - 1}, got {fold}.")
 
 
 @attrs.frozen(kw_only=True)
@@ -41,16 +54,60 @@ class SplitSettings:
     """How the samples are divided.
 
     Attributes:
-        validation: The fraction for validation.
-        test: The fraction for the test.
+        validation: The fraction for validation. None: 0.1, or nothing where the data bring the
+            part or folds take its place.
+        test: The fraction for the test. None: 0.1, or nothing where the data bring the part or
+            folds take its place.
         seed: Decides which samples go where; apart from the run's seed.
+        folds: Divide into so many folds, each of which is held out once: as the test, or as the
+            validation where the data bring the test.
+        fold: The fold that this run holds out, from 0. None: the first.
         file: A ``splits.csv`` to take instead, written by an earlier run.
     """
 
-    validation: float = attrs.field(default=0.1, validator=[ge(0), lt(1)])
-    test: float = attrs.field(default=0.1, validator=[ge(0), lt(1), _fits])
+    validation: float | None = attrs.field(
+        default=None, validator=attrs.validators.optional([ge(0), lt(1)])
+    )
+    test: float | None = attrs.field(
+        default=None, validator=[attrs.validators.optional([ge(0), lt(1)]), _fits]
+    )
     seed: int = attrs.field(default=0, validator=ge(0))
+    folds: int | None = attrs.field(default=None, validator=attrs.validators.optional(ge(2)))
+    fold: int | None = attrs.field(default=None, validator=_one_of_the_folds)
     file: Path | None = None
+
+
+def _one_source(settings: WeightsSettings, _: attrs.Attribute[Any], run: Path | None) -> None:
+    if run is not None and settings.file is not None:
+        raise ValueError("can't be given with weights.file: name one of them.")
+
+
+def _digest(_: object, __: attrs.Attribute[Any], sha256: str | None) -> None:
+    if sha256 is not None and (len(sha256) != 64 or set(sha256) - set("0123456789abcdef")):
+        raise ValueError(f"must be 64 hexadecimal digits in lower case, got {sha256!r}.")
+
+
+@attrs.frozen(kw_only=True)
+class WeightsSettings:
+    """Which trained weights the network starts from; by default none.
+
+    Attributes:
+        file: A safetensors file: from ``medpipe import-weights``, or a run's checkpoint.
+        run: A run directory, whose best network is taken.
+        sha256: What the file must have, as 64 hexadecimal digits; otherwise it is refused.
+        strip: What is cut from the front of the file's names: ``module.``, ``backbone.``.
+        skip: Regular expressions of the network's tensors that keep their fresh values, such as
+            a head of other classes.
+        first_layer: ``mean``: a first convolution for another number of channels is fitted by
+            the mean of its filters over channels. None: such a layer is an error.
+    """
+
+    file: Path | None = None
+    run: Path | None = attrs.field(default=None, validator=_one_source)
+    sha256: str | None = attrs.field(default=None, validator=_digest)
+    strip: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ()
+    first_layer: Literal["mean"] | None = None
 
 
 @attrs.frozen(kw_only=True)

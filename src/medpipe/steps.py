@@ -23,10 +23,12 @@ __all__ = [
     "DataInfo",
     "Dataset",
     "DatasetStep",
+    "DecodedImage",
     "LossStep",
     "NetworkStep",
     "Reading",
     "Sample",
+    "Series",
     "Step",
     "Task",
     "TrainerStep",
@@ -40,6 +42,10 @@ PARTS: tuple[Part, ...] = ("training", "validation", "test")
 TaskKind = Literal["multiclass", "multilabel", "regression"]
 
 
+OnLeak = Literal["error", "drop_train"]
+Window = Literal["voi", "none"] | tuple[float, float]
+
+
 def _strings(items: Iterable[str]) -> tuple[str, ...]:
     return tuple(items)
 
@@ -49,14 +55,48 @@ def _samples(items: Iterable[Sample]) -> tuple[Sample, ...]:
 
 
 @attrs.frozen(kw_only=True, eq=False)
+class DecodedImage:
+    """An image or a volume in memory, as a file decodes.
+
+    Attributes:
+        values: Of shape (height, width) or (height, width, depth), rows from the top, with the
+            channels as one more last axis where `channels` says so.
+        channels: Whether the last axis holds channels.
+        affine: From column, row and slice (each counted from 0) to millimetres to the right,
+            the front and the top of the patient (RAS+, as NIfTI has it); float64 of shape
+            (4, 4). None where the file doesn't say.
+    """
+
+    values: np.ndarray[Any, Any]
+    channels: bool = False
+    affine: np.ndarray[Any, Any] | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Series:
+    """The files of one DICOM series, read as one volume, whatever their order here.
+
+    Attributes:
+        files: Their paths.
+    """
+
+    files: tuple[str, ...] = attrs.field(converter=_strings)
+
+
+ImageFile = str | os.PathLike[str] | Series
+"""One file, or one series of files."""
+
+
+@attrs.frozen(kw_only=True, eq=False)
 class Sample:
     """One image (or several that belong together) and what is known about it.
 
     Attributes:
         id: Its name, unique in the data set and the same on every machine: for a file the path
             below the data set's root with ``/`` between folders.
-        image: The path of a file; several paths, stacked as channels; or an array of shape
-            (height, width) or (height, width, channels), as an image file would decode.
+        image: The path of a file; a `Series`; several of either, stacked as channels; an array
+            of shape (height, width) or (height, width, channels), as an image file would
+            decode; or a `DecodedImage`, which may be a volume.
         label: For ``multiclass`` the class's index, for ``regression`` a number, for
             ``multilabel`` a vector of 0 and 1. NaN stands for missing.
         group: What must stay in one part, usually the patient. None: a group of its own.
@@ -65,7 +105,7 @@ class Sample:
     """
 
     id: str
-    image: str | os.PathLike[str] | tuple[str | os.PathLike[str], ...] | np.ndarray[Any, Any]
+    image: ImageFile | tuple[ImageFile, ...] | np.ndarray[Any, Any] | DecodedImage
     label: int | float | tuple[float, ...]
     group: str | None = None
     split: Part | None = None
@@ -95,9 +135,14 @@ class Reading:
     Attributes:
         channels: 1 (grey), 3 (RGB), ``"auto"`` (as the file has it: alpha is dropped, palettes
             are resolved), or None: what MONAI's ``PILReader`` gives, untouched.
+        window: Which grey values DICOM files give. ``"none"``: the stored values through the
+            modality look-up (rescale), such as Hounsfield units; ``"voi"``: these through the
+            file's own first window or look-up table, as a viewer shows them, or unchanged where
+            it has none; (centre, width): through that window.
     """
 
     channels: Literal[1, 3, "auto"] | None = None
+    window: Window = "none"
 
 
 @attrs.frozen(kw_only=True)
@@ -108,6 +153,10 @@ class Dataset:
         samples: The samples, in any order: splits and batches don't depend on it.
         task: The question.
         reading: How the samples' files are to be decoded.
+        on_leak: What to do where the parts that the samples bring divide a group or copies of
+            one image: ``"error"``, or ``"drop_train"``: leave the training side out (and, between
+            validation and test, the validation side).
+        notes: Sentences about what was left out and why, for the check and the run's record.
     """
 
     samples: tuple[Sample, ...] = attrs.field(
@@ -115,6 +164,8 @@ class Dataset:
     )
     task: Task
     reading: Reading = Reading()
+    on_leak: OnLeak = "error"
+    notes: tuple[str, ...] = attrs.field(default=(), converter=_strings)
 
 
 @attrs.frozen(kw_only=True)
@@ -129,6 +180,10 @@ class DataInfo:
         outputs: How many numbers the network gives for a sample.
         class_counts: For ``multiclass``, how many training samples each class has, in the order
             of ``task.names``; otherwise None.
+        target_means: For ``regression``, the mean of each target over the training samples that
+            have it; otherwise None.
+        target_spreads: For ``regression``, its standard deviation there, 1 where it does not
+            vary; otherwise None.
     """
 
     task: Task
@@ -137,6 +192,8 @@ class DataInfo:
     spatial_dims: int
     outputs: int
     class_counts: tuple[int, ...] | None = None
+    target_means: tuple[float, ...] | None = None
+    target_spreads: tuple[float, ...] | None = None
 
 
 Loss = Callable[["torch.Tensor", "torch.Tensor"], "torch.Tensor"]

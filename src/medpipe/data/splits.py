@@ -14,6 +14,7 @@ from medpipe.data.scan import portable_id
 from medpipe.data.shares import Unit, divide
 from medpipe.errors import DataError
 from medpipe.files import sha256_of
+from medpipe.settings import FRACTION
 from medpipe.steps import PARTS, Part
 
 if TYPE_CHECKING:
@@ -138,7 +139,11 @@ def _carved_parts(samples: Sequence[Sample], settings: SplitSettings) -> dict[Pa
             f"The sample {unknown[0].id!r} has the part {unknown[0].split!r}. "
             f"The parts are {', '.join(PARTS)}."
         )
-    fractions: dict[Part, float] = {"validation": settings.validation, "test": settings.test}
+    wanted: dict[Part, float | None] = {"validation": settings.validation, "test": settings.test}
+    fractions: dict[Part, float] = {
+        part: (0.0 if brought[part] else FRACTION) if fraction is None else fraction
+        for part, fraction in wanted.items()
+    }
     twice = [part for part, fraction in fractions.items() if fraction > 0 and brought[part]]
     if twice:
         have = " and ".join(f"{part} ({brought[part]} samples)" for part in twice)
