@@ -63,6 +63,7 @@ def test_a_run_directory_holds_everything(tmp_path: Path) -> None:
         "history.csv",
         "pipeline.toml",
         "predictions_test.csv",
+        "predictions_validation.csv",
         "run.json",
         "splits.csv",
     ]

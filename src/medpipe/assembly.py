@@ -15,6 +15,7 @@ from medpipe.data.order import PassOrder
 from medpipe.data.preparation import PreparedData, prepare
 from medpipe.errors import MedpipeError, StepError
 from medpipe.registry import Registry
+from medpipe.settings import WeightsSettings
 from medpipe.steps import DataInfo, Dataset, Loss, LossStep, Part, Training, TrainingParts
 from medpipe.training.hardware import available_processors
 
@@ -88,12 +89,27 @@ class Assembly:
         """Build the network, on the processor."""
         from torch import nn
 
+        from medpipe.training.head import give_units
+
         step = self.configuration.network
         network = self._built(step, lambda: step.build(data))
         if not isinstance(network, nn.Module):
             raise StepError(
                 f"{self.registry.title(step)} built {network!r}, which is no nn.Module."
             )
+        return give_units(network, data)
+
+    def started_network(self, data: DataInfo) -> nn.Module:
+        """Build the network and load the weights that it starts from, if any.
+
+        Raises:
+            DataError: The weights can't be read or don't fit.
+        """
+        network = self.network(data)
+        if self.configuration.weights != WeightsSettings():
+            from medpipe.training.weights import start_from
+
+            start_from(network, self.configuration.weights)
         return network
 
     def loss_step(self, data: DataInfo) -> LossStep:
@@ -153,6 +169,37 @@ class Assembly:
     def training(
         self,
         *,
+        data: DataInfo,
+        loader: Loader,
+        device: torch.device,
+        precision: Precision,
+        fresh: bool = True,
+    ) -> tuple[Training, Loss]:
+        """Build the network, the loss and the trainer around them.
+
+        Args:
+            data: What was measured on the data.
+            loader: The training batches.
+            device: Where to train.
+            precision: In what to compute.
+            fresh: Whether the network starts from the configured weights, if any; a run that
+                goes on has its own.
+        """
+        network = self.started_network(data) if fresh else self.network(data)
+        loss = to_device(self.loss(data), device)
+        training = self.trainer(
+            network=network.to(device),
+            loss=loss,
+            loader=loader,
+            device=device,
+            precision=precision,
+            data=data,
+        )
+        return training, loss
+
+    def trainer(
+        self,
+        *,
         network: nn.Module,
         loss: Loss,
         loader: Loader,
@@ -160,7 +207,7 @@ class Assembly:
         precision: Precision,
         data: DataInfo,
     ) -> Training:
-        """Build the trainer."""
+        """Build the trainer around a network."""
         step = self.configuration.trainer
         parts = TrainingParts(
             network=network,

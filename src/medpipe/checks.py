@@ -13,6 +13,7 @@ from medpipe.errors import CheckFailed, DataError, DeviceError, MedpipeError, Pr
 from medpipe.measurement import measure
 from medpipe.parameters import suggestion
 from medpipe.ready import ReadyNetwork, is_module
+from medpipe.settings import WeightsSettings
 from medpipe.steps import PARTS, DataInfo
 from medpipe.training.hardware import Precision, choose_device, choose_precision, device_memory
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from medpipe.data.chain import Chain
     from medpipe.training.memory import MemoryEstimate
+    from medpipe.training.weights import WeightsReport
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -38,6 +40,7 @@ class CheckReport:
         device: Where the pipeline would run.
         precision: In what it would compute.
         parameters: How many parameters the network has.
+        weights: Which tensors the network starts from; None where it starts fresh.
         memory: What a training step takes.
     """
 
@@ -48,6 +51,7 @@ class CheckReport:
     device: torch.device | None = None
     precision: Precision | None = None
     parameters: int | None = None
+    weights: WeightsReport | None = None
     memory: MemoryEstimate | None = None
 
     @property
@@ -76,6 +80,8 @@ class CheckReport:
             lines.append(f"task        {task.kind}: {', '.join(task.names)}")
         if self.parameters is not None:
             lines.append(f"network     {self.parameters:,} parameters")
+        if self.weights is not None:
+            lines.append(f"weights     {self.weights}")
         if self.memory is not None:
             lines.append(f"memory      about {_size(self.memory.total)} for a training step")
         if self.device is not None:
@@ -110,8 +116,11 @@ def examine(assembly: Assembly) -> CheckReport:
     if report.data is None:
         report.problems += problems
         return report
+    report.notes += report.prepared.dataset.notes
     _check_monitor(assembly, report)
     network = _guard(report, "network", lambda: _check_network(assembly, report))
+    if network is not None:
+        _guard(report, "weights", lambda: _check_weights(assembly, network, report))
     loss_fits = _guard(report, "trainer.loss", lambda: _check_loss(assembly, report))
     if network is not None and loss_fits:
         _guard(report, "trainer", lambda: _check_trainer(assembly, network, chain, report))
@@ -193,6 +202,15 @@ def _check_network(assembly: Assembly, report: CheckReport) -> nn.Module | None:
     return network
 
 
+def _check_weights(assembly: Assembly, network: nn.Module, report: CheckReport) -> None:
+    """Compare the weights to start from with the network, by names and shapes."""
+    settings = assembly.configuration.weights
+    if settings != WeightsSettings():
+        from medpipe.training.weights import examine_weights
+
+        report.weights = examine_weights(network, settings)
+
+
 def _meta_network(assembly: Assembly, data: DataInfo) -> nn.Module | None:
     import torch
 
@@ -247,7 +265,7 @@ def _check_trainer(
     loader = assembly.loader(prepared, chain, "training", device)
     assert loader is not None
     title = assembly.registry.title(assembly.configuration.trainer)
-    training = assembly.training(
+    training = assembly.trainer(
         network=network,
         loss=to_device(assembly.loss(data), device),
         loader=loader,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from medpipe.errors import ConfigError, NotRepeatableError, Problem, UnknownStepError
-from medpipe.parameters import convert, suggestion, unstructure
+from medpipe.parameters import convert, join, show, suggestion, unstructure
 from medpipe.ready import Ready
 from medpipe.settings import LoaderSettings, RunSettings, SplitSettings, WeightsSettings
 from medpipe.steps import (
@@ -280,6 +280,27 @@ def write(configuration: Configuration, *, registry: Registry) -> str:
     return "\n".join([tomli_w.dumps(first), *tables, tomli_w.dumps(document)])
 
 
+def changed_lines(before: str, now: str) -> list[str]:
+    """What differs between two written configurations, as ``trainer.max_epochs: 3, now 5``."""
+    old, new = _flat(tomllib.loads(before)), _flat(tomllib.loads(now))
+    return [
+        f"{path}: {show(old.get(path))}, now {show(new.get(path))}"
+        for path in dict.fromkeys([*old, *new])
+        if old.get(path) != new.get(path)
+    ]
+
+
+def _flat(value: object, path: str = "") -> dict[str, object]:
+    """Every single value by its path."""
+    if isinstance(value, dict):
+        pairs = [(join(path, key), item) for key, item in value.items()]
+    elif isinstance(value, list):
+        pairs = [(f"{path}[{index}]", item) for index, item in enumerate(value)]
+    else:
+        return {path: value}
+    return {inner: leaf for where, item in pairs for inner, leaf in _flat(item, where).items()}
+
+
 def unrepeatable(configuration: Configuration, *, registry: Registry) -> list[str]:
     """Why a configuration can't be written: a line for each step that has no name to write."""
     lines = []
@@ -322,6 +343,7 @@ def _chain(
 __all__ = [
     "Configuration",
     "build_step",
+    "changed_lines",
     "check",
     "dump",
     "load",

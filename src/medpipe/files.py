@@ -119,9 +119,10 @@ def claim_directory(path: Path, *, marker: str) -> None:
         if (path / marker).exists():
             raise RunError(
                 f"The output {path} holds another run, which medpipe does not overwrite. "
-                "Choose another folder with --output, or remove that one."
+                "Go on with it by --resume, choose another folder with --output, or remove it."
             )
-        if path.exists() and any(path.iterdir()):
+        # What a killed process left of a file is no content.
+        if path.exists() and any(entry.suffix != ".part" for entry in path.iterdir()):
             raise RunError(
                 f"The output {path} is not empty and holds no run. "
                 "Choose an empty or a new folder with --output."

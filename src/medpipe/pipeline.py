@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import logging
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from medpipe import files
-from medpipe.assembly import Assembly, Loaders, to_device
+from medpipe.assembly import Assembly, Loaders
 from medpipe.checks import CheckReport, examine
-from medpipe.config import Configuration
+from medpipe.config import Configuration, changed_lines, write
+from medpipe.errors import RunError
 from medpipe.parameters import parameter_types
 from medpipe.ready import Ready
-from medpipe.recording import RECORD, Recorder, first_record
+from medpipe.recording import (
+    CONFIGURATION,
+    RECORD,
+    Recorder,
+    first_record,
+    machine_record,
+)
 from medpipe.registry import Registry
 from medpipe.run import Run
+from medpipe.session import Session, checkpoint_of
 from medpipe.steps import Step
 
 if TYPE_CHECKING:
@@ -27,7 +36,8 @@ if TYPE_CHECKING:
     from ignite.engine import Engine
     from torch import nn
 
-    from medpipe.training.loop import Epoch
+    from medpipe.run_set import RunSet
+    from medpipe.training.stopping import StopRequest
 
 __all__ = ["Pipeline"]
 
@@ -67,26 +77,92 @@ class Pipeline:
         """
         return examine(self._assembly())
 
-    def run(self, output: str | os.PathLike[str] | None = None) -> Run:
+    def run(
+        self,
+        output: str | os.PathLike[str] | None = None,
+        *,
+        resume: bool = False,
+        max_time: float | timedelta | None = None,
+    ) -> Run:
         """Check, train, evaluate, and write it all to a run directory.
+
+        With SIGTERM, SIGUSR1 or Ctrl-C, and when `max_time` is over, it finishes the iteration,
+        saves a checkpoint and stops: the run's status is then ``stopped``, and `resume` goes on
+        at that very iteration. After Ctrl-C, KeyboardInterrupt is raised; a second one is raised
+        at once.
 
         Args:
             output: The run directory, empty or new; by default ``runs/<data set>-<time>``.
+            resume: Go on with the run in `output`; where there is none, begin it. A finished run
+                is given back as it is.
+            max_time: Stop after so long, in seconds or as a ``timedelta``, from this call on.
 
         Raises:
-            RunError: The output can't be written, or holds something.
+            RunError: The output can't be written, or holds something, or holds a run of another
+                configuration, data set or split.
             CheckFailed: The check found problems; it lists them all.
             TrainingError: Training can't go on; what was written until then stays.
         """
-        started = time.perf_counter()
+        from medpipe.training.stopping import StopRequest
+
+        if resume and output is None:
+            raise RunError("To go on with a run, say which: give its directory as output.")
         path = Path(output) if output is not None else self._default_output()
-        files.claim_directory(path, marker=RECORD)
-        report = self.check()
-        for note in report.notes:
-            logger.info("%s", note)
-        report.raise_for_problems()
-        checked = time.perf_counter() - started
-        return self._train(path, report, checked)
+        return self._run(path, resume=resume, stop=StopRequest(_seconds(max_time)))
+
+    def run_folds(
+        self,
+        output: str | os.PathLike[str],
+        *,
+        resume: bool = False,
+        max_time: float | timedelta | None = None,
+    ) -> RunSet:
+        """Run every fold of ``split.folds``, each in its folder ``fold-0``, ``fold-1``, ...
+
+        Args:
+            output: The folder of the runs.
+            resume: Go on where an earlier call stopped; finished folds are left as they are.
+            max_time: Stop after so long in all; see `run`.
+
+        Raises:
+            RunError: ``split.folds`` is not set.
+        """
+        split = self.configuration.split
+        if split.folds is None:
+            raise RunError("There are no folds to run. Set split.folds to their number, such as 5.")
+        members = {
+            f"fold-{fold}": attrs.evolve(self.configuration, split=attrs.evolve(split, fold=fold))
+            for fold in range(split.folds)
+        }
+        return self._run_all(Path(output), members, resume=resume, max_time=max_time)
+
+    def run_seeds(
+        self,
+        count: int,
+        output: str | os.PathLike[str],
+        *,
+        resume: bool = False,
+        max_time: float | timedelta | None = None,
+    ) -> RunSet:
+        """Run with several seeds on one split, each in its folder ``seed-0``, ``seed-1``, ...
+
+        Args:
+            count: How many seeds: ``run.seed`` and those that follow it.
+            output: The folder of the runs.
+            resume: Go on where an earlier call stopped; finished runs are left as they are.
+            max_time: Stop after so long in all; see `run`.
+
+        Raises:
+            RunError: There is no seed to run.
+        """
+        if count < 1:
+            raise RunError(f"The number of seeds must be at least 1, got {count}.")
+        run = self.configuration.run
+        members = {
+            f"seed-{seed}": attrs.evolve(self.configuration, run=attrs.evolve(run, seed=seed))
+            for seed in range(run.seed, run.seed + count)
+        }
+        return self._run_all(Path(output), members, resume=resume, max_time=max_time)
 
     def build_network(self) -> nn.Module:
         """The network as it is before training: a plain ``nn.Module`` on the processor.
@@ -99,7 +175,7 @@ class Pipeline:
         report = self._checked()
         assert report.data is not None
         with seeded(self.configuration.run.seed):
-            return self._assembly().network(report.data)
+            return self._assembly().started_network(report.data)
 
     def build_loaders(self) -> Loaders:
         """The batches of every part: plain ``DataLoader`` objects.
@@ -124,10 +200,18 @@ class Pipeline:
 
         report = self._checked()
         assert report.prepared is not None
+        assert report.data is not None
         assert report.device is not None
+        assert report.precision is not None
         with seeded(self.configuration.run.seed):
-            loaders = self._assembly().loaders(report.prepared, report.device)
-            engine: Engine = self._build_training(report, loaders)[0].engine
+            assembly = self._assembly()
+            training, _ = assembly.training(
+                data=report.data,
+                loader=assembly.loaders(report.prepared, report.device).training,
+                device=report.device,
+                precision=report.precision,
+            )
+            engine: Engine = training.engine
             return engine
 
     def _assembly(self) -> Assembly:
@@ -142,121 +226,119 @@ class Pipeline:
         stamp = time.strftime("%Y%m%d-%H%M%S")
         return Path("runs") / f"{self.configuration.dataset.name}-{stamp}"
 
-    def _build_training(self, report: CheckReport, loaders: Loaders) -> tuple[Any, Any]:
-        assembly = self._assembly()
-        assert report.data is not None
-        assert report.device is not None
-        assert report.precision is not None
-        network = assembly.network(report.data).to(report.device)
-        loss = to_device(assembly.loss(report.data), report.device)
-        training = assembly.training(
-            network=network,
-            loss=loss,
-            loader=loaders.training,
-            device=report.device,
-            precision=report.precision,
-            data=report.data,
-        )
-        return training, loss
+    def _run(self, path: Path, *, resume: bool, stop: StopRequest) -> Run:
+        started = time.perf_counter()
+        before = Run.load(path) if resume and (path / RECORD).exists() else None
+        if before is None:
+            files.claim_directory(path, marker=RECORD)
+        elif before.status == "finished":
+            logger.info("The run %s is finished; nothing is left to do.", path)
+            return before
+        report = self.check()
+        for note in report.notes:
+            logger.info("%s", note)
+        report.raise_for_problems()
+        if before is not None:
+            self._refuse_another(before, report)
+        checked = time.perf_counter() - started
+        return self._train(path, report, stop, before=before, checked=checked)
 
-    def _train(self, path: Path, report: CheckReport, checked: float) -> Run:
+    def _refuse_another(self, before: Run, report: CheckReport) -> None:
+        """Raise where a run on disk is not this pipeline's."""
+        assert report.prepared is not None
+        record, differs = before.record, []
+        if record["repeatable"]:
+            text = write(self.configuration, registry=self.registry)
+            differs += changed_lines((before.path / CONFIGURATION).read_text("utf-8"), text)
+        if record["data"]["digest"] != report.prepared.scan.digest:
+            differs.append("the data: files were added, removed or changed")
+        elif record["split"]["digest"] != report.prepared.split.digest:
+            differs.append("the split: samples are in other parts")
+        if differs:
+            raise RunError(
+                f"The run {before.path} can't go on, since it was begun with something else:\n"
+                + "".join(f"  {line}\n" for line in differs)
+                + "Put that back, or begin a new run in another output."
+            )
+
+    def _run_all(
+        self,
+        output: Path,
+        members: Mapping[str, Configuration],
+        *,
+        resume: bool,
+        max_time: float | timedelta | None,
+    ) -> RunSet:
+        from medpipe.run_set import RunSet
+        from medpipe.training.stopping import StopRequest
+
+        stop = StopRequest(_seconds(max_time))
+        if (output / RECORD).exists():
+            raise RunError(f"The output {output} holds a single run. Choose another folder.")
+        for name, configuration in members.items():
+            member = attrs.evolve(self, configuration=configuration)
+            run = member._run(output / name, resume=resume, stop=stop)
+            if run.status != "finished":
+                break
+        return RunSet.load(output)
+
+    def _train(
+        self,
+        path: Path,
+        report: CheckReport,
+        stop: StopRequest,
+        *,
+        before: Run | None,
+        checked: float,
+    ) -> Run:
         from medpipe.training.determinism import seeded
         from medpipe.training.hardware import describe_hardware
 
         assert report.prepared is not None
         assert report.data is not None
         assert report.device is not None
-        record = first_record(
-            self.configuration,
-            self.registry,
-            report.prepared,
-            data=report.data,
-            device=str(report.device),
-            precision=str(report.precision),
-            hardware=describe_hardware(report.device),
-            name=path.name,
+        machine = machine_record(
+            str(report.device), str(report.precision), describe_hardware(report.device)
         )
-        record["timings"]["check"] = round(checked, 3)
-        recorder = Recorder(path, record)
-        recorder.begin(self.configuration, self.registry, report.prepared)
-        logger.info("The run is written to %s", path)
+        states, about = checkpoint_of(path) if before is not None else (None, None)
+        if before is not None and about is not None:
+            record = {**before.record, **{key: about[key] for key in ("best_epoch", "metrics")}}
+            recorder = Recorder(path, record, rows=about["history"])
+            iteration = about["progress"]["iteration"]
+            logger.info("The run %s goes on after iteration %d", path, iteration)
+            for change in recorder.go_on(iteration, machine):
+                logger.warning("Something has changed since the run began: %s", change)
+        else:
+            record = first_record(
+                self.configuration,
+                self.registry,
+                report.prepared,
+                data=report.data,
+                weights=None if report.weights is None else report.weights.record(),
+                machine=machine,
+                name=path.name,
+            )
+            record["timings"]["check"] = round(checked, 3)
+            recorder = Recorder(path, record)
+            recorder.begin(self.configuration, self.registry, report.prepared)
+            logger.info("The run is written to %s", path)
+        session = Session(assembly=self._assembly(), report=report, recorder=recorder, stop=stop)
         try:
-            with seeded(self.configuration.run.seed):
-                self._train_and_test(recorder, report)
+            with seeded(self.configuration.run.seed), stop.listening():
+                ended = session.run(states, about)
         except BaseException as error:
             recorder.fail(error)
             raise
+        if not ended:
+            recorder.stop(str(stop.reason), interrupted=stop.interrupted)
+            logger.info("The run stopped by %s and can go on.", stop.reason)
+        if stop.interrupted:
+            raise KeyboardInterrupt
         return Run(path=path, record=recorder.record, configuration=self.configuration)
 
-    def _train_and_test(self, recorder: Recorder, report: CheckReport) -> None:
-        from medpipe.evaluation.metrics import MONITORS, compute_metrics, default_monitor
-        from medpipe.evaluation.predictions import write_predictions
-        from medpipe.recording import BEST
-        from medpipe.training.checkpoint import load_checkpoint
-        from medpipe.training.loop import train
-        from medpipe.training.predict import predict
 
-        prepared = report.prepared
-        assert prepared is not None
-        task = prepared.dataset.task
-        loaders = self._assembly().loaders(prepared, report.device)  # type: ignore[arg-type]
-        training, loss = self._build_training(report, loaders)
-        network = training.state["network"]
-        groups = {sample.id: sample.group for sample in prepared.dataset.samples}
-        trainer = self.configuration.trainer
-        monitor = trainer.monitor or default_monitor(task)
-        timings = recorder.record["timings"]
-
-        def evaluate(loader: Any, description: str) -> tuple[Any, float | None]:
-            return predict(
-                network,
-                loader,
-                device=report.device,  # type: ignore[arg-type]
-                precision=report.precision,  # type: ignore[arg-type]
-                task=task,
-                groups=groups,
-                loss=loss,
-                description=description,
-            )
-
-        def validate() -> Mapping[str, Any]:
-            predictions, mean_loss = evaluate(loaders.validation, "Validating")
-            return {"loss": mean_loss, **compute_metrics(predictions)}
-
-        def on_epoch(epoch: Epoch) -> None:
-            shown = epoch.validation.get(monitor)
-            found = f", validation {monitor} {shown:.4f}" if shown is not None else ""
-            logger.info(
-                "Epoch %d: training loss %.4f%s (%.0f s)",
-                epoch.number,
-                epoch.loss,
-                found,
-                epoch.seconds,
-            )
-            recorder.epoch(epoch, training.state)
-
-        start = time.perf_counter()
-        train(
-            training,
-            validate=validate if loaders.validation is not None else None,
-            monitor=monitor,
-            mode=MONITORS[task.kind][monitor],
-            patience=trainer.patience,
-            on_epoch=on_epoch,
-            max_epochs=trainer.max_epochs,
-        )
-        timings["training"] = round(time.perf_counter() - start, 3)
-        results: dict[str, Any] = {}
-        if loaders.test is not None:
-            start = time.perf_counter()
-            states, _ = load_checkpoint(recorder.path / BEST)
-            network.load_state_dict(states["network"])
-            predictions, mean_loss = evaluate(loaders.test, "Testing")
-            write_predictions(recorder.path / "predictions_test.csv", predictions)
-            test = {"loss": mean_loss, **compute_metrics(predictions, intervals=True)}
-            results["metrics"] = {**recorder.record["metrics"], "test": test}
-            timings["test"] = round(time.perf_counter() - start, 3)
-        recorder.finish(**results)
+def _seconds(max_time: float | timedelta | None) -> float | None:
+    return max_time.total_seconds() if isinstance(max_time, timedelta) else max_time
 
 
 def _parameters(value: Any) -> list[str]:

@@ -21,7 +21,7 @@ from medpipe.data.split_file import write_split
 from medpipe.steps import PARTS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from medpipe.data.preparation import PreparedData
@@ -34,6 +34,7 @@ RECORD = "run.json"
 CONFIGURATION = "pipeline.toml"
 SPLITS = "splits.csv"
 HISTORY = "history.csv"
+PREDICTIONS = "predictions_{}.csv"
 BEST = "checkpoints/best.safetensors"
 LAST = "checkpoints/last.safetensors"
 
@@ -55,27 +56,52 @@ class Recorder:
 
     Args:
         path: The directory; it must be claimed already.
-        record: What `run.json` begins with.
+        record: What `run.json` begins with, or what it holds where a run goes on.
+        rows: The history so far.
     """
 
-    def __init__(self, path: Path, record: dict[str, Any]) -> None:
+    def __init__(
+        self, path: Path, record: dict[str, Any], *, rows: Sequence[Mapping[str, Any]] = ()
+    ) -> None:
         self.path = path
         self.record = record
-        self._rows: list[dict[str, Any]] = []
+        self._rows = [dict(row) for row in rows]
         self._started = time.perf_counter()
+        self._before = float(record["timings"].get("total", 0))
 
     def begin(
         self, configuration: Configuration, registry: Registry, prepared: PreparedData
     ) -> None:
         """Write what the run is made of, before anything long begins."""
+        self._write()  # first: it marks the directory as a run's
         if self.record["repeatable"]:
             text = write(configuration, registry=registry)
             files.write_text(self.path / CONFIGURATION, text)
         write_split(self.path / SPLITS, prepared.split, prepared.dataset.samples, prepared.scan)
-        self._write()
 
-    def epoch(self, epoch: Epoch, state: Mapping[str, Any]) -> None:
-        """Write an epoch's row and checkpoints."""
+    def go_on(self, iteration: int, machine: Mapping[str, Any]) -> list[str]:
+        """Write that an earlier run goes on; give what the machine has that it had not then.
+
+        Args:
+            iteration: How many iterations are done.
+            machine: See `machine_record`.
+        """
+        changed = _changes({key: self.record[key] for key in machine}, machine)
+        session = {"started": _now(), "from_iteration": iteration, "changed": changed}
+        self.record["sessions"].append(session)
+        self.record.update(status="running", finished=None)
+        self.record.pop("error", None)
+        self._write()
+        return changed
+
+    def epoch(self, epoch: Epoch, state: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+        """Write an epoch's row and checkpoints.
+
+        Args:
+            epoch: What it came to.
+            state: Objects with ``state_dict`` to go on from, by name, the network among them.
+            about: Plain data to go on from.
+        """
         from medpipe.training.checkpoint import save_checkpoint
 
         row = {
@@ -87,30 +113,46 @@ class Recorder:
         }
         self._rows.append(row)
         files.write_text(self.path / HISTORY, _csv(self._rows))
-        about = {"epoch": epoch.number, "validation": dict(epoch.validation)}
         if epoch.best:
-            network = {"network": state["network"]}
-            save_checkpoint(self.path / BEST, network, about=about)
+            kept = {"epoch": epoch.number, "validation": dict(epoch.validation)}
+            save_checkpoint(self.path / BEST, {"network": state["network"]}, about=kept)
             self.record["best_epoch"] = epoch.number
             self.record["metrics"]["validation"] = dict(epoch.validation)
-        save_checkpoint(self.path / LAST, state, about=about)
+        self.save(state, about)
         self._write()
+
+    def save(self, state: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+        """Write the checkpoint to go on from."""
+        from medpipe.training.checkpoint import save_checkpoint
+
+        kept = {
+            **about,
+            "history": self._rows,
+            "best_epoch": self.record["best_epoch"],
+            "metrics": self.record["metrics"],
+        }
+        save_checkpoint(self.path / LAST, state, about=kept)
 
     def finish(self, **results: Any) -> None:
         """Write what came of it."""
-        self.record.update(results, status="finished")
-        self._end()
+        self.record.update(results)
+        self._end("finished")
+
+    def stop(self, reason: str, *, interrupted: bool) -> None:
+        """Write that the run stopped before its end and can go on."""
+        self.record["sessions"][-1]["stopped_by"] = reason
+        self._end("interrupted" if interrupted else "stopped")
 
     def fail(self, error: BaseException) -> None:
         """Write that the run did not end well, and why."""
-        stopped = isinstance(error, KeyboardInterrupt)
-        self.record["status"] = "interrupted" if stopped else "failed"
         self.record["error"] = f"{type(error).__name__}: {error}"
-        self._end()
+        self._end("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
 
-    def _end(self) -> None:
-        self.record["finished"] = _now()
-        self.record["timings"]["total"] = round(time.perf_counter() - self._started, 3)
+    def _end(self, status: str) -> None:
+        self.record["status"] = status
+        self.record["finished"] = self.record["sessions"][-1]["finished"] = _now()
+        total = self._before + time.perf_counter() - self._started
+        self.record["timings"]["total"] = round(total, 3)
         self._write()
 
     def _write(self) -> None:
@@ -123,13 +165,13 @@ def first_record(
     prepared: PreparedData,
     *,
     data: DataInfo,
-    device: str,
-    precision: str,
-    hardware: Mapping[str, Any],
+    weights: Mapping[str, Any] | None,
+    machine: Mapping[str, Any],
     name: str,
 ) -> dict[str, Any]:
     """What is known of a run before it trains: enough to repeat it elsewhere."""
     why = unrepeatable(configuration, registry=registry)
+    split = configuration.split
     return {
         "format": FORMAT,
         "name": name,
@@ -139,23 +181,40 @@ def first_record(
         "repeatable": not why,
         "not_repeatable_because": why,
         "seeds": {"run": configuration.run.seed, "split": configuration.split.seed},
-        "device": device,
-        "precision": precision,
+        "split": {
+            "digest": prepared.split.digest,
+            "seed": split.seed,
+            "folds": split.folds,
+            "fold": None if split.folds is None else split.fold or 0,
+        },
         "data": {
             "digest": prepared.scan.digest,
             "samples": len(prepared.dataset.samples),
             "parts": {part: len(prepared.parts[part]) for part in PARTS},
+            "reading": attrs.asdict(prepared.dataset.reading),
+            "notes": list(prepared.dataset.notes),
             "info": attrs.asdict(data),
         },
+        "weights": weights,
         "best_epoch": None,
         "metrics": {},
         "timings": {},
         "plugins": _plugins(configuration, registry),
+        **machine,
+        "git": _git(),
+        "command": sys.argv,
+        "sessions": [{"started": _now(), "from_iteration": 0}],
+    }
+
+
+def machine_record(device: str, precision: str, hardware: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run computes with: device, precision, versions, hardware, environment."""
+    return {
+        "device": device,
+        "precision": precision,
         "versions": versions(),
         "hardware": dict(hardware),
         "environment": {k: v for k, v in sorted(os.environ.items()) if k in _ENVIRONMENT},
-        "git": _git(),
-        "command": sys.argv,
     }
 
 
@@ -169,6 +228,18 @@ _ENVIRONMENT = frozenset(
         "PYTHONHASHSEED",
     }
 )
+
+
+def _changes(before: Mapping[str, Any], now: Mapping[str, Any], path: str = "") -> list[str]:
+    """What differs, as ``versions.torch: '2.12' then, '2.13' now``; free memory always does."""
+    found: list[str] = []
+    for key in dict.fromkeys([*before, *now]):
+        old, new, where = before.get(key), now.get(key), f"{path}{key}"
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += _changes(old, new, f"{where}.")
+        elif old != new and key != "memory_available":
+            found.append(f"{where}: {old!r} then, {new!r} now")
+    return found
 
 
 def _plugins(configuration: Configuration, registry: Registry) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ import attrs
 from medpipe import config
 from medpipe.config import Configuration
 from medpipe.errors import RunError
-from medpipe.recording import BEST, CONFIGURATION, HISTORY, LAST, RECORD
+from medpipe.recording import BEST, CONFIGURATION, HISTORY, LAST, PREDICTIONS, RECORD
 from medpipe.registry import Registry
 from medpipe.steps import DataInfo, Task
 
@@ -70,7 +70,11 @@ class Run:
 
     @property
     def status(self) -> str:
-        """``running``, ``finished``, ``failed`` or ``interrupted``."""
+        """How it stands.
+
+        ``running``, ``finished``, ``stopped`` (by a time limit or a signal; it can go on),
+        ``interrupted`` (by Ctrl-C) or ``failed``.
+        """
         return str(self.record["status"])
 
     @property
@@ -93,7 +97,7 @@ class Run:
         rows = csv.DictReader(text.splitlines())
         return [{k: float(v) if v else None for k, v in row.items()} for row in rows]
 
-    def predictions(self, part: Literal["test"] = "test") -> Predictions:
+    def predictions(self, part: Literal["validation", "test"] = "test") -> Predictions:
         """The best network's predictions on a part, by sample id.
 
         Raises:
@@ -101,7 +105,7 @@ class Run:
         """
         from medpipe.evaluation.predictions import read_predictions
 
-        path = self.path / f"predictions_{part}.csv"
+        path = self.path / PREDICTIONS.format(part)
         if not path.is_file():
             raise RunError(f"The run {self.path} has no predictions on the part {part!r}.")
         return read_predictions(path, self.data.task)
@@ -133,6 +137,19 @@ class Run:
                 f"{' '.join(str(error).split())}"
             ) from error
         return network.eval()
+
+    def summary(self) -> str:
+        """The metrics of every part with their intervals, for people."""
+        lines = []
+        for part, metrics in self.metrics.items():
+            lines.append(f"{part} on {metrics['images']} images:")
+            intervals = metrics.get("intervals", {})
+            for name, value in metrics.items():
+                if isinstance(value, float):
+                    low, high = intervals.get(name) or (None, None)
+                    spread = "" if low is None else f" (95 % interval {low:.4f} to {high:.4f})"
+                    lines.append(f"  {name:20} {value:.4f}{spread}")
+        return "\n".join(lines)
 
     def _read_configuration(self, registry: Registry | None) -> Configuration:
         if self._configuration is not None:

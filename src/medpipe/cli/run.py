@@ -1,13 +1,20 @@
-"""``medpipe run``: train and evaluate."""
+"""``medpipe run``: train and evaluate, once or over folds or seeds."""
 
 from __future__ import annotations
 
+import re
+import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from medpipe.cli.source import builder_of
+from medpipe.errors import RunError
+
+STOPPED = 75
+"""The exit code of a run that stopped and can go on: "temporary failure" in sysexits.h."""
 
 
 def run(
@@ -16,23 +23,67 @@ def run(
     *,
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
     set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
+    resume: Annotated[bool, Parameter(negative="")] = False,
+    max_time: str | None = None,
+    fold: int | None = None,
+    folds: Annotated[bool, Parameter(negative="")] = False,
+    seeds: int | None = None,
 ) -> None:
     """Check, train and evaluate a pipeline, and write a run directory.
+
+    Ends with exit code 0 when all is done, 2 for a problem, and 75 when it was stopped by
+    --max-time, SIGTERM or SIGUSR1 and can go on.
 
     Args:
         configuration: A file that ends in .toml, or the name of a recipe.
         output: The run directory; by default runs/DATASET-TIME.
         set_: PATH=VALUE, as often as needed: --set trainer.max_epochs=5.
+        resume: Go on with the run in --output, or begin it where there is none.
+        max_time: Save and stop after HH:MM:SS, or D-HH:MM:SS.
+        fold: Hold out this one of the folds of split.folds, from 0.
+        folds: Run all folds, each in its folder in --output.
+        seeds: Run so many seeds on one split, each in its folder in --output.
     """
-    done = builder_of(configuration, set_ or []).build().run(output)
-    for part, metrics in done.metrics.items():
-        print(f"{part} on {metrics['images']} images:")
-        intervals = metrics.get("intervals", {})
-        for name, value in metrics.items():
-            if isinstance(value, float):
-                low_high = intervals.get(name)
-                spread = (
-                    f" (95 % interval {low_high[0]:.4f} to {low_high[1]:.4f})" if low_high else ""
-                )
-                print(f"  {name:20} {value:.4f}{spread}")
-    print(f"The run is in {done.path}")
+    settings = [*(set_ or []), *([] if fold is None else [f"split.fold={fold}"])]
+    if folds and (fold is not None or seeds is not None):
+        other = "--fold" if fold is not None else "--seeds"
+        raise RunError(f"--folds can't go with {other}. Give one of them.")
+    if (folds or seeds is not None) and output is None:
+        raise RunError("Name the folder for the runs with --output.")
+    limit = None if max_time is None else _duration(max_time)
+    pipeline = builder_of(configuration, settings).build()
+    if output is not None and folds:
+        some = pipeline.run_folds(output, resume=resume, max_time=limit)
+    elif output is not None and seeds is not None:
+        some = pipeline.run_seeds(seeds, output, resume=resume, max_time=limit)
+    else:
+        done = pipeline.run(output, resume=resume, max_time=limit)
+        if done.status != "finished":
+            _stop(done.path, done.record["sessions"][-1]["stopped_by"])
+        print(done.summary())
+        print(f"The run is in {done.path}")
+        return
+    print(some)
+    last = some.runs[-1] if not some.unfinished else some.unfinished[-1]
+    if last.status != "finished":
+        _stop(last.path, last.record["sessions"][-1]["stopped_by"])
+    print(f"The runs are in {output}")
+
+
+def _stop(path: Path, reason: str) -> None:
+    reason = f"the signal {reason}" if reason.startswith("SIG") else reason
+    print(f"The run in {path} stopped by {reason}. Go on with the same command and --resume.")
+    sys.exit(STOPPED)
+
+
+def _duration(text: str) -> timedelta:
+    """A time as job schedulers write it.
+
+    Raises:
+        RunError: It is none.
+    """
+    found = re.fullmatch(r"(?:(\d+)-)?(\d+):([0-5]\d):([0-5]\d)", text)
+    if found is None:
+        raise RunError(f"--max-time must be HH:MM:SS or D-HH:MM:SS, got {text!r}.")
+    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)

@@ -5,7 +5,7 @@ Heavy: it imports torch. The rest of the package imports it inside functions.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 import torch
@@ -82,12 +82,29 @@ class SampleBatches(Dataset[Batch]):
 
 
 class Loader(DataLoader[Batch]):
-    """A `DataLoader` that raises the error of a sample as it was raised."""
+    """A `DataLoader` that raises the error of a sample as it was raised, and can start anywhere.
+
+    Attributes:
+        position: The pass and the batch, each counted from 0, that come next: by what was taken
+            out, not by what workers have made ahead.
+    """
+
+    position: tuple[int, int] = (0, 0)
+
+    def start_at(self, position: tuple[int, int]) -> None:
+        """Let the next iteration begin there; where the pass is over, with the next one."""
+        this_pass, batch = position
+        order = cast("PassOrder", self.batch_sampler)
+        order.start = (this_pass, batch) if batch < len(order) else (this_pass + 1, 0)
+        self.position = order.start
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        this_pass, batches = cast("PassOrder", self.batch_sampler).start
         for batch in super().__iter__():
             if isinstance(batch, _Failure):
                 raise batch.kind(batch.message)
+            batches += 1
+            self.position = (this_pass, batches)
             yield batch
 
 

@@ -41,17 +41,19 @@ class PassOrder:
         self._drop_last = drop_last
         self._seed = seed
         self._classes = classes
-        self.next_pass = 0
+        self.start: tuple[int, int] = (0, 0)
+        """The pass and the batch, each counted from 0, at which the next iteration begins."""
 
     def __len__(self) -> int:
         full, rest = divmod(self._count, self._batch_size)
         return full + (rest > 0 and not self._drop_last)
 
     def __iter__(self) -> Iterator[list[Key]]:
-        this_pass = self.next_pass
-        self.next_pass += 1
+        this_pass, skipped = self.start
+        self.start = (this_pass + 1, 0)
         order = self.order(this_pass)
-        for start in range(0, len(self) * self._batch_size, self._batch_size):
+        for batch in range(skipped, len(self)):
+            start = batch * self._batch_size
             yield [(this_pass, index) for index in order[start : start + self._batch_size]]
 
     def order(self, this_pass: int) -> list[int]:

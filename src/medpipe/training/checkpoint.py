@@ -62,6 +62,28 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         raise RunError(f"{path} is no whole medpipe checkpoint: {error}.") from error
 
 
+class Gradients:
+    """The gradients of a network, for a checkpoint in the middle of their accumulation.
+
+    Args:
+        network: The network.
+    """
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        self._network = network
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """The gradients that are there, by their parameters' names."""
+        named = self._network.named_parameters()
+        return {name: value.grad for name, value in named if value.grad is not None}
+
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Put them back."""
+        for name, parameter in self._network.named_parameters():
+            gradient = state.get(name)
+            parameter.grad = None if gradient is None else gradient.to(parameter.device)
+
+
 def _pack(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
     """Plain data with a reference where a tensor was."""
     if isinstance(value, torch.Tensor):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 
 @contextmanager
@@ -36,3 +36,50 @@ def seeded(seed: int) -> Iterator[None]:
             random.setstate(python)
             np.random.set_state(numpy)
             torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = cudnn
+
+
+class Generators:
+    """The state of every global random generator, for a checkpoint."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Python's, NumPy's and torch's, with every CUDA device's."""
+        import random
+
+        import numpy as np
+        import torch
+
+        version, words, gauss = random.getstate()
+        legacy: Any = np.random.get_state(legacy=False)
+        state: dict[str, Any] = {
+            "python": [version, list(words), gauss],
+            "numpy": {
+                **{key: legacy[key] for key in ("bit_generator", "has_gauss", "gauss")},
+                "position": int(legacy["state"]["pos"]),
+                "key": legacy["state"]["key"].tolist(),
+            },
+            "torch": torch.get_rng_state(),
+        }
+        if torch.cuda.is_available():
+            state["cuda"] = torch.cuda.get_rng_state_all()
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Put them back."""
+        import random
+
+        import numpy as np
+        import torch
+
+        version, words, gauss = state["python"]
+        random.setstate((version, tuple(words), gauss))
+        numpy = state["numpy"]
+        inner = {"key": np.array(numpy["key"], np.uint32), "pos": numpy["position"]}
+        np.random.set_state(
+            {
+                **{key: numpy[key] for key in ("bit_generator", "has_gauss", "gauss")},
+                "state": inner,
+            }
+        )
+        torch.set_rng_state(state["torch"])
+        if torch.cuda.is_available() and "cuda" in state:
+            torch.cuda.set_rng_state_all(state["cuda"])

@@ -17,6 +17,7 @@ from ignite.engine import Engine, Events
 from medpipe.errors import StepError, TrainingError
 from medpipe.evaluation.metrics import is_better
 from medpipe.progress import Bar, bar
+from medpipe.training.stopping import Stopped, StopRequest
 
 if TYPE_CHECKING:
     from medpipe.steps import Training
@@ -45,72 +46,188 @@ class Epoch:
     best: bool
 
 
-@attrs.define
-class _Watch:
-    """What the handlers remember between events."""
+@attrs.define(kw_only=True)
+class Progress:
+    """How far a training has come, as plain data: with the state dictionaries enough to go on.
 
+    Attributes:
+        iteration: Iterations done.
+        epoch_length: Iterations in an epoch.
+        max_epochs: Epochs in all.
+        losses: Of the iterations of the epoch that has begun.
+        seconds: How long that epoch has taken.
+        validating: Whether its iterations are done and its validation is not.
+        best: The best value of the monitored metric.
+        best_loss: The validation loss of the best epoch.
+        best_epoch: Its number; 0: none yet.
+        finished: Whether the training has come to its end, early stopping included.
+    """
+
+    iteration: int = 0
+    epoch_length: int | None = None
+    max_epochs: int | None = None
     losses: list[float] = attrs.field(factory=list)
-    started: float = attrs.field(factory=time.perf_counter)
+    seconds: float = 0.0
+    validating: bool = False
     best: float | None = None
+    best_loss: float | None = None
     best_epoch: int = 0
+    finished: bool = False
 
 
-def train(
-    training: Training,
-    *,
-    validate: Callable[[], Metrics] | None,
-    monitor: str,
-    mode: Literal["max", "min"],
-    patience: int | None,
-    on_epoch: Callable[[Epoch], None],
-    max_epochs: int,
-) -> None:
-    """Run a trainer's engine to its end.
+@attrs.frozen(kw_only=True, eq=False)
+class TrainingLoop:
+    """Runs a trainer's engine.
 
-    Args:
+    Attributes:
         training: What the trainer step gave.
         validate: Gives the metrics on the validation part; None where there is none, and then
             the last network counts as the best.
-        monitor: The metric that decides which network is the best.
+        monitor: The metric that decides which network is the best. In epochs where it is
+            undefined the validation loss decides.
         mode: Whether more or less of it is better.
         patience: Stop after so many epochs without a better one; None: never.
-        on_epoch: Called after each epoch, before the next begins.
         max_epochs: For the progress bar.
-
-    Raises:
-        TrainingError: A loss is not finite; it names the epoch, the iteration and the samples.
-            Where the engine has MONAI's iteration events, nothing of that step is applied.
-        StepError: The engine's output has no loss.
+        on_epoch: Called after each epoch, before the next begins, with the progress to save.
+        on_stop: Called with the progress to save where the run is to stop before an epoch's end.
+        stop: Says whether it is to stop.
+        progress: How far an earlier run has come; the states must be loaded already.
     """
-    engine = training.engine
-    watch = _Watch()
-    with bar("Training", None, unit="iterations") as shown:
-        engine.add_event_handler(_loss_event(engine), lambda: _record_loss(engine, watch))
-        engine.add_event_handler(
-            Events.ITERATION_COMPLETED, lambda: _show(engine, watch, shown, max_epochs)
-        )
 
-        def finish_epoch() -> None:
-            metrics = validate() if validate is not None else {}
-            better = validate is None or is_better(mode, metrics.get(monitor), watch.best)
-            if better:
-                watch.best, watch.best_epoch = metrics.get(monitor), engine.state.epoch
-            on_epoch(
-                Epoch(
-                    number=engine.state.epoch,
-                    iterations=engine.state.iteration,
-                    loss=math.fsum(watch.losses) / len(watch.losses),
-                    validation=metrics,
-                    seconds=time.perf_counter() - watch.started,
-                    best=better,
-                )
+    training: Training
+    validate: Callable[[], Metrics] | None
+    monitor: str
+    mode: Literal["max", "min"]
+    patience: int | None
+    max_epochs: int
+    on_epoch: Callable[[Epoch, Progress], None]
+    on_stop: Callable[[Progress], None]
+    stop: StopRequest
+    progress: Progress = attrs.field(factory=Progress)
+
+    def run(self) -> None:
+        """Train to the end, or until the run is to stop.
+
+        Raises:
+            TrainingError: A loss is not finite; it names the epoch, the iteration and the
+                samples. Where the engine has MONAI's iteration events, nothing of that step is
+                applied.
+            StepError: The engine's output has no loss.
+        """
+        if self.progress.finished:
+            return
+        engine = self.training.engine
+        if self.progress.iteration:
+            engine.load_state_dict(
+                {
+                    "iteration": self.progress.iteration,
+                    "epoch_length": self.progress.epoch_length,
+                    "max_epochs": self.progress.max_epochs,
+                }
             )
-            watch.losses, watch.started = [], time.perf_counter()
-            if patience is not None and engine.state.epoch - watch.best_epoch >= patience:
-                engine.terminate()
+        started = _Clock(self.progress.seconds)
+        if self.progress.validating and not self._finish_epoch(started):
+            return
+        with bar("Training", None, unit="iterations") as shown:
+            engine.add_event_handler(_loss_event(engine), lambda: self._record_loss(engine))
+            engine.add_event_handler(
+                Events.ITERATION_COMPLETED, lambda: self._finish_iteration(started, shown)
+            )
+            engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: self._finish_epoch(started))
+            engine.run()
 
-        engine.add_event_handler(Events.EPOCH_COMPLETED, finish_epoch)
-        engine.run()
+    def _finish_iteration(self, started: _Clock, shown: Bar) -> None:
+        engine, progress = self.training.engine, self.progress
+        progress.iteration = engine.state.iteration
+        progress.epoch_length = engine.state.epoch_length
+        progress.max_epochs = engine.state.max_epochs
+        progress.seconds = started.seconds
+        shown.describe(
+            f"Epoch {engine.state.epoch}/{self.max_epochs}, iteration "
+            f"{len(progress.losses)}/{progress.epoch_length}, loss {progress.losses[-1]:.4f}"
+        )
+        shown.advance()
+        # At an epoch's end the epoch is finished first: its validation would be lost.
+        last = bool(progress.epoch_length) and progress.iteration % progress.epoch_length == 0  # type: ignore[operator]
+        if self.stop.reason is not None and not last:
+            self.on_stop(progress)
+            engine.terminate()
+
+    def _finish_epoch(self, started: _Clock) -> bool:
+        """Validate and report; give whether training goes on."""
+        engine, progress = self.training.engine, self.progress
+        progress.validating = True
+        try:
+            metrics = self.validate() if self.validate is not None else {}
+        except Stopped:
+            self.on_stop(progress)
+            engine.terminate()
+            return False
+        better = self.validate is None or self._is_better(metrics)
+        number = engine.state.epoch
+        if better:
+            progress.best, progress.best_loss = metrics.get(self.monitor), metrics.get("loss")
+            progress.best_epoch = number
+        epoch = Epoch(
+            number=number,
+            iterations=progress.iteration,
+            loss=math.fsum(progress.losses) / len(progress.losses),
+            validation=metrics,
+            seconds=started.seconds,
+            best=better,
+        )
+        patience_over = self.patience is not None and number - progress.best_epoch >= self.patience
+        progress.finished = patience_over or number >= self.max_epochs
+        progress.losses, progress.seconds, progress.validating = [], 0.0, False
+        self.on_epoch(epoch, progress)
+        started.restart()
+        if patience_over or self.stop.reason is not None:
+            engine.terminate()
+        return not progress.finished and self.stop.reason is None
+
+    def _is_better(self, metrics: Metrics) -> bool:
+        new, best = metrics.get(self.monitor), self.progress.best
+        if not self.progress.best_epoch or _defined(new) or _defined(best):
+            return is_better(self.mode, new, best) or not self.progress.best_epoch
+        return is_better("min", metrics.get("loss"), self.progress.best_loss)
+
+    def _record_loss(self, engine: Engine) -> None:
+        output: Any = engine.state.output
+        if not isinstance(output, Mapping) or "loss" not in output:
+            raise StepError(
+                "The trainer's engine gives no 'loss' in its output. Return a dictionary with "
+                "'loss' from its iteration, as MONAI's SupervisedTrainer does."
+            )
+        loss = float(torch.as_tensor(output["loss"]).detach())
+        if not math.isfinite(loss):
+            batch: Any = engine.state.batch
+            ids = batch.get("id", []) if isinstance(batch, Mapping) else []
+            some = ", ".join(repr(item) for item in list(ids)[:5])
+            more = f" and {len(ids) - 5} more" if len(ids) > 5 else ""
+            raise TrainingError(
+                f"The loss is {loss} in epoch {engine.state.epoch}, iteration "
+                f"{engine.state.iteration}; the batch held {some}{more}. Lower "
+                "trainer.learning_rate, set trainer.gradient_clip, or look at these samples."
+            )
+        self.progress.losses.append(loss)
+
+
+class _Clock:
+    """How long an epoch has taken, over all the runs that it took."""
+
+    def __init__(self, seconds: float) -> None:
+        self._start = time.perf_counter() - seconds
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self._start
+
+    def restart(self) -> None:
+        self._start = time.perf_counter()
+
+
+def _defined(value: float | None) -> bool:
+    return value is not None and not math.isnan(value)
 
 
 def _loss_event(engine: Engine) -> Any:
@@ -121,33 +238,3 @@ def _loss_event(engine: Engine) -> Any:
     if IterationEvents.LOSS_COMPLETED in allowed:
         return IterationEvents.LOSS_COMPLETED
     return Events.ITERATION_COMPLETED
-
-
-def _record_loss(engine: Engine, watch: _Watch) -> None:
-    output: Any = engine.state.output
-    if not isinstance(output, Mapping) or "loss" not in output:
-        raise StepError(
-            "The trainer's engine gives no 'loss' in its output. Return a dictionary with "
-            "'loss' from its iteration, as MONAI's SupervisedTrainer does."
-        )
-    loss = float(torch.as_tensor(output["loss"]).detach())
-    if not math.isfinite(loss):
-        batch: Any = engine.state.batch
-        ids = batch.get("id", []) if isinstance(batch, Mapping) else []
-        some = ", ".join(repr(item) for item in list(ids)[:5])
-        more = f" and {len(ids) - 5} more" if len(ids) > 5 else ""
-        raise TrainingError(
-            f"The loss is {loss} in epoch {engine.state.epoch}, iteration "
-            f"{engine.state.iteration}; the batch held {some}{more}. Lower "
-            "trainer.learning_rate, set trainer.gradient_clip, or look at these samples."
-        )
-    watch.losses.append(loss)
-
-
-def _show(engine: Engine, watch: _Watch, shown: Bar, max_epochs: int) -> None:
-    length = engine.state.epoch_length
-    shown.describe(
-        f"Epoch {engine.state.epoch}/{max_epochs}, iteration "
-        f"{len(watch.losses)}/{length}, loss {watch.losses[-1]:.4f}"
-    )
-    shown.advance()

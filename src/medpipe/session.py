@@ -1,0 +1,226 @@
+"""One go at a run: train, evaluate, write; from the beginning or from a checkpoint.
+
+Heavy things are imported inside functions.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from medpipe.assembly import Assembly
+from medpipe.checks import CheckReport
+from medpipe.errors import RunError
+from medpipe.recording import BEST, LAST, PREDICTIONS, Recorder
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import torch
+
+    from medpipe.data.loader import Loader
+    from medpipe.evaluation.predictions import Predictions
+    from medpipe.steps import Loss, Training
+    from medpipe.training.loop import Epoch, Progress
+    from medpipe.training.stopping import StopRequest
+
+logger = logging.getLogger("medpipe")
+
+
+@attrs.define(kw_only=True, eq=False)
+class Session:
+    """Trains and evaluates a pipeline whose check found no problem.
+
+    Attributes:
+        assembly: Builds the pipeline's parts.
+        report: What the check found.
+        recorder: Writes the run directory.
+        stop: Says whether the run is to stop.
+    """
+
+    assembly: Assembly
+    report: CheckReport
+    recorder: Recorder
+    stop: StopRequest
+    _loss: Loss = attrs.field(init=False)
+    _network: torch.nn.Module = attrs.field(init=False)
+
+    def run(self, states: Mapping[str, Any] | None, about: Mapping[str, Any] | None) -> bool:
+        """Train and evaluate.
+
+        Args:
+            states: The state dictionaries to go on from; None: from the beginning.
+            about: What was kept with them.
+
+        Returns:
+            Whether the run came to its end; otherwise it stopped and can go on.
+        """
+        from medpipe.evaluation.metrics import MONITORS, default_monitor
+        from medpipe.training.loop import Progress, TrainingLoop
+        from medpipe.training.stopping import Stopped
+
+        prepared, device = self.report.prepared, self.report.device
+        assert prepared is not None
+        assert device is not None
+        task = prepared.dataset.task
+        loaders = self.assembly.loaders(prepared, device)
+        assert self.report.data is not None
+        assert self.report.precision is not None
+        training, self._loss = self.assembly.training(
+            data=self.report.data,
+            loader=loaders.training,
+            device=device,
+            precision=self.report.precision,
+            fresh=states is None,
+        )
+        self._network = training.state["network"]
+        progress = Progress()
+        if states is not None and about is not None:
+            progress = Progress(**about["progress"])
+            _restore(states, about, training, loaders.training)
+        trainer = self.assembly.configuration.trainer
+        monitor = trainer.monitor or default_monitor(task)
+
+        def validate() -> Mapping[str, Any]:
+            assert loaders.validation is not None
+            predictions, metrics = self._evaluate(loaders.validation, "Validating")
+            validated.append(predictions)
+            return metrics
+
+        def on_epoch(epoch: Epoch, progress: Progress) -> None:
+            _say(epoch, monitor)
+            if epoch.best and validated:
+                self._write_predictions("validation", validated[-1])
+            validated.clear()
+            self.recorder.epoch(epoch, *_checkpoint(training, progress, loaders.training))
+
+        def on_stop(progress: Progress) -> None:
+            self.recorder.save(*_checkpoint(training, progress, loaders.training))
+
+        validated: list[Predictions] = []
+        loop = TrainingLoop(
+            training=training,
+            validate=validate if loaders.validation is not None else None,
+            monitor=monitor,
+            mode=MONITORS[task.kind][monitor],
+            patience=trainer.patience,
+            max_epochs=trainer.max_epochs,
+            on_epoch=on_epoch,
+            on_stop=on_stop,
+            stop=self.stop,
+            progress=progress,
+        )
+        with self._timed("training"):
+            loop.run()
+        if not progress.finished:
+            return False
+        try:
+            results = {} if loaders.test is None else self._test(loaders.test)
+        except Stopped:
+            return False
+        self.recorder.finish(**results)
+        return True
+
+    def _test(self, loader: Loader) -> dict[str, Any]:
+        """Evaluate the best network on the test part."""
+        from medpipe.training.checkpoint import load_checkpoint
+
+        with self._timed("test"):
+            states, _ = load_checkpoint(self.recorder.path / BEST)
+            self._network.load_state_dict(states["network"])
+            predictions, metrics = self._evaluate(loader, "Testing", intervals=True)
+            self._write_predictions("test", predictions)
+        return {"metrics": {**self.recorder.record["metrics"], "test": metrics}}
+
+    def _evaluate(
+        self, loader: Loader, description: str, *, intervals: bool = False
+    ) -> tuple[Predictions, dict[str, Any]]:
+        from medpipe.evaluation.metrics import compute_metrics
+        from medpipe.training.predict import predict
+
+        report = self.report
+        assert report.prepared is not None
+        assert report.device is not None
+        assert report.precision is not None
+        predictions, loss = predict(
+            self._network,
+            loader,
+            device=report.device,
+            precision=report.precision,
+            task=report.prepared.dataset.task,
+            samples=report.prepared.dataset.samples,
+            loss=self._loss,
+            description=description,
+            before_batch=self.stop.check,
+        )
+        return predictions, {"loss": loss, **compute_metrics(predictions, intervals=intervals)}
+
+    def _write_predictions(self, part: str, predictions: Predictions) -> None:
+        from medpipe.evaluation.predictions import write_predictions
+
+        write_predictions(self.recorder.path / PREDICTIONS.format(part), predictions)
+
+    def _timed(self, name: str) -> _Timer:
+        return _Timer(self.recorder.record["timings"], name)
+
+
+class _Timer:
+    """Adds a block's seconds to a run's timings, over all its sessions."""
+
+    def __init__(self, timings: dict[str, float], name: str) -> None:
+        self._timings, self._name = timings, name
+
+    def __enter__(self) -> None:
+        self._start = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        seconds = self._timings.get(self._name, 0.0) + time.perf_counter() - self._start
+        self._timings[self._name] = round(seconds, 3)
+
+
+def _checkpoint(
+    training: Training, progress: Progress, loader: Loader
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """All that is needed to go on as if nothing had happened."""
+    from medpipe.training.checkpoint import Gradients
+    from medpipe.training.determinism import Generators
+
+    state: dict[str, Any] = {**training.state, "$generators": Generators()}
+    if progress.losses:  # at an epoch's end all gradients have been applied
+        state["$gradients"] = Gradients(training.state["network"])
+    return state, {"progress": attrs.asdict(progress), "position": list(loader.position)}
+
+
+def _restore(
+    states: Mapping[str, Any], about: Mapping[str, Any], training: Training, loader: Loader
+) -> None:
+    from medpipe.training.checkpoint import Gradients
+    from medpipe.training.determinism import Generators
+
+    for name, item in training.state.items():
+        if name not in states:
+            raise RunError(f"The checkpoint to go on from holds no state of {name!r}.")
+        item.load_state_dict(states[name])
+    Gradients(training.state["network"]).load_state_dict(states.get("$gradients", {}))
+    this_pass, batch = about["position"]
+    loader.start_at((this_pass, batch))
+    Generators().load_state_dict(states["$generators"])
+
+
+def _say(epoch: Epoch, monitor: str) -> None:
+    shown = epoch.validation.get(monitor)
+    found = f", validation {monitor} {shown:.4f}" if shown is not None else ""
+    logger.info(
+        "Epoch %d: training loss %.4f%s (%.0f s)", epoch.number, epoch.loss, found, epoch.seconds
+    )
+
+
+def checkpoint_of(path: Path) -> tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]:
+    """The checkpoint of a run directory to go on from; None where there is none yet."""
+    from medpipe.training.checkpoint import load_checkpoint
+
+    return load_checkpoint(path / LAST) if (path / LAST).exists() else (None, None)

@@ -1,0 +1,80 @@
+"""Ask a run to end early and whole: by a time limit or by a signal."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+
+class Stopped(Exception):  # noqa: N818  (it is no error)
+    """Leaves work that can be done again, such as an evaluation, because the run is to stop."""
+
+
+class StopRequest:
+    """Whether a run is to stop, and why.
+
+    Args:
+        max_seconds: Stop when so many seconds have passed from now; None: never.
+    """
+
+    def __init__(self, max_seconds: float | None = None) -> None:
+        self._end = None if max_seconds is None else time.monotonic() + max_seconds
+        self._signal: signal.Signals | None = None
+
+    @property
+    def reason(self) -> str | None:
+        """Why the run is to stop; None: it is to go on."""
+        if self._signal is not None:
+            return self._signal.name
+        if self._end is not None and time.monotonic() >= self._end:
+            return "the time limit"
+        return None
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether it was Ctrl-C that asked."""
+        return self._signal is signal.SIGINT
+
+    def check(self) -> None:
+        """Leave what can be done again.
+
+        Raises:
+            Stopped: The run is to stop.
+        """
+        if self.reason is not None:
+            raise Stopped
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take SIGTERM, SIGUSR1 and SIGINT for requests inside the block.
+
+        A second Ctrl-C raises KeyboardInterrupt at once. Handlers that a script has set itself
+        stay, and only the main thread can listen.
+        """
+        before = {}
+        if threading.current_thread() is threading.main_thread():
+            for name in ("SIGTERM", "SIGUSR1", "SIGINT"):
+                number = getattr(signal, name, None)  # Windows has no SIGUSR1
+                if number is None:
+                    continue
+                current = signal.getsignal(number)
+                if current in (signal.SIG_DFL, signal.default_int_handler):
+                    before[number] = current
+                    signal.signal(number, self._ask)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _ask(self, number: int, _: FrameType | None) -> None:
+        if self.interrupted and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self._signal = signal.Signals(number)

@@ -1,0 +1,378 @@
+"""Runs that stop and go on: by a signal, a time limit or an error, to the same end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import attrs
+import pytest
+
+from medpipe import PipelineBuilder, Registry, Run, RunError
+from medpipe.plugin import DataInfo, NetworkStep, TransformStep, hookimpl
+from medpipe.training.checkpoint import load_checkpoint
+from medpipe.training.stopping import StopRequest
+
+calls: list[str] = []
+at: dict[int, Callable[[], None]] = {}
+"""What to do when the marking transform is called for the n-th time."""
+
+
+@attrs.frozen(kw_only=True)
+class Marking(TransformStep):
+    """Changes nothing, and does what the test wants at a certain call."""
+
+    name: ClassVar[str] = "marking"
+
+    def build(self) -> Callable[[dict[str, Any]], Mapping[Any, Any]]:
+        def mark(sample: dict[str, Any]) -> dict[str, Any]:
+            calls.append(sample["id"])
+            at.get(len(calls), lambda: None)()
+            return sample
+
+        return mark
+
+
+@attrs.frozen(kw_only=True)
+class Dropping(NetworkStep):
+    """A small network with batch norm and dropout, which draws from torch's generator."""
+
+    name: ClassVar[str] = "dropping"
+
+    def build(self, data: DataInfo) -> Any:
+        from torch import nn
+
+        return nn.Sequential(
+            nn.Conv2d(data.channels, 8, 3, stride=2),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(4),
+            nn.Flatten(),
+            nn.Dropout(0.3),
+            nn.Linear(128, data.outputs),
+        )
+
+
+class Plugin:
+    @hookimpl
+    def medpipe_networks(self) -> list[type[NetworkStep]]:
+        return [Dropping]
+
+    @hookimpl
+    def medpipe_transforms(self) -> list[type[TransformStep]]:
+        return [Marking]
+
+
+REGISTRY = Registry.discover().with_plugin(Plugin(), name="marking")
+
+
+@pytest.fixture(autouse=True)
+def _forget() -> None:
+    calls.clear()
+    at.clear()
+
+
+def ask(name: str = "SIGUSR1") -> None:
+    os.kill(os.getpid(), getattr(signal, name))
+
+
+def tiny(**trainer: Any) -> PipelineBuilder:
+    options = {
+        "max_epochs": 3,
+        "learning_rate": 3e-3,
+        "schedule": {"name": "one_cycle"},
+        **trainer,
+    }
+    return (
+        PipelineBuilder(device="cpu", registry=REGISTRY)
+        .dataset("phantom", samples=60, size=32)
+        .transform("rand_flip", prob=0.5)
+        .transform("rand_gaussian_noise", prob=0.5)
+        .transform("marking")
+        .network("dropping")
+        .trainer("supervised", **options)
+        .loader(batch_size=8, workers=0)
+        .split(validation=0.2, test=0.2)
+    )
+
+
+def state(run: Run) -> dict[str, Any]:
+    """All of a run that must be the same however often it was stopped."""
+    states, about = load_checkpoint(run.path / "checkpoints/last.safetensors")
+    best, _ = load_checkpoint(run.path / "checkpoints/best.safetensors")
+    about["progress"].pop("seconds")
+    for row in about["history"]:
+        row.pop("seconds")
+    return {
+        "states": plain(states),
+        "best": plain(best),
+        "about": about,
+        "metrics": run.metrics,
+        "predictions": (run.path / "predictions_test.csv").read_text(),
+        "validation": (run.path / "predictions_validation.csv").read_text(),
+        "history": [{k: v for k, v in row.items() if k != "seconds"} for row in run.history],
+    }
+
+
+def plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+# 36 training samples are 5 batches of 8 and 12 validation samples; the check makes some calls.
+@pytest.mark.parametrize(
+    ("trainer", "moments"),
+    [
+        ({}, (3, 60)),  # in the first and in a later epoch
+        ({}, (36, 84)),  # in an epoch's last batch
+        ({}, (40, 130)),  # while it validates
+        ({"accumulation": 2}, (5, 30, 70)),
+        ({"epoch_length": 3}, (20, 50, 75)),  # an epoch is not a pass of the data
+        ({"precision": "bfloat16"}, (45,)),
+        ({"patience": 1, "optimizer": {"name": "sgd", "momentum": 0.9}}, (50,)),
+    ],
+)
+def test_a_run_that_was_stopped_ends_as_if_it_had_not(
+    tmp_path: Path, trainer: dict[str, Any], moments: tuple[int, ...]
+) -> None:
+    pipeline = tiny(**trainer).build()
+    pipeline.check()
+    checked = len(calls)  # how many calls a check makes
+    whole = pipeline.run(tmp_path / "whole")
+    for number, moment in enumerate(moments, 1):
+        calls.clear()
+        at.clear()
+        at[checked + moment] = ask
+        run = pipeline.run(tmp_path / "parts", resume=True)
+        if number == 1:
+            assert run.status == "stopped"
+    at.clear()
+    run = pipeline.run(tmp_path / "parts", resume=True)
+    assert run.status == "finished"
+    assert len(run.record["sessions"]) > 1
+    assert {session.get("stopped_by") for session in run.record["sessions"]} == {"SIGUSR1", None}
+    assert state(run) == state(whole)
+
+
+def test_worker_processes_change_nothing(tmp_path: Path) -> None:
+    whole = tiny().build().run(tmp_path / "whole")
+    pipeline = tiny().loader(workers=2).build()
+    for _ in range(3):
+        assert pipeline.run(tmp_path / "parts", resume=True, max_time=0).status == "stopped"
+    assert state(pipeline.run(tmp_path / "parts", resume=True)) == state(whole)
+
+
+def test_a_time_limit_lets_at_least_one_iteration_through(tmp_path: Path) -> None:
+    pipeline = tiny(max_epochs=1).build()
+    for done in range(1, 5):
+        run = pipeline.run(tmp_path / "run", resume=True, max_time=0)
+        assert run.status == "stopped"
+        _, about = load_checkpoint(run.path / "checkpoints/last.safetensors")
+        assert about["progress"]["iteration"] == done
+        assert not (run.path / "predictions_test.csv").exists()
+    # The fifth iteration ends the epoch; its validation and the test are still to be done.
+    states = [pipeline.run(tmp_path / "run", resume=True, max_time=0).status for _ in range(2)]
+    assert states == ["stopped", "stopped"]
+    assert pipeline.run(tmp_path / "run", resume=True).status == "finished"
+    assert len(Run.load(tmp_path / "run").history) == 1
+
+
+def test_a_finished_run_is_left_as_it_is(tmp_path: Path) -> None:
+    pipeline = tiny(max_epochs=1).build()
+    pipeline.run(tmp_path / "run", resume=True)  # an empty output begins
+    before = {f: f.stat().st_mtime_ns for f in (tmp_path / "run").rglob("*")}
+    assert pipeline.run(tmp_path / "run", resume=True).status == "finished"
+    assert {f: f.stat().st_mtime_ns for f in (tmp_path / "run").rglob("*")} == before
+
+
+def test_a_run_that_failed_goes_on(tmp_path: Path) -> None:
+    def fail() -> None:
+        raise MemoryError("planted")
+
+    pipeline = tiny().build()
+    whole = pipeline.run(tmp_path / "whole")
+    calls.clear()
+    pipeline.check()
+    at[2 * len(calls) + 60] = fail
+    with pytest.raises(Exception, match="planted"):
+        pipeline.run(tmp_path / "run")
+    assert Run.load(tmp_path / "run").status == "failed"
+    at.clear()
+    run = pipeline.run(tmp_path / "run", resume=True)
+    assert run.status == "finished"
+    assert "error" not in run.record
+    assert state(run) == state(whole)
+
+
+def test_ctrl_c_saves_and_a_second_one_does_not_wait(tmp_path: Path) -> None:
+    pipeline = tiny(max_epochs=1).build()
+    pipeline.check()
+    checked = len(calls)
+    whole = pipeline.run(tmp_path / "whole")
+    calls.clear()
+    at[checked + 12] = lambda: ask("SIGINT")
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.run(tmp_path / "run")
+    run = Run.load(tmp_path / "run")
+    assert run.status == "interrupted"
+    _, about = load_checkpoint(run.path / "checkpoints/last.safetensors")
+    assert about["progress"]["iteration"] == 2
+    at.clear()
+    assert state(pipeline.run(tmp_path / "run", resume=True)) == state(whole)
+    calls.clear()
+
+    def twice() -> None:
+        ask("SIGINT")
+        ask("SIGINT")
+
+    at[checked + 12] = twice
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.run(tmp_path / "again")
+    assert not (tmp_path / "again/checkpoints/last.safetensors").exists()
+
+
+def test_handlers_of_a_script_stay(tmp_path: Path) -> None:
+    heard = []
+    before = signal.signal(signal.SIGTERM, lambda *_: heard.append("mine"))
+    try:
+        with StopRequest().listening():
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert signal.getsignal(signal.SIGUSR1) is not signal.SIG_DFL
+        assert heard == ["mine"]
+        assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_another_configuration_data_set_or_split_is_refused(tmp_path: Path) -> None:
+    from folders import image_folder
+
+    folder = image_folder(tmp_path / "data", samples=60)
+    builder = tiny(max_epochs=1).dataset("image_folder", root=folder)
+    builder.build().run(tmp_path / "run", max_time=0)
+    other = builder.trainer("supervised", max_epochs=2).loader(workers=2)
+    with pytest.raises(RunError) as caught:
+        other.build().run(tmp_path / "run", resume=True)
+    assert str(caught.value) == (
+        f"The run {tmp_path / 'run'} can't go on, since it was begun with something else:\n"
+        "  trainer.max_epochs: 1, now 2\n"
+        "  trainer.learning_rate: 0.003, now 1e-05\n"
+        "  trainer.schedule.name: 'one_cycle', now None\n"
+        "  trainer.schedule.warm_up: 0.3, now None\n"
+        "  trainer.schedule.start_divisor: 25.0, now None\n"
+        "  trainer.schedule.end_divisor: 10000.0, now None\n"
+        "  loader.workers: 0, now 2\n"
+        "Put that back, or begin a new run in another output."
+    )
+    next(folder.rglob("*.png")).unlink()
+    with pytest.raises(RunError) as caught:
+        builder.build().run(tmp_path / "run", resume=True)
+    assert str(caught.value) == (
+        f"The run {tmp_path / 'run'} can't go on, since it was begun with something else:\n"
+        "  the data: files were added, removed or changed\n"
+        "Put that back, or begin a new run in another output."
+    )
+
+
+def test_to_go_on_needs_an_output(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"^To go on with a run, say which: give its directory"):
+        tiny().build().run(resume=True)
+
+
+def test_without_resume_a_run_is_not_overwritten(tmp_path: Path) -> None:
+    pipeline = tiny(max_epochs=1).build()
+    pipeline.run(tmp_path / "run", max_time=0)
+    with pytest.raises(RunError) as caught:
+        pipeline.run(tmp_path / "run")
+    assert str(caught.value) == (
+        f"The output {tmp_path / 'run'} holds another run, which medpipe does not overwrite. "
+        "Go on with it by --resume, choose another folder with --output, or remove it."
+    )
+
+
+def test_another_machine_is_recorded(tmp_path: Path) -> None:
+    pipeline = tiny(max_epochs=1).build()
+    run = pipeline.run(tmp_path / "run", max_time=0)
+    record = json.loads((run.path / "run.json").read_text())
+    record["versions"]["torch"] = "2.0"
+    (run.path / "run.json").write_text(json.dumps(record))
+    done = pipeline.run(tmp_path / "run", resume=True)
+    now = done.record["sessions"][1]["changed"]
+    assert len(now) == 1
+    assert now[0].startswith("versions.torch: '2.0' then, '2.")
+
+
+CONFIGURATION = """
+format = 1
+[dataset]
+step = "phantom"
+samples = 60
+size = 32
+[network]
+step = "resnet10"
+widen_factor = 0.125
+conv1_t_size = 3
+[trainer]
+step = "supervised"
+max_epochs = 2
+[loader]
+batch_size = 8
+workers = 2
+[run]
+device = "cpu"
+"""
+
+
+def test_one_job_script_can_be_resubmitted(tmp_path: Path) -> None:
+    (tmp_path / "job.toml").write_text(CONFIGURATION)
+    command = [sys.executable, "-m", "medpipe", "run", "job.toml", "-o", "run", "--resume"]
+    done = []
+    for limit in ("00:00:00", "00:00:00", "1-00:00:00", "00:00:00"):
+        done.append(
+            subprocess.run(
+                [*command, "--max-time", limit],
+                cwd=tmp_path,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        )
+    assert [item.returncode for item in done] == [75, 75, 0, 0], [item.stderr for item in done]
+    assert done[0].stdout == (
+        "The run in run stopped by the time limit. Go on with the same command and --resume.\n"
+    )
+    assert "The run run goes on after iteration 1\n" in done[1].stderr
+    assert done[3].stderr == "The run run is finished; nothing is left to do.\n"
+    assert Run.load(tmp_path / "run").status == "finished"
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 75), ("SIGUSR1", 75), ("SIGINT", 130)])
+def test_signals_end_the_command_with_a_whole_checkpoint(
+    tmp_path: Path, name: str, code: int
+) -> None:
+    (tmp_path / "job.toml").write_text(CONFIGURATION.replace("max_epochs = 2", "max_epochs = 500"))
+    command = [sys.executable, "-m", "medpipe", "run", "job.toml", "-o", "run"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("Epoch 1:"):
+            process.send_signal(getattr(signal, name))
+            break
+    rest = process.communicate(timeout=120)[1]
+    assert process.returncode == code, rest
+    run = Run.load(tmp_path / "run")
+    assert run.status == ("interrupted" if name == "SIGINT" else "stopped")
+    assert run.record["sessions"][0]["stopped_by"] == name
+    states, about = load_checkpoint(run.path / "checkpoints/last.safetensors")
+    assert about["progress"]["iteration"] >= 6
+    assert "network" in states
