@@ -27,6 +27,7 @@ from medpipe.parameters import step
 from medpipe.pipeline import Pipeline
 from medpipe.registry import Registry
 from medpipe.run import Run
+from medpipe.run_set import RunSet
 from medpipe.steps import DataInfo, Dataset, Sample, Task
 
 __version__ = _version("medpipe")
@@ -38,6 +39,7 @@ __all__ = [
     "CheckReport",
     "Loaders",
     "Run",
+    "RunSet",
     "step",
     # plugins
     "Registry",

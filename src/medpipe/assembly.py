@@ -103,7 +103,7 @@ class Assembly:
         """Build the network and load the weights that it starts from, if any.
 
         Raises:
-            DataError: The weights can't be read or don't fit.
+            ProblemsError: The weights can't be read or don't fit.
         """
         network = self.network(data)
         if self.configuration.weights != WeightsSettings():

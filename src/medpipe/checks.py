@@ -9,7 +9,14 @@ import attrs
 
 from medpipe.assembly import Assembly, to_device
 from medpipe.data.preparation import PreparedData
-from medpipe.errors import CheckFailed, DataError, DeviceError, MedpipeError, Problem
+from medpipe.errors import (
+    CheckFailed,
+    DataError,
+    DeviceError,
+    MedpipeError,
+    Problem,
+    ProblemsError,
+)
 from medpipe.measurement import measure
 from medpipe.parameters import suggestion
 from medpipe.ready import ReadyNetwork, is_module
@@ -118,6 +125,7 @@ def examine(assembly: Assembly) -> CheckReport:
         return report
     report.notes += report.prepared.dataset.notes
     _check_monitor(assembly, report)
+    _check_sampling(assembly, report)
     network = _guard(report, "network", lambda: _check_network(assembly, report))
     if network is not None:
         _guard(report, "weights", lambda: _check_weights(assembly, network, report))
@@ -132,6 +140,8 @@ def _guard(report: CheckReport, path: str, examine_part: Callable[[], Any]) -> A
     """Run a part of the check; an error of a step becomes a problem."""
     try:
         return examine_part()
+    except ProblemsError as error:
+        report.problems += error.problems
     except MedpipeError as error:
         report.problems.append(Problem(path=path, message=str(error)))
     except Exception as error:  # whatever a stranger's network or loss may raise
@@ -150,6 +160,19 @@ def _check_monitor(assembly: Assembly, report: CheckReport) -> None:
         message = f"{monitor!r} is no metric of a {report.data.task.kind} task."
         remedy = suggestion(monitor, list(known)) or f"There are {', '.join(known)}."
         report.problems.append(Problem(path="trainer.monitor", message=message, remedy=remedy))
+
+
+def _check_sampling(assembly: Assembly, report: CheckReport) -> None:
+    assert report.data is not None
+    kind = report.data.task.kind
+    if assembly.configuration.loader.sampling == "balanced" and kind != "multiclass":
+        message = f"'balanced' draws every class equally often, and a {kind} task has no classes."
+        remedy = 'Set it to "shuffled".'
+        if kind == "multilabel":
+            remedy += (
+                " To weigh rare findings, set trainer.loss to bce_with_logits with pos_weight."
+            )
+        report.problems.append(Problem(path="loader.sampling", message=message, remedy=remedy))
 
 
 def _check_network(assembly: Assembly, report: CheckReport) -> nn.Module | None:

@@ -26,6 +26,7 @@ from medpipe.recording import (
 )
 from medpipe.registry import Registry
 from medpipe.run import Run
+from medpipe.run_set import RunSet
 from medpipe.session import Session, checkpoint_of
 from medpipe.steps import Step
 
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from ignite.engine import Engine
     from torch import nn
 
-    from medpipe.run_set import RunSet
     from medpipe.training.stopping import StopRequest
 
 __all__ = ["Pipeline"]
@@ -269,7 +269,6 @@ class Pipeline:
         resume: bool,
         max_time: float | timedelta | None,
     ) -> RunSet:
-        from medpipe.run_set import RunSet
         from medpipe.training.stopping import StopRequest
 
         stop = StopRequest(_seconds(max_time))

@@ -11,18 +11,24 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 
 from medpipe import config
+from medpipe.assembly import Assembly
 from medpipe.config import Configuration
 from medpipe.errors import RunError
 from medpipe.recording import BEST, CONFIGURATION, HISTORY, LAST, PREDICTIONS, RECORD
 from medpipe.registry import Registry
-from medpipe.steps import DataInfo, Task
+from medpipe.steps import DataInfo, Reading, Task
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Iterable
 
     from torch import nn
 
     from medpipe.evaluation.predictions import Predictions
+    from medpipe.prediction.external import Evaluation
+    from medpipe.prediction.files import FilePredictions
+    from medpipe.prediction.network import TrainedNetwork
+    from medpipe.steps import Dataset, DatasetStep, ImageFile
 
 __all__ = ["Run"]
 
@@ -83,8 +89,8 @@ class Run:
         info = dict(self.record["data"]["info"])
         task = info.pop("task")
         info["spatial_shape"] = tuple(info["spatial_shape"])
-        counts = info["class_counts"]
-        info["class_counts"] = None if counts is None else tuple(counts)
+        for name in ("class_counts", "target_means", "target_spreads"):
+            info[name] = None if info[name] is None else tuple(info[name])
         return DataInfo(task=Task(**task), **info)
 
     @property
@@ -127,8 +133,8 @@ class Run:
         from medpipe.training.checkpoint import load_checkpoint
 
         states, _ = load_checkpoint(self.path / (BEST if which == "best" else LAST))
-        step = self._read_configuration(registry).network
-        network = step.build(self.data)
+        assembly = self._assembly(registry)
+        step, network = assembly.configuration.network, assembly.network(self.data)
         try:
             network.load_state_dict(states["network"])
         except RuntimeError as error:
@@ -137,6 +143,85 @@ class Run:
                 f"{' '.join(str(error).split())}"
             ) from error
         return network.eval()
+
+    def predict(
+        self,
+        paths: ImageFile | Iterable[ImageFile | tuple[ImageFile, ...]],
+        *,
+        which: Literal["best", "last"] = "best",
+        device: str = "auto",
+        batch_size: int | None = None,
+        skip_unreadable: bool = False,
+        registry: Registry | None = None,
+    ) -> FilePredictions:
+        """Predict new files, read and transformed as in training.
+
+        Args:
+            paths: Files, folders (searched at any depth: images and NIfTI files by name, DICOM
+                files by content) or `Series`; a tuple is one sample of several files, stacked as
+                channels.
+            which: The network: ``best`` by the monitored metric, or ``last``.
+            device: Where to compute; as ``run.device``.
+            batch_size: Images in a batch; None: the run's.
+            skip_unreadable: Leave out files that can't be read, rather than refuse.
+            registry: Where steps are looked up; by default every installed plugin.
+
+        Raises:
+            DataError: Files can't be read, or don't fit the network; it names them.
+            RunError: The run has no such network.
+            DeviceError: The device is not there.
+        """
+        from medpipe.prediction.files import predict_files
+
+        return predict_files(
+            self._trained(which, registry),
+            paths,
+            device=device,
+            batch_size=batch_size,
+            skip_unreadable=skip_unreadable,
+        )
+
+    def evaluate(
+        self,
+        data: DatasetStep | Dataset,
+        *,
+        output: str | os.PathLike[str] | None = None,
+        which: Literal["best", "last"] = "best",
+        device: str = "auto",
+        batch_size: int | None = None,
+        allow_overlap: bool = False,
+        registry: Registry | None = None,
+    ) -> Evaluation:
+        """Measure the network on a data set that was not the run's.
+
+        Labels are matched by the names of classes, findings or targets.
+
+        Args:
+            data: The data set; all its samples are taken.
+            output: A new folder for ``metrics.json`` and ``predictions.csv``; None: nothing is
+                written.
+            which: The network: ``best`` by the monitored metric, or ``last``.
+            device: Where to compute; as ``run.device``.
+            batch_size: Images in a batch; None: the run's.
+            allow_overlap: Admit images that the run was trained on; they are recorded.
+            registry: Where steps are looked up; by default every installed plugin.
+
+        Raises:
+            DataError: The data set asks another question, its images can't be read or don't fit
+                the network, or the run was trained on some of them.
+            RunError: The run has no such network, or the output is there already.
+            DeviceError: The device is not there.
+        """
+        from medpipe.prediction.external import evaluate_dataset
+
+        return evaluate_dataset(
+            self._trained(which, registry),
+            data,
+            output=None if output is None else Path(output),
+            device=device,
+            batch_size=batch_size,
+            allow_overlap=allow_overlap,
+        )
 
     def summary(self) -> str:
         """The metrics of every part with their intervals, for people."""
@@ -150,6 +235,28 @@ class Run:
                     spread = "" if low is None else f" (95 % interval {low:.4f} to {high:.4f})"
                     lines.append(f"  {name:20} {value:.4f}{spread}")
         return "\n".join(lines)
+
+    def _trained(self, which: Literal["best", "last"], registry: Registry | None) -> TrainedNetwork:
+        from medpipe.prediction.network import TrainedNetwork
+
+        reading = dict(self.record["data"]["reading"])
+        if isinstance(reading["window"], list):
+            reading["window"] = tuple(reading["window"])
+        return TrainedNetwork(
+            path=self.path,
+            which=which,
+            network=self.network(which, registry=registry),
+            assembly=self._assembly(registry),
+            data=self.data,
+            reading=Reading(**reading),
+            precision=self.record["precision"],
+        )
+
+    def _assembly(self, registry: Registry | None) -> Assembly:
+        return Assembly(
+            configuration=self._read_configuration(registry),
+            registry=registry or Registry.discover(),
+        )
 
     def _read_configuration(self, registry: Registry | None) -> Configuration:
         if self._configuration is not None:

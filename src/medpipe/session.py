@@ -132,12 +132,12 @@ class Session:
         with self._timed("test"):
             states, _ = load_checkpoint(self.recorder.path / BEST)
             self._network.load_state_dict(states["network"])
-            predictions, metrics = self._evaluate(loader, "Testing", intervals=True)
+            predictions, metrics = self._evaluate(loader, "Testing", last=True)
             self._write_predictions("test", predictions)
         return {"metrics": {**self.recorder.record["metrics"], "test": metrics}}
 
     def _evaluate(
-        self, loader: Loader, description: str, *, intervals: bool = False
+        self, loader: Loader, description: str, *, last: bool = False
     ) -> tuple[Predictions, dict[str, Any]]:
         from medpipe.evaluation.metrics import compute_metrics
         from medpipe.training.predict import predict
@@ -157,7 +157,8 @@ class Session:
             description=description,
             before_batch=self.stop.check,
         )
-        return predictions, {"loss": loss, **compute_metrics(predictions, intervals=intervals)}
+        metrics = compute_metrics(predictions, intervals=last, subgroups=last)
+        return predictions, {"loss": loss, **metrics}
 
     def _write_predictions(self, part: str, predictions: Predictions) -> None:
         from medpipe.evaluation.predictions import write_predictions

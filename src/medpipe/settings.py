@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,7 +34,16 @@ FRACTION = 0.1
 
 
 def _fits(settings: SplitSettings, _: attrs.Attribute[Any], test: float | None) -> None:
-    validation = FRACTION if settings.validation is None else settings.validation
+    # A configuration's values are tried before the defaults are in place.
+    if getattr(settings, "folds", None) is not None:
+        if test is not None:
+            raise ValueError(
+                "can't be given with split.folds, which hold out each fold in its place: leave it "
+                "out."
+            )
+        return
+    validation = getattr(settings, "validation", None)
+    validation = FRACTION if validation is None else validation
     test = FRACTION if test is None else test
     if validation + test >= 1:
         raise ValueError(
@@ -43,10 +53,11 @@ def _fits(settings: SplitSettings, _: attrs.Attribute[Any], test: float | None) 
 
 
 def _one_of_the_folds(settings: SplitSettings, _: attrs.Attribute[Any], fold: int | None) -> None:
-    if fold is not None and settings.folds is None:
+    folds = getattr(settings, "folds", None)
+    if fold is not None and folds is None:
         raise ValueError("is one of the folds: set split.folds to their number.")
-    if fold is not None and settings.folds is not None and not 0 <= fold < settings.folds:
-        raise ValueError(f"must be from 0 to {settings.folds - 1}, got {fold}.")
+    if fold is not None and not 0 <= fold < folds:
+        raise ValueError(f"must be from 0 to {folds - 1}, got {fold}.")
 
 
 @attrs.frozen(kw_only=True)
@@ -54,15 +65,17 @@ class SplitSettings:
     """How the samples are divided.
 
     Attributes:
-        validation: The fraction for validation. None: 0.1, or nothing where the data bring the
-            part or folds take its place.
-        test: The fraction for the test. None: 0.1, or nothing where the data bring the part or
-            folds take its place.
+        validation: The fraction for validation of what is left for it: of all samples but those
+            that the data place or a fold holds out. None: 0.1, or nothing where the data bring
+            the part or folds take its place.
+        test: The fraction for the test, of the same. None: 0.1, or nothing where the data bring
+            the part. Not with folds, which take its place.
         seed: Decides which samples go where; apart from the run's seed.
         folds: Divide into so many folds, each of which is held out once: as the test, or as the
             validation where the data bring the test.
         fold: The fold that this run holds out, from 0. None: the first.
-        file: A ``splits.csv`` to take instead, written by an earlier run.
+        file: A ``splits.csv`` to take instead, written by an earlier run. With folds it must
+            hold out this fold.
     """
 
     validation: float | None = attrs.field(
@@ -87,6 +100,20 @@ def _digest(_: object, __: attrs.Attribute[Any], sha256: str | None) -> None:
         raise ValueError(f"must be 64 hexadecimal digits in lower case, got {sha256!r}.")
 
 
+def _needs_a_source(settings: WeightsSettings, _: attrs.Attribute[Any], value: object) -> None:
+    # A configuration's values are tried before the defaults are in place.
+    if value and not (getattr(settings, "file", None) or getattr(settings, "run", None)):
+        raise ValueError("needs weights.file or weights.run: name one.")
+
+
+def _patterns(_: object, __: attrs.Attribute[Any], patterns: tuple[str, ...]) -> None:
+    for pattern in patterns:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"{pattern!r} is no regular expression: {error}.") from error
+
+
 @attrs.frozen(kw_only=True)
 class WeightsSettings:
     """Which trained weights the network starts from; by default none.
@@ -95,19 +122,20 @@ class WeightsSettings:
         file: A safetensors file: from ``medpipe import-weights``, or a run's checkpoint.
         run: A run directory, whose best network is taken.
         sha256: What the file must have, as 64 hexadecimal digits; otherwise it is refused.
-        strip: What is cut from the front of the file's names: ``module.``, ``backbone.``.
-        skip: Regular expressions of the network's tensors that keep their fresh values, such as
-            a head of other classes.
+        strip: What is cut from the front of the file's names, each once and in this order:
+            ``module.``, ``backbone.``.
+        skip: Regular expressions that are searched in the names of the network's tensors: those
+            keep their fresh values, such as a head of other classes.
         first_layer: ``mean``: a first convolution for another number of channels is fitted by
             the mean of its filters over channels. None: such a layer is an error.
     """
 
     file: Path | None = None
     run: Path | None = attrs.field(default=None, validator=_one_source)
-    sha256: str | None = attrs.field(default=None, validator=_digest)
-    strip: tuple[str, ...] = ()
-    skip: tuple[str, ...] = ()
-    first_layer: Literal["mean"] | None = None
+    sha256: str | None = attrs.field(default=None, validator=[_digest, _needs_a_source])
+    strip: tuple[str, ...] = attrs.field(default=(), validator=_needs_a_source)
+    skip: tuple[str, ...] = attrs.field(default=(), validator=[_patterns, _needs_a_source])
+    first_layer: Literal["mean"] | None = attrs.field(default=None, validator=_needs_a_source)
 
 
 @attrs.frozen(kw_only=True)
@@ -125,7 +153,5 @@ class RunSettings:
 
     @device.validator
     def _is_a_device(self, _: attrs.Attribute[Any], device: str) -> None:
-        import re
-
         if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
             raise ValueError(f"must be 'auto', 'cpu', 'cuda', 'cuda:N' or 'mps', got {device!r}.")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
 from attrs.validators import ge, gt, lt, optional
 
+from medpipe.builtin.parameter_groups import Freezing, ParameterGroup, divide
 from medpipe.plugin import TrainerStep, Training, TrainingParts
 
 if TYPE_CHECKING:
@@ -68,7 +70,7 @@ class OneCycle:
 
 @attrs.frozen(kw_only=True)
 class Cosine:
-    """``CosineAnnealingLR`` down to a fraction (Loshchilov and Hutter, arXiv:1608.03983)."""
+    """Cosine annealing down to a fraction (Loshchilov and Hutter, arXiv:1608.03983, eq. 5)."""
 
     name: Literal["cosine"] = "cosine"
     end_fraction: float = attrs.field(default=0.0, validator=[ge(0), lt(1)])
@@ -97,6 +99,8 @@ class Supervised(TrainerStep):
         schedule: A table with ``name``: ``one_cycle``, ``cosine`` or ``steps``; None: constant.
         gradient_clip: The largest norm of all gradients together; None: no limit.
         accumulation: Iterations whose gradients are averaged into one step.
+        parameters: Tables with ``match``: parameters with a learning rate of their own, or
+            frozen, for good or for some epochs; see `ParameterGroup`.
     """
 
     name: ClassVar[str] = "supervised"
@@ -107,15 +111,22 @@ class Supervised(TrainerStep):
     schedule: OneCycle | Cosine | Steps | None = None
     gradient_clip: float | None = attrs.field(default=None, validator=optional(gt(0)))
     accumulation: int = attrs.field(default=1, validator=ge(1))
+    parameters: tuple[ParameterGroup, ...] = ()
 
     def build(self, parts: TrainingParts) -> Training:
-        """Make the trainer; see `TrainerStep.build`."""
+        """Make the trainer; see `TrainerStep.build`.
+
+        Raises:
+            DataError: A group of `parameters` fits no parameter, or nothing is left to train.
+        """
         from ignite.engine import Events
         from monai.engines import SupervisedTrainer
         from monai.engines.utils import IterationEvents
 
         network = parts.network
-        optimizer = self._optimizer(network)
+        owner = divide(network, self.parameters)
+        optimizer = self._optimizer(network, owner)
+        freezing = Freezing(network, self.parameters, owner)
         length = self.epoch_length or len(parts.loader)
         trainer = SupervisedTrainer(
             device=parts.device,
@@ -132,6 +143,7 @@ class Supervised(TrainerStep):
             accumulation_steps=self.accumulation,
         )
         state: dict[str, Any] = {"network": network, "optimizer": optimizer}
+        trainer.add_event_handler(Events.EPOCH_STARTED, _freeze, freezing)
         if self.gradient_clip is not None:
             trainer.add_event_handler(
                 IterationEvents.BACKWARD_COMPLETED, _clip, network, self.gradient_clip
@@ -142,16 +154,39 @@ class Supervised(TrainerStep):
             trainer.add_event_handler(Events.ITERATION_COMPLETED, _advance, schedule)
         return Training(engine=trainer, state=state)
 
-    def _optimizer(self, network: torch.nn.Module) -> torch.optim.Optimizer:
+    def _optimizer(
+        self, network: torch.nn.Module, owner: dict[str, int | None]
+    ) -> torch.optim.Optimizer:
+        """The optimizer, with a group for each of `parameters` that is ever trained.
+
+        What is frozen for some epochs is in it from the start, so that its state has one form.
+        """
         import torch
 
-        trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        members: dict[int | None, list[torch.nn.Parameter]] = {}
+        for name, parameter in network.named_parameters():
+            index = owner[name]
+            if parameter.requires_grad and (index is None or not self.parameters[index].freeze):
+                members.setdefault(index, []).append(parameter)
+        groups = [
+            {"params": members[index], **self._rates(index)}
+            for index in (None, *range(len(self.parameters)))
+            if index in members
+        ]
         options = attrs.asdict(self.optimizer)
         cls = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
         made: torch.optim.Optimizer = cls[options.pop("name")](
-            trained, lr=self.learning_rate, **options
+            groups, lr=self.learning_rate, **options
         )
         return made
+
+    def _rates(self, index: int | None) -> dict[str, float]:
+        """What a group of the optimizer has of its own."""
+        if index is None:
+            return {}
+        group = self.parameters[index]
+        own = {"lr": group.learning_rate, "weight_decay": group.weight_decay}
+        return {name: value for name, value in own.items() if value is not None}
 
     def _schedule(
         self, optimizer: torch.optim.Optimizer, epoch_steps: int
@@ -162,7 +197,7 @@ class Supervised(TrainerStep):
         if isinstance(schedule, OneCycle):
             return lr_scheduler.OneCycleLR(
                 optimizer,
-                max_lr=self.learning_rate,
+                max_lr=[group["lr"] for group in optimizer.param_groups],
                 # One more than there are: it is advanced after the last step too.
                 total_steps=steps + 1,
                 pct_start=schedule.warm_up,
@@ -171,8 +206,8 @@ class Supervised(TrainerStep):
                 cycle_momentum=False,
             )
         if isinstance(schedule, Cosine):
-            end = schedule.end_fraction * self.learning_rate
-            return lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps, eta_min=end)
+            # CosineAnnealingLR has one end for all groups, whatever their learning rates.
+            return lr_scheduler.LambdaLR(optimizer, partial(_cosine, steps, schedule.end_fraction))
         if isinstance(schedule, Steps):
             size = schedule.epochs * epoch_steps
             return lr_scheduler.StepLR(optimizer, step_size=size, gamma=schedule.factor)
@@ -184,6 +219,15 @@ def _clip(engine: Any, network: torch.nn.Module, most: float) -> None:
         import torch
 
         torch.nn.utils.clip_grad_norm_(network.parameters(), most)
+
+
+def _freeze(engine: Any, freezing: Freezing) -> None:
+    freezing.apply(engine.state.epoch)
+
+
+def _cosine(steps: int, end: float, step: int) -> float:
+    """The part of the learning rate that is left after so many steps."""
+    return end + (1 - end) * (1 + math.cos(math.pi * step / steps)) / 2
 
 
 def _advance(engine: Any, schedule: torch.optim.lr_scheduler.LRScheduler) -> None:

@@ -9,8 +9,12 @@ from collections.abc import Sequence
 from cyclopts import App
 
 from medpipe.cli.check import check
+from medpipe.cli.collect import collect
 from medpipe.cli.doctor import doctor
+from medpipe.cli.evaluate import evaluate
+from medpipe.cli.import_weights import import_weights
 from medpipe.cli.plugins import plugins
+from medpipe.cli.predict import predict
 from medpipe.cli.run import run
 from medpipe.cli.show import show
 from medpipe.errors import MedpipeError
@@ -20,7 +24,17 @@ app = App(
     help="Training pipelines for medical imaging. Not a medical device.",
     version_flags=["--version"],
 )
-for command in (run, check, plugins, show, doctor):
+for command in (
+    run,
+    check,
+    evaluate,
+    predict,
+    collect,
+    import_weights,
+    plugins,
+    show,
+    doctor,
+):
     app.command(command)
 
 

@@ -5,7 +5,8 @@ Heavy: it imports torch; the package imports it inside functions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sized
+import math
+from collections.abc import Callable, Iterable, Sequence, Sized
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,7 +17,7 @@ from medpipe.progress import bar
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from medpipe.steps import Loss, Task
+    from medpipe.steps import Loss, Sample, Task
     from medpipe.training.hardware import Precision
 
 
@@ -33,9 +34,10 @@ def predict(
     device: torch.device,
     precision: Precision,
     task: Task,
-    groups: dict[str, str | None],
+    samples: Sequence[Sample],
     loss: Loss | None = None,
     description: str = "Evaluating",
+    before_batch: Callable[[], None] | None = None,
 ) -> tuple[Predictions, float | None]:
     """Give a network's predictions by sample id, and its mean loss.
 
@@ -45,9 +47,11 @@ def predict(
         device: Where to compute.
         precision: In what to compute.
         task: What the outputs mean.
-        groups: The group of each sample by id.
+        samples: The data set's samples, in any order: their groups and those of their extra
+            columns that all of them have travel with the predictions.
         loss: The loss to average over samples; None for none.
         description: The words in front of the progress bar.
+        before_batch: Called before each batch; what it raises ends the prediction.
     """
     was_training = network.training
     network.eval()
@@ -57,6 +61,8 @@ def predict(
     try:
         with bar(description, _length(loader), unit="batches") as shown:
             for batch in loader:
+                if before_batch is not None:
+                    before_batch()
                 image = batch["image"].to(device, non_blocking=True)
                 label = batch["label"].to(device, non_blocking=True)
                 with autocast(device, precision):
@@ -70,18 +76,35 @@ def predict(
                 shown.advance()
     finally:
         network.train(was_training)
+    by_id = {sample.id: sample for sample in samples}
     predictions = Predictions(
         task=task,
         ids=tuple(ids),
         scores=to_scores(torch.cat(outputs), task),
         labels=_labels(torch.cat(labels), task),
-        groups=tuple(groups.get(id_) for id_ in ids),
+        groups=tuple(by_id[id_].group for id_ in ids),
+        extra={
+            column: tuple(_text(by_id[id_].extra[column]) for id_ in ids)
+            for column in _shared_columns(samples)
+        },
     )
     return predictions, total / len(ids) if loss is not None else None
 
 
 def _labels(labels: torch.Tensor, task: Task) -> Any:
     return labels.numpy() if task.kind == "multiclass" else labels.double().numpy()
+
+
+def _shared_columns(samples: Sequence[Sample]) -> list[str]:
+    """The extra columns that every sample has, in the order of the first."""
+    if not samples:
+        return []
+    return [column for column in samples[0].extra if all(column in s.extra for s in samples)]
+
+
+def _text(value: object) -> str:
+    missing = value is None or (isinstance(value, float) and math.isnan(value))
+    return "" if missing else str(value)
 
 
 def _length(loader: Iterable[Any]) -> int | None:

@@ -1,0 +1,45 @@
+"""``medpipe collect``: several runs taken together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from medpipe.run_set import RunSet
+
+
+def collect(
+    directory: Path,
+    /,
+    *,
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    part: Literal["test", "validation"] = "test",
+    allow_mixed: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Show the runs below a folder, mean and spread of their metrics, and those of all pooled.
+
+    Over folds the pooled predictions are each sample's by the network that was not trained on it;
+    of several seeds on the same samples the mean is taken. Ends with exit code 2 where no run is
+    finished.
+
+    Args:
+        directory: The folder of the runs, at any depth.
+        output: Where to write collection.json and predictions_pooled.csv.
+        part: The part that the runs held out: validation where the data bring the test.
+        allow_mixed: Also take runs together that differ in more than fold and seed.
+    """
+    runs = RunSet.load(directory, allow_mixed=allow_mixed)
+    found = runs.collection(part) if output is None else runs.write(output, part)
+    pooled = found["pooled"]
+    print(runs.table(part))
+    print(f"{len(runs.runs)} runs pooled, {part} on {pooled['images']} images:")
+    intervals = pooled["intervals"]
+    for name, value in pooled.items():
+        if isinstance(value, float):
+            low, high = intervals.get(name) or (None, None)
+            spread = "" if low is None else f" (95 % interval {low:.4f} to {high:.4f})"
+            print(f"  {name:20} {value:.4f}{spread}")
+    if output is not None:
+        print(f"The collection is in {output}")

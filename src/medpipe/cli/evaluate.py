@@ -1,0 +1,94 @@
+"""``medpipe evaluate``: a run's network on a data set of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from medpipe import Registry, Run, config
+from medpipe.errors import ConfigError, Problem
+from medpipe.steps import DatasetStep
+
+
+def evaluate(
+    run: Path,
+    /,
+    *,
+    data: Path,
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    network: Literal["best", "last"] = "best",
+    device: str = "auto",
+    batch_size: int | None = None,
+    allow_overlap: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Measure the network of a run on an external data set.
+
+    Args:
+        run: The run directory.
+        data: A file with a [dataset] table and nothing else; the rest is the run's.
+        output: A new folder for metrics.json and predictions.csv; by default nothing is written.
+        network: The best by the monitored metric, or the last.
+        device: auto, cpu, cuda, cuda:N or mps.
+        batch_size: Images in a batch; by default the run's.
+        allow_overlap: Admit images that the run was trained on; they are recorded.
+    """
+    registry = Registry.discover()
+    step = _dataset_step(data, registry)
+    done = Run.load(run).evaluate(
+        step,
+        output=output,
+        which=network,
+        device=device,
+        batch_size=batch_size,
+        allow_overlap=allow_overlap,
+        registry=registry,
+    )
+    print("\n".join(_lines(done.metrics)))
+    if output is not None:
+        print(f"The metrics and predictions are in {output}")
+
+
+def _dataset_step(path: Path, registry: Registry) -> DatasetStep:
+    document = config.parse(config.read_text(path), source=str(path))
+    problems = [
+        Problem(
+            path=section,
+            message="is not this file's to say: a run is evaluated as it was trained.",
+            remedy="Leave [dataset] alone.",
+        )
+        for section in document
+        if section not in ("format", "dataset")
+    ]
+    if document.get("format", config.FORMAT) != config.FORMAT:
+        message = f"must be {config.FORMAT}, got {document['format']!r}."
+        problems.append(Problem(path="format", message=message))
+    if "dataset" not in document:
+        remedy = 'Write [dataset] with step = "table", "image_folder" or another.'
+        problems.append(Problem(path="dataset", message="required.", remedy=remedy))
+        step: Any = None
+    else:
+        step, found = config.build_step(
+            DatasetStep, document["dataset"], path="dataset", registry=registry
+        )
+        problems += found
+    if problems:
+        raise ConfigError(f"{path} has problems", problems)
+    built: DatasetStep = step
+    return built
+
+
+def _lines(metrics: Any, indent: str = "") -> list[str]:
+    """The numbers with their intervals, and below them those of the subgroups."""
+    lines = [f"{indent}on {metrics['images']} images:"]
+    for name, value in metrics.items():
+        if isinstance(value, float):
+            low, high = metrics["intervals"].get(name) or (None, None)
+            spread = "" if low is None else f" (95 % interval {low:.4f} to {high:.4f})"
+            lines.append(f"{indent}  {name:20} {value:.4f}{spread}")
+    for column, tables in metrics.get("subgroups", {}).items():
+        for value, table in tables.items():
+            lines.append(f"{indent}{column} = {value or '(blank)'}")
+            lines += _lines(table, f"{indent}  ")
+    return lines

@@ -1,0 +1,39 @@
+"""``medpipe import-weights``: the one explicit door for pickled files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+
+def import_weights(
+    file: Path,
+    /,
+    *,
+    out: Annotated[Path, Parameter(name=["--out", "-o"])],
+    key: str | None = None,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Write the tensors of a file of torch.save as safetensors; no code in it is run.
+
+    Args:
+        file: The pickled file: .pth, .pt, .ckpt.
+        out: The safetensors file to write.
+        key: Where in the file the state dictionary is, such as model or ema.state_dict.
+        overwrite: Write also where the output holds something else.
+    """
+    from medpipe.training.pickled import import_pickled
+
+    done = import_pickled(file, out, key=key, overwrite=overwrite)
+    there = "" if done.written else ", which was there already with the same content"
+    print(f"{len(done.names)} tensors, {done.size / 1e6:.1f} MB, in {done.path}{there}")
+    if done.left_out:
+        more = f" and {len(done.left_out) - 6} more" if len(done.left_out) > 6 else ""
+        print(f"left out, being no tensors: {', '.join(done.left_out[:6])}{more}")
+    print("[weights]")
+    print(f'file = "{done.path.as_posix()}"')
+    print(f'sha256 = "{done.sha256}"')
+    if all(name.startswith("module.") for name in done.names):
+        print('strip = ["module."]')
