@@ -6,6 +6,7 @@ import contextlib
 import math
 import sys
 import typing
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 import medpipe
 from medpipe import ConfigError, NotRepeatableError, PipelineBuilder, Registry
 from medpipe.parameters import parameter_types, structure
-from medpipe.settings import LoaderSettings, RunSettings, SplitSettings
+from medpipe.settings import LoaderSettings, RunSettings, SplitSettings, WeightsSettings
 from medpipe.steps import STEP_KINDS, LossStep, Step, TransformStep
 
 REGISTRY = Registry.discover()
@@ -35,6 +36,8 @@ def values(expected: Any) -> st.SearchStrategy[Any]:
         return st.tuples(*map(values, arguments)).map(list)
     if origin in (typing.Union, type(int | str)):
         return st.one_of([values(item) for item in arguments if item is not type(None)])
+    if origin is Mapping:
+        return st.dictionaries(TEXT, values(arguments[1]), max_size=3)
     if isinstance(expected, type) and issubclass(expected, Step):
         return step_tables(expected)
     if attrs.has(expected):
@@ -82,6 +85,7 @@ DOCUMENTS = st.fixed_dictionaries(
         "network": step_tables(STEP_KINDS[2]),
         "trainer": step_tables(STEP_KINDS[3]),
         "loader": tables(LoaderSettings),
+        "weights": tables(WeightsSettings),
         "split": tables(SplitSettings),
         "run": tables(RunSettings),
     },

@@ -131,7 +131,7 @@ WRONG: dict[str, tuple[str, str]] = {
     ),
     "a reader by name": (
         '[[transform]]\nstep = "load_image"\nreader = "os.system"',
-        "transform[0].reader: unknown parameter. load_image takes no parameters.",
+        "transform[0].reader: unknown parameter. load_image takes axes.",
     ),
 }
 

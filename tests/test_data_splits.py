@@ -1,4 +1,4 @@
-"""The split: its laws, the parts that data bring, leaks, and the split file."""
+"""The split: its laws, and the parts that data bring."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from medpipe.data.leaks import divided
 from medpipe.data.scan import Fingerprint, Scan, scan
 from medpipe.data.shares import Unit, divide
 from medpipe.data.split_file import read_split, write_split
-from medpipe.data.splits import Split, divided, make_split
-from medpipe.errors import ChangedError, DataError
+from medpipe.data.splits import Split, make_split
+from medpipe.errors import DataError
 from medpipe.files import sha256_of
 from medpipe.settings import SplitSettings
 from medpipe.steps import PARTS, Part, Sample, Task
@@ -234,7 +235,7 @@ def test_units_are_moved_until_shares_fit() -> None:
     sizes = (5, 10, 10, 1, 2, 5, 1)
     units = [Unit(ids=(str(n),), counts=((0, size),)) for n, size in enumerate(sizes)]
     shares: dict[Part, float] = {"training": 0.8, "validation": 0.1, "test": 0.1}
-    placed = divide(units, shares)
+    placed = divide(units, shares, home="training")
     for part, share in shares.items():
         count = sum(size for size, given in zip(sizes, placed, strict=True) if given == part)
         assert abs(count - share * sum(sizes)) <= max(sizes)
@@ -311,13 +312,26 @@ def _error(samples: list[Sample], how: SplitSettings, pixels: dict[str, str] | N
 
 def test_fraction_for_a_given_part() -> None:
     samples = [_sample(f"{n}", n % 2, part="test" if n < 9 else None) for n in range(60)]
-    assert _error(samples, SplitSettings()) == (
-        "The data bring the part test (9 samples), so set split.test = 0."
+    assert _error(samples, SplitSettings(test=0.1)) == (
+        "The data bring the part test (9 samples), so leave split.test out."
     )
     samples[20] = attrs.evolve(samples[20], split="validation")
-    assert _error(samples, SplitSettings()) == (
+    assert _error(samples, DEFAULT) == (
         "The data bring the parts validation (1 samples) and test (9 samples), "
-        "so set split.validation = 0 and split.test = 0."
+        "so leave split.validation and split.test out."
+    )
+
+
+def test_what_is_carved_where_nothing_is_said() -> None:
+    """A tenth each, or nothing where the data bring the part; 0 is as good as nothing there."""
+    samples = [_sample(f"{n}", n % 2) for n in range(100)]
+    brought = [*samples, *(_sample(f"t{n}", n % 2, part="test") for n in range(7))]
+    both = [*brought, *(_sample(f"v{n}", n % 2, part="validation") for n in range(5))]
+    for some, counts in ((samples, (80, 10, 10)), (brought, (90, 10, 7)), (both, (100, 5, 7))):
+        split = make_split(some, _scan(some), SplitSettings(), TASK)
+        assert tuple(split.counts.values()) == counts
+    assert make_split(brought, _scan(brought), SplitSettings(test=0), TASK) == make_split(
+        brought, _scan(brought), SplitSettings(validation=0.1), TASK
     )
 
 
@@ -338,7 +352,8 @@ def test_planted_leaks_are_found_and_named() -> None:
         "  4 groups: 'patient 0' (training, test), 'patient 3' (training, test), "
         "'patient 6' (training, test) and 1 more.\n"
         "  1 set of duplicate images: '24.png' (test) = '30.png' (training).\n"
-        "Correct the parts, or leave them out and let medpipe divide the samples."
+        'Correct the parts, set dataset.on_leak = "drop_train" to leave the training side out, '
+        "or leave the parts out and let medpipe divide the samples."
     )
 
 
@@ -370,138 +385,6 @@ def test_class_without_training_samples() -> None:
     )
 
 
-# The split file.
-
-
-names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6)
-
-
-@settings(max_examples=100, deadline=None)
-@given(ids=st.lists(names, min_size=1, max_size=12, unique=True), data=st.data())
-def test_split_file_round_trip(
-    ids: list[str], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    from medpipe.data.scan import portable_id
-
-    ids = list({portable_id(i): i for i in ids}.values())
-    samples = [_sample(i, data.draw(st.sampled_from([0, 1.5, (1.0, 0.0)])), i + "\r") for i in ids]
-    split = Split(parts={i: data.draw(st.sampled_from(PARTS)) for i in ids})
-    path = tmp_path_factory.mktemp("split") / "splits.csv"
-    write_split(path, split, samples, _scan(samples))
-    assert read_split(path, samples[::-1], _scan(samples)) == split
-
-
-SAMPLES = [_sample(f"{n}.png", n % 2, f"p{n // 2}") for n in range(6)]
-SPLIT = Split(parts={s.id: PARTS[int(s.id[0]) // 2] for s in SAMPLES})
-
-
-def _written(tmp_path: Path) -> Path:
-    path = tmp_path / "splits.csv"
-    write_split(path, SPLIT, SAMPLES, _scan(SAMPLES))
-    return path
-
-
-def test_split_file_in_full(tmp_path: Path) -> None:
-    samples = [_sample("b,é.png", (1.0, 0.0), "p"), _sample("a.png", 2)]
-    split = Split(parts={"b,é.png": "test", "a.png": "training"})
-    path = tmp_path / "deep" / "splits.csv"
-    write_split(path, split, samples, _scan(samples))
-    prints = _scan(samples).fingerprints
-    assert path.read_bytes().decode() == (
-        "id,part,label,group,sha256\n"
-        f"a.png,training,2,,{prints['a.png'].sha256}\n"
-        f'"b,é.png",test,1.0 0.0,p,{prints["b,é.png"].sha256}\n'
-    )
-
-
-def test_changed_data(tmp_path: Path) -> None:
-    path = _written(tmp_path)
-    samples = [*SAMPLES[4:], *(_sample(f"new {n}", 0) for n in range(2))]
-    samples[1] = attrs.evolve(samples[1], split="validation")
-    prints = dict(_scan(samples).fingerprints)
-    prints["4.png"] = attrs.evolve(prints["4.png"], sha256="0" * 64)
-    with pytest.raises(ChangedError) as caught:
-        read_split(path, samples, Scan(fingerprints=prints))
-    assert str(caught.value) == (
-        f"The data are not those that the split file {path} was made with:\n"
-        "  4 of the file's samples are not in the data: '0.png', '1.png', '2.png' and 1 more.\n"
-        "  2 of the data's samples are not in the file: 'new 0', 'new 1'.\n"
-        "  1 of the samples is another image (its SHA-256 differs): '4.png'.\n"
-        "  1 of the samples is in another part by the data: '5.png'.\n"
-        "Bring the data back as they were, or leave split.file out for a new split."
-    )
-
-
-def test_blank_hash_is_not_compared_and_columns_are_optional(tmp_path: Path) -> None:
-    path = tmp_path / "splits.csv"
-    rows = "".join(f"{part},{i},\r\n" for i, part in SPLIT.items())
-    path.write_text("\ufeffpart,id,sha256\r\n" + rows, encoding="utf-8", newline="")
-    assert read_split(path, SAMPLES, _scan(SAMPLES)) == SPLIT
-
-
-def test_split_file_that_leaks(tmp_path: Path) -> None:
-    path = _written(tmp_path)
-    path.write_text(path.read_text().replace("3.png,validation", "3.png,test"))
-    with pytest.raises(DataError) as caught:
-        read_split(path, SAMPLES, _scan(SAMPLES, {"0.png": "same", "5.png": "same"}))
-    assert str(caught.value) == (
-        f"The split file {path} divides what must stay in one part:\n"
-        "  1 group: 'p1' (validation, test).\n"
-        "  1 set of duplicate images: '0.png' (training) = '5.png' (test).\n"
-        "Correct the file, or leave split.file out for a new split."
-    )
-
-
-COLUMNS = "The columns are id, part, label, group, sha256."
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", f"{{path}}, line 1: there is no column id. {COLUMNS}"),
-        ("id,label\na,1\n", f"{{path}}, line 1: there is no column part. {COLUMNS}"),
-        ("id,part,fold\na,test,1\n", f"{{path}}, line 1: the column 'fold' is unknown. {COLUMNS}"),
-        ("id,part,id\na,test,a\n", f"{{path}}, line 1: the column id occurs twice. {COLUMNS}"),
-        ("id,part\n", "The split file {path} has no rows."),
-        (
-            "id,part\n0.png,train\n",
-            "{path}, line 2, column part: 'train' is not a part. "
-            "The parts are training, validation, test.",
-        ),
-        ("id,part\n0.png,test\n1.png\n", "{path}, line 3: 1 values for 2 columns."),
-        (
-            "id,part\n0.png,test\n\n0.png,training\n",
-            "{path}, line 4, column id: '0.png' is in line 2 already.",
-        ),
-        (
-            "id,part,sha256\n0.png,test,12\n",
-            "{path}, line 2, column sha256: '12' is not 64 hexadecimal digits.",
-        ),
-        ('id,part\n"0.png,test\n', "{path}, line 2: no CSV: unexpected end of data."),
-    ],
-)
-def test_malformed_split_file(tmp_path: Path, text: str, message: str) -> None:
-    path = tmp_path / "splits.csv"
-    path.write_text(text, encoding="utf-8")
-    with pytest.raises(DataError) as caught:
-        read_split(path, SAMPLES, _scan(SAMPLES))
-    assert str(caught.value) == message.format(path=path)
-
-
-def test_split_file_that_cannot_be_read(tmp_path: Path) -> None:
-    path = tmp_path / "splits.csv"
-    with pytest.raises(DataError) as caught:
-        read_split(path, SAMPLES, _scan(SAMPLES))
-    assert str(caught.value) == (f"The split file {path} can't be read: no such file or directory.")
-    path.write_bytes(b"id,part\n\xff,test\n")
-    with pytest.raises(DataError) as caught:
-        read_split(path, SAMPLES, _scan(SAMPLES))
-    assert str(caught.value) == (
-        f"The split file {path} is not UTF-8 text: 'utf-8' codec can't decode byte 0xff in "
-        "position 8: invalid start byte."
-    )
-
-
 @pytest.mark.real_data
 def test_mednist(tmp_path: Path) -> None:
     from medpipe.builtin.mednist import MedNIST
@@ -522,4 +405,4 @@ def test_mednist(tmp_path: Path) -> None:
     assert split.digest == "7e48e6fbd962f0af8205bda324c4eec6dc5ce9c417b65f70f78af445be472af7"
 
     write_split(tmp_path / "splits.csv", split, dataset.samples, found)
-    assert read_split(tmp_path / "splits.csv", dataset.samples, found) == split
+    assert read_split(tmp_path / "splits.csv", dataset, found, SplitSettings())[1] == split

@@ -289,7 +289,7 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_samples(tmp_path: Path) -
         (
             lambda path: (path / "run.json").write_text("{}"),
             "The output {path} holds another run, which medpipe does not overwrite. "
-            "Choose another folder with --output, or remove that one.",
+            "Go on with it by --resume, choose another folder with --output, or remove it.",
         ),
     ],
 )
@@ -339,7 +339,7 @@ def test_the_last_checkpoint_holds_the_optimizer(tmp_path: Path) -> None:
 
     run = tiny().build().run(tmp_path / "run")
     state, about = load_checkpoint(run.path / "checkpoints/last.safetensors")
-    assert set(state) == {"network", "optimizer"}
+    assert set(state) == {"network", "optimizer", "$generators"}
     assert state["optimizer"]["state"][0]["exp_avg"].shape == (8, 1, 3, 3)
     assert about["epoch"] == 2
 

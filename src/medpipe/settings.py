@@ -53,10 +53,12 @@ def _fits(settings: SplitSettings, _: attrs.Attribute[Any], test: float | None) 
 
 
 def _one_of_the_folds(settings: SplitSettings, _: attrs.Attribute[Any], fold: int | None) -> None:
-    folds = getattr(settings, "folds", None)
-    if fold is not None and folds is None:
+    if fold is None:
+        return
+    folds: int | None = getattr(settings, "folds", None)
+    if folds is None:
         raise ValueError("is one of the folds: set split.folds to their number.")
-    if fold is not None and not 0 <= fold < folds:
+    if not 0 <= fold < folds:
         raise ValueError(f"must be from 0 to {folds - 1}, got {fold}.")
 
 

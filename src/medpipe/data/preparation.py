@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from medpipe.data.leaks import brought_parts, contradictions, without_leaks
 from medpipe.data.scan import Scan, scan
 from medpipe.data.split_file import read_split
 from medpipe.data.splits import Split, make_split
+from medpipe.data.units import vector
 from medpipe.errors import DataError
 from medpipe.steps import PARTS, Dataset, Part, Sample
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from medpipe.settings import SplitSettings
 
 
@@ -23,8 +27,9 @@ class PreparedData:
     """The samples with what was found out about them.
 
     Attributes:
-        dataset: What the dataset step listed.
-        scan: The fingerprint of every image.
+        dataset: What the dataset step listed, without what `Dataset.on_leak` leaves out, which
+            its notes name.
+        scan: The fingerprint of every image of these.
         split: Which sample is in which part.
         parts: The samples of each part, by id, so that no listing order is left.
     """
@@ -42,6 +47,28 @@ class PreparedData:
         counts = Counter(sample.label for sample in self.parts[part])
         return tuple(counts[index] for index in range(len(task.names)))
 
+    def target_statistics(self, part: Part) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        """The mean and the standard deviation of each target of a regression in a part.
+
+        Over the samples that have the target. The standard deviation is 1 where the target does
+        not vary, so that one can divide by it.
+
+        Returns:
+            The means and the standard deviations, in the order of the targets; None unless the
+            task is a regression.
+        """
+        if self.dataset.task.kind != "regression":
+            return None
+        means, spreads = [], []
+        for values in zip(*(vector(sample.label) for sample in self.parts[part]), strict=True):
+            known = [value for value in values if not math.isnan(value)]
+            # Of one order, so that the last digit is the same on every machine.
+            mean = math.fsum(known) / len(known)
+            spread = math.sqrt(math.fsum((value - mean) ** 2 for value in known) / len(known))
+            means.append(mean)
+            spreads.append(spread if min(known) < max(known) and spread > 0 else 1.0)
+        return tuple(means), tuple(spreads)
+
 
 def prepare(dataset: Dataset, settings: SplitSettings, *, workers: int) -> PreparedData:
     """Look through a data set and divide it.
@@ -53,15 +80,37 @@ def prepare(dataset: Dataset, settings: SplitSettings, *, workers: int) -> Prepa
     """
     _check_labels(dataset)
     found = scan(dataset, workers=workers)
+    note = contradictions(dataset.samples, found, dataset.task)
+    if note is not None:
+        dataset = attrs.evolve(dataset, notes=(*dataset.notes, note))
     if settings.file is not None:
-        split = read_split(settings.file, dataset.samples, found)
+        dataset, split = read_split(settings.file, dataset, found, settings)
     else:
+        if dataset.on_leak == "drop_train":
+            dataset = without_leaks(dataset, found, brought_parts(dataset.samples))
         split = make_split(dataset.samples, found, settings, dataset.task)
     by_id = {sample.id: sample for sample in dataset.samples}
     parts = {part: tuple(by_id[id_] for id_ in split.ids(part)) for part in PARTS}
     if not parts["training"]:
         raise DataError("No sample is left for training. Lower split.validation and split.test.")
-    return PreparedData(dataset=dataset, scan=found, split=split, parts=parts)
+    _require_values(parts["training"], dataset)
+    kept = Scan(fingerprints={i: found.fingerprints[i] for i in by_id})
+    return PreparedData(dataset=dataset, scan=kept, split=split, parts=parts)
+
+
+def _require_values(samples: Sequence[Sample], dataset: Dataset) -> None:
+    """See that each finding or target has labels to train on."""
+    task = dataset.task
+    if task.kind == "multiclass":
+        return
+    columns = zip(*(vector(sample.label) for sample in samples), strict=True)
+    for name, values in zip(task.names, columns, strict=True):
+        if all(math.isnan(value) for value in values):
+            noun = "target" if task.kind == "regression" else "finding"
+            raise DataError(
+                f"The {noun} {name!r} has no training sample with a label. Remove it, or give it "
+                "more samples or groups."
+            )
 
 
 def _check_labels(dataset: Dataset) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import attrs
 
-from medpipe.steps import PARTS, Part
-
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+Name = TypeVar("Name", bound=Hashable)
+"""What a part is called: ``training``, or the number of a fold."""
 
 EPSILON = 1e-9
 """Below this a difference of counts or their squares is rounding."""
@@ -32,44 +34,46 @@ class Unit:
     copies: bool = False
 
 
-def divide(units: Sequence[Unit], shares: Mapping[Part, float]) -> list[Part]:
-    """Choose a part for each unit.
+def divide(
+    units: Sequence[Unit], shares: Mapping[Name, float], *, home: Name | None = None
+) -> list[Name]:
+    """Choose a part for each unit, where most units hold one stratum, as with classes.
 
-    Copies of one image go to training while there is room. Each other unit goes to the part that
-    has got least of its share so far, in fractions of the share, so that large units don't always
-    land in the largest part. Then units are moved while a stratum's count in a part is off by
-    more than its largest unit. Where every unit holds one stratum, such a move always exists;
-    otherwise the result is as good as single moves make it.
+    Copies of one image go to the part `home` while there is room. Each other unit goes to the
+    part that has got least of its share so far, in fractions of the share, so that large units
+    don't always land in the largest part. Then units are moved while a stratum's count in a part
+    is off by more than its largest unit. Where every unit holds one stratum, such a move always
+    exists; otherwise the result is as good as single moves make it. For units of many strata see
+    `medpipe.data.iterative.divide_iteratively`.
 
     Args:
         units: In the order in which they choose.
         shares: The fraction of each part, above 0; together 1.
+        home: Also what wins between equals, so that a stratum's first unit is there. None: no
+            part is different from the others.
     """
-    parts = [part for part in PARTS if part in shares]
-    missing = _Missing(units, shares)
-    chosen: dict[int, Part] = {}
-    # Copies of one image would count several times in an evaluation: they are trained on.
-    for index, unit in enumerate(units):
-        if unit.copies and missing.has_room("training", unit):
-            missing.put(unit, "training")
-            chosen[index] = "training"
+    missing = Missing(units, shares)
+    chosen = missing.put_copies(units, home)
     for index, unit in enumerate(units):
         if index not in chosen:
-            chosen[index] = _neediest(parts, missing, unit)
+            chosen[index] = _neediest(missing, unit, home)
             missing.put(unit, chosen[index])
     placed = [chosen[index] for index in range(len(units))]
-    _repair(units, placed, missing, parts)
+    _repair(units, placed, missing)
     return placed
 
 
-def _neediest(parts: Sequence[Part], missing: _Missing, unit: Unit) -> Part:
-    return max(parts, key=lambda part: missing.need(part, unit))
+def _neediest(missing: Missing[Name], unit: Unit, home: Name | None) -> Name:
+    def need(part: Name) -> tuple[float, bool, float]:
+        return missing.lack(part, unit), part == home, missing.lack_of_all(part)
+
+    return max(missing.counts, key=need)
 
 
-class _Missing:
+class Missing(Generic[Name]):
     """What each part still lacks of its share of each stratum, in samples."""
 
-    def __init__(self, units: Sequence[Unit], shares: Mapping[Part, float]) -> None:
+    def __init__(self, units: Sequence[Unit], shares: Mapping[Name, float]) -> None:
         totals: dict[int, int] = defaultdict(int)
         for unit in units:
             for stratum, count in unit.counts:
@@ -78,33 +82,46 @@ class _Missing:
         self.target = {part: {s: f * n for s, n in totals.items()} for part, f in shares.items()}
         self.counts = {part: dict.fromkeys(totals, 0) for part in shares}
         self.whole = {part: share * everything for part, share in shares.items()}
-        self.held = dict.fromkeys(shares, 0)
+        self.held: dict[Name, int] = dict.fromkeys(shares, 0)
 
-    def off(self, part: Part, stratum: int) -> float:
+    def off(self, part: Name, stratum: int) -> float:
         """How many samples the part has above its share (below: negative)."""
         return self.counts[part][stratum] - self.target[part][stratum]
 
-    def need(self, part: Part, unit: Unit) -> tuple[float, bool, float]:
-        """What of its share of the unit's strata the part lacks; the largest wins.
-
-        Between equals training wins, so that a stratum's first unit is trained on, and then the
-        part that lacks most on the whole.
-        """
+    def lack(self, part: Name, unit: Unit) -> float:
+        """What of its share of the unit's strata the part lacks, in fractions of the share."""
         target, counts = self.target[part], self.counts[part]
-        lack = sum(n * (1 - counts[stratum] / target[stratum]) for stratum, n in unit.counts)
-        return lack, part == "training", 1 - self.held[part] / self.whole[part]
+        return sum(n * (1 - counts[stratum] / target[stratum]) for stratum, n in unit.counts)
 
-    def has_room(self, part: Part, unit: Unit) -> bool:
+    def lack_of_all(self, part: Name) -> float:
+        """What of its share of everything the part lacks, as a fraction of the share."""
+        return 1 - self.held[part] / self.whole[part]
+
+    def put_copies(self, units: Sequence[Unit], home: Name | None) -> dict[int, Name]:
+        """Put copies of one image into `home` while there is room; their places.
+
+        In an evaluation they would count several times: they are trained on.
+        """
+        chosen: dict[int, Name] = {}
+        if home is not None:
+            for index, unit in enumerate(units):
+                if unit.copies and self.has_room(home, unit):
+                    self.put(unit, home)
+                    chosen[index] = home
+        return chosen
+
+    def has_room(self, part: Name, unit: Unit) -> bool:
         """Whether the part stays within its share of every stratum with the unit in it."""
         return all(self.off(part, stratum) + n <= EPSILON for stratum, n in unit.counts)
 
-    def put(self, unit: Unit, part: Part, sign: int = 1) -> None:
+    def put(self, unit: Unit, part: Name, sign: int = 1) -> None:
+        """Put the unit into the part, or with -1 take it out."""
         counts = self.counts[part]
         for stratum, count in unit.counts:
             counts[stratum] += sign * count
             self.held[part] += sign * count
 
-    def gain(self, unit: Unit, source: Part, target: Part) -> float:
+    def gain(self, unit: Unit, source: Name, target: Name) -> float:
         """By how much a move changes the sum of squared deviations; below 0 is better."""
         return sum(
             2 * n * (n - self.off(source, stratum) + self.off(target, stratum))
@@ -112,9 +129,7 @@ class _Missing:
         )
 
 
-def _repair(
-    units: Sequence[Unit], placed: list[Part], missing: _Missing, parts: Sequence[Part]
-) -> None:
+def _repair(units: Sequence[Unit], placed: list[Name], missing: Missing[Name]) -> None:
     """Move units until no deviation is above the stratum's largest unit, or nothing helps."""
     largest: dict[int, int] = {}
     holders: dict[int, list[int]] = defaultdict(list)
@@ -122,12 +137,12 @@ def _repair(
         for stratum, count in unit.counts:
             largest[stratum] = max(largest.get(stratum, 0), count)
             holders[stratum].append(index)
-    stuck: set[tuple[int, Part]] = set()
+    stuck: set[tuple[int, Name]] = set()
     while True:
         open_ = [
             (abs(missing.off(part, stratum)) - largest[stratum], stratum, part)
             for stratum in sorted(largest)
-            for part in parts
+            for part in missing.counts
             if (stratum, part) not in stuck
         ]
         if not open_:
@@ -149,12 +164,12 @@ def _repair(
 
 def _best_move(
     units: Sequence[Unit],
-    placed: Sequence[Part],
-    missing: _Missing,
+    placed: Sequence[Name],
+    missing: Missing[Name],
     holders: Sequence[int],
     stratum: int,
-    part: Part,
-) -> tuple[int, Part] | None:
+    part: Name,
+) -> tuple[int, Name] | None:
     """The unit and its new part that lower the sum of squared deviations most."""
     too_many = missing.off(part, stratum) > 0
     best, found = -EPSILON, None

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from medpipe.data.leaks import brought_parts, divided, without_leaks
 from medpipe.data.scan import portable_id
-from medpipe.data.splits import Split, divided
+from medpipe.data.splits import Split, require_training
 from medpipe.errors import ChangedError, DataError
 from medpipe.files import write_text
 from medpipe.steps import PARTS, Part
@@ -19,9 +20,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from medpipe.data.scan import Scan
-    from medpipe.steps import Sample
+    from medpipe.settings import SplitSettings
+    from medpipe.steps import Dataset, Sample
 
-COLUMNS = ("id", "part", "label", "group", "sha256")
+COLUMNS = ("id", "part", "fold", "label", "group", "sha256", "pixels")
 REQUIRED = ("id", "part")
 NAMED = 3
 """How many ids an error names of each kind of change."""
@@ -31,46 +33,67 @@ NAMED = 3
 class _Row:
     line: int
     part: Part
+    fold: int | None
     sha256: str
 
 
 def write_split(path: Path, split: Split, samples: Sequence[Sample], scan: Scan) -> None:
-    """Write a split: id, part, label, group and SHA-256 of each sample, sorted by id.
+    """Write a split, sorted by id.
 
-    A label of several numbers is written with spaces between them.
+    The columns are id, part, with folds the fold (blank where the data place the sample), label,
+    group, SHA-256 of the file and hash of the pixels, by which other images can be compared with
+    these later. A label of several numbers is written with spaces between them.
 
     Raises:
         RunError: The file can't be written.
     """
-    rows = [
-        (s.id, split[s.id], _label(s), s.group or "", scan.fingerprints[s.id].sha256)
-        for s in sorted(samples, key=lambda sample: sample.id)
-    ]
+    rows: list[tuple[str, ...]] = []
+    for s in sorted(samples, key=lambda sample: sample.id):
+        found = scan.fingerprints[s.id]
+        row = (s.id, split[s.id], _fold(split, s), _label(s), s.group or "")
+        rows.append((*row, found.sha256, found.pixels))
+    columns: tuple[str, ...] = COLUMNS
+    if not split.folds:
+        columns, rows = _without_fold(COLUMNS), [_without_fold(row) for row in rows]
     text = io.StringIO()
     # The csv module does not quote a carriage return of its own accord, but reads it as a line's
     # end.
-    returns = any("\r" in row[0] + row[3] for row in rows)
+    returns = any("\r" in cell for row in rows for cell in row)
     writer = csv.writer(
         text, lineterminator="\n", quoting=csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL
     )
-    writer.writerow(COLUMNS)
+    writer.writerow(columns)
     writer.writerows(rows)
     write_text(path, text.getvalue())
 
 
-def read_split(path: Path, samples: Sequence[Sample], scan: Scan) -> Split:
+def read_split(
+    path: Path, dataset: Dataset, scan: Scan, settings: SplitSettings
+) -> tuple[Dataset, Split]:
     """Take a split back.
 
     The columns ``id`` and ``part`` must be there; where ``sha256`` is there and not blank, the
-    sample's file must have it. ``label`` and ``group`` are for people.
+    sample's file must have it. With `settings.folds` the file must hold out that fold. The other
+    columns are for people and for comparisons.
+
+    Where the data set says ``on_leak = "drop_train"``, samples that it would leave out may be
+    missing in the file, and what the file's own parts divide is left out as well.
+
+    Returns:
+        The data set, of the samples in the split, with notes of what was left out; and the split.
 
     Raises:
         ChangedError: The data are not those that the file was made with; it says what changed.
-        DataError: The file can't be read or is malformed (with line and column), or it divides a
-            group or duplicates.
+        DataError: The file can't be read or is malformed (with line and column), it divides a
+            group or duplicates, it holds out another fold, or a class is not in training.
     """
     rows = _read(path)
-    by_id = {portable_id(sample.id): sample for sample in samples}
+    if dataset.on_leak == "drop_train":
+        kept = without_leaks(dataset, scan, brought_parts(dataset.samples))
+        left = {sample.id for sample in dataset.samples} - {sample.id for sample in kept.samples}
+        if not any(portable_id(sample_id) in rows for sample_id in left):
+            dataset = kept
+    by_id = {portable_id(sample.id): sample for sample in dataset.samples}
     changes = _changes(rows, by_id, scan)
     if changes:
         raise ChangedError(
@@ -78,15 +101,39 @@ def read_split(path: Path, samples: Sequence[Sample], scan: Scan) -> Split:
             + "".join(f"  {change}\n" for change in changes)
             + "Bring the data back as they were, or leave split.file out for a new split."
         )
-    split = Split(parts={sample.id: rows[name].part for name, sample in by_id.items()})
-    lines = divided(samples, scan, split)
+    parts = {sample.id: rows[name].part for name, sample in by_id.items()}
+    if dataset.on_leak == "drop_train":
+        dataset = without_leaks(dataset, scan, parts, source="split file brings")
+    lines = divided(dataset.samples, scan, parts)
     if lines:
         raise DataError(
             f"The split file {path} divides what must stay in one part:\n"
             + "".join(f"  {line}\n" for line in lines)
-            + "Correct the file, or leave split.file out for a new split."
+            + 'Correct the file, set dataset.on_leak = "drop_train" to leave the training side '
+            "out, or leave split.file out for a new split."
         )
-    return split
+    require_training(dataset.samples, parts, dataset.task)
+    if settings.folds is not None:
+        _require_fold(path, rows, settings.folds, settings.fold or 0)
+    kept_ids = {sample.id for sample in dataset.samples}
+    numbers = {sample.id: rows[name].fold for name, sample in by_id.items()}
+    return dataset, Split(
+        parts={i: part for i, part in parts.items() if i in kept_ids},
+        folds={i: fold for i, fold in numbers.items() if fold is not None and i in kept_ids},
+    )
+
+
+def _require_fold(path: Path, rows: dict[str, _Row], count: int, fold: int) -> None:
+    """See that the file is of so many folds and holds out this one."""
+    folds = sorted({row.fold for row in rows.values() if row.fold is not None})
+    remedy = "Take the file of that fold's run, or leave split.file out."
+    if folds != list(range(count)):
+        have = f"{len(folds)} folds" if folds else "no folds"
+        raise DataError(f"The split file {path} has {have}, not split.folds = {count}. {remedy}")
+    held = {row.part for row in rows.values() if row.fold == fold}
+    others = {row.part for row in rows.values() if row.fold not in (None, fold)}
+    if len(held) > 1 or held & others:
+        raise DataError(f"The split file {path} does not hold out split.fold = {fold}. {remedy}")
 
 
 def _changes(rows: dict[str, _Row], by_id: dict[str, Sample], scan: Scan) -> list[str]:
@@ -176,7 +223,19 @@ def _parse(path: Path, line: int, row: dict[str, str]) -> _Row:
         raise DataError(
             f"{path}, line {line}, column sha256: {sha256!r} is not 64 hexadecimal digits."
         )
-    return _Row(line=line, part=part, sha256=sha256)
+    fold = row.get("fold", "").strip()
+    if fold and not (fold.isascii() and fold.isdigit()):
+        raise DataError(f"{path}, line {line}, column fold: {fold!r} is no whole number from 0.")
+    return _Row(line=line, part=part, fold=int(fold) if fold else None, sha256=sha256)
+
+
+def _fold(split: Split, sample: Sample) -> str:
+    return str(split.folds[sample.id]) if sample.id in split.folds else ""
+
+
+def _without_fold(row: tuple[str, ...]) -> tuple[str, ...]:
+    place = COLUMNS.index("fold")
+    return row[:place] + row[place + 1 :]
 
 
 def _label(sample: Sample) -> str:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import bisect
-import math
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
 
+from medpipe.data.folds import make_folds
+from medpipe.data.leaks import brought_parts, divided
 from medpipe.data.scan import portable_id
-from medpipe.data.shares import Unit, divide
+from medpipe.data.units import share_out, units_of, whole
 from medpipe.errors import DataError
 from medpipe.files import sha256_of
 from medpipe.settings import FRACTION
@@ -22,14 +22,13 @@ if TYPE_CHECKING:
     from medpipe.settings import SplitSettings
     from medpipe.steps import Sample, Task
 
-BINS = 10
-"""The quantile bins of a regression's target that are divided like classes."""
-NAMED = 3
-"""How many groups, duplicates or samples an error names."""
-
 
 def _frozen(parts: Mapping[str, Part]) -> Mapping[str, Part]:
     return dict(parts)
+
+
+def _frozen_folds(folds: Mapping[str, int]) -> Mapping[str, int]:
+    return dict(folds)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -38,9 +37,12 @@ class Split(Mapping[str, Part]):
 
     Attributes:
         parts: The part of each id.
+        folds: The fold of each id that the data don't place, from 0; empty without folds. It
+            does not count for equality and digest.
     """
 
     parts: Mapping[str, Part] = attrs.field(converter=_frozen)
+    folds: Mapping[str, int] = attrs.field(factory=dict, converter=_frozen_folds)
 
     def __getitem__(self, sample_id: str) -> Part:
         return self.parts[sample_id]
@@ -76,32 +78,41 @@ def make_split(samples: Sequence[Sample], scan: Scan, settings: SplitSettings, t
     """Divide the samples.
 
     Each part gets its share of every class (for ``multilabel`` of every finding, for
-    ``regression`` of every tenth of the values). Samples of one group, and samples whose images
-    decode to the same pixels, stay together; copies without a group are trained on while there
-    is room, since in an evaluation they would count several times. Parts that the samples bring
-    stand; what is missing is carved from the rest, of which the settings are fractions. Nothing
-    depends on the order of the samples, on the path separator, or on the process.
-    `settings.file` is not looked at: see `medpipe.data.split_file.read_split`.
+    ``regression`` of every tenth of each target's values). Samples of one group, and samples
+    whose images decode to the same pixels, stay together; copies without a group are trained on
+    while there is room, since in an evaluation they would count several times. Parts that the
+    samples bring stand; what is missing is carved from the rest, of which the settings are
+    fractions. With folds the rest is first divided into them and one is held out; the others are
+    the rest then. Nothing depends on the order of the samples, on the path separator, or on the
+    process. `settings.file` is not looked at: see `medpipe.data.split_file.read_split`.
 
     Raises:
         DataError: The data bring a part and the settings ask for a fraction of it, or the parts
-            that they bring divide a group or duplicates; there are too few groups for a part; or
-            a class is left without training samples.
+            that they bring divide a group or duplicates; there are too few groups for a part or
+            a fold; or a class is left without training samples.
     """
-    carved = _carved_parts(samples, settings)
-    fixed: dict[str, Part] = {s.id: s.split for s in samples if s.split not in (None, "training")}
-    given: dict[str, Part] = {s.id: fixed.get(s.id, "training") for s in samples}
-    lines = divided(samples, scan, given)
+    brought = _brought(samples)
+    held = _held_part(brought, settings)
+    carved = _carved_parts(brought, settings, held)
+    parts = brought_parts(samples)
+    lines = divided(samples, scan, parts)
     if lines:
         raise DataError(
             "The parts that the data bring divide what must stay in one part:\n"
             + "".join(f"  {line}\n" for line in lines)
-            + "Correct the parts, or leave them out and let medpipe divide the samples."
+            + 'Correct the parts, set dataset.on_leak = "drop_train" to leave the training side '
+            "out, or leave the parts out and let medpipe divide the samples."
         )
-    units = _units([s for s in samples if s.id not in fixed], scan, settings.seed, task)
-    training = 1 - sum(carved.values())
-    shares: dict[Part, float] = {"training": training, **carved}
-    placed = divide(units, shares)
+    free = [sample for sample in samples if parts[sample.id] == "training"]
+    units = units_of(free, scan, settings.seed, task)
+    folds: dict[str, int] = {}
+    if held is not None and settings.folds is not None:
+        folds = make_folds(units, settings.folds, free, task)
+        fold = settings.fold or 0
+        parts.update((id_, held) for id_, number in folds.items() if number == fold)
+        units = [unit for unit in units if folds[unit.ids[0]] != fold]
+    shares: dict[Part, float] = {"training": 1 - sum(carved.values()), **carved}
+    placed = share_out(units, shares, task=task, home="training")
     for part, fraction in carved.items():
         if part not in placed:
             raise DataError(
@@ -109,111 +120,68 @@ def make_split(samples: Sequence[Sample], scan: Scan, settings: SplitSettings, t
                 "on their own; duplicates count as one), too few for "
                 f"split.{part} = {fraction:g}. Raise it, set it to 0, or add data."
             )
-    parts = given | {i: p for unit, p in zip(units, placed, strict=True) for i in unit.ids}
-    _require_training(samples, parts, task)
-    return Split(parts={sample.id: parts[sample.id] for sample in samples})
+    parts.update((i, p) for unit, p in zip(units, placed, strict=True) for i in unit.ids)
+    require_training(samples, parts, task)
+    return Split(parts=parts, folds=folds)
 
 
-def divided(samples: Sequence[Sample], scan: Scan, parts: Mapping[str, Part]) -> list[str]:
-    """What must stay in one part and is in several: a line for groups, one for duplicates."""
-    lines: list[str] = []
-    groups = _crossing(((s.group, s.id) for s in samples if s.group is not None), parts)
-    if groups:
-        named = [f"{key!r} ({_parts_of(ids, parts)})" for key, ids in groups[:NAMED]]
-        lines.append(f"{_count(len(groups), 'group')}: {_list(named, len(groups))}.")
-    pixels = _crossing(((scan.fingerprints[s.id].pixels, s.id) for s in samples), parts)
-    copies = sorted((ids for _, ids in pixels), key=lambda ids: portable_id(ids[0]))
-    if copies:
-        named = [_copies(ids, parts) for ids in copies[:NAMED]]
-        noun = _count(len(copies), "set")
-        lines.append(f"{noun} of duplicate images: {_list(named, len(copies))}.")
-    return lines
-
-
-def _carved_parts(samples: Sequence[Sample], settings: SplitSettings) -> dict[Part, float]:
-    """The parts to be carved, with their fractions of what is not given."""
-    brought = Counter(sample.split for sample in samples)
+def _brought(samples: Sequence[Sample]) -> Counter[str]:
+    """How many samples the data place in each part."""
     unknown = sorted((s for s in samples if s.split not in (None, *PARTS)), key=lambda s: s.id)
     if unknown:
         raise DataError(
             f"The sample {unknown[0].id!r} has the part {unknown[0].split!r}. "
             f"The parts are {', '.join(PARTS)}."
         )
+    return Counter(sample.split for sample in samples if sample.split is not None)
+
+
+def _held_part(brought: Mapping[str, int], settings: SplitSettings) -> Part | None:
+    """The part that a fold is held out as; None without folds."""
+    if settings.folds is None:
+        return None
+    if not brought["test"]:
+        return "test"
+    if brought["validation"]:
+        raise DataError(
+            f"The data bring the parts validation ({brought['validation']} samples) and test "
+            f"({brought['test']} samples), so nothing is left to hold out: leave split.folds out."
+        )
+    if settings.validation is not None:
+        raise DataError(
+            f"The data bring the part test ({brought['test']} samples), so each fold is held out "
+            "as the validation: leave split.validation out."
+        )
+    return "validation"
+
+
+def _carved_parts(
+    brought: Mapping[str, int], settings: SplitSettings, held: Part | None
+) -> dict[Part, float]:
+    """The parts to be carved, with their fractions of what is left then."""
     wanted: dict[Part, float | None] = {"validation": settings.validation, "test": settings.test}
     fractions: dict[Part, float] = {
-        part: (0.0 if brought[part] else FRACTION) if fraction is None else fraction
+        part: (0.0 if brought[part] or part == held else FRACTION) if fraction is None else fraction
         for part, fraction in wanted.items()
     }
     twice = [part for part, fraction in fractions.items() if fraction > 0 and brought[part]]
     if twice:
         have = " and ".join(f"{part} ({brought[part]} samples)" for part in twice)
-        remedy = " and ".join(f"split.{part} = 0" for part in twice)
+        remedy = " and ".join(f"split.{part}" for part in twice)
         noun = "part" if len(twice) == 1 else "parts"
-        raise DataError(f"The data bring the {noun} {have}, so set {remedy}.")
+        raise DataError(f"The data bring the {noun} {have}, so leave {remedy} out.")
     return {part: fraction for part, fraction in fractions.items() if fraction > 0}
 
 
-def _units(samples: Sequence[Sample], scan: Scan, seed: int, task: Task) -> list[Unit]:
-    """What can't be divided, in an order that looks random and depends on ids and seed alone."""
-    ordered = sorted(samples, key=lambda sample: portable_id(sample.id))
-    root = list(range(len(ordered)))
+def require_training(samples: Sequence[Sample], parts: Mapping[str, Part], task: Task) -> None:
+    """See that every class has training samples.
 
-    def find(index: int) -> int:
-        while root[index] != index:
-            root[index] = root[root[index]]
-            index = root[index]
-        return index
-
-    first: dict[tuple[str, str], int] = {}
-    for index, sample in enumerate(ordered):
-        marks = [("pixels", scan.fingerprints[sample.id].pixels)]
-        if sample.group is not None:
-            marks.append(("group", sample.group))
-        for mark in marks:
-            a, b = find(first.setdefault(mark, index)), find(index)
-            root[max(a, b)] = min(a, b)
-    strata = _strata(ordered, task)
-    members: dict[int, list[int]] = defaultdict(list)
-    for index in range(len(ordered)):
-        members[find(index)].append(index)
-    keyed: list[tuple[str, int, Unit]] = []
-    for smallest, indices in members.items():
-        counts: dict[int, int] = {}  # not a Counter: it costs more than all the rest
-        for index in indices:
-            for stratum in strata[index]:
-                counts[stratum] = counts.get(stratum, 0) + 1
-        unit = Unit(
-            ids=tuple(ordered[index].id for index in indices),
-            counts=tuple(sorted(counts.items())),
-            copies=len(indices) > 1 and all(ordered[i].group is None for i in indices),
-        )
-        name = f"{seed}\0{portable_id(ordered[smallest].id)}"
-        keyed.append((sha256_of(name.encode("utf-8")), smallest, unit))
-    return [unit for _, _, unit in sorted(keyed, key=lambda key: key[:2])]
-
-
-def _strata(samples: Sequence[Sample], task: Task) -> list[tuple[int, ...]]:
-    """For each sample the numbers of the strata that it counts for."""
-    if task.kind == "multiclass":
-        return [(_whole(sample.label),) for sample in samples]
-    if task.kind == "multilabel":
-        # By finding, not by vector: most vectors of many findings are rare. -1 stands for all
-        # samples, -2 for those without a finding.
-        vectors = (_vector(sample.label) for sample in samples)
-        found = (tuple(n for n, value in enumerate(vector) if value == 1) for vector in vectors)
-        return [(-1, *(findings or (-2,))) for findings in found]
-    values = [_vector(sample.label)[0] for sample in samples]
-    known = sorted(value for value in values if not math.isnan(value))
-    return [
-        (-1,) if math.isnan(value) else (bisect.bisect_left(known, value) * BINS // len(known),)
-        for value in values
-    ]
-
-
-def _require_training(samples: Sequence[Sample], parts: Mapping[str, Part], task: Task) -> None:
+    Raises:
+        DataError: One has none.
+    """
     if task.kind != "multiclass":
         return
-    classes = [(_whole(sample.label), parts[sample.id]) for sample in samples]
+    classes = [(whole(sample.label), parts[sample.id]) for sample in samples]
     trained = {index for index, part in classes if part == "training"}
     for index, name in enumerate(task.names):
         if index not in trained:
@@ -223,48 +191,3 @@ def _require_training(samples: Sequence[Sample], parts: Mapping[str, Part], task
                 f"The class {name!r} has no training samples: {where}. Remove the class, or give "
                 "it more samples or groups."
             )
-
-
-def _whole(label: float | tuple[float, ...]) -> int:
-    value = _vector(label)[0]
-    return -1 if math.isnan(value) else int(value)
-
-
-def _vector(label: float | tuple[float, ...]) -> tuple[float, ...]:
-    return label if isinstance(label, tuple) else (label,)
-
-
-def _crossing(
-    marked: Iterable[tuple[str, str]], parts: Mapping[str, Part]
-) -> list[tuple[str, list[str]]]:
-    """The marks whose ids are in several parts, sorted, each with its sorted ids."""
-    members: dict[str, list[str]] = defaultdict(list)
-    for mark, sample_id in marked:
-        members[mark].append(sample_id)
-    return [
-        (mark, sorted(ids, key=portable_id))
-        for mark, ids in sorted(members.items())
-        if len(ids) > 1 and len({parts[sample_id] for sample_id in ids}) > 1
-    ]
-
-
-def _parts_of(ids: Iterable[str], parts: Mapping[str, Part]) -> str:
-    found = {parts[sample_id] for sample_id in ids}
-    return ", ".join(part for part in PARTS if part in found)
-
-
-def _copies(ids: Sequence[str], parts: Mapping[str, Part]) -> str:
-    """The first copy in each part: ``'a' (training) = 'b' (test)``."""
-    first: dict[Part, str] = {}
-    for sample_id in ids:
-        first.setdefault(parts[sample_id], sample_id)
-    return " = ".join(f"{sample_id!r} ({part})" for part, sample_id in first.items())
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _list(named: Sequence[str], total: int) -> str:
-    more = f" and {total - len(named)} more" if total > len(named) else ""
-    return ", ".join(named) + more

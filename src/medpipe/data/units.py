@@ -1,0 +1,125 @@
+"""What can't be divided: samples that stay together, and the strata that they count for."""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from medpipe.data.iterative import ALL, NONE, UNKNOWN, divide_iteratively
+from medpipe.data.scan import portable_id
+from medpipe.data.shares import Name, Unit, divide
+from medpipe.files import sha256_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from medpipe.data.scan import Scan
+    from medpipe.steps import Sample, Task
+
+BINS = 10
+"""The quantile bins of a regression's target, at most: they are divided like findings."""
+UNITS_IN_A_BIN = 10
+"""So many units for each bin: fewer can't be divided into ten parts."""
+
+
+def units_of(samples: Sequence[Sample], scan: Scan, seed: int, task: Task) -> list[Unit]:
+    """What can't be divided, in an order that looks random and depends on ids and seed alone."""
+    ordered = sorted(samples, key=lambda sample: portable_id(sample.id))
+    members = together(ordered, scan)
+    strata = _strata(ordered, task, len(members))
+    keyed: list[tuple[str, int, Unit]] = []
+    for indices in members:
+        counts: dict[int, int] = {}  # not a Counter: it costs more than all the rest
+        for index in indices:
+            for stratum in strata[index]:
+                counts[stratum] = counts.get(stratum, 0) + 1
+        unit = Unit(
+            ids=tuple(ordered[index].id for index in indices),
+            counts=tuple(sorted(counts.items())),
+            copies=len(indices) > 1 and all(ordered[i].group is None for i in indices),
+        )
+        name = f"{seed}\0{portable_id(ordered[indices[0]].id)}"
+        keyed.append((sha256_of(name.encode("utf-8")), indices[0], unit))
+    return [unit for _, _, unit in sorted(keyed, key=lambda key: key[:2])]
+
+
+def together(samples: Sequence[Sample], scan: Scan) -> list[list[int]]:
+    """The places of the samples that belong together by groups and copies, taken together."""
+    root = list(range(len(samples)))
+
+    def find(index: int) -> int:
+        while root[index] != index:
+            root[index] = root[root[index]]
+            index = root[index]
+        return index
+
+    first: dict[tuple[str, str], int] = {}
+    for index, sample in enumerate(samples):
+        marks = [("pixels", scan.fingerprints[sample.id].pixels)]
+        if sample.group is not None:
+            marks.append(("group", sample.group))
+        for mark in marks:
+            a, b = find(first.setdefault(mark, index)), find(index)
+            root[max(a, b)] = min(a, b)
+    members: dict[int, list[int]] = defaultdict(list)
+    for index in range(len(samples)):
+        members[find(index)].append(index)
+    return list(members.values())
+
+
+def share_out(
+    units: Sequence[Unit], shares: Mapping[Name, float], *, task: Task, home: Name | None = None
+) -> list[Name]:
+    """Choose a part for each unit; see `divide` and, for units of many strata, its sister."""
+    dividing = divide if task.kind == "multiclass" else divide_iteratively
+    return dividing(units, shares, home=home)
+
+
+def whole(label: float | tuple[float, ...]) -> int:
+    """A class's index; -1 where it is missing."""
+    value = vector(label)[0]
+    return -1 if math.isnan(value) else int(value)
+
+
+def vector(label: float | tuple[float, ...]) -> tuple[float, ...]:
+    """A label as several numbers, also where it is one."""
+    return label if isinstance(label, tuple) else (label,)
+
+
+def _strata(samples: Sequence[Sample], task: Task, units: int) -> list[tuple[int, ...]]:
+    """For each sample the numbers of the strata that it counts for."""
+    if task.kind == "multiclass":
+        return [(whole(sample.label),) for sample in samples]
+    vectors = [vector(sample.label) for sample in samples]
+    if task.kind == "multilabel":
+        return [_findings(values) for values in vectors]
+    bins = max(1, min(BINS, units // UNITS_IN_A_BIN))
+    columns = [_quantiles(values, bins) for values in zip(*vectors, strict=True)]
+    return [
+        (
+            ALL,
+            *(
+                UNKNOWN - target if place is None else target * bins + place
+                for target, place in enumerate(places)
+            ),
+        )
+        for places in zip(*columns, strict=True)
+    ]
+
+
+def _findings(labels: tuple[float, ...]) -> tuple[int, ...]:
+    # By finding, not by vector: most vectors of many findings are rare.
+    found = [n for n, value in enumerate(labels) if value == 1]
+    found += [UNKNOWN - n for n, value in enumerate(labels) if math.isnan(value)]
+    return (ALL, *(found or (NONE,)))
+
+
+def _quantiles(values: Sequence[float], bins: int) -> list[int | None]:
+    """For each value the number of its bin; None where it is missing."""
+    known = sorted(value for value in values if not math.isnan(value))
+    return [
+        None if math.isnan(value) else bisect.bisect_left(known, value) * bins // len(known)
+        for value in values
+    ]

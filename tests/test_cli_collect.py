@@ -1,0 +1,68 @@
+"""``medpipe collect`` as a user calls it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medpipe.cli import app, main
+from medpipe.cli.collect import collect
+from test_run_set import finished, folds  # noqa: F401
+
+
+@pytest.fixture(autouse=True)
+def _command() -> None:
+    if "collect" not in list(app):
+        app.command(collect)
+
+
+def call(*arguments: object) -> Any:
+    try:
+        main(["collect", *map(str, arguments)])
+    except SystemExit as ended:
+        return ended.code
+    return 0
+
+
+def test_collect_shows_runs_and_pooled_metrics(
+    folds: Path,  # noqa: F811
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shutil.rmtree(folds / "fold-1")
+    assert not call(folds, "--output", tmp_path / "all")
+    printed = capsys.readouterr().out
+    lines = printed.splitlines()
+    assert lines[0].split()[:3] == ["run", "fold", "seed"]
+    assert "missing: fold 1" in lines
+    assert "2 runs pooled, test on 40 images:" in lines
+    assert lines[-1] == f"The collection is in {tmp_path / 'all'}"
+    collection = json.loads((tmp_path / "all" / "collection.json").read_text())
+    accuracy = collection["pooled"]["accuracy"]
+    low, high = collection["pooled"]["intervals"]["accuracy"]
+    assert f"accuracy             {accuracy:.4f} (95 % interval {low:.4f} to {high:.4f})" in printed
+
+
+def test_collect_ends_with_2_where_nothing_is_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(tmp_path) == 2
+    assert capsys.readouterr().err == (
+        f"There is no run in {tmp_path}: no folder below it holds a run.json.\n"
+    )
+
+
+def test_collect_refuses_mixed_runs_unless_told(
+    folds: Path,  # noqa: F811
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    record = json.loads((folds / "fold-1" / "run.json").read_text())
+    record["data"]["digest"] = "0"
+    (folds / "fold-1" / "run.json").write_text(json.dumps(record))
+    assert call(folds) == 2
+    assert "(--allow-mixed)" in capsys.readouterr().err
+    assert not call(folds, "--allow-mixed")
