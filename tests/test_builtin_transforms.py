@@ -25,7 +25,7 @@ from PIL import Image
 from medpipe.builtin import transforms
 from medpipe.builtin.transform_table import TABLE, Transform
 from medpipe.builtin.transforms import TRANSFORMS, LoadImage
-from medpipe.plugin import DataError, Reading
+from medpipe.plugin import DataError, DecodedImage, Reading
 
 STEPS = {step.name: step for step in TRANSFORMS}
 TUTORIAL = ("load_image", "ensure_channel_first", "scale_intensity", "to_tensor")
@@ -336,26 +336,37 @@ def test_arrays_turn_as_files_do_and_are_never_shared(kind: str, shape: tuple[in
     np.testing.assert_array_equal(array, before)
 
 
-def test_images_that_do_not_fit_are_named(tmp_path) -> None:
-    load = LoadImage().build()
-    with pytest.raises(DataError) as caught:
-        load({"image": np.zeros((2, 3, 4, 5)), "id": "ward/7"})
-    assert str(caught.value) == (
-        "sample 'ward/7' has the shape (2, 3, 4, 5). load_image takes (height, width) or "
-        "(height, width, channels)."
-    )
-    small, large = tmp_path / "small.png", tmp_path / "large.png"
-    Image.fromarray(pixels(4, 6)).save(small)
-    Image.fromarray(pixels(8, 6)).save(large)
-    with pytest.raises(DataError) as caught:
-        load({"image": (small, large)})
-    assert str(caught.value) == (
-        f"{large} is 6x8 pixels and {small} is 6x4: files that are stacked as channels must have "
-        "one size. Resize the files, or make them samples of their own."
-    )
-    with pytest.raises(DataError) as caught:
-        load({"image": ()})
-    assert str(caught.value) == "A sample names no image file: its image is an empty tuple."
+def test_height_first_is_the_other_way_round(tmp_path) -> None:
+    path = tmp_path / "colour.png"
+    FILES["colour.png"].save(path)
+    wide = LoadImage().build()({"image": path})["image"]
+    high = LoadImage(axes="hw").build()({"image": path})["image"]
+    assert high.shape == (20, 30, 3)
+    assert torch.equal(high.as_tensor(), wide.as_tensor().swapaxes(0, 1))
+    assert pickle.loads(pickle.dumps(LoadImage(axes="hw").build()))({"image": path})[
+        "image"
+    ].shape == (20, 30, 3)
+
+
+@pytest.mark.parametrize("axes", ["wh", "hw"])
+def test_volumes_in_memory_keep_their_place(axes: str) -> None:
+    values = pixels(3, 5, 4)
+    affine = np.diag([2.0, 3.0, 4.0, 1.0])
+    affine[:3, 3] = 7, 8, 9
+    image = DecodedImage(values=values, affine=affine)
+    loaded = LoadImage(axes=axes).build()({"image": image, "id": "x"})["image"]
+    first = chain("ensure_channel_first")({"image": loaded})["image"]
+    assert first.shape == ((1, 5, 3, 4) if axes == "wh" else (1, 3, 5, 4))
+    # The third column, the first row and the second slice, by either order.
+    voxel = (2, 0, 1, 1) if axes == "wh" else (0, 2, 1, 1)
+    assert first[0][voxel[:3]] == values[0, 2, 1]
+    place = first.affine @ torch.tensor(voxel, dtype=torch.float64)
+    assert place.tolist() == [2 * 2 + 7, 8, 4 + 9, 1]
+
+
+def test_images_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(DataError, match=r"^A sample's image is an array of shape \(2, 3, 4, 5\)"):
+        LoadImage().build()({"image": np.zeros((2, 3, 4, 5)), "id": "ward/7"})
 
 
 @pytest.mark.parametrize("kind", ["float16", "float32", "float64", "uint8", "int64", "bool"])

@@ -85,7 +85,7 @@ def test_an_unreadable_image_is_named(tmp_path: Path) -> None:
     broken.write_text("not a picture")
     assert problems(folder(root)) == [
         "dataset: 1 of 61 images can't be read:\n"
-        f"  {broken} is not a PNG, JPEG, TIFF or BMP image.\n"
+        f"  {broken} is not a PNG, JPEG, TIFF, BMP, NIfTI or DICOM image.\n"
         "Remove or repair them."
     ]
 
@@ -111,7 +111,8 @@ def test_sizes_that_do_not_batch_name_resize(tmp_path: Path) -> None:
     )
     assert "(1, 40, 48) of 'Hand/large.png'" in found[0]
     assert found[0].endswith(
-        "Add a step such as 'resize' with spatial_size, or set loader.batch_size = 1."
+        "Add a step such as 'resize' or 'resize_with_pad_or_crop' with spatial_size, or set "
+        "loader.batch_size = 1."
     )
     resized = folder(root).transform("resize", spatial_size=[32, 32], before="to_tensor")
     assert problems(resized) == []

@@ -1,20 +1,22 @@
-"""Decoding of image files: the values, and what can be wrong with a file."""
+"""Decoding of pictures and stacks: the values, and what can be wrong with a file."""
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from medpipe.data.reading import read_image, read_sample_image
 from medpipe.errors import DataError
-from medpipe.steps import Reading
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from medpipe.steps import DecodedImage, Reading, Series
 
 RANDOM = np.random.default_rng(0)
 COLOURS = RANDOM.integers(0, 256, (5, 7, 3), dtype=np.uint8)
@@ -64,7 +66,7 @@ def test_untouched_images_are_those_of_monai(kind: str, tmp_path: Path) -> None:
     reader = PILReader()
     expected, _ = reader.get_data(reader.read(path))
 
-    array = read_image(path)
+    array = _values(path)
 
     np.testing.assert_array_equal(np.moveaxis(array, 0, 1), expected)
     assert array.dtype == expected.dtype.newbyteorder("=")
@@ -76,7 +78,7 @@ def test_untouched_images_are_those_of_monai(kind: str, tmp_path: Path) -> None:
 def test_channels_are_what_was_asked_for(kind: str, tmp_path: Path) -> None:
     name, image, options = FILES[kind]
     path = _save(tmp_path, name, image, **options)
-    grey, rgb, auto = (read_image(path, Reading(channels=c)) for c in (1, 3, "auto"))
+    grey, rgb, auto = (_values(path, channels) for channels in (1, 3, "auto"))
     one_channel = kind.startswith(("grey", "one bit", "16", "32", "floats"))
 
     assert grey.shape == (5, 7)
@@ -96,14 +98,21 @@ def test_values_are_kept(tmp_path: Path) -> None:
     palette = RGB.quantize(4)
     wide = _save(tmp_path, "wide.png", Image.fromarray(WIDE))
 
-    alpha = read_image(_save(tmp_path, "alpha.png", transparent), Reading(channels="auto"))
-    resolved = read_image(_save(tmp_path, "palette.png", palette), Reading(channels=3))
-    bits = read_image(_save(tmp_path, "bits.png", RGB.convert("1")), Reading(channels=1))
+    alpha = _values(_save(tmp_path, "alpha.png", transparent), "auto")
+    resolved = _values(_save(tmp_path, "palette.png", palette), 3)
+    bits = _values(_save(tmp_path, "bits.png", RGB.convert("1")), 1)
 
     np.testing.assert_array_equal(alpha, COLOURS)
     np.testing.assert_array_equal(resolved, np.asarray(palette.convert("RGB")))
-    np.testing.assert_array_equal(read_image(wide, Reading(channels=1)), WIDE)
+    np.testing.assert_array_equal(_values(wide, 1), WIDE)
     assert set(np.unique(bits)) == {0, 255}
+
+
+def _values(path: Path, channels: Any = None) -> np.ndarray:
+    decoded = read_image(path, Reading(channels=channels))
+    assert decoded.channels is (decoded.values.ndim == 3)
+    assert decoded.affine is None
+    return decoded.values
 
 
 def _message(path: Path) -> str:
@@ -132,8 +141,10 @@ def test_empty_file(tmp_path: Path) -> None:
 def test_no_image(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(content)
-    expected = f"The image {path} is not a PNG, JPEG, TIFF or BMP image. Remove or repair it."
-    assert _message(path) == expected
+    assert _message(path) == (
+        f"The image {path} is not a PNG, JPEG, TIFF, BMP, NIfTI or DICOM image. "
+        "Remove or repair it."
+    )
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.bmp", "a.tif"])
@@ -157,12 +168,12 @@ def test_truncated_jpeg_in_full(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.bmp"])
 def test_no_truncation_changes_pixels_silently(tmp_path: Path, name: str) -> None:
     path = _save(tmp_path, name, GREY)
-    content, whole = path.read_bytes(), read_image(path)
+    content, whole = path.read_bytes(), _values(path)
     refused = 0
     for length in range(len(content)):
         path.write_bytes(content[:length])
         try:
-            array = read_image(path)
+            array = _values(path)
         except DataError:
             refused += 1
         else:  # what is missing is no pixel: a checksum or an end mark
@@ -204,20 +215,84 @@ def test_several_pages(tmp_path: Path) -> None:
 def test_many_threads_decode_alike(tmp_path: Path) -> None:
     paths = [_save(tmp_path, f"{n}.png", Image.fromarray(COLOURS + n)) for n in range(50)]
     with ThreadPoolExecutor(8) as threads:
-        arrays = list(threads.map(read_image, paths * 4))
+        arrays = list(threads.map(_values, paths * 4))
     for index, array in enumerate(arrays):
         np.testing.assert_array_equal(array, COLOURS + index % 50)
 
 
+ORIENTED = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+    8: lambda a: np.rot90(a),
+}
+
+
+@pytest.mark.parametrize("orientation", ORIENTED)
+@pytest.mark.parametrize("name", ["a.jpg", "a.png"])
+def test_exif_orientation_is_applied_unless_untouched(
+    tmp_path: Path, orientation: int, name: str
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    plain = _values(_save(tmp_path, f"plain-{name}", RGB), "auto")
+    path = _save(tmp_path, name, RGB, exif=exif)
+    np.testing.assert_array_equal(_values(path), plain)
+    np.testing.assert_array_equal(_values(path, "auto"), ORIENTED[orientation](plain))
+    grey = np.asarray(Image.fromarray(plain).convert("L"))
+    np.testing.assert_array_equal(_values(path, 1), ORIENTED[orientation](grey))
+
+
+def test_damaged_exif_data_are_no_reason_to_refuse(tmp_path: Path) -> None:
+    path = _save(tmp_path, "a.jpg", RGB, exif=b"Exif\0\0broken")
+    assert _values(path, 3).shape == (5, 7, 3)
+
+
+def test_the_content_decides_not_the_name(tmp_path: Path) -> None:
+    path = _save(tmp_path, "a.dcm", RGB, format="PNG")
+    np.testing.assert_array_equal(_values(path), COLOURS)
+
+
+@given(
+    arrays(
+        st.sampled_from([np.uint8, np.uint16]),
+        st.tuples(st.integers(1, 6), st.integers(1, 6)),
+    ),
+    st.sampled_from(["a.png", "a.tif"]),
+)
+@settings(max_examples=40, deadline=None)
+def test_what_is_written_is_read(array: np.ndarray, name: str) -> None:
+    with TemporaryDirectory() as folder:
+        path = _save(Path(folder), name, Image.fromarray(array))
+        for channels in (None, 1, "auto"):
+            found = _values(path, channels)
+            np.testing.assert_array_equal(found, array)
+            assert found.dtype == array.dtype
+
+
 def test_several_files_of_a_sample_become_channels(tmp_path: Path) -> None:
     grey, rgb = _save(tmp_path, "grey.png", GREY), _save(tmp_path, "rgb.png", RGB)
-    array = read_sample_image((grey, rgb), Reading())
-    assert array.shape == (5, 7, 4)
-    np.testing.assert_array_equal(array[..., 0], np.asarray(GREY))
-    np.testing.assert_array_equal(array[..., 1:], COLOURS)
-    assert read_sample_image((grey,), Reading()).shape == (5, 7, 1)
-    assert read_sample_image(str(grey), Reading()).shape == (5, 7)
-    assert read_sample_image(COLOURS, Reading(channels=1)) is COLOURS
+    stacked = read_sample_image((grey, rgb), Reading())
+    assert stacked.channels
+    assert stacked.values.shape == (5, 7, 4)
+    np.testing.assert_array_equal(stacked.values[..., 0], np.asarray(GREY))
+    np.testing.assert_array_equal(stacked.values[..., 1:], COLOURS)
+    for one in ((grey,), str(grey), grey):
+        alone = read_sample_image(one, Reading())
+        assert not alone.channels
+        assert alone.values.shape == (5, 7)
+
+
+def test_what_is_in_memory_stays_as_it_is() -> None:
+    assert read_sample_image(COLOURS, Reading(channels=1)).values is COLOURS
+    assert read_sample_image(COLOURS, Reading()).channels
+    assert not read_sample_image(WIDE, Reading()).channels
+    volume = DecodedImage(values=COLOURS)
+    assert read_sample_image(volume, Reading()) is volume
 
 
 def test_files_of_a_sample_that_differ_in_size(tmp_path: Path) -> None:
@@ -230,12 +305,30 @@ def test_files_of_a_sample_that_differ_in_size(tmp_path: Path) -> None:
     )
 
 
-def test_sample_without_an_image() -> None:
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        ((), "A sample names no image file. Give it at least one."),
+        (
+            ["a.png"],
+            "A sample's image is of the type list. Give a path, a Series, a tuple of these, a "
+            "numpy array or a DecodedImage.",
+        ),
+        (
+            np.zeros((2, 3, 4, 5)),
+            "A sample's image is an array of shape (2, 3, 4, 5), which is neither "
+            "(height, width) nor (height, width, channels). Give a volume as a DecodedImage.",
+        ),
+        (
+            DecodedImage(values=np.zeros((2, 3)), channels=True),
+            "A sample's DecodedImage has values of shape (2, 3) with channels. Give "
+            "(height, width) or (height, width, depth), and the channels last.",
+        ),
+        (Series(files=()), "A sample's series names no file. Give it at least one."),
+    ],
+    ids=["no file", "list", "four axes", "too few axes", "empty series"],
+)
+def test_what_is_no_image_is_refused(image: Any, message: str) -> None:
     with pytest.raises(DataError) as caught:
-        read_sample_image((), Reading())
-    assert str(caught.value) == "A sample names no image file. Give it at least one."
-    with pytest.raises(DataError) as caught:
-        read_sample_image(["a.png"], Reading())
-    assert str(caught.value) == (
-        "A sample's image is of the type list. Give a path, a tuple of paths or a numpy array."
-    )
+        read_sample_image(image, Reading())
+    assert str(caught.value) == message

@@ -90,12 +90,14 @@ def test_arrays_and_several_files(tmp_path: Path) -> None:
     digests = b"".join(hashlib.sha256(f.read_bytes()).digest() for f in files)
 
     assert found["files"].sha256 == hashlib.sha256(digests).hexdigest()
-    assert found["files"].shape == found["array"].shape == (6, 4, 2)
+    assert found["files"].shape == found["array"].shape == (6, 4)
+    assert found["files"].channels == found["array"].channels == 2
     assert found["files"].pixels == found["array"].pixels == found["strided"].pixels
     assert found["array"].sha256 == found["strided"].sha256
     assert found["swapped"] == found["wide"] != found["array"]
-    assert found["one"].shape == (6, 4, 1)
+    assert found["one"] == found["alone"]
     assert found["alone"].shape == (6, 4)
+    assert found["alone"].channels is None
     assert scan(dataset, workers=1).fingerprints == found  # from the cache
 
 
@@ -133,7 +135,7 @@ def test_unreadable_files_with_a_remedy_of_their_own(tmp_path: Path) -> None:
     assert _error(attrs.evolve(dataset, samples=(*dataset.samples, sample))) == (
         "2 of 3 images can't be read:\n"
         "  list: A sample's image is of the type list. "
-        "Give a path, a tuple of paths or a numpy array.\n"
+        "Give a path, a Series, a tuple of these, a numpy array or a DecodedImage.\n"
         f"  {tmp_path / 'pages.png'} has 2 pages, of which only the first would be read. "
         "Save each page as a file of its own.\n"
         "Remove or repair them."
@@ -182,7 +184,8 @@ def test_cache_knows_the_reading(tmp_path: Path) -> None:
     dataset = _folder(tmp_path)
     grey = scan(dataset, workers=1)
     rgb = scan(attrs.evolve(dataset, reading=Reading(channels=3)), workers=1)
-    assert {f.shape for f in rgb.fingerprints.values()} == {(6, 4, 3), (6, 5, 3)}
+    assert {f.shape for f in rgb.fingerprints.values()} == {(6, 4), (6, 5)}
+    assert {f.channels for f in rgb.fingerprints.values()} == {3}
     assert scan(dataset, workers=1) == grey
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from medpipe.data.chain import Chain, sample_dictionary
@@ -10,8 +11,6 @@ from medpipe.parameters import parameter_types
 from medpipe.steps import PARTS, DataInfo, Sample
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from medpipe.assembly import Assembly
     from medpipe.data.preparation import PreparedData
 
@@ -44,7 +43,9 @@ def measure(
                 )
                 return None, [problem]
             except MedpipeError as error:
-                return None, [_transform_problem(error)]
+                # Steps that are set for images fail on volumes: the mixture is what is wrong.
+                mixture = None if isinstance(error, DataError) else _mixture(prepared)
+                return None, [mixture or _transform_problem(error)]
             if not bool(image.isfinite().all()):
                 message = (
                     f"the image of the sample {sample.id!r} leaves the chain with NaN or infinite "
@@ -53,13 +54,14 @@ def measure(
                 remedy = "Look at the file and at the steps that scale intensities."
                 return None, [Problem(path="transform", message=message, remedy=remedy)]
             shapes.setdefault(tuple(image.shape), sample.id)
-    mismatch = _shape_problem(assembly, shapes)
+    mismatch = _shape_problem(assembly, prepared, shapes)
     if mismatch is not None:
         return None, [mismatch]
     ranks = next(iter(shapes))
     sides = zip(*(shape[1:] for shape in shapes), strict=True)
     spatial_shape = tuple(some[0] if len(set(some)) == 1 else None for some in sides)
     task = prepared.dataset.task
+    means, spreads = prepared.target_statistics("training") or (None, None)
     data = DataInfo(
         task=task,
         channels=ranks[0],
@@ -67,30 +69,31 @@ def measure(
         spatial_dims=len(spatial_shape),
         outputs=len(task.names),
         class_counts=prepared.class_counts("training"),
+        target_means=means,
+        target_spreads=spreads,
     )
     return data, []
 
 
 def probes(prepared: PreparedData) -> list[Sample]:
-    """The samples to try: for each number of channels the smallest and the largest, and others."""
+    """The samples to try: the smallest and the largest of each kind, and others.
+
+    A kind has as many sides and channels: 2-D or 3-D, grey or RGB.
+    """
     prints = prepared.scan.fingerprints
     samples = [sample for part in PARTS for sample in prepared.parts[part]]
     by_kind: dict[tuple[int, int], list[Sample]] = {}
     for sample in samples:
-        shape = prints[sample.id].shape
-        by_kind.setdefault((len(shape), shape[-1] if len(shape) > 2 else 1), []).append(sample)
+        found = prints[sample.id]
+        by_kind.setdefault((len(found.shape), found.channels or 1), []).append(sample)
     chosen: dict[str, Sample] = {}
     for some in by_kind.values():
         for pick in (min, max):
-            extreme = pick(some, key=lambda sample: _pixels(prints[sample.id].shape))
+            extreme = pick(some, key=lambda sample: math.prod(prints[sample.id].shape))
             chosen[extreme.id] = extreme
     for sample in samples[:: max(1, len(samples) // PROBED)]:
         chosen[sample.id] = sample
     return list(chosen.values())
-
-
-def _pixels(shape: Sequence[int]) -> int:
-    return shape[0] * shape[1]
 
 
 def _transform_problem(error: MedpipeError) -> Problem:
@@ -101,26 +104,69 @@ def _transform_problem(error: MedpipeError) -> Problem:
     return Problem(path="dataset" if isinstance(error, DataError) else "transform", message=text)
 
 
-def _shape_problem(assembly: Assembly, shapes: dict[tuple[int, ...], str]) -> Problem | None:
+def _mixture(prepared: PreparedData) -> Problem | None:
+    """What is wrong where there are images and volumes; None where there are not both."""
+    prints = prepared.scan.fingerprints
+    by_rank: dict[int, str] = {}
+    for sample_id in sorted(prints):
+        by_rank.setdefault(len(prints[sample_id].shape), sample_id)
+    if len(by_rank) < 2:
+        return None
+    image, volume = by_rank[min(by_rank)], by_rank[max(by_rank)]
+    return Problem(
+        path="dataset",
+        message=f"there are images and volumes: {image!r} is {_size(prints[image].shape)} and "
+        f"{volume!r} is {_size(prints[volume].shape)}.",
+        remedy="Choose one kind: a network takes either. Slices of a DICOM series become a volume "
+        "with dataset.unit = 'series'.",
+    )
+
+
+def _turned(shape: tuple[int, ...]) -> set[tuple[int, ...]]:
+    """The sides of an image as it is loaded: by the width or the height first."""
+    return {shape, (shape[1], shape[0], *shape[2:])}
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return " x ".join(str(side) for side in shape)
+
+
+def _shape_problem(
+    assembly: Assembly, prepared: PreparedData, shapes: dict[tuple[int, ...], str]
+) -> Problem | None:
     listed = " and ".join(f"{shape} of {id_!r}" for shape, id_ in list(shapes.items())[:2])
     first = next(iter(shapes))
-    if any(len(shape) not in (3, 4) for shape in shapes) or len({len(s) for s in shapes}) > 1:
+    if len({len(shape) for shape in shapes}) > 1:
+        mixture = _mixture(prepared)
+        if mixture is not None:
+            return mixture
+    prints = prepared.scan.fingerprints
+    # A volume without channels has as many sides as an image with them.
+    sides_alone = any(
+        shape in _turned(prints[id_].shape) and prints[id_].channels is None
+        for shape, id_ in shapes.items()
+    )
+    ranks = {len(shape) for shape in shapes}
+    if sides_alone or len(ranks) > 1 or not ranks <= {3, 4}:
         return Problem(
             path="transform",
             message=f"images must leave the chain as (channels, sides...), got {listed}.",
             remedy="Add the step ensure_channel_first after load_image.",
         )
-    if any(shape[0] != first[0] for shape in shapes):
+    other = next((shape for shape in shapes if shape[0] != first[0]), None)
+    if other is not None:
         return Problem(
             path="dataset",
-            message=f"images have different numbers of channels: {listed}.",
+            message="images have different numbers of channels: "
+            f"{first} of {shapes[first]!r} and {other} of {shapes[other]!r}.",
             remedy=_channels_remedy(assembly),
         )
     if len(shapes) > 1 and assembly.configuration.loader.batch_size > 1:
         return Problem(
             path="transform",
             message=f"images leave the chain in different sizes, which do not batch: {listed}.",
-            remedy="Add a step such as 'resize' with spatial_size, or set loader.batch_size = 1.",
+            remedy="Add a step such as 'resize' or 'resize_with_pad_or_crop' with spatial_size, or "
+            "set loader.batch_size = 1.",
         )
     return None
 

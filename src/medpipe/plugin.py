@@ -5,7 +5,8 @@ Light: importing it imports neither torch nor monai nor numpy.
 
 from __future__ import annotations
 
-from medpipe.data.reading import read_image
+from medpipe.data.dicom_files import DicomListing, is_dicom, list_dicom
+from medpipe.data.reading import read_image, read_sample_image
 from medpipe.errors import DataError, DownloadError, MedpipeError, PluginError
 from medpipe.files import cache_directory, locked, staged_directory
 from medpipe.hookspecs import hookimpl
@@ -62,6 +63,10 @@ __all__ = [
     "Training",
     # services
     "read_image",
+    "read_sample_image",
+    "is_dicom",
+    "list_dicom",
+    "DicomListing",
     "bar",
     "track",
     "cache_directory",

@@ -6,37 +6,55 @@ import hashlib
 import json
 import logging
 import os
+import threading
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import nullcontext, suppress
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from medpipe.data.reading import (
     UnreadableImageError,
-    decode,
-    file_bytes,
-    image_paths,
+    image_files,
+    read_heard,
     read_sample_image,
     stack_channels,
 )
 from medpipe.errors import DataError, MedpipeError
 from medpipe.files import cache_directory, sha256_of, write_text
 from medpipe.progress import bar
+from medpipe.steps import Series
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy as np
 
-    from medpipe.steps import Dataset, Reading, Sample
+    from medpipe.steps import Dataset, DecodedImage, ImageFile, Reading, Sample
 
 logger = logging.getLogger("medpipe")
 
-CACHE_FORMAT = 1
+CACHE_FORMAT = 2
 CHUNK = 256
 """Samples in one task of a thread: many, because a task costs as much as an image."""
+LARGE = 1 << 20
+"""Bytes on the disk from which a sample is a task of its own, and may be a large volume."""
+LARGE_AT_ONCE = 4
+"""How many of these are in memory together, however many threads read."""
+DECODERS = (
+    "pillow",
+    "pydicom",
+    "nibabel",
+    "python-gdcm",
+    "pyjpegls",
+    "pylibjpeg-openjpeg",
+    "pylibjpeg-rle",
+    "pylibjpeg-libjpeg",
+)
+"""The distributions that decode: other versions may decode the same bytes to other values."""
 NAMED = 10
 """How many unreadable images an error names."""
 
@@ -46,16 +64,19 @@ class Fingerprint:
     """What identifies one sample's image.
 
     Attributes:
-        sha256: Of the file's bytes. For several files: of their digests, one after the other;
+        sha256: Of the file's bytes. For a series: of its files' digests in their own order, so
+            that names don't matter; for several images: of their digests, one after the other;
             for an array: of its number type, shape and values.
         pixels: Of the decoded image (number type, shape and values), so that a copy in another
             format or with other metadata has the same. BLAKE2b of 128 bits.
-        shape: (height, width) or (height, width, channels), as decoded.
+        shape: (height, width) or (height, width, depth), as decoded.
+        channels: How many channels there are on a last axis; None where there is no such axis.
     """
 
     sha256: str
     pixels: str
     shape: tuple[int, ...]
+    channels: int | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -108,7 +129,8 @@ def scan(dataset: Dataset, *, workers: int) -> Scan:
             found[sample.id] = cached[key]
         else:
             unread.append(sample)
-    errors = _read_all(unread, dataset.reading, workers, found)
+    chunks = _chunks(unread, keys)
+    errors = _read_all(chunks, dataset.reading, workers, found)
     kept = {key: found[i] for i, key in keys.items() if key and i in found}
     if cache and kept.keys() != cached.keys():
         _save(cache, kept)
@@ -123,46 +145,72 @@ def fingerprint(sample: Sample, reading: Reading) -> Fingerprint:
     Raises:
         DataError: The image can't be read.
     """
-    paths = image_paths(sample.image)
-    if not paths:
-        array = read_sample_image(sample.image, reading)
-        return Fingerprint(
-            sha256=_digest_array(hashlib.sha256(), array),
-            pixels=_digest_pixels(array),
-            shape=array.shape,
-        )
-    contents = [file_bytes(path) for path in paths]
-    digests = [hashlib.sha256(content).digest() for content in contents]
-    arrays = [decode(c, p, reading) for c, p in zip(contents, paths, strict=True)]
-    several = isinstance(sample.image, tuple)
-    array = stack_channels(arrays, paths) if several else arrays[0]
+    files = image_files(sample.image)
+    if files is None:
+        decoded = read_sample_image(sample.image, reading)
+        return _fingerprint(decoded, _digest_array(hashlib.sha256(), decoded.values))
+    pairs = [_read(file, reading) for file in files]
+    decoded = stack_channels([image for image, _ in pairs], files)
+    digests = [digest for _, digest in pairs]
+    alone = len(digests) == 1
+    return _fingerprint(decoded, digests[0].hex() if alone else sha256_of(b"".join(digests)))
+
+
+def _read(file: ImageFile, reading: Reading) -> tuple[DecodedImage, bytes]:
+    """The image and the digest of its bytes, which are read once."""
+    digests: list[bytes] = []
+    decoded = read_heard(file, reading, lambda c: digests.append(hashlib.sha256(c).digest()))
+    if not isinstance(file, Series):
+        return decoded, digests[0]
+    return decoded, hashlib.sha256(b"".join(sorted(digests))).digest()
+
+
+def _fingerprint(decoded: DecodedImage, sha256: str) -> Fingerprint:
+    shape = decoded.values.shape
     return Fingerprint(
-        sha256=sha256_of(b"".join(digests)) if several else digests[0].hex(),
-        pixels=_digest_pixels(array),
-        shape=array.shape,
+        sha256=sha256,
+        pixels=_digest_array(hashlib.blake2b(digest_size=16), decoded.values),
+        shape=shape[:-1] if decoded.channels else shape,
+        channels=shape[-1] if decoded.channels else None,
     )
 
 
+def _chunks(samples: Sequence[Sample], keys: Mapping[str, Key]) -> list[list[Sample]]:
+    """The tasks of the threads: many small images or one that is large."""
+    chunks: list[list[Sample]] = []
+    small: list[Sample] = []
+    for sample in samples:
+        if _size(keys[sample.id]) >= LARGE:
+            chunks.append([sample])
+        else:
+            small.append(sample)
+    return chunks + [small[start : start + CHUNK] for start in range(0, len(small), CHUNK)]
+
+
 def _read_all(
-    samples: Sequence[Sample], reading: Reading, workers: int, found: dict[str, Fingerprint]
+    chunks: Sequence[Sequence[Sample]],
+    reading: Reading,
+    workers: int,
+    found: dict[str, Fingerprint],
 ) -> list[tuple[str, DataError]]:
     """Fill `found`; give the errors with their sample's id, in the order of the ids."""
+    large = threading.Semaphore(LARGE_AT_ONCE)
 
     def read(chunk: Sequence[Sample]) -> list[tuple[str, Fingerprint | DataError]]:
         results: list[tuple[str, Fingerprint | DataError]] = []
         for sample in chunk:
             try:
-                results.append((sample.id, fingerprint(sample, reading)))
+                with large if len(chunk) == 1 else nullcontext():
+                    results.append((sample.id, fingerprint(sample, reading)))
             except DataError as error:
                 results.append((sample.id, error))
         return results
 
-    if not samples:
+    if not chunks:
         return []
     errors: list[tuple[str, DataError]] = []
-    chunks = [samples[start : start + CHUNK] for start in range(0, len(samples), CHUNK)]
     with (
-        bar("Reading images", len(samples), unit="images") as shown,
+        bar("Reading images", sum(map(len, chunks)), unit="images") as shown,
         ThreadPoolExecutor(max(1, min(workers, len(chunks)))) as threads,
     ):
         tasks = [threads.submit(read, chunk) for chunk in chunks]
@@ -221,10 +269,6 @@ def _has_surrogates(text: str) -> bool:
     return any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _digest_pixels(array: np.ndarray[Any, Any]) -> str:
-    return _digest_array(hashlib.blake2b(digest_size=16), array)
-
-
 def _digest_array(digest: Any, array: np.ndarray[Any, Any]) -> str:
     import numpy as np
 
@@ -237,36 +281,72 @@ def _digest_array(digest: Any, array: np.ndarray[Any, Any]) -> str:
 
 
 Key = tuple[str | int, ...]
-"""Path, size and time of change in nanoseconds, for each file of a sample; empty: not cached."""
+"""Path, size and time of change in nanoseconds, for each file of a sample; empty: not cached.
+
+For a series "series", the first path, the sum of the sizes and a digest of all its files', since
+it has hundreds of them.
+"""
+MARKS = ("several", "series")
 
 
 def _key(sample: Sample) -> Key:
-    # Not by pathlib: for 59,000 files it takes twice as long.
     key: list[str | int] = []
-    for path in image_paths(sample.image):
-        try:
-            status = os.stat(path)  # noqa: PTH116  (59,000 of them: pathlib costs as much again)
-        except (OSError, ValueError):
+    for file in image_files(sample.image) or ():
+        statuses = _statuses(file)
+        if statuses is None:
             return ()
-        key += (os.path.abspath(path), status.st_size, status.st_mtime_ns)  # noqa: PTH100
-    # Several files are another sample than each alone, and one in a tuple is another shape.
+        if isinstance(file, Series):
+            text = json.dumps(sorted(statuses)).encode("utf-8", "surrogateescape")
+            digest = int.from_bytes(hashlib.sha256(text).digest()[:16], "big")
+            key += ("series", min(statuses)[0], sum(size for _, size, _ in statuses), digest)
+        else:
+            key += statuses[0]
+    # Several files are another sample than each alone.
     return ("several", *key) if isinstance(sample.image, tuple) and key else tuple(key)
 
 
+def _statuses(file: ImageFile) -> list[tuple[str, int, int]] | None:
+    """Path, size and time of change of each file; None where there is none."""
+    paths = file.files if isinstance(file, Series) else (file,)
+    found: list[tuple[str, int, int]] = []
+    # Not by pathlib: for 59,000 files it takes twice as long.
+    for path in paths:
+        try:
+            status = os.stat(path)  # noqa: PTH116
+        except (OSError, ValueError):
+            return None
+        found.append((os.path.abspath(path), status.st_size, status.st_mtime_ns))  # noqa: PTH100
+    return found or None
+
+
+def _size(key: Key) -> int:
+    """About how many bytes a sample has on the disk."""
+    sizes = [
+        key[n + 1] for n, part in enumerate(key) if isinstance(part, str) and part not in MARKS
+    ]
+    return sum(size for size in sizes if isinstance(size, int))
+
+
 def _cache_file(keys: Iterable[Key], reading: Reading) -> Path | None:
-    paths = [part for key in keys for part in key if isinstance(part, str) and part != "several"]
+    paths = [p for key in keys for p in key if isinstance(p, str) and p not in MARKS]
     if not paths:
         return None
-    import PIL
-
     ends = (min(paths), max(paths))  # what these two share, all share
     try:
         root = os.path.commonpath(ends)
     except ValueError:  # two drives
         root = ends[0]
-    # Another Pillow may decode the same bytes to other values.
-    named = json.dumps([CACHE_FORMAT, root, reading.channels, PIL.__version__])
+    named = json.dumps([CACHE_FORMAT, root, reading.channels, reading.window, _decoders()])
     return cache_directory() / "scans" / f"{sha256_of(named.encode('ascii'))[:32]}.json"
+
+
+def _decoders() -> dict[str, str]:
+    """The versions of the libraries that decode, of those that are installed."""
+    versions: dict[str, str] = {}
+    for name in DECODERS:
+        with suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return versions
 
 
 def _load(cache: Path) -> dict[Key, Fingerprint]:
@@ -278,13 +358,13 @@ def _load(cache: Path) -> dict[Key, Fingerprint]:
     except (OSError, ValueError):
         return {}
     return {
-        tuple(key): Fingerprint(sha256=sha256, pixels=pixels, shape=tuple(shape))
-        for key, sha256, pixels, shape in json.loads(text)
+        tuple(key): Fingerprint(sha256=sha256, pixels=pixels, shape=tuple(shape), channels=channels)
+        for key, sha256, pixels, shape, channels in json.loads(text)
     }
 
 
 def _save(cache: Path, entries: Mapping[Key, Fingerprint]) -> None:
-    rows = [[key, f.sha256, f.pixels, f.shape] for key, f in entries.items()]
+    rows = [[key, f.sha256, f.pixels, f.shape, f.channels] for key, f in entries.items()]
     text = json.dumps(rows, separators=(",", ":"))
     try:
         write_text(cache, f"{sha256_of(text.encode('ascii'))}\n{text}")

@@ -1,0 +1,135 @@
+"""Where the slices of a DICOM volume lie, in which order and how far apart."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from medpipe.data.dicom_values import functional_group
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from pydicom import Dataset
+
+    Array = np.ndarray[Any, Any]
+
+PARALLEL = 1e-3
+"""How far the parts of two unit directions may differ, and the sides of a pixel in mm."""
+RAS_OF_LPS = (-1.0, -1.0, 1.0, 1.0)
+"""DICOM counts to the patient's left and back, `DecodedImage.affine` to the right and front."""
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Plane:
+    """Where an image lies in the patient, in millimetres to the left, the back and the top.
+
+    Attributes:
+        position: The middle of the first pixel.
+        along_row: Unit vector from one column to the next.
+        along_column: Unit vector from one row to the next.
+        between_rows: Millimetres.
+        between_columns: Millimetres.
+        thickness: Of the slice in millimetres; None where the file doesn't say.
+    """
+
+    position: Array
+    along_row: Array
+    along_column: Array
+    between_rows: float
+    between_columns: float
+    thickness: float | None
+
+    @property
+    def normal(self) -> Array:
+        """The unit vector on which slices are ordered."""
+        import numpy as np
+
+        return np.cross(self.along_row, self.along_column)
+
+    @property
+    def place(self) -> float:
+        """How far along the normal it lies, in millimetres."""
+        return float(self.position @ self.normal)
+
+    def parallel(self, other: Plane) -> bool:
+        """Whether both are oriented alike."""
+        import numpy as np
+
+        ours = np.concatenate([self.along_row, self.along_column])
+        theirs = np.concatenate([other.along_row, other.along_column])
+        return bool(np.abs(ours - theirs).max() <= PARALLEL)
+
+    def same_pixels(self, other: Plane) -> bool:
+        """Whether the pixels of both are as large."""
+        return (
+            abs(self.between_rows - other.between_rows) <= PARALLEL
+            and abs(self.between_columns - other.between_columns) <= PARALLEL
+        )
+
+
+def plane_of(dataset: Dataset, frame: int = 0) -> Plane | None:
+    """Where a frame lies; None where the file doesn't say."""
+    import numpy as np
+
+    place = functional_group(dataset, frame, "PlanePositionSequence") or dataset
+    turn = functional_group(dataset, frame, "PlaneOrientationSequence") or dataset
+    measures = functional_group(dataset, frame, "PixelMeasuresSequence") or dataset
+    position, orientation = place.get("ImagePositionPatient"), turn.get("ImageOrientationPatient")
+    if not position or not orientation or len(position) != 3 or len(orientation) != 6:
+        return None
+    numbers = np.array([*position, *orientation], dtype=np.float64)
+    spacing = [float(side) for side in measures.get("PixelSpacing") or (1, 1)]
+    thickness = measures.get("SliceThickness")
+    plane = Plane(
+        position=numbers[:3],
+        along_row=numbers[3:6],
+        along_column=numbers[6:],
+        between_rows=spacing[0],
+        between_columns=spacing[1],
+        thickness=float(thickness) if thickness else None,
+    )
+    known = bool(np.isfinite(numbers).all()) and bool(np.linalg.norm(plane.normal) > 0.5)
+    return plane if known else None
+
+
+def unevenness(places: Sequence[float]) -> tuple[float, int] | None:
+    """Whether ordered places have one distance, but for the rounding of their numbers.
+
+    Returns:
+        None if they have; otherwise the usual distance, and after which slice it is another.
+    """
+    import numpy as np
+
+    if len(places) < 3:
+        return None
+    steps = np.diff(np.asarray(places))
+    usual = float(np.median(steps))
+    off = np.abs(steps - usual)
+    worst = int(off.argmax())
+    # Positions are often written with one digit after the point.
+    return None if off[worst] <= min(0.1 + 0.01 * usual, 0.5 * usual) else (usual, worst)
+
+
+def affine_of(planes: Sequence[Plane], *, between: float | None = None) -> Array:
+    """From column, row and slice to millimetres (RAS+), for planes in order.
+
+    Args:
+        planes: One for each slice.
+        between: The distance to take where there is one slice only.
+    """
+    import numpy as np
+
+    first, last = planes[0], planes[-1]
+    affine = np.eye(4)
+    affine[:3, 0] = first.along_row * first.between_columns
+    affine[:3, 1] = first.along_column * first.between_rows
+    if len(planes) > 1:
+        # Not along the normal: the slices of a tilted gantry are sheared.
+        affine[:3, 2] = (last.position - first.position) / (len(planes) - 1)
+    else:
+        affine[:3, 2] = first.normal * (between or 1.0)
+    affine[:3, 3] = first.position
+    return np.diag(RAS_OF_LPS) @ affine

@@ -1,0 +1,153 @@
+"""Decode PNG, JPEG, TIFF and BMP by Pillow."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+from medpipe.data.unreadable import UnreadableImageError, damaged
+from medpipe.errors import DataError
+from medpipe.steps import DecodedImage
+
+if TYPE_CHECKING:
+    import os
+
+    import numpy as np
+    from PIL import Image
+
+    from medpipe.steps import Reading
+
+
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
+GREY_MODES = frozenset({"L", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
+"""Pillow's modes of one channel whose values are kept as they are, whatever their width."""
+ORIENTATION = 0x0112
+"""The EXIF tag that says how a camera was held."""
+
+
+def decode_picture(content: bytes, path: str | os.PathLike[str], reading: Reading) -> DecodedImage:
+    """Decode the content of a picture; `path` is for errors alone.
+
+    Raises:
+        DataError: See `medpipe.plugin.read_image`.
+    """
+    # Importing the four plugins keeps Pillow from loading its forty others, one of which runs
+    # a program for PostScript. The file is in memory, so that no handle is shared by threads.
+    from PIL import (
+        BmpImagePlugin,  # noqa: F401
+        Image,
+        JpegImagePlugin,  # noqa: F401
+        PngImagePlugin,  # noqa: F401
+        TiffImagePlugin,  # noqa: F401
+        UnidentifiedImageError,
+    )
+
+    try:
+        with Image.open(BytesIO(content), formats=FORMATS) as image:
+            _refuse_bombs(image, path)
+            _refuse_pages(image, path)
+            image.load()
+            values = _values(image, path, reading)
+    except UnidentifiedImageError as error:
+        reason = "is not a PNG, JPEG, TIFF, BMP, NIfTI or DICOM image"
+        raise UnreadableImageError(path, reason) from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise _bomb(path, str(error)) from error
+    except (DataError, MemoryError):
+        raise
+    except Exception as error:  # a damaged file can make a decoder fail in any way
+        raise damaged(path, error) from error
+    return DecodedImage(values=values, channels=values.ndim == 3)
+
+
+def _values(
+    image: Image.Image, path: str | os.PathLike[str], reading: Reading
+) -> np.ndarray[Any, Any]:
+    import numpy as np
+
+    if reading.channels is None:
+        return _native(np.array(image))
+    image = _upright(image)
+    if image.mode == "1" or image.mode in {"LA", "La"}:
+        image = image.convert("L")
+    elif image.mode not in GREY_MODES:
+        image = _rgb(image, path)
+    if reading.channels == 1 and image.mode == "RGB":
+        image = image.convert("L")
+    array = _native(np.array(image))
+    if reading.channels == 3 and array.ndim == 2:
+        return np.repeat(array[..., None], 3, axis=-1)
+    return array
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turn the picture as its EXIF data say; Pillow itself has done so for TIFF."""
+    from PIL import Image as pillow  # noqa: N813
+
+    turn = pillow.Transpose
+    turns = {
+        2: turn.FLIP_LEFT_RIGHT,
+        3: turn.ROTATE_180,
+        4: turn.FLIP_TOP_BOTTOM,
+        5: turn.TRANSPOSE,
+        6: turn.ROTATE_270,
+        7: turn.TRANSVERSE,
+        8: turn.ROTATE_90,
+    }
+    try:
+        orientation = image.getexif().get(ORIENTATION)
+    except Exception:  # damaged EXIF data: the pixels are none the worse
+        return image
+    return image.transpose(turns[orientation]) if orientation in turns else image
+
+
+def _rgb(image: Image.Image, path: str | os.PathLike[str]) -> Image.Image:
+    if image.mode == "RGB":
+        return image
+    # Alpha is dropped, not blended; without this Pillow warns of each palette that has some.
+    image.info.pop("transparency", None)
+    if image.mode in {"PA", "RGBa"}:
+        image = image.convert("RGBA")
+    try:
+        return image.convert("RGB")
+    except ValueError as error:
+        raise UnreadableImageError(
+            path,
+            f"has colours of the kind {image.mode}, which can't be converted",
+            "Save it as a grey or RGB image.",
+        ) from error
+
+
+def _native(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The same numbers in this machine's byte order: torch takes no other."""
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def _refuse_bombs(image: Image.Image, path: str | os.PathLike[str]) -> None:
+    # Pillow only warns up to twice its limit, and to turn warnings into errors isn't safe in
+    # threads.
+    from PIL import Image as pillow  # noqa: N813
+
+    limit = pillow.MAX_IMAGE_PIXELS
+    if limit is not None and image.width * image.height > limit:
+        pixels = image.width * image.height
+        raise _bomb(path, f"it has {pixels} pixels, more than Pillow's limit of {limit}")
+
+
+def _bomb(path: str | os.PathLike[str], reason: str) -> UnreadableImageError:
+    return UnreadableImageError(
+        path,
+        f"may be a decompression bomb: {reason.rstrip('.')}",
+        "If it is genuine, raise PIL.Image.MAX_IMAGE_PIXELS.",
+    )
+
+
+def _refuse_pages(image: Image.Image, path: str | os.PathLike[str]) -> None:
+    # A JPEG of several pictures (MPO) holds the image and its previews: its first is meant.
+    pages = getattr(image, "n_frames", 1)
+    if pages > 1 and image.format != "MPO":
+        raise UnreadableImageError(
+            path,
+            f"has {pages} pages, of which only the first would be read",
+            "Save each page as a file of its own.",
+        )

@@ -1,0 +1,365 @@
+"""DICOM files: values against pydicom's own look-ups, windows, inversion, frames, refusals."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image
+from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut
+from pydicom.uid import RLELossless
+
+from drawn_dicom import dicom, items, write_dicom
+from medpipe.data.dicom_files import is_dicom
+from medpipe.data.reading import read_image
+from medpipe.errors import DataError
+from medpipe.steps import Reading
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+RANDOM = np.random.default_rng(0)
+HOUNSFIELD = RANDOM.integers(-1000, 2000, (6, 5)).astype(np.int16)
+COUNTS = RANDOM.integers(0, 4096, (6, 5)).astype(np.uint16)
+# Without pydicom's own look-up of test files, which may download.
+THEIRS = [p for p in sorted((Path(pydicom.__file__).parent / "data").rglob("*")) if is_dicom(p)]
+
+
+def _refusal(path: Path, reading: Reading = Reading()) -> str:
+    with pytest.raises(DataError) as caught:
+        read_image(path, reading)
+    return str(caught.value)
+
+
+# --- against pydicom --------------------------------------------------------------------------
+
+
+def _expected(path: Path, window: str) -> np.ndarray | None:
+    """What pydicom itself gives, frames last; None where it can't decode the file."""
+    dataset = pydicom.dcmread(path)
+    try:
+        values = dataset.pixel_array
+    except Exception:
+        return None
+    kind = dataset.PhotometricInterpretation
+    if kind == "PALETTE COLOR":
+        values = apply_color_lut(values, dataset)
+    elif kind.startswith("MONOCHROME"):
+        values = apply_modality_lut(values, dataset)
+        if window == "voi":
+            values = apply_voi_lut(values, dataset)
+        if kind == "MONOCHROME1":  # 12 bits, a slope and an intercept, in all of them
+            slope, intercept = dataset.RescaleSlope, dataset.RescaleIntercept
+            values = (4095 * slope + intercept) + intercept - values
+    return np.moveaxis(values, 0, 2) if int(dataset.get("NumberOfFrames") or 1) > 1 else values
+
+
+@pytest.mark.parametrize("window", ["none", "voi"])
+def test_values_are_those_of_pydicom_on_its_own_test_files(window: Any) -> None:
+    decoded, refused = 0, 0
+    kinds: set[str] = set()
+    for path in THEIRS:
+        expected = _expected(path, window)
+        if expected is None:
+            refused += 1
+            assert str(path) in _refusal(path, Reading(window=window))
+            continue
+        decoded += 1
+        found = read_image(path, Reading(window=window))
+        if expected.dtype == np.float64:
+            expected = expected.astype(np.float32)
+        np.testing.assert_array_equal(found.values, expected, err_msg=str(path))
+        assert found.values.dtype.isnative
+        assert found.values.flags.writeable
+        dataset = pydicom.dcmread(path, stop_before_pixels=True)
+        assert found.channels is (dataset.PhotometricInterpretation[:4] != "MONO")
+        kinds.add(dataset.file_meta.TransferSyntaxUID.name)
+    assert decoded >= 95
+    assert refused >= 50  # reports, plans, directories, and files that are damaged on purpose
+    assert len(kinds) >= 9
+
+
+# --- windows and inversion --------------------------------------------------------------------
+
+
+def test_hounsfield_units(tmp_path: Path) -> None:
+    path = write_dicom(tmp_path / "a", COUNTS, RescaleSlope=2, RescaleIntercept=-1024)
+    found = read_image(path)
+    np.testing.assert_array_equal(found.values, COUNTS * 2.0 - 1024)
+    assert found.values.dtype == np.float32
+    assert read_image(write_dicom(tmp_path / "b", HOUNSFIELD)).values.dtype == np.int16
+
+
+@pytest.mark.parametrize(("centre", "width"), [(40, 400), (40.5, 1), (-600, 1500), (0, 2)])
+def test_a_given_window_is_the_standards_onto_one(
+    tmp_path: Path, centre: float, width: float
+) -> None:
+    values = np.arange(-1400, 600, dtype=np.int16).reshape(40, 50)
+    path = write_dicom(tmp_path / "a", values, WindowCenter=1, WindowWidth=7)
+    shown = read_image(path, Reading(window=(centre, width))).values
+    # PS3.3 C.11.2.1.2.1, word for word.
+    expected = np.empty(values.shape)
+    for index, x in np.ndenumerate(values):
+        if x <= centre - 0.5 - (width - 1) / 2:
+            expected[index] = 0
+        elif x > centre - 0.5 + (width - 1) / 2:
+            expected[index] = 1
+        else:
+            expected[index] = (x - (centre - 0.5)) / (width - 1) + 0.5
+    np.testing.assert_allclose(shown, expected, atol=1e-7)
+    assert shown.dtype == np.float32
+    assert (shown.min(), shown.max()) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("elements", "window", "total"),
+    [
+        ({}, "none", 65535),
+        ({"BitsStored": 12, "HighBit": 11}, "none", 4095),
+        ({"RescaleSlope": 0.5, "RescaleIntercept": 10}, "none", 65535 * 0.5 + 20),
+        ({"WindowCenter": 2000, "WindowWidth": 500}, "voi", 65535),
+        ({"WindowCenter": 2000, "WindowWidth": 500}, "none", 65535),
+        ({}, "voi", 65535),
+        ({}, (2000, 500), 1),
+        (
+            {"VOILUTSequence": items(LUTDescriptor=[4096, 0, 10], LUTData=[7] * 4096)},
+            "voi",
+            1023,
+        ),
+        (
+            {"ModalityLUTSequence": items(LUTDescriptor=[4096, 0, 8], LUTData=[9] * 4096)},
+            "none",
+            255,
+        ),
+    ],
+    ids=["16 bits", "12 bits", "rescaled", "voi", "no voi asked", "no voi", "given", "tables", "m"],
+)
+def test_monochrome1_is_inverted_within_what_it_can_hold(
+    tmp_path: Path, elements: dict[str, Any], window: Any, total: float
+) -> None:
+    for table in ("VOILUTSequence", "ModalityLUTSequence"):
+        if table in elements:
+            elements[table][0]["LUTData"].VR = "US"
+            elements[table][0]["LUTDescriptor"].VR = "US"
+    plain = write_dicom(tmp_path / "plain", COUNTS, **elements)
+    other = write_dicom(
+        tmp_path / "other", COUNTS, PhotometricInterpretation="MONOCHROME1", **elements
+    )
+    reading = Reading(window=window)
+    expected = total - read_image(plain, reading).values.astype(np.float64)
+    np.testing.assert_allclose(read_image(other, reading).values, expected, rtol=1e-6)
+    # A part of an image is inverted as the whole is, whatever its extremes.
+    part = write_dicom(
+        tmp_path / "part", COUNTS[:2], PhotometricInterpretation="MONOCHROME1", **elements
+    )
+    np.testing.assert_array_equal(
+        read_image(part, reading).values, read_image(other, reading).values[:2]
+    )
+
+
+def test_signed_monochrome1(tmp_path: Path) -> None:
+    path = write_dicom(tmp_path / "a", HOUNSFIELD, PhotometricInterpretation="MONOCHROME1")
+    np.testing.assert_array_equal(read_image(path).values, -1 - HOUNSFIELD)
+
+
+def test_windows_that_cannot_be_applied(tmp_path: Path) -> None:
+    path = write_dicom(tmp_path / "a", COUNTS, WindowCenter=5, WindowWidth=0)
+    remedy = 'Set dataset.window = "none", or to the centre and width of a window.'
+    assert _refusal(path, Reading(window="voi")) == (
+        f"The image {path} has a window that can't be applied: The (0028,1051) Window Width must "
+        f"be greater than or equal to 1 for a 'LINEAR' windowing operation. {remedy}"
+    )
+    assert _refusal(path, Reading(window=(40, 0.5))) == (
+        f"The image {path} can't be shown through a window of the width 0.5, below 1. {remedy}"
+    )
+
+
+# --- channels ---------------------------------------------------------------------------------
+
+
+def test_grey_and_colour_become_each_other(tmp_path: Path) -> None:
+    colours = RANDOM.integers(0, 256, (6, 5, 3), dtype=np.uint8)
+    rgb = write_dicom(tmp_path / "rgb", colours, colours=True)
+    grey = write_dicom(tmp_path / "grey", COUNTS)
+
+    found = read_image(rgb, Reading(channels=1))
+    assert not found.channels
+    np.testing.assert_array_equal(found.values, Image.fromarray(colours).convert("L"))
+    for channels in (3, "auto", None):
+        np.testing.assert_array_equal(read_image(rgb, Reading(channels=channels)).values, colours)
+    found = read_image(grey, Reading(channels=3))
+    assert found.channels
+    np.testing.assert_array_equal(found.values, np.stack([COUNTS] * 3, axis=-1))
+
+
+@given(
+    arrays(
+        st.sampled_from([np.uint8, np.int16, np.uint16]),
+        st.tuples(st.integers(1, 3), st.integers(1, 5), st.integers(1, 5)),
+    )
+)
+@settings(max_examples=40, deadline=None)
+def test_what_is_written_is_read(frames: np.ndarray) -> None:
+    stored = frames[0] if len(frames) == 1 else frames
+    with TemporaryDirectory() as folder:
+        found = read_image(write_dicom(Path(folder) / "a", stored)).values
+    assert found.dtype == frames.dtype
+    np.testing.assert_array_equal(found.reshape(*stored.shape[-2:], -1), np.moveaxis(frames, 0, 2))
+
+
+# --- frames -----------------------------------------------------------------------------------
+
+FRAMES = np.stack([np.full((3, 4), 10 * n, np.uint16) for n in range(4)])
+
+
+def _frame_places(places: list[float], slopes: list[float] | None = None) -> list[pydicom.Dataset]:
+    groups = []
+    for index, place in enumerate(places):
+        (group,) = items(PlanePositionSequence=items(ImagePositionPatient=[1, 2, place]))
+        if slopes:
+            group.PixelValueTransformationSequence = items(
+                RescaleSlope=slopes[index], RescaleIntercept=1
+            )
+        groups.append(group)
+    return groups
+
+
+SHARED = {
+    "SharedFunctionalGroupsSequence": items(
+        PlaneOrientationSequence=items(ImageOrientationPatient=[1, 0, 0, 0, 1, 0]),
+        PixelMeasuresSequence=items(PixelSpacing=[2, 3]),
+    )
+}
+
+
+def test_frames_are_a_volume_in_the_order_of_their_places(tmp_path: Path) -> None:
+    groups = _frame_places([6, 0, 4, 2], [1, 2, 3, 4])
+    path = write_dicom(tmp_path / "a", FRAMES, PerFrameFunctionalGroupsSequence=groups, **SHARED)
+    found = read_image(path)
+    assert found.values.shape == (3, 4, 4)
+    # Each frame has its own rescale: 10 n * slope + 1.
+    assert found.values[0, 0].tolist() == [21, 121, 61, 1]
+    np.testing.assert_array_equal(
+        found.affine, [[-3, 0, 0, -1], [0, -2, 0, -2], [0, 0, 2, 0], [0, 0, 0, 1]]
+    )
+
+
+def test_frames_have_windows_of_their_own(tmp_path: Path) -> None:
+    groups = _frame_places([0, 1, 2, 3])
+    for group, centre in zip(groups, (5, 5, 100, 100), strict=True):
+        group.FrameVOILUTSequence = items(WindowCenter=centre, WindowWidth=2)
+    path = write_dicom(tmp_path / "a", FRAMES, PerFrameFunctionalGroupsSequence=groups, **SHARED)
+    shown = read_image(path, Reading(window="voi")).values
+    assert shown[0, 0].tolist() == [0, 65535, 0, 0]
+
+
+@pytest.mark.parametrize("places", [[0, 1, 0, 1], [0, 0, 0, 0]])
+def test_frames_that_share_places_keep_their_order(tmp_path: Path, places: list[float]) -> None:
+    groups = _frame_places(places)
+    path = write_dicom(tmp_path / "a", FRAMES, PerFrameFunctionalGroupsSequence=groups, **SHARED)
+    found = read_image(path)
+    assert found.values[0, 0].tolist() == [0, 10, 20, 30]
+    assert found.affine is None
+
+
+def test_frames_that_are_unevenly_spaced_have_no_affine(tmp_path: Path) -> None:
+    groups = _frame_places([9, 2, 1, 0])
+    path = write_dicom(tmp_path / "a", FRAMES, PerFrameFunctionalGroupsSequence=groups, **SHARED)
+    found = read_image(path)
+    assert found.values[0, 0].tolist() == [30, 20, 10, 0]
+    assert found.affine is None
+
+
+def test_a_single_image_says_where_it_lies(tmp_path: Path) -> None:
+    path = write_dicom(
+        tmp_path / "a",
+        COUNTS,
+        ImagePositionPatient=[1, 2, 3],
+        ImageOrientationPatient=[0, 1, 0, 0, 0, -1],
+        PixelSpacing=[0.5, 0.25],
+    )
+    np.testing.assert_array_equal(
+        read_image(path).affine,
+        [[0, 0, 1, -1], [-0.25, 0, 0, -2], [0, -0.5, 0, 3], [0, 0, 0, 1]],
+    )
+    assert read_image(write_dicom(tmp_path / "b", COUNTS)).affine is None
+
+
+# --- refusals ---------------------------------------------------------------------------------
+
+
+def test_a_file_without_pixels(tmp_path: Path) -> None:
+    path = write_dicom(tmp_path / "a", COUNTS, PixelData=None)
+    assert _refusal(path) == (
+        f"The image {path} is a DICOM file without pixels: it is of the kind CT Image Storage. "
+        "Leave it out."
+    )
+
+
+def test_a_damaged_file(tmp_path: Path) -> None:
+    path = write_dicom(tmp_path / "a", COUNTS)
+    path.write_bytes(path.read_bytes()[:-7])
+    message = _refusal(path)
+    assert message.startswith(f"The image {path} is damaged: ")
+    assert message.endswith(" Remove or repair it.")
+
+
+def test_no_truncation_changes_pixels_silently(tmp_path: Path) -> None:
+    path = write_dicom(tmp_path / "a", COUNTS)
+    content, whole = path.read_bytes(), read_image(path).values
+    for length in range(0, len(content), 7):
+        path.write_bytes(content[:length])
+        with pytest.raises(DataError):
+            read_image(path)
+    path.write_bytes(content)
+    np.testing.assert_array_equal(read_image(path).values, whole)
+
+
+def test_a_syntax_that_pydicom_does_not_know(tmp_path: Path) -> None:
+    dataset = dicom(COUNTS)
+    dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.100"
+    dataset.PixelData = pydicom.encaps.encapsulate([b"film"])
+    dataset["PixelData"].VR = "OB"
+    dataset.save_as(tmp_path / "a")
+    assert _refusal(tmp_path / "a") == (
+        f"The image {tmp_path / 'a'} is compressed as MPEG2 Main Profile / Main Level "
+        "(1.2.840.10008.1.2.4.100), which pydicom can't decode. Convert it to another transfer "
+        "syntax."
+    )
+
+
+def test_compressed_files(tmp_path: Path) -> None:
+    dataset = dicom(COUNTS, RescaleSlope=1, RescaleIntercept=-10)
+    dataset.compress(RLELossless, generate_instance_uid=False)
+    dataset.save_as(tmp_path / "a")
+    np.testing.assert_array_equal(read_image(tmp_path / "a").values, COUNTS - 10.0)
+
+
+def test_missing_decoders_are_named_with_the_remedy() -> None:
+    (path,) = (p for p in THEIRS if p.name == "MR_small_jpeg_ls_lossless.dcm")
+    code = (
+        "import sys\n"
+        "sys.modules['gdcm'] = sys.modules['jpeg_ls'] = sys.modules['pylibjpeg'] = None\n"
+        "from medpipe.plugin import DataError, read_image\n"
+        "try: read_image(sys.argv[1])\n"
+        "except DataError as error: print(error, end='')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, str(path)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == (
+        f"The image {path} is compressed as JPEG-LS Lossless Image Compression "
+        "(1.2.840.10008.1.2.4.80), for which no decoder is installed. "
+        'Install the decoders: pip install "medpipe[dicom]".'
+    )
