@@ -117,30 +117,40 @@ def test_one_class_only(tmp_path: Path) -> None:
 
 
 def test_folders_named_like_parts(tmp_path: Path) -> None:
-    fill(tmp_path, "Train/ill/a.png", "test/ill/b.png", "extra/c.png")
+    fill(tmp_path, "Train/ill/a.png", "test/ill/b.png", "testing/ill/b.png", "extra/c.png")
     assert message(tmp_path) == (
-        f"{tmp_path} holds the folders 'Train', 'extra', 'test': 'Train', 'test' look like given "
-        "parts of a data set, not like classes. Point dataset.root at one of them; to bring your "
-        "own parts, use the table data set with a split column."
+        f"{tmp_path} holds the folders 'Train', 'extra', 'test', 'testing': 'Train', 'test', "
+        "'testing' look like given parts of a data set, not like classes. To take them as parts, "
+        "write:\n"
+        "  [dataset.parts]\n"
+        '  training = "Train"\n'
+        '  test = ["test", "testing"]\n'
+        "Or point dataset.root at one of them. If they are classes, name them in dataset.classes."
     )
     shutil.rmtree(tmp_path / "test")
+    shutil.rmtree(tmp_path / "testing")
     assert message(tmp_path) == (
         f"{tmp_path} holds the folders 'Train', 'extra': 'Train' looks like a given part of a data "
-        "set, not like classes. Point dataset.root at one of them; to bring your own parts, use "
-        "the table data set with a split column."
+        "set, not like classes. To take them as parts, write:\n"
+        "  [dataset.parts]\n"
+        '  training = "Train"\n'
+        "Or point dataset.root at one of them. If they are classes, name them in dataset.classes."
     )
 
 
 def test_class_folders_without_images(tmp_path: Path) -> None:
     fill(tmp_path, "a/1.png", "b/2.dcm", "c/d/Thumbs.db", "d/3.png")
+    kinds = "Images are files ending in .png, .jpg, .jpeg, .tif, .tiff, .bmp, .nii, .nii.gz, and "
     assert message(tmp_path) == (
-        f"{tmp_path}: no images in the class folders 'b', 'c'. Images are files ending in .png, "
-        ".jpg, .jpeg, .tif, .tiff, .bmp. Remove the folders or add their images."
+        f"{tmp_path}: no images in the class folders 'b', 'c'. {kinds}DICOM files. Remove the "
+        "folders or add their images.\n"
+        "2 files of other kinds were passed over, 'b/2.dcm' for one."
     )
     shutil.rmtree(tmp_path / "c")
     assert message(tmp_path) == (
-        f"{tmp_path}: no images in the class folder 'b'. Images are files ending in .png, "
-        ".jpg, .jpeg, .tif, .tiff, .bmp. Remove the folder or add its images."
+        f"{tmp_path}: no images in the class folder 'b'. {kinds}DICOM files. Remove the folder or "
+        "add its images.\n"
+        "1 file of other kinds was passed over, 'b/2.dcm'."
     )
 
 
@@ -183,17 +193,47 @@ def test_names_that_clash_or_are_not_utf8(tmp_path: Path) -> None:
     )
 
 
-def test_a_file_that_the_pattern_does_not_match(tmp_path: Path) -> None:
+REMEDY = (
+    "Change the pattern, or give a list, of which the first that is found counts. Or set "
+    'dataset.ungrouped to "own" (each of these images is a group of its own) or "drop" (they are '
+    "left out)."
+)
+
+
+def test_files_that_the_pattern_does_not_match(tmp_path: Path) -> None:
     fill(tmp_path, "a/person1.png", "b/cover.png")
     assert message(tmp_path, group_pattern=r"(person\d+)") == (
-        r"dataset.group_pattern: '(person\\d+)' does not match 'b/cover.png' in "
-        f"{tmp_path}. It must match every file; change the pattern or rename the file."
+        f"dataset.group_pattern captures nothing in 1 of 2 images in {tmp_path}:\n"
+        f"  b/cover.png\n{REMEDY}"
     )
+    # It is found in all, but captures nothing in one.
     assert message(tmp_path, group_pattern=r"(\d*)\.png") == (
-        r"dataset.group_pattern: '(\\d*)\\.png' captures nothing in 'b/cover.png' in "
-        f"{tmp_path}. It must capture the group of every file; change the pattern or rename the "
-        "file."
+        f"dataset.group_pattern captures nothing in 1 of 2 images in {tmp_path}:\n"
+        f"  b/cover.png\n{REMEDY}"
     )
+    fill(tmp_path, *(f"b/{number:02d}.png" for number in range(12)))
+    lines = message(tmp_path, group_pattern=["(person)", "(x)"]).splitlines()
+    assert lines[0] == f"dataset.group_pattern captures nothing in 13 of 14 images in {tmp_path}:"
+    assert lines[10:] == ["  b/09.png", "  and 3 more", REMEDY]
+
+
+def test_what_becomes_of_images_without_a_group(tmp_path: Path) -> None:
+    fill(tmp_path, "a/p1.png", "a/x.png", "b/p2.png", "b/y.png")
+    own = ImageFolder(root=tmp_path, group_pattern=r"(p\d)", ungrouped="own").build()
+    assert [sample.group for sample in own.samples] == ["p1", None, "p2", None]
+    assert own.notes == (
+        "2 images in which dataset.group_pattern captures nothing are each a group of their own "
+        "(dataset.ungrouped), 'a/x.png' for one.",
+    )
+    (tmp_path / "b" / "y.png").unlink()
+    drop = ImageFolder(root=tmp_path, group_pattern=r"(p\d)", ungrouped="drop").build()
+    assert [sample.id for sample in drop.samples] == ["a/p1.png", "b/p2.png"]
+    assert drop.notes == (
+        "1 image in which dataset.group_pattern captures nothing was left out "
+        "(dataset.ungrouped), 'a/x.png'.",
+    )
+    text = message(tmp_path, group_pattern="(z)", ungrouped="drop")
+    assert text.startswith(f"dataset.group_pattern captures nothing in 3 of 3 images in {tmp_path}")
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import Any
 
 import attrs
 import monai.losses
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -35,6 +37,10 @@ def data(kind: TaskKind, counts: tuple[int, ...] | None = None) -> DataInfo:
         outputs=3,
         class_counts=counts,
     )
+
+
+def with_findings(*counts: tuple[int, int]) -> DataInfo:
+    return attrs.evolve(data("multilabel"), finding_counts=counts)
 
 
 def logits(seed: int = 0) -> torch.Tensor:
@@ -138,6 +144,89 @@ def test_missing_labels_count_for_nothing(
     assert bool(torch.isfinite(predictions.grad).all())
 
 
+REFERENCES: dict[str, tuple[TaskKind, LossStep, Any]] = {
+    "bce": (
+        "multilabel",
+        BCEWithLogits(),
+        lambda p, y: functional.binary_cross_entropy_with_logits(p, y),
+    ),
+    "focal": (
+        "multilabel",
+        Focal(gamma=1.5),
+        lambda p, y: monai.losses.FocalLoss(gamma=1.5)(p[None], y[None]),
+    ),
+    "l1": ("regression", L1(), functional.l1_loss),
+    "mse": ("regression", MSE(), functional.mse_loss),
+    "huber": (
+        "regression",
+        Huber(delta=0.5),
+        lambda p, y: functional.huber_loss(p, y, delta=0.5),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+@given(
+    rows=st.integers(1, 6),
+    outputs=st.integers(1, 5),
+    share=st.sampled_from([0.0, 0.3, 0.9, 1.0]),
+    column=st.booleans(),
+    seed=st.integers(0, 10_000),
+)
+@settings(max_examples=25, deadline=None)
+def test_value_and_gradient_are_torchs_on_the_labels_that_are_there(
+    name: str, rows: int, outputs: int, share: float, column: bool, seed: int
+) -> None:
+    kind, step, reference = REFERENCES[name]
+    generator = torch.Generator().manual_seed(seed)
+    values = 3 * torch.randn(rows, outputs, generator=generator)
+    labels = 2 * torch.randn(rows, outputs, generator=generator)
+    if kind == "multilabel":
+        labels = (labels > 0).float()
+    missing = torch.rand(rows, outputs, generator=generator) < share
+    missing[:, 0] |= column  # a column without any label
+    labels[missing] = math.nan
+    ours, theirs = values.clone().requires_grad_(), values.clone().requires_grad_()
+    task = Task(kind=kind, names=tuple(f"n{place}" for place in range(outputs)))
+    loss = step.build(attrs.evolve(data(kind), task=task, outputs=outputs))
+    value = loss(ours, labels)
+    value.backward()
+    assert ours.grad is not None
+    if missing.all():
+        assert value == 0
+        assert bool((ours.grad == 0).all())
+        return
+    # The numbers in one column, so that whatever torch averages over is what is there.
+    expected = reference(theirs[~missing][:, None], labels[~missing][:, None])
+    expected.backward()
+    torch.testing.assert_close(value.detach(), expected.detach())
+    torch.testing.assert_close(ours.grad, theirs.grad)
+
+
+@given(counts=st.lists(st.tuples(st.integers(1, 999), st.integers(1, 999)), min_size=3, max_size=3))
+@settings(max_examples=50, deadline=None)
+def test_a_balanced_finding_weighs_as_much_present_as_absent(counts: Any) -> None:
+    loss: Any = BCEWithLogits(pos_weight="balanced").build(with_findings(*counts))
+    weights = loss.elementwise.pos_weight
+    absent, present = torch.tensor(counts, dtype=torch.float32).T
+    torch.testing.assert_close(weights * present, absent)
+
+
+@given(counts=st.lists(st.integers(1, 50), min_size=2, max_size=5))
+@settings(max_examples=25, deadline=None)
+def test_balanced_classes_are_scikit_learns(counts: list[int]) -> None:
+    from sklearn.utils.class_weight import compute_class_weight
+
+    labels = [place for place, count in enumerate(counts) for _ in range(count)]
+    expected = compute_class_weight("balanced", classes=np.arange(len(counts)), y=labels)
+    task = Task(names=tuple(f"n{place}" for place in range(len(counts))))
+    info = attrs.evolve(
+        data("multiclass"), task=task, outputs=len(counts), class_counts=tuple(counts)
+    )
+    loss: Any = CrossEntropy(class_weights="balanced").build(info)
+    torch.testing.assert_close(loss.weight.double(), torch.from_numpy(expected), rtol=1e-6, atol=0)
+
+
 EVERY = [
     *[(step, kind) for step, kind, _ in MASKED],
     (CrossEntropy(), "multiclass"),
@@ -200,6 +289,24 @@ def test_shapes_that_would_broadcast_are_refused() -> None:
             data("multilabel"),
             "bce_with_logits.pos_weight has 1 numbers and the data have 3 findings: Hand, Chest, "
             "Head. Give one number for each, in this order.",
+        ),
+        (
+            BCEWithLogits(pos_weight="balanced"),
+            data("multilabel"),
+            "bce_with_logits can't balance the findings: how many training samples have each is "
+            "not known. Give pos_weight as numbers.",
+        ),
+        (
+            BCEWithLogits(pos_weight="balanced"),
+            with_findings((3, 2), (5, 0), (1, 1)),
+            "bce_with_logits can't balance the findings: no training sample has 'Chest'. Leave "
+            "the finding out of the data, or give pos_weight as numbers.",
+        ),
+        (
+            BCEWithLogits(pos_weight="balanced"),
+            with_findings((3, 2), (5, 1), (0, 1)),
+            "bce_with_logits can't balance the findings: no training sample is without 'Head'. "
+            "Leave the finding out of the data, or give pos_weight as numbers.",
         ),
         (
             Focal(alpha=(0.5, 0.5)),

@@ -142,7 +142,8 @@ GOOD = "image,label\nscans/a.png,0\nscans/b.png,1\n"
             "labels.csv can't be used:\n"
             "  dataset.image: there is no column 'image'.\n"
             "  dataset.label: there is no column 'label'.\n"
-            "  Its columns are 'image;label'. Columns must be separated by commas.",
+            "  Its columns are 'image;label'. If its cells stand between ';', set "
+            "dataset.delimiter so.",
         ),
         (
             "image,label,label\nscans/a.png,0,1\n",
@@ -153,40 +154,49 @@ GOOD = "image,label\nscans/a.png,0\nscans/b.png,1\n"
             # A line break inside a cell, and a row left blank: rows are counted as spreadsheets do.
             'image,label,note\nscans/a.png,0,"two\nlines"\n\nscans/b.png, ,x\n',
             {},
-            "labels.csv can't be used:\n  row 4: no label in column 'label'.",
+            "labels.csv can't be used:\n  row 4: no label in column 'label'.\n"
+            'To leave such rows out set dataset.missing_labels = "drop".',
         ),
         (
             "image,label,patient\nscans/a.png,0,p\nscans/b.png,1,\n",
             {"group": "patient"},
-            "labels.csv can't be used:\n  row 3: no group in column 'patient'.",
+            "labels.csv can't be used:\n  row 3: no group in column 'patient'.\n"
+            'Where rows have no group set dataset.ungrouped to "own" (each is a group of its own) '
+            'or "drop" (they are left out).',
         ),
         (
             "image,label\nscans/a.png,0\n,1\n",
             {},
-            "labels.csv can't be used:\n  row 3: no image in column 'image'.",
+            "labels.csv can't be used:\n  row 3: no image in column 'image'.\n"
+            'To leave such rows out set dataset.missing_files = "drop".',
         ),
         (
             "image,label\nscans/a.png,0\nscans/z.png,1\n",
             {},
-            "labels.csv can't be used:\n  row 3: there is no file scans/z.png.",
+            "labels.csv can't be used:\n  row 3: there is no file scans/z.png.\n"
+            'To leave such rows out set dataset.missing_files = "drop".',
         ),
         (
             "image,label,part\nscans/a.png,0,train\nscans/b.png,1,holdout\nscans/c.png,1\n",
             {"split": "part"},
             "labels.csv can't be used:\n"
-            "  row 3: 'holdout' in column 'part' is no part. Write training, validation or test.\n"
-            "  row 4: no split in column 'part'.",
+            "  row 3: 'holdout' in column 'part' is no part.\n"
+            "  row 4: no part in column 'part'.\n"
+            "Write training, validation or test, or say in dataset.parts which values stand for "
+            "them; dataset.where leaves rows out.",
         ),
         (
             "image,label\nscans/a.png,0\nscans/b.png,1\nscans/./a.png,1\n",
             {},
-            "labels.csv can't be used:\n  row 4: 'scans/./a.png' is in row 2 already.",
+            "labels.csv can't be used:\n  row 4: 'scans/./a.png' is in row 2 already.\n"
+            "Each image may be in one row: leave the others out, for example with dataset.where.",
         ),
         (
             "image,label\nscans/a.png,0\nscans/b.png,1,mild\n",
             {},
             "labels.csv can't be used:\n"
-            "  row 3: 3 cells, but row 1 has 2. Put cells that hold a comma in double quotes.",
+            "  row 3: 3 cells, but row 1 has 2.\n"
+            "Put cells that hold the delimiter in double quotes.",
         ),
         (
             "image,label\nscans/a.png,0\nscans/b.png,0\n",
@@ -205,7 +215,8 @@ GOOD = "image,label\nscans/a.png,0\nscans/b.png,1\n"
         (
             "image,label\nscans/a.png,sch\xf6n\n".encode("latin-1"),
             {},
-            "labels.csv is not UTF-8: line 2 holds the byte 0xf6. Save it as CSV UTF-8.",
+            "labels.csv is not UTF-8: line 2 holds the byte 0xf6. Set dataset.encoding "
+            '("cp1252", "latin-1"), or save it as CSV UTF-8.',
         ),
         (
             'image,label\nscans/a.png,"0\n',
@@ -224,7 +235,11 @@ def test_many_wrong_rows_are_counted(folder: Path) -> None:
     text = "image,label\n" + "".join(f"{number}.png,0\n" for number in range(25))
     lines = message(folder, text).splitlines()
     assert lines[1] == "  row 2: there is no file 0.png."
-    assert lines[10:] == ["  row 11: there is no file 9.png.", "  and 15 more"]
+    assert lines[10:] == [
+        "  row 11: there is no file 9.png.",
+        "  and 15 more",
+        'To leave such rows out set dataset.missing_files = "drop".',
+    ]
 
 
 def test_a_table_that_is_not_there(tmp_path: Path) -> None:

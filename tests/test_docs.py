@@ -17,7 +17,7 @@ import pytest
 import medpipe
 from medpipe import hookspecs
 from medpipe.cli import app, main
-from medpipe.settings import LoaderSettings, RunSettings, SplitSettings
+from medpipe.settings import LoaderSettings, RunSettings, SplitSettings, WeightsSettings
 from medpipe.steps import STEP_KINDS
 
 if TYPE_CHECKING:
@@ -214,6 +214,7 @@ def test_every_setting_is_in_the_reference() -> None:
     page = (DOCS / "reference" / "configuration.md").read_text(encoding="utf-8")
     supervised = medpipe.Registry.discover().trainers["supervised"]
     sections = {
+        "weights": WeightsSettings,
         "loader": LoaderSettings,
         "split": SplitSettings,
         "run": RunSettings,

@@ -137,6 +137,7 @@ def test_a_perfect_result_has_an_interval_for_the_accuracy_alone() -> None:
         "balanced_accuracy": None,
         "f1": None,
         "auc": None,
+        "average_precision": None,
     }
 
 
@@ -149,7 +150,8 @@ def test_one_group_says_nothing_about_others() -> None:
         groups=("p", "p"),
     )
     found = compute_metrics(predictions, intervals=True)["intervals"]
-    assert found == {"accuracy": None, "balanced_accuracy": None, "f1": None, "auc": None}
+    names = ("accuracy", "balanced_accuracy", "f1", "auc", "average_precision")
+    assert found == dict.fromkeys(names)
 
 
 def test_a_metric_that_few_resamples_define_has_no_interval() -> None:

@@ -18,7 +18,7 @@ KINDS: tuple[TaskKind, ...] = ("multiclass", "multilabel", "regression")
 
 
 def make(
-    kind: TaskKind, scores: Any, labels: Any, groups: Any = None, ids: Any = None
+    kind: TaskKind, scores: Any, labels: Any, groups: Any = None, ids: Any = None, extra: Any = None
 ) -> Predictions:
     scores = np.asarray(scores, dtype=float)
     return Predictions(
@@ -31,6 +31,7 @@ def make(
         scores=scores,
         labels=labels,
         groups=groups or (None,) * len(scores),
+        extra=extra or {},
     )
 
 
@@ -72,6 +73,7 @@ def small(draw: st.DrawFn) -> Predictions:
         scores.reshape(count, outputs),
         labels if kind == "multiclass" else labels.reshape(count, outputs),
         tuple(draw(st.sampled_from([None, "p1", "p2"])) for _ in range(count)),
+        extra={"site": [draw(st.sampled_from(["", "a", "b"])) for _ in range(count)]},
     )
 
 
@@ -82,6 +84,9 @@ def shuffled(predictions: Predictions, order: list[int]) -> Predictions:
         scores=predictions.scores[order],
         labels=predictions.labels[order],
         groups=tuple(predictions.groups[row] for row in order),
+        extra={
+            name: tuple(cells[row] for row in order) for name, cells in predictions.extra.items()
+        },
     )
 
 
@@ -100,10 +105,19 @@ def test_classes_agree_with_scikit_learn() -> None:
         sklearn_metrics.roc_auc_score(predictions.labels, predictions.scores, multi_class="ovr")
     )
     assert found["confusion"] == sklearn_metrics.confusion_matrix(*pair).tolist()
+    truth_matrix = np.eye(4)[predictions.labels]
+    assert found["average_precision"] == pytest.approx(
+        sklearn_metrics.average_precision_score(truth_matrix, predictions.scores)
+    )
     for place, table in enumerate(found["classes"].values()):
+        rest = predictions.labels != place, predictions.predicted != place
         assert table == {
             "images": support[place],
             "recall": pytest.approx(recall[place]),
+            "specificity": pytest.approx(sklearn_metrics.recall_score(*rest)),
+            "average_precision": pytest.approx(
+                sklearn_metrics.average_precision_score(~rest[0], predictions.scores[:, place])
+            ),
             "precision": pytest.approx(precision[place]),
             "f1": pytest.approx(f1[place]),
             "auc": pytest.approx(
@@ -131,6 +145,9 @@ def test_findings_agree_with_scikit_learn() -> None:
                 ),
                 "f1": pytest.approx(sklearn_metrics.f1_score(truth, scores >= 0.5)),
                 "recall": pytest.approx(sklearn_metrics.recall_score(truth, scores >= 0.5)),
+                "specificity": pytest.approx(
+                    sklearn_metrics.recall_score(truth == 0, scores < 0.5)
+                ),
                 "precision": pytest.approx(sklearn_metrics.precision_score(truth, scores >= 0.5)),
             }
         )
@@ -159,12 +176,138 @@ def test_a_regression_agrees_with_scikit_learn() -> None:
     )
 
 
+def test_two_classes_have_sensitivity_and_specificity() -> None:
+    scores = [[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.2, 0.8], [0.6, 0.4]]
+    found = compute_metrics(make("multiclass", scores, [0, 0, 0, 1, 1]))
+    well, ill = found["classes"]["n0"], found["classes"]["n1"]
+    assert (ill["recall"], ill["specificity"]) == pytest.approx((1 / 2, 2 / 3))
+    assert (well["recall"], well["specificity"]) == pytest.approx((2 / 3, 1 / 2))
+    assert well["auc"] == pytest.approx(ill["auc"])
+    assert found["balanced_accuracy"] == pytest.approx((1 / 2 + 2 / 3) / 2)
+
+
+def of_scikit_learn(predictions: Predictions) -> dict[str, float | None]:
+    """The main metrics by scikit-learn alone, of the labels that are there."""
+    kind, labels, scores = predictions.task.kind, predictions.labels, predictions.scores
+    columns: dict[str, list[float]] = {name: [] for name in MONITORS[kind] if name != "loss"}
+    whole: dict[str, float | None] = {}
+    if kind == "multiclass":
+        whole["accuracy"] = sklearn_metrics.accuracy_score(labels, predictions.predicted)
+        labels = np.eye(scores.shape[1])[labels]
+        decided = np.eye(scores.shape[1])[predictions.predicted] == 1
+    else:
+        decided = scores >= 0.5
+    for place in range(scores.shape[1]):
+        known = ~np.isnan(labels[:, place])
+        truth, score, said = labels[known, place], scores[known, place], decided[known, place]
+        both = 0 < truth.sum() < len(truth)
+        if kind == "regression":
+            if len(truth):
+                columns["mae"].append(sklearn_metrics.mean_absolute_error(truth, score))
+                columns["rmse"].append(sklearn_metrics.root_mean_squared_error(truth, score))
+            if len(set(truth)) > 1:
+                columns["r2"].append(sklearn_metrics.r2_score(truth, score))
+            continue
+        if both:
+            columns["auc"].append(sklearn_metrics.roc_auc_score(truth, score))
+            columns["average_precision"].append(
+                sklearn_metrics.average_precision_score(truth, score)
+            )
+        elif kind == "multiclass":
+            whole["auc"] = whole["average_precision"] = None
+        if truth.any() or said.any():
+            columns["f1"].append(sklearn_metrics.f1_score(truth, said))
+        if kind == "multiclass" and truth.any():
+            columns["balanced_accuracy"].append(sklearn_metrics.recall_score(truth, said))
+    means = {name: np.mean(some) if some else None for name, some in columns.items()}
+    return {**means, **whole}
+
+
+@settings(max_examples=100, deadline=None)
+@given(predictions=small())
+def test_every_metric_equals_scikit_learns_whatever_is_missing(predictions: Predictions) -> None:
+    found = compute_metrics(predictions)
+    for name, value in of_scikit_learn(predictions).items():
+        expected = value if value is None else pytest.approx(value, rel=1e-9, abs=1e-12)
+        assert found[name] == expected, name
+
+
+def test_a_column_without_any_label_leaves_the_means_of_the_others() -> None:
+    for kind in ("multilabel", "regression"):
+        whole = drawn(kind)
+        labels = whole.labels.copy()
+        labels[:, 1] = math.nan
+        found = compute_metrics(make(kind, whole.scores, labels), intervals=True)
+        others = [0, 2, 3]
+        rest = compute_metrics(make(kind, whole.scores[:, others], labels[:, others]))
+        for name in set(MONITORS[kind]) - {"loss"}:
+            assert found[name] == pytest.approx(rest[name])
+            low, high = found["intervals"][name]
+            assert low < found[name] < high
+
+
+def test_subgroups_are_the_metrics_of_their_samples() -> None:
+    base = drawn("multiclass", count=60)
+    sites = tuple("north" if row % 3 else "south" for row in range(60))
+    predictions = Predictions(
+        task=base.task,
+        ids=base.ids,
+        scores=base.scores,
+        labels=base.labels,
+        groups=tuple(f"p{row // 2}" if row < 40 else None for row in range(60)),
+        extra={
+            "site": sites,
+            "one": ("same",) * 60,
+            "number": base.ids,
+            "sex": ("f", "m", "") * 20,
+        },
+    )
+    found = compute_metrics(predictions, intervals=True, subgroups=True)
+    assert "subgroups" not in compute_metrics(predictions)
+    assert {column: list(table) for column, table in found["subgroups"].items()} == {
+        "site": ["north", "south"],
+        "sex": ["", "f", "m"],
+    }
+    rows = [row for row in range(60) if row % 3]
+    north = compute_metrics(predictions.taken(rows), intervals=True)
+    names = ["accuracy", "balanced_accuracy", "f1", "auc", "average_precision"]
+    assert found["subgroups"]["site"]["north"] == {
+        "images": 40,
+        "groups": 34,  # all 20 patients have an image here, and 14 images have no patient
+        **{name: north[name] for name in names},
+        "intervals": north["intervals"],
+    }
+    plain = compute_metrics(predictions, subgroups=True)["subgroups"]["site"]["north"]
+    assert list(plain) == ["images", "groups", *names]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_small_subgroups_leave_none_where_nothing_is_defined(kind: TaskKind) -> None:
+    base = drawn(kind, count=21)
+    predictions = Predictions(
+        task=base.task,
+        ids=base.ids,
+        scores=base.scores,
+        labels=base.labels,
+        groups=base.groups,
+        extra={"center": tuple(str(min(row, 19)) for row in range(21)), "id": base.ids},
+    )
+    found = compute_metrics(predictions, intervals=True, subgroups=True)
+    json.dumps(found, allow_nan=False)
+    assert len(found["subgroups"]["center"]) == 20
+    assert found["subgroups"]["center"]["19"]["images"] == 2
+    undefined = {"multiclass": "auc", "multilabel": "auc", "regression": "r2"}[kind]
+    assert found["subgroups"]["center"]["0"][undefined] is None
+    assert "id" not in found["subgroups"]
+
+
 def test_an_absent_class_leaves_the_auc_undefined_and_the_means_over_the_others() -> None:
     found = compute_metrics(make("multiclass", [[0.9, 0.1, 0], [0.2, 0.8, 0]], [0, 1]))
     assert found["accuracy"] == found["balanced_accuracy"] == found["f1"] == 1
     assert found["auc"] is None
-    absent = {"images": 0, "recall": None, "precision": None, "f1": None, "auc": None}
-    assert found["classes"]["n2"] == absent
+    assert found["average_precision"] is None
+    nothing = dict.fromkeys(("recall", "precision", "f1", "auc", "average_precision"))
+    assert found["classes"]["n2"] == {"images": 0, "specificity": 1, **nothing}
     assert found["confusion"] == [[1, 0, 0], [0, 1, 0], [0, 0, 0]]
 
 
@@ -209,8 +352,9 @@ def test_few_samples_give_none_and_no_error(kind: TaskKind, count: int) -> None:
 @given(predictions=small(), data=st.data())
 def test_the_order_of_samples_changes_nothing(predictions: Predictions, data: Any) -> None:
     order = data.draw(st.permutations(range(len(predictions))))
-    found = compute_metrics(predictions, intervals=True)
-    assert compute_metrics(shuffled(predictions, order), intervals=True) == found
+    found = compute_metrics(predictions, intervals=True, subgroups=True)
+    again = compute_metrics(shuffled(predictions, order), intervals=True, subgroups=True)
+    assert again == found
 
 
 @settings(max_examples=200, deadline=None)

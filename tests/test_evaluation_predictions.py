@@ -51,6 +51,10 @@ def some_predictions(draw: st.DrawFn) -> Predictions:
         scores=np.array(draw(st.lists(score, min_size=cells, max_size=cells))).reshape(shape),
         labels=labels if kind == "multiclass" else labels.reshape(shape),
         groups=tuple(draw(st.one_of(st.none(), texts)) for _ in ids),
+        extra={
+            column: [draw(st.one_of(st.just(""), texts)) for _ in ids]
+            for column in draw(st.lists(texts, max_size=2, unique=True))
+        },
     )
 
 
@@ -73,6 +77,8 @@ def test_a_csv_file_gives_the_same_predictions_back_in_the_order_of_ids(
     write_predictions(path, predictions)
     back, expected = read_predictions(path, predictions.task), predictions.sorted_by_id()
     assert (back.ids, back.groups) == (expected.ids, expected.groups)
+    assert back.extra == expected.extra
+    assert list(back.extra) == list(predictions.extra)
     assert back.ids == tuple(sorted(predictions.ids))
     for ours, theirs in ((back.scores, expected.scores), (back.labels, expected.labels)):
         assert ours.dtype == theirs.dtype
@@ -97,6 +103,24 @@ def test_the_csv_of_findings_leaves_missing_labels_blank(tmp_path: Path) -> None
         "a,,,0,1,1,0.25,0.75\n"
         "b,p1,1,0,0,1,0.25,0.75\n"
     )
+
+
+def test_kept_columns_stand_after_the_group(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.csv"
+    write_predictions(path, make(extra={"site": ("north", ""), "p(hand)": ("1", "2")}))
+    assert path.read_text() == (
+        "id,group,keep:site,keep:p(hand),label,prediction,p(hand),p(head)\n"
+        "a,,,2,head,head,0.25,0.75\n"
+        "b,p1,north,1,hand,head,0.25,0.75\n"
+    )
+    assert read_predictions(path, CLASSES).extra == {"site": ("", "north"), "p(hand)": ("2", "1")}
+
+
+def test_samples_are_taken_with_all_that_belongs_to_them() -> None:
+    some = make(extra={"site": ("north", "south")}).taken([1])
+    assert (some.ids, some.groups, some.labels.tolist()) == (("a",), (None,), [1])
+    assert some.extra == {"site": ("south",)}
+    assert len(make().taken([])) == 0
 
 
 def test_the_csv_of_a_regression_has_no_probabilities(tmp_path: Path) -> None:
@@ -166,6 +190,11 @@ def test_confident_scores_stay_apart() -> None:
             "need (2, 2).",
         ),
         (CLASSES, {"groups": ("p1",)}, "There are 1 groups for 2 samples."),
+        (
+            CLASSES,
+            {"extra": {"site": ("north",)}},
+            "The kept column 'site' has 1 values for 2 samples.",
+        ),
         (CLASSES, {"ids": ("a", "a")}, "There are two predictions for the sample 'a'."),
         (
             CLASSES,

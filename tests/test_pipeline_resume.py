@@ -333,29 +333,6 @@ device = "cpu"
 """
 
 
-def test_one_job_script_can_be_resubmitted(tmp_path: Path) -> None:
-    (tmp_path / "job.toml").write_text(CONFIGURATION)
-    command = [sys.executable, "-m", "medpipe", "run", "job.toml", "-o", "run", "--resume"]
-    done = []
-    for limit in ("00:00:00", "00:00:00", "1-00:00:00", "00:00:00"):
-        done.append(
-            subprocess.run(
-                [*command, "--max-time", limit],
-                cwd=tmp_path,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-        )
-    assert [item.returncode for item in done] == [75, 75, 0, 0], [item.stderr for item in done]
-    assert done[0].stdout == (
-        "The run in run stopped by the time limit. Go on with the same command and --resume.\n"
-    )
-    assert "The run run goes on after iteration 1\n" in done[1].stderr
-    assert done[3].stderr == "The run run is finished; nothing is left to do.\n"
-    assert Run.load(tmp_path / "run").status == "finished"
-
-
 @pytest.mark.parametrize(("name", "code"), [("SIGTERM", 75), ("SIGUSR1", 75), ("SIGINT", 130)])
 def test_signals_end_the_command_with_a_whole_checkpoint(
     tmp_path: Path, name: str, code: int

@@ -9,6 +9,7 @@ import pytest
 
 from folders import image_folder
 from medpipe import PipelineBuilder, config
+from medpipe.settings import FRACTION
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -134,7 +135,7 @@ def test_the_default_settings_are_the_tutorials() -> None:
     )
     loader, split, run = configuration.loader, configuration.split, configuration.run
     assert (loader.batch_size, loader.workers, loader.sampling) == (512, 30, "shuffled")
-    assert (split.validation, split.test, split.seed) == (0.1, 0.1, 0)
+    assert (split.validation, split.test, FRACTION, split.seed) == (None, None, 0.1, 0)
     assert (run.seed, run.device) == (0, "auto")
 
 
@@ -143,5 +144,5 @@ def test_the_fractions_are_those_of_monais_data_set() -> None:
 
     signature = inspect.signature(MedNISTDataset.__init__).parameters
     split = PipelineBuilder().build().configuration.split
-    assert split.validation == signature["val_frac"].default
-    assert split.test == signature["test_frac"].default
+    assert signature["val_frac"].default == FRACTION
+    assert signature["test_frac"].default == FRACTION

@@ -25,9 +25,11 @@ from medpipe.errors import (
 )
 from medpipe.parameters import step
 from medpipe.pipeline import Pipeline
+from medpipe.prediction.external import Evaluation
+from medpipe.prediction.files import FilePredictions
 from medpipe.registry import Registry
 from medpipe.run import Run
-from medpipe.run_set import RunSet
+from medpipe.run_set import RunSet, Spread
 from medpipe.steps import DataInfo, Dataset, Sample, Task
 
 __version__ = _version("medpipe")
@@ -40,6 +42,9 @@ __all__ = [
     "Loaders",
     "Run",
     "RunSet",
+    "Spread",
+    "Evaluation",
+    "FilePredictions",
     "step",
     # plugins
     "Registry",

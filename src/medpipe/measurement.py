@@ -69,6 +69,7 @@ def measure(
         spatial_dims=len(spatial_shape),
         outputs=len(task.names),
         class_counts=prepared.class_counts("training"),
+        finding_counts=prepared.finding_counts("training"),
         target_means=means,
         target_spreads=spreads,
     )

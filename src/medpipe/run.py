@@ -88,10 +88,7 @@ class Run:
         """What was measured on the data."""
         info = dict(self.record["data"]["info"])
         task = info.pop("task")
-        info["spatial_shape"] = tuple(info["spatial_shape"])
-        for name in ("class_counts", "target_means", "target_spreads"):
-            info[name] = None if info[name] is None else tuple(info[name])
-        return DataInfo(task=Task(**task), **info)
+        return DataInfo(task=Task(**task), **{name: _tuples(item) for name, item in info.items()})
 
     @property
     def history(self) -> list[dict[str, float | None]]:
@@ -239,9 +236,7 @@ class Run:
     def _trained(self, which: Literal["best", "last"], registry: Registry | None) -> TrainedNetwork:
         from medpipe.prediction.network import TrainedNetwork
 
-        reading = dict(self.record["data"]["reading"])
-        if isinstance(reading["window"], list):
-            reading["window"] = tuple(reading["window"])
+        reading = {name: _tuples(item) for name, item in self.record["data"]["reading"].items()}
         return TrainedNetwork(
             path=self.path,
             which=which,
@@ -270,3 +265,8 @@ class Run:
             )
         document = config.parse(config.read_text(path), source=str(path))
         return config.load(document, registry=registry or Registry.discover())
+
+
+def _tuples(value: Any) -> Any:
+    """Lists as they were before JSON."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

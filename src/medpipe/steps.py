@@ -180,6 +180,8 @@ class DataInfo:
         outputs: How many numbers the network gives for a sample.
         class_counts: For ``multiclass``, how many training samples each class has, in the order
             of ``task.names``; otherwise None.
+        finding_counts: For ``multilabel``, how many training samples are without each finding
+            and how many have it; those whose label is missing count in neither. Otherwise None.
         target_means: For ``regression``, the mean of each target over the training samples that
             have it; otherwise None.
         target_spreads: For ``regression``, its standard deviation there, 1 where it does not
@@ -192,6 +194,7 @@ class DataInfo:
     spatial_dims: int
     outputs: int
     class_counts: tuple[int, ...] | None = None
+    finding_counts: tuple[tuple[int, int], ...] | None = None
     target_means: tuple[float, ...] | None = None
     target_spreads: tuple[float, ...] | None = None
 

@@ -136,26 +136,49 @@ class BCEWithLogits(LossStep):
     """Binary cross-entropy of each finding: torch's `BCEWithLogitsLoss`, without missing labels.
 
     Attributes:
-        pos_weight: For each finding the weight of its presence against its absence.
+        pos_weight: For each finding the weight of its presence against its absence;
+            ``balanced``: the number of training samples without it over those with it, unknown
+            ones left out; None: 1.
     """
 
     name: ClassVar[str] = "bce_with_logits"
     tasks: ClassVar[frozenset[TaskKind]] = frozenset({"multilabel"})
 
-    pos_weight: tuple[float, ...] | None = attrs.field(default=None, validator=_not_negative)
+    pos_weight: Literal["balanced"] | tuple[float, ...] | None = attrs.field(
+        default=None, validator=_not_negative
+    )
 
     def build(self, data: DataInfo) -> Loss:
         """Make the loss.
 
         Raises:
-            DataError: The weights don't fit the findings.
+            DataError: The weights don't fit the findings, or a finding to balance is in no
+                training sample, or in all.
         """
         import torch
         from torch import nn
 
-        weights = _one_for_each(self.pos_weight, "bce_with_logits.pos_weight", data)
+        weights = self._weights(data)
         tensor = None if weights is None else torch.tensor(weights, dtype=torch.float32)
         return _mean_over_present(nn.BCEWithLogitsLoss(reduction="none", pos_weight=tensor))
+
+    def _weights(self, data: DataInfo) -> tuple[float, ...] | None:
+        if self.pos_weight != "balanced":
+            return _one_for_each(self.pos_weight, "bce_with_logits.pos_weight", data)
+        counts = data.finding_counts
+        if counts is None:
+            raise DataError(
+                "bce_with_logits can't balance the findings: how many training samples have each "
+                "is not known. Give pos_weight as numbers."
+            )
+        for name, (absent, present) in zip(data.task.names, counts, strict=True):
+            if not absent or not present:
+                which = "no training sample has" if absent else "no training sample is without"
+                raise DataError(
+                    f"bce_with_logits can't balance the findings: {which} {name!r}. Leave the "
+                    "finding out of the data, or give pos_weight as numbers."
+                )
+        return tuple(absent / present for absent, present in counts)
 
 
 @attrs.frozen(kw_only=True)

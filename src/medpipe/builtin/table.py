@@ -1,63 +1,122 @@
-"""A table (CSV) that names image files, their labels and, where known, groups and parts."""
+"""A table that names image files, their labels and, where known, groups and parts."""
 
 from __future__ import annotations
 
-import csv
-import difflib
-import io
-import os
-import posixpath
-import unicodedata
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import attrs
+from attrs.validators import optional
 
-from medpipe.plugin import DataError, Dataset, DatasetStep, Part, Reading, Sample, Task
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-_PARTS: Mapping[str, Part] = {
-    "training": "training",
-    "train": "training",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "test": "test",
-}
-_MOST_SHOWN = 10
+from medpipe.builtin import table_rules as rules
+from medpipe.builtin.found_files import are_suffixes
+from medpipe.builtin.grouping import Patterns, Ungrouped, compiled
+from medpipe.builtin.labels import ClassReader, FindingReader, FlagReader, LabelReader, NumberReader
+from medpipe.builtin.parts import PART_WORDS, part_of_value
+from medpipe.builtin.row_report import RowReport
+from medpipe.builtin.table_file import is_encoding, read_table
+from medpipe.builtin.table_images import ImageFinder, columns_of, names_columns
+from medpipe.builtin.table_rows import RowReader
+from medpipe.builtin.values import Merged, by_value, key, one_or_several
+from medpipe.builtin.windows import is_window
+from medpipe.plugin import (
+    DataError,
+    Dataset,
+    DatasetStep,
+    OnLeak,
+    Reading,
+    TaskKind,
+    Window,
+)
 
 
 @attrs.frozen(kw_only=True)
 class Table(DatasetStep):
-    """A CSV file with a row for each image: comma-separated, UTF-8, column names in row 1.
+    """A CSV, TSV or Parquet file with a row for each image and column names in row 1.
 
-    Classes are the distinct labels, sorted. Spaces around cells and rows without any content are
-    passed over. A sample's id is what the image column holds, with ``/`` between folders.
+    Spaces around cells and rows without any content are passed over. A sample's id is what the
+    row has for its (first) image, as it is written there and without a suffix that was tried, with
+    ``/`` between folders: so it doesn't depend on the machine, nor on how the files are packed.
 
     Attributes:
-        file: The CSV file.
+        file: The table: ``.csv``; ``.tsv`` or ``.tab``; ``.parquet``; text also as ``.gz``.
+        encoding: How text is encoded, by Python's name: ``cp1252``, ``latin-1``.
+        delimiter: What stands between two cells. None: a tab in TSV, else a comma.
+        missing_values: What stands for a blank cell: ``["NA", "?"]``; not in `keep` or `where`.
         root: The folder that relative image paths start from. None: the folder of `file`.
-        image: The column with the path of each image.
-        label: The column with the class of each image.
+        image: The column with the path of each image, or a template with columns in braces,
+            ``"{folder}/{filename}"``. Several are stacked as channels.
+        suffixes: Tried in this order after the path where there is no such file: ``[".png"]``.
+        unit: ``"series"``: `image` names folders, each with the files of one DICOM series.
+        label: The column with the labels, or several.
+        task: ``"multiclass"``: one class in each row; ``"multilabel"``: findings, either a column
+            for each with 1, 0 or nothing, or all in one cell; ``"regression"``: numbers. None:
+            several columns or a `separator` mean multilabel, else multiclass.
+        separator: What stands between the findings in one cell: ``"|"``.
+        negative: With `separator`, what stands for no finding: ``["No Finding"]``.
+        uncertain: With a column for each finding, what -1 stands for. None: it is refused.
+        blank: With findings, what a blank cell stands for.
+        label_unit: The unit of a regression: ``"years"``.
+        classes: Under each class (or finding) the value or values of `label` that it stands for.
+            None: every value is a class. Classes are sorted.
+        where: Take only rows that have this value, or one of these, in this column. Text is
+            compared without spaces around it, numbers as numbers.
+        missing_labels: What to do with rows without a label.
+        missing_files: What to do with rows whose image is blank or not there.
+        keep: Columns that travel with each sample to its predictions, as text.
         group: The column with what must stay in one part, usually the patient. None: every image
-            is a group of its own.
-        split: The column with the part of each image: ``training`` or ``train``; ``validation``,
-            ``valid`` or ``val``; ``test``; in any case. None: the library chooses.
+            is a group of its own, unless there is a `group_pattern`.
+        group_pattern: A regular expression that is searched in each id; what it captures, joined
+            by ``/``, is the group. Of a list the first that is found counts.
+        ungrouped: What to do with rows without a group: an error, each a group of its ``"own"``,
+            or ``"drop"``.
+        split: The column with the part of each image. None: the library chooses.
+        parts: Under ``training``, ``validation`` and ``test`` the value or values of `split` that
+            stand for it. None: ``training`` or ``train``; ``validation``, ``valid`` or ``val``;
+            ``test``; in any case.
+        on_leak: What to do where given parts divide a group or copies of one image: ``"error"``,
+            or ``"drop_train"``: leave the training side out.
         channels: 1: images become grey; 3: they become RGB; ``"auto"``: as the files have them,
             without alpha and with palettes resolved.
+        window: Which grey values DICOM files give: ``"none"``, ``"voi"`` or (centre, width); see
+            `Reading`.
     """
 
     name: ClassVar[str] = "table"
 
     file: Path
+    encoding: str = attrs.field(default="utf-8", validator=is_encoding)
+    delimiter: str | None = attrs.field(default=None, validator=optional(rules.is_delimiter))
+    missing_values: tuple[str, ...] = ()
     root: Path | None = None
-    image: str = "image"
-    label: str = "label"
+    image: str | tuple[str, ...] = attrs.field(default="image", validator=names_columns)
+    suffixes: tuple[str, ...] | None = attrs.field(default=None, validator=are_suffixes)
+    unit: Literal["file", "series"] = "file"
+    label: str | tuple[str, ...] = attrs.field(default="label", validator=rules.label_fits)
+    task: TaskKind | None = attrs.field(default=None, validator=rules.task_fits)
+    separator: str | None = attrs.field(default=None, validator=rules.separator_fits)
+    negative: tuple[str, ...] = attrs.field(default=(), validator=rules.negative_fits)
+    uncertain: Literal["missing", "positive", "negative"] | None = attrs.field(
+        default=None, validator=rules.uncertain_fits
+    )
+    blank: Literal["missing", "negative"] = attrs.field(
+        default="missing", validator=rules.blank_fits
+    )
+    label_unit: str | None = attrs.field(default=None, validator=rules.label_unit_fits)
+    classes: Merged | None = attrs.field(default=None, validator=rules.classes_fit)
+    where: Mapping[str, rules.Wanted] | None = attrs.field(default=None, validator=rules.where_fits)
+    missing_labels: Literal["error", "drop"] = "error"
+    missing_files: Literal["error", "drop"] = "error"
+    keep: tuple[str, ...] = attrs.field(default=(), validator=rules.keep_fits)
     group: str | None = None
+    group_pattern: Patterns | None = attrs.field(default=None, validator=rules.pattern_fits)
+    ungrouped: Ungrouped = "error"
     split: str | None = None
+    parts: Merged | None = attrs.field(default=None, validator=rules.parts_fit)
+    on_leak: OnLeak = "error"
     channels: Literal[1, 3, "auto"] = "auto"
+    window: Window = attrs.field(default="none", validator=is_window)
 
     def build(self) -> Dataset:
         """List the images, in the order of the rows.
@@ -68,151 +127,78 @@ class Table(DatasetStep):
         """
         file = Path(self.file).expanduser()
         root = file.parent if self.root is None else Path(self.root).expanduser()
-        rows = _rows(file)
+        table = read_table(file, encoding=self.encoding, delimiter=self.delimiter)
         if not root.is_dir():
             raise DataError(f"dataset.root: there is no folder {root}.")
-        columns = self._columns(file, rows[0][1])
-        width = len(rows[0][1])
-        samples: list[tuple[str, Sample]] = []
-        problems: list[str] = []
-        first_row: dict[str, int] = {}
-        for number, cells in rows[1:]:
-            if any(cells[width:]):
-                problems.append(
-                    f"row {number}: {len(cells)} cells, but row 1 has {width}. Put cells that "
-                    "hold a comma in double quotes."
-                )
-                continue
-            cells = [*cells, *[""] * (width - len(cells))]
-            values = {field: cells[position] for field, position in columns.items()}
-            wrong = self._problems(number, values, root, first_row)
-            problems += wrong
-            if not wrong:
-                path = values["image"].replace("\\", "/")
-                sample = Sample(
-                    id=_composed(path),
-                    image=os.fspath(root / path),
-                    label=0,  # set below, when all classes are known
-                    group=_composed(values["group"]) if "group" in values else None,
-                    split=_PARTS.get(values.get("split", "").lower()),
-                )
-                samples.append((_composed(values["label"]), sample))
-        if problems:
-            raise _wrong(file, problems)
-        names = tuple(sorted({label for label, _ in samples}))
-        if len(names) == 1:
-            raise DataError(
-                f"{file} holds one class only, {names[0]!r} in column {self.label!r}. A "
-                "classifier needs two or more; name another column with dataset.label."
-            )
-        index = {label: position for position, label in enumerate(names)}
+        report = RowReport(file=file)
+        reader = self._reader(root)
+        rows = reader.rows(table, table.positions(file, self._columns()), report)
+        report.raise_problems()
+        if not rows:
+            raise DataError("\n".join([f"{file}: no row is left.", *report.notes()]))
+        labels, task = reader.labels.finish([(row.number, row.label) for row in rows], report)
         return Dataset(
-            samples=tuple(attrs.evolve(sample, label=index[label]) for label, sample in samples),
-            task=Task(names=names),
-            reading=Reading(channels=self.channels),
+            samples=[
+                attrs.evolve(row.sample, label=label)
+                for row, label in zip(rows, labels, strict=True)
+            ],
+            task=task,
+            reading=Reading(channels=self.channels, window=self.window),
+            on_leak=self.on_leak,
+            notes=report.notes(),
         )
 
-    def _problems(
-        self, number: int, values: dict[str, str], root: Path, first_row: dict[str, int]
-    ) -> list[str]:
-        """What is wrong with a row; notes in `first_row` where its image came first."""
-        problems = [
-            f"row {number}: no {field} in column {getattr(self, field)!r}."
-            for field, value in values.items()
-            if not value
-        ]
-        split = values.get("split")
-        if split and split.lower() not in _PARTS:
-            problems.append(
-                f"row {number}: {split!r} in column {self.split!r} is no part. Write training, "
-                "validation or test."
-            )
-        path = values["image"].replace("\\", "/")
-        if path:
-            before = first_row.setdefault(posixpath.normpath(_composed(path)), number)
-            if before != number:
-                problems.append(f"row {number}: {path!r} is in row {before} already.")
-            elif not os.path.isfile(root / path):  # noqa: PTH113  (many files)
-                problems.append(f"row {number}: there is no file {root / path}.")
-        return problems
+    def _columns(self) -> list[tuple[str, str]]:
+        """The columns that are needed, each with the field that names it."""
+        images = [column for text in one_or_several(self.image) for column in columns_of(text)]
+        wanted = [("image", column) for column in images]
+        wanted += [("label", column) for column in one_or_several(self.label)]
+        wanted += [("group", self.group)] if self.group is not None else []
+        wanted += [("split", self.split)] if self.split is not None else []
+        wanted += [("where", column) for column in self.where or {}]
+        return wanted + [("keep", column) for column in self.keep]
 
-    def _columns(self, file: Path, header: list[str]) -> dict[str, int]:
-        """Where each field's column is in the table."""
-        twice = sorted({name for name in header if name and header.count(name) > 1})
-        if twice:
-            raise DataError(
-                f"{file} has more than one column named {_listed(twice)}. Rename all but one."
-            )
-        wanted = {"image": self.image, "label": self.label}
-        if self.group is not None:
-            wanted["group"] = self.group
-        if self.split is not None:
-            wanted["split"] = self.split
-        uncut = len(header) == 1 and any(sign in header[0] for sign in ";\t|")
-        missing = [
-            f"dataset.{field}: there is no column {name!r}."
-            + ("" if uncut else _nearest(name, header))
-            for field, name in wanted.items()
-            if name not in header
-        ]
-        if missing:
-            hint = " Columns must be separated by commas." if uncut else ""
-            raise _wrong(file, [*missing, f"Its columns are {_listed(header)}.{hint}"])
-        return {field: header.index(name) for field, name in wanted.items()}
+    def _labels(self) -> LabelReader:
+        columns = one_or_several(self.label)
+        kind = rules.task_kind(self)
+        classes = None if self.classes is None else by_value(self.classes)
+        if kind == "regression":
+            return NumberReader(columns=columns, unit=self.label_unit)
+        if kind == "multiclass":
+            return ClassReader(column=columns[0], classes=classes, asked=self.task is not None)
+        if self.separator is None:
+            return FlagReader(columns=columns, uncertain=self.uncertain, blank=self.blank)
+        return FindingReader(
+            column=columns[0],
+            separator=self.separator,
+            negative=frozenset(map(key, self.negative)),
+            classes=classes,
+            blank_is_negative=self.blank == "negative",
+        )
 
-
-def _rows(file: Path) -> list[tuple[int, list[str]]]:
-    """The rows that hold something, with their numbers; the first is the header, row 1."""
-    try:
-        content = file.read_bytes()
-    except FileNotFoundError as error:
-        raise DataError(f"dataset.file: there is no file {file}.") from error
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise DataError(f"dataset.file: {file} can't be read: {reason}.") from error
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise DataError(
-            f"{file} is not UTF-8: line {line} holds the byte 0x{content[error.start]:02x}. Save "
-            "it as CSV UTF-8."
-        ) from error
-    rows: list[tuple[int, list[str]]] = []
-    number = 0
-    try:
-        for number, cells in enumerate(csv.reader(io.StringIO(text, newline=""), strict=True), 1):
-            stripped = [cell.strip() for cell in cells]
-            if any(stripped):
-                rows.append((number, stripped))
-    except csv.Error as error:
-        raise DataError(f"{file} is no CSV: row {number + 1}: {error}.") from error
-    if not rows:
-        raise DataError(f"{file} is empty. Row 1 must hold the column names.")
-    if rows[0][0] != 1:
-        raise DataError(f"{file}: row 1 is blank. It must hold the column names.")
-    if len(rows) == 1:
-        raise DataError(f"{file} has column names but no rows below them.")
-    return rows
-
-
-def _nearest(name: str, header: list[str]) -> str:
-    lowered = {known.lower(): known for known in header if known}
-    near = difflib.get_close_matches(name.lower(), lowered, n=1)
-    return f" Did you mean {lowered[near[0]]!r}?" if near else ""
-
-
-def _wrong(file: Path, problems: list[str]) -> DataError:
-    shown = [f"  {problem}" for problem in problems[:_MOST_SHOWN]]
-    if len(problems) > _MOST_SHOWN:
-        shown.append(f"  and {len(problems) - _MOST_SHOWN} more")
-    return DataError("\n".join([f"{file} can't be used:", *shown]))
-
-
-def _composed(text: str) -> str:
-    """Unicode form NFC, so that ids and classes are the same whoever wrote the table."""
-    return unicodedata.normalize("NFC", text)
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(repr(name) for name in names)
+    def _reader(self, root: Path) -> RowReader:
+        part_of = PART_WORDS if self.parts is None else part_of_value(self.parts)
+        return RowReader(
+            finder=ImageFinder(
+                root=root,
+                templates=one_or_several(self.image),
+                suffixes=self.suffixes or (),
+                unit=self.unit,
+            ),
+            labels=self._labels(),
+            label_columns=one_or_several(self.label),
+            where={
+                column: frozenset(map(key, wanted if isinstance(wanted, tuple) else (wanted,)))
+                for column, wanted in (self.where or {}).items()
+            },
+            missing_values=frozenset(map(key, self.missing_values)),
+            missing_labels=self.missing_labels,
+            missing_files=self.missing_files,
+            keep=self.keep,
+            group=self.group,
+            patterns=() if self.group_pattern is None else compiled(self.group_pattern),
+            ungrouped=self.ungrouped,
+            split=self.split,
+            part_of={key(value): part for value, part in part_of.items()},
+            usual_parts=self.parts is None,
+        )

@@ -47,6 +47,16 @@ class PreparedData:
         counts = Counter(sample.label for sample in self.parts[part])
         return tuple(counts[index] for index in range(len(task.names)))
 
+    def finding_counts(self, part: Part) -> tuple[tuple[int, int], ...] | None:
+        """How many samples of a part are without each finding, and how many have it.
+
+        None unless the task is ``multilabel``.
+        """
+        if self.dataset.task.kind != "multilabel":
+            return None
+        columns = zip(*(vector(sample.label) for sample in self.parts[part]), strict=True)
+        return tuple((column.count(0), column.count(1)) for column in columns)
+
     def target_statistics(self, part: Part) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
         """The mean and the standard deviation of each target of a regression in a part.
 

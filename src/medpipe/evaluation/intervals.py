@@ -138,11 +138,13 @@ def _multiclass(predictions: Predictions) -> Statistics:
     def statistics(weights: Array) -> dict[str, Array]:
         hits, positives, predicted = counted.sums(weights)
         aucs = [ranking.auc(weights) for ranking in rankings]
+        precisions = [ranking.average_precision(weights) for ranking in rankings]
         return {
             "accuracy": hits.sum(axis=0) / weights.sum(axis=0),
             "balanced_accuracy": _mean(_divide(hits, positives)),
             "f1": _mean(_divide(2 * hits, positives + predicted)),
             "auc": np.mean(aucs, axis=0),
+            "average_precision": np.mean(precisions, axis=0),
         }
 
     return statistics

@@ -9,6 +9,7 @@ import math
 from typing import TYPE_CHECKING, Any, Literal
 
 from medpipe.evaluation.intervals import intervals_of
+from medpipe.evaluation.subgroups import by_value, group_count, subgroup_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -24,6 +25,7 @@ MONITORS: Mapping[TaskKind, Mapping[str, Mode]] = {
         "balanced_accuracy": "max",
         "f1": "max",
         "auc": "max",
+        "average_precision": "max",
         "loss": "min",
     },
     "multilabel": {"auc": "max", "average_precision": "max", "f1": "max", "loss": "min"},
@@ -46,13 +48,16 @@ def is_better(monitor_mode: Mode, new: float | None, best: float | None) -> bool
     return new > best if monitor_mode == "max" else new < best
 
 
-def compute_metrics(predictions: Predictions, *, intervals: bool = False) -> dict[str, Any]:
+def compute_metrics(
+    predictions: Predictions, *, intervals: bool = False, subgroups: bool = False
+) -> dict[str, Any]:
     """Compute the metrics of a task; the order of the samples changes nothing.
 
     - ``multiclass``: ``accuracy``; ``balanced_accuracy``, the mean recall of the classes that
-      occur; ``f1``, the mean over the classes that occur or are predicted; ``auc``, the mean of
-      each class against the rest, None where a class is absent; ``confusion``, counts with a row
-      for each true class; ``classes``, a table for each class.
+      occur; ``f1``, the mean over the classes that occur or are predicted; ``auc`` and
+      ``average_precision``, means of each class against the rest, None where a class is absent;
+      ``confusion``, counts with a row for each true class; ``classes``, a table for each class
+      against the rest (``recall`` is its sensitivity).
     - ``multilabel``: ``auc`` and ``average_precision``, means over the findings that have both
       values; ``f1`` at a probability of 0.5, the mean over the findings that occur or are
       predicted; ``findings``, a table for each finding. Missing labels are left out.
@@ -62,10 +67,14 @@ def compute_metrics(predictions: Predictions, *, intervals: bool = False) -> dic
     Args:
         predictions: Of one part.
         intervals: Also give 95 % intervals; see `medpipe.evaluation.intervals.intervals_of`.
+        subgroups: Also give the metrics of the samples that share a value of a kept column, for
+            each column of 2 to 20 different values.
 
     Returns:
         Plain data for JSON: ``images``, their number, and the above. With `intervals`, a table
-        ``intervals`` of [low, high] or None by metric, and ``interval_method``.
+        ``intervals`` of [low, high] or None by metric, and ``interval_method``. With `subgroups`,
+        where there are any, a table by column and value under ``subgroups``: ``images``,
+        ``groups``, the numbers above (not the tables), and ``intervals``.
     """
     # Sums in one order, so that the last digit does not depend on it either.
     predictions = predictions.sorted_by_id()
@@ -77,6 +86,17 @@ def compute_metrics(predictions: Predictions, *, intervals: bool = False) -> dic
     metrics = {"images": len(predictions), **compute(predictions)}
     if intervals:
         metrics["intervals"], metrics["interval_method"] = intervals_of(predictions, metrics)
+    if subgroups:
+        names = [name for name in MONITORS[predictions.task.kind] if name != "loss"]
+        tables = {
+            column: {
+                value: _subgroup(some, names, intervals=intervals)
+                for value, some in by_value(predictions, column).items()
+            }
+            for column in subgroup_columns(predictions)
+        }
+        if tables:
+            metrics["subgroups"] = tables
     return metrics
 
 
@@ -87,18 +107,18 @@ def _multiclass(predictions: Predictions) -> dict[str, Any]:
     classes = {
         name: {
             **_detection(truth == place, predicted == place),
-            "auc": _auc(truth == place, predictions.scores[:, place]),
+            **_ranking(truth == place, predictions.scores[:, place]),
         }
         for place, name in enumerate(predictions.task.names)
     }
-    aucs = [table["auc"] for table in classes.values()]
     count = len(classes)
     confusion = np.bincount(truth * count + predicted, minlength=count * count)
     return {
         "accuracy": float((truth == predicted).mean()) if len(truth) else None,
         "balanced_accuracy": _mean(table["recall"] for table in classes.values()),
         "f1": _mean(table["f1"] for table in classes.values()),
-        "auc": None if None in aucs else _mean(aucs),
+        "auc": _mean_of_all(table["auc"] for table in classes.values()),
+        "average_precision": _mean_of_all(t["average_precision"] for t in classes.values()),
         "classes": classes,
         "confusion": confusion.reshape(count, count).tolist(),
     }
@@ -106,7 +126,6 @@ def _multiclass(predictions: Predictions) -> dict[str, Any]:
 
 def _multilabel(predictions: Predictions) -> dict[str, Any]:
     import numpy as np
-    from sklearn.metrics import average_precision_score
 
     findings: dict[str, dict[str, Any]] = {}
     for place, name in enumerate(predictions.task.names):
@@ -114,15 +133,11 @@ def _multilabel(predictions: Predictions) -> dict[str, Any]:
         truth = predictions.labels[known, place] == 1
         scores = predictions.scores[known, place]
         table = _detection(truth, predictions.predicted[known, place])
-        auc = _auc(truth, scores)
         findings[name] = {
             **table,
             "images": len(truth),
             "positives": table["images"],
-            "auc": auc,
-            "average_precision": (
-                None if auc is None else float(average_precision_score(truth, scores))
-            ),
+            **_ranking(truth, scores),
         }
     names = ("auc", "average_precision", "f1")
     means = {name: _mean(table[name] for table in findings.values()) for name in names}
@@ -154,20 +169,39 @@ def _detection(truth: Array, predicted: Array) -> dict[str, Any]:
     """How well one class or finding is found; None where there is nothing to divide by."""
     hits = int((truth & predicted).sum())
     positives, guesses = int(truth.sum()), int(predicted.sum())
+    negatives, wrong = len(truth) - positives, guesses - hits
     return {
         "images": positives,
         "recall": hits / positives if positives else None,
+        "specificity": 1 - wrong / negatives if negatives else None,
         "precision": hits / guesses if guesses else None,
         "f1": 2 * hits / (positives + guesses) if positives or guesses else None,
     }
 
 
-def _auc(truth: Array, scores: Array) -> float | None:
-    from sklearn.metrics import roc_auc_score
+def _ranking(truth: Array, scores: Array) -> dict[str, float | None]:
+    """How well one class or finding is ranked before the rest; None where either is absent."""
+    from sklearn.metrics import average_precision_score, roc_auc_score
 
     if truth.all() or not truth.any():
-        return None
-    return float(roc_auc_score(truth, scores))
+        return {"auc": None, "average_precision": None}
+    return {
+        "auc": float(roc_auc_score(truth, scores)),
+        "average_precision": float(average_precision_score(truth, scores)),
+    }
+
+
+def _subgroup(predictions: Predictions, names: Iterable[str], *, intervals: bool) -> dict[str, Any]:
+    metrics = compute_metrics(predictions, intervals=intervals)
+    table = {"images": len(predictions), "groups": group_count(predictions)}
+    table.update((name, metrics[name]) for name in names)
+    return {**table, "intervals": metrics["intervals"]} if intervals else table
+
+
+def _mean_of_all(values: Iterable[float | None]) -> float | None:
+    """The mean; None where one of them is undefined."""
+    some = list(values)
+    return None if None in some else _mean(some)
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,12 +16,15 @@ from medpipe.files import write_text
 from medpipe.steps import Task
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import numpy as np
     import torch
 
     Array = np.ndarray[Any, np.dtype[Any]]
+
+KEPT = "keep:"
+"""What the name of a kept column begins with in the CSV file; no other column's does."""
 
 
 def _scores(scores: Any) -> Array:
@@ -47,6 +51,10 @@ def _groups(groups: Iterable[str | None]) -> tuple[str | None, ...]:
     return tuple(group or None for group in groups)
 
 
+def _extra(extra: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:
+    return {column: tuple(cells) for column, cells in extra.items()}
+
+
 @attrs.frozen(kw_only=True, eq=False)
 class Predictions:
     """What a network gave for some samples, beside what is true.
@@ -59,6 +67,8 @@ class Predictions:
         labels: For ``multiclass`` the class's index, int64 of shape (samples,); otherwise float64
             of shape (samples, outputs), with NaN where a label is missing.
         groups: The group of each sample, usually the patient. None: a group of its own.
+        extra: Kept columns of the data set: for each the text of every sample, in the order of
+            `ids`; blank where nothing is known.
 
     Raises:
         DataError: The shapes don't fit, an id comes twice, a score is not finite or no
@@ -73,6 +83,7 @@ class Predictions:
         repr=False,
     )
     groups: tuple[str | None, ...] = attrs.field(converter=_groups, repr=False)
+    extra: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict, converter=_extra, repr=False)
 
     def __attrs_post_init__(self) -> None:
         _check_names(self.task)
@@ -91,23 +102,33 @@ class Predictions:
         ``multilabel`` whether each finding's probability is at least 0.5, bool of shape
         (samples, outputs); for ``regression`` the scores.
         """
-        import numpy as np
-
-        if self.task.kind == "multiclass":
-            likeliest: Array = np.argmax(self.scores, axis=1)
-            return likeliest
-        return self.scores >= 0.5 if self.task.kind == "multilabel" else self.scores
+        return answers(self.scores, self.task)
 
     def sorted_by_id(self) -> Predictions:
         """The same predictions in the order of their ids."""
-        order = sorted(range(len(self)), key=self.ids.__getitem__)
+        return self.taken(sorted(range(len(self)), key=self.ids.__getitem__))
+
+    def taken(self, rows: Sequence[int]) -> Predictions:
+        """The predictions of some samples, by their places and in this order."""
+        places = list(rows)
         return Predictions(
             task=self.task,
-            ids=tuple(self.ids[row] for row in order),
-            scores=self.scores[order],
-            labels=self.labels[order],
-            groups=tuple(self.groups[row] for row in order),
+            ids=tuple(self.ids[row] for row in places),
+            scores=self.scores[places],
+            labels=self.labels[places],
+            groups=tuple(self.groups[row] for row in places),
+            extra={name: tuple(cells[row] for row in places) for name, cells in self.extra.items()},
         )
+
+
+def answers(scores: Array, task: Task) -> Array:
+    """What scores of shape (samples, outputs) say; see `Predictions.predicted`."""
+    import numpy as np
+
+    if task.kind == "multiclass":
+        likeliest: Array = np.argmax(scores, axis=1)
+        return likeliest
+    return scores >= 0.5 if task.kind == "multilabel" else scores
 
 
 def to_scores(logits: torch.Tensor, task: Task) -> Array:
@@ -131,9 +152,10 @@ def to_scores(logits: torch.Tensor, task: Task) -> Array:
 def write_predictions(path: Path, predictions: Predictions) -> None:
     """Write predictions as CSV, sorted by id; `read_predictions` gives the same numbers back.
 
-    The columns are ``id`` and ``group``, then ``label`` and ``prediction`` (names of classes), or
-    ``label_<name>`` and ``prediction_<name>`` for each finding or target, then for classes and
-    findings the probabilities, ``p(<name>)``. A missing label or group is a blank cell.
+    The columns are ``id`` and ``group``, the data set's kept columns as ``keep:<column>``, then
+    ``label`` and ``prediction`` (names of classes), or ``label_<name>`` and ``prediction_<name>``
+    for each finding or target, then for classes and findings the probabilities, ``p(<name>)``. A
+    missing label or group is a blank cell.
 
     Raises:
         RunError: The file can't be written.
@@ -142,17 +164,17 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
     names = ordered.task.names
     predicted = ordered.predicted.tolist()
     labels, scores = ordered.labels.tolist(), ordered.scores.tolist()
-    lines = [_line(_columns(ordered.task))]
+    lines = [csv_line([*_columns(ordered.task, ordered.extra)])]
     for row, (id_, group) in enumerate(zip(ordered.ids, ordered.groups, strict=True)):
-        cells = [id_, group or ""]
+        cells = [id_, group or "", *(texts[row] for texts in ordered.extra.values())]
         if ordered.task.kind == "multiclass":
             cells += [names[labels[row]], names[predicted[row]]]
         else:
             for label, prediction in zip(labels[row], predicted[row], strict=True):
-                cells += [_label_cell(label, ordered.task), repr(_number(prediction))]
+                cells += [_label_cell(label, ordered.task), answer_cell(prediction)]
         if ordered.task.kind != "regression":
             cells += [repr(score) for score in scores[row]]
-        lines.append(_line(cells))
+        lines.append(csv_line(cells))
     write_text(path, "".join(lines))
 
 
@@ -163,7 +185,8 @@ def read_predictions(path: Path, task: Task) -> Predictions:
         RunError: The file can't be read, or does not hold predictions for this task.
     """
     rows = _rows(path)
-    columns = _columns(task)
+    kept = _kept(rows[0]) if rows else ()
+    columns = _columns(task, kept)
     if not rows or rows[0] != columns:
         found = ", ".join(rows[0]) if rows else "none"
         raise RunError(
@@ -197,6 +220,10 @@ def read_predictions(path: Path, task: Task) -> Predictions:
                 shape
             ),
             groups=tuple(cells[1] for cells in rows[1:]),
+            extra={
+                column: tuple(cells[place] for cells in rows[1:])
+                for place, column in enumerate(kept, 2)
+            },
         )
     except DataError as error:
         raise RunError(f"{path} can't be used: {error}") from error
@@ -229,17 +256,24 @@ class _Row:
             ) from error
 
 
-def _columns(task: Task) -> list[str]:
+def _columns(task: Task, kept: Iterable[str]) -> list[str]:
     names = task.names
     if task.kind == "multiclass":
-        answers = ["label", "prediction"]
+        pairs = ["label", "prediction"]
     else:
-        answers = [column for name in names for column in (f"label_{name}", f"prediction_{name}")]
+        pairs = [column for name in names for column in (f"label_{name}", f"prediction_{name}")]
     probabilities = [] if task.kind == "regression" else [f"p({name})" for name in names]
-    return ["id", "group", *answers, *probabilities]
+    return ["id", "group", *(f"{KEPT}{name}" for name in kept), *pairs, *probabilities]
 
 
-def _line(cells: list[str]) -> str:
+def _kept(columns: list[str]) -> tuple[str, ...]:
+    """The kept columns, which stand after ``id`` and ``group``."""
+    found = itertools.takewhile(lambda column: column.startswith(KEPT), columns[2:])
+    return tuple(column.removeprefix(KEPT) for column in found)
+
+
+def csv_line(cells: Iterable[str]) -> str:
+    """One row of a CSV file, with its line end."""
     # Only with this line end does the writer quote carriage returns, which ids may hold.
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\r\n").writerow(cells)
@@ -252,8 +286,9 @@ def _label_cell(label: float, task: Task) -> str:
     return str(int(label)) if task.kind == "multilabel" else repr(label)
 
 
-def _number(prediction: float | bool) -> float | int:
-    return int(prediction) if isinstance(prediction, bool) else prediction
+def answer_cell(answer: float | bool) -> str:
+    """What is predicted for a finding (0 or 1) or a target, as a cell."""
+    return repr(int(answer) if isinstance(answer, bool) else answer)
 
 
 def _rows(path: Path) -> list[list[str]]:
@@ -295,6 +330,11 @@ def _check_shapes(predictions: Predictions) -> None:
             )
     if len(predictions.groups) != count:
         raise DataError(f"There are {len(predictions.groups)} groups for {count} samples.")
+    for column, cells in predictions.extra.items():
+        if len(cells) != count:
+            raise DataError(
+                f"The kept column {column!r} has {len(cells)} values for {count} samples."
+            )
 
 
 def _check_scores(predictions: Predictions) -> None:

@@ -1,0 +1,169 @@
+"""Files in folders: which there are, which of them are images, and what was passed over."""
+
+from __future__ import annotations
+
+import logging
+import os
+import unicodedata
+from typing import TYPE_CHECKING, Any, Literal
+
+import attrs
+
+from medpipe.builtin.wording import counted
+from medpipe.plugin import DataError, is_dicom, list_dicom
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from medpipe.plugin import ImageFile
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".nii", ".nii.gz")
+"""Images that are known by their names; DICOM files are known by their content."""
+_log = logging.getLogger("medpipe")
+
+
+@attrs.frozen(kw_only=True)
+class FoundImages:
+    """The images among some files.
+
+    Attributes:
+        images: By id.
+        notes: Sentences about what was passed over.
+    """
+
+    images: Mapping[str, ImageFile]
+    notes: tuple[str, ...] = ()
+
+
+def are_suffixes(
+    instance: object, attribute: attrs.Attribute[Any], value: tuple[str, ...] | None
+) -> None:
+    """Check that each suffix begins with a point.
+
+    Raises:
+        ValueError: One does not, or there is none.
+    """
+    if value is None:
+        return
+    if not value:
+        raise ValueError('the list is empty. Name a suffix (".png"), or leave it out.')
+    wrong = [suffix for suffix in value if not suffix.startswith(".") or len(suffix) < 2]
+    if wrong:
+        raise ValueError(f"{wrong[0]!r} is no suffix. Begin it with a point: '.png'.")
+
+
+def find_images(
+    files: Mapping[str, str],
+    *,
+    suffixes: Sequence[str] | None,
+    unit: Literal["file", "series"],
+) -> FoundImages:
+    """Tell images from other files, by name or else by content.
+
+    Args:
+        files: Path by id.
+        suffixes: Only files whose names end so are looked at, in any case. None: all.
+        unit: Whether each DICOM file is an image, or each series.
+
+    Raises:
+        DataError: A link leads nowhere, or a DICOM file is damaged.
+    """
+    wanted = None if suffixes is None else tuple(suffix.lower() for suffix in suffixes)
+    images: dict[str, ImageFile] = {}
+    dicom: dict[str, str] = {}
+    passed: dict[str, list[str]] = {}
+    for id_, path in files.items():
+        name = id_.lower()
+        if wanted is not None and not name.endswith(wanted):
+            passed.setdefault("with other suffixes (dataset.suffixes)", []).append(id_)
+        elif name.endswith(SUFFIXES):
+            if not os.path.exists(path):  # noqa: PTH110  (many files)
+                raise DataError(f"{path} is a link to a file that is not there.")
+            images[id_] = path
+        elif is_dicom(path):
+            dicom[id_] = path
+        else:
+            passed.setdefault("of other kinds", []).append(id_)
+    notes = [_passed_over(ids, which) for which, ids in passed.items()]
+    if dicom:
+        listing = list_dicom(dicom, unit=unit)
+        images.update(listing.images)
+        if listing.skipped:
+            one = len(listing.skipped) == 1
+            notes.append(
+                f"{counted(len(listing.skipped), 'DICOM file')} without pixels "
+                f"{'was' if one else 'were'} left out, {min(listing.skipped)!r}"
+                f"{'' if one else ' for one'}."
+            )
+    return FoundImages(images=images, notes=tuple(notes))
+
+
+def files_below(folder: str, id_: str) -> dict[str, str]:
+    """The paths of the files at any depth below a folder, by id.
+
+    Hidden files and folders are left aside; links to folders are not followed.
+
+    Args:
+        folder: The folder.
+        id_: Its own id; empty for the root.
+
+    Raises:
+        DataError: Two names are the same in Unicode form NFC, or one is not UTF-8.
+        OSError: A folder can't be read.
+    """
+    found: dict[str, str] = {}
+    waiting = [(folder, id_)]
+    while waiting:
+        current, above = waiting.pop()
+        for entry in visible(current):
+            name = portable(entry.name, current)
+            inner = f"{above}/{name}" if above else name
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append((entry.path, inner))
+            elif entry.is_dir():
+                _log.warning("%s is a link to a folder and was not followed", entry.path)
+            elif is_file(entry):
+                if inner in found:
+                    raise DataError(
+                        f"{entry.path} and {found[inner]} have the same name in Unicode form NFC. "
+                        "Rename one of them."
+                    )
+                found[inner] = entry.path
+    return dict(sorted(found.items()))
+
+
+def visible(folder: str | Path) -> Iterator[os.DirEntry[str]]:
+    """What a folder holds, without hidden names and what macOS adds to archives."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if not entry.name.startswith(".") and entry.name != "__MACOSX":
+                yield entry
+
+
+def is_file(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a file or a link to one, also one that isn't there; no pipe or socket."""
+    return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))  # noqa: PTH110
+
+
+def portable(name: str, folder: str | Path) -> str:
+    """A name in Unicode form NFC, the same on every machine.
+
+    Raises:
+        DataError: It is not UTF-8.
+    """
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"{folder} holds a name that is not UTF-8: {os.fsencode(name)!r}. Rename it."
+        ) from error
+    return unicodedata.normalize("NFC", name)
+
+
+def _passed_over(ids: Sequence[str], which: str) -> str:
+    one = len(ids) == 1
+    return (
+        f"{counted(len(ids), 'file')} {which} {'was' if one else 'were'} passed over, "
+        f"{min(ids)!r}{'' if one else ' for one'}."
+    )

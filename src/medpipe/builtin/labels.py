@@ -1,0 +1,254 @@
+"""From the cells of a table's label columns to labels and the question that they ask.
+
+Each kind of label is read in two steps, since the classes are known only when the rows that stay
+are: `read` looks at one row's cells, `finish` at all that was read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+
+import attrs
+
+from medpipe.builtin.values import Key, composed, is_number, key
+from medpipe.builtin.wording import listed, rows_named
+from medpipe.plugin import DataError, Task
+
+if TYPE_CHECKING:
+    from medpipe.builtin.row_report import RowReport
+
+Label: TypeAlias = int | float | tuple[float, ...]
+Refuse: TypeAlias = Callable[[str, str], None]
+"""Takes what is wrong with a cell, and the remedy."""
+Read: TypeAlias = Sequence[tuple[int, Any]]
+"""The numbers of the rows that stay, and what `read` gave for each."""
+
+MANY = 50
+"""More classes than this that are all numbers are taken for a regression's target."""
+
+
+class LabelReader(Protocol):
+    """Reads one kind of label."""
+
+    def read(self, cells: Sequence[str], refuse: Refuse) -> Any:
+        """What the cells of one row say; None where they say nothing."""
+
+    def finish(self, rows: Read, report: RowReport) -> tuple[Sequence[Label], Task]:
+        """The labels of the rows that stay, and the question."""
+
+
+@attrs.frozen(kw_only=True)
+class ClassReader:
+    """One class for each row.
+
+    Attributes:
+        column: The column.
+        classes: The class of each value; None: every value is a class.
+        asked: Whether the configuration says in so many words that these are classes.
+    """
+
+    column: str
+    classes: Mapping[Key, str] | None
+    asked: bool
+
+    def read(self, cells: Sequence[str], refuse: Refuse) -> str | None:
+        """The value."""
+        return composed(cells[0]) or None
+
+    def finish(self, rows: Read, report: RowReport) -> tuple[Sequence[Label], Task]:
+        """The index of each row's class, among all classes sorted."""
+        values = [(number, (value,)) for number, value in rows]
+        names = _names(values, self.classes, self.column, report)
+        if self.classes is None and not self.asked and len(names) > MANY:
+            numbers = [name for name in names if is_number(name)]
+            if len(numbers) == len(names):
+                raise DataError(
+                    f"{report.file}: column {self.column!r} holds {len(names)} different numbers, "
+                    f"such as {listed(names[:3])}. To predict the number set dataset.task = "
+                    '"regression"; if each is a class, set dataset.task = "multiclass".'
+                )
+        if len(names) == 1:
+            raise DataError(
+                f"{report.file} holds one class only, {names[0]!r} in column {self.column!r}. A "
+                "classifier needs two or more; name another column with dataset.label."
+            )
+        index = {name: position for position, name in enumerate(names)}
+        classes = self.classes
+        labels = [index[v if classes is None else classes[key(v)]] for _, v in rows]
+        return labels, Task(names=names)
+
+
+@attrs.frozen(kw_only=True)
+class FindingReader:
+    """Any number of findings in one cell.
+
+    Attributes:
+        column: The column.
+        separator: What stands between two findings.
+        negative: Values that say that there is no finding.
+        classes: The finding that each value is merged into; None: every value is a finding.
+        blank_is_negative: Whether a blank cell says that there is no finding.
+    """
+
+    column: str
+    separator: str
+    negative: frozenset[Key]
+    classes: Mapping[Key, str] | None
+    blank_is_negative: bool
+
+    def read(self, cells: Sequence[str], refuse: Refuse) -> tuple[str, ...] | None:
+        """The findings, without those that mean none."""
+        cell = composed(cells[0])
+        if not cell:
+            return () if self.blank_is_negative else None
+        values = [value.strip() for value in cell.split(self.separator)]
+        found = tuple(value for value in values if value and key(value) not in self.negative)
+        none = [value for value in values if value and key(value) in self.negative]
+        if found and none:
+            refuse(
+                f"{cell!r} in column {self.column!r} says {none[0]!r} (dataset.negative) and "
+                f"{found[0]!r}.",
+                "Correct the table, or leave such rows out with dataset.where.",
+            )
+        return found
+
+    def finish(self, rows: Read, report: RowReport) -> tuple[Sequence[Label], Task]:
+        """For each row a vector of 0 and 1, over all findings sorted."""
+        names = _names(rows, self.classes, self.column, report)
+        if not names:
+            raise DataError(
+                f"{report.file} holds no finding in column {self.column!r}. Name another column "
+                "with dataset.label, or fewer values in dataset.negative."
+            )
+        index = {name: position for position, name in enumerate(names)}
+        classes = self.classes
+        labels: list[Label] = []
+        for _, values in rows:
+            vector = [0.0] * len(names)
+            for value in values:
+                vector[index[value if classes is None else classes[key(value)]]] = 1.0
+            labels.append(tuple(vector))
+        return labels, Task(kind="multilabel", names=names)
+
+
+@attrs.frozen(kw_only=True)
+class FlagReader:
+    """A column for each finding: 1, 0, -1 (uncertain) or blank.
+
+    Attributes:
+        columns: The columns, which name the findings.
+        uncertain: What -1 stands for; None: it is refused.
+        blank: What a blank cell stands for.
+    """
+
+    columns: tuple[str, ...]
+    uncertain: Literal["missing", "positive", "negative"] | None
+    blank: Literal["missing", "negative"]
+
+    def read(self, cells: Sequence[str], refuse: Refuse) -> tuple[float, ...] | None:
+        """The row's vector; None where every label is missing."""
+        vector = tuple(self._flag(*pair, refuse) for pair in zip(self.columns, cells, strict=True))
+        return None if all(map(math.isnan, vector)) else vector
+
+    def finish(self, rows: Read, report: RowReport) -> tuple[Sequence[Label], Task]:
+        """The vectors as they are, in the order of the columns."""
+        names = tuple(map(composed, self.columns))
+        return [vector for _, vector in rows], Task(kind="multilabel", names=names)
+
+    def _flag(self, column: str, cell: str, refuse: Refuse) -> float:
+        if not cell:
+            return _MEANING[self.blank]
+        value = key(cell.lower())
+        if value in _FLAGS:
+            return _FLAGS[value]
+        if value == -1 and self.uncertain is not None:
+            return _MEANING[self.uncertain]
+        remedy = "Write 1, 0 or nothing."
+        if len(self.columns) == 1:
+            remedy += " Where a cell names its findings, set dataset.separator."
+        if value == -1:
+            remedy = (
+                'Where -1 stands for uncertain, set dataset.uncertain to "missing", "positive" '
+                'or "negative".'
+            )
+        refuse(f"{cell!r} in column {column!r} is neither 1 nor 0.", remedy)
+        return 0.0
+
+
+@attrs.frozen(kw_only=True)
+class NumberReader:
+    """One or several numbers to predict.
+
+    Attributes:
+        columns: The columns, which name the targets.
+        unit: Their unit.
+    """
+
+    columns: tuple[str, ...]
+    unit: str | None
+
+    def read(self, cells: Sequence[str], refuse: Refuse) -> tuple[float, ...] | None:
+        """The numbers, NaN for blank cells; None where all are blank."""
+        numbers = tuple(self._number(*p, refuse) for p in zip(self.columns, cells, strict=True))
+        return None if all(map(math.isnan, numbers)) else numbers
+
+    def finish(self, rows: Read, report: RowReport) -> tuple[Sequence[Label], Task]:
+        """The numbers as they are: alone, or in the order of the columns."""
+        task = Task(kind="regression", names=tuple(map(composed, self.columns)), unit=self.unit)
+        if len(self.columns) == 1:
+            return [numbers[0] for _, numbers in rows], task
+        return [numbers for _, numbers in rows], task
+
+    def _number(self, column: str, cell: str, refuse: Refuse) -> float:
+        if not cell:
+            return math.nan
+        if is_number(cell) and math.isfinite(float(cell)):
+            return float(cell)
+        refuse(
+            f"{cell!r} in column {column!r} is no number.",
+            'Write 63.5; where a word stands for a blank cell ("NA"), name it in '
+            "dataset.missing_values.",
+        )
+        return 0.0
+
+
+_MEANING = {"missing": math.nan, "negative": 0.0, "positive": 1.0}
+_FLAGS: Mapping[Key, float] = {
+    Decimal(0): 0.0,
+    Decimal(1): 1.0,
+    "false": 0.0,
+    "true": 1.0,
+}
+
+
+def _names(
+    rows: Read, classes: Mapping[Key, str] | None, column: str, report: RowReport
+) -> tuple[str, ...]:
+    """The names of all classes, sorted, numbers as numbers; values without one are refused."""
+    if classes is None:
+        values = {value for _, some in rows for value in some}
+        if all(map(is_number, values)):
+            return tuple(sorted(values, key=lambda value: (float(value), value)))
+        return tuple(sorted(values))
+    unknown: dict[str, list[int]] = {}
+    for number, some in rows:
+        for value in dict.fromkeys(some):
+            if key(value) not in classes:
+                unknown.setdefault(value, []).append(number)
+    for value, numbers in unknown.items():
+        report.refuse(
+            f"{rows_named(numbers)}: {value!r} in column {column!r} is in no class of "
+            "dataset.classes.",
+            "Add each value to a class of dataset.classes, or leave its rows out by naming the "
+            f"others in dataset.where.{column}.",
+        )
+    report.raise_problems()
+    names = tuple(sorted(set(classes.values())))
+    held = {classes[key(value)] for _, some in rows for value in some}
+    empty = [name for name in names if name not in held]
+    if empty:
+        report.remarks.append(f"No row has a value that dataset.classes names for {listed(empty)}.")
+    return names

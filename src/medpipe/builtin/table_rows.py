@@ -1,0 +1,238 @@
+"""The rows of a table one by one: which are taken, which are left out, and what is wrong."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+import attrs
+
+from medpipe.builtin.grouping import Ungrouped, group_of
+from medpipe.builtin.table_images import same_file
+from medpipe.builtin.values import Key, composed, key
+from medpipe.builtin.wording import listed
+from medpipe.plugin import Sample
+
+if TYPE_CHECKING:
+    import re
+    from collections.abc import Sequence
+
+    from medpipe.builtin.labels import LabelReader
+    from medpipe.builtin.row_report import RowReport
+    from medpipe.builtin.table_file import TableContent
+    from medpipe.builtin.table_images import ImageFinder
+    from medpipe.plugin import Part
+
+_DROP_FILES = 'To leave such rows out set dataset.missing_files = "drop".'
+_DROP_LABELS = 'To leave such rows out set dataset.missing_labels = "drop".'
+_UNGROUPED = (
+    'Where rows have no group set dataset.ungrouped to "own" (each is a group of its own) or '
+    '"drop" (they are left out).'
+)
+
+
+@attrs.frozen(kw_only=True)
+class KeptRow:
+    """A row that is taken.
+
+    Attributes:
+        number: Its number.
+        sample: Its sample, but for the label.
+        label: What the label reader gave for it.
+    """
+
+    number: int
+    sample: Sample
+    label: Any
+
+
+@attrs.define(kw_only=True)
+class _Row:
+    """What is found out about one row; a row that is left out has no problems."""
+
+    number: int
+    problems: list[tuple[str, str]] = attrs.field(factory=list)
+    dropped: tuple[str, str] | None = None
+    own: bool = False
+
+    def refuse(self, problem: str, remedy: str) -> None:
+        self.problems.append((f"row {self.number}: {problem}", remedy))
+
+    def drop(self, what: str, setting: str) -> None:
+        self.dropped = self.dropped or (what, setting)
+
+
+@attrs.frozen(kw_only=True)
+class RowReader:
+    """Makes samples of rows.
+
+    Attributes:
+        finder: Finds the files of a row's image.
+        labels: Reads the labels in `label_columns`.
+        label_columns: The columns of the labels.
+        where: The values that rows must have, by column.
+        missing_values: What stands for a blank cell.
+        missing_labels: What to do with rows without a label.
+        missing_files: What to do with rows whose image is not there.
+        keep: The columns that travel with the samples.
+        group: The column of the groups.
+        patterns: Where there is none, what captures the group in the id.
+        ungrouped: What to do with rows without a group.
+        split: The column of the parts.
+        part_of: The part that each of its values stands for.
+        usual_parts: Whether these are the usual words, in any case.
+    """
+
+    finder: ImageFinder
+    labels: LabelReader
+    label_columns: tuple[str, ...]
+    where: Mapping[str, frozenset[Key]]
+    missing_values: frozenset[Key]
+    missing_labels: Literal["error", "drop"]
+    missing_files: Literal["error", "drop"]
+    keep: tuple[str, ...]
+    group: str | None
+    patterns: Sequence[re.Pattern[str]]
+    ungrouped: Ungrouped
+    split: str | None
+    part_of: Mapping[Key, Part]
+    usual_parts: bool
+
+    def rows(
+        self, table: TableContent, positions: Mapping[str, int], report: RowReport
+    ) -> list[KeptRow]:
+        """The rows that are taken; what is wrong or left out goes into the report."""
+        kept: list[KeptRow] = []
+        first_row: dict[str, int] = {}
+        width = len(table.header)
+        cells_of: list[tuple[int, dict[str, str]]] = []
+        for number, cells in table.rows:
+            if any(cells[width:]):
+                report.refuse(
+                    f"row {number}: {len(cells)} cells, but row 1 has {width}.",
+                    "Put cells that hold the delimiter in double quotes.",
+                )
+                continue
+            cells = [*cells, *[""] * (width - len(cells))]
+            cells_of.append((number, {name: cells[at] for name, at in positions.items()}))
+        self._check_values(cells_of, report)
+        for number, cell in cells_of:
+            row = _Row(number=number)
+            found = self._read(row, cell, first_row)
+            if row.dropped is not None:
+                report.leave_out(number, *row.dropped)
+                continue
+            for problem in row.problems:
+                report.refuse(*problem)
+            if row.own:
+                report.own.append(number)
+            if found is not None and not row.problems:
+                kept.append(found)
+        return kept
+
+    def _read(self, row: _Row, raw: Mapping[str, str], first_row: dict[str, int]) -> KeptRow | None:
+        if any(key(raw[column]) not in wanted for column, wanted in self.where.items()):
+            row.drop("with other values", "dataset.where")
+            return None
+        cell = {name: "" if key(v) in self.missing_values else v for name, v in raw.items()}
+        label = self.labels.read([cell[column] for column in self.label_columns], row.refuse)
+        if label is None:
+            several = "s" * (len(self.label_columns) > 1)
+            which = f"column{several} {listed(self.label_columns)}"
+            if self.missing_labels == "drop":
+                row.drop(f"without a label in {which}", "dataset.missing_labels")
+                return None
+            row.refuse(f"no label in {which}.", _DROP_LABELS)
+        names = self.finder.names(cell, lambda *problem: self._absent(row, *problem))
+        if names is None:
+            return None
+        found = self.finder.find(names, lambda *problem: self._absent(row, *problem), row.refuse)
+        id_ = composed(names[0])
+        group = self._group(row, id_, cell)
+        part = self._part(row, cell)
+        if row.dropped is not None:
+            return None
+        path = os.path.join(self.finder.root, names[0])  # noqa: PTH118  (many files)
+        if found is not None and isinstance(found[0], str):
+            path = found[0]  # with the suffix that was tried
+        before = first_row.setdefault(same_file(path), row.number)
+        if before != row.number:
+            row.refuse(f"{names[0]!r} is in row {before} already.", _ONE)
+        if found is None:
+            return None
+        image = found[0] if len(found) == 1 else found
+        extra = {column: composed(raw[column]) for column in self.keep}
+        sample = Sample(id=id_, image=image, label=0, group=group, split=part, extra=extra)
+        return KeptRow(number=row.number, sample=sample, label=label)
+
+    def _absent(self, row: _Row, problem: str, hint: str) -> None:
+        if self.missing_files == "drop":
+            row.drop("without an image file", "dataset.missing_files")
+        else:
+            row.refuse(problem, f"{hint} {_DROP_FILES}".strip())
+
+    def _group(self, row: _Row, id_: str, cell: Mapping[str, str]) -> str | None:
+        if self.group is not None:
+            group = composed(cell[self.group]) or None
+            problem = f"no group in column {self.group!r}."
+            remedy = _UNGROUPED
+        elif self.patterns:
+            group = group_of(self.patterns, id_)
+            problem = f"dataset.group_pattern captures nothing in {id_!r}."
+            remedy = (
+                "Change the pattern, or give a list, of which the first that is found counts. "
+                f"{_UNGROUPED}"
+            )
+        else:
+            return None
+        if group is None:
+            if self.ungrouped == "error":
+                row.refuse(problem, remedy)
+            elif self.ungrouped == "drop":
+                row.drop("without a group", "dataset.ungrouped")
+            row.own = self.ungrouped == "own"
+        return group
+
+    def _part(self, row: _Row, cell: Mapping[str, str]) -> Part | None:
+        if self.split is None:
+            return None
+        value = cell[self.split]
+        part = self.part_of.get(key(value.lower() if self.usual_parts else value))
+        if part is None:
+            said = f"{value!r} in column {self.split!r} is no part"
+            if not value:
+                said = f"no part in column {self.split!r}"
+            elif not self.usual_parts:
+                said = f"{value!r} in column {self.split!r} is in no part of dataset.parts"
+            row.refuse(f"{said}.", _PARTS if self.usual_parts else _OWN_PARTS)
+        return part
+
+    def _check_values(
+        self, rows: Sequence[tuple[int, Mapping[str, str]]], report: RowReport
+    ) -> None:
+        """Say which values of `where` and `part_of` are nowhere: they may be misspelt."""
+        for column, wanted in self.where.items():
+            held = {key(cell[column]) for _, cell in rows}
+            absent = sorted(str(value) for value in wanted - held)
+            if absent:
+                report.remarks.append(
+                    f"No row has {listed(absent)} in column {column!r} (dataset.where)."
+                )
+        if self.split is None or self.usual_parts:
+            return
+        held = {key(cell[self.split]) for _, cell in rows}
+        absent = [str(value) for value in self.part_of if value not in held]
+        if absent:
+            report.refuse(
+                f"no row has {listed(absent)} in column {self.split!r}.",
+                "Correct dataset.parts.",
+            )
+
+
+_ONE = "Each image may be in one row: leave the others out, for example with dataset.where."
+_PARTS = (
+    "Write training, validation or test, or say in dataset.parts which values stand for them; "
+    "dataset.where leaves rows out."
+)
+_OWN_PARTS = "Add such values to dataset.parts, or leave their rows out with dataset.where."

@@ -1,0 +1,91 @@
+"""Values of cells: which are the same, and which are merged into one class."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    import attrs
+
+Merged: TypeAlias = Mapping[str, str | tuple[str, ...]]
+"""Under each name the value or values that it stands for."""
+Key: TypeAlias = str | Decimal
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
+
+
+def composed(text: str) -> str:
+    """Unicode form NFC, so that ids and classes are the same whoever wrote them."""
+    return unicodedata.normalize("NFC", text)
+
+
+def is_number(text: str) -> bool:
+    """Whether a cell is a number as every program writes it: ``1``, ``-0.5``, ``2e3``."""
+    return _NUMBER.fullmatch(text) is not None
+
+
+def key(value: str | float) -> Key:
+    """What equal values share: text without the spaces around it, numbers as numbers.
+
+    Numbers are exact: identifiers of twenty digits stay apart, as they would not as floats.
+    """
+    text = str(value).strip()
+    return Decimal(text) if is_number(text) else composed(text)
+
+
+def one_or_several(value: str | tuple[str, ...]) -> tuple[str, ...]:
+    """A value that is written alone or as a list, as a tuple."""
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+def by_value(merged: Merged) -> dict[Key, str]:
+    """The name of each value's class, by the value's key."""
+    return {
+        key(value): composed(name)
+        for name, values in merged.items()
+        for value in one_or_several(values)
+    }
+
+
+def merges_well(instance: object, attribute: attrs.Attribute[Any], value: Merged) -> None:
+    """Check that every name has values, and every value one name.
+
+    Raises:
+        ValueError: It is not so.
+    """
+    if not value:
+        raise ValueError("it is empty. Name what it stands for, or leave it out.")
+    named: dict[Key, str] = {}
+    for name, values in value.items():
+        if not one_or_several(values):
+            raise ValueError(f"{name!r} stands for nothing. Give it a value or a list of values.")
+        for one in one_or_several(values):
+            before = named.setdefault(key(one), name)
+            if before != name:
+                raise ValueError(f"{one!r} stands under {before!r} and under {name!r}.")
+
+
+def names_classes(instance: object, attribute: attrs.Attribute[Any], value: Merged) -> None:
+    """Check what `merges_well` does, and that the names differ in Unicode form NFC.
+
+    Raises:
+        ValueError: It is not so.
+    """
+    merges_well(instance, attribute, value)
+    if len({composed(name) for name in value}) < len(value):
+        raise ValueError("two classes have the same name in Unicode form NFC.")
+
+
+def several_classes(instance: object, attribute: attrs.Attribute[Any], value: Merged) -> None:
+    """Check what `names_classes` does, and that there are two classes or more.
+
+    Raises:
+        ValueError: It is not so.
+    """
+    names_classes(instance, attribute, value)
+    if len(value) == 1:
+        raise ValueError(f"a classifier needs two classes or more, got {next(iter(value))!r}.")

@@ -1,0 +1,38 @@
+"""Words that the data set steps share: lists and counts as sentences have them."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+NAMED = 3
+"""How many rows or files a sentence names."""
+
+
+def listed(names: Iterable[str]) -> str:
+    """``'a', 'b'``."""
+    return ", ".join(repr(name) for name in names)
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 row``, ``3 rows``."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def rows_named(numbers: Sequence[int]) -> str:
+    """``row 3``, ``rows 3 and 9``, ``rows 3, 9, 14 and 9 more``."""
+    shown = [str(number) for number in numbers[:NAMED]]
+    if len(numbers) > NAMED:
+        shown.append(f"{len(numbers) - NAMED:,} more")
+    named = shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
+    return f"row{'s' * (len(numbers) > 1)} {named}"
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`` Did you mean 'x'?`` where something is near enough, in any case, else nothing."""
+    lowered = {other.lower(): other for other in known if other}
+    near = difflib.get_close_matches(name.lower(), lowered, n=1)
+    return f" Did you mean {lowered[near[0]]!r}?" if near else ""

@@ -1,0 +1,52 @@
+"""Images of another data set that a network has seen in training."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import TYPE_CHECKING
+
+from medpipe.errors import RunError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from medpipe.data.scan import Scan
+    from medpipe.steps import Part
+
+KEYS = ("sha256", "pixels")
+"""What identifies an image in ``splits.csv``: the file's content and the decoded values."""
+
+
+def seen_in(part: Part, splits: Path, scan: Scan) -> Mapping[str, str]:
+    """Which images of a data set a run had in one of its parts.
+
+    Args:
+        part: The run's part.
+        splits: The run's ``splits.csv``.
+        scan: The data set's fingerprints, decoded as the run decodes.
+
+    Returns:
+        By id, in their order: the id that the same image has in the run.
+
+    Raises:
+        RunError: The file can't be read.
+    """
+    known = {key: _by(key, part, splits) for key in KEYS}
+    seen: dict[str, str] = {}
+    for id_, found in sorted(scan.fingerprints.items()):
+        there = known["sha256"].get(found.sha256) or known["pixels"].get(found.pixels)
+        if there is not None:
+            seen[id_] = there
+    return seen
+
+
+def _by(key: str, part: Part, splits: Path) -> dict[str, str]:
+    """The ids of a part by a column, which older runs may lack."""
+    try:
+        text = splits.read_bytes().decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"{splits} can't be read, so that leaks can't be found: {error}.") from error
+    rows = csv.DictReader(io.StringIO(text, newline=""))
+    return {row[key]: row["id"] for row in rows if row.get("part") == part and row.get(key)}

@@ -1,0 +1,210 @@
+"""A data set that was not the run's, with labels: what the network is worth there."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from medpipe import files
+from medpipe.data.scan import scan
+from medpipe.errors import DataError, MedpipeError, RunError, StepError
+from medpipe.evaluation.matching import matched
+from medpipe.evaluation.overlap import seen_in
+from medpipe.evaluation.predictions import Predictions, write_predictions
+from medpipe.prediction.network import TrainedNetwork, device_named, predict_samples
+from medpipe.recording import SPLITS
+from medpipe.steps import Dataset, DatasetStep, Reading
+from medpipe.training.hardware import available_processors
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
+
+    from medpipe.assembly import Assembly
+
+logger = logging.getLogger("medpipe")
+
+FORMAT = 1
+METRICS = "metrics.json"
+PREDICTIONS = "predictions.csv"
+NAMED = 3
+"""How many images an error or a note names."""
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Evaluation:
+    """What a network is worth on a set of images with labels.
+
+    Attributes:
+        metrics: As a run's test metrics, with intervals and subgroups.
+        predictions: For each image.
+        overlap: The ids of images that the run was trained on, which were admitted.
+        notes: What is worth knowing.
+        record: Which run and network, and which data.
+    """
+
+    metrics: Mapping[str, Any]
+    predictions: Predictions
+    overlap: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    record: Mapping[str, Any]
+
+    def write(self, folder: Path) -> None:
+        """Write ``metrics.json`` and ``predictions.csv`` to a folder."""
+        write_predictions(folder / PREDICTIONS, self.predictions)
+        content = {
+            "format": FORMAT,
+            **self.record,
+            "overlap": list(self.overlap),
+            "notes": list(self.notes),
+            "metrics": self.metrics,
+        }
+        files.write_json(folder / METRICS, content)
+
+
+def evaluate_dataset(
+    trained: TrainedNetwork,
+    data: DatasetStep | Dataset,
+    *,
+    output: Path | None = None,
+    device: str = "auto",
+    batch_size: int | None = None,
+    allow_overlap: bool = False,
+) -> Evaluation:
+    """Measure a network on a data set that was not its run's; all samples are taken.
+
+    Labels are matched by the names of classes, findings or targets.
+
+    Args:
+        trained: The network.
+        data: The data set.
+        output: A new folder to write to (see `Evaluation.write`); None: nothing is written.
+        device: Where to compute; as ``run.device``.
+        batch_size: Images in a batch; None: the run's. Where sizes differ it is 1.
+        allow_overlap: Admit images that the run was trained on; they are recorded.
+
+    Raises:
+        DataError: The data set asks another question, an image can't be read, leaves the chain
+            in a shape that the network does not take, or was in the run's training part.
+        StepError: The dataset step failed.
+        DeviceError: The device is not there.
+        RunError: The output is there already, or can't be written.
+    """
+    where = device_named(device)
+    if output is None:
+        return _evaluate(trained, data, where, batch_size, allow_overlap=allow_overlap)
+    if output.exists():
+        raise RunError(
+            f"The output {output} is there already, and medpipe does not overwrite it. Choose "
+            "another folder with --output."
+        )
+    with files.staged_directory(output) as staging:
+        evaluation = _evaluate(trained, data, where, batch_size, allow_overlap=allow_overlap)
+        evaluation.write(staging)
+    return evaluation
+
+
+def _evaluate(
+    trained: TrainedNetwork,
+    data: DatasetStep | Dataset,
+    device: torch.device,
+    batch_size: int | None,
+    *,
+    allow_overlap: bool,
+) -> Evaluation:
+    from medpipe.evaluation.metrics import compute_metrics
+
+    listed = _built(data, trained.assembly)
+    dataset = attrs.evolve(matched(listed, trained.data.task), reading=trained.reading)
+    found = scan(dataset, workers=available_processors())
+    splits = trained.path / SPLITS
+    overlap = seen_in("training", splits, found)
+    if overlap and not allow_overlap:
+        raise DataError(
+            f"{_were(overlap, len(dataset.samples))} in the training part of the run "
+            f"{trained.path}: {_pairs(overlap)}. Leave them out, or set allow_overlap "
+            "(--allow-overlap) to measure on them all the same."
+        )
+    notes = [
+        *dataset.notes,
+        *_notes(listed, trained, overlap, seen_in("validation", splits, found)),
+    ]
+    for note in notes:
+        logger.warning("%s", note)
+    predictions, loss, more = predict_samples(
+        trained,
+        dataset.samples,
+        found.fingerprints,
+        device=device,
+        batch_size=batch_size,
+        with_loss=True,
+    )
+    metrics = compute_metrics(predictions, intervals=True, subgroups=True)
+    return Evaluation(
+        metrics={"loss": loss, **metrics},
+        predictions=predictions.sorted_by_id(),
+        overlap=tuple(overlap),
+        notes=(*notes, *more),
+        record={
+            "run": str(trained.path),
+            "network": trained.which,
+            "data": {"digest": found.digest, "samples": len(dataset.samples)},
+        },
+    )
+
+
+def _built(data: DatasetStep | Dataset, assembly: Assembly) -> Dataset:
+    if isinstance(data, Dataset):
+        return data
+    title = assembly.registry.title(data)
+    try:
+        dataset = data.build()
+    except MedpipeError:
+        raise
+    except Exception as error:
+        text = " ".join(str(error).split()) or "no message"
+        raise StepError(f"{title} failed to build: {type(error).__name__}: {text}") from error
+    if not isinstance(dataset, Dataset):
+        raise StepError(f"{title} built {dataset!r}, which is no Dataset.")
+    return dataset
+
+
+def _notes(
+    listed: Dataset,
+    trained: TrainedNetwork,
+    overlap: Mapping[str, str],
+    validation: Mapping[str, str],
+) -> list[str]:
+    notes, count = [], len(listed.samples)
+    if overlap:
+        notes.append(f"{_were(overlap, count)} in the run's training part: {_pairs(overlap)}.")
+    if validation:
+        notes.append(
+            f"{_were(validation, count)} in the run's validation part: {_pairs(validation)}."
+        )
+    if any(sample.split is not None for sample in listed.samples):
+        notes.append(f"The parts that the data bring are not looked at: all {count} are taken.")
+    if listed.reading not in (trained.reading, Reading()):
+        notes.append(
+            f"The images are read as in training ({_said(trained.reading)}), not as this data set "
+            f"says ({_said(listed.reading)})."
+        )
+    return notes
+
+
+def _said(reading: Reading) -> str:
+    return f"channels = {reading.channels!r}, window = {reading.window!r}"
+
+
+def _were(images: Mapping[str, str], total: int) -> str:
+    return f"{len(images)} of {total} images {'was' if len(images) == 1 else 'were'}"
+
+
+def _pairs(images: Mapping[str, str]) -> str:
+    named = [f"{id_!r} (there {there!r})" for id_, there in list(images.items())[:NAMED]]
+    more = f" and {len(images) - NAMED} more" if len(images) > NAMED else ""
+    return ", ".join(named) + more

@@ -1,0 +1,141 @@
+"""Files without labels: what a network gives for each, and the CSV file for it."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from medpipe import files
+from medpipe.errors import DataError
+from medpipe.evaluation.predictions import answer_cell, answers, csv_line
+from medpipe.prediction.listing import FoundFiles, find_files
+from medpipe.prediction.network import TrainedNetwork, device_named, predict_samples
+from medpipe.steps import Sample, Task
+from medpipe.training.hardware import available_processors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from medpipe.evaluation.predictions import Array
+    from medpipe.steps import ImageFile
+
+logger = logging.getLogger("medpipe")
+
+NAMED = 10
+"""How many unreadable images an error names."""
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class FilePredictions:
+    """What a network gives for files without labels.
+
+    Attributes:
+        task: The question.
+        ids: The files: paths as they were given, or below the folder that was given.
+        scores: Float64 of shape (files, outputs): probabilities, or a regression's values.
+        skipped: What was left out because it can't be read, a sentence for each.
+        notes: What is worth knowing.
+    """
+
+    task: Task
+    ids: tuple[str, ...]
+    scores: Array = attrs.field(repr=False)
+    skipped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def predicted(self) -> Array:
+        """What the scores say; see `medpipe.evaluation.predictions.Predictions.predicted`."""
+        return answers(self.scores, self.task)
+
+    def to_csv(self) -> str:
+        """A row for each file.
+
+        The columns are ``id``, then ``prediction`` (the class's name), or ``prediction_<name>``
+        for each finding or target, then for classes and findings the probabilities,
+        ``p(<name>)``.
+        """
+        task, predicted = self.task, self.predicted.tolist()
+        one = task.kind == "multiclass"
+        header = ["prediction"] if one else [f"prediction_{name}" for name in task.names]
+        if task.kind != "regression":
+            header += [f"p({name})" for name in task.names]
+        lines = [csv_line(["id", *header])]
+        for id_, said, scores in zip(self.ids, predicted, self.scores.tolist(), strict=True):
+            cells = [task.names[said]] if one else [answer_cell(answer) for answer in said]
+            if task.kind != "regression":
+                cells += [repr(score) for score in scores]
+            lines.append(csv_line([id_, *cells]))
+        return "".join(lines)
+
+    def write(self, path: Path) -> None:
+        """Write the CSV file, whole.
+
+        Raises:
+            RunError: It can't be written.
+        """
+        files.write_text(path, self.to_csv())
+
+
+def predict_files(
+    trained: TrainedNetwork,
+    paths: ImageFile | Iterable[ImageFile | tuple[ImageFile, ...]],
+    *,
+    device: str = "auto",
+    batch_size: int | None = None,
+    skip_unreadable: bool = False,
+) -> FilePredictions:
+    """Predict files without labels.
+
+    Args:
+        trained: The network.
+        paths: Files, folders and series; several in a tuple are stacked as the channels of one
+            image. See `medpipe.prediction.listing.find_files`.
+        device: Where to compute; as ``run.device``.
+        batch_size: Images in a batch; None: the run's. Where sizes differ it is 1.
+        skip_unreadable: Leave out what can't be read, rather than refuse.
+
+    Raises:
+        DataError: There is no image, some can't be read (all of them are listed), or they leave
+            the chain in a shape that the network does not take.
+        DeviceError: The device is not there.
+    """
+    where = device_named(device)
+    unit: Any = getattr(trained.assembly.configuration.dataset, "unit", "file")
+    found = find_files(paths, reading=trained.reading, unit=unit, workers=available_processors())
+    if found.unreadable and (not skip_unreadable or not found.images):
+        raise _unreadable(found)
+    for sentence in (*found.notes, *found.unreadable.values()):
+        logger.warning("%s", sentence)
+    task = trained.data.task
+    nothing: Any = 0 if task.kind == "multiclass" else (float("nan"),) * len(task.names)
+    samples = [Sample(id=id_, image=image, label=nothing) for id_, image in found.images.items()]
+    predictions, _, notes = predict_samples(
+        trained, samples, found.fingerprints, device=where, batch_size=batch_size, with_loss=False
+    )
+    return FilePredictions(
+        task=task,
+        ids=predictions.ids,
+        scores=predictions.scores,
+        skipped=tuple(found.unreadable.values()),
+        notes=(*found.notes, *notes),
+    )
+
+
+def _unreadable(found: FoundFiles) -> DataError:
+    total = len(found.unreadable) + len(found.images)
+    lines = [f"{len(found.unreadable)} of {total} images can't be read:"]
+    sentences = list(found.unreadable.values())
+    lines += [f"  {sentence}" for sentence in sentences[:NAMED]]
+    if len(sentences) > NAMED:
+        lines.append(f"  and {len(sentences) - NAMED} more.")
+    remedy = "Remove or repair them"
+    if found.images:
+        remedy += ", or set skip_unreadable (--skip-unreadable) to leave them out"
+    return DataError("\n".join([*lines, f"{remedy}."]))

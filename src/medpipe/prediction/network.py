@@ -1,0 +1,203 @@
+"""A run's network, and images on their way through it as in training: one reading, one chain.
+
+Heavy things are imported inside functions.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import attrs
+
+from medpipe.assembly import Assembly, to_device
+from medpipe.data.chain import sample_dictionary
+from medpipe.data.order import PassOrder
+from medpipe.errors import DataError, DeviceError
+from medpipe.settings import RunSettings
+from medpipe.steps import DataInfo, Reading, Sample
+from medpipe.training.hardware import available_processors, choose_device
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import torch
+    from torch import nn
+
+    from medpipe.data.scan import Fingerprint
+    from medpipe.evaluation.predictions import Predictions
+    from medpipe.training.hardware import Precision
+
+logger = logging.getLogger("medpipe")
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class TrainedNetwork:
+    """A run's network, and what is needed to show it images as in training.
+
+    Attributes:
+        path: The run directory.
+        which: ``best`` or ``last``.
+        network: On the processor.
+        assembly: Builds the run's parts.
+        data: What was measured on the run's data.
+        reading: How the run's files were decoded.
+        precision: In what the run computed.
+    """
+
+    path: Path
+    which: Literal["best", "last"]
+    network: nn.Module
+    assembly: Assembly
+    data: DataInfo
+    reading: Reading
+    precision: Precision
+
+
+def predict_samples(
+    trained: TrainedNetwork,
+    samples: Sequence[Sample],
+    fingerprints: Mapping[str, Fingerprint],
+    *,
+    device: torch.device,
+    batch_size: int | None,
+    with_loss: bool,
+) -> tuple[Predictions, float | None, list[str]]:
+    """Predict samples in their order, as the run predicted its test part.
+
+    Args:
+        trained: The network.
+        samples: At least one, with the labels of the run's task.
+        fingerprints: By id: one sample of each shape is tried first.
+        device: Where to compute.
+        batch_size: Images in a batch; None: the run's. Where sizes differ it is 1.
+        with_loss: Whether to compute the run's loss.
+
+    Returns:
+        The predictions, the mean loss, and notes on what was found.
+
+    Raises:
+        DataError: Images leave the chain in a shape that the network does not take.
+    """
+    from medpipe.data.loader import SampleBatches, make_loader
+    from medpipe.training.predict import predict
+
+    settings, processors = trained.assembly.configuration.loader, available_processors()
+    chain, network = trained.assembly.chain(), trained.network.to(device).eval()
+    firsts: dict[Any, Sample] = {}
+    for sample in samples:
+        found = fingerprints[sample.id]
+        firsts.setdefault((found.shape, found.channels), sample)
+    seen = {sample.id: _through(chain, sample, trained) for sample in firsts.values()}
+    notes = _try_sizes(trained, network, seen, device)
+    ragged = None in trained.data.spatial_shape or len(set(map(_shape, seen.values()))) > 1
+    order = PassOrder(
+        count=len(samples), batch_size=1 if ragged else batch_size or settings.batch_size
+    )
+    batches = SampleBatches(
+        samples,
+        chain=chain,
+        task=trained.data.task,
+        reading=trained.reading,
+        training=False,
+    )
+    workers = min(settings.workers, processors, len(order)) if processors > 1 else 0
+    loss = to_device(trained.assembly.loss(trained.data), device) if with_loss else None
+    predictions, mean_loss = predict(
+        network,
+        make_loader(batches, order, workers=workers, device=device),
+        device=device,
+        precision=trained.precision,
+        task=trained.data.task,
+        samples=samples,
+        loss=loss,
+        description="Predicting",
+    )
+    return predictions, mean_loss, notes
+
+
+def _through(chain: Any, sample: Sample, trained: TrainedNetwork) -> torch.Tensor:
+    """An image as it leaves the chain, if it has the axes and channels that the network takes."""
+    from medpipe.data.loader import as_tensor
+
+    image = as_tensor(chain(sample_dictionary(sample, trained.reading), training=False)["image"])
+    data = trained.data
+    if image.ndim != data.spatial_dims + 1:
+        raise DataError(
+            f"The image {sample.id!r} leaves the transform chain with the shape {_shape(image)}, "
+            f"but the network takes {data.spatial_dims} axes after the channels. Bring the files "
+            "into the form that the run was trained on (dataset.unit for DICOM)."
+        )
+    if image.shape[0] != data.channels:
+        raise DataError(
+            f"The image {sample.id!r} leaves the transform chain with {image.shape[0]} channels, "
+            f"but the network takes {data.channels}. Convert the files, or set dataset.channels = "
+            "1 or 3 for training: then files are converted as they are read."
+        )
+    return image
+
+
+def _try_sizes(
+    trained: TrainedNetwork,
+    network: nn.Module,
+    seen: Mapping[str, torch.Tensor],
+    device: torch.device,
+) -> list[str]:
+    """Send the smallest and the largest image of an untried size through the network."""
+    import torch
+
+    from medpipe.training.predict import autocast
+
+    known = (trained.data.channels, *trained.data.spatial_shape)
+    untried = {id_: image for id_, image in seen.items() if _shape(image) != known}
+    if not untried:
+        return []
+    by_size = sorted(untried, key=lambda id_: untried[id_].numel())
+    sides = " x ".join(str(side) if side else "any" for side in trained.data.spatial_shape)
+    for id_ in dict.fromkeys((by_size[0], by_size[-1])):
+        image = untried[id_].to(device)
+        try:
+            with torch.no_grad(), autocast(device, trained.precision):
+                network(image[None])
+        except RuntimeError as error:
+            raise DataError(
+                f"The network fails on the image {id_!r}, which leaves the transform chain with "
+                f"the shape {_shape(image)}; it was trained on {sides}: "
+                f"{' '.join(str(error).split())}. Bring the files to that size, or train with a "
+                "step such as 'resize' with spatial_size."
+            ) from error
+    others = [id_ for id_ in by_size if not _within(_shape(untried[id_]), known)]
+    if not others:
+        return []
+    note = (
+        f"Images leave the transform chain in another size than in training ({sides}): "
+        f"{others[0]!r} with the shape {_shape(untried[others[0]])}. The network takes them, but "
+        "was not trained on such."
+    )
+    logger.warning("%s", note)
+    return [note]
+
+
+def _within(shape: tuple[int, ...], known: tuple[int | None, ...]) -> bool:
+    return all(side in (None, own) for own, side in zip(shape, known, strict=True))
+
+
+def _shape(image: torch.Tensor) -> tuple[int, ...]:
+    return tuple(image.shape)
+
+
+def device_named(name: str) -> torch.device:
+    """The device, as ``run.device`` names it.
+
+    Raises:
+        DeviceError: It is not there, or there is no such name.
+    """
+    try:
+        RunSettings(device=name)
+    except ValueError as error:
+        raise DeviceError(f"The device {error}") from error
+    device, said = choose_device(name)
+    if said:
+        logger.info("%s", said)
+    return device

@@ -1,0 +1,205 @@
+"""Tables as files: CSV in several dialects and encodings, TSV, gzip and Parquet."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import re
+import shutil
+import sys
+import types
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medpipe.builtin.table import Table
+from medpipe.builtin.table_file import read_table
+from medpipe.plugin import DataError
+
+TEXT = "image,label\na.png,sch\xf6n\nb.png,x\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two files, which listing does not open, and no table yet."""
+    (tmp_path / "a.png").touch()
+    (tmp_path / "b.png").touch()
+    return tmp_path
+
+
+def message(file: Path, **parameters: object) -> str:
+    with pytest.raises(DataError) as caught:
+        Table(file=file, **parameters).build()  # type: ignore[arg-type]
+    return str(caught.value).replace(f"{file.parent}/", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "parameters"),
+    [
+        ("t.csv", TEXT.encode("latin-1"), {"encoding": "latin-1"}),
+        ("t.csv", TEXT.encode("utf-16"), {"encoding": "utf-16"}),
+        ("t.csv", TEXT.encode("utf-8-sig"), {"encoding": "utf8"}),
+        ("t.tsv", TEXT.replace(",", "\t").encode(), {}),
+        ("t.TAB", TEXT.replace(",", "\t").encode(), {}),
+        ("t.csv", TEXT.replace(",", ";").encode(), {"delimiter": ";"}),
+        ("t.csv", TEXT.replace(",", ', "').replace("\n", '"\n').encode(), {}),
+        ("t.csv.gz", gzip.compress(TEXT.encode("cp1252")), {"encoding": "cp1252"}),
+        ("t.tsv.gz", gzip.compress(TEXT.replace(",", "\t").encode()), {}),
+    ],
+)
+def test_kinds_of_text(
+    folder: Path, name: str, content: bytes, parameters: dict[str, object]
+) -> None:
+    (folder / name).write_bytes(content)
+    dataset = Table(file=folder / name, **parameters).build()  # type: ignore[arg-type]
+    assert dataset.task.names == ("sch\xf6n", "x")
+    assert [(sample.id, sample.label) for sample in dataset.samples] == [("a.png", 0), ("b.png", 1)]
+
+
+CELL = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")), max_size=6).filter(
+    lambda text: text == text.strip()
+)
+
+
+@given(
+    rows=st.lists(st.tuples(CELL, CELL, CELL).filter(any), min_size=1, max_size=5),
+    delimiter=st.sampled_from([",", ";", "\t", "|"]),
+    quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC]),
+    ending=st.sampled_from(["\n", "\r\n", "\r"]),
+    encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
+    packed=st.booleans(),
+)
+def test_what_was_written_is_read(
+    rows: list[tuple[str, str, str]],
+    delimiter: str,
+    quoting: int,
+    ending: str,
+    encoding: str,
+    packed: bool,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    text = io.StringIO()
+    writer = csv.writer(
+        text,
+        delimiter=delimiter,
+        quoting=quoting,  # type: ignore[arg-type]
+        lineterminator=ending,
+    )
+    writer.writerow(["image", "label", "note"])
+    writer.writerows(rows)
+    content = text.getvalue().encode(encoding)
+    folder = tmp_path_factory.mktemp("table")
+    file = folder / ("t.csv.gz" if packed else "t.csv")
+    file.write_bytes(gzip.compress(content) if packed else content)
+    table = read_table(file, encoding=encoding, delimiter=delimiter)
+    assert list(table.header) == ["image", "label", "note"]
+    assert [(number, tuple(cells)) for number, cells in table.rows] == list(enumerate(rows, 2))
+    shutil.rmtree(folder)
+
+
+def test_parquet_as_text(folder: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    columns = {
+        "image": ["a.png", "b.png", None],
+        "ill": pa.array([True, False, None]),
+        "age": pa.array([63.5, 41, None]),
+        "sex": pa.array(["m", "f", None]).dictionary_encode(),
+        "visit": pa.array([1, 2, None]),
+        "points": pa.array([[1.0], [2.0, 3.0], None]),
+    }
+    file = folder / "t.parquet"
+    pq.write_table(pa.table(columns), file)
+    table = read_table(file, encoding="utf-8", delimiter=None)
+    assert list(table.header) == ["image", "ill", "age", "sex", "visit"]
+    assert table.rows == [
+        (2, ["a.png", "True", "63.5", "m", "1"]),
+        (3, ["b.png", "False", "41.0", "f", "2"]),
+    ]
+    dataset = Table(file=file, label="ill", task="multilabel", keep=("sex",)).build()
+    assert [sample.label for sample in dataset.samples] == [(1.0,), (0.0,)]
+    assert [sample.extra for sample in dataset.samples] == [{"sex": "m"}, {"sex": "f"}]
+    assert message(file, label="points", group="pints") == (
+        "t.parquet can't be used:\n"
+        "  dataset.label: the column 'points' holds list, which is neither text nor a number nor "
+        "a truth value.\n"
+        "  dataset.group: there is no column 'pints'.\n"
+        "  Its columns are 'image', 'ill', 'age', 'sex', 'visit'."
+    )
+    file.write_bytes(b"PAR1 no more")
+    assert message(file).startswith("t.parquet can't be read as Parquet: ")
+    file.rename(folder / "t.parquet.gz")
+    assert message(folder / "t.parquet.gz") == (
+        "t.parquet.gz: Parquet is compressed in itself. Unpack the file."
+    )
+
+
+def test_parquet_without_pyarrow(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = folder / "t.parquet"
+    file.write_bytes(b"x")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    assert message(file) == (
+        "t.parquet: Parquet is read by pyarrow, which is not installed: pip install "
+        "'medpipe[parquet]'. Or save the table as CSV."
+    )
+
+    def read_parquet(content: io.BytesIO) -> object:
+        raise ValueError(f"{len(content.getvalue())} byte")
+
+    # pandas can read Parquet by itself with fastparquet, which the tests do not have.
+    pandas = types.SimpleNamespace(read_parquet=read_parquet)
+    monkeypatch.setitem(sys.modules, "pandas", pandas)
+    assert message(file) == "t.parquet can't be read as Parquet: 1 byte."
+
+
+def test_texts_that_can_not_be_read(folder: Path) -> None:
+    file = folder / "t.csv"
+    file.write_bytes(b"image,label\na.png,\x81\n")
+    assert message(file, encoding="cp1252") == (
+        "t.csv is not 'cp1252': line 2 holds the byte 0x81. Set dataset.encoding "
+        '("cp1252", "latin-1"), or save it as CSV UTF-8.'
+    )
+    packed = folder / "t.csv.gz"
+    packed.write_bytes(TEXT.encode())
+    assert message(packed) == (
+        "t.csv.gz can't be unpacked: Not a gzipped file (b'im'). Make it again, or remove .gz "
+        "from its name if it isn't compressed."
+    )
+    packed.write_bytes(gzip.compress(TEXT.encode())[:-12])
+    assert message(packed).startswith("t.csv.gz can't be unpacked: ")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "expected"),
+    [
+        (
+            {"encoding": "utf-9"},
+            "'utf-9' is no text encoding. Usual ones are 'utf-8', 'cp1252', 'latin-1' and "
+            "'utf-16'.",
+        ),
+        (
+            {"encoding": "zip"},
+            "'zip' is no text encoding. Usual ones are 'utf-8', 'cp1252', 'latin-1' and 'utf-16'.",
+        ),
+        ({"delimiter": ";;"}, "one character is needed, such as ';', got ';;'."),
+        ({"delimiter": '"'}, "one character is needed, such as ';', got '\"'."),
+    ],
+)
+def test_wrong_parameters(parameters: dict[str, object], expected: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(expected)}$"):
+        Table(file=Path("t.csv"), **parameters)  # type: ignore[arg-type]
+
+
+def test_columns_that_are_not_used_may_have_one_name(folder: Path) -> None:
+    file = folder / "t.csv"
+    file.write_text("image,x,x,label,\na.png,1,2,0,\nb.png,1,2,1,\n")
+    assert len(Table(file=file).build().samples) == 2
+    assert message(file, group="x") == (
+        "t.csv has more than one column named 'x'. Rename all but one."
+    )

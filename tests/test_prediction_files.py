@@ -1,0 +1,312 @@
+"""New files through a run's own chain and network."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from folders import image_folder, phantom
+from medpipe import DataError, DeviceError, Run, Task
+from medpipe.cli import main
+from medpipe.prediction.files import FilePredictions
+from medpipe.prediction.listing import find_files
+from medpipe.steps import Reading, Series
+from trained import run_on, write_dicom, write_png
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return image_folder(tmp_path_factory.mktemp("data") / "xray", samples=60)
+
+
+@pytest.fixture(scope="module")
+def run(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MEDPIPE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        path = tmp_path_factory.mktemp("runs") / "run"
+        run_on(root, path)
+    return Run.load(path)
+
+
+def pixels(size: int = 32) -> Any:
+    return phantom(12, size).samples[3].image
+
+
+def test_the_test_files_get_the_predictions_that_the_run_wrote(run: Run, root: Path) -> None:
+    written = run.predictions()
+    found = run.predict(root)
+    place = {id_: row for row, id_ in enumerate(found.ids)}
+    assert len(found) == 60
+    rows = [place[id_] for id_ in written.ids]
+    np.testing.assert_allclose(found.scores[rows], written.scores, atol=1e-6)
+    np.testing.assert_array_equal(found.predicted[rows], written.predicted)
+    assert (found.task, found.skipped, found.notes) == (written.task, (), ())
+
+
+@pytest.mark.parametrize("batch_size", [1, 7])
+def test_the_batch_changes_nothing(run: Run, root: Path, batch_size: int) -> None:
+    whole, parts = run.predict(root), run.predict(root, batch_size=batch_size)
+    np.testing.assert_allclose(whole.scores, parts.scores, atol=1e-6)
+
+
+def test_the_last_network_is_another(run: Run, root: Path) -> None:
+    assert run.record["best_epoch"] == 1  # of one epoch, so that both are the same
+    np.testing.assert_array_equal(
+        run.predict(root, which="last").scores, run.predict(root, which="best").scores
+    )
+
+
+def test_ids_are_paths_as_given_or_below_the_folder(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a/2.png", "a/deep/1.PNG", "b/2.png", "c.png"):
+        write_png(Path(name), pixels())
+    Path("a/.hidden.png").write_text("no image")
+    Path("a/note.txt").write_text("no image")
+    alone = run.predict("a")
+    assert alone.ids == ("2.png", "deep/1.PNG")
+    assert alone.notes == ("Files that are no images were passed over: 'note.txt'.",)
+    assert run.predict(Path("c.png")).ids == ("c.png",)
+    several = run.predict(["c.png", "b", tmp_path / "a" / "2.png"])
+    assert several.ids == ("c.png", "b/2.png", str(tmp_path / "a" / "2.png"))
+    assert len(set(several.scores[:, 0])) == 1
+
+
+def test_dicom_files_are_known_by_their_content(run: Run, tmp_path: Path) -> None:
+    write_dicom(tmp_path / "scan" / "IM0001", pixels())
+    write_dicom(tmp_path / "scan" / "report")
+    write_png(tmp_path / "scan" / "same.png", pixels())
+    found = run.predict(tmp_path / "scan")
+    assert found.ids == ("same.png", "IM0001")
+    np.testing.assert_allclose(found.scores[0], found.scores[1], atol=1e-6)
+    assert found.notes == ("Files of DICOM without pixels were passed over: 'report'.",)
+
+
+def test_a_series_of_slices_is_one_image(tmp_path: Path) -> None:
+    paths = [
+        write_dicom(tmp_path / "case" / f"s{n}", np.full((4, 5), n), place=n) for n in range(3)
+    ]
+    options: Any = {"reading": Reading(), "workers": 1}
+    found = find_files(tmp_path, unit="series", **options)
+    assert list(found.images) == ["case/1.2.3"]
+    assert found.fingerprints["case/1.2.3"].shape == (4, 5, 3)
+    assert len(find_files(tmp_path, unit="file", **options).images) == 3
+    given = Series(files=[str(path) for path in paths])
+    series = find_files(given, unit="file", **options)
+    assert list(series.images) == [str(paths[0])]
+    assert series.fingerprints[str(paths[0])] == found.fingerprints["case/1.2.3"]
+    pair = tuple(str(write_png(tmp_path / name, pixels())) for name in ("t1.png", "t2.png"))
+    stacked = find_files([pair], unit="file", **options)
+    assert stacked.fingerprints[pair[0]].channels == 2
+
+
+def test_everything_that_cannot_be_read_is_listed_at_once(
+    run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "new"
+    write_png(folder / "good.png", pixels())
+    (folder / "empty.png").write_bytes(b"")
+    broken = write_dicom(folder / "IM1", pixels())
+    broken.write_bytes(broken.read_bytes()[:-100])
+    absent = tmp_path / "absent.png"
+    with pytest.raises(DataError) as caught:
+        run.predict([folder, absent])
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "3 of 4 images can't be read:"
+    assert f"  {absent} is not there." in lines
+    assert f"  {folder / 'empty.png'} is empty." in lines
+    assert any(line.startswith(f"  {broken} ") for line in lines)
+    assert lines[-1] == (
+        "Remove or repair them, or set skip_unreadable (--skip-unreadable) to leave them out."
+    )
+    with caplog.at_level(logging.WARNING, logger="medpipe"):
+        found = run.predict([folder, absent], skip_unreadable=True)
+    assert found.ids == (f"{folder.as_posix()}/good.png",)
+    assert len(found.skipped) == 3
+    assert f"{absent} is not there." in caplog.text
+
+
+def test_where_nothing_can_be_read_nothing_is_skipped(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "empty.png").write_bytes(b"")
+    with pytest.raises(DataError) as caught:
+        run.predict(tmp_path, skip_unreadable=True)
+    assert str(caught.value) == (
+        "1 of 1 images can't be read:\n"
+        f"  {tmp_path / 'empty.png'} is empty.\n"
+        "Remove or repair them."
+    )
+
+
+def test_nothing_to_predict_is_an_error(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "note.txt").write_text("no image")
+    with pytest.raises(DataError) as caught:
+        run.predict(tmp_path)
+    assert str(caught.value) == (
+        f"There is no image in {tmp_path}. PNG, JPEG, TIFF, BMP and NIfTI files are known by "
+        "their names there, DICOM files by their content."
+    )
+    with pytest.raises(DataError) as caught:
+        run.predict([])
+    assert str(caught.value) == "There is no file to predict. Name files or folders."
+    path = write_png(tmp_path / "a.png", pixels())
+    with pytest.raises(DataError) as caught:
+        run.predict([path, path])
+    assert str(caught.value) == f"{path} is given twice. Name each file, or its folder, once."
+    with pytest.raises(DataError) as caught:
+        run.predict([()])
+    assert str(caught.value) == "An image of several files names none. Give it at least one."
+
+
+def test_images_of_another_size_are_said(
+    run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_png(tmp_path / "a.png", pixels(32))
+    write_png(tmp_path / "b.png", pixels(40))
+    with caplog.at_level(logging.WARNING, logger="medpipe"):
+        found = run.predict(tmp_path)
+    (note,) = found.notes
+    assert note == (
+        "Images leave the transform chain in another size than in training (32 x 32): 'b.png' "
+        "with the shape (1, 40, 40). The network takes them, but was not trained on such."
+    )
+    assert note in caplog.text
+    alone = run.predict([tmp_path / "a.png"])
+    np.testing.assert_allclose(found.scores[0], alone.scores[0], atol=1e-6)
+
+
+def test_volumes_and_channels_that_do_not_fit_are_refused(run: Run, tmp_path: Path) -> None:
+    import nibabel
+
+    path = tmp_path / "volume.nii"
+    nibabel.save(nibabel.Nifti1Image(np.zeros((8, 8, 4), np.float32), np.eye(4)), path)
+    with pytest.raises(DataError) as caught:
+        run.predict(path)
+    assert str(caught.value) == (
+        f"The image {str(path)!r} leaves the transform chain with the shape (1, 8, 8, 4), but the "
+        "network takes 2 axes after the channels. Bring the files into the form that the run was "
+        "trained on (dataset.unit for DICOM)."
+    )
+    pair = [str(write_png(tmp_path / name, pixels())) for name in ("t1.png", "t2.png")]
+    with pytest.raises(DataError) as caught:
+        run.predict([tuple(pair)])
+    assert str(caught.value) == (
+        f"The image {pair[0]!r} leaves the transform chain with 2 channels, but the network takes "
+        "1. Convert the files, or set dataset.channels = 1 or 3 for training: then files are "
+        "converted as they are read."
+    )
+
+
+def test_colours_become_grey_as_in_training(run: Run, tmp_path: Path) -> None:
+    grey = pixels()
+    write_png(tmp_path / "colour.png", np.repeat(grey[..., None], 3, axis=-1))
+    write_png(tmp_path / "grey.png", grey)
+    found = run.predict(tmp_path)
+    np.testing.assert_allclose(found.scores[0], found.scores[1], atol=1e-6)
+
+
+def test_a_network_that_fails_on_a_size_names_the_file(tmp_path: Path) -> None:
+    from trained import builder
+
+    def flat(data: Any) -> Any:
+        from torch import nn
+
+        return nn.Sequential(nn.Flatten(), nn.Linear(32 * 32, data.outputs))
+
+    done = builder().dataset("phantom", samples=24, size=32).network(flat).build()
+    path = write_png(tmp_path / "a.png", pixels(40))
+    with pytest.raises(DataError) as caught:
+        done.run(tmp_path / "run").predict(path)
+    text = str(caught.value)
+    assert text.startswith(
+        f"The network fails on the image {str(path)!r}, which leaves the transform chain with the "
+        "shape (1, 40, 40); it was trained on 32 x 32: "
+    )
+    assert text.endswith(
+        "Bring the files to that size, or train with a step such as 'resize' with spatial_size."
+    )
+
+
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [
+        ("tpu", "The device must be 'auto', 'cpu', 'cuda', 'cuda:N' or 'mps', got 'tpu'."),
+        ("cuda:99", None),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused(
+    run: Run, root: Path, device: str, message: str | None
+) -> None:
+    with pytest.raises(DeviceError) as caught:
+        run.predict(root, device=device)
+    assert message is None or str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("task", "scores", "text"),
+    [
+        (
+            Task(names=("ill", "well")),
+            [[0.75, 0.25]],
+            "id,prediction,p(ill),p(well)\na,ill,0.75,0.25\n",
+        ),
+        (
+            Task(kind="multilabel", names=("cyst", "mass")),
+            [[0.75, 0.25]],
+            "id,prediction_cyst,prediction_mass,p(cyst),p(mass)\na,1,0,0.75,0.25\n",
+        ),
+        (Task(kind="regression", names=("age",)), [[41.5]], "id,prediction_age\na,41.5\n"),
+    ],
+)
+def test_the_table_of_each_question(task: Task, scores: Any, text: str, tmp_path: Path) -> None:
+    found = FilePredictions(task=task, ids=("a",), scores=np.array(scores))
+    assert found.to_csv() == text
+    found.write(tmp_path / "out.csv")
+    assert (tmp_path / "out.csv").read_text() == text
+
+
+def call(*arguments: object) -> object:
+    try:
+        main([str(argument) for argument in arguments])
+    except SystemExit as ended:
+        return ended.code
+    return 0
+
+
+def test_the_command_prints_or_writes_a_table(
+    run: Run, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = shutil.copytree(root / "Hand", tmp_path / "Hand")
+    options = ("--device", "cpu")
+    assert call("predict", run.path, few, *options) == 0
+    printed = capsys.readouterr().out
+    assert printed == run.predict(few).to_csv()
+    output = tmp_path / "out.csv"
+    assert call("predict", run.path, few, "--output", output, "--network", "last", *options) == 0
+    assert capsys.readouterr().out == f"The predictions for 10 images are in {output}\n"
+    with output.open() as file:
+        assert [row["id"] for row in csv.DictReader(file)] == list(run.predict(few).ids)
+    assert call("predict", run.path, few, "--output", output) == 2
+    assert capsys.readouterr().err == (
+        f"The output {output} is there already, and medpipe does not overwrite it. Choose another "
+        "file with --output.\n"
+    )
+
+
+def test_the_command_leaves_out_what_cannot_be_read_where_asked(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_png(tmp_path / "new" / "a.png", pixels())
+    (tmp_path / "new" / "b.png").write_bytes(b"")
+    assert call("predict", run.path, tmp_path / "new", "--device", "cpu") == 2
+    assert "--skip-unreadable" in capsys.readouterr().err
+    assert call("predict", run.path, tmp_path / "new", "--skip-unreadable") == 0
+    printed = capsys.readouterr()
+    assert len(printed.out.splitlines()) == 2
+    assert "b.png is empty." in printed.err
