@@ -46,14 +46,8 @@ def test_public_names_are_there_and_documented(door: str) -> None:
     assert len(module.__all__) == len(set(module.__all__))
     for name in module.__all__:
         value = getattr(module, name)
-        if callable(value) and name not in {
-            "Loss",
-            "OnLeak",
-            "Part",
-            "TaskKind",
-            "Window",
-            "hookimpl",
-        }:
+        aliases = {"Loss", "OnLeak", "Part", "TaskKind", "Window", "hookimpl"}
+        if callable(value) and name not in aliases:
             assert value.__doc__, name
 
 

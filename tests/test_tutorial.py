@@ -143,6 +143,5 @@ def test_the_fractions_are_those_of_monais_data_set() -> None:
     from monai.apps import MedNISTDataset
 
     signature = inspect.signature(MedNISTDataset.__init__).parameters
-    split = PipelineBuilder().build().configuration.split
     assert signature["val_frac"].default == FRACTION
     assert signature["test_frac"].default == FRACTION
