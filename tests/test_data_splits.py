@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medpipe.data.leaks import divided
 from medpipe.data.scan import Fingerprint, Scan, scan
-from medpipe.data.shares import Unit, divide
 from medpipe.data.split_file import read_split, write_split
 from medpipe.data.splits import Split, make_split
+from medpipe.data.splitting.leaks import divided
+from medpipe.data.splitting.shares import Unit, divide
 from medpipe.errors import DataError
 from medpipe.files import sha256_of
 from medpipe.settings import SplitSettings

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medpipe.data.iterative import ALL, NONE, UNKNOWN, _rarest_first, divide_iteratively
-from medpipe.data.shares import Missing, Unit, divide
 from medpipe.data.splits import make_split
-from medpipe.data.units import units_of
+from medpipe.data.splitting.iterative import ALL, NONE, UNKNOWN, _rarest_first, divide_iteratively
+from medpipe.data.splitting.shares import Missing, Unit, divide
+from medpipe.data.splitting.units import units_of
 from medpipe.settings import SplitSettings
 from medpipe.steps import Sample, Task
 from test_data_splits import _sample, _scan

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medpipe.data.leaks import brought_parts, contradictions, divided, without_leaks
 from medpipe.data.scan import Fingerprint, Scan
 from medpipe.data.splits import Split, make_split
+from medpipe.data.splitting.leaks import brought_parts, contradictions, divided, without_leaks
 from medpipe.errors import DataError
 from medpipe.settings import SplitSettings
 from medpipe.steps import PARTS, Dataset, Sample, Task

@@ -9,8 +9,8 @@ import attrs
 import numpy as np
 import pytest
 
-from medpipe.data.leaks import brought_parts, contradictions, without_leaks
 from medpipe.data.preparation import PreparedData, prepare
+from medpipe.data.splitting.leaks import brought_parts, contradictions, without_leaks
 from medpipe.errors import DataError
 from medpipe.settings import SplitSettings
 from medpipe.steps import Dataset, Sample, Task

@@ -341,7 +341,7 @@ def test_the_last_checkpoint_holds_the_optimizer(tmp_path: Path) -> None:
     state, about = load_checkpoint(run.path / "checkpoints/last.safetensors")
     assert set(state) == {"network", "optimizer", "$generators"}
     assert state["optimizer"]["state"][0]["exp_avg"].shape == (8, 1, 3, 3)
-    assert about["epoch"] == 2
+    assert about["progress"]["iteration"] == 2 * 5
 
 
 def test_the_library_prints_nothing(tmp_path: Path, capfd: Any, caplog: Any) -> None:

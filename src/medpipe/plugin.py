@@ -5,7 +5,7 @@ Light: importing it imports neither torch nor monai nor numpy.
 
 from __future__ import annotations
 
-from medpipe.data.dicom_files import DicomListing, is_dicom, list_dicom
+from medpipe.data.decoding.dicom_files import DicomListing, is_dicom, list_dicom
 from medpipe.data.reading import read_image, read_sample_image
 from medpipe.errors import DataError, DownloadError, MedpipeError, PluginError
 from medpipe.files import cache_directory, locked, staged_directory

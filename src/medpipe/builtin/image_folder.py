@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import attrs
 from attrs.validators import optional
 
-from medpipe.builtin.class_folders import class_folders, classes_of
-from medpipe.builtin.found_files import SUFFIXES, are_suffixes, files_below, find_images
-from medpipe.builtin.grouping import Patterns, Ungrouped, captures, compiled, group_of
-from medpipe.builtin.parts import names_parts
-from medpipe.builtin.values import Merged, several_classes
-from medpipe.builtin.windows import is_window
-from medpipe.builtin.wording import counted, listed
+from medpipe.builtin.listing.class_folders import class_folders, classes_of
+from medpipe.builtin.listing.found_files import SUFFIXES, are_suffixes, files_below, find_images
+from medpipe.builtin.listing.grouping import Patterns, Ungrouped, captures, compiled, group_of
+from medpipe.builtin.listing.parts import names_parts
+from medpipe.builtin.listing.values import Merged, several_classes
+from medpipe.builtin.listing.windows import is_window
+from medpipe.builtin.listing.wording import counted, listed
 from medpipe.plugin import DataError, Dataset, DatasetStep, OnLeak, Reading, Sample, Task, Window
 
 if TYPE_CHECKING:

@@ -9,17 +9,23 @@ from typing import ClassVar, Literal
 import attrs
 from attrs.validators import optional
 
-from medpipe.builtin import table_rules as rules
-from medpipe.builtin.found_files import are_suffixes
-from medpipe.builtin.grouping import Patterns, Ungrouped, compiled
-from medpipe.builtin.labels import ClassReader, FindingReader, FlagReader, LabelReader, NumberReader
-from medpipe.builtin.parts import PART_WORDS, part_of_value
-from medpipe.builtin.row_report import RowReport
-from medpipe.builtin.table_file import is_encoding, read_table
-from medpipe.builtin.table_images import ImageFinder, columns_of, names_columns
-from medpipe.builtin.table_rows import RowReader
-from medpipe.builtin.values import Merged, by_value, key, one_or_several
-from medpipe.builtin.windows import is_window
+from medpipe.builtin.listing import table_rules as rules
+from medpipe.builtin.listing.found_files import are_suffixes
+from medpipe.builtin.listing.grouping import Patterns, Ungrouped, compiled
+from medpipe.builtin.listing.labels import (
+    ClassReader,
+    FindingReader,
+    FlagReader,
+    LabelReader,
+    NumberReader,
+)
+from medpipe.builtin.listing.parts import PART_WORDS, part_of_value
+from medpipe.builtin.listing.row_report import RowReport
+from medpipe.builtin.listing.table_file import is_encoding, read_table
+from medpipe.builtin.listing.table_images import ImageFinder, columns_of, names_columns
+from medpipe.builtin.listing.table_rows import RowReader
+from medpipe.builtin.listing.values import Merged, by_value, key, one_or_several
+from medpipe.builtin.listing.windows import is_window
 from medpipe.plugin import (
     DataError,
     Dataset,

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from medpipe.data.leaks import brought_parts, contradictions, without_leaks
 from medpipe.data.scan import Scan, scan
 from medpipe.data.split_file import read_split
 from medpipe.data.splits import Split, make_split
-from medpipe.data.units import vector
+from medpipe.data.splitting.leaks import brought_parts, contradictions, without_leaks
+from medpipe.data.splitting.units import vector
 from medpipe.errors import DataError
 from medpipe.steps import PARTS, Dataset, Part, Sample
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from medpipe.data.dicom import decode_dicom
-from medpipe.data.dicom_files import has_mark
-from medpipe.data.dicom_series import read_series
-from medpipe.data.nifti import decode_nifti, is_nifti
-from medpipe.data.pictures import decode_picture
-from medpipe.data.unreadable import UnreadableImageError, file_bytes
+from medpipe.data.decoding.dicom import decode_dicom
+from medpipe.data.decoding.dicom_files import has_mark
+from medpipe.data.decoding.dicom_series import read_series
+from medpipe.data.decoding.nifti import decode_nifti, is_nifti
+from medpipe.data.decoding.pictures import decode_picture
+from medpipe.data.decoding.unreadable import UnreadableImageError, file_bytes
 from medpipe.errors import DataError
 from medpipe.steps import DecodedImage, Reading, Series
 

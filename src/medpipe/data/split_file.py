@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from medpipe.data.leaks import brought_parts, divided, without_leaks
 from medpipe.data.scan import portable_id
 from medpipe.data.splits import Split, require_training
+from medpipe.data.splitting.leaks import brought_parts, divided, without_leaks
 from medpipe.errors import ChangedError, DataError
 from medpipe.files import write_text
 from medpipe.steps import PARTS, Part

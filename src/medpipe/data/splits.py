@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from medpipe.data.folds import make_folds
-from medpipe.data.leaks import brought_parts, divided
 from medpipe.data.scan import portable_id
-from medpipe.data.units import share_out, units_of, whole
+from medpipe.data.splitting.folds import make_folds
+from medpipe.data.splitting.leaks import brought_parts, divided
+from medpipe.data.splitting.units import share_out, units_of, whole
 from medpipe.errors import DataError
 from medpipe.files import sha256_of
 from medpipe.settings import FRACTION

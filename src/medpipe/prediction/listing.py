@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import attrs
 
-from medpipe.data.dicom_files import is_dicom, list_dicom
+from medpipe.data.decoding.dicom_files import is_dicom, list_dicom
 from medpipe.data.reading import UnreadableImageError
 from medpipe.data.scan import Fingerprint, fingerprint
 from medpipe.errors import DataError

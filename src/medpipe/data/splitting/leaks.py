@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from medpipe.data.scan import portable_id
-from medpipe.data.units import together, vector
+from medpipe.data.splitting.units import together, vector
 from medpipe.steps import PARTS, Part
 
 if TYPE_CHECKING:

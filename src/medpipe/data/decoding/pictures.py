@@ -5,7 +5,7 @@ from __future__ import annotations
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from medpipe.data.unreadable import UnreadableImageError, damaged
+from medpipe.data.decoding.unreadable import UnreadableImageError, damaged
 from medpipe.errors import DataError
 from medpipe.steps import DecodedImage
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from medpipe.data.units import share_out, whole
+from medpipe.data.splitting.units import share_out, whole
 from medpipe.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from medpipe.data.shares import Unit
+    from medpipe.data.splitting.shares import Unit
     from medpipe.steps import Sample, Task
 
 

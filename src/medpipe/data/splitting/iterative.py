@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from medpipe.data.shares import EPSILON, Missing, Name
+from medpipe.data.splitting.shares import EPSILON, Missing, Name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from medpipe.data.shares import Unit
+    from medpipe.data.splitting.shares import Unit
 
 ALL = -1
 """The stratum of all samples. Findings and bins are 0 and above."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from medpipe.builtin.wording import counted
+from medpipe.builtin.listing.wording import counted
 from medpipe.plugin import DataError, is_dicom, list_dicom
 
 if TYPE_CHECKING:

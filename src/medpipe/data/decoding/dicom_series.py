@@ -6,9 +6,9 @@ from itertools import pairwise
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from medpipe.data.dicom import DicomImage, decode_slice
-from medpipe.data.dicom_geometry import affine_of, unevenness
-from medpipe.data.unreadable import file_bytes
+from medpipe.data.decoding.dicom import DicomImage, decode_slice
+from medpipe.data.decoding.dicom_geometry import affine_of, unevenness
+from medpipe.data.decoding.unreadable import file_bytes
 from medpipe.errors import DataError
 from medpipe.steps import DecodedImage
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from medpipe.data.dicom_geometry import Plane
+    from medpipe.data.decoding.dicom_geometry import Plane
     from medpipe.steps import Reading, Series
 
     Array = np.ndarray[Any, Any]

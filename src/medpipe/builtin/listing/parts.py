@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from medpipe.builtin.values import Merged, merges_well, one_or_several
+from medpipe.builtin.listing.values import Merged, merges_well, one_or_several
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

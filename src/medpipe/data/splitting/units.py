@@ -7,9 +7,9 @@ import math
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from medpipe.data.iterative import ALL, NONE, UNKNOWN, divide_iteratively
 from medpipe.data.scan import portable_id
-from medpipe.data.shares import Name, Unit, divide
+from medpipe.data.splitting.iterative import ALL, NONE, UNKNOWN, divide_iteratively
+from medpipe.data.splitting.shares import Name, Unit, divide
 from medpipe.files import sha256_of
 
 if TYPE_CHECKING:

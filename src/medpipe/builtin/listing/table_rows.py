@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from medpipe.builtin.grouping import Ungrouped, group_of
-from medpipe.builtin.table_images import same_file
-from medpipe.builtin.values import Key, composed, key
-from medpipe.builtin.wording import listed
+from medpipe.builtin.listing.grouping import Ungrouped, group_of
+from medpipe.builtin.listing.table_images import same_file
+from medpipe.builtin.listing.values import Key, composed, key
+from medpipe.builtin.listing.wording import listed
 from medpipe.plugin import Sample
 
 if TYPE_CHECKING:
     import re
     from collections.abc import Sequence
 
-    from medpipe.builtin.labels import LabelReader
-    from medpipe.builtin.row_report import RowReport
-    from medpipe.builtin.table_file import TableContent
-    from medpipe.builtin.table_images import ImageFinder
+    from medpipe.builtin.listing.labels import LabelReader
+    from medpipe.builtin.listing.row_report import RowReport
+    from medpipe.builtin.listing.table_file import TableContent
+    from medpipe.builtin.listing.table_images import ImageFinder
     from medpipe.plugin import Part
 
 _DROP_FILES = 'To leave such rows out set dataset.missing_files = "drop".'

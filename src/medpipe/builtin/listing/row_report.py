@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from medpipe.builtin.wording import counted, rows_named
+from medpipe.builtin.listing.wording import counted, rows_named
 from medpipe.plugin import DataError
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from medpipe.data.unreadable import UnreadableImageError
+from medpipe.data.decoding.unreadable import UnreadableImageError
 
 if TYPE_CHECKING:
     import os

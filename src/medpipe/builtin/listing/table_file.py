@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
-from medpipe.builtin.wording import listed, nearest
+from medpipe.builtin.listing.wording import listed, nearest
 from medpipe.plugin import DataError
 
 if TYPE_CHECKING:

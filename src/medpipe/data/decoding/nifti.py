@@ -7,8 +7,8 @@ import zlib
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from medpipe.data.colours import with_channels
-from medpipe.data.unreadable import UnreadableImageError, damaged
+from medpipe.data.decoding.colours import with_channels
+from medpipe.data.decoding.unreadable import UnreadableImageError, damaged
 from medpipe.errors import DataError
 from medpipe.steps import DecodedImage
 

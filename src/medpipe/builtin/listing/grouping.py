@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from medpipe.builtin.values import one_or_several
+from medpipe.builtin.listing.values import one_or_several
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping  # noqa: TC003  (parameters' types are looked up)
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from medpipe.builtin.grouping import captures
-from medpipe.builtin.parts import names_parts
-from medpipe.builtin.values import names_classes, one_or_several, several_classes
+from medpipe.builtin.listing.grouping import captures
+from medpipe.builtin.listing.parts import names_parts
+from medpipe.builtin.listing.values import names_classes, one_or_several, several_classes
 
 if TYPE_CHECKING:
     import attrs

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import attrs
 
-from medpipe.builtin.found_files import files_below
-from medpipe.builtin.values import composed
-from medpipe.builtin.wording import listed
+from medpipe.builtin.listing.found_files import files_below
+from medpipe.builtin.listing.values import composed
+from medpipe.builtin.listing.wording import listed
 from medpipe.plugin import DataError, is_dicom, list_dicom
 
 if TYPE_CHECKING:

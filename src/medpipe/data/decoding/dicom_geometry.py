@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from medpipe.data.dicom_values import functional_group
+from medpipe.data.decoding.dicom_values import functional_group
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from medpipe.builtin.found_files import find_images, is_file, portable, visible
-from medpipe.builtin.parts import PART_WORDS, part_of_value
-from medpipe.builtin.values import Merged, composed, one_or_several
-from medpipe.builtin.wording import counted, listed
+from medpipe.builtin.listing.found_files import find_images, is_file, portable, visible
+from medpipe.builtin.listing.parts import PART_WORDS, part_of_value
+from medpipe.builtin.listing.values import Merged, composed, one_or_several
+from medpipe.builtin.listing.wording import counted, listed
 from medpipe.plugin import DataError
 
 if TYPE_CHECKING:

@@ -44,7 +44,7 @@ def divide(
     don't always land in the largest part. Then units are moved while a stratum's count in a part
     is off by more than its largest unit. Where every unit holds one stratum, such a move always
     exists; otherwise the result is as good as single moves make it. For units of many strata see
-    `medpipe.data.iterative.divide_iteratively`.
+    `medpipe.data.splitting.iterative.divide_iteratively`.
 
     Args:
         units: In the order in which they choose.

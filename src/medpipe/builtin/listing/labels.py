@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import attrs
 
-from medpipe.builtin.values import Key, composed, is_number, key
-from medpipe.builtin.wording import listed, rows_named
+from medpipe.builtin.listing.values import Key, composed, is_number, key
+from medpipe.builtin.listing.wording import listed, rows_named
 from medpipe.plugin import DataError, Task
 
 if TYPE_CHECKING:
-    from medpipe.builtin.row_report import RowReport
+    from medpipe.builtin.listing.row_report import RowReport
 
 Label: TypeAlias = int | float | tuple[float, ...]
 Refuse: TypeAlias = Callable[[str, str], None]

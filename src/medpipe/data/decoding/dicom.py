@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from medpipe.data.colours import with_channels
-from medpipe.data.dicom_geometry import affine_of, plane_of, unevenness
-from medpipe.data.dicom_values import WindowError, grey_header, grey_values
-from medpipe.data.unreadable import UnreadableImageError, damaged
+from medpipe.data.decoding.colours import with_channels
+from medpipe.data.decoding.dicom_geometry import affine_of, plane_of, unevenness
+from medpipe.data.decoding.dicom_values import WindowError, grey_header, grey_values
+from medpipe.data.decoding.unreadable import UnreadableImageError, damaged
 from medpipe.errors import DataError
 from medpipe.steps import DecodedImage
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from pydicom import Dataset
 
-    from medpipe.data.dicom_geometry import Plane
+    from medpipe.data.decoding.dicom_geometry import Plane
     from medpipe.steps import Reading
 
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
