@@ -79,8 +79,9 @@ def test_links_to_folders_are_not_followed_and_links_to_files_are(
     (root / "a" / "loop").symlink_to(root)
     (root / "a" / "3.png").symlink_to(root / "b" / "2.png")
     with caplog.at_level(logging.WARNING, logger="medpipe"):
-        samples = ImageFolder(root=root).build().samples
-    assert [sample.id for sample in samples] == ["a/1.png", "a/3.png", "b/2.png"]
+        dataset = ImageFolder(root=root).build()
+    assert [sample.id for sample in dataset.samples] == ["a/1.png", "a/3.png", "b/2.png"]
+    assert dataset.notes == ("1 link to a folder was not followed, 'a/loop'.",)
     assert caplog.messages == [f"{root / 'a' / 'loop'} is a link to a folder and was not followed"]
 
 
@@ -138,19 +139,28 @@ def test_folders_named_like_parts(tmp_path: Path) -> None:
     )
 
 
+def test_files_called_dicom_that_are_none(tmp_path: Path) -> None:
+    fill(tmp_path, "a/1.png", "b/2.png", "b/old.DCM", "b/older.dicom")
+    assert message(tmp_path) == (
+        "2 files called DICOM without DICOM's mark (DICM at byte 128), 'b/old.DCM' for one. Write "
+        "such files again with pydicom.dcmread(path, force=True).save_as(path, "
+        "enforce_file_format=True), or remove them."
+    )
+
+
 def test_class_folders_without_images(tmp_path: Path) -> None:
-    fill(tmp_path, "a/1.png", "b/2.dcm", "c/d/Thumbs.db", "d/3.png")
+    fill(tmp_path, "a/1.png", "b/2.txt", "c/d/Thumbs.db", "d/3.png")
     kinds = "Images are files ending in .png, .jpg, .jpeg, .tif, .tiff, .bmp, .nii, .nii.gz, and "
     assert message(tmp_path) == (
         f"{tmp_path}: no images in the class folders 'b', 'c'. {kinds}DICOM files. Remove the "
         "folders or add their images.\n"
-        "2 files of other kinds were passed over, 'b/2.dcm' for one."
+        "2 files of other kinds were passed over, 'b/2.txt' for one."
     )
     shutil.rmtree(tmp_path / "c")
     assert message(tmp_path) == (
         f"{tmp_path}: no images in the class folder 'b'. {kinds}DICOM files. Remove the folder or "
         "add its images.\n"
-        "1 file of other kinds was passed over, 'b/2.dcm'."
+        "1 file of other kinds was passed over, 'b/2.txt'."
     )
 
 

@@ -192,7 +192,7 @@ def test_dicom_files_are_known_by_their_content(tmp_path: Path) -> None:
     write_dicom(tmp_path / "ill" / "p1" / "report", pixels=False)
     write_dicom(tmp_path / "well" / "p2" / "1.dcm", series="4.5.6")
     write_dicom(tmp_path / "DICOMDIR", pixels=False)
-    fill(tmp_path, "well/p2/notes.dcm", "well/p2/2.png")
+    fill(tmp_path, "well/p2/notes.txt", "well/p2/2.png")
     dataset = ImageFolder(root=tmp_path, window=(40.0, 400.0)).build()
     assert dataset.reading == Reading(channels="auto", window=(40.0, 400.0))
     assert [(sample.id, sample.label) for sample in dataset.samples] == [
@@ -202,7 +202,7 @@ def test_dicom_files_are_known_by_their_content(tmp_path: Path) -> None:
         ("well/p2/2.png", 1),
     ]
     notes = (
-        "1 file of other kinds was passed over, 'well/p2/notes.dcm'.",
+        "1 file of other kinds was passed over, 'well/p2/notes.txt'.",
         "2 DICOM files without pixels were left out, 'DICOMDIR' for one.",
     )
     assert dataset.notes == notes

@@ -46,8 +46,8 @@ def message(file: Path, **parameters: object) -> str:
         ("t.TAB", TEXT.replace(",", "\t").encode(), {}),
         ("t.csv", TEXT.replace(",", ";").encode(), {"delimiter": ";"}),
         ("t.csv", TEXT.replace(",", ', "').replace("\n", '"\n').encode(), {}),
-        ("t.csv.gz", gzip.compress(TEXT.encode("cp1252")), {"encoding": "cp1252"}),
-        ("t.tsv.gz", gzip.compress(TEXT.replace(",", "\t").encode()), {}),
+        ("t.csv.gz", gzip.compress(TEXT.encode("cp1252"), mtime=0), {"encoding": "cp1252"}),
+        ("t.tsv.gz", gzip.compress(TEXT.replace(",", "\t").encode(), mtime=0), {}),
     ],
 )
 def test_kinds_of_text(
@@ -93,7 +93,7 @@ def test_what_was_written_is_read(
     content = text.getvalue().encode(encoding)
     folder = tmp_path_factory.mktemp("table")
     file = folder / ("t.csv.gz" if packed else "t.csv")
-    file.write_bytes(gzip.compress(content) if packed else content)
+    file.write_bytes(gzip.compress(content, mtime=0) if packed else content)
     table = read_table(file, encoding=encoding, delimiter=delimiter)
     assert list(table.header) == ["image", "label", "note"]
     assert [(number, tuple(cells)) for number, cells in table.rows] == list(enumerate(rows, 2))
@@ -171,7 +171,7 @@ def test_texts_that_can_not_be_read(folder: Path) -> None:
         "t.csv.gz can't be unpacked: Not a gzipped file (b'im'). Make it again, or remove .gz "
         "from its name if it isn't compressed."
     )
-    packed.write_bytes(gzip.compress(TEXT.encode())[:-12])
+    packed.write_bytes(gzip.compress(TEXT.encode(), mtime=0)[:-12])
     assert message(packed).startswith("t.csv.gz can't be unpacked: ")
 
 
@@ -203,3 +203,44 @@ def test_columns_that_are_not_used_may_have_one_name(folder: Path) -> None:
     assert message(file, group="x") == (
         "t.csv has more than one column named 'x'. Rename all but one."
     )
+
+
+@pytest.mark.parametrize("start", [b"PK\x03\x04", b"\xd0\xcf\x11\xe0"])
+def test_a_spreadsheet_is_no_text(folder: Path, start: bytes) -> None:
+    (folder / "t.xlsx").write_bytes(start + bytes(range(256)))
+    assert message(folder / "t.xlsx") == (
+        "t.xlsx is a spreadsheet or an archive, not text. Save the sheet as CSV UTF-8."
+    )
+
+
+def test_utf16_is_named_where_it_is_marked(folder: Path) -> None:
+    (folder / "t.csv").write_bytes(TEXT.encode("utf-16"))
+    assert message(folder / "t.csv") == (
+        "t.csv is not UTF-8: line 1 holds the byte 0xff. "
+        'Set dataset.encoding ("utf-16"), or save it as CSV UTF-8.'
+    )
+
+
+def test_column_names_are_compared_in_one_unicode_form(folder: Path) -> None:
+    (folder / "t.csv").write_text("image,e\u0301tat\na.png,x\nb.png,y\n", encoding="utf-8")
+    assert Table(file=folder / "t.csv", label="\u00e9tat").build().task.names == ("x", "y")
+    assert Table(file=folder / "t.csv", label="e\u0301tat").build().task.names == ("x", "y")
+
+
+def test_a_path_that_can_be_no_path(folder: Path) -> None:
+    assert message(folder / "t\0.csv") == "dataset.file: t\0.csv can't be read: embedded null byte."
+
+
+def test_a_row_for_excel_and_a_table_of_many_columns(tmp_path: Path) -> None:
+    (tmp_path / "excel.csv").write_text("sep=;\nimage;label\na.png;x\n")
+    with pytest.raises(DataError) as caught:
+        Table(file=tmp_path / "excel.csv").build()
+    assert str(caught.value) == (
+        f"{tmp_path / 'excel.csv'}: row 1 is 'sep=;', which is for Excel alone. Remove the row, and "
+        "set dataset.delimiter if the cells don't stand between commas."
+    )
+    names = [f"c{number}" for number in range(43)]
+    (tmp_path / "wide.csv").write_text(f"{','.join(names)}\n{','.join(names)}\n")
+    with pytest.raises(DataError) as caught:
+        Table(file=tmp_path / "wide.csv").build()
+    assert str(caught.value).endswith(", 'c39' and 3 more.")

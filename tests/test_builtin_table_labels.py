@@ -78,9 +78,31 @@ def test_many_numbers_are_a_regression_unless_said(tmp_path: Path) -> None:
         'dataset.task = "multiclass".'
     )
     assert len(build(tmp_path, "label", *rows, task="multiclass").task.names) == 51
-    assert len(build(tmp_path, "label", *rows[:50]).task.names) == 50
-    assert len(build(tmp_path, "label", *rows[:50], "other").task.names) == 51
+    assert len(build(tmp_path, "label", *rows[:50], *rows[:50]).task.names) == 50
+    assert len(build(tmp_path, "label", *rows, *rows, "other").task.names) == 52
     assert labels(build(tmp_path, "label", *rows, task="regression"))[:3] == [0.0, 0.5, 1.0]
+
+
+def test_a_column_of_values_that_never_come_again_is_no_class(tmp_path: Path) -> None:
+    names = [f"p{number}" for number in range(11)]
+    assert message(tmp_path, "label", *names, "p0") == (
+        "t.csv: column 'label' holds 11 different values, of which 10 are in one row only, such "
+        "as 'p1', 'p10', 'p2': these are no classes to learn. Name another column with "
+        "dataset.label, merge values in dataset.classes, or for numbers set dataset.task = "
+        '"regression". If each is a class all the same, set dataset.task = "multiclass".'
+    )
+    assert len(build(tmp_path, "label", *names, "p0", task="multiclass").task.names) == 11
+    assert len(build(tmp_path, "label", *names[:10]).task.names) == 10
+
+
+def test_a_separator_that_is_nowhere_is_said(tmp_path: Path) -> None:
+    rows = ["Edema|Mass", "Mass"]
+    dataset = build(tmp_path, "label", *rows, separator=";")
+    assert dataset.task.names == ("Edema|Mass", "Mass")
+    assert dataset.notes == (
+        "No cell in column 'label' holds two findings: look whether ';' stands between them "
+        "(dataset.separator).",
+    )
 
 
 def test_findings_in_one_cell(tmp_path: Path) -> None:
@@ -168,11 +190,12 @@ def test_numbers_with_their_unit(tmp_path: Path) -> None:
         "t.csv can't be used:\n"
         "  row 3: 'NA' in column 'label' is no number.\n"
         "  row 4: 'nan' in column 'label' is no number.\n"
-        "  row 5: '1e999' in column 'label' is no number.\n"
+        "  row 5: '1e999' in column 'label' is too large for a float32.\n"
         "  row 6: no label in column 'label'.\n"
         "  row 7: '6_3' in column 'label' is no number.\n"
         'Write 63.5; where a word stands for a blank cell ("NA"), name it in '
         "dataset.missing_values.\n"
+        "Give the target in another unit.\n"
         'To leave such rows out set dataset.missing_labels = "drop".'
     )
 
@@ -302,3 +325,33 @@ def test_parameters_that_do_not_go_together(parameters: dict[str, object], expec
         medpipe.PipelineBuilder().dataset("table", file="t.csv", **parameters).build()
     [problem] = [problem for problem in caught.value.problems if problem.message == expected]
     assert problem.path.removeprefix("dataset.") in {*parameters, "task"}
+
+
+def test_values_that_look_alike_or_like_a_blank_cell_are_said(tmp_path: Path) -> None:
+    dataset = build(tmp_path, "label,patient", "ill,001", "Ill,1", "well,1E+05", "NA,100000",
+                    "well,nan", "well,2", group="patient")  # fmt: skip
+    assert dataset.task.names == ("Ill", "NA", "ill", "well")
+    assert dataset.notes == (
+        "Column 'patient' has groups that differ only in case or in how a number is written: "
+        "'001', '1'; '100000', '1E+05'. Where these are one, write them alike.",
+        "Column 'patient' has the groups 'nan'. Where this stands for a blank cell, name it in "
+        "dataset.missing_values.",
+        "Column 'label' has classes that differ only in case or in how a number is written: "
+        "'Ill', 'ill'. Where these are one, merge them in dataset.classes.",
+        "Column 'label' has the classes 'NA'. Where this stands for a blank cell, name it in "
+        "dataset.missing_values.",
+    )
+    four = ["a", "A", "b", "B", "c", "C", "1", "1.0"]
+    assert build(tmp_path, "label", *four).notes == (
+        "Column 'label' has classes that differ only in case or in how a number is written: "
+        "'1', '1.0'; 'A', 'a'; 'B', 'b'; and 1 more. Where these are one, merge them in "
+        "dataset.classes.",
+    )
+
+
+def test_numbers_that_a_float32_cannot_hold(tmp_path: Path) -> None:
+    assert message(tmp_path, "label", "3e38", "-1e39", task="regression") == (
+        "t.csv can't be used:\n"
+        "  row 3: '-1e39' in column 'label' is too large for a float32.\n"
+        "Give the target in another unit."
+    )

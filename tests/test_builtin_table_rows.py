@@ -333,3 +333,12 @@ def test_parameters_go_through_toml_and_back() -> None:
         window=[40, 400],
     )
     assert medpipe.PipelineBuilder.from_toml(builder.to_toml()) == builder
+
+
+def test_what_was_looked_for_is_named_where_nothing_is_left(tmp_path: Path) -> None:
+    file = write(tmp_path, "image,label\nlost,a\ngone,b\n")
+    assert message(file, missing_files="drop") == (
+        "t.csv: no row is left.\n"
+        "2 rows without an image file were left out (dataset.missing_files), rows 2 and 3.\n"
+        "row 2: there is no file lost."
+    )

@@ -47,6 +47,14 @@ def test_collect_shows_runs_and_pooled_metrics(
     assert f"accuracy             {accuracy:.4f} (95 % interval {low:.4f} to {high:.4f})" in printed
 
 
+def test_collect_counts_one_run(
+    folds: Path,  # noqa: F811
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert not call(folds / "fold-0")
+    assert "1 run pooled, test on 20 images:" in capsys.readouterr().out.splitlines()
+
+
 def test_collect_ends_with_2_where_nothing_is_there(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -363,3 +364,70 @@ def test_missing_decoders_are_named_with_the_remedy() -> None:
         "(1.2.840.10008.1.2.4.80), for which no decoder is installed. "
         'Install the decoders: pip install "medpipe[dicom]".'
     )
+
+
+@pytest.mark.parametrize("kind", ["CMYK", "HSV", "ARGB", "YBR_ICT"])
+def test_colours_that_are_not_converted(tmp_path: Path, kind: str) -> None:
+    colours = RANDOM.integers(0, 256, (6, 5, 3), dtype=np.uint8)
+    path = write_dicom(tmp_path / "a", colours, colours=True, PhotometricInterpretation=kind)
+    assert _refusal(path) == (
+        f"The image {path} has colours of the kind {kind}, which can't be converted. "
+        "Save it as a grey or RGB image."
+    )
+
+
+def test_an_empty_rescale_is_named(tmp_path: Path) -> None:
+    path = write_dicom(tmp_path / "a", COUNTS, RescaleSlope="", RescaleIntercept="0")
+    assert _refusal(path) == (
+        f"The image {path} is damaged: its RescaleSlope is empty. Remove or repair it."
+    )
+
+
+def test_monochrome1_of_floats_is_reflected(tmp_path: Path) -> None:
+    floats = RANDOM.normal(size=(6, 5)).astype(np.float32)
+    whole = dicom(np.zeros((6, 5), np.uint32), PhotometricInterpretation="MONOCHROME1")
+    del whole.PixelData
+    whole.FloatPixelData = floats.tobytes()
+    whole.save_as(tmp_path / "a", enforce_file_format=True)
+    np.testing.assert_array_equal(read_image(tmp_path / "a").values, -floats)
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        {"ImagePositionPatient": "1"},
+        {"ImageOrientationPatient": [1, 0, 0]},
+        {"InstanceNumber": ["1", "2"]},
+    ],
+)
+def test_a_damaged_place_is_no_place(tmp_path: Path, elements: dict[str, Any]) -> None:
+    place = {"ImagePositionPatient": [1, 2, 3], "ImageOrientationPatient": [1, 0, 0, 0, 1, 0]}
+    image = read_image(write_dicom(tmp_path / "a", COUNTS, **{**place, **elements}))
+    np.testing.assert_array_equal(image.values, COUNTS)
+    assert (image.affine is None) == ("InstanceNumber" not in elements)
+
+
+@pytest.mark.parametrize("spacing", ["0.5", [0.0, 0.0], [-1.0, 1.0]])
+def test_pixels_without_a_size(tmp_path: Path, spacing: Any) -> None:
+    place = {"ImagePositionPatient": [1, 2, 3], "ImageOrientationPatient": [1, 0, 0, 0, 1, 0]}
+    path = write_dicom(tmp_path / "a", COUNTS, PixelSpacing=spacing, **place)
+    assert _refusal(path) == (
+        f"The image {path} is damaged: its PixelSpacing is {spacing}, not two lengths above 0. "
+        "Remove or repair it."
+    )
+
+
+def test_pixel_data_without_content(tmp_path: Path) -> None:
+    path = write_dicom(tmp_path / "a", COUNTS, PixelData=b"")
+    assert _refusal(path) == (
+        f"The image {path} is a DICOM file without pixels: it is of the kind CT Image Storage. "
+        "Leave it out."
+    )
+
+
+def test_what_pydicom_thinks_of_a_header_is_not_shown(tmp_path: Path) -> None:
+    path = write_dicom(tmp_path / "a", COUNTS, NumberOfFrames=0)
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        np.testing.assert_array_equal(read_image(path).values, COUNTS)
+    assert shown == []

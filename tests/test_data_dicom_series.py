@@ -198,8 +198,12 @@ def test_slices_in_one_place(tmp_path: Path) -> None:
             "{0} has the shape (4, 3) and {2} (2, 3)",
         ),
         ({"NumberOfFrames": 2, "PixelData": bytes(48)}, "{2} has 2 frames of its own"),
+        (
+            {"ImagePositionPatient": None},
+            "{2} doesn't say where in the patient it lies, and others do",
+        ),
     ],
-    ids=["orientation", "spacing", "size", "frames"],
+    ids=["orientation", "spacing", "size", "frames", "no place"],
 )
 def test_slices_that_do_not_fit(tmp_path: Path, elements: dict[str, Any], reason: str) -> None:
     paths = write_series(tmp_path, VOLUME)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import struct
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -191,3 +192,35 @@ def test_what_is_no_image(tmp_path: Path) -> None:
         f"The image {path} has the shape (5, 4, 3, 2, 2), which is no image of 2 or 3 dimensions "
         "with channels. Save each time point as a file of its own."
     )
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 0.0])
+def test_an_affine_that_is_no_place(tmp_path: Path, value: float) -> None:
+    path = _write(tmp_path / "a.nii", VOLUME)
+    content = bytearray(path.read_bytes())
+    content[280:328] = struct.pack("<12f", *[value] * 12)
+    path.write_bytes(content)
+    assert _refusal(path) == (
+        f"The image {path} lies nowhere: its affine (sform or qform) is not finite or can't be "
+        "inverted. Write a valid affine into its header."
+    )
+
+
+def test_values_inside_the_header(tmp_path: Path) -> None:
+    path = _write(tmp_path / "a.nii", VOLUME)
+    content = bytearray(path.read_bytes())
+    content[108:112] = struct.pack("<f", 0)
+    path.write_bytes(content)
+    assert _refusal(path) == (
+        f"The image {path} has its values inside its header, as vox_offset says. "
+        "Remove or repair it."
+    )
+
+
+def test_what_nibabel_mends_is_not_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = _write(tmp_path / "a.nii", VOLUME)
+    content = bytearray(path.read_bytes())
+    content[80:92] = struct.pack("<3f", -1, 0, 1)  # the sides of a voxel; the affine is in sform
+    path.write_bytes(content)
+    np.testing.assert_array_equal(read_image(path).values, VOLUME.swapaxes(0, 1))
+    assert caplog.messages == []

@@ -144,6 +144,10 @@ COLUMNS = "The columns are id, part, fold, label, group, sha256, pixels."
             "id,part,fold\n0.png,test,-1\n",
             "{path}, line 2, column fold: '-1' is no whole number from 0.",
         ),
+        (
+            f"id,part,fold\n0.png,test,{'9' * 5000}\n",
+            f"{{path}}, line 2, column fold: '{'9' * 5000}' is no whole number from 0.",
+        ),
         ('id,part\n"0.png,test\n', "{path}, line 2: no CSV: unexpected end of data."),
     ],
 )

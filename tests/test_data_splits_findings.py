@@ -7,16 +7,19 @@ import random
 from collections import defaultdict
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from medpipe.data.preparation import prepare
 from medpipe.data.splits import make_split
 from medpipe.data.splitting.iterative import ALL, NONE, UNKNOWN, _rarest_first, divide_iteratively
 from medpipe.data.splitting.shares import Missing, Unit, divide
 from medpipe.data.splitting.units import units_of
+from medpipe.errors import DataError
 from medpipe.settings import SplitSettings
-from medpipe.steps import Sample, Task
+from medpipe.steps import Dataset, Sample, Task
 from test_data_splits import _sample, _scan
 
 FINDINGS = Task(kind="multilabel", names=tuple("abcdefgh"))
@@ -193,3 +196,23 @@ def test_the_rarest_finding_is_placed_first_and_its_largest_unit() -> None:
     units = [Unit(ids=(str(n),), counts=tuple(counts.items())) for n, counts in enumerate(strata)]
     assert list(_rarest_first(units, frozenset())) == [(2, 1), (1, 1), (0, 0), (3, NONE)]
     assert list(_rarest_first(units, frozenset({2}))) == [(1, 1), (0, 0), (3, NONE)]
+
+
+@pytest.mark.parametrize(
+    ("task", "label", "why"),
+    [
+        (AGES, math.inf, "inf: it is infinite."),
+        (
+            FINDINGS,
+            (2.0, *[0.0] * 7),
+            f"{(2.0, *[0.0] * 7)}. Each finding is 1, 0 or NaN (missing).",
+        ),
+        (Task(names=("a", "b")), math.inf, "inf, but the 2 classes (a, b) are 0 to 1."),
+    ],
+)
+def test_labels_that_mean_nothing(task: Task, label: Any, why: str) -> None:
+    image = np.zeros((2, 2), np.uint8)
+    dataset = Dataset(samples=[Sample(id="s", image=image, label=label)], task=task)
+    with pytest.raises(DataError) as caught:
+        prepare(dataset, SplitSettings(), workers=1)
+    assert str(caught.value) == f"The sample 's' has the label {why}"

@@ -102,7 +102,7 @@ def _split(case: Made, how: SplitSettings) -> Split | None:
     try:
         return make_split(case.samples, case.scan, how, case.dataset.task)
     except DataError as error:
-        known = ("is empty: there are", "can't be filled: there are", "has no training samples")
+        known = ("is empty: there", "can't be filled: there", "has no training samples")
         if not any(text in str(error) for text in known):
             raise
         return None

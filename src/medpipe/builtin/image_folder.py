@@ -84,8 +84,9 @@ class ImageFolder(DatasetStep):
                 root, parts=self.parts, classes=self.classes, suffixes=self.suffixes
             )
             files = dict(layout.beside)
+            links: list[str] = []
             for folder in layout.folders:
-                files.update(files_below(folder.path, folder.id))
+                files.update(files_below(folder.path, folder.id, links))
         except OSError as error:
             raise DataError(f"{error.filename or root} can't be read: {error.strerror}.") from error
         class_of, names = classes_of(root, layout.folders, self.classes)
@@ -107,6 +108,12 @@ class ImageFolder(DatasetStep):
         ]
         samples.sort(key=lambda sample: (sample.label, sample.id))
         samples, notes = self._grouped(root, samples)
+        if links:
+            one = len(links) == 1
+            notes.append(
+                f"{counted(len(links), 'link')} to {'a folder was' if one else 'folders were'} not "
+                f"followed, {min(links)!r}{'' if one else ' for one'}."
+            )
         without = [name for name in names if name not in {class_of[f.name] for f in by_id.values()}]
         if without:
             notes.append(f"No folder is there that dataset.classes names for {listed(without)}.")

@@ -141,7 +141,8 @@ class Table(DatasetStep):
         rows = reader.rows(table, table.positions(file, self._columns()), report)
         report.raise_problems()
         if not rows:
-            raise DataError("\n".join([f"{file}: no row is left.", *report.notes()]))
+            left = [f"{file}: no row is left.", *report.notes(), *report.examples.values()]
+            raise DataError("\n".join(left))
         labels, task = reader.labels.finish([(row.number, row.label) for row in rows], report)
         return Dataset(
             samples=[

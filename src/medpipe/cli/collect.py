@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from medpipe.evaluation.metrics import metric_lines
 from medpipe.run_set import RunSet
 
 
@@ -34,12 +35,8 @@ def collect(
     found = runs.collection(part) if output is None else runs.write(output, part)
     pooled = found["pooled"]
     print(runs.table(part))
-    print(f"{len(runs.runs)} runs pooled, {part} on {pooled['images']} images:")
-    intervals = pooled["intervals"]
-    for name, value in pooled.items():
-        if isinstance(value, float):
-            low, high = intervals.get(name) or (None, None)
-            spread = "" if low is None else f" (95 % interval {low:.4f} to {high:.4f})"
-            print(f"  {name:20} {value:.4f}{spread}")
+    count = "1 run" if len(runs.runs) == 1 else f"{len(runs.runs)} runs"
+    print(f"{count} pooled, {part} on {pooled['images']} images:")
+    print("\n".join(metric_lines(pooled)))
     if output is not None:
         print(f"The collection is in {output}")

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from medpipe import Registry, Run, config
 from medpipe.errors import ConfigError, Problem
+from medpipe.evaluation.metrics import metric_lines
 from medpipe.steps import DatasetStep
 
 
@@ -56,7 +57,7 @@ def _dataset_step(path: Path, registry: Registry) -> DatasetStep:
         Problem(
             path=section,
             message="is not this file's to say: a run is evaluated as it was trained.",
-            remedy="Leave [dataset] alone.",
+            remedy="Leave it out: [dataset] is enough.",
         )
         for section in document
         if section not in ("format", "dataset")
@@ -81,12 +82,7 @@ def _dataset_step(path: Path, registry: Registry) -> DatasetStep:
 
 def _lines(metrics: Any, indent: str = "") -> list[str]:
     """The numbers with their intervals, and below them those of the subgroups."""
-    lines = [f"{indent}on {metrics['images']} images:"]
-    for name, value in metrics.items():
-        if isinstance(value, float):
-            low, high = metrics["intervals"].get(name) or (None, None)
-            spread = "" if low is None else f" (95 % interval {low:.4f} to {high:.4f})"
-            lines.append(f"{indent}  {name:20} {value:.4f}{spread}")
+    lines = [f"{indent}on {metrics['images']} images:", *metric_lines(metrics, f"{indent}  ")]
     for column, tables in metrics.get("subgroups", {}).items():
         for value, table in tables.items():
             lines.append(f"{indent}{column} = {value or '(blank)'}")

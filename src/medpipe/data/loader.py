@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import attrs
 import torch
 from torch.utils.data import DataLoader, Dataset
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from medpipe.data.chain import sample_dictionary
 from medpipe.errors import DataError, MedpipeError, StepError
@@ -106,6 +107,15 @@ class Loader(DataLoader[Batch]):
             batches += 1
             self.position = (this_pass, batches)
             yield batch
+
+    def close(self) -> None:
+        """End the worker processes, if there are any."""
+        # Left to the garbage collector, each would be waited for in vain: the queue that tells it
+        # to end may be gone before.
+        return
+        iterator, self._iterator = self._iterator, None
+        if isinstance(iterator, _MultiProcessingDataLoaderIter):
+            iterator._shutdown_workers()
 
 
 def make_loader(

@@ -131,7 +131,7 @@ def _check_labels(dataset: Dataset) -> None:
     for sample in dataset.samples:
         label = sample.label
         if task.kind == "multiclass":
-            number = isinstance(label, (int, float)) and not math.isnan(label)
+            number = isinstance(label, (int, float)) and math.isfinite(label)
             if not number or label != int(label) or not 0 <= label < outputs:  # type: ignore[arg-type]
                 raise DataError(
                     f"The sample {sample.id!r} has the label {label!r}, but the {outputs} classes "
@@ -141,4 +141,13 @@ def _check_labels(dataset: Dataset) -> None:
             raise DataError(
                 f"The sample {sample.id!r} has the label {label!r}, but the task has {outputs} "
                 f"values for each sample: {', '.join(task.names)}."
+            )
+        elif any(math.isinf(value) for value in vector(label)):
+            raise DataError(f"The sample {sample.id!r} has the label {label!r}: it is infinite.")
+        elif task.kind == "multilabel" and not all(
+            value in (0, 1) or math.isnan(value) for value in vector(label)
+        ):
+            raise DataError(
+                f"The sample {sample.id!r} has the label {label!r}. Each finding is 1, 0 or NaN "
+                "(missing)."
             )

@@ -224,7 +224,7 @@ def _parse(path: Path, line: int, row: dict[str, str]) -> _Row:
             f"{path}, line {line}, column sha256: {sha256!r} is not 64 hexadecimal digits."
         )
     fold = row.get("fold", "").strip()
-    if fold and not (fold.isascii() and fold.isdigit()):
+    if fold and not (fold.isascii() and fold.isdigit() and len(fold) < 10):
         raise DataError(f"{path}, line {line}, column fold: {fold!r} is no whole number from 0.")
     return _Row(line=line, part=part, fold=int(fold) if fold else None, sha256=sha256)
 

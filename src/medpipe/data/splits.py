@@ -11,7 +11,7 @@ import attrs
 from medpipe.data.scan import portable_id
 from medpipe.data.splitting.folds import make_folds
 from medpipe.data.splitting.leaks import brought_parts, divided
-from medpipe.data.splitting.units import share_out, units_of, whole
+from medpipe.data.splitting.units import count_of, share_out, units_of, whole
 from medpipe.errors import DataError
 from medpipe.files import sha256_of
 from medpipe.settings import FRACTION
@@ -116,7 +116,7 @@ def make_split(samples: Sequence[Sample], scan: Scan, settings: SplitSettings, t
     for part, fraction in carved.items():
         if part not in placed:
             raise DataError(
-                f"The part {part} is empty: there are {len(units)} groups (patients, or images "
+                f"The part {part} is empty: there {count_of(units)} (patients, or images "
                 "on their own; duplicates count as one), too few for "
                 f"split.{part} = {fraction:g}. Raise it, set it to 0, or add data."
             )

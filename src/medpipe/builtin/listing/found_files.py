@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".nii", ".nii.gz")
 """Images that are known by their names; DICOM files are known by their content."""
+_DICOM_NAMES = (".dcm", ".dicom")
 _log = logging.getLogger("medpipe")
 
 
@@ -67,12 +68,13 @@ def find_images(
         unit: Whether each DICOM file is an image, or each series.
 
     Raises:
-        DataError: A link leads nowhere, or a DICOM file is damaged.
+        DataError: A link leads nowhere, or a DICOM file is damaged or called so without being one.
     """
     wanted = None if suffixes is None else tuple(suffix.lower() for suffix in suffixes)
     images: dict[str, ImageFile] = {}
     dicom: dict[str, str] = {}
     passed: dict[str, list[str]] = {}
+    unmarked: list[str] = []
     for id_, path in files.items():
         name = id_.lower()
         if wanted is not None and not name.endswith(wanted):
@@ -83,8 +85,16 @@ def find_images(
             images[id_] = path
         elif is_dicom(path):
             dicom[id_] = path
+        elif name.endswith(_DICOM_NAMES):
+            unmarked.append(id_)
         else:
             passed.setdefault("of other kinds", []).append(id_)
+    if unmarked:
+        raise DataError(
+            f"{counted(len(unmarked), 'file')} called DICOM without DICOM's mark (DICM at byte "
+            f"128), {min(unmarked)!r} for one. Write such files again with pydicom.dcmread(path, "
+            "force=True).save_as(path, enforce_file_format=True), or remove them."
+        )
     notes = [_passed_over(ids, which) for which, ids in passed.items()]
     if dicom:
         listing = list_dicom(dicom, unit=unit)
@@ -99,7 +109,7 @@ def find_images(
     return FoundImages(images=images, notes=tuple(notes))
 
 
-def files_below(folder: str, id_: str) -> dict[str, str]:
+def files_below(folder: str, id_: str, links: list[str] | None = None) -> dict[str, str]:
     """The paths of the files at any depth below a folder, by id.
 
     Hidden files and folders are left aside; links to folders are not followed.
@@ -107,6 +117,7 @@ def files_below(folder: str, id_: str) -> dict[str, str]:
     Args:
         folder: The folder.
         id_: Its own id; empty for the root.
+        links: Gets the ids of the links to folders.
 
     Raises:
         DataError: Two names are the same in Unicode form NFC, or one is not UTF-8.
@@ -123,6 +134,8 @@ def files_below(folder: str, id_: str) -> dict[str, str]:
                 waiting.append((entry.path, inner))
             elif entry.is_dir():
                 _log.warning("%s is a link to a folder and was not followed", entry.path)
+                if links is not None:
+                    links.append(inner)
             elif is_file(entry):
                 if inner in found:
                     raise DataError(

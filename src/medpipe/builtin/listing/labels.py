@@ -7,12 +7,14 @@ are: `read` looks at one row's cells, `finish` at all that was read.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import attrs
 
+from medpipe.builtin.listing.spellings import remarks_on
 from medpipe.builtin.listing.values import Key, composed, is_number, key
 from medpipe.builtin.listing.wording import listed, rows_named
 from medpipe.plugin import DataError, Task
@@ -26,6 +28,10 @@ Refuse: TypeAlias = Callable[[str, str], None]
 Read: TypeAlias = Sequence[tuple[int, Any]]
 """The numbers of the rows that stay, and what `read` gave for each."""
 
+LARGEST = 3.4e38
+"""Networks compute in float32: above this there is infinity."""
+FEW = 10
+"""Up to so many classes may have one row each."""
 MANY = 50
 """More classes than this that are all numbers are taken for a regression's target."""
 
@@ -70,6 +76,8 @@ class ClassReader:
                     f"such as {listed(names[:3])}. To predict the number set dataset.task = "
                     '"regression"; if each is a class, set dataset.task = "multiclass".'
                 )
+        if self.classes is None and not self.asked:
+            self._refuse_names(rows, names, report)
         if len(names) == 1:
             raise DataError(
                 f"{report.file} holds one class only, {names[0]!r} in column {self.column!r}. A "
@@ -79,6 +87,19 @@ class ClassReader:
         classes = self.classes
         labels = [index[v if classes is None else classes[key(v)]] for _, v in rows]
         return labels, Task(names=names)
+
+    def _refuse_names(self, rows: Read, names: Sequence[str], report: RowReport) -> None:
+        """Refuse a column such as an age or a name, whose values hardly ever come again."""
+        counts = Counter(value for _, value in rows)
+        alone = [name for name in names if counts[name] == 1]
+        if len(names) > FEW and 2 * len(alone) > len(names):
+            raise DataError(
+                f"{report.file}: column {self.column!r} holds {len(names)} different values, of "
+                f"which {len(alone)} are in one row only, such as {listed(alone[:3])}: these are "
+                "no classes to learn. Name another column with dataset.label, merge values in "
+                'dataset.classes, or for numbers set dataset.task = "regression". If each is a '
+                'class all the same, set dataset.task = "multiclass".'
+            )
 
 
 @attrs.frozen(kw_only=True)
@@ -122,6 +143,11 @@ class FindingReader:
             raise DataError(
                 f"{report.file} holds no finding in column {self.column!r}. Name another column "
                 "with dataset.label, or fewer values in dataset.negative."
+            )
+        if all(len(values) < 2 for _, values in rows):
+            report.remarks.append(
+                f"No cell in column {self.column!r} holds two findings: look whether "
+                f"{self.separator!r} stands between them (dataset.separator)."
             )
         index = {name: position for position, name in enumerate(names)}
         classes = self.classes
@@ -205,8 +231,14 @@ class NumberReader:
     def _number(self, column: str, cell: str, refuse: Refuse) -> float:
         if not cell:
             return math.nan
-        if is_number(cell) and math.isfinite(float(cell)):
+        if is_number(cell) and abs(float(cell)) <= LARGEST:
             return float(cell)
+        if is_number(cell):
+            refuse(
+                f"{cell!r} in column {column!r} is too large for a float32.",
+                "Give the target in another unit.",
+            )
+            return 0.0
         refuse(
             f"{cell!r} in column {column!r} is no number.",
             'Write 63.5; where a word stands for a blank cell ("NA"), name it in '
@@ -230,6 +262,8 @@ def _names(
     """The names of all classes, sorted, numbers as numbers; values without one are refused."""
     if classes is None:
         values = {value for _, some in rows for value in some}
+        merged = "merge them in dataset.classes"
+        report.remarks += remarks_on(values, noun="classes", column=column, merged=merged)
         if all(map(is_number, values)):
             return tuple(sorted(values, key=lambda value: (float(value), value)))
         return tuple(sorted(values))

@@ -24,6 +24,7 @@ class RowReport:
         problems: A line for each.
         remedies: What to do about them, each once.
         left_out: The rows that were left out, by the reason and the setting that asked for it.
+        examples: The first of these for each reason, in words.
         own: The rows that became a group of their own.
         remarks: More sentences for the notes.
     """
@@ -32,6 +33,7 @@ class RowReport:
     problems: list[str] = attrs.field(factory=list)
     remedies: dict[str, None] = attrs.field(factory=dict)
     left_out: dict[tuple[str, str], list[int]] = attrs.field(factory=dict)
+    examples: dict[tuple[str, str], str] = attrs.field(factory=dict)
     own: list[int] = attrs.field(factory=list)
     remarks: list[str] = attrs.field(factory=list)
 
@@ -41,9 +43,11 @@ class RowReport:
         if remedy:
             self.remedies[remedy] = None
 
-    def leave_out(self, number: int, what: str, setting: str) -> None:
+    def leave_out(self, number: int, what: str, setting: str, example: str = "") -> None:
         """Note that a row is left out: ``without a label``, ``dataset.missing_labels``."""
         self.left_out.setdefault((what, setting), []).append(number)
+        if example:
+            self.examples.setdefault((what, setting), f"row {number}: {example}")
 
     def raise_problems(self) -> None:
         """Raise one error with the first ten problems and all remedies, if there are any."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
+from medpipe.builtin.listing.values import composed
 from medpipe.builtin.listing.wording import listed, nearest
 from medpipe.plugin import DataError
 
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 
 Row: TypeAlias = tuple[int, list[str]]
 """A row's number and its cells, without the spaces around them."""
+_WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
+"""What the files of Excel and other spreadsheets begin with."""
+
+SHOWN = 40
+"""How many columns an error lists."""
 
 
 @attrs.frozen(kw_only=True)
@@ -27,7 +33,7 @@ class TableContent:
     """What a table holds.
 
     Attributes:
-        header: The names of the columns.
+        header: The names of the columns, in Unicode form NFC.
         rows: The rows below the header that hold something, with their numbers, as a spreadsheet
             shows them: the header is row 1.
         unread: Columns that hold neither text nor numbers, with the type of what they hold.
@@ -50,7 +56,7 @@ class TableContent:
             DataError: A column is not there, or twice.
         """
         names = list(dict.fromkeys(column for _, column in wanted))
-        twice = [name for name in names if self.header.count(name) > 1]
+        twice = [name for name in names if self.header.count(composed(name)) > 1]
         if twice:
             raise DataError(
                 f"{file} has more than one column named {listed(twice)}. Rename all but one."
@@ -63,16 +69,18 @@ class TableContent:
                     f"dataset.{field}: the column {column!r} holds {kind}, which is neither text "
                     "nor a number nor a truth value."
                 )
-            elif column not in self.header:
+            elif composed(column) not in self.header:
                 hint = "" if self.uncut else nearest(column, self.header)
                 lines.append(f"dataset.{field}: there is no column {column!r}.{hint}")
         if lines:
             hint = ""
             if self.uncut:
                 hint = f" If its cells stand between {self.uncut!r}, set dataset.delimiter so."
-            lines.append(f"Its columns are {listed(self.header)}.{hint}")
+            more = len(self.header) - SHOWN
+            rest = f" and {more} more" if more > 0 else ""
+            lines.append(f"Its columns are {listed(self.header[:SHOWN])}{rest}.{hint}")
             raise DataError("\n  ".join([f"{file} can't be used:", *lines]))
-        return {name: self.header.index(name) for name in names}
+        return {name: self.header.index(composed(name)) for name in names}
 
 
 def read_table(file: Path, *, encoding: str, delimiter: str | None) -> TableContent:
@@ -118,8 +126,8 @@ def _bytes(file: Path) -> bytes:
         return file.read_bytes()
     except FileNotFoundError as error:
         raise DataError(f"dataset.file: there is no file {file}.") from error
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+    except (OSError, ValueError) as error:
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
         raise DataError(f"dataset.file: {file} can't be read: {reason}.") from error
 
 
@@ -133,6 +141,10 @@ def _text(file: Path, encoding: str) -> str:
                 f"{file} can't be unpacked: {error}. Make it again, or remove .gz from its name "
                 "if it isn't compressed."
             ) from error
+    if content.startswith(_WORKBOOKS):
+        raise DataError(
+            f"{file} is a spreadsheet or an archive, not text. Save the sheet as CSV UTF-8."
+        )
     # A byte-order mark is no part of the first column's name.
     exact = "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
     try:
@@ -140,9 +152,11 @@ def _text(file: Path, encoding: str) -> str:
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         called = "UTF-8" if exact == "utf-8-sig" else repr(encoding)
+        marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        usual = '"utf-16"' if marked and exact == "utf-8-sig" else '"cp1252", "latin-1"'
         raise DataError(
             f"{file} is not {called}: line {line} holds the byte 0x{content[error.start]:02x}. "
-            'Set dataset.encoding ("cp1252", "latin-1"), or save it as CSV UTF-8.'
+            f"Set dataset.encoding ({usual}), or save it as CSV UTF-8."
         ) from error
 
 
@@ -159,11 +173,16 @@ def _separated(file: Path, text: str, delimiter: str) -> TableContent:
                 rows.append((number, stripped))
     except csv.Error as error:
         raise DataError(f"{file} is no CSV: row {number + 1}: {error}.") from error
+    if text[:4].lower() == "sep=":
+        raise DataError(
+            f"{file}: row 1 is {text.splitlines()[0]!r}, which is for Excel alone. Remove the row, "
+            "and set dataset.delimiter if the cells don't stand between commas."
+        )
     if not rows:
         raise DataError(f"{file} is empty. Row 1 must hold the column names.")
     if rows[0][0] != 1:
         raise DataError(f"{file}: row 1 is blank. It must hold the column names.")
-    header = rows[0][1]
+    header = [composed(name) for name in rows[0][1]]
     signs = [sign for sign in ";\t|," if sign != delimiter and sign in header[0]]
     return TableContent(
         header=header, rows=rows[1:], uncut=signs[0] if len(header) == 1 and signs else None
@@ -174,13 +193,14 @@ def _parquet(file: Path) -> TableContent:
     columns = _parquet_columns(file)
     unread: dict[str, str] = {}
     texts: dict[str, list[str]] = {}
-    for name, values in columns.items():
+    for written, values in columns.items():
+        name = composed(written.strip())
         # Bytes, lists, arrays: what has a length and is no text.
         odd = next((v for v in values if hasattr(v, "__len__") and not isinstance(v, str)), None)
         if odd is None:
-            texts[name.strip()] = [_cell(value) for value in values]
+            texts[name] = [_cell(value) for value in values]
         else:
-            unread[name.strip()] = type(odd).__name__
+            unread[name] = type(odd).__name__
     rows = [
         (number, list(cells))
         for number, cells in enumerate(zip(*texts.values(), strict=True), 2)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 
 from medpipe.builtin.listing.grouping import Ungrouped, group_of
+from medpipe.builtin.listing.spellings import remarks_on
 from medpipe.builtin.listing.table_images import same_file
 from medpipe.builtin.listing.values import Key, composed, key
 from medpipe.builtin.listing.wording import listed
@@ -53,14 +54,14 @@ class _Row:
 
     number: int
     problems: list[tuple[str, str]] = attrs.field(factory=list)
-    dropped: tuple[str, str] | None = None
+    dropped: tuple[str, ...] | None = None
     own: bool = False
 
     def refuse(self, problem: str, remedy: str) -> None:
         self.problems.append((f"row {self.number}: {problem}", remedy))
 
-    def drop(self, what: str, setting: str) -> None:
-        self.dropped = self.dropped or (what, setting)
+    def drop(self, what: str, setting: str, example: str = "") -> None:
+        self.dropped = self.dropped or (what, setting, example)
 
 
 @attrs.frozen(kw_only=True)
@@ -129,13 +130,22 @@ class RowReader:
                 report.own.append(number)
             if found is not None and not row.problems:
                 kept.append(found)
+        if self.group is not None:
+            report.remarks += remarks_on(
+                {one.sample.group for one in kept if one.sample.group is not None},
+                noun="groups",
+                column=self.group,
+                merged="write them alike",
+            )
         return kept
 
     def _read(self, row: _Row, raw: Mapping[str, str], first_row: dict[str, int]) -> KeptRow | None:
         if any(key(raw[column]) not in wanted for column, wanted in self.where.items()):
             row.drop("with other values", "dataset.where")
             return None
-        cell = {name: "" if key(v) in self.missing_values else v for name, v in raw.items()}
+        cell = raw
+        if self.missing_values:
+            cell = {name: "" if key(v) in self.missing_values else v for name, v in raw.items()}
         label = self.labels.read([cell[column] for column in self.label_columns], row.refuse)
         if label is None:
             several = "s" * (len(self.label_columns) > 1)
@@ -168,7 +178,7 @@ class RowReader:
 
     def _absent(self, row: _Row, problem: str, hint: str) -> None:
         if self.missing_files == "drop":
-            row.drop("without an image file", "dataset.missing_files")
+            row.drop("without an image file", "dataset.missing_files", problem)
         else:
             row.refuse(problem, f"{hint} {_DROP_FILES}".strip())
 

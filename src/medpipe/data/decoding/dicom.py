@@ -10,6 +10,7 @@ import attrs
 from medpipe.data.decoding.colours import with_channels
 from medpipe.data.decoding.dicom_geometry import affine_of, plane_of, unevenness
 from medpipe.data.decoding.dicom_values import WindowError, grey_header, grey_values
+from medpipe.data.decoding.quiet import quiet_decoders
 from medpipe.data.decoding.unreadable import UnreadableImageError, damaged
 from medpipe.errors import DataError
 from medpipe.steps import DecodedImage
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 TRIED = "Unable to decode as exceptions were raised by all available plugins: "
+NATIVE = ("RGB", "YBR_FULL", "YBR_FULL_422")
+COMPRESSED = (*NATIVE, "YBR_ICT", "YBR_RCT")
+"""Colours that pydicom gives as RGB; others it gives as they are."""
 DECODERS = 'Install the decoders: pip install "medpipe[dicom]".'
 
 
@@ -63,6 +67,7 @@ def decode_slice(content: bytes, path: str | os.PathLike[str], reading: Reading)
     from pydicom import dcmread
     from pydicom.errors import InvalidDicomError
 
+    quiet_decoders()
     try:
         dataset = dcmread(BytesIO(content))
         stored = _stored(dataset, path)
@@ -72,7 +77,7 @@ def decode_slice(content: bytes, path: str | os.PathLike[str], reading: Reading)
             image=with_channels(image, path, reading, colours=True),
             frames=_frames(dataset),
             plane=plane,
-            number=None if number is None else int(number),
+            number=int(number) if isinstance(number, int) else None,
         )
     except InvalidDicomError as error:
         raise UnreadableImageError(path, "is not a DICOM file") from error
@@ -93,11 +98,19 @@ def _stored(dataset: Dataset, path: str | os.PathLike[str]) -> np.ndarray[Any, A
     """The stored values, decompressed, in RGB where there are colours."""
     from pydicom.pixels.decoders.base import get_decoder
 
-    if not any(keyword in dataset for keyword in PIXELS):
+    if not any(dataset.get(keyword) for keyword in PIXELS):
         kind = dataset.get("SOPClassUID")
         named = f": it is of the kind {kind.name}" if kind else ""
         raise UnreadableImageError(path, f"is a DICOM file without pixels{named}", "Leave it out.")
     syntax = dataset.file_meta.get("TransferSyntaxUID")
+    kind = dataset.get("PhotometricInterpretation")
+    known = COMPRESSED if syntax is not None and syntax.is_encapsulated else NATIVE
+    if dataset.get("SamplesPerPixel", 1) > 1 and kind and kind not in known:
+        raise UnreadableImageError(
+            path,
+            f"has colours of the kind {kind}, which can't be converted",
+            "Save it as a grey or RGB image.",
+        )
     if syntax is None or not syntax.is_encapsulated:
         stored: np.ndarray[Any, Any] = dataset.pixel_array
         return stored

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
+from medpipe.data.decoding.quiet import quiet_decoders
 from medpipe.errors import DataError
 from medpipe.progress import bar
 from medpipe.steps import ImageFile, Series
@@ -112,6 +113,7 @@ def _read_headers(files: Mapping[str, str]) -> tuple[dict[str, _Header], dict[st
     ids = sorted(files)
     headers: dict[str, _Header] = {}
     broken: dict[str, str] = {}
+    quiet_decoders()
     if not ids:
         return headers, broken
     chunks = [ids[start : start + CHUNK] for start in range(0, len(ids), CHUNK)]

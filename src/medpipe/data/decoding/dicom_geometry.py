@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -9,8 +10,6 @@ import attrs
 from medpipe.data.decoding.dicom_values import functional_group
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import numpy as np
     from pydicom import Dataset
 
@@ -71,28 +70,40 @@ class Plane:
 
 
 def plane_of(dataset: Dataset, frame: int = 0) -> Plane | None:
-    """Where a frame lies; None where the file doesn't say."""
+    """Where a frame lies; None where the file doesn't say.
+
+    Raises:
+        ValueError: Its pixels have no size.
+    """
     import numpy as np
 
     place = functional_group(dataset, frame, "PlanePositionSequence") or dataset
     turn = functional_group(dataset, frame, "PlaneOrientationSequence") or dataset
     measures = functional_group(dataset, frame, "PixelMeasuresSequence") or dataset
     position, orientation = place.get("ImagePositionPatient"), turn.get("ImageOrientationPatient")
-    if not position or not orientation or len(position) != 3 or len(orientation) != 6:
+    if not (_several(position, 3) and _several(orientation, 6)):
         return None
+    spacing = measures.get("PixelSpacing") or (1, 1)
+    if not _several(spacing, 2) or not min(map(float, spacing)) > 0:
+        # Not taken for 1 mm: volumes would be resampled by it.
+        raise ValueError(f"its PixelSpacing is {spacing}, not two lengths above 0")
     numbers = np.array([*position, *orientation], dtype=np.float64)
-    spacing = [float(side) for side in measures.get("PixelSpacing") or (1, 1)]
     thickness = measures.get("SliceThickness")
     plane = Plane(
         position=numbers[:3],
         along_row=numbers[3:6],
         along_column=numbers[6:],
-        between_rows=spacing[0],
-        between_columns=spacing[1],
+        between_rows=float(spacing[0]),
+        between_columns=float(spacing[1]),
         thickness=float(thickness) if thickness else None,
     )
     known = bool(np.isfinite(numbers).all()) and bool(np.linalg.norm(plane.normal) > 0.5)
     return plane if known else None
+
+
+def _several(value: Any, count: int) -> bool:
+    """Whether an element has so many values: a damaged one may have another number, or none."""
+    return isinstance(value, Sequence) and len(value) == count
 
 
 def unevenness(places: Sequence[float]) -> tuple[float, int] | None:

@@ -58,6 +58,10 @@ def read_series(series: Series, reading: Reading, heard: Callable[[bytes], objec
     planes = [one.plane for one in slices if one.plane is not None]
     if len(planes) == len(slices):
         order, affine = _by_place(paths, planes)
+    elif planes:
+        lost = next(path for path, one in zip(paths, slices, strict=True) if one.plane is None)
+        reason = f"{lost} doesn't say where in the patient it lies, and others do"
+        raise _refused(paths, reason, f"{APART}.")
     else:
         order, affine = _by_number(paths, slices), None
     values = [slices[index].image.values for index in order]

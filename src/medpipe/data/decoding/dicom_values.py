@@ -86,6 +86,9 @@ def grey_values(
     import numpy as np
     from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 
+    for keyword in RESCALE:
+        if keyword in header and header[keyword].value in (None, ""):
+            raise ValueError(f"its {keyword} is empty")
     values = apply_modality_lut(stored, header)
     inverted = header.PhotometricInterpretation == "MONOCHROME1"
     bounds: tuple[float, float] | None = None
@@ -96,7 +99,8 @@ def grey_values(
             except (ValueError, NotImplementedError, AttributeError, LookupError) as error:
                 raise WindowError(f"has a window that can't be applied: {error}") from error
         if inverted:
-            bounds = _range(header, window)
+            # Floats have no bounds: they are reflected at 0.
+            bounds = (0, 0) if stored.dtype.kind == "f" else _range(header, window)
     else:
         values = windowed(values, *window)
         bounds = (0, 1)
@@ -134,9 +138,7 @@ def _range(header: Dataset, window: Literal["voi", "none"]) -> tuple[float, floa
                 return 0, 2 ** item.LUTDescriptor[2] - 1
     if header.get("ModalityLUTSequence"):
         return 0, 2 ** header.ModalityLUTSequence[0].LUTDescriptor[2] - 1
-    bits = header.get("BitsStored")
-    if bits is None:  # stored as floats, which have no bounds: reflected at 0
-        return 0, 0
+    bits = header.BitsStored
     lowest = -(2 ** (bits - 1)) if header.PixelRepresentation else 0
     highest = lowest + 2**bits - 1
     if "RescaleSlope" not in header or "RescaleIntercept" not in header:

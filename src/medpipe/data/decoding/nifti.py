@@ -8,6 +8,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from medpipe.data.decoding.colours import with_channels
+from medpipe.data.decoding.quiet import quiet_decoders
 from medpipe.data.decoding.unreadable import UnreadableImageError, damaged
 from medpipe.errors import DataError
 from medpipe.steps import DecodedImage
@@ -40,6 +41,7 @@ def decode_nifti(content: bytes, path: str | os.PathLike[str], reading: Reading)
     Raises:
         DataError: See `medpipe.plugin.read_image`.
     """
+    quiet_decoders()
     try:
         image = _decoded(content, path)
     except (DataError, MemoryError):
@@ -78,6 +80,8 @@ def _decoded(content: bytes, path: str | os.PathLike[str]) -> DecodedImage:
         int(header.get_data_offset()) + int(np.prod(shape, dtype=object)) * number_type.itemsize
     )
     whole = _whole(content, length)
+    if header.get_data_offset() < header.single_vox_offset:
+        raise UnreadableImageError(path, "has its values inside its header, as vox_offset says")
     if len(whole) < length:
         raise UnreadableImageError(
             path, f"is truncated: it should hold {length} bytes, not {len(whole)}"
@@ -103,6 +107,12 @@ def _decoded(content: bytes, path: str | os.PathLike[str]) -> DecodedImage:
     if not values.flags.writeable:
         values = values.copy()
     affine = None if image.affine is None else np.asarray(image.affine, dtype=np.float64)
+    if affine is not None and not abs(np.linalg.det(affine)) > 0:
+        raise UnreadableImageError(
+            path,
+            "lies nowhere: its affine (sform or qform) is not finite or can't be inverted",
+            "Write a valid affine into its header.",
+        )
     # NIfTI has the column first, then the row: (x, y, z) becomes (row, column, slice).
     return DecodedImage(values=values.swapaxes(0, 1), channels=values.ndim == 4, affine=affine)
 

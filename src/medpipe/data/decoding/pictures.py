@@ -5,6 +5,7 @@ from __future__ import annotations
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from medpipe.data.decoding.quiet import quiet_decoders
 from medpipe.data.decoding.unreadable import UnreadableImageError, damaged
 from medpipe.errors import DataError
 from medpipe.steps import DecodedImage
@@ -42,6 +43,7 @@ def decode_picture(content: bytes, path: str | os.PathLike[str], reading: Readin
         UnidentifiedImageError,
     )
 
+    quiet_decoders()
     try:
         with Image.open(BytesIO(content), formats=FORMATS) as image:
             _refuse_bombs(image, path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from medpipe.data.splitting.units import share_out, whole
+from medpipe.data.splitting.units import count_of, share_out, whole
 from medpipe.errors import DataError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def make_folds(
     placed = share_out(units, dict.fromkeys(range(count), 1 / count), task=task)
     if len(set(placed)) < count:
         raise DataError(
-            f"The folds can't be filled: there are {len(units)} groups (patients, or images on "
+            f"The folds can't be filled: there {count_of(units)} (patients, or images on "
             f"their own; duplicates count as one), too few for split.folds = {count}. Lower it, "
             "or add data."
         )

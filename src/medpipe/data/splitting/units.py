@@ -69,6 +69,11 @@ def together(samples: Sequence[Sample], scan: Scan) -> list[list[int]]:
     return list(members.values())
 
 
+def count_of(units: Sequence[Unit]) -> str:
+    """``is 1 group``, ``are 3 groups``."""
+    return "is 1 group" if len(units) == 1 else f"are {len(units)} groups"
+
+
 def share_out(
     units: Sequence[Unit], shares: Mapping[Name, float], *, task: Task, home: Name | None = None
 ) -> list[Name]:

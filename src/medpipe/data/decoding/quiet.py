@@ -1,0 +1,28 @@
+"""Keep what the decoders think of a file's header from the terminal.
+
+They warn of each oddity of each file, also of those that they mend; what can't be decoded is an
+error anyway.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import warnings
+
+_DECODERS = re.compile(r"(pydicom|PIL)\.")
+_FILTER = ("ignore", None, Warning, _DECODERS, 0)
+_lock = threading.Lock()
+
+
+def quiet_decoders() -> None:
+    """Leave out the decoders' warnings, in this process and from now on; as often as you like.
+
+    For good, because to put filters back is not safe while other threads decode.
+    """
+    if _FILTER not in warnings.filters:
+        with _lock:
+            warnings.filterwarnings("ignore", module=_DECODERS.pattern)
+    # nibabel has a logger that writes to the terminal by itself.
+    logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
