@@ -236,8 +236,8 @@ def test_a_row_for_excel_and_a_table_of_many_columns(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         Table(file=tmp_path / "excel.csv").build()
     assert str(caught.value) == (
-        f"{tmp_path / 'excel.csv'}: row 1 is 'sep=;', which is for Excel alone. Remove the row, and "
-        "set dataset.delimiter if the cells don't stand between commas."
+        f"{tmp_path / 'excel.csv'}: row 1 is 'sep=;', which is for Excel alone. Remove the row, "
+        "and set dataset.delimiter if the cells don't stand between commas."
     )
     names = [f"c{number}" for number in range(43)]
     (tmp_path / "wide.csv").write_text(f"{','.join(names)}\n{','.join(names)}\n")

@@ -10,7 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
-from medpipe.evaluation.metrics import MONITORS, compute_metrics, default_monitor, is_better
+from medpipe.evaluation.metrics import (
+    MONITORS,
+    compute_metrics,
+    default_monitor,
+    is_better,
+    metric_lines,
+)
 from medpipe.evaluation.predictions import Predictions
 from medpipe.steps import Task, TaskKind
 
@@ -401,3 +407,13 @@ def test_what_is_better() -> None:
     assert not is_better("max", None, None)
     assert not is_better("max", math.nan, None)
     assert not is_better("min", None, 0.5)
+
+
+def test_lines_for_people() -> None:
+    intervals = {"accuracy": [0.25, 0.75], "auc": None}
+    metrics = {"images": 4, "accuracy": 0.5, "auc": 1.0, "f1": None, "intervals": intervals}
+    assert metric_lines(metrics, "    ") == [
+        "    accuracy             0.5000 (95 % interval 0.2500 to 0.7500)",
+        "    auc                  1.0000",
+    ]
+    assert metric_lines({"images": 4, "loss": 2.0}) == ["  loss                 2.0000"]

@@ -300,16 +300,40 @@ def test_without_resume_a_run_is_not_overwritten(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("left", [("run.json",), ("run.json", "pipeline.toml")])
+def test_a_run_that_was_killed_as_it_began_begins_again(
+    tmp_path: Path, left: tuple[str, ...]
+) -> None:
+    pipeline = tiny(max_epochs=1).build()
+    whole = pipeline.run(tmp_path / "whole")
+    record = {**whole.record, "status": "running", "metrics": {}, "best_epoch": None}
+    (tmp_path / "killed").mkdir()
+    for name in left:
+        (tmp_path / "killed" / name).write_bytes((whole.path / name).read_bytes())
+    (tmp_path / "killed/run.json").write_text(json.dumps(record))
+    run = pipeline.run(tmp_path / "killed", resume=True)
+    assert state(run) == state(whole)
+    for name in ("pipeline.toml", "splits.csv"):
+        assert (run.path / name).read_text() == (whole.path / name).read_text()
+
+
 def test_another_machine_is_recorded(tmp_path: Path) -> None:
     pipeline = tiny(max_epochs=1).build()
     run = pipeline.run(tmp_path / "run", max_time=0)
     record = json.loads((run.path / "run.json").read_text())
+    torch = record["versions"]["torch"]
     record["versions"]["torch"] = "2.0"
+    record["precision"] = "bfloat16"
     (run.path / "run.json").write_text(json.dumps(record))
     done = pipeline.run(tmp_path / "run", resume=True)
     now = done.record["sessions"][1]["changed"]
-    assert len(now) == 1
-    assert now[0].startswith("versions.torch: '2.0' then, '2.")
+    assert now == [
+        "precision: 'bfloat16' then, 'float32' now",
+        f"versions.torch: '2.0' then, '{torch}' now",
+    ]
+    # Prediction computes as the session that wrote the test's predictions.
+    assert done.record["precision"] == "float32"
+    assert done.record["versions"]["torch"] == torch
 
 
 CONFIGURATION = """

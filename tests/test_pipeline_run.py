@@ -207,6 +207,50 @@ def test_a_ready_module_is_copied_for_each_run(tmp_path: Path) -> None:
     assert all(torch.equal(before[name], value) for name, value in module.state_dict().items())
 
 
+def test_a_run_leaves_no_process_and_no_network_behind(tmp_path: Path) -> None:
+    import multiprocessing
+    import weakref
+
+    built: list[weakref.ref[Any]] = []
+
+    def network(data: DataInfo) -> Any:
+        made = small_network(data)
+        built.append(weakref.ref(made))
+        return made
+
+    pipeline = tiny(workers=2).network(network).build()
+    before = set(multiprocessing.active_children())
+    run = pipeline.run(tmp_path / "run")
+    assert run.status == "finished"
+    assert set(multiprocessing.active_children()) <= before
+    assert built
+    assert all(made() is None for made in built)
+
+
+def test_closed_loaders_have_no_processes() -> None:
+    import multiprocessing
+
+    before = set(multiprocessing.active_children())
+    loaders = tiny(workers=2).build().build_loaders()
+    batches = iter(loaders.training)
+    next(batches)
+    loaders.close()
+    assert set(multiprocessing.active_children()) <= before
+
+
+def test_a_validation_loss_that_is_not_finite_is_kept_as_undefined(tmp_path: Path) -> None:
+    def loss(predictions: Any, labels: Any) -> Any:
+        from torch.nn import functional
+
+        value = functional.cross_entropy(predictions, labels)
+        return value if value.requires_grad else value * float("nan")
+
+    run = tiny().trainer("supervised", max_epochs=1, loss=loss).build().run(tmp_path / "run")
+    assert run.status == "finished"
+    assert [run.metrics[part]["loss"] for part in ("validation", "test")] == [None, None]
+    assert run.history[0]["validation_loss"] is None
+
+
 def test_patience_stops_and_the_best_epoch_is_kept(tmp_path: Path) -> None:
     builder = registered(tiny()).trainer(
         "supervised", max_epochs=9, learning_rate=1e-12, patience=1, monitor="accuracy"

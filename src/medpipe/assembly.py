@@ -51,6 +51,12 @@ class Loaders:
     validation: Loader | None
     test: Loader | None
 
+    def close(self) -> None:
+        """End their worker processes."""
+        for loader in (self.training, self.validation, self.test):
+            if loader is not None:
+                loader.close()
+
 
 @attrs.frozen(kw_only=True, eq=False)
 class Assembly:

@@ -35,6 +35,17 @@ if TYPE_CHECKING:
     from medpipe.training.weights import WeightsReport
 
 
+@attrs.frozen(kw_only=True, eq=False)
+class Checked:
+    """What a check found that found no problem; see `CheckReport`."""
+
+    prepared: PreparedData
+    data: DataInfo
+    device: torch.device
+    precision: Precision
+    weights: WeightsReport | None
+
+
 @attrs.define(kw_only=True, eq=False)
 class CheckReport:
     """What a check found.
@@ -74,6 +85,25 @@ class CheckReport:
         """
         if self.problems:
             raise CheckFailed("The pipeline can't run", self.problems)
+
+    def checked(self) -> Checked:
+        """What was found, all of which is there where there is no problem.
+
+        Raises:
+            CheckFailed: There are problems; it lists them all.
+        """
+        self.raise_for_problems()
+        assert self.prepared is not None
+        assert self.data is not None
+        assert self.device is not None
+        assert self.precision is not None
+        return Checked(
+            prepared=self.prepared,
+            data=self.data,
+            device=self.device,
+            precision=self.precision,
+            weights=self.weights,
+        )
 
     def __str__(self) -> str:
         lines = []

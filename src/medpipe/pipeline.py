@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
 from datetime import timedelta
@@ -12,7 +13,7 @@ import attrs
 
 from medpipe import files
 from medpipe.assembly import Assembly, Loaders
-from medpipe.checks import CheckReport, examine
+from medpipe.checks import Checked, CheckReport, examine
 from medpipe.config import Configuration, changed_lines, write
 from medpipe.errors import RunError
 from medpipe.parameters import parameter_types
@@ -172,10 +173,9 @@ class Pipeline:
         """
         from medpipe.training.determinism import seeded
 
-        report = self._checked()
-        assert report.data is not None
+        checked = self.check().checked()
         with seeded(self.configuration.run.seed):
-            return self._assembly().started_network(report.data)
+            return self._assembly().started_network(checked.data)
 
     def build_loaders(self) -> Loaders:
         """The batches of every part: plain ``DataLoader`` objects.
@@ -183,10 +183,8 @@ class Pipeline:
         Raises:
             CheckFailed: The check found problems.
         """
-        report = self._checked()
-        assert report.prepared is not None
-        assert report.device is not None
-        return self._assembly().loaders(report.prepared, report.device)
+        checked = self.check().checked()
+        return self._assembly().loaders(checked.prepared, checked.device)
 
     def build_trainer(self) -> Engine:
         """The trainer: a plain Ignite engine, MONAI's for the built-in trainer.
@@ -198,29 +196,20 @@ class Pipeline:
         """
         from medpipe.training.determinism import seeded
 
-        report = self._checked()
-        assert report.prepared is not None
-        assert report.data is not None
-        assert report.device is not None
-        assert report.precision is not None
+        checked = self.check().checked()
         with seeded(self.configuration.run.seed):
             assembly = self._assembly()
             training, _ = assembly.training(
-                data=report.data,
-                loader=assembly.loaders(report.prepared, report.device).training,
-                device=report.device,
-                precision=report.precision,
+                data=checked.data,
+                loader=assembly.loaders(checked.prepared, checked.device).training,
+                device=checked.device,
+                precision=checked.precision,
             )
             engine: Engine = training.engine
             return engine
 
     def _assembly(self) -> Assembly:
         return Assembly(configuration=self.configuration, registry=self.registry)
-
-    def _checked(self) -> CheckReport:
-        report = self.check()
-        report.raise_for_problems()
-        return report
 
     def _default_output(self) -> Path:
         stamp = time.strftime("%Y%m%d-%H%M%S")
@@ -237,22 +226,23 @@ class Pipeline:
         report = self.check()
         for note in report.notes:
             logger.info("%s", note)
-        report.raise_for_problems()
+        checked = report.checked()
         if before is not None:
-            self._refuse_another(before, report)
-        checked = time.perf_counter() - started
-        return self._train(path, report, stop, before=before, checked=checked)
+            self._refuse_another(before, checked)
+        seconds = time.perf_counter() - started
+        return self._train(path, checked, stop, before=before, check_seconds=seconds)
 
-    def _refuse_another(self, before: Run, report: CheckReport) -> None:
+    def _refuse_another(self, before: Run, checked: Checked) -> None:
         """Raise where a run on disk is not this pipeline's."""
-        assert report.prepared is not None
         record, differs = before.record, []
-        if record["repeatable"]:
+        path = before.path / CONFIGURATION
+        # A run that was killed as it began may not have it yet.
+        if record["repeatable"] and path.exists():
             text = write(self.configuration, registry=self.registry)
-            differs += changed_lines((before.path / CONFIGURATION).read_text("utf-8"), text)
-        if record["data"]["digest"] != report.prepared.scan.digest:
+            differs += changed_lines(path.read_text("utf-8"), text)
+        if record["data"]["digest"] != checked.prepared.scan.digest:
             differs.append("the data: files were added, removed or changed")
-        elif record["split"]["digest"] != report.prepared.split.digest:
+        elif record["split"]["digest"] != checked.prepared.split.digest:
             differs.append("the split: samples are in other parts")
         if differs:
             raise RunError(
@@ -284,20 +274,17 @@ class Pipeline:
     def _train(
         self,
         path: Path,
-        report: CheckReport,
+        checked: Checked,
         stop: StopRequest,
         *,
         before: Run | None,
-        checked: float,
+        check_seconds: float,
     ) -> Run:
         from medpipe.training.determinism import seeded
         from medpipe.training.hardware import describe_hardware
 
-        assert report.prepared is not None
-        assert report.data is not None
-        assert report.device is not None
         machine = machine_record(
-            str(report.device), str(report.precision), describe_hardware(report.device)
+            str(checked.device), checked.precision, describe_hardware(checked.device)
         )
         states, about = checkpoint_of(path) if before is not None else (None, None)
         if before is not None and about is not None:
@@ -311,23 +298,27 @@ class Pipeline:
             record = first_record(
                 self.configuration,
                 self.registry,
-                report.prepared,
-                data=report.data,
-                weights=None if report.weights is None else report.weights.record(),
+                checked.prepared,
+                data=checked.data,
+                weights=None if checked.weights is None else checked.weights.record(),
                 machine=machine,
                 name=path.name,
             )
-            record["timings"]["check"] = round(checked, 3)
+            record["timings"]["check"] = round(check_seconds, 3)
             recorder = Recorder(path, record)
-            recorder.begin(self.configuration, self.registry, report.prepared)
+            recorder.begin(self.configuration, self.registry, checked.prepared)
             logger.info("The run is written to %s", path)
-        session = Session(assembly=self._assembly(), report=report, recorder=recorder, stop=stop)
+        session = Session(assembly=self._assembly(), checked=checked, recorder=recorder, stop=stop)
         try:
             with seeded(self.configuration.run.seed), stop.listening():
                 ended = session.run(states, about)
         except BaseException as error:
             recorder.fail(error)
             raise
+        # An engine and its handlers refer to each other: one fold's network would take memory of
+        # the device from the next.
+        del session
+        gc.collect()
         if not ended:
             recorder.stop(str(stop.reason), interrupted=stop.interrupted)
             logger.info("The run stopped by %s and can go on.", stop.reason)

@@ -91,7 +91,8 @@ class Recorder:
         changed = _changes({key: self.record[key] for key in machine}, machine)
         session = {"started": _now(), "from_iteration": iteration, "changed": changed}
         self.record["sessions"].append(session)
-        self.record.update(status="running", finished=None)
+        # The results that come are this machine's, and so must the precision be that is kept.
+        self.record.update(machine, status="running", finished=None)
         self.record.pop("error", None)
         self._write()
         return changed

@@ -222,15 +222,11 @@ class Run:
 
     def summary(self) -> str:
         """The metrics of every part with their intervals, for people."""
+        from medpipe.evaluation.metrics import metric_lines
+
         lines = []
         for part, metrics in self.metrics.items():
-            lines.append(f"{part} on {metrics['images']} images:")
-            intervals = metrics.get("intervals", {})
-            for name, value in metrics.items():
-                if isinstance(value, float):
-                    low, high = intervals.get(name) or (None, None)
-                    spread = "" if low is None else f" (95 % interval {low:.4f} to {high:.4f})"
-                    lines.append(f"  {name:20} {value:.4f}{spread}")
+            lines += [f"{part} on {metrics['images']} images:", *metric_lines(metrics)]
         return "\n".join(lines)
 
     def _trained(self, which: Literal["best", "last"], registry: Registry | None) -> TrainedNetwork:

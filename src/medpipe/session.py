@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from medpipe.assembly import Assembly
-from medpipe.checks import CheckReport
+from medpipe.assembly import Assembly, Loaders
+from medpipe.checks import Checked
 from medpipe.errors import RunError
 from medpipe.recording import BEST, LAST, PREDICTIONS, Recorder
 
@@ -37,13 +38,13 @@ class Session:
 
     Attributes:
         assembly: Builds the pipeline's parts.
-        report: What the check found.
+        checked: What the check found.
         recorder: Writes the run directory.
         stop: Says whether the run is to stop.
     """
 
     assembly: Assembly
-    report: CheckReport
+    checked: Checked
     recorder: Recorder
     stop: StopRequest
     _loss: Loss = attrs.field(init=False)
@@ -59,22 +60,24 @@ class Session:
         Returns:
             Whether the run came to its end; otherwise it stopped and can go on.
         """
+        checked = self.checked
+        with closing(self.assembly.loaders(checked.prepared, checked.device)) as loaders:
+            return self._run(loaders, states, about)
+
+    def _run(
+        self, loaders: Loaders, states: Mapping[str, Any] | None, about: Mapping[str, Any] | None
+    ) -> bool:
         from medpipe.evaluation.metrics import MONITORS, default_monitor
         from medpipe.training.loop import Progress, TrainingLoop
         from medpipe.training.stopping import Stopped
 
-        prepared, device = self.report.prepared, self.report.device
-        assert prepared is not None
-        assert device is not None
-        task = prepared.dataset.task
-        loaders = self.assembly.loaders(prepared, device)
-        assert self.report.data is not None
-        assert self.report.precision is not None
+        checked = self.checked
+        task = checked.data.task
         training, self._loss = self.assembly.training(
-            data=self.report.data,
+            data=checked.data,
             loader=loaders.training,
-            device=device,
-            precision=self.report.precision,
+            device=checked.device,
+            precision=checked.precision,
             fresh=states is None,
         )
         self._network = training.state["network"]
@@ -142,17 +145,14 @@ class Session:
         from medpipe.evaluation.metrics import compute_metrics
         from medpipe.training.predict import predict
 
-        report = self.report
-        assert report.prepared is not None
-        assert report.device is not None
-        assert report.precision is not None
+        checked = self.checked
         predictions, loss = predict(
             self._network,
             loader,
-            device=report.device,
-            precision=report.precision,
-            task=report.prepared.dataset.task,
-            samples=report.prepared.dataset.samples,
+            device=checked.device,
+            precision=checked.precision,
+            task=checked.data.task,
+            samples=checked.prepared.dataset.samples,
             loss=self._loss,
             description=description,
             before_batch=self.stop.check,

@@ -112,7 +112,6 @@ class Loader(DataLoader[Batch]):
         """End the worker processes, if there are any."""
         # Left to the garbage collector, each would be waited for in vain: the queue that tells it
         # to end may be gone before.
-        return
         iterator, self._iterator = self._iterator, None
         if isinstance(iterator, _MultiProcessingDataLoaderIter):
             iterator._shutdown_workers()

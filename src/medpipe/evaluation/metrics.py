@@ -100,6 +100,17 @@ def compute_metrics(
     return metrics
 
 
+def metric_lines(metrics: Mapping[str, Any], indent: str = "  ") -> list[str]:
+    """The numbers among metrics with their intervals, a line for each, for people."""
+    lines, intervals = [], metrics.get("intervals", {})
+    for name, value in metrics.items():
+        if isinstance(value, float):
+            low, high = intervals.get(name) or (None, None)
+            spread = "" if low is None else f" (95 % interval {low:.4f} to {high:.4f})"
+            lines.append(f"{indent}{name:20} {value:.4f}{spread}")
+    return lines
+
+
 def _multiclass(predictions: Predictions) -> dict[str, Any]:
     import numpy as np
 

@@ -88,7 +88,7 @@ def _pack(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
     """Plain data with a reference where a tensor was."""
     if isinstance(value, torch.Tensor):
         # A copy for itself: safetensors refuses tensors that share memory.
-        tensors[path] = value.detach().cpu().contiguous().clone()
+        tensors[path] = value.detach().to("cpu", copy=True).contiguous()
         return {_TENSOR: path}
     if isinstance(value, Mapping):
         # Optimizers have whole numbers for keys, which JSON would turn into text.

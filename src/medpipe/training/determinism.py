@@ -19,23 +19,18 @@ def seeded(seed: int) -> Iterator[None]:
     Args:
         seed: The run's seed.
     """
-    import random
-
-    import numpy as np
     import torch
     from monai.utils import set_determinism
 
-    python, numpy = random.getstate(), np.random.get_state()
+    before = Generators().state_dict()
     cudnn = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
-    with torch.random.fork_rng():
-        set_determinism(seed=seed)
-        try:
-            yield
-        finally:
-            set_determinism(seed=None)
-            random.setstate(python)
-            np.random.set_state(numpy)
-            torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = cudnn
+    set_determinism(seed=seed)
+    try:
+        yield
+    finally:
+        set_determinism(seed=None)
+        Generators().load_state_dict(before)
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = cudnn
 
 
 class Generators:

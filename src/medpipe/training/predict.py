@@ -39,7 +39,7 @@ def predict(
     description: str = "Evaluating",
     before_batch: Callable[[], None] | None = None,
 ) -> tuple[Predictions, float | None]:
-    """Give a network's predictions by sample id, and its mean loss.
+    """Give a network's predictions by sample id, and its mean loss, None where it is not finite.
 
     Args:
         network: The network, on `device`; it is put in evaluation mode, and back.
@@ -88,7 +88,8 @@ def predict(
             for column in _shared_columns(samples)
         },
     )
-    return predictions, total / len(ids) if loss is not None else None
+    # As for metrics: JSON knows neither NaN nor infinity.
+    return predictions, total / len(ids) if loss is not None and math.isfinite(total) else None
 
 
 def _labels(labels: torch.Tensor, task: Task) -> Any:
