@@ -299,6 +299,9 @@ def test_describe_names_every_step_and_its_plugin() -> None:
     assert f"network: the network step 'resnet18' (medpipe {medpipe.__version__})" in shown
     assert "  batch_size = 512" in shown
     assert "transform[2]: the transform step 'scale_intensity'" in shown
+    assert '  device = "auto"' in shown
+    adam = '{ name = "adam", betas = [0.9, 0.999], eps = 1e-08, weight_decay = 0.0 }'
+    assert f"  optimizer = {adam}" in shown
 
 
 def test_save_and_load(tmp_path: Path) -> None:

@@ -314,3 +314,12 @@ def test_tensors_that_are_not_plain_are_named(
     assert str(caught.value) == (
         f"{source} has a tensor that is not a plain one: odd is {kind}. {SAFELY}"
     )
+
+
+def test_the_output_is_called_what_it_is(tmp_path: Path) -> None:
+    torch.save({"weight": torch.zeros(2)}, tmp_path / "net.pth")
+    with pytest.raises(RunError) as caught:
+        import_pickled(tmp_path / "net.pth", tmp_path / "out.pth")
+    assert str(caught.value) == (
+        f"{tmp_path / 'out.pth'} would be a safetensors file: let its name end in .safetensors."
+    )

@@ -194,6 +194,43 @@ def test_a_finished_run_is_left_as_it_is(tmp_path: Path) -> None:
     assert {f: f.stat().st_mtime_ns for f in (tmp_path / "run").rglob("*")} == before
 
 
+def test_a_finished_run_of_another_configuration_is_refused(tmp_path: Path) -> None:
+    tiny(max_epochs=1).build().run(tmp_path / "run")
+    with pytest.raises(RunError) as caught:
+        tiny(max_epochs=2).build().run(tmp_path / "run", resume=True)
+    assert str(caught.value) == (
+        f"The run {tmp_path / 'run'} can't go on, since it was begun with something else:\n"
+        "  trainer.max_epochs: 1, now 2\n"
+        "Put that back, or begin a new run in another output."
+    )
+
+
+def test_one_process_at_a_time_writes_to_a_run(tmp_path: Path) -> None:
+    pipeline = tiny(max_epochs=1).build()
+    pipeline.run(tmp_path / "run", max_time=0)
+    holds = (
+        "import sys, medpipe.files, pathlib\n"
+        f"with medpipe.files.only_writer(pathlib.Path({str(tmp_path / 'run')!r})):\n"
+        "    print('held', flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", holds], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout is not None
+    assert other.stdout.readline() == "held\n"
+    with pytest.raises(RunError) as caught:
+        pipeline.run(tmp_path / "run", resume=True)
+    assert str(caught.value) == (
+        f"Another process writes to {tmp_path / 'run'}. Wait until it ends, or choose another "
+        "folder with --output."
+    )
+    other.kill()  # what a killed process held is free
+    other.wait()
+    assert pipeline.run(tmp_path / "run", resume=True).status == "finished"
+    assert not (tmp_path / "run/.lock").exists()
+
+
 def test_a_run_that_failed_goes_on(tmp_path: Path) -> None:
     def fail() -> None:
         raise MemoryError("planted")

@@ -211,6 +211,30 @@ def test_colours_become_grey_as_in_training(run: Run, tmp_path: Path) -> None:
     np.testing.assert_allclose(found.scores[0], found.scores[1], atol=1e-6)
 
 
+def test_a_batch_holds_at_least_one_image(run: Run, root: Path) -> None:
+    with pytest.raises(DataError, match=r"^The batch size must be at least 1, got 0\.$"):
+        run.predict(root, batch_size=0)
+
+
+def test_slices_are_no_volumes(tmp_path: Path) -> None:
+    import layouts
+    from trained import builder
+
+    layouts.brains(tmp_path)
+    crop = builder().transform("resize_with_pad_or_crop", spatial_size=(20, 20, 20))
+    volumes = crop.dataset(
+        "table", file=tmp_path / "participants.tsv", image="scan", label="group", group="subject"
+    )
+    run = volumes.build().run(tmp_path / "run")
+    image = write_png(tmp_path / "slice.png", pixels())
+    with pytest.raises(DataError) as caught:
+        run.predict(image)
+    assert str(caught.value) == (
+        f"The image {str(image)!r} has 2 spatial dimensions, and the run was trained on 3. Bring "
+        "the files into the form that the run was trained on (dataset.unit for DICOM)."
+    )
+
+
 def test_a_network_that_fails_on_a_size_names_the_file(tmp_path: Path) -> None:
     from trained import builder
 
@@ -297,6 +321,15 @@ def test_the_command_prints_or_writes_a_table(
         f"The output {output} is there already, and medpipe does not overwrite it. Choose another "
         "file with --output.\n"
     )
+
+
+def test_the_command_refuses_what_is_not_there_at_once(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("predict", run.path) == 2
+    assert capsys.readouterr().err == "Name the files or folders to predict.\n"
+    assert call("predict", run.path, tmp_path / "nothing") == 2
+    assert capsys.readouterr().err == f"There is no file or folder {tmp_path / 'nothing'}.\n"
 
 
 def test_the_command_leaves_out_what_cannot_be_read_where_asked(

@@ -290,6 +290,21 @@ def changed_lines(before: str, now: str) -> list[str]:
     ]
 
 
+def toml_text(value: object) -> str:
+    """One parameter as TOML writes it on one line."""
+    return _inline(unstructure(value, name_of=lambda cls: cls.name))
+
+
+def _inline(plain: object) -> str:
+    import tomli_w
+
+    if isinstance(plain, dict):
+        return f"{{ {', '.join(f'{key} = {_inline(item)}' for key, item in plain.items())} }}"
+    if isinstance(plain, list):
+        return f"[{', '.join(map(_inline, plain))}]"
+    return tomli_w.dumps({"value": plain}).removeprefix("value = ").rstrip("\n")
+
+
 def _flat(value: object, path: str = "") -> dict[str, object]:
     """Every single value by its path."""
     if isinstance(value, dict):
@@ -352,6 +367,7 @@ __all__ = [
     "recipe_text",
     "recipes",
     "set_value",
+    "toml_text",
     "unrepeatable",
     "write",
 ]

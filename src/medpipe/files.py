@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,6 +103,42 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
+LOCK = ".lock"
+
+
+@contextmanager
+def only_writer(directory: Path) -> Iterator[None]:
+    """Let one process at a time write to a directory; the claim ends with the process.
+
+    Raises:
+        RunError: Another process writes to it.
+    """
+    import filelock
+
+    lock = filelock.FileLock(directory / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout as error:
+        raise RunError(
+            f"Another process writes to {directory}. Wait until it ends, or choose another folder "
+            "with --output."
+        ) from error
+    except (OSError, NotImplementedError):  # a file system without locks
+        yield
+        return
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            (directory / LOCK).unlink()
+        lock.release()
+
+
+def _is_content(entry: Path) -> bool:
+    """Whether it is more than what a killed process left."""
+    return entry.name != LOCK and entry.suffix != ".part"
+
+
 def claim_directory(path: Path, *, marker: str) -> None:
     """Make an output directory ours, before any long work.
 
@@ -121,8 +157,7 @@ def claim_directory(path: Path, *, marker: str) -> None:
                 f"The output {path} holds another run, which medpipe does not overwrite. "
                 "Go on with it by --resume, choose another folder with --output, or remove it."
             )
-        # What a killed process left of a file is no content.
-        if path.exists() and any(entry.suffix != ".part" for entry in path.iterdir()):
+        if path.exists() and any(map(_is_content, path.iterdir())):
             raise RunError(
                 f"The output {path} is not empty and holds no run. "
                 "Choose an empty or a new folder with --output."

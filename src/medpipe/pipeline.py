@@ -14,7 +14,7 @@ import attrs
 from medpipe import files
 from medpipe.assembly import Assembly, Loaders
 from medpipe.checks import Checked, CheckReport, examine
-from medpipe.config import Configuration, changed_lines, write
+from medpipe.config import Configuration, changed_lines, toml_text, write
 from medpipe.errors import RunError
 from medpipe.parameters import parameter_types
 from medpipe.ready import Ready
@@ -76,6 +76,7 @@ class Pipeline:
         memory, the loss sees real labels, the optimizer's parameters and the memory are compared
         with what is there. Every image is read once, to find duplicates; that is remembered.
         """
+        logger.info("Checking the data, the network and the machine")
         return examine(self._assembly())
 
     def run(
@@ -220,36 +221,34 @@ class Pipeline:
         before = Run.load(path) if resume and (path / RECORD).exists() else None
         if before is None:
             files.claim_directory(path, marker=RECORD)
-        elif before.status == "finished":
-            logger.info("The run %s is finished; nothing is left to do.", path)
-            return before
+        else:
+            _refuse_if(before, self._changes_of_configuration(before))
+            if before.status == "finished":
+                logger.info("The run %s is finished; nothing is left to do.", path)
+                return before
+        with files.only_writer(path):
+            return self._check_and_train(path, stop, before=before, started=started)
+
+    def _check_and_train(
+        self, path: Path, stop: StopRequest, *, before: Run | None, started: float
+    ) -> Run:
         report = self.check()
         for note in report.notes:
             logger.info("%s", note)
         checked = report.checked()
         if before is not None:
-            self._refuse_another(before, checked)
+            _refuse_if(before, _changes_of_data(before, checked))
         seconds = time.perf_counter() - started
         return self._train(path, checked, stop, before=before, check_seconds=seconds)
 
-    def _refuse_another(self, before: Run, checked: Checked) -> None:
-        """Raise where a run on disk is not this pipeline's."""
-        record, differs = before.record, []
+    def _changes_of_configuration(self, before: Run) -> list[str]:
+        """What differs from the configuration of a run on disk."""
         path = before.path / CONFIGURATION
         # A run that was killed as it began may not have it yet.
-        if record["repeatable"] and path.exists():
-            text = write(self.configuration, registry=self.registry)
-            differs += changed_lines(path.read_text("utf-8"), text)
-        if record["data"]["digest"] != checked.prepared.scan.digest:
-            differs.append("the data: files were added, removed or changed")
-        elif record["split"]["digest"] != checked.prepared.split.digest:
-            differs.append("the split: samples are in other parts")
-        if differs:
-            raise RunError(
-                f"The run {before.path} can't go on, since it was begun with something else:\n"
-                + "".join(f"  {line}\n" for line in differs)
-                + "Put that back, or begin a new run in another output."
-            )
+        if not (before.record["repeatable"] and path.exists()):
+            return []
+        text = write(self.configuration, registry=self.registry)
+        return changed_lines(path.read_text("utf-8"), text)
 
     def _run_all(
         self,
@@ -327,14 +326,34 @@ class Pipeline:
         return Run(path=path, record=recorder.record, configuration=self.configuration)
 
 
+def _changes_of_data(before: Run, checked: Checked) -> list[str]:
+    record, prepared = before.record, checked.prepared
+    if record["data"]["digest"] != prepared.scan.digest:
+        return ["the data: files were added, removed or changed"]
+    if record["split"]["digest"] != prepared.split.digest:
+        return ["the split: samples are in other parts"]
+    return []
+
+
+def _refuse_if(before: Run, differs: list[str]) -> None:
+    """Raise where a run on disk is not this pipeline's."""
+    if differs:
+        raise RunError(
+            f"The run {before.path} can't go on, since it was begun with something else:\n"
+            + "".join(f"  {line}\n" for line in differs)
+            + "Put that back, or begin a new run in another output."
+        )
+
+
 def _seconds(max_time: float | timedelta | None) -> float | None:
     return max_time.total_seconds() if isinstance(max_time, timedelta) else max_time
 
 
 def _parameters(value: Any) -> list[str]:
+    """A line for each parameter that has a value, as TOML writes it."""
     lines = []
     for name in parameter_types(type(value)):
         item = getattr(value, name)
-        if not isinstance(item, Step):  # it has lines of its own
-            lines.append(f"  {name} = {item!r}")
+        if item is not None and not isinstance(item, Step):  # that one has lines of its own
+            lines.append(f"  {name} = {toml_text(item)}")
     return lines

@@ -185,7 +185,8 @@ class RunSet:
 
     def table(self, part: HeldOut = "test") -> str:
         """The runs, the mean and the spread of their metrics, as text for people."""
-        metrics = self.metrics(part) if self.runs else {}
+        measured = any(part in run.metrics for run in self.runs)
+        metrics = self.metrics(part) if measured else {}
         lines = [["run", "fold", "seed", *metrics]]
         for index, run in enumerate(self.runs):
             values = (_number(spread.values[index]) for spread in metrics.values())

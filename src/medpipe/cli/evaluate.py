@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from medpipe import Registry, Run, config
-from medpipe.errors import ConfigError, Problem
+from medpipe.errors import ConfigError, Problem, RunError
 from medpipe.evaluation.metrics import metric_lines
 from medpipe.steps import DatasetStep
 
@@ -35,6 +35,11 @@ def evaluate(
         batch_size: Images in a batch; by default the run's.
         allow_overlap: Admit images that the run was trained on; they are recorded.
     """
+    if output is not None and output.exists():
+        raise RunError(
+            f"The output {output} is there already, and medpipe does not overwrite it. Choose "
+            "another folder with --output."
+        )
     registry = Registry.discover()
     step = _dataset_step(data, registry)
     done = Run.load(run).evaluate(

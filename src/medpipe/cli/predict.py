@@ -33,6 +33,11 @@ def predict(
         batch_size: Images in a batch; by default the run's.
         skip_unreadable: Leave out files that can't be read, rather than refuse.
     """
+    if not paths:
+        raise RunError("Name the files or folders to predict.")
+    for path in paths:
+        if not Path(path).exists():
+            raise RunError(f"There is no file or folder {path}.")
     if output is not None and output.exists():
         raise RunError(
             f"The output {output} is there already, and medpipe does not overwrite it. Choose "

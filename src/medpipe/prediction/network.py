@@ -14,7 +14,7 @@ import attrs
 from medpipe.assembly import Assembly, to_device
 from medpipe.data.chain import sample_dictionary
 from medpipe.data.order import PassOrder
-from medpipe.errors import DataError, DeviceError
+from medpipe.errors import DataError, DeviceError, StepError
 from medpipe.settings import RunSettings
 from medpipe.steps import DataInfo, Reading, Sample
 from medpipe.training.hardware import available_processors, choose_device
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from medpipe.data.chain import Chain
     from medpipe.data.scan import Fingerprint
     from medpipe.evaluation.predictions import Predictions
     from medpipe.training.hardware import Precision
@@ -83,13 +84,18 @@ def predict_samples(
     from medpipe.data.loader import SampleBatches, make_loader
     from medpipe.training.predict import predict
 
+    if batch_size is not None and batch_size < 1:
+        raise DataError(f"The batch size must be at least 1, got {batch_size}.")
     settings, processors = trained.assembly.configuration.loader, available_processors()
     chain, network = trained.assembly.chain(), trained.network.to(device).eval()
     firsts: dict[Any, Sample] = {}
     for sample in samples:
         found = fingerprints[sample.id]
         firsts.setdefault((found.shape, found.channels), sample)
-    seen = {sample.id: _through(chain, sample, trained) for sample in firsts.values()}
+    seen = {
+        sample.id: _through(chain, sample, fingerprints[sample.id], trained)
+        for sample in firsts.values()
+    }
     notes = _try_sizes(trained, network, seen, device)
     ragged = None in trained.data.spatial_shape or len(set(map(_shape, seen.values()))) > 1
     order = PassOrder(
@@ -117,12 +123,24 @@ def predict_samples(
     return predictions, mean_loss, notes
 
 
-def _through(chain: Any, sample: Sample, trained: TrainedNetwork) -> torch.Tensor:
+def _through(
+    chain: Chain, sample: Sample, found: Fingerprint, trained: TrainedNetwork
+) -> torch.Tensor:
     """An image as it leaves the chain, if it has the axes and channels that the network takes."""
     from medpipe.data.loader import as_tensor
 
-    image = as_tensor(chain(sample_dictionary(sample, trained.reading), training=False)["image"])
     data = trained.data
+    try:
+        left = chain(sample_dictionary(sample, trained.reading), training=False)
+    except StepError as error:
+        if len(found.shape) == data.spatial_dims:
+            raise
+        raise DataError(
+            f"The image {sample.id!r} has {len(found.shape)} spatial dimensions, and the run was "
+            f"trained on {data.spatial_dims}. Bring the files into the form that the run was "
+            "trained on (dataset.unit for DICOM)."
+        ) from error
+    image = as_tensor(left["image"])
     if image.ndim != data.spatial_dims + 1:
         raise DataError(
             f"The image {sample.id!r} leaves the transform chain with the shape {_shape(image)}, "

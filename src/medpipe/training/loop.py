@@ -128,7 +128,10 @@ class TrainingLoop:
         started = _Clock(self.progress.seconds)
         if self.progress.validating and not self._finish_epoch(started):
             return
-        with bar("Training", None, unit="iterations") as shown:
+        length = engine.state.epoch_length
+        total = None if length is None else self.max_epochs * length
+        with bar("Training", total, unit="iterations") as shown:
+            shown.advance(self.progress.iteration)
             engine.add_event_handler(_loss_event(engine), lambda: self._record_loss(engine))
             engine.add_event_handler(
                 Events.ITERATION_COMPLETED, lambda: self._finish_iteration(started, shown)

@@ -78,6 +78,8 @@ def import_pickled(
         raise RunError(f"{out} is the pickled file itself. Choose another --out.")
     if out.is_dir():
         raise RunError(f"{out} is a folder. Name a file in it with --out.")
+    if out.suffix != ".safetensors":
+        raise RunError(f"{out} would be a safetensors file: let its name end in .safetensors.")
     taken = {name: item for name, item in table.items() if _is_tensor(name, item)}
     left_out = tuple(str(name) for name in table if name not in taken)
     tensors = {name: _plain(name, tensor, source) for name, tensor in taken.items()}
@@ -140,7 +142,7 @@ def _refusal(source: Path, error: Exception) -> str:
             f"{source} is no whole file of torch.save, or holds more than tensors and plain data. "
             f"{_SAFELY}."
         )
-    return f"{source} is no whole file of torch.save ({type(error).__name__}). Get it again."
+    return f"{source} is no whole file of torch.save. Get it again."
 
 
 def _is_safetensors(content: bytes) -> bool:
