@@ -14,6 +14,9 @@ from medpipe.data.chain import Chain
 from medpipe.data.order import PassOrder
 from medpipe.data.preparation import PreparedData, prepare
 from medpipe.errors import MedpipeError, StepError
+from medpipe.parameters import unstructure
+from medpipe.ready import Ready
+from medpipe.recording import versions
 from medpipe.registry import Registry
 from medpipe.settings import WeightsSettings
 from medpipe.steps import DataInfo, Dataset, Loss, LossStep, Part, Training, TrainingParts
@@ -25,10 +28,16 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from medpipe.data.kept import KeptImages
     from medpipe.data.loader import Loader
     from medpipe.training.hardware import Precision
 
 Made = TypeVar("Made")
+
+COMPUTING = frozenset(
+    {"medpipe", "torch", "monai", "numpy", "pillow", "simplejpeg", "pydicom", "nibabel"}
+)
+"""What decodes and transforms images: other versions may give other values."""
 
 DEFAULT_LOSSES = {
     "multiclass": "cross_entropy",
@@ -134,7 +143,13 @@ class Assembly:
         return loss
 
     def loader(
-        self, prepared: PreparedData, chain: Chain, part: Part, device: torch.device
+        self,
+        prepared: PreparedData,
+        chain: Chain,
+        part: Part,
+        device: torch.device,
+        *,
+        kept: KeptImages | None = None,
     ) -> Loader | None:
         """The batches of a part; None where it is empty."""
         from medpipe.data.loader import SampleBatches, make_loader
@@ -155,22 +170,46 @@ class Assembly:
             classes=[int(sample.label) for sample in samples] if balanced else None,  # type: ignore[arg-type]
         )
         batches = SampleBatches(
-            samples, chain=chain, task=dataset.task, reading=dataset.reading, training=training
+            samples,
+            chain=chain,
+            task=dataset.task,
+            reading=dataset.reading,
+            training=training,
+            kept=kept,
         )
         processors = available_processors()
         workers = min(settings.workers, processors, len(order)) if processors > 1 else 0
+        if kept is not None and not chain.has_middle(training=training):
+            workers = 0  # a batch is one copy from the cache: to send it would cost more
         return make_loader(batches, order, workers=workers, device=device)
 
     def loaders(self, prepared: PreparedData, device: torch.device) -> Loaders:
         """The batches of every part."""
         chain = self.chain()
-        training = self.loader(prepared, chain, "training", device)
+        kept = self.kept_images(prepared, chain)
+
+        def loader(part: Part) -> Loader | None:
+            return self.loader(prepared, chain, part, device, kept=kept)
+
+        training = loader("training")
         assert training is not None  # preparing the data refuses an empty training part
-        return Loaders(
-            training=training,
-            validation=self.loader(prepared, chain, "validation", device),
-            test=self.loader(prepared, chain, "test", device),
-        )
+        return Loaders(training=training, validation=loader("validation"), test=loader("test"))
+
+    def kept_images(self, prepared: PreparedData, chain: Chain) -> KeptImages | None:
+        """The results of the chain's first stretch, where they can be kept."""
+        if self.configuration.loader.cache == "off":
+            return None
+        from medpipe.data.kept import keep
+
+        described = []
+        for step in chain.first_steps:
+            plugin = self.registry.plugin_of(step)
+            if plugin is None or isinstance(step, Ready):
+                return None  # nothing says when it has changed
+            parameters = unstructure(step, name_of=self.registry.saved_name)
+            described.append({**parameters, "version": plugin.version})
+        computing = {name: found for name, found in versions().items() if name in COMPUTING}
+        return keep(chain, prepared, [*described, computing], workers=available_processors())
 
     def training(
         self,

@@ -199,6 +199,7 @@ class PipelineBuilder:
         workers: int | None = None,
         sampling: Literal["shuffled", "balanced"] | None = None,
         drop_last: bool | None = None,
+        cache: Literal["auto", "off"] | None = None,
     ) -> PipelineBuilder:
         """Change how batches are made; see `medpipe.settings.LoaderSettings`."""
         changes = {
@@ -206,6 +207,7 @@ class PipelineBuilder:
             "workers": workers,
             "sampling": sampling,
             "drop_last": drop_last,
+            "cache": cache,
         }
         return self._with(loader=self._changed("loader", self._loader, changes))
 

@@ -50,6 +50,7 @@ VERSIONED = (
     "scikit-learn",
     "scipy",
     "safetensors",
+    "simplejpeg",
 )
 
 

@@ -21,12 +21,16 @@ class LoaderSettings:
         sampling: ``shuffled``: every training sample once in a pass; ``balanced``: as many
             draws in a pass, each class equally likely.
         drop_last: Leave out a last training batch that is not full.
+        cache: ``auto``: the results of the chain's deterministic beginning are kept on the disk
+            and read from there, also by later runs; ``off``: every image is read and transformed
+            each time.
     """
 
     batch_size: int = attrs.field(default=512, validator=ge(1))
     workers: int = attrs.field(default=30, validator=ge(0))
     sampling: Literal["shuffled", "balanced"] = "shuffled"
     drop_last: bool = False
+    cache: Literal["auto", "off"] = "auto"
 
 
 FRACTION = 0.1

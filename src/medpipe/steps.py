@@ -7,7 +7,7 @@ thing. Nothing here imports torch, monai or numpy, so that listing and checking 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
@@ -270,6 +270,7 @@ class TransformStep(Step):
     """Changes one sample.
 
     Either define `build`, or `draw` and `apply`: randomness drawn first, as data, then applied.
+    A step that can also define `apply_batch` may be applied to whole batches, on their device.
 
     Attributes:
         random: True for augmentation, which touches training data alone.
@@ -294,6 +295,23 @@ class TransformStep(Step):
     def apply(self, sample: dict[str, Any], draw: Mapping[str, Any]) -> Mapping[Any, Any]:
         """Change the sample by the values that were drawn."""
         raise NotImplementedError(f"{type(self).__name__} has no apply method")
+
+    @property
+    def batched(self) -> bool:
+        """Whether `apply_batch` does what the step does, with these parameters."""
+        return type(self).apply_batch is not TransformStep.apply_batch
+
+    def apply_batch(
+        self, batch: dict[str, Any], draws: Sequence[Mapping[str, Any]]
+    ) -> Mapping[str, Any]:
+        """Change a whole batch, to the same values as one sample at a time.
+
+        Args:
+            batch: ``image`` of shape (batch, channels, spatial...), ``label``, ``id`` and the
+                extra columns.
+            draws: What `draw` drew for each sample; empty where the step is not random.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no apply_batch method")
 
 
 class NetworkStep(Step):

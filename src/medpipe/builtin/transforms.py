@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
 
+from medpipe.builtin.batched_transforms import BATCHED
 from medpipe.builtin.load_image import LoadImage
 from medpipe.builtin.transform_table import TABLE, Transform
 from medpipe.plugin import TransformStep
@@ -80,10 +81,11 @@ def step_class(entry: Transform) -> type[TransformStep]:
         "__module__": __name__,
         "__doc__": f"{entry.summary}\n\nMONAI's `{entry.monai}` on ``image``.",
     }
+    batched = BATCHED.get(entry.name)
     return attrs.make_class(
         entry.monai.removesuffix("d"),
         fields,
-        bases=(MonaiTransform,),
+        bases=(MonaiTransform,) if batched is None else (batched, MonaiTransform),
         class_body=body,
         frozen=True,
         kw_only=True,

@@ -1,4 +1,4 @@
-"""The transform chain: every step on one sample, its randomness seeded for that sample.
+"""The transform chain, its randomness seeded for each sample.
 
 What a random step draws depends on the run's seed, the epoch, the sample's id and the step's
 place, and on nothing else: the number of workers changes nothing.
@@ -9,12 +9,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from medpipe.errors import MedpipeError, StepError
 from medpipe.steps import Reading, Sample, TransformStep
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def sample_dictionary(sample: Sample, reading: Reading) -> dict[str, Any]:
@@ -41,12 +44,17 @@ Apply = Callable[[dict[str, Any], int], Mapping[Any, Any]]
 @attrs.frozen(kw_only=True, eq=False)
 class _Link:
     title: str
+    step: TransformStep
     random: bool
     apply: Apply
 
 
 class Chain:
-    """The transforms of a pipeline, built, for one sample at a time.
+    """The transforms of a pipeline, built.
+
+    A chain falls into three stretches: the *first*, of deterministic steps from the front, whose
+    results can be kept; the *middle*, one sample at a time; and the *last*, the longest ending of
+    which every step has a form for whole batches. Together they give what the whole chain gives.
 
     Args:
         steps: The steps and their titles for errors, in order.
@@ -59,18 +67,68 @@ class Chain:
     def __init__(self, steps: Sequence[tuple[str, TransformStep]], *, seed: int) -> None:
         self._seed = seed
         self._links = [_link(title, step) for title, step in steps]
+        self._last = len(self._links)
+        while self._last and self._links[self._last - 1].step.batched:
+            self._last -= 1
+        random = (place for place, link in enumerate(self._links) if link.random)
+        self._middle = min(next(random, self._last), self._last)
+
+    @property
+    def first_steps(self) -> list[TransformStep]:
+        """The steps of the first stretch."""
+        return [link.step for link in self._links[: self._middle]]
+
+    def has_middle(self, *, training: bool) -> bool:
+        """Whether there is anything to do one sample at a time after the first stretch."""
+        links = self._links[self._middle : self._last]
+        return any(training or not link.random for link in links)
 
     def __call__(
         self, sample: Mapping[str, Any], *, training: bool, epoch: int = 0
     ) -> dict[str, Any]:
-        """Apply the chain; random steps only where it is for training.
+        """Apply the whole chain to one sample; random steps only where it is for training.
 
         Raises:
             DataError: The sample's file can't be read.
             StepError: A step failed; the message names it, its plugin and the sample.
         """
+        return self._apply(sample, 0, len(self._links), training=training, epoch=epoch)
+
+    def first(self, sample: Mapping[str, Any]) -> dict[str, Any]:
+        """Apply the first stretch to a sample; raises as the whole chain."""
+        return self._apply(sample, 0, self._middle, training=False, epoch=0)
+
+    def middle(self, sample: Mapping[str, Any], *, training: bool, epoch: int) -> dict[str, Any]:
+        """Apply the middle stretch to a sample that has left the first."""
+        return self._apply(sample, self._middle, self._last, training=training, epoch=epoch)
+
+    def last(self, batch: dict[str, Any], *, training: bool, epoch: int) -> dict[str, Any]:
+        """Apply the last stretch to a batch, where it is.
+
+        Raises:
+            StepError: A step failed; the message names it, its plugin and a sample.
+        """
+        for index, link in enumerate(self._links[self._last :], self._last):
+            if link.random and not training:
+                continue
+            draws: list[Mapping[str, Any]] = [{}] * len(batch["id"])
+            if link.random:
+                keys = (random_key(self._seed, epoch, id_, index) for id_ in batch["id"])
+                draws = [link.step.draw(_generator(key)) for key in keys]
+            try:
+                batch = {**link.step.apply_batch(batch, draws)}
+            except MedpipeError:
+                raise
+            except Exception as error:
+                raise _failed(link, batch["id"][0], error, "the batch of ") from error
+        return batch
+
+    def _apply(
+        self, sample: Mapping[str, Any], start: int, stop: int, *, training: bool, epoch: int
+    ) -> dict[str, Any]:
         current = dict(sample)
-        for index, link in enumerate(self._links):
+        for index in range(start, stop):
+            link = self._links[index]
             if link.random and not training:
                 continue
             key = random_key(self._seed, epoch, sample["id"], index) if link.random else 0
@@ -79,17 +137,20 @@ class Chain:
             except MedpipeError:
                 raise
             except Exception as error:
-                text = " ".join(str(error).split()) or "no message"
-                raise StepError(
-                    f"{link.title} failed on the sample {sample['id']!r}: "
-                    f"{type(error).__name__}: {text}"
-                ) from error
+                raise _failed(link, sample["id"], error) from error
         return current
+
+
+def _failed(link: _Link, sample_id: str, error: Exception, which: str = "") -> StepError:
+    text = " ".join(str(error).split()) or "no message"
+    return StepError(
+        f"{link.title} failed on {which}the sample {sample_id!r}: {type(error).__name__}: {text}"
+    )
 
 
 def _link(title: str, step: TransformStep) -> _Link:
     if type(step).draw is not TransformStep.draw:
-        return _Link(title=title, random=True, apply=_drawn(step))
+        return _Link(title=title, step=step, random=True, apply=_drawn(step))
     try:
         transform = step.build()
     except MedpipeError:
@@ -100,15 +161,21 @@ def _link(title: str, step: TransformStep) -> _Link:
     if not callable(transform):
         raise StepError(f"{title} built {transform!r}, which can't be called on a sample.")
     if not step.random:
-        return _Link(title=title, random=False, apply=lambda sample, _: transform(sample))
-    return _Link(title=title, random=True, apply=_seeded(transform))
+        return _Link(
+            title=title, step=step, random=False, apply=lambda sample, _: transform(sample)
+        )
+    return _Link(title=title, step=step, random=True, apply=_seeded(transform))
+
+
+def _generator(key: int) -> np.random.Generator:
+    import numpy as np
+
+    return np.random.Generator(np.random.PCG64(key))
 
 
 def _drawn(step: TransformStep) -> Apply:
     def apply(sample: dict[str, Any], key: int) -> Mapping[Any, Any]:
-        import numpy as np
-
-        return step.apply(sample, step.draw(np.random.Generator(np.random.PCG64(key))))
+        return step.apply(sample, step.draw(_generator(key)))
 
     return apply
 

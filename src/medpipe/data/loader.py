@@ -19,10 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from medpipe.data.chain import Chain
+    from medpipe.data.kept import KeptImages
     from medpipe.data.order import Key, PassOrder
     from medpipe.steps import Reading, Sample, Task
 
 Batch = dict[str, Any]
+_NARROW = "$narrow"
+"""Marks images that are float32 and were kept in fewer bits."""
 
 
 @attrs.frozen
@@ -39,7 +42,7 @@ class _Failure:
 
 
 class SampleBatches(Dataset[Batch]):
-    """Makes a whole batch at a time, in whichever process it is asked.
+    """Makes a whole batch at a time, in whichever process it is asked, but for the last stretch.
 
     Args:
         samples: The samples of one part.
@@ -47,6 +50,7 @@ class SampleBatches(Dataset[Batch]):
         task: What the labels mean.
         reading: How files are decoded.
         training: Whether random transforms apply.
+        kept: The results of the chain's first stretch, if they are kept.
     """
 
     def __init__(
@@ -57,12 +61,14 @@ class SampleBatches(Dataset[Batch]):
         task: Task,
         reading: Reading,
         training: bool,
+        kept: KeptImages | None = None,
     ) -> None:
         self.samples = samples
-        self._chain = chain
+        self.chain = chain
+        self.training = training
         self._task = task
         self._reading = reading
-        self._training = training
+        self._kept = kept
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -73,13 +79,20 @@ class SampleBatches(Dataset[Batch]):
     def __getitems__(self, keys: Sequence[Key]) -> Batch | _Failure:
         """The batch of these samples; an error is given back rather than raised."""
         try:
+            if self._kept is not None and not self.chain.has_middle(training=self.training):
+                samples = [self.samples[index] for _, index in keys]
+                images = self._kept.stacked([sample.id for sample in samples])
+                if images is not None:
+                    given = [sample_dictionary(sample, self._reading) for sample in samples]
+                    return {**collate(given, self._task, images=images), _NARROW: True}
             return collate([self._one(*key) for key in keys], self._task)
         except MedpipeError as error:
             return _Failure.of(error)
 
     def _one(self, this_pass: int, index: int) -> Batch:
-        sample = sample_dictionary(self.samples[index], self._reading)
-        return self._chain(sample, training=self._training, epoch=this_pass)
+        given = sample_dictionary(self.samples[index], self._reading)
+        sample = self.chain.first(given) if self._kept is None else self._kept.sample(given)
+        return self.chain.middle(sample, training=self.training, epoch=this_pass)
 
 
 class Loader(DataLoader[Batch]):
@@ -91,6 +104,7 @@ class Loader(DataLoader[Batch]):
     """
 
     position: tuple[int, int] = (0, 0)
+    device: torch.device = torch.device("cpu")
 
     def start_at(self, position: tuple[int, int]) -> None:
         """Let the next iteration begin there; where the pass is over, with the next one."""
@@ -106,7 +120,15 @@ class Loader(DataLoader[Batch]):
                 raise batch.kind(batch.message)
             batches += 1
             self.position = (this_pass, batches)
-            yield batch
+            yield self._finished(batch, this_pass)
+
+    def _finished(self, batch: Batch, this_pass: int) -> Batch:
+        """Apply the chain's last stretch, on the device."""
+        made = cast("SampleBatches", self.dataset)
+        image = batch["image"].to(self.device, non_blocking=True)
+        if batch.pop(_NARROW, False):
+            image = image.float()
+        return made.chain.last({**batch, "image": image}, training=made.training, epoch=this_pass)
 
     def close(self) -> None:
         """End the worker processes, if there are any."""
@@ -128,7 +150,7 @@ def make_loader(
         workers: Worker processes; they live as long as the loader.
         device: Where the batches will go; memory is pinned for CUDA.
     """
-    return Loader(
+    loader = Loader(
         batches,
         batch_sampler=order,
         num_workers=workers,
@@ -138,14 +160,17 @@ def make_loader(
         # Its own generator: otherwise building one rewinds torch's, and iterating draws from it.
         generator=torch.Generator().manual_seed(0),
     )
+    loader.device = device
+    return loader
 
 
-def collate(samples: Sequence[Batch], task: Task) -> Batch:
-    """Make one batch of samples that left the chain.
+def collate(samples: Sequence[Batch], task: Task, *, images: torch.Tensor | None = None) -> Batch:
+    """Make one batch of samples.
 
     Args:
         samples: Each with ``image`` of shape (channels, spatial...), ``label`` and ``id``.
         task: What the labels mean.
+        images: The images where they are stacked already.
 
     Returns:
         ``image`` of shape (batch, channels, spatial...), ``label`` as the task has it (see
@@ -154,6 +179,16 @@ def collate(samples: Sequence[Batch], task: Task) -> Batch:
     Raises:
         DataError: The images don't have one shape; the message names two samples.
     """
+    if images is None:
+        images = _stacked(samples)
+    shared = set(samples[0]).intersection(*samples) - {"image", "label", "reading"}
+    batch: Batch = {key: [sample[key] for sample in samples] for key in sorted(shared, key=str)}
+    batch["image"] = images
+    batch["label"] = label_tensor([sample["label"] for sample in samples], task)
+    return batch
+
+
+def _stacked(samples: Sequence[Batch]) -> torch.Tensor:
     images = [as_tensor(sample["image"]) for sample in samples]
     for sample, image in zip(samples, images, strict=True):
         if image.shape != images[0].shape:
@@ -163,11 +198,7 @@ def collate(samples: Sequence[Batch], task: Task) -> Batch:
                 "in one batch. Add a step such as 'resize' with spatial_size, or set "
                 "loader.batch_size = 1."
             )
-    shared = set(samples[0]).intersection(*samples) - {"image", "label", "reading"}
-    batch: Batch = {key: [sample[key] for sample in samples] for key in sorted(shared, key=str)}
-    batch["image"] = torch.stack(images)
-    batch["label"] = label_tensor([sample["label"] for sample in samples], task)
-    return batch
+    return torch.stack(images)
 
 
 def as_tensor(image: Any) -> torch.Tensor:

@@ -32,7 +32,8 @@ __all__ = [
 def read_image(image: ImageFile, reading: Reading = Reading()) -> DecodedImage:
     """Decode an image file, or the files of a series. May be called from several threads.
 
-    The content decides how, not the name: PNG, JPEG, TIFF and BMP by Pillow, NIfTI (gzipped or
+    The content decides how, not the name: PNG, JPEG, TIFF and BMP as
+    Pillow decodes them, NIfTI (gzipped or
     not) by nibabel, DICOM by pydicom.
 
     - **Pictures** keep values of 16 bits and floats; Pillow itself reduces RGB of 16 bits to 8.
@@ -74,13 +75,23 @@ def read_heard(
     """As `read_image`; `heard` is called with the content of each file, which is read once."""
     if isinstance(image, Series):
         return read_series(image, reading, heard)
-    content = file_bytes(image)
+    content = _content(image)
     heard(content)
     if has_mark(content):
         return decode_dicom(content, image, reading)
     if is_nifti(content):
         return decode_nifti(content, image, reading)
     return decode_picture(content, image, reading)
+
+
+def _content(path: str | os.PathLike[str]) -> bytes:
+    # Not by pathlib, which for a small picture takes as long as its decoding.
+    try:
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+            content = file.read()
+    except (OSError, ValueError):
+        content = None
+    return content or file_bytes(path)  # which says what is wrong
 
 
 def read_sample_image(image: Any, reading: Reading) -> DecodedImage:

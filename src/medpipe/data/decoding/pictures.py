@@ -1,10 +1,11 @@
-"""Decode PNG, JPEG, TIFF and BMP by Pillow."""
+"""Decode PNG, JPEG, TIFF and BMP by Pillow, and plain JPEG by a shorter way."""
 
 from __future__ import annotations
 
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from medpipe.data.decoding.fast_jpeg import decode_jpeg, jpeg_header
 from medpipe.data.decoding.quiet import quiet_decoders
 from medpipe.data.decoding.unreadable import UnreadableImageError, damaged
 from medpipe.errors import DataError
@@ -32,11 +33,20 @@ def decode_picture(content: bytes, path: str | os.PathLike[str], reading: Readin
     Raises:
         DataError: See `medpipe.plugin.read_image`.
     """
+    from PIL import Image
+
+    header = jpeg_header(content)
+    if header is not None and header.bare:
+        most = Image.MAX_IMAGE_PIXELS
+        if most is None or header.height * header.width <= most:
+            pixels = decode_jpeg(content, header)
+            if pixels is not None:
+                return _decoded(_with_channels(pixels, reading))
+
     # Importing the four plugins keeps Pillow from loading its forty others, one of which runs
     # a program for PostScript. The file is in memory, so that no handle is shared by threads.
     from PIL import (
         BmpImagePlugin,  # noqa: F401
-        Image,
         JpegImagePlugin,  # noqa: F401
         PngImagePlugin,  # noqa: F401
         TiffImagePlugin,  # noqa: F401
@@ -48,8 +58,12 @@ def decode_picture(content: bytes, path: str | os.PathLike[str], reading: Readin
         with Image.open(BytesIO(content), formats=FORMATS) as image:
             _refuse_bombs(image, path)
             _refuse_pages(image, path)
-            image.load()
-            values = _values(image, path, reading)
+            pixels = decode_jpeg(content, header) if header and image.format == "JPEG" else None
+            if pixels is None:
+                image.load()
+                values = _values(image, path, reading)
+            else:
+                values = _with_channels(_turned(pixels, image, reading), reading)
     except UnidentifiedImageError as error:
         reason = "is not a PNG, JPEG, TIFF, BMP, NIfTI or DICOM image"
         raise UnreadableImageError(path, reason) from error
@@ -59,6 +73,10 @@ def decode_picture(content: bytes, path: str | os.PathLike[str], reading: Readin
         raise
     except Exception as error:  # a damaged file can make a decoder fail in any way
         raise damaged(path, error) from error
+    return _decoded(values)
+
+
+def _decoded(values: np.ndarray[Any, Any]) -> DecodedImage:
     return DecodedImage(values=values, channels=values.ndim == 3)
 
 
@@ -74,16 +92,39 @@ def _values(
         image = image.convert("L")
     elif image.mode not in GREY_MODES:
         image = _rgb(image, path)
-    if reading.channels == 1 and image.mode == "RGB":
-        image = image.convert("L")
-    array = _native(np.array(image))
-    if reading.channels == 3 and array.ndim == 2:
-        return np.repeat(array[..., None], 3, axis=-1)
-    return array
+    return _with_channels(_native(np.array(image)), reading)
+
+
+def _with_channels(pixels: np.ndarray[Any, Any], reading: Reading) -> np.ndarray[Any, Any]:
+    """Grey or RGB values as the reading wants them."""
+    import numpy as np
+    from PIL import Image
+
+    if reading.channels == 1 and pixels.ndim == 3:
+        return np.array(Image.fromarray(pixels).convert("L"))
+    if reading.channels == 3 and pixels.ndim == 2:
+        return np.repeat(pixels[..., None], 3, axis=-1)
+    return pixels
+
+
+def _turned(
+    pixels: np.ndarray[Any, Any], image: Image.Image, reading: Reading
+) -> np.ndarray[Any, Any]:
+    """The pixels of an image as `_upright` turns it."""
+    import numpy as np
+    from PIL import Image as pillow  # noqa: N813
+
+    turn = None if reading.channels is None else _turn(image)
+    return pixels if turn is None else np.array(pillow.fromarray(pixels).transpose(turn))
 
 
 def _upright(image: Image.Image) -> Image.Image:
     """Turn the picture as its EXIF data say; Pillow itself has done so for TIFF."""
+    turn = _turn(image)
+    return image if turn is None else image.transpose(turn)
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
     from PIL import Image as pillow  # noqa: N813
 
     turn = pillow.Transpose
@@ -97,10 +138,9 @@ def _upright(image: Image.Image) -> Image.Image:
         8: turn.ROTATE_90,
     }
     try:
-        orientation = image.getexif().get(ORIENTATION)
+        return turns.get(image.getexif().get(ORIENTATION))
     except Exception:  # damaged EXIF data: the pixels are none the worse
-        return image
-    return image.transpose(turns[orientation]) if orientation in turns else image
+        return None
 
 
 def _rgb(image: Image.Image, path: str | os.PathLike[str]) -> Image.Image:

@@ -1,0 +1,114 @@
+"""``medpipe cache``: the packed caches, listed and cleared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+
+from medpipe.data.packed import (
+    PackedFolder,
+    cache_limit,
+    packed_folders,
+    remove_all_leftovers,
+    remove_folder,
+    size_text,
+)
+from medpipe.errors import MedpipeError
+from medpipe.files import cache_directory
+
+cache = App(name="cache", help="List and clear the packed caches, which runs make of their images.")
+
+SHORT = 12
+"""Letters of a key that are shown; clear takes any beginning that only one cache has."""
+
+
+@cache.command(name="list")
+def list_caches() -> None:
+    """List the packed caches with their sizes, the one used last at the end."""
+    folders = packed_folders()
+    if not folders:
+        print(f"There is no packed cache in {cache_directory()}.")
+        return
+    short = _short_names(folders)
+    width = max(map(len, short.values()))
+    print(f"{'name':{width}}  {'size':>9}  {'samples':>9}  {'last used':16}  of")
+    for folder in folders:
+        samples = folder.about.get("samples", "damaged")
+        used = folder.used.astimezone().strftime("%Y-%m-%d %H:%M")
+        print(
+            f"{short[folder.key]:{width}}  {size_text(folder.bytes):>9}  {samples:>9}  {used:16}  "
+            f"{_words(folder.about.get('about'))}".rstrip()
+        )
+    total = size_text(sum(folder.bytes for folder in folders))
+    print(f"{total} of at most {size_text(cache_limit())} in {cache_directory()}")
+
+
+@cache.command(name="clear")
+def clear_caches(
+    *names: str,
+    all_: Annotated[bool, Parameter(name="--all", negative="")] = False,
+) -> None:
+    """Remove packed caches; a run that needs one makes it again.
+
+    One that a run is using stays.
+
+    Args:
+        names: Their names, as the list shows them.
+        all_: Remove all of them, and what interrupted runs left.
+    """
+    if bool(names) == all_:
+        raise MedpipeError(
+            "Name the packed caches to remove, as 'medpipe cache list' shows them, or give --all."
+        )
+    folders = packed_folders()
+    chosen = folders if all_ else _chosen(folders, names)
+    gone = [folder for folder in chosen if remove_folder(folder.key)]
+    if all_:
+        remove_all_leftovers()
+    freed = size_text(sum(folder.bytes for folder in gone))
+    print(f"{_count(len(gone))} removed, {freed} free.")
+    kept = [folder.key for folder in chosen if folder not in gone]
+    if kept:
+        raise MedpipeError(
+            f"{_count(len(kept))} stayed: {', '.join(kept)}. A process uses it, or the folder is "
+            "not yours. Wait until the process ends."
+        )
+
+
+def _chosen(folders: Sequence[PackedFolder], names: Sequence[str]) -> list[PackedFolder]:
+    chosen: dict[str, PackedFolder] = {}
+    for name in names:
+        found = [folder for folder in folders if folder.key.startswith(name)]
+        if len(found) != 1:
+            what = "Several packed caches begin" if found else "No packed cache begins"
+            raise MedpipeError(
+                f"{what} with {name!r}. Use the names that 'medpipe cache list' shows."
+            )
+        chosen[found[0].key] = found[0]
+    return list(chosen.values())
+
+
+def _short_names(folders: Sequence[PackedFolder]) -> dict[str, str]:
+    """As many letters of each key as tell them all apart."""
+    keys = [folder.key for folder in folders]
+    length = SHORT
+    while len({key[:length] for key in keys}) < len(keys):
+        length += 1
+    return {key: key[:length] for key in keys}
+
+
+def _words(about: Any) -> str:
+    """What a cache was made of, in one line."""
+    if not isinstance(about, dict):
+        return ""
+    return ", ".join(f"{name} {value}" for name, value in about.items() if _is_short(value))
+
+
+def _is_short(value: Any) -> bool:
+    return isinstance(value, (int, float)) or (isinstance(value, str) and len(value) <= 60)
+
+
+def _count(number: int) -> str:
+    return "1 packed cache" if number == 1 else f"{number} packed caches"

@@ -1,0 +1,150 @@
+"""Decode plain JPEG files by simplejpeg, to the very values that Pillow gives.
+
+Both hand the work to libjpeg-turbo. Pillow goes through a stream, an image and a copy, which for
+a small picture takes several times as long as the decoding. Pillow remains the judge: whatever is
+not plain, complete and without a warning gives None here, and is then Pillow's to decode or to
+refuse.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any, Literal
+
+import attrs
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Subsampling = Literal["Gray", "444", "422", "420", "440", "411"]
+
+START = b"\xff\xd8\xff"
+"""What every JPEG file begins with."""
+END = b"\xff\xd9"
+FRAME = 0xC0
+"""The marker of a baseline frame; all other kinds are Pillow's."""
+SCAN = 0xDA
+TABLES = frozenset({0xC4, 0xDB, 0xDD})
+"""Huffman and quantization tables, and the restart interval."""
+REMARKS = frozenset({*range(0xE0, 0xF0), 0xFE})
+"""Segments of applications, and comments."""
+JFIF = 0xE0
+JFIF_LENGTH = 16
+"""Of the one remark that says nothing about the pixels: a JFIF segment without a thumbnail."""
+FACTORS: dict[bytes, Subsampling] = {
+    b"\x11": "Gray",
+    b"\x11\x11\x11": "444",
+    b"\x21\x11\x11": "422",
+    b"\x22\x11\x11": "420",
+    b"\x12\x11\x11": "440",
+    b"\x41\x11\x11": "411",
+}
+"""By the sampling factors of the components."""
+
+
+@attrs.frozen(kw_only=True)
+class JpegHeader:
+    """What a JPEG file says before its pixels.
+
+    Attributes:
+        height: In pixels.
+        width: In pixels.
+        subsampling: How coarse the colours are; ``Gray``: there are none.
+        bare: Whether nothing but JFIF's own segment describes the picture: no EXIF data, which
+            may turn it, no colour profile, no further pictures.
+    """
+
+    height: int
+    width: int
+    subsampling: Subsampling
+    bare: bool
+
+
+def jpeg_header(content: bytes) -> JpegHeader | None:
+    """The header of a baseline JPEG, grey or of three components; None for everything else."""
+    if not content.startswith(START):
+        return None
+    place, bare = 2, True
+    frame = b""
+    while True:
+        # Each segment: 0xFF, its marker, and its length with the two bytes that give it.
+        start = content[place : place + 4]
+        if len(start) < 4 or start[0] != 0xFF:
+            return None
+        marker, length = start[1], start[2] << 8 | start[3]
+        if length < 2:
+            return None
+        if marker == SCAN:
+            return _header(frame, bare) if content.find(END, place) >= 0 else None
+        if marker == FRAME and not frame:
+            frame = content[place + 4 : place + 2 + length]
+        elif marker in REMARKS:
+            bare = bare and marker == JFIF and length == JFIF_LENGTH
+        elif marker not in TABLES:
+            return None
+        place += 2 + length
+
+
+def _header(frame: bytes, bare: bool) -> JpegHeader | None:
+    # Bits, height and width of two bytes each, number of components; three bytes for each.
+    if len(frame) not in (9, 15) or frame[0] != 8 or len(frame) != 6 + 3 * frame[5]:
+        return None
+    subsampling = FACTORS.get(frame[7::3])
+    height, width = frame[1] << 8 | frame[2], frame[3] << 8 | frame[4]
+    if subsampling is None or not height or not width:
+        return None
+    return JpegHeader(height=height, width=width, subsampling=subsampling, bare=bare)
+
+
+def decode_jpeg(content: bytes, header: JpegHeader) -> np.ndarray[Any, Any] | None:
+    """The pixels as Pillow gives them; None where only Pillow can tell.
+
+    Args:
+        content: The file.
+        header: What `jpeg_header` says about it.
+
+    Returns:
+        Whole numbers of 8 bits: of shape (height, width) for grey, else (height, width, 3).
+    """
+    return _decoded(content, header.subsampling) if agrees(header.subsampling) else None
+
+
+def _decoded(content: bytes, subsampling: Subsampling) -> np.ndarray[Any, Any] | None:
+    import simplejpeg
+
+    grey = subsampling == "Gray"
+    try:
+        # Strict: an error also where libjpeg-turbo would only warn, as of damaged data.
+        values: np.ndarray[Any, Any] = simplejpeg.decode_jpeg(content, "GRAY" if grey else "RGB")
+    except ValueError:
+        return None
+    return values[..., 0] if grey else values
+
+
+@functools.cache
+def agrees(subsampling: Subsampling) -> bool:
+    """Whether the two libraries that are installed here give the same values for this kind.
+
+    They bring a libjpeg of their own each. One drawn image is decoded by both, once in a
+    process: it takes a millisecond, and where they differ, that kind stays with Pillow.
+    """
+    from io import BytesIO
+
+    import numpy as np
+    import simplejpeg
+    from PIL import Image
+
+    random = np.random.default_rng(0)
+    # Coarse and fine structure, and sides that fill no block.
+    shape = (43, 61, 1 if subsampling == "Gray" else 3)
+    coarse = random.integers(0, 200, (6, 8, shape[2])).repeat(8, axis=0).repeat(8, axis=1)
+    drawn = (coarse[: shape[0], : shape[1]] + random.integers(0, 56, shape)).astype(np.uint8)
+    content = simplejpeg.encode_jpeg(
+        drawn,
+        quality=90,
+        colorspace="GRAY" if subsampling == "Gray" else "RGB",
+        colorsubsampling=subsampling,
+    )
+    found = _decoded(content, subsampling)
+    with Image.open(BytesIO(content), formats=("JPEG",)) as image:
+        return found is not None and np.array_equal(found, np.array(image))

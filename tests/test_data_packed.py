@@ -1,0 +1,583 @@
+"""The packed cache: exact values, whole or not at all, one builder, a limit."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays_of
+
+from medpipe.data import packed, packed_folders, packed_work
+from medpipe.data.packed import (
+    PackedCache,
+    PackedWriter,
+    PackingError,
+    build_or_open,
+    cache_limit,
+    remove_folder,
+)
+from medpipe.data.packed import (
+    packed_folders as list_folders,
+)
+from medpipe.data.packed_folders import folder_of, packed_root, size_text
+from medpipe.data.packed_index import narrowed
+from medpipe.errors import DataError, MedpipeError, RunError, StepError
+
+Made = Iterable[tuple[np.ndarray[Any, Any], Mapping[str, Any]]]
+IDS = tuple(f"{number}.png" for number in range(40))
+
+
+def image(sample_id: str) -> np.ndarray[Any, Any]:
+    seed = int(sample_id.split(".", 1)[0])
+    return np.random.default_rng(seed).integers(0, 256, (1, 6, 5)).astype(np.float32)
+
+
+def produce(ids: Sequence[str]) -> Made:
+    for sample_id in ids:
+        yield image(sample_id), {"of": sample_id, "affine": np.eye(3)}
+
+
+def never(ids: Sequence[str]) -> Made:
+    raise AssertionError(f"{ids} are made although the cache is there")
+
+
+def build(key: str = "key", ids: Sequence[str] = IDS, make: Any = produce) -> PackedCache:
+    cache = build_or_open(key, {"steps": "image"}, ids, make, workers=2)
+    assert cache is not None
+    return cache
+
+
+def parts() -> list[str]:
+    return sorted(path.name for path in packed_root().rglob("*.part"))
+
+
+def same(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> bool:
+    """The same shape, type and bits."""
+    return (
+        (one.shape, one.dtype) == (other.shape, other.dtype)
+        and np.array_equal(one, other, equal_nan=one.dtype.kind in "fc")
+        and np.array_equal(np.signbit(one), np.signbit(other))
+        if one.dtype.kind == "f"
+        else one.tobytes() == other.tobytes()
+        and (one.shape, one.dtype) == (other.shape, other.dtype)
+    )
+
+
+TYPES = st.one_of(
+    arrays_of.boolean_dtypes(),
+    arrays_of.integer_dtypes(endianness="?"),
+    arrays_of.unsigned_integer_dtypes(endianness="?"),
+    arrays_of.floating_dtypes(endianness="?"),
+    arrays_of.complex_number_dtypes(endianness="?"),
+)
+SHAPES = arrays_of.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5)
+
+
+@st.composite
+def array(draw: st.DrawFn) -> np.ndarray[Any, Any]:
+    dtype = np.dtype(draw(TYPES))
+    shape = draw(SHAPES)
+    if draw(st.booleans()):
+        return draw(arrays_of.arrays(dtype, shape))
+    # Whole numbers about the limits of the narrow types, in whatever type they come.
+    near = st.sampled_from([-32769, -32768, -1, 0, 1, 255, 256, 32767, 32768, 65535, 65536])
+    values = draw(arrays_of.arrays(np.int64, shape, elements=near))
+    with np.errstate(all="ignore"):
+        return values.astype(dtype)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@given(samples=st.dictionaries(st.text(), st.tuples(array(), JSON), max_size=8))
+def test_round_trip(
+    samples: dict[str, tuple[np.ndarray[Any, Any], Any]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    path = tmp_path_factory.mktemp("packed") / "cache"
+    with PackedWriter(path, {}) as writer:
+        for sample_id, (values, meta) in samples.items():
+            writer.add(sample_id, values, {"meta": meta})
+    cache = PackedCache(path)
+
+    assert cache.ids == tuple(samples)
+    for sample_id, (values, meta) in samples.items():
+        assert same(cache.array(sample_id), values)
+        assert cache.dtype(sample_id) == values.dtype
+        assert cache.shape(sample_id) == values.shape
+        assert cache.meta(sample_id) == {"meta": meta}
+        alone = cache.stacked([sample_id, sample_id])
+        assert alone is not None
+        assert same(alone[1].astype(values.dtype), values)
+        assert (cache._index.offsets % 64 == 0).all()
+
+
+@given(values=array())
+def test_narrowing_loses_nothing(values: np.ndarray[Any, Any]) -> None:
+    narrow = narrowed(values)
+    assert narrow.dtype.itemsize <= values.dtype.itemsize
+    assert same(narrow.astype(values.dtype), values)
+
+
+@pytest.mark.parametrize(
+    ("values", "stored"),
+    [
+        (np.array([0.0, 255.0], np.float32), "uint8"),
+        (np.array([0.0, 256.0], np.float32), "uint16"),
+        (np.array([-1.0, 256.0], np.float32), "int16"),
+        (np.array([-1.0, 40000.0], np.float32), "float32"),
+        (np.array([0.5, 1.0], np.float64), "float32"),
+        (np.array([0.1, 1.0], np.float64), "float64"),
+        (np.array([1e300], np.float64), "float64"),
+        (np.array([-0.0, 1.0], np.float64), "float32"),
+        (np.array([np.nan, 1.0], np.float64), "float32"),
+        (np.array([np.inf, -np.inf, 1.0], np.float32), "float32"),
+        (np.array([0, 255], np.int64), "uint8"),
+        (np.array([-1, 255], np.int32), "int16"),
+        (np.array([-1, 5], np.int8), "int8"),
+        (np.array([70000], np.int32), "int32"),
+        (np.array([3.0], np.float16), "uint8"),
+        (np.array([300.0], np.float16), "float16"),
+        (np.array([True]), "bool"),
+    ],
+)
+def test_what_is_stored(values: np.ndarray[Any, Any], stored: str) -> None:
+    assert narrowed(values).dtype == stored
+
+
+def test_the_bits_of_nan_stay() -> None:
+    odd = np.array([0x7FF8000000000001, 0xFFF8000000000000], np.uint64).view(np.float64)
+    narrow = narrowed(odd)
+    assert narrow.astype(np.float64).tobytes() == odd.tobytes()
+
+
+def test_a_batch_in_the_type_of_the_file(tmp_path: Path) -> None:
+    shapes: dict[str, np.ndarray[Any, Any]] = {
+        "a": np.array([[1, 2]], np.float32),
+        "b": np.array([[3, 400]], np.float32),
+        "c": np.array([[5, 6]], np.float32),
+        "other shape": np.array([[5], [6]], np.float32),
+        "other type": np.array([[5, 6]], np.float64),
+    }
+    with PackedWriter(tmp_path / "cache", {}) as writer:
+        for sample_id, values in shapes.items():
+            writer.add(sample_id, values, {})
+    cache = PackedCache(tmp_path / "cache")
+
+    narrow = cache.stacked(["c", "a", "c"])
+    assert narrow is not None
+    assert narrow.dtype == np.uint8
+    assert narrow.tolist() == [[[5, 6]], [[1, 2]], [[5, 6]]]
+    narrow[:] = 0
+    assert cache.array("c").tolist() == [[5, 6]]  # a copy
+
+    mixed = cache.stacked(["c", "b", "a"])  # uint8 and uint16: in what they were before
+    assert mixed is not None
+    assert mixed.dtype == np.float32
+    assert mixed.tolist() == [[[5, 6]], [[3, 400]], [[1, 2]]]
+
+    assert cache.stacked(["a", "other shape"]) is None
+    assert cache.stacked(["a", "other type"]) is None
+    assert cache.stacked([]) is None
+
+
+def test_metadata_are_kept_once_and_made_anew() -> None:
+    cache = build()
+    assert cache.meta("3.png") == {"of": "3.png", "affine": np.eye(3).tolist()}
+    cache.meta("3.png")["of"] = "changed"
+    assert cache.meta("3.png")["of"] == "3.png"
+    other = build("other", IDS, lambda ids: [(image(i), {"affine": np.eye(3)}) for i in ids])
+    assert len(other._index._meta_ends) == 1
+
+
+def test_what_cannot_be_packed_is_named(tmp_path: Path) -> None:
+    with (
+        pytest.raises(StepError, match=r"^The sample 'a' left the chain's beginning as an array"),
+        PackedWriter(tmp_path / "cache", {}) as writer,
+    ):
+        writer.add("a", np.array(["text"]), {})
+    with (
+        pytest.raises(StepError) as caught,
+        PackedWriter(tmp_path / "cache", {}) as writer,
+    ):
+        writer.add("a", np.zeros(1), {"reader": object()})
+    assert str(caught.value) == (
+        "The metadata of the sample 'a' can't be packed: it holds an object of the type object. "
+        "Let the steps give text, numbers, lists and arrays."
+    )
+    with (
+        pytest.raises(DataError, match="^The sample 'a' was packed twice"),
+        PackedWriter(tmp_path / "cache", {}) as writer,
+    ):
+        writer.add("a", np.zeros(1), {})
+        writer.add("a", np.zeros(1), {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_built_once_then_opened() -> None:
+    first = build()
+    for cache in (first, build(make=never), pickle.loads(pickle.dumps(first))):
+        assert all(same(cache.array(i), image(i)) for i in IDS)
+    assert build(ids=IDS[::-1], make=never).ids == IDS  # the order is the file's
+    about = json.loads((folder_of("key") / "about.json").read_text())
+    assert about["about"] == {"steps": "image"}
+    assert about["samples"] == 40
+    assert about["values_bytes"] == 40 * 64  # 30 values of one byte, padded
+    assert parts() == []
+
+
+@pytest.mark.parametrize("processes", [True, False])
+def test_many_workers_give_the_same(processes: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = build("alone")
+    content = (alone.path / "values.bin").read_bytes()
+    monkeypatch.setattr(packed_work, "TRIAL_SECONDS", 0)
+    monkeypatch.setattr(packed_work, "WORTH_SECONDS", 0)
+    if not processes:
+        monkeypatch.setattr(packed_work.sys, "platform", "darwin")
+    own = os.getpid()
+
+    def produce_elsewhere(ids: Sequence[str]) -> Made:
+        return [(image(i), {"of": i, "here": os.getpid() == own}) for i in ids]
+
+    def try_nothing(ids: Sequence[str], make: Any) -> packed_work.Trial:
+        return packed_work.Trial(pieces=[], count=0, bytes_each=64, seconds_each=0.01)
+
+    monkeypatch.setattr(packed, "try_out", try_nothing)
+    together = build("together", make=produce_elsewhere)
+    assert (together.path / "values.bin").read_bytes() == content
+    assert together.ids == IDS
+    assert together.meta("7.png") == {"of": "7.png", "here": not processes}
+
+
+@pytest.mark.parametrize("seconds", [0.0, 10.0])
+def test_the_error_of_a_sample_is_raised(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    def try_nothing(ids: Sequence[str], make: Any) -> packed_work.Trial:
+        return packed_work.Trial(pieces=[], count=0, bytes_each=64, seconds_each=seconds)
+
+    monkeypatch.setattr(packed, "try_out", try_nothing)
+
+    def fail(ids: Sequence[str]) -> Made:
+        for sample_id in ids:
+            if sample_id == "7.png":
+                raise DataError("7.png is damaged.")
+            yield image(sample_id), {}
+
+    def fail_oddly(ids: Sequence[str]) -> Made:
+        raise OSError(28, "an error of a step, not of the cache")
+
+    with pytest.raises(DataError, match=r"^7\.png is damaged\.$"):
+        build(make=fail)
+    with pytest.raises(StepError, match="OSError: .* an error of a step, not of the cache"):
+        build(make=fail_oddly)
+    assert not folder_of("key").exists()
+    assert parts() == []
+
+
+def test_a_killed_worker_is_no_end(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def try_nothing(ids: Sequence[str], make: Any) -> packed_work.Trial:
+        return packed_work.Trial(pieces=[], count=0, bytes_each=64, seconds_each=10.0)
+
+    monkeypatch.setattr(packed, "try_out", try_nothing)
+
+    def die(ids: Sequence[str]) -> Made:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return []
+
+    assert build_or_open("key", {}, IDS, die, workers=2) is None
+    assert caplog.messages[-1] == (
+        "Going on without a packed cache: A process that made samples for the packed cache was "
+        "killed, perhaps for want of memory."
+    )
+    assert parts() == []
+
+
+DAMAGES = {
+    "index.npz was changed": lambda path: _flip(path / "index.npz"),
+    "values.bin has 100 bytes instead of 2560": lambda path: os.truncate(path / "values.bin", 100),
+    "its format is 99, and 1 is the one known": lambda path: (path / "about.json").write_text(
+        '{"format": 99}'
+    ),
+    "'format'": lambda path: (path / "about.json").write_text("{}"),
+    "about.json": lambda path: (path / "about.json").unlink(),
+    "values.bin": lambda path: (path / "values.bin").unlink(),
+}
+
+
+def _flip(path: Path, at: int | None = None) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 if at is None else at % len(content)] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_cache_is_made_anew(damage: str, caplog: pytest.LogCaptureFixture) -> None:
+    path = build().path
+    DAMAGES[damage](path)
+    with pytest.raises(RunError, match=r"can't be used: .* Start the run again: it will be made"):
+        PackedCache(path)
+    cache = build()
+    assert all(same(cache.array(i), image(i)) for i in IDS)
+    assert "A packed cache is made anew." in caplog.text
+    assert damage in caplog.text
+    assert parts() == []
+
+
+@settings(deadline=None, max_examples=60)
+@given(at=st.integers(min_value=0))
+def test_any_flipped_byte_of_the_index_is_found(
+    at: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("packed") / "cache"
+    with PackedWriter(path, {}) as writer:
+        writer.add("a", np.arange(5), {"a": 1})
+    _flip(path / "index.npz", at)
+    with pytest.raises(RunError, match=r"index\.npz was changed"):
+        PackedCache(path)
+
+
+def test_other_samples_under_the_same_key(caplog: pytest.LogCaptureFixture) -> None:
+    build()
+    cache = build(ids=IDS[:5])
+    assert cache.ids == IDS[:5]
+    assert "holds other samples. It is made anew." in caplog.text
+
+
+CHILD = """
+import os, sys, time
+import numpy as np
+from medpipe.data import packed_work
+from medpipe.data.packed import build_or_open
+packed_work.TRIAL_SECONDS = 0.02
+log = sys.argv[1]
+def produce(ids):
+    for sample_id in ids:
+        with open(log, "a") as file:
+            file.write(f"{os.getpid()} {os.getppid()} {sample_id}\\n")
+        time.sleep(0.02)
+        yield np.full((4, 4), int(sample_id), np.float32), {}
+ids = [str(n) for n in range(int(sys.argv[2]))]
+cache = build_or_open("key", {}, ids, produce, workers=2)
+assert (cache.stacked(ids)[:, 0, 0] == np.arange(len(ids))).all()
+"""
+
+
+def _start(log: Path, count: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", CHILD, str(log), str(count)])
+
+
+def _wait(condition: Any) -> None:
+    end = time.monotonic() + 15
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+def test_a_killed_build_leaves_nothing_that_opens(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    child = _start(log, 1000)
+    _wait(lambda: log.exists() and len(log.read_text().splitlines()) > 20)
+    child.kill()
+    child.wait()
+    assert not folder_of("key").exists()
+    assert len(parts()) == 1
+    assert list_folders() == []
+    workers = {int(line.split()[0]) for line in log.read_text().splitlines()} - {child.pid}
+    assert workers  # it had come to the processes
+    _wait(lambda: not any(map(_alive, workers)))  # they don't outlive it, nor its lock
+    assert all(same(build().array(i), image(i)) for i in IDS)
+    assert parts() == []
+
+
+def test_two_processes_make_one(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    children = [_start(log, 60) for _ in range(2)]
+    assert [child.wait(30) for child in children] == [0, 0]
+    made = [line.split()[2] for line in log.read_text().splitlines()]
+    assert sorted(made, key=int) == [str(number) for number in range(60)]  # each once
+
+
+def test_without_a_place_to_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("MEDPIPE_CACHE", str(tmp_path / "file"))
+    assert build_or_open("key", {}, IDS, never, workers=1) is None
+    lock = tmp_path / "file" / "packed" / "key.lock"
+    assert caplog.messages == [
+        f"Going on without a packed cache: {lock} can't be locked: not a directory."
+    ]
+
+
+def test_a_full_disk(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(packed.os, "fsync", full)
+    assert build_or_open("key", {}, IDS, produce, workers=1) is None
+    assert caplog.messages == [
+        f"Going on without a packed cache: {folder_of('key')} can't be written: no space left on "
+        "device."
+    ]
+    assert not folder_of("key").exists()
+    assert parts() == []
+
+
+def test_a_file_size_limit_while_writing(tmp_path: Path) -> None:
+    code = """
+import resource, signal, sys
+import numpy as np
+from medpipe.data.packed import build_or_open, packed_root
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+def produce(ids):
+    return [(np.random.default_rng(0).normal(size=50000), {}) for _ in ids]
+assert build_or_open("key", {}, [str(n) for n in range(99)], produce, workers=1) is None
+names = [p.name for p in packed_root().iterdir() if p.suffix != ".lock"]
+assert not names, names
+"""
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            code.replace(
+                ", packed_root\n", "\nfrom medpipe.data.packed_folders import packed_root\n"
+            ),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Going on without a packed cache" in done.stderr
+    assert "can't be written: file too large." in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("", 50 * 10**9),
+        ("1234", 1234),
+        ("20GB", 20 * 10**9),
+        ("1.5 gb", 1_500_000_000),
+        ("2 MiB", 2 << 20),
+    ],
+)
+def test_the_limit(text: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDPIPE_CACHE_LIMIT", text)
+    assert cache_limit() == size
+
+
+@pytest.mark.parametrize("text", ["many", "-1", "20 apples"])
+def test_a_limit_that_is_none(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDPIPE_CACHE_LIMIT", text)
+    with pytest.raises(MedpipeError) as caught:
+        build()
+    assert str(caught.value) == (
+        f"MEDPIPE_CACHE_LIMIT is {text!r}, which is no size. Give bytes, or a number with KB, MB, "
+        "GB or TB, such as 20GB."
+    )
+
+
+def test_what_was_used_longest_ago_goes_first(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number, key in enumerate(["a", "b", "c", "held"]):
+        build(key)
+        os.utime(folder_of(key) / "about.json", (number, number))
+    held = build("held", make=never)
+    os.utime(folder_of("held") / "about.json", (0, 0))
+    build("a", make=never)  # used again, and let go of
+    each = max(folder.bytes for folder in list_folders())
+
+    monkeypatch.setenv("MEDPIPE_CACHE_LIMIT", str(4 * each))
+    packed_folders.make_room(each, keep="new")
+    assert [folder.key for folder in list_folders()] == ["held", "c", "a"]
+    packed_folders.make_room(3 * each, keep="new")
+    assert [folder.key for folder in list_folders()] == ["held"]  # it is in use
+    assert not remove_folder("held")
+    assert same(held.array("1.png"), image("1.png"))
+    del held
+    assert remove_folder("held")
+
+    monkeypatch.setenv("MEDPIPE_CACHE_LIMIT", "100")
+    with caplog.at_level(logging.WARNING):
+        assert build_or_open("key", {}, IDS, never, workers=1, total_bytes_estimate=2000) is None
+        assert caplog.messages[-1] == (
+            "Going on without a packed cache: The packed cache would take about 2.0 KB, more than "
+            "the limit of 100 bytes. Set MEDPIPE_CACHE_LIMIT higher to have it."
+        )
+        assert build_or_open("key", {}, IDS, produce, workers=1) is None
+    assert parts() == []
+
+
+def test_room_on_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    build()
+    monkeypatch.setenv("MEDPIPE_CACHE_LIMIT", "9000000TB")
+    with pytest.raises(PackingError, match=r"would take about 1000000\.0 TB, but .* free\. Make"):
+        packed_folders.make_room(10**18, keep="new")
+
+
+def test_a_large_file_does_not_stay_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_go = []
+    with PackedWriter(tmp_path / "cache", {}) as writer:
+        for sample_id in IDS:
+            writer.add(sample_id, image(sample_id), {})
+    cache = PackedCache(tmp_path / "cache")
+    monkeypatch.setattr(packed, "RESIDENT", 1 << 20)
+    cache._count(100, 1 << 20)
+    assert cache._resident == 0  # the file is small
+    monkeypatch.setattr(packed, "RESIDENT", 1000)
+    for _ in range(3):
+        assert all(same(cache.array(i), image(i)) for i in IDS)
+        let_go.append(cache._resident)
+    assert set(let_go) == {0}
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (1000, "1.0 KB"),
+        (241_000_000, "241 MB"),
+        (5e13, "50.0 TB"),
+    ],
+)
+def test_sizes(count: float, text: str) -> None:
+    assert size_text(count) == text
+
+
+def test_a_key_is_a_name() -> None:
+    with pytest.raises(ValueError, match="is no key"):
+        folder_of("../up")

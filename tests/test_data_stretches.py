@@ -1,0 +1,217 @@
+"""The stretches of a chain give together what the whole chain gives, kept or not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import attrs
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from folders import image_folder, phantom
+from medpipe import PipelineBuilder, Registry, StepError
+from medpipe.data.chain import Chain, sample_dictionary
+from medpipe.data.loader import collate
+from medpipe.plugin import TransformStep
+
+TRANSFORMS = Registry.discover().transforms
+BATCHED: list[tuple[str, dict[str, Any]]] = [
+    ("scale_intensity", {}),
+    ("scale_intensity", {"minv": -1.0, "maxv": 3.0}),
+    ("scale_intensity", {"minv": 0.5, "channel_wise": True}),
+    ("scale_intensity_range", {"a_min": 10.0, "a_max": 200.0}),
+    ("scale_intensity_range", {"a_min": 0, "a_max": 7, "b_min": -1, "b_max": 1, "clip": True}),
+    ("scale_intensity_range", {"a_min": 3.0, "a_max": 90.0, "clip": False, "b_min": 0.1}),
+    ("to_tensor", {}),
+]
+
+
+def made(name: str, parameters: dict[str, Any]) -> TransformStep:
+    return Registry.discover().create(TransformStep, name, parameters)
+
+
+@pytest.mark.parametrize(("name", "parameters"), BATCHED)
+@settings(max_examples=30, deadline=None)
+@given(
+    images=arrays.arrays(
+        np.float32,
+        st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(1, 6), st.integers(1, 6)),
+        elements=st.floats(-1000, 1000, width=32),
+    )
+)
+def test_a_batch_has_the_values_of_its_samples(
+    name: str, parameters: dict[str, Any], images: np.ndarray
+) -> None:
+    step = made(name, parameters)
+    assert step.batched
+    transform = step.build()
+    alone = [np.asarray(transform({"image": torch.from_numpy(image)})["image"]) for image in images]
+    batch = {"image": torch.from_numpy(images.copy()), "id": ["x"] * len(images)}
+    together = step.apply_batch(batch, [{}] * len(images))["image"].numpy()
+    np.testing.assert_array_equal(together, np.stack(alone))
+    assert together.dtype == np.float32
+
+
+CHAINS: list[list[tuple[str, dict[str, Any]]]] = [
+    [("load_image", {}), ("ensure_channel_first", {}), ("scale_intensity", {}), ("to_tensor", {})],
+    [
+        ("load_image", {}),
+        ("ensure_channel_first", {}),
+        ("rand_flip", {"prob": 0.5}),
+        ("rand_gaussian_noise", {"prob": 0.5}),
+        ("scale_intensity", {}),
+    ],
+    [("load_image", {}), ("ensure_channel_first", {}), ("scale_intensity", {}), ("rand_zoom", {})],
+    [("load_image", {"axes": "hw"}), ("ensure_channel_first", {}), ("resize", {"spatial_size": 9})],
+    [("load_image", {})],
+]
+
+
+@pytest.mark.parametrize("steps", CHAINS)
+@pytest.mark.parametrize("training", [True, False])
+def test_the_stretches_are_the_chain(
+    steps: list[tuple[str, dict[str, Any]]], training: bool
+) -> None:
+    if steps[-1][0] == "resize":
+        steps = [*steps[:-1], ("resize", {"spatial_size": (9, 9)})]
+    chain = Chain([(name, made(name, parameters)) for name, parameters in steps], seed=3)
+    dataset = phantom(12, size=32)
+    given_ = [sample_dictionary(sample, dataset.reading) for sample in dataset.samples]
+    whole = [chain(sample, training=training, epoch=2) for sample in given_]
+    parts = [chain.middle(chain.first(s), training=training, epoch=2) for s in given_]
+    batch = chain.last(collate(parts, dataset.task), training=training, epoch=2)
+    expected = collate(whole, dataset.task)
+    assert torch.equal(batch["image"], expected["image"])
+    assert batch.keys() == expected.keys()
+
+
+@attrs.frozen(kw_only=True)
+class Shift(TransformStep):
+    """A random step in both forms."""
+
+    name: ClassVar[str] = "shift"
+    random: ClassVar[bool] = True
+
+    def draw(self, rng: np.random.Generator) -> Mapping[str, Any]:
+        return {"by": float(rng.integers(-9, 9))}
+
+    def apply(self, sample: dict[str, Any], draw: Mapping[str, Any]) -> dict[str, Any]:
+        return {**sample, "image": sample["image"] + draw["by"]}
+
+    def apply_batch(
+        self, batch: dict[str, Any], draws: Sequence[Mapping[str, Any]]
+    ) -> dict[str, Any]:
+        by = batch["image"].new_tensor([draw["by"] for draw in draws])
+        return {**batch, "image": batch["image"] + by.reshape(-1, 1, 1, 1)}
+
+
+@pytest.mark.parametrize("size", [1, 5, 12])
+def test_random_steps_for_batches_draw_for_each_sample(size: int) -> None:
+    names = ("load_image", "ensure_channel_first", "rand_flip")
+    steps: list[TransformStep] = [made(name, {}) for name in names]
+    chain = Chain([(s.name, s) for s in [*steps, Shift(), made("to_tensor", {})]], seed=1)
+    dataset = phantom(12, size=32)
+    given_ = [sample_dictionary(sample, dataset.reading) for sample in dataset.samples]
+    whole = collate([chain(s, training=True, epoch=1) for s in given_], dataset.task)["image"]
+    parts = [chain.middle(chain.first(s), training=True, epoch=1) for s in given_]
+    cut = [
+        chain.last(collate(parts[start : start + size], dataset.task), training=True, epoch=1)
+        for start in range(0, 12, size)
+    ]
+    assert torch.equal(torch.cat([batch["image"] for batch in cut]), whole)
+    for_test = chain.last(collate(parts, dataset.task), training=False, epoch=1)["image"]
+    assert not torch.equal(for_test, whole)
+
+
+def test_a_batched_step_that_fails_is_named() -> None:
+    class Broken(Shift):
+        def apply_batch(
+            self, batch: dict[str, Any], draws: Sequence[Mapping[str, Any]]
+        ) -> dict[str, Any]:
+            raise ValueError("no")
+
+    chain = Chain([("the step 'broken'", Broken())], seed=1)
+    with pytest.raises(StepError) as caught:
+        chain.last({"image": torch.zeros(2, 1, 3, 3), "id": ["a", "b"]}, training=True, epoch=0)
+    assert str(caught.value) == (
+        "the step 'broken' failed on the batch of the sample 'a': ValueError: no"
+    )
+
+
+def builder(root: Path, **loader: Any) -> PipelineBuilder:
+    return (
+        PipelineBuilder(device="cpu")
+        .dataset("image_folder", root=root, channels=1)
+        .network("resnet10", widen_factor=0.125, conv1_t_size=3)
+        .trainer("supervised", max_epochs=2, learning_rate=3e-3)
+        .loader(batch_size=8, **{"workers": 0, **loader})
+        .split(validation=0.2, test=0.2)
+    )
+
+
+def batches(pipeline: Any) -> list[dict[str, Any]]:
+    loaders = pipeline.build().build_loaders()
+    return [
+        batch
+        for loader in (loaders.training, loaders.validation, loaders.test)
+        for _ in range(2)
+        for batch in loader
+    ]
+
+
+@pytest.mark.parametrize("augmented", [False, True])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_is_kept_changes_no_batch(tmp_path: Path, augmented: bool, workers: int) -> None:
+    image_folder(tmp_path / "data", samples=48)
+    some = builder(tmp_path / "data", workers=workers)
+    if augmented:
+        some = some.transform("rand_flip", prob=0.5, before="scale_intensity")
+        some = some.transform("rand_zoom", prob=0.5)
+    plain = batches(some.loader(cache="off"))
+    for _ in range(2):  # made, then opened
+        kept = batches(some)
+        for one, other in zip(plain, kept, strict=True):
+            assert one["id"] == other["id"]
+            assert torch.equal(one["label"], other["label"])
+            assert torch.equal(one["image"], other["image"])
+
+
+def test_kept_images_serve_a_run_and_its_next(tmp_path: Path) -> None:
+    root = image_folder(tmp_path / "data", samples=48)
+    off = builder(root, cache="off").build().run(tmp_path / "off")
+    first = builder(root).build().run(tmp_path / "first")
+    again = builder(root).build().run(tmp_path / "again")
+    for run in (first, again):
+        assert run.metrics == off.metrics
+
+
+def test_another_parameter_or_file_is_made_anew(tmp_path: Path) -> None:
+    from medpipe.files import cache_directory
+
+    root = image_folder(tmp_path / "data", samples=48)
+
+    def kept() -> int:
+        return len([p for p in (cache_directory() / "packed").iterdir() if p.is_dir()])
+
+    builder(root).build().build_loaders()
+    builder(root).loader(batch_size=4).build().build_loaders()
+    assert kept() == 1
+    builder(root).transforms(
+        "load_image", "ensure_channel_first", "scale_intensity", "to_tensor"
+    ).build().build_loaders()
+    assert kept() == 1
+    from medpipe import step
+
+    builder(root).transforms(
+        step("load_image", axes="hw"), "ensure_channel_first", "scale_intensity", "to_tensor"
+    ).build().build_loaders()
+    assert kept() == 2
+    next(root.rglob("*.png")).unlink()
+    builder(root).build().build_loaders()
+    assert kept() == 3
