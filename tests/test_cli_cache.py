@@ -55,7 +55,7 @@ def test_the_list(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monkey
     first, *lines, last = capsys.readouterr().out.splitlines()
     assert first.split() == ["name", "size", "samples", "last", "used", "of"]
     assert [line.split()[0] for line in lines] == ["2" * 13, "1" * 13, "1" * 12 + "3"]
-    assert lines[0].split()[1:4] == ["4.1", "KB", "1"]
+    assert lines[0].split()[2:4] == ["KB", "1"]
     assert lines[0].endswith("data MedNIST")
     assert "damaged" in lines[2]
     assert last.endswith(f"of at most 1.0 GB in {os.environ['MEDPIPE_CACHE']}")

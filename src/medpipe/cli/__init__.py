@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from cyclopts import App
 
+from medpipe.cli.cache import cache
 from medpipe.cli.check import check
 from medpipe.cli.collect import collect
 from medpipe.cli.doctor import doctor
@@ -36,6 +37,7 @@ for command in (
     doctor,
 ):
     app.command(command)
+app.command(cache)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

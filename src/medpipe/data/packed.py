@@ -43,7 +43,7 @@ from medpipe.files import locked, sha256_of, staged_directory, write_bytes, writ
 from medpipe.progress import bar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -68,10 +68,9 @@ logger = logging.getLogger("medpipe")
 
 FORMAT = 1
 BUFFER = 8 << 20
-RESIDENT = 256 << 20
-"""About how many bytes of the file stay in a process's memory, so that it doesn't grow with it."""
-AROUND = 64 << 10
-"""What the kernel maps around a page that is read."""
+MAPPED = 256 << 20
+"""Up to which size a file is read through memory mapping. The pages count as the process's own,
+and a larger file would fill its memory; it is read row by row, at half the rate."""
 
 
 class PackedWriter:
@@ -200,14 +199,17 @@ class PackedCache:
     def _open(self) -> None:
         import numpy as np
 
+        held: Callable[[], object] | None = None
         try:
             descriptor = hold(self.path / VALUES)
             if descriptor is not None:
-                weakref.finalize(self, os.close, descriptor)
+                held = weakref.finalize(self, os.close, descriptor)
             self.about, self._index = _read(self.path)
             with (self.path / VALUES).open("rb") as file:
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError, KeyError, TypeError) as error:
+            if held is not None:  # not by the error's traceback, however long that lives
+                held()
             reason = error.strerror if isinstance(error, OSError) else None
             text = (reason or str(error) or type(error).__name__).lower()
             raise RunError(
@@ -216,7 +218,7 @@ class PackedCache:
             ) from error
         self._bytes: np.ndarray[Any, Any] = np.frombuffer(self._map, np.uint8)
         self._windows: dict[int, np.ndarray[Any, Any]] = {}
-        self._resident = 0
+        self._descriptor = descriptor
 
     def __getstate__(self) -> Path:
         return self.path
@@ -250,10 +252,9 @@ class PackedCache:
         """A copy of a sample's array, in its own number type."""
         row = self._row(sample_id)
         kind = int(self._index.kind_of[row])
-        values = self._window(kind)[int(self._index.offsets[row]) // ALIGNMENT]
-        self._count(1, values.nbytes)
-        copy: np.ndarray[Any, Any] = values.astype(self._index.kinds[kind].original, order="C")
-        return copy
+        values = self._gathered(kind, self._index.offsets[row : row + 1])[0, ...]
+        # What was gathered is a copy already.
+        return values.astype(self._index.kinds[kind].original, copy=False)
 
     def stacked(self, sample_ids: Sequence[str]) -> np.ndarray[Any, Any] | None:
         """The arrays of several samples, of shape (samples, ...), in a type that holds them.
@@ -269,14 +270,10 @@ class PackedCache:
         rows = np.fromiter(map(self._row, sample_ids), np.int64, len(sample_ids))
         if not len(rows):
             return None
-        kind_of, places = self._index.kind_of[rows], self._index.offsets[rows] // ALIGNMENT
+        kind_of, offsets = self._index.kind_of[rows], self._index.offsets[rows]
         first = int(kind_of[0])
         if (kind_of == first).all():
-            # A fancy index copies rows out of the overlapping windows; numpy.take would first
-            # copy all of them.
-            batch: np.ndarray[Any, Any] = self._window(first)[places]
-            self._count(len(batch), batch.nbytes)
-            return batch
+            return self._gathered(first, offsets)
         found = [int(number) for number in np.unique(kind_of)]
         one = self._index.kinds[first]
         kinds = [self._index.kinds[number] for number in found]
@@ -285,8 +282,7 @@ class PackedCache:
         batch = np.empty((len(rows), *one.shape), one.original)
         for number in found:
             chosen = kind_of == number
-            batch[chosen] = self._window(number)[places[chosen]]
-        self._count(len(batch), batch.nbytes)
+            batch[chosen] = self._gathered(number, offsets[chosen])
         return batch
 
     def meta(self, sample_id: str) -> dict[str, Any]:
@@ -324,14 +320,32 @@ class PackedCache:
             self._windows[number] = window
         return window
 
-    def _count(self, samples: int, size: int) -> None:
-        """Let go of the mapped pages now and then; the kernel keeps them, the process doesn't."""
-        if len(self._bytes) <= RESIDENT or not hasattr(mmap, "MADV_DONTNEED"):
-            return
-        self._resident += size + samples * AROUND
-        if self._resident > RESIDENT:
-            self._resident = 0
-            self._map.madvise(mmap.MADV_DONTNEED)
+    def _gathered(self, number: int, offsets: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """A copy of arrays of one kind, of shape (offsets, ...)."""
+        import numpy as np
+
+        batch: np.ndarray[Any, Any]
+        if self._descriptor is None or len(self._bytes) <= MAPPED or not hasattr(os, "preadv"):
+            # A fancy index copies rows out of the overlapping windows; numpy.take would first
+            # copy all of them.
+            batch = self._window(number)[offsets // ALIGNMENT]
+            return batch
+        kind = self._index.kinds[number]
+        batch = np.empty((len(offsets), *kind.shape), kind.stored)
+        size = batch.nbytes // len(offsets)
+        target = batch.reshape(-1).view(np.uint8).data
+        for row, offset in enumerate(offsets.tolist()):
+            done = 0
+            while done < size:
+                part = target[row * size + done : (row + 1) * size]
+                read = os.preadv(self._descriptor, [part], offset + done)
+                if not read:
+                    raise RunError(
+                        f"{self.path / VALUES} became shorter while it was in use. Start the run "
+                        "again: it will be made anew."
+                    )
+                done += read
+        return batch
 
 
 def _read(path: Path) -> tuple[dict[str, Any], PackedIndex]:
@@ -433,11 +447,11 @@ def _build(
         trial = try_out(ids, produce)
         for piece in trial.pieces:
             writer.append(piece)
+        size = trial.bytes_each * len(ids)
+        make_room(int(size), keep=key)
         rest = ids[trial.count :]
         if not rest:
             return
-        size = trial.bytes_each * len(ids)
-        make_room(int(size), keep=key)
         used = workers_for(len(rest), trial, workers)
         seconds = len(rest) * trial.seconds_each / used
         logger.info(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,8 @@ import attrs
 from medpipe.errors import DataError, StepError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     import numpy as np
 
 ALIGNMENT = 64
@@ -206,8 +207,9 @@ class IndexMaker:
             DataError: A sample is in the index already.
         """
         for sample_id in piece.ids:
-            if self.rows.setdefault(sample_id, len(self.rows)) != len(self.rows) - 1:
+            if sample_id in self.rows:
                 raise DataError(f"The sample {sample_id!r} was packed twice. Give each id once.")
+            self.rows[sample_id] = len(self.rows)
         self._offsets += [start + offset for offset in piece.offsets]
         self._kind_of += [self.kinds.setdefault(kind, len(self.kinds)) for kind in piece.kinds]
         self._meta_of += [self._metas.setdefault(meta, len(self._metas)) for meta in piece.metas]
