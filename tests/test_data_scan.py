@@ -5,13 +5,17 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import attrs
 import numpy as np
 import pytest
 from PIL import Image
 
+from medpipe.data import scan as scanning
 from medpipe.data.scan import Fingerprint, Scan, scan
 from medpipe.errors import DataError
 from medpipe.steps import Dataset, Reading, Sample, Task
@@ -219,6 +223,56 @@ def test_cache_that_cannot_be_written(
     assert [record.getMessage().split(":")[0] for record in caplog.records] == [
         "The next start will read all images again"
     ]
+
+
+@pytest.mark.parametrize("tiny", [0, 70, 1 << 30])
+def test_what_is_read_ahead_gives_the_same(
+    tmp_path: Path, tiny: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = _folder(tmp_path, 40)
+    whole = {s.id: scanning.fingerprint(s, dataset.reading) for s in dataset.samples}
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "damaged.png").write_bytes((tmp_path / "0.png").read_bytes()[:60])
+    monkeypatch.setattr(scanning, "TINY", tiny)
+    monkeypatch.setattr(scanning, "CHUNK", 3)
+    assert scan(dataset, workers=4).fingerprints == whole
+    for content in (tmp_path / "3.png", tmp_path / "empty.png"):
+        content.unlink()
+    message = _error(attrs.evolve(dataset, samples=(*dataset.samples, *_damaged(tmp_path))))
+    assert message.splitlines() == [
+        "2 of 41 images can't be read:",
+        f"  {tmp_path / '3.png'} is not there.",
+        f"  {tmp_path / 'damaged.png'} is damaged: image file is truncated.",
+        "Remove or repair them.",
+    ]
+
+
+def _damaged(root: Path) -> list[Sample]:
+    return [Sample(id="damaged.png", image=root / "damaged.png", label=0)]
+
+
+def test_tiny_images_are_decoded_by_one_thread_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = _folder(tmp_path, 30)
+    now, most, threads = 0, 0, set()
+    real = scanning.decode_content
+
+    def counted(*arguments: Any) -> Any:
+        nonlocal now, most
+        now, most = now + 1, max(most, now + 1)
+        threads.add(threading.get_ident())
+        time.sleep(0.001)
+        try:
+            return real(*arguments)
+        finally:
+            now -= 1
+
+    monkeypatch.setattr(scanning, "decode_content", counted)
+    monkeypatch.setattr(scanning, "CHUNK", 4)
+    scan(dataset, workers=4)
+    assert most == 1
+    assert len(threads) > 1
 
 
 def test_arrays_are_not_cached() -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "UnreadableImageError",
+    "decode_content",
+    "file_content",
     "image_files",
     "read_heard",
     "read_image",
@@ -32,9 +34,8 @@ __all__ = [
 def read_image(image: ImageFile, reading: Reading = Reading()) -> DecodedImage:
     """Decode an image file, or the files of a series. May be called from several threads.
 
-    The content decides how, not the name: PNG, JPEG, TIFF and BMP as
-    Pillow decodes them, NIfTI (gzipped or
-    not) by nibabel, DICOM by pydicom.
+    The content decides how, not the name: PNG, JPEG, TIFF and BMP as Pillow does, NIfTI (gzipped
+    or not) by nibabel, DICOM by pydicom.
 
     - **Pictures** keep values of 16 bits and floats; Pillow itself reduces RGB of 16 bits to 8.
       With ``reading.channels`` None they are those of MONAI's ``PILReader``, which swaps the
@@ -75,8 +76,13 @@ def read_heard(
     """As `read_image`; `heard` is called with the content of each file, which is read once."""
     if isinstance(image, Series):
         return read_series(image, reading, heard)
-    content = _content(image)
+    content = file_content(image)
     heard(content)
+    return decode_content(content, image, reading)
+
+
+def decode_content(content: bytes, image: str | os.PathLike[str], reading: Reading) -> DecodedImage:
+    """Decode the content of one file, whose path is for errors and for what lies beside it."""
     if has_mark(content):
         return decode_dicom(content, image, reading)
     if is_nifti(content):
@@ -84,13 +90,18 @@ def read_heard(
     return decode_picture(content, image, reading)
 
 
-def _content(path: str | os.PathLike[str]) -> bytes:
+def file_content(path: str | os.PathLike[str]) -> bytes:
+    """The content of an image file.
+
+    Raises:
+        DataError: It can't be read, or is empty.
+    """
     # Not by pathlib, which for a small picture takes as long as its decoding.
     try:
         with open(path, "rb", buffering=0) as file:  # noqa: PTH123
             content = file.read()
     except (OSError, ValueError):
-        content = None
+        content = b""
     return content or file_bytes(path)  # which says what is wrong
 
 

@@ -10,15 +10,17 @@ import threading
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from importlib import metadata
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import attrs
 
 from medpipe.data.reading import (
     UnreadableImageError,
+    decode_content,
+    file_content,
     image_files,
     read_heard,
     read_sample_image,
@@ -41,6 +43,8 @@ logger = logging.getLogger("medpipe")
 CACHE_FORMAT = 3
 CHUNK = 256
 """Samples in one task of a thread: many, because a task costs as much as an image."""
+TINY = 1 << 12
+"""Bytes on the disk below which Python's share of the work keeps a second thread from helping."""
 LARGE = 1 << 20
 """Bytes on the disk from which a sample is a task of its own, and may be a large volume."""
 LARGE_AT_ONCE = 4
@@ -152,11 +156,10 @@ def fingerprint(sample: Sample, reading: Reading) -> Fingerprint:
         decoded = read_sample_image(sample.image, reading)
         return _fingerprint(decoded, _digest_array(hashlib.sha256(), decoded.values))
     pairs = [_read(file, reading) for file in files]
-    if len(pairs) == 1:
-        decoded, digest = pairs[0]
-        return _fingerprint(decoded, digest.hex())
     decoded = stack_channels([image for image, _ in pairs], files)
-    return _fingerprint(decoded, sha256_of(b"".join(digest for _, digest in pairs)))
+    digests = [digest for _, digest in pairs]
+    alone = len(digests) == 1
+    return _fingerprint(decoded, digests[0].hex() if alone else sha256_of(b"".join(digests)))
 
 
 def _read(file: ImageFile, reading: Reading) -> tuple[DecodedImage, bytes]:
@@ -178,42 +181,65 @@ def _fingerprint(decoded: DecodedImage, sha256: str) -> Fingerprint:
     )
 
 
-def _chunks(samples: Sequence[Sample], keys: Mapping[str, Key]) -> list[list[Sample]]:
-    """The tasks of the threads: many small images or one that is large."""
-    chunks: list[list[Sample]] = []
+Size = Literal["tiny", "small", "large"]
+
+
+@attrs.frozen(kw_only=True)
+class _Chunk:
+    """The samples of one task of a thread: many small images, or one that is large."""
+
+    samples: Sequence[Sample]
+    size: Size
+
+
+def _chunks(samples: Sequence[Sample], keys: Mapping[str, Key]) -> list[_Chunk]:
+    large: list[_Chunk] = []
     small: list[Sample] = []
+    tiny: list[Sample] = []
     for sample in samples:
-        if _size(keys[sample.id]) >= LARGE:
-            chunks.append([sample])
+        stored = _size(keys[sample.id])
+        if stored >= LARGE:
+            large.append(_Chunk(samples=[sample], size="large"))
+        elif 0 < stored < TINY and isinstance(sample.image, (str, os.PathLike)):
+            tiny.append(sample)
         else:
             small.append(sample)
-    return chunks + [small[start : start + CHUNK] for start in range(0, len(small), CHUNK)]
+    return [*large, *_cut(small, "small"), *_cut(tiny, "tiny")]
+
+
+def _cut(samples: Sequence[Sample], size: Size) -> list[_Chunk]:
+    starts = range(0, len(samples), CHUNK)
+    return [_Chunk(samples=samples[start : start + CHUNK], size=size) for start in starts]
 
 
 def _read_all(
-    chunks: Sequence[Sequence[Sample]],
+    chunks: Sequence[_Chunk],
     reading: Reading,
     workers: int,
     found: dict[str, Fingerprint],
 ) -> list[tuple[str, DataError]]:
     """Fill `found`; give the errors with their sample's id, in the order of the ids."""
-    large = threading.Semaphore(LARGE_AT_ONCE)
+    # Tiny images are read ahead by all threads and decoded by one at a time: threads that hand
+    # the interpreter over eight times for each take longer than one alone.
+    turns: dict[Size, AbstractContextManager[object]] = {
+        "tiny": threading.Semaphore(1),
+        "small": nullcontext(),
+        "large": threading.Semaphore(LARGE_AT_ONCE),
+    }
 
-    def read(chunk: Sequence[Sample]) -> list[tuple[str, Fingerprint | DataError]]:
-        results: list[tuple[str, Fingerprint | DataError]] = []
-        for sample in chunk:
-            try:
-                with large if len(chunk) == 1 else nullcontext():
-                    results.append((sample.id, fingerprint(sample, reading)))
-            except DataError as error:
-                results.append((sample.id, error))
-        return results
+    def read(chunk: _Chunk) -> list[tuple[str, Fingerprint | DataError]]:
+        contents = [_ahead(sample) if chunk.size == "tiny" else None for sample in chunk.samples]
+        with turns[chunk.size]:
+            return [
+                (sample.id, _result(sample, reading, content))
+                for sample, content in zip(chunk.samples, contents, strict=True)
+            ]
 
     if not chunks:
         return []
     errors: list[tuple[str, DataError]] = []
     with (
-        bar("Reading images", sum(map(len, chunks)), unit="images") as shown,
+        bar("Reading images", sum(len(chunk.samples) for chunk in chunks), unit="images") as shown,
         ThreadPoolExecutor(max(1, min(workers, len(chunks)))) as threads,
     ):
         tasks = [threads.submit(read, chunk) for chunk in chunks]
@@ -230,6 +256,24 @@ def _read_all(
             threads.shutdown(wait=False, cancel_futures=True)
             raise
     return sorted(errors, key=lambda pair: pair[0])
+
+
+def _ahead(sample: Sample) -> bytes | None:
+    """The content of a sample's only file; None where to read it again will say what is wrong."""
+    try:
+        return file_content(cast("str", sample.image))
+    except DataError:
+        return None
+
+
+def _result(sample: Sample, reading: Reading, content: bytes | None) -> Fingerprint | DataError:
+    try:
+        if content is None:
+            return fingerprint(sample, reading)
+        decoded = decode_content(content, cast("str", sample.image), reading)
+        return _fingerprint(decoded, sha256_of(content))
+    except DataError as error:
+        return error
 
 
 def _unreadable(errors: Sequence[tuple[str, DataError]], total: int) -> DataError:
@@ -375,7 +419,9 @@ def _load(cache: Path) -> dict[Key, Fingerprint]:
     columns = json.loads(text)
     kinds = [(tuple(shape), channels) for shape, channels in columns["kinds"]]
     parts = iter(columns["keys"])
-    rows = zip(columns["lengths"], columns["sha256"], columns["pixels"], columns["kind"], strict=True)
+    rows = zip(
+        columns["lengths"], columns["sha256"], columns["pixels"], columns["kind"], strict=True
+    )
     entries: dict[Key, Fingerprint] = {}
     for length, sha256, pixels, kind in rows:
         shape, channels = kinds[kind]

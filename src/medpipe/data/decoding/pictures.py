@@ -97,6 +97,8 @@ def _values(
 
 def _with_channels(pixels: np.ndarray[Any, Any], reading: Reading) -> np.ndarray[Any, Any]:
     """Grey or RGB values as the reading wants them."""
+    if reading.channels not in (1, 3):
+        return pixels
     import numpy as np
     from PIL import Image
 
@@ -128,7 +130,7 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
     from PIL import Image as pillow  # noqa: N813
 
     turn = pillow.Transpose
-    turns = {
+    turns: dict[Any, Image.Transpose] = {
         2: turn.FLIP_LEFT_RIGHT,
         3: turn.ROTATE_180,
         4: turn.FLIP_TOP_BOTTOM,
