@@ -10,6 +10,13 @@ import attrs
 from attrs.validators import ge, gt, lt, optional
 
 from medpipe.builtin.parameter_groups import Freezing, ParameterGroup, divide
+from medpipe.builtin.training_step import (
+    can_fuse,
+    guard,
+    keep_in_step,
+    prepare_channels_last,
+    to_channels_last,
+)
 from medpipe.plugin import TrainerStep, Training, TrainingParts
 
 if TYPE_CHECKING:
@@ -89,7 +96,9 @@ class Steps:
 class Supervised(TrainerStep):
     """MONAI's ``SupervisedTrainer``, the tutorial's set-up by default.
 
-    The learning rate follows the schedule at every step of the optimizer.
+    The learning rate follows the schedule at every step of the optimizer. Networks of 2-D
+    convolutions are computed in channels last where they can be, and on CUDA the optimizer is
+    torch's fused one; neither changes what a checkpoint holds.
 
     Attributes:
         epoch_length: Iterations in an epoch; None: one pass of the training data. Where it is
@@ -121,10 +130,11 @@ class Supervised(TrainerStep):
         """
         from ignite.engine import Events
         from monai.engines import SupervisedTrainer
-        from monai.engines.utils import IterationEvents
+        from monai.engines.utils import IterationEvents, default_prepare_batch
 
         network = parts.network
         owner = divide(network, self.parameters)
+        channels_last = to_channels_last(parts)
         optimizer = self._optimizer(network, owner)
         freezing = Freezing(network, self.parameters, owner)
         length = self.epoch_length or len(parts.loader)
@@ -137,6 +147,7 @@ class Supervised(TrainerStep):
             loss_function=parts.loss,
             epoch_length=length,
             non_blocking=parts.device.type == "cuda",
+            prepare_batch=prepare_channels_last if channels_last else default_prepare_batch,
             inferer=_inferer(parts),
             decollate=False,
             optim_set_to_none=True,
@@ -148,6 +159,9 @@ class Supervised(TrainerStep):
             trainer.add_event_handler(
                 IterationEvents.BACKWARD_COMPLETED, _clip, network, self.gradient_clip
             )
+        if parts.device.type == "cuda" and optimizer.defaults["fused"]:
+            # On a processor the loss is there at once, and the loop looks at it before the step.
+            guard(trainer, optimizer, parts.device)
         schedule = self._schedule(optimizer, math.ceil(length / self.accumulation))
         if schedule is not None:
             state["schedule"] = schedule
@@ -176,8 +190,13 @@ class Supervised(TrainerStep):
         options = attrs.asdict(self.optimizer)
         cls = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
         made: torch.optim.Optimizer = cls[options.pop("name")](
-            groups, lr=self.learning_rate, **options
+            groups,
+            lr=self.learning_rate,
+            # None: torch chooses, as where nobody says.
+            fused=can_fuse(item for group in members.values() for item in group) or None,
+            **options,
         )
+        keep_in_step(made)
         return made
 
     def _rates(self, index: int | None) -> dict[str, float]:

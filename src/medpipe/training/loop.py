@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
@@ -104,6 +105,7 @@ class TrainingLoop:
     on_stop: Callable[[Progress], None]
     stop: StopRequest
     progress: Progress = attrs.field(factory=Progress)
+    _pending: deque[_Pending] = attrs.field(factory=deque, init=False)
 
     def run(self) -> None:
         """Train to the end, or until the run is to stop.
@@ -111,7 +113,8 @@ class TrainingLoop:
         Raises:
             TrainingError: A loss is not finite; it names the epoch, the iteration and the
                 samples. Where the engine has MONAI's iteration events, nothing of that step is
-                applied.
+                applied. Where the optimizers have ``found_inf`` they skip the step themselves,
+                and the loss is looked at one iteration later, so that nobody waits for it.
             StepError: The engine's output has no loss.
         """
         if self.progress.finished:
@@ -145,20 +148,23 @@ class TrainingLoop:
         progress.epoch_length = engine.state.epoch_length
         progress.max_epochs = engine.state.max_epochs
         progress.seconds = started.seconds
+        loss = f", loss {progress.losses[-1]:.4f}" if progress.losses else ""
         shown.describe(
             f"Epoch {engine.state.epoch}/{self.max_epochs}, iteration "
-            f"{len(progress.losses)}/{progress.epoch_length}, loss {progress.losses[-1]:.4f}"
+            f"{len(progress.losses) + len(self._pending)}/{progress.epoch_length}{loss}"
         )
         shown.advance()
         # At an epoch's end the epoch is finished first: its validation would be lost.
         last = bool(progress.epoch_length) and progress.iteration % progress.epoch_length == 0  # type: ignore[operator]
         if self.stop.reason is not None and not last:
+            self._look(0)
             self.on_stop(progress)
             engine.terminate()
 
     def _finish_epoch(self, started: _Clock) -> bool:
         """Validate and report; give whether training goes on."""
         engine, progress = self.training.engine, self.progress
+        self._look(0)
         progress.validating = True
         try:
             metrics = self.validate() if self.validate is not None else {}
@@ -201,18 +207,73 @@ class TrainingLoop:
                 "The trainer's engine gives no 'loss' in its output. Return a dictionary with "
                 "'loss' from its iteration, as MONAI's SupervisedTrainer does."
             )
-        loss = float(torch.as_tensor(output["loss"]).detach())
-        if not math.isfinite(loss):
-            batch: Any = engine.state.batch
-            ids = batch.get("id", []) if isinstance(batch, Mapping) else []
-            some = ", ".join(repr(item) for item in list(ids)[:5])
-            more = f" and {len(ids) - 5} more" if len(ids) > 5 else ""
-            raise TrainingError(
-                f"The loss is {loss} in epoch {engine.state.epoch}, iteration "
-                f"{engine.state.iteration}; the batch held {some}{more}. Lower "
-                "trainer.learning_rate, set trainer.gradient_clip, or look at these samples."
+        batch: Any = engine.state.batch
+        self._pending.append(
+            _Pending.of(
+                torch.as_tensor(output["loss"]).detach(),
+                epoch=engine.state.epoch,
+                iteration=engine.state.iteration,
+                ids=batch.get("id", ()) if isinstance(batch, Mapping) else (),
             )
-        self.progress.losses.append(loss)
+        )
+        self._look(1 if _skip_by_themselves(self.training) else 0)
+
+    def _look(self, left: int) -> None:
+        """Record the losses but the last so many, in their order.
+
+        Raises:
+            TrainingError: One is not finite.
+        """
+        while len(self._pending) > left:
+            pending = self._pending.popleft()
+            loss = pending.value()
+            if not math.isfinite(loss):
+                self._pending.clear()
+                ids = list(pending.ids)
+                some = ", ".join(repr(item) for item in ids[:5])
+                more = f" and {len(ids) - 5} more" if len(ids) > 5 else ""
+                raise TrainingError(
+                    f"The loss is {loss} in epoch {pending.epoch}, iteration "
+                    f"{pending.iteration}; the batch held {some}{more}. Lower "
+                    "trainer.learning_rate, set trainer.gradient_clip, or look at these samples."
+                )
+            self.progress.losses.append(loss)
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class _Pending:
+    """A loss on its way from the device."""
+
+    copy: torch.Tensor
+    arrived: torch.cuda.Event | None
+    epoch: int
+    iteration: int
+    ids: Sequence[str]
+
+    @classmethod
+    def of(cls, loss: torch.Tensor, **about: Any) -> _Pending:
+        """Start to fetch a loss, without waiting for it."""
+        if loss.device.type != "cuda":
+            # A copy: an engine may use the same tensor again.
+            return cls(copy=loss.clone(), arrived=None, **about)
+        copy = loss.to("cpu", non_blocking=True)
+        arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        arrived.record(torch.cuda.current_stream(loss.device))
+        return cls(copy=copy, arrived=arrived, **about)
+
+    def value(self) -> float:
+        """The loss, once it has arrived; what was asked of the device after it isn't waited for."""
+        if self.arrived is not None:
+            self.arrived.synchronize()
+        return float(self.copy)
+
+
+def _skip_by_themselves(training: Training) -> bool:
+    """Whether every optimizer skips a step whose loss is not finite."""
+    optimizers = [i for i in training.state.values() if isinstance(i, torch.optim.Optimizer)]
+    return bool(optimizers) and all(
+        getattr(optimizer, "found_inf", None) is not None for optimizer in optimizers
+    )
 
 
 class _Clock:

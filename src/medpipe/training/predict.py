@@ -13,6 +13,7 @@ import torch
 
 from medpipe.evaluation.predictions import Predictions, to_scores
 from medpipe.progress import bar
+from medpipe.training.memory_format import in_channels_last
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -57,30 +58,35 @@ def predict(
     network.eval()
     ids: list[str] = []
     outputs, labels = [], []
-    total = 0.0
+    losses: list[tuple[torch.Tensor, int]] = []
     try:
-        with bar(description, _length(loader), unit="batches") as shown:
+        with (
+            bar(description, _length(loader), unit="batches") as shown,
+            in_channels_last(network) as run,
+        ):
             for batch in loader:
                 if before_batch is not None:
                     before_batch()
                 image = batch["image"].to(device, non_blocking=True)
                 label = batch["label"].to(device, non_blocking=True)
                 with autocast(device, precision):
-                    predicted = network(image)
+                    predicted = run(image)
                 predicted = predicted.float()
                 if loss is not None:
-                    total += float(loss(predicted, label)) * len(image)
+                    losses.append((loss(predicted, label), len(image)))
                 ids += batch["id"]
-                outputs.append(predicted.cpu())
+                # They stay on the device: to fetch them would wait for it in every batch.
+                outputs.append(predicted)
                 labels.append(batch["label"])
                 shown.advance()
     finally:
         network.train(was_training)
+    total = sum((float(value) * count for value, count in losses), 0.0)
     by_id = {sample.id: sample for sample in samples}
     predictions = Predictions(
         task=task,
         ids=tuple(ids),
-        scores=to_scores(torch.cat(outputs), task),
+        scores=to_scores(torch.cat(outputs).cpu(), task),
         labels=_labels(torch.cat(labels), task),
         groups=tuple(by_id[id_].group for id_ in ids),
         extra={
