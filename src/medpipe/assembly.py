@@ -19,7 +19,16 @@ from medpipe.ready import Ready
 from medpipe.recording import versions
 from medpipe.registry import Registry
 from medpipe.settings import WeightsSettings
-from medpipe.steps import DataInfo, Dataset, Loss, LossStep, Part, Training, TrainingParts
+from medpipe.steps import (
+    DataInfo,
+    Dataset,
+    DatasetStep,
+    Loss,
+    LossStep,
+    Part,
+    Training,
+    TrainingParts,
+)
 from medpipe.training.hardware import available_processors
 
 if TYPE_CHECKING:
@@ -79,6 +88,18 @@ class Assembly:
     configuration: Configuration
     registry: Registry
 
+    def dataset(self, step: DatasetStep) -> Dataset:
+        """List the samples of a data set.
+
+        Raises:
+            DataError: The data can't be used as they are.
+            StepError: The step failed.
+        """
+        dataset = self._built(step, step.build)
+        if not isinstance(dataset, Dataset):
+            raise StepError(f"{self.registry.title(step)} built {dataset!r}, which is no Dataset.")
+        return dataset
+
     def prepare_data(self) -> PreparedData:
         """List, scan and split the samples.
 
@@ -86,10 +107,7 @@ class Assembly:
             DataError: The data can't be used as they are.
             StepError: The dataset step failed.
         """
-        step = self.configuration.dataset
-        dataset = self._built(step, step.build)
-        if not isinstance(dataset, Dataset):
-            raise StepError(f"{self.registry.title(step)} built {dataset!r}, which is no Dataset.")
+        dataset = self.dataset(self.configuration.dataset)
         return prepare(dataset, self.configuration.split, workers=available_processors())
 
     def chain(self) -> Chain:

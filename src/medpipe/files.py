@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from medpipe.errors import RunError
 
@@ -137,6 +137,19 @@ def only_writer(directory: Path) -> Iterator[None]:
 def _is_content(entry: Path) -> bool:
     """Whether it is more than what a killed process left."""
     return entry.name != LOCK and entry.suffix != ".part"
+
+
+def refuse_existing(output: Path, *, kind: Literal["file", "folder"]) -> None:
+    """See that an output is new.
+
+    Raises:
+        RunError: It is there already.
+    """
+    if output.exists():
+        raise RunError(
+            f"The output {output} is there already, and medpipe does not overwrite it. Choose "
+            f"another {kind} with --output."
+        )
 
 
 def claim_directory(path: Path, *, marker: str) -> None:

@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from medpipe import Registry, Run, config
-from medpipe.errors import ConfigError, Problem, RunError
+from medpipe.errors import ConfigError, Problem
 from medpipe.evaluation.metrics import metric_lines
+from medpipe.files import refuse_existing
 from medpipe.steps import DatasetStep
 
 
@@ -35,11 +36,8 @@ def evaluate(
         batch_size: Images in a batch; by default the run's.
         allow_overlap: Admit images that the run was trained on; they are recorded.
     """
-    if output is not None and output.exists():
-        raise RunError(
-            f"The output {output} is there already, and medpipe does not overwrite it. Choose "
-            "another folder with --output."
-        )
+    if output is not None:
+        refuse_existing(output, kind="folder")
     registry = Registry.discover()
     step = _dataset_step(data, registry)
     done = Run.load(run).evaluate(

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from medpipe import Run
 from medpipe.errors import RunError
+from medpipe.files import refuse_existing
 
 
 def predict(
@@ -38,11 +39,8 @@ def predict(
     for path in paths:
         if not Path(path).exists():
             raise RunError(f"There is no file or folder {path}.")
-    if output is not None and output.exists():
-        raise RunError(
-            f"The output {output} is there already, and medpipe does not overwrite it. Choose "
-            "another file with --output."
-        )
+    if output is not None:
+        refuse_existing(output, kind="file")
     found = Run.load(run).predict(
         paths,
         which=network,

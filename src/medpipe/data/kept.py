@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -15,8 +14,8 @@ import torch
 
 from medpipe.data.chain import Chain, sample_dictionary
 from medpipe.data.packed import PackedCache, PackingError, build_or_open
+from medpipe.data.reading import image_files
 from medpipe.files import sha256_of
-from medpipe.steps import Series
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -78,7 +77,7 @@ def keep(
         stretch that changes more than the image, a disk that is full.
     """
     samples = prepared.dataset.samples
-    if not chain.first_steps or not all(_is_file(sample) for sample in samples):
+    if not chain.first_steps or any(image_files(sample.image) is None for sample in samples):
         return None
     prints = prepared.scan.fingerprints
     by_id = {sample.id: sample for sample in samples}
@@ -140,9 +139,3 @@ def _restored(value: Any) -> Any:
     if "tensor" in value:
         return torch.tensor(value["tensor"], dtype=getattr(torch, value["dtype"]))
     return np.array(value["array"], dtype=value["dtype"])
-
-
-def _is_file(sample: Sample) -> bool:
-    image = sample.image
-    first = image[0] if isinstance(image, tuple) and image else image
-    return isinstance(first, (str, os.PathLike, Series))

@@ -10,7 +10,7 @@ import attrs
 
 from medpipe import files
 from medpipe.data.scan import scan
-from medpipe.errors import DataError, MedpipeError, RunError, StepError
+from medpipe.errors import DataError
 from medpipe.evaluation.matching import matched
 from medpipe.evaluation.overlap import seen_in
 from medpipe.evaluation.predictions import Predictions, write_predictions
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     import torch
 
-    from medpipe.assembly import Assembly
 
 logger = logging.getLogger("medpipe")
 
@@ -97,11 +96,7 @@ def evaluate_dataset(
     where = device_named(device)
     if output is None:
         return _evaluate(trained, data, where, batch_size, allow_overlap=allow_overlap)
-    if output.exists():
-        raise RunError(
-            f"The output {output} is there already, and medpipe does not overwrite it. Choose "
-            "another folder with --output."
-        )
+    files.refuse_existing(output, kind="folder")
     with files.staged_directory(output) as staging:
         evaluation = _evaluate(trained, data, where, batch_size, allow_overlap=allow_overlap)
         evaluation.write(staging)
@@ -118,7 +113,7 @@ def _evaluate(
 ) -> Evaluation:
     from medpipe.evaluation.metrics import compute_metrics
 
-    listed = _built(data, trained.assembly)
+    listed = data if isinstance(data, Dataset) else trained.assembly.dataset(data)
     dataset = attrs.evolve(matched(listed, trained.data.task), reading=trained.reading)
     found = scan(dataset, workers=available_processors())
     splits = trained.path / SPLITS
@@ -155,22 +150,6 @@ def _evaluate(
             "data": {"digest": found.digest, "samples": len(dataset.samples)},
         },
     )
-
-
-def _built(data: DatasetStep | Dataset, assembly: Assembly) -> Dataset:
-    if isinstance(data, Dataset):
-        return data
-    title = assembly.registry.title(data)
-    try:
-        dataset = data.build()
-    except MedpipeError:
-        raise
-    except Exception as error:
-        text = " ".join(str(error).split()) or "no message"
-        raise StepError(f"{title} failed to build: {type(error).__name__}: {text}") from error
-    if not isinstance(dataset, Dataset):
-        raise StepError(f"{title} built {dataset!r}, which is no Dataset.")
-    return dataset
 
 
 def _notes(
