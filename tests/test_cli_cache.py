@@ -13,8 +13,9 @@ import pytest
 
 from medpipe.cli import app, main
 from medpipe.cli.cache import cache
-from medpipe.data.packed import PackedCache, PackedWriter
-from medpipe.data.packed_folders import folder_of, packed_root
+from medpipe.data.packing.cache import PackedCache
+from medpipe.data.packing.folders import folder_of, packed_root
+from medpipe.data.packing.writer import PackedWriter
 
 
 @pytest.fixture(autouse=True)

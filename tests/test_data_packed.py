@@ -20,20 +20,24 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
-from medpipe.data import packed, packed_folders, packed_work
-from medpipe.data.packed import (
-    PackedCache,
-    PackedWriter,
+from medpipe.data.packing import building, folders, work
+from medpipe.data.packing import cache as cache_module
+from medpipe.data.packing import writer as writer_module
+from medpipe.data.packing.building import build_or_open
+from medpipe.data.packing.cache import PackedCache
+from medpipe.data.packing.folders import (
     PackingError,
-    build_or_open,
     cache_limit,
+    folder_of,
+    packed_root,
     remove_folder,
+    size_text,
 )
-from medpipe.data.packed import (
+from medpipe.data.packing.folders import (
     packed_folders as list_folders,
 )
-from medpipe.data.packed_folders import folder_of, packed_root, size_text
-from medpipe.data.packed_index import Piece, narrowed
+from medpipe.data.packing.index import Piece, narrowed
+from medpipe.data.packing.writer import PackedWriter
 from medpipe.errors import DataError, MedpipeError, RunError, StepError
 
 Made = Iterable[tuple[np.ndarray[Any, Any], Mapping[str, Any]]]
@@ -114,7 +118,7 @@ JSON = st.recursive(
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(
     samples=st.dictionaries(st.text(), st.tuples(array(), JSON), max_size=8),
-    mapped=st.sampled_from([0, packed.MAPPED]),
+    mapped=st.sampled_from([0, cache_module.MAPPED]),
 )
 def test_round_trip(
     samples: dict[str, tuple[np.ndarray[Any, Any], Any]],
@@ -127,7 +131,7 @@ def test_round_trip(
             writer.add(sample_id, values, {"meta": meta})
     cache = PackedCache(path)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(packed, "MAPPED", mapped)
+        patch.setattr(cache_module, "MAPPED", mapped)
         _check_all(cache, samples)
 
 
@@ -267,19 +271,19 @@ def test_built_once_then_opened() -> None:
 def test_many_workers_give_the_same(processes: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     alone = build("alone")
     content = (alone.path / "values.bin").read_bytes()
-    monkeypatch.setattr(packed_work, "TRIAL_SECONDS", 0)
-    monkeypatch.setattr(packed_work, "WORTH_SECONDS", 0)
+    monkeypatch.setattr(work, "TRIAL_SECONDS", 0)
+    monkeypatch.setattr(work, "WORTH_SECONDS", 0)
     if not processes:
-        monkeypatch.setattr(packed_work.sys, "platform", "darwin")
+        monkeypatch.setattr(work.sys, "platform", "darwin")
     own = os.getpid()
 
     def produce_elsewhere(ids: Sequence[str]) -> Made:
         return [(image(i), {"of": i, "here": os.getpid() == own}) for i in ids]
 
-    def try_nothing(ids: Sequence[str], make: Any) -> packed_work.Trial:
-        return packed_work.Trial(pieces=[], count=0, bytes_each=64, seconds_each=0.01)
+    def try_nothing(ids: Sequence[str], make: Any) -> work.Trial:
+        return work.Trial(pieces=[], count=0, bytes_each=64, seconds_each=0.01)
 
-    monkeypatch.setattr(packed, "try_out", try_nothing)
+    monkeypatch.setattr(building, "try_out", try_nothing)
     together = build("together", make=produce_elsewhere)
     assert (together.path / "values.bin").read_bytes() == content
     assert together.ids == IDS
@@ -288,10 +292,10 @@ def test_many_workers_give_the_same(processes: bool, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("seconds", [0.0, 10.0])
 def test_the_error_of_a_sample_is_raised(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    def try_nothing(ids: Sequence[str], make: Any) -> packed_work.Trial:
-        return packed_work.Trial(pieces=[], count=0, bytes_each=64, seconds_each=seconds)
+    def try_nothing(ids: Sequence[str], make: Any) -> work.Trial:
+        return work.Trial(pieces=[], count=0, bytes_each=64, seconds_each=seconds)
 
-    monkeypatch.setattr(packed, "try_out", try_nothing)
+    monkeypatch.setattr(building, "try_out", try_nothing)
 
     def fail(ids: Sequence[str]) -> Made:
         for sample_id in ids:
@@ -313,10 +317,10 @@ def test_the_error_of_a_sample_is_raised(seconds: float, monkeypatch: pytest.Mon
 def test_a_killed_worker_is_no_end(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def try_nothing(ids: Sequence[str], make: Any) -> packed_work.Trial:
-        return packed_work.Trial(pieces=[], count=0, bytes_each=64, seconds_each=10.0)
+    def try_nothing(ids: Sequence[str], make: Any) -> work.Trial:
+        return work.Trial(pieces=[], count=0, bytes_each=64, seconds_each=10.0)
 
-    monkeypatch.setattr(packed, "try_out", try_nothing)
+    monkeypatch.setattr(building, "try_out", try_nothing)
 
     def die(ids: Sequence[str]) -> Made:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -384,8 +388,8 @@ def test_other_samples_under_the_same_key(caplog: pytest.LogCaptureFixture) -> N
 CHILD = """
 import os, sys, time
 import numpy as np
-from medpipe.data import packed_work
-from medpipe.data.packed import build_or_open
+from medpipe.data.packing import work as packed_work
+from medpipe.data.packing.building import build_or_open
 packed_work.TRIAL_SECONDS = 0.02
 log = sys.argv[1]
 def produce(ids):
@@ -460,7 +464,7 @@ def test_a_full_disk(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureF
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(packed.os, "fsync", full)
+    monkeypatch.setattr(writer_module.os, "fsync", full)
     assert build_or_open("key", {}, IDS, produce, workers=1) is None
     assert caplog.messages == [
         f"Going on without a packed cache: {folder_of('key')} can't be written: no space left on "
@@ -474,7 +478,8 @@ def test_a_file_size_limit_while_writing(tmp_path: Path) -> None:
     code = """
 import resource, signal, sys
 import numpy as np
-from medpipe.data.packed import build_or_open, packed_root
+from medpipe.data.packing.building import build_or_open
+from medpipe.data.packing.folders import packed_root
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
 def produce(ids):
@@ -488,7 +493,7 @@ assert not names, names
             sys.executable,
             "-c",
             code.replace(
-                ", packed_root\n", "\nfrom medpipe.data.packed_folders import packed_root\n"
+                ", packed_root\n", "\nfrom medpipe.data.packing.folders import packed_root\n"
             ),
         ],
         capture_output=True,
@@ -538,9 +543,9 @@ def test_what_was_used_longest_ago_goes_first(
     each = max(folder.bytes for folder in list_folders())
 
     monkeypatch.setenv("MEDPIPE_CACHE_LIMIT", str(4 * each))
-    packed_folders.make_room(each, keep="new")
+    folders.make_room(each, keep="new")
     assert [folder.key for folder in list_folders()] == ["held", "c", "a"]
-    packed_folders.make_room(3 * each, keep="new")
+    folders.make_room(3 * each, keep="new")
     assert [folder.key for folder in list_folders()] == ["held"]  # it is in use
     assert not remove_folder("held")
     assert same(held.array("1.png"), image("1.png"))
@@ -562,13 +567,13 @@ def test_room_on_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     build()
     monkeypatch.setenv("MEDPIPE_CACHE_LIMIT", "9000000TB")
     with pytest.raises(PackingError, match=r"would take about 1000000\.0 TB, but .* free\. Make"):
-        packed_folders.make_room(10**18, keep="new")
+        folders.make_room(10**18, keep="new")
 
 
 def test_a_large_file_is_read_without_mapping(monkeypatch: pytest.MonkeyPatch) -> None:
     mapped = build()
     batch = mapped.stacked(IDS[::3])
-    monkeypatch.setattr(packed, "MAPPED", 0)
+    monkeypatch.setattr(cache_module, "MAPPED", 0)
     monkeypatch.delattr(PackedCache, "_window")
     cache = build(make=never)
     assert all(same(cache.array(i), image(i)) for i in IDS)

@@ -217,7 +217,7 @@ class Assembly:
         """The results of the chain's first stretch, where they can be kept."""
         if self.configuration.loader.cache == "off":
             return None
-        from medpipe.data.kept import keep
+        from medpipe.data.keeping import keep
 
         described = []
         for step in chain.first_steps:

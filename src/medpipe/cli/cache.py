@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from medpipe.data.packed import (
+from medpipe.data.packing.folders import (
     PackedFolder,
     cache_limit,
     packed_folders,

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 VALUES, INDEX, ABOUT = "values.bin", "index.npz", "about.json"
+FORMAT = 1
+"""Of a packed cache; another one is made anew."""
 LIMIT = "MEDPIPE_CACHE_LIMIT"
 DEFAULT_LIMIT = 50 * 10**9
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}

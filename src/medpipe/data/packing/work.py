@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from medpipe.data.packed_folders import PackingError
-from medpipe.data.packed_index import Piece
+from medpipe.data.packing.folders import PackingError
+from medpipe.data.packing.index import Piece
 from medpipe.errors import DataError, MedpipeError, StepError
 
 if TYPE_CHECKING:
