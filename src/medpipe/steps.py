@@ -65,11 +65,13 @@ class DecodedImage:
         affine: From column, row and slice (each counted from 0) to millimetres to the right,
             the front and the top of the patient (RAS+, as NIfTI has it); float64 of shape
             (4, 4). None where the file doesn't say.
+        source: The file that it was read from, for metadata; None where there is none.
     """
 
     values: np.ndarray[Any, Any]
     channels: bool = False
     affine: np.ndarray[Any, Any] | None = None
+    source: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -271,13 +273,23 @@ class TransformStep(Step):
 
     Either define `build`, or `draw` and `apply`: randomness drawn first, as data, then applied.
     A step that can also define `apply_batch` may be applied to whole batches, on their device.
+    A step with both forms is drawn where `batched` holds, and built where it does not.
 
     Attributes:
         random: True for augmentation, which touches training data alone.
+        takes_decoded: Whether a step that reads files also takes, in place of a sample's files,
+            the `DecodedImage` that `read_sample_image` gives for them. Then files that are read
+            to find duplicates need not be read again for the packed cache.
+        takes_narrow: Whether `apply_batch` also takes, in place of float32 images, whole numbers
+            of the same values in fewer bits (``uint8``, ``uint16``, ``int16``), as images are
+            kept. It then gives what it gives for float32: as float32, or again in fewer bits.
+            For others the library makes them float32 first.
     """
 
     kind: ClassVar[str] = "transform"
     random: ClassVar[bool] = False
+    takes_decoded: ClassVar[bool] = False
+    takes_narrow: ClassVar[bool] = False
 
     def build(self) -> Callable[[dict[str, Any]], Mapping[Any, Any]]:
         """Give a MONAI dictionary transform, or any callable on a sample.
@@ -289,7 +301,10 @@ class TransformStep(Step):
         raise NotImplementedError(f"{type(self).__name__} has neither build nor draw and apply")
 
     def draw(self, rng: np.random.Generator) -> Mapping[str, Any]:
-        """Draw this sample's random values; `rng` is seeded for the sample."""
+        """Draw this sample's random values.
+
+        `rng` is seeded for the sample, and its own only until this returns.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no draw method")
 
     def apply(self, sample: dict[str, Any], draw: Mapping[str, Any]) -> Mapping[Any, Any]:

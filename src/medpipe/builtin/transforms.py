@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import attrs
 
 from medpipe.builtin.batched_transforms import BATCHED
+from medpipe.builtin.ensure_channel_first import QUICK
 from medpipe.builtin.load_image import LoadImage
 from medpipe.builtin.transform_table import TABLE, Transform
 from medpipe.plugin import TransformStep
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 KEYS = ("image",)
 
@@ -57,6 +58,14 @@ class CastToType(TransformStep):
 
         return _made(CastToTyped, {"dtype": np.dtype(self.dtype)})
 
+    def apply_batch(
+        self, batch: dict[str, Any], draws: Sequence[Mapping[str, Any]]
+    ) -> Mapping[str, Any]:
+        """Change the type of a batch's images."""
+        import torch
+
+        return {**batch, "image": batch["image"].to(getattr(torch, self.dtype))}
+
 
 def _made(
     monai_class: Any, arguments: Mapping[str, Any]
@@ -81,7 +90,7 @@ def step_class(entry: Transform) -> type[TransformStep]:
         "__module__": __name__,
         "__doc__": f"{entry.summary}\n\nMONAI's `{entry.monai}` on ``image``.",
     }
-    batched = BATCHED.get(entry.name)
+    batched = QUICK.get(entry.name) or BATCHED.get(entry.name)
     return attrs.make_class(
         entry.monai.removesuffix("d"),
         fields,

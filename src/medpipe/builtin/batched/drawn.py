@@ -1,0 +1,140 @@
+"""What the random steps for batches have in common: values drawn for a sample, then applied."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from medpipe.plugin import DataError, TransformStep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Mapping, Sequence
+
+    import numpy as np
+    import torch
+
+
+class DrawnStep(TransformStep):
+    """A random step of the table with values that are drawn first.
+
+    The values depend on the sample's own generator alone, so that a sample gets the same alone as
+    in any batch. Subclasses say what is drawn (`values`) and what it does to images (`changed`).
+
+    Attributes:
+        gives_float: Whether the images become float32, as MONAI's transform makes them.
+    """
+
+    gives_float: ClassVar[bool] = True
+    prob: float
+
+    def values(self, rng: np.random.Generator) -> Mapping[str, Any]:
+        """Draw what MONAI's transform draws for a sample that is to be changed; not empty."""
+        raise NotImplementedError
+
+    def changed(self, images: torch.Tensor, draws: Sequence[Mapping[str, Any]]) -> torch.Tensor:
+        """Change images of one group, (some, channels, spatial...); they may not be written to."""
+        raise NotImplementedError
+
+    def group(self, draw: Mapping[str, Any], sides: Sequence[int]) -> Hashable:
+        """Which samples can be changed together; None: those that are left as they are.
+
+        Args:
+            draw: What was drawn for a sample.
+            sides: The sides of its image.
+        """
+        return True if draw else None
+
+    def draw(self, rng: np.random.Generator) -> Mapping[str, Any]:
+        """Draw a sample's values; none at all where chance leaves it as it is."""
+        return self.values(rng) if rng.random() < self.prob else {}
+
+    def apply(self, sample: dict[str, Any], draw: Mapping[str, Any]) -> Mapping[Any, Any]:
+        """Change one sample, as a batch of one.
+
+        A `MetaTensor` keeps its type and its metadata: what was done is not written into them.
+        """
+        import torch
+        from monai.data import MetaTensor
+
+        given = torch.as_tensor(sample["image"])
+        alone = {"image": given.as_subclass(torch.Tensor)[None]}
+        image = self.apply_batch(alone, [draw])["image"][0]
+        if isinstance(given, MetaTensor):
+            image = image.as_subclass(MetaTensor)
+            image.copy_meta_from(given)
+        return {**sample, "image": image}
+
+    def apply_batch(
+        self, batch: dict[str, Any], draws: Sequence[Mapping[str, Any]]
+    ) -> Mapping[str, Any]:
+        """Change the images of a batch by the values that were drawn."""
+        images = batch["image"].float() if self.gives_float else batch["image"]
+        groups = [self.group(draw, images.shape[2:]) for draw in draws]
+        changed = in_groups(
+            images, groups, lambda some, places: self.changed(some, [draws[p] for p in places])
+        )
+        return {**batch, "image": changed}
+
+
+def in_groups(
+    images: torch.Tensor,
+    groups: Sequence[Hashable],
+    change: Callable[[torch.Tensor, list[int]], torch.Tensor],
+) -> torch.Tensor:
+    """Change images group by group and put them back in their order.
+
+    Args:
+        images: Of shape (batch, channels, spatial...).
+        groups: The group of each image; None: it stays as it is, bit for bit.
+        change: Changes some images, given their places in the batch.
+
+    Raises:
+        DataError: The images differ in shape afterwards.
+    """
+    import torch
+
+    places: dict[Hashable, list[int]] = {}
+    for place, group in enumerate(groups):
+        places.setdefault(group, []).append(place)
+    if len(places) == 1:
+        return images if groups[0] is None else change(images, next(iter(places.values())))
+    order = torch.tensor([place for some in places.values() for place in some])
+    order = on_device(order, images)
+    result = images.clone() if None in places else None
+    start = 0
+    for group, some in places.items():
+        index = order[start : start + len(some)]
+        start += len(some)
+        if group is None:
+            continue
+        part = change(images.index_select(0, index), some)
+        if result is None:
+            result = part.new_empty((len(images), *part.shape[1:]))
+        _one_shape(result, part)
+        result.index_copy_(0, index, part)
+    assert result is not None
+    return result
+
+
+def _one_shape(one: torch.Tensor, other: torch.Tensor) -> None:
+    shapes = sorted({tuple(one.shape[1:]), tuple(other.shape[1:])})
+    if len(shapes) > 1:
+        raise DataError(
+            f"Random quarter turns leave images of the shapes {shapes[0]} and {shapes[1]} in one "
+            "batch. Make them square before, for example by 'resize' with spatial_size, or set "
+            "loader.batch_size = 1."
+        )
+
+
+def on_device(values: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    """Bring small values to where the images are, without waiting for the device."""
+    return values.to(images.device, non_blocking=True)
+
+
+def uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    """A number between the two, in whichever order, as NumPy's older generator takes them."""
+    return low + (high - low) * rng.random()
+
+
+def both_ways(most: float | tuple[float, float]) -> tuple[float, float]:
+    """A range as MONAI reads it: a number stands for that much either way."""
+    return (-most, most) if isinstance(most, (int, float)) else most
