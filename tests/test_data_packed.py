@@ -21,7 +21,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
 from medpipe.data.packing import building, folders, work
-from medpipe.data.packing import cache as cache_module
 from medpipe.data.packing import writer as writer_module
 from medpipe.data.packing.building import build_or_open
 from medpipe.data.packing.cache import PackedCache
@@ -118,11 +117,11 @@ JSON = st.recursive(
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(
     samples=st.dictionaries(st.text(), st.tuples(array(), JSON), max_size=8),
-    mapped=st.sampled_from([0, cache_module.MAPPED]),
+    mapped=st.booleans(),
 )
 def test_round_trip(
     samples: dict[str, tuple[np.ndarray[Any, Any], Any]],
-    mapped: int,
+    mapped: bool,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     path = tmp_path_factory.mktemp("packed") / "cache"
@@ -131,7 +130,8 @@ def test_round_trip(
             writer.add(sample_id, values, {"meta": meta})
     cache = PackedCache(path)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cache_module, "MAPPED", mapped)
+        if mapped:
+            patch.delattr(os, "preadv", raising=False)
         _check_all(cache, samples)
 
 
@@ -142,9 +142,10 @@ def _check_all(cache: PackedCache, samples: dict[str, tuple[np.ndarray[Any, Any]
         assert cache.dtype(sample_id) == values.dtype
         assert cache.shape(sample_id) == values.shape
         assert cache.meta(sample_id) == {"meta": meta}
-        alone = cache.stacked([sample_id, sample_id])
+        alone = cache.stacked(cache.rows([sample_id, sample_id]))
         assert alone is not None
         assert same(alone.astype(values.dtype)[1, ...], values)
+        assert cache.alike(cache.rows([sample_id, sample_id]))
         assert (cache._index.offsets % 64 == 0).all()
 
 
@@ -200,21 +201,26 @@ def test_a_batch_in_the_type_of_the_file(tmp_path: Path) -> None:
             writer.add(sample_id, values, {})
     cache = PackedCache(tmp_path / "cache")
 
-    narrow = cache.stacked(["c", "a", "c"])
+    def stacked(*ids: str) -> np.ndarray[Any, Any] | None:
+        return cache.stacked(cache.rows(ids))
+
+    narrow = stacked("c", "a", "c")
     assert narrow is not None
     assert narrow.dtype == np.uint8
     assert narrow.tolist() == [[[5, 6]], [[1, 2]], [[5, 6]]]
     narrow[:] = 0
     assert cache.array("c").tolist() == [[5, 6]]  # a copy
 
-    mixed = cache.stacked(["c", "b", "a"])  # uint8 and uint16: in what they were before
+    mixed = stacked("c", "b", "a")  # uint8 and uint16: in what they were before
     assert mixed is not None
     assert mixed.dtype == np.float32
     assert mixed.tolist() == [[[5, 6]], [[3, 400]], [[1, 2]]]
 
-    assert cache.stacked(["a", "other shape"]) is None
-    assert cache.stacked(["a", "other type"]) is None
-    assert cache.stacked([]) is None
+    assert stacked("a", "other shape") is None
+    assert stacked("a", "other type") is None
+    assert stacked() is None
+    assert cache.alike(cache.rows(["c", "a"]))
+    assert not cache.alike(cache.rows(["a", "b"]))
 
 
 def test_metadata_are_kept_once_and_made_anew() -> None:
@@ -274,7 +280,7 @@ def test_many_workers_give_the_same(processes: bool, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(work, "TRIAL_SECONDS", 0)
     monkeypatch.setattr(work, "WORTH_SECONDS", 0)
     if not processes:
-        monkeypatch.setattr(work.sys, "platform", "darwin")
+        monkeypatch.setattr(sys, "platform", "darwin")
     own = os.getpid()
 
     def produce_elsewhere(ids: Sequence[str]) -> Made:
@@ -337,7 +343,7 @@ def test_a_killed_worker_is_no_end(
 DAMAGES = {
     "index.npz was changed": lambda path: _flip(path / "index.npz"),
     "values.bin has 100 bytes instead of 2560": lambda path: os.truncate(path / "values.bin", 100),
-    "its format is 99, and 1 is the one known": lambda path: (path / "about.json").write_text(
+    "its format is 99, and 2 is the one known": lambda path: (path / "about.json").write_text(
         '{"format": 99}'
     ),
     "'format'": lambda path: (path / "about.json").write_text("{}"),
@@ -400,7 +406,7 @@ def produce(ids):
         yield np.full((4, 4), int(sample_id), np.float32), {}
 ids = [str(n) for n in range(int(sys.argv[2]))]
 cache = build_or_open("key", {}, ids, produce, workers=2)
-assert (cache.stacked(ids)[:, 0, 0] == np.arange(len(ids))).all()
+assert (cache.stacked(cache.rows(ids))[:, 0, 0] == np.arange(len(ids))).all()
 """
 
 
@@ -570,20 +576,55 @@ def test_room_on_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
         folders.make_room(10**18, keep="new")
 
 
-def test_a_large_file_is_read_without_mapping(monkeypatch: pytest.MonkeyPatch) -> None:
-    mapped = build()
-    batch = mapped.stacked(IDS[::3])
-    monkeypatch.setattr(cache_module, "MAPPED", 0)
-    monkeypatch.delattr(PackedCache, "_window")
-    cache = build(make=never)
-    assert all(same(cache.array(i), image(i)) for i in IDS)
-    other = cache.stacked(IDS[::3])
+def test_without_reading_by_place_the_file_is_mapped(monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = build()
+    batch = cache.stacked(cache.rows(IDS[::3]))
+    with monkeypatch.context() as patch:
+        patch.delattr(os, "preadv")
+        mapped = build(make=never)
+        assert all(same(mapped.array(i), image(i)) for i in IDS)
+        other = mapped.stacked(mapped.rows(IDS[::3]))
     assert batch is not None
     assert other is not None
     assert same(batch, other)
+
+
+def test_what_is_read_in_pieces_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = build()
+    preadv = os.preadv
+    monkeypatch.setattr(os, "preadv", lambda fd, into, at: preadv(fd, [into[0][:7]], at))
+    assert all(same(cache.array(i), image(i)) for i in IDS)
+
+
+def test_a_file_that_becomes_shorter_is_said() -> None:
+    cache = build()
     os.truncate(cache.path / "values.bin", 70)
-    with pytest.raises(RunError, match=r"values\.bin became shorter while it was in use"):
+    assert same(cache.array("0.png"), image("0.png"))
+    with pytest.raises(RunError) as caught:
         cache.array("39.png")
+    assert str(caught.value) == (
+        f"{cache.path / 'values.bin'} became shorter while it was in use. Start the run again: it "
+        "will be made anew."
+    )
+
+
+def test_no_page_of_the_file_is_the_process_s_own(tmp_path: Path) -> None:
+    status = Path("/proc/self/status")
+    if not status.exists():
+        pytest.skip("needs /proc")
+
+    def resident() -> int:
+        line = next(x for x in status.read_text().splitlines() if x.startswith("RssFile"))
+        return int(line.split()[1])
+
+    with PackedWriter(tmp_path / "cache", {}) as writer:
+        for number in range(64):
+            writer.add(str(number), np.full((1 << 20,), number, np.uint8), {})
+    cache = PackedCache(tmp_path / "cache")
+    before = resident()
+    for _ in range(2):
+        assert [int(cache.array(str(number))[-1]) for number in range(64)] == list(range(64))
+    assert resident() - before < 8 << 10  # kB, of 64 MB that were read
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,6 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from scipy.stats import kstest
 
 from folders import image_folder, phantom
 from medpipe import PipelineBuilder, Registry, StepError
@@ -58,6 +60,43 @@ def test_a_batch_has_the_values_of_its_samples(
     assert together.dtype == np.float32
 
 
+SCALES = [(name, parameters) for name, parameters in BATCHED if name.startswith("scale")]
+SCALES += [("scale_intensity", {"minv": 1.0, "maxv": 0.0}), ("scale_intensity", {"maxv": -2.0})]
+
+
+@pytest.mark.parametrize(("name", "parameters"), SCALES)
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.int16, np.float32, np.float64, np.int64])
+@settings(max_examples=10, deadline=None)
+@given(data=st.data())
+def test_narrow_images_are_scaled_to_the_bit(
+    name: str, parameters: dict[str, Any], kind: Any, data: st.DataObject
+) -> None:
+    whole = np.issubdtype(kind, np.integer)
+    limits = np.iinfo(kind if np.dtype(kind).itemsize < 4 else np.int32) if whole else None
+    elements: Any = (
+        st.integers(int(limits.min), int(limits.max))
+        if limits is not None
+        else st.floats(-1000, 1000, width=32) | st.sampled_from([np.nan, np.inf, -0.0])
+    )
+    shape = st.tuples(st.integers(1, 3), st.integers(1, 2), st.integers(1, 4), st.integers(1, 4))
+    images = data.draw(arrays.arrays(kind, shape, elements=elements))
+    step = made(name, parameters)
+    assert step.takes_narrow
+    narrow = kind in (np.uint8, np.uint16, np.int16)  # what stands for float32
+    floats = images.astype(np.float32) if narrow else images
+    transform = step.build()
+    alone = [np.asarray(transform({"image": torch.from_numpy(image)})["image"]) for image in floats]
+    given_ = torch.from_numpy(images.copy())
+    batch = {"image": given_, "id": ["x"] * len(images)}
+    together = step.apply_batch(batch, [{}] * len(images))["image"].numpy()
+    assert together.dtype == np.float32
+    expected = np.stack(alone)
+    missing = np.isnan(expected)
+    assert (np.isnan(together) == missing).all()
+    assert (together.view(np.int32) == expected.view(np.int32))[~missing].all()
+    assert given_.numpy().tobytes() == images.tobytes()  # as they were
+
+
 CHAINS: list[list[tuple[str, dict[str, Any]]]] = [
     [("load_image", {}), ("ensure_channel_first", {}), ("scale_intensity", {}), ("to_tensor", {})],
     [
@@ -68,6 +107,18 @@ CHAINS: list[list[tuple[str, dict[str, Any]]]] = [
         ("scale_intensity", {}),
     ],
     [("load_image", {}), ("ensure_channel_first", {}), ("scale_intensity", {}), ("rand_zoom", {})],
+    [
+        ("load_image", {}),
+        ("ensure_channel_first", {}),
+        ("rand_rotate", {"range_x": 0.4, "prob": 0.5}),
+        ("rand_flip", {"prob": 0.5, "spatial_axis": 0}),
+        ("gaussian_smooth", {"sigma": 0.7}),
+        ("rand_affine", {"scale_range": 0.3, "rotate_range": 0.1, "prob": 0.5}),
+        ("rand_zoom", {"prob": 0.5}),
+        ("scale_intensity", {}),
+        ("rand_adjust_contrast", {"prob": 0.5}),
+        ("repeat_channel", {"repeats": 3}),
+    ],
     [("load_image", {"axes": "hw"}), ("ensure_channel_first", {}), ("resize", {"spatial_size": 9})],
     [("load_image", {})],
 ]
@@ -142,6 +193,86 @@ def test_a_batched_step_that_fails_is_named() -> None:
     assert str(caught.value) == (
         "the step 'broken' failed on the batch of the sample 'a': ValueError: no"
     )
+
+
+def test_a_draw_that_fails_is_named_with_its_sample() -> None:
+    class Broken(Shift):
+        def draw(self, rng: np.random.Generator) -> Mapping[str, Any]:
+            raise ValueError("no")
+
+    chain = Chain([("the step 'broken'", Broken())], seed=1)
+    message = "the step 'broken' failed on the sample 'a': ValueError: no"
+    with pytest.raises(StepError) as caught:
+        chain.last({"image": torch.zeros(2, 1, 3, 3), "id": ["a", "b"]}, training=True, epoch=0)
+    assert str(caught.value) == message
+    with pytest.raises(StepError) as caught:
+        chain({"image": torch.zeros(1, 3, 3), "id": "a"}, training=True)
+    assert str(caught.value) == message
+
+
+@attrs.frozen(kw_only=True)
+class Many(Shift):
+    """A step that draws a number for which half of what the generator makes is enough."""
+
+    name: ClassVar[str] = "many"
+
+    def draw(self, rng: np.random.Generator) -> Mapping[str, Any]:
+        return {"by": float(rng.integers(2**23))}
+
+
+def drawn_by(chain: Chain, ids: list[str], epoch: int) -> list[float]:
+    batch = {"image": torch.zeros(len(ids), 1, 1, 1), "id": ids}
+    return chain.last(batch, training=True, epoch=epoch)["image"].flatten().tolist()
+
+
+def test_what_is_drawn_depends_on_seed_pass_sample_and_place_alone() -> None:
+    ids = [f"ward/{number}.png" for number in range(200)]
+    chain = Chain([("a step", Many())], seed=1)
+    numbers = drawn_by(chain, ids, 0)
+    assert len(set(numbers)) == 200
+    assert kstest(np.array(numbers) / 2**23, "uniform").pvalue > 0.01
+    assert drawn_by(chain, ids[::-1], 0) == numbers[::-1]
+    assert [drawn_by(chain, [one], 0)[0] for one in ids] == numbers
+    assert set(drawn_by(chain, ids, 1)).isdisjoint(numbers)
+    other = Chain([("a step", Many())], seed=2)
+    assert set(drawn_by(other, ids, 0)).isdisjoint(numbers)
+    twice = Chain([("a step", Many()), ("a step", Many())], seed=1)
+    assert set(drawn_by(twice, ids, 0)).isdisjoint(2 * number for number in numbers)
+
+
+def test_threads_do_not_disturb_each_other_s_draws() -> None:
+    ids = [str(number) for number in range(300)]
+    chain = Chain([("a step", Many())], seed=1)
+    numbers = drawn_by(chain, ids, 0)
+    with ThreadPoolExecutor(8) as pool:
+        for found in pool.map(lambda _: drawn_by(chain, ids, 0), range(16)):
+            assert found == numbers
+
+
+@attrs.frozen(kw_only=True)
+class Both(Shift):
+    """A step with both forms, which has one for batches only where it is asked for it."""
+
+    name: ClassVar[str] = "both"
+    fast: bool = True
+
+    @property
+    def batched(self) -> bool:
+        return self.fast
+
+    def build(self) -> Callable[[dict[str, Any]], dict[str, Any]]:
+        return lambda sample: {**sample, "image": sample["image"] + 1000}
+
+
+def test_a_step_with_both_forms_is_drawn_where_batches_can_be() -> None:
+    sample = {"image": torch.zeros(1, 2, 2), "id": "a"}
+    fast = Chain([("both", Both())], seed=1)
+    assert not fast.has_middle(training=True)
+    assert fast(sample, training=True)["image"].max() < 10
+    slow = Chain([("both", Both(fast=False))], seed=1)
+    assert slow.has_middle(training=True)
+    assert slow(sample, training=True)["image"].min() == 1000
+    assert slow(sample, training=False)["image"].max() == 0
 
 
 def builder(root: Path, **loader: Any) -> PipelineBuilder:

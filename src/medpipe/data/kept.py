@@ -10,10 +10,18 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import torch
 
+from medpipe.data.reading import source_of
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import numpy as np
+
     from medpipe.data.packing.cache import PackedCache
+
+NAMED = "filename_or_obj"
+OWN_FILE = "$own file"
+"""What is kept for the name of a sample's own file: all else is the same for many samples."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -26,14 +34,18 @@ class KeptImages:
 
     cache: PackedCache
 
-    def stacked(self, sample_ids: Sequence[str]) -> torch.Tensor | None:
+    def rows(self, sample_ids: Sequence[str]) -> np.ndarray[Any, Any]:
+        """The rows of samples, for `stacked`: int64 of shape (samples,)."""
+        return self.cache.rows(sample_ids)
+
+    def stacked(self, rows: np.ndarray[Any, Any]) -> torch.Tensor | None:
         """The images of shape (batch, channels, spatial...), in as few bits as they are kept.
 
         As float32 they are what left the stretch. None where they don't have one shape, or were
         not float32.
         """
-        images = self.cache.stacked(sample_ids)
-        if images is None or self.cache.dtype(sample_ids[0]) != "float32":
+        images = self.cache.stacked(rows)
+        if images is None or self.cache.dtype(self.cache.ids[rows[0]]) != "float32":
             return None
         return torch.from_numpy(images)
 
@@ -43,6 +55,8 @@ class KeptImages:
 
         values = torch.from_numpy(self.cache.array(given["id"]))
         meta = {key: _restored(value) for key, value in self.cache.meta(given["id"]).items()}
+        if meta.get(NAMED) == OWN_FILE:
+            meta[NAMED] = source_of(given["image"]) or given["id"]
         return {**given, "image": MetaTensor(values, meta=meta) if meta else values}
 
 

@@ -5,6 +5,8 @@ Heavy: it imports torch. The rest of the package imports it inside functions.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 import attrs
@@ -13,19 +15,23 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from medpipe.data.chain import sample_dictionary
-from medpipe.errors import DataError, MedpipeError, StepError
+from medpipe.data.columns import Columns
+from medpipe.data.resident import ResidentImages, free_bytes
+from medpipe.errors import DataError, MedpipeError, RunError, StepError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    import numpy as np
+
     from medpipe.data.chain import Chain
     from medpipe.data.kept import KeptImages
-    from medpipe.data.order import Key, PassOrder
+    from medpipe.data.order import BatchKey, PassOrder
     from medpipe.steps import Reading, Sample, Task
 
 Batch = dict[str, Any]
 _NARROW = "$narrow"
-"""Marks images that are float32 and were kept in fewer bits."""
+"""Marks images that stand for float32 of the same values."""
 
 
 @attrs.frozen
@@ -38,7 +44,8 @@ class _Failure:
     @classmethod
     def of(cls, error: MedpipeError) -> _Failure:
         # Not the error itself: its constructor may need more than pickle remembers.
-        return cls(DataError if isinstance(error, DataError) else StepError, str(error))
+        kinds = (kind for kind in (DataError, RunError) if isinstance(error, kind))
+        return cls(next(kinds, StepError), str(error))
 
 
 class SampleBatches(Dataset[Batch]):
@@ -69,28 +76,68 @@ class SampleBatches(Dataset[Batch]):
         self._task = task
         self._reading = reading
         self._kept = kept
+        self._resident: ResidentImages | None = None
 
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, key: Key) -> Batch | _Failure:  # type: ignore[override]
-        return self.__getitems__([key])
+    def __getitem__(self, key: BatchKey) -> Batch | _Failure:  # type: ignore[override]
+        return self.__getitems__(key)
 
-    def __getitems__(self, keys: Sequence[Key]) -> Batch | _Failure:
+    def __getitems__(self, key: BatchKey) -> Batch | _Failure:
         """The batch of these samples; an error is given back rather than raised."""
         try:
-            if self._kept is not None and not self.chain.has_middle(training=self.training):
-                samples = [self.samples[index] for _, index in keys]
-                images = self._kept.stacked([sample.id for sample in samples])
-                if images is not None:
-                    given = [sample_dictionary(sample, self._reading) for sample in samples]
-                    return {**collate(given, self._task, images=images), _NARROW: True}
-            return collate([self._one(*key) for key in keys], self._task)
+            images = self._images(key.places)
+            if images is not None:
+                return {**self._columns.batch(key.places), "image": images, _NARROW: True}
+            places = key.places.tolist()
+            return collate([self._one(key.this_pass, place) for place in places], self._task)
         except MedpipeError as error:
             return _Failure.of(error)
 
-    def _one(self, this_pass: int, index: int) -> Batch:
-        given = sample_dictionary(self.samples[index], self._reading)
+    @property
+    def looks_up(self) -> bool:
+        """Whether a batch of kept images is a look-up, with nothing to do for each sample."""
+        return self._kept is not None and not self.chain.has_middle(training=self.training)
+
+    @property
+    def reads(self) -> bool:
+        """Whether a batch is a look-up in a file: it waits for a disk, or copies."""
+        return self.looks_up and self._resident is None
+
+    def bring_to(self, device: torch.device, *, free: float) -> bool:
+        """Have the images on a device, if a batch is a look-up and they fit.
+
+        Args:
+            device: The device.
+            free: The bytes that are free there.
+
+        Returns:
+            Whether they are there.
+        """
+        if self._kept is not None and self.looks_up:
+            self._resident = ResidentImages.of(self._kept, self._rows, device, free=free)
+        return self._resident is not None
+
+    def _images(self, places: np.ndarray[Any, Any]) -> torch.Tensor | None:
+        if self._resident is not None:
+            return self._resident.stacked(places)
+        if self._kept is None or not self.looks_up:
+            return None
+        return self._kept.stacked(self._rows[places])
+
+    @cached_property
+    def _columns(self) -> Columns:
+        labels = label_tensor([sample.label for sample in self.samples], self._task)
+        return Columns.of(self.samples, labels)
+
+    @cached_property
+    def _rows(self) -> np.ndarray[Any, Any]:
+        assert self._kept is not None
+        return self._kept.rows([sample.id for sample in self.samples])
+
+    def _one(self, this_pass: int, place: int) -> Batch:
+        given = sample_dictionary(self.samples[place], self._reading)
         sample = self.chain.first(given) if self._kept is None else self._kept.sample(given)
         return self.chain.middle(sample, training=self.training, epoch=this_pass)
 
@@ -105,6 +152,7 @@ class Loader(DataLoader[Batch]):
 
     position: tuple[int, int] = (0, 0)
     device: torch.device = torch.device("cpu")
+    ahead: bool = False
 
     def start_at(self, position: tuple[int, int]) -> None:
         """Let the next iteration begin there; where the pass is over, with the next one."""
@@ -115,7 +163,11 @@ class Loader(DataLoader[Batch]):
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         this_pass, batches = cast("PassOrder", self.batch_sampler).start
-        for batch in super().__iter__():
+        made = cast("SampleBatches", self.dataset)
+        coming: Iterator[Batch | _Failure] = super().__iter__()
+        if self.ahead and self.num_workers == 0 and made.reads:
+            coming = _ahead(coming)
+        for batch in coming:
             if isinstance(batch, _Failure):
                 raise batch.kind(batch.message)
             batches += 1
@@ -125,10 +177,9 @@ class Loader(DataLoader[Batch]):
     def _finished(self, batch: Batch, this_pass: int) -> Batch:
         """Apply the chain's last stretch, on the device."""
         made = cast("SampleBatches", self.dataset)
-        image = batch["image"].to(self.device, non_blocking=True)
-        if batch.pop(_NARROW, False):
-            image = image.float()
-        return made.chain.last({**batch, "image": image}, training=made.training, epoch=this_pass)
+        batch["image"] = batch["image"].to(self.device, non_blocking=True)
+        narrow = batch.pop(_NARROW, False)
+        return made.chain.last(batch, training=made.training, epoch=this_pass, narrow=narrow)
 
     def close(self) -> None:
         """End the worker processes, if there are any."""
@@ -140,7 +191,12 @@ class Loader(DataLoader[Batch]):
 
 
 def make_loader(
-    batches: SampleBatches, order: PassOrder, *, workers: int, device: torch.device
+    batches: SampleBatches,
+    order: PassOrder,
+    *,
+    workers: int,
+    device: torch.device,
+    ahead: bool = False,
 ) -> Loader:
     """Put samples and their order together.
 
@@ -148,29 +204,35 @@ def make_loader(
         batches: The samples of one part.
         order: The order of the part.
         workers: Worker processes; they live as long as the loader.
-        device: Where the batches will go; memory is pinned for CUDA.
+        device: Where the batches will go. On CUDA the images are brought there once, where
+            they are kept and take less than a third of the free memory; otherwise memory is
+            pinned.
+        ahead: Whether a processor is left for a thread that reads the next batch of kept images.
+            Where torch's threads take them all, they would only wait for each other.
     """
+    cuda = device.type == "cuda"
+    resident = cuda and not workers and batches.bring_to(device, free=free_bytes(device))
     loader = Loader(
         batches,
-        batch_sampler=order,
+        batch_sampler=order,  # type: ignore[arg-type]  # a whole batch by one key
         num_workers=workers,
         collate_fn=_as_it_is,  # the samples come as a whole batch
         persistent_workers=workers > 0,
-        pin_memory=device.type == "cuda",
+        pin_memory=cuda and not resident,
         # Its own generator: otherwise building one rewinds torch's, and iterating draws from it.
         generator=torch.Generator().manual_seed(0),
     )
     loader.device = device
+    loader.ahead = ahead
     return loader
 
 
-def collate(samples: Sequence[Batch], task: Task, *, images: torch.Tensor | None = None) -> Batch:
+def collate(samples: Sequence[Batch], task: Task) -> Batch:
     """Make one batch of samples.
 
     Args:
         samples: Each with ``image`` of shape (channels, spatial...), ``label`` and ``id``.
         task: What the labels mean.
-        images: The images where they are stacked already.
 
     Returns:
         ``image`` of shape (batch, channels, spatial...), ``label`` as the task has it (see
@@ -179,11 +241,9 @@ def collate(samples: Sequence[Batch], task: Task, *, images: torch.Tensor | None
     Raises:
         DataError: The images don't have one shape; the message names two samples.
     """
-    if images is None:
-        images = _stacked(samples)
     shared = set(samples[0]).intersection(*samples) - {"image", "label", "reading"}
     batch: Batch = {key: [sample[key] for sample in samples] for key in sorted(shared, key=str)}
-    batch["image"] = images
+    batch["image"] = _stacked(samples)
     batch["label"] = label_tensor([sample["label"] for sample in samples], task)
     return batch
 
@@ -217,3 +277,12 @@ def label_tensor(labels: Sequence[Any], task: Task) -> torch.Tensor:
 
 def _as_it_is(batch: Any) -> Any:
     return batch
+
+
+def _ahead(batches: Iterator[Batch | _Failure]) -> Iterator[Batch | _Failure]:
+    """Read the next batch in a thread, while the one before is transformed and trained on."""
+    with ThreadPoolExecutor(1, "medpipe batches") as thread:
+        coming = thread.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = thread.submit(next, batches, None)
+            yield batch

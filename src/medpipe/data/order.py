@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import attrs
 
 from medpipe.data.chain import random_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-Key = tuple[int, int]
-"""A pass of the data and the place of a sample in its part."""
+    import numpy as np
+
+
+@attrs.frozen(eq=False)
+class BatchKey:
+    """One batch: what is asked of the samples, and told to worker processes.
+
+    Attributes:
+        this_pass: The pass of the data.
+        places: The places of the samples in their part, int64 of shape (batch,).
+    """
+
+    this_pass: int
+    places: np.ndarray[Any, Any]
 
 
 class PassOrder:
     """The batches of one part; each iteration over it is the next pass.
 
-    The pass travels with each index, so that worker processes that live for the whole run know
+    The pass travels with each batch, so that worker processes that live for the whole run know
     it without being told.
 
     Args:
@@ -48,28 +62,30 @@ class PassOrder:
         full, rest = divmod(self._count, self._batch_size)
         return full + (rest > 0 and not self._drop_last)
 
-    def __iter__(self) -> Iterator[list[Key]]:
+    def __iter__(self) -> Iterator[BatchKey]:
         this_pass, skipped = self.start
         self.start = (this_pass + 1, 0)
         order = self.order(this_pass)
         for batch in range(skipped, len(self)):
             start = batch * self._batch_size
-            yield [(this_pass, index) for index in order[start : start + self._batch_size]]
+            yield BatchKey(this_pass, order[start : start + self._batch_size])
 
-    def order(self, this_pass: int) -> list[int]:
-        """The places of a pass's samples, in their order."""
-        if self._seed is None:
-            return list(range(self._count))
+    def order(self, this_pass: int) -> np.ndarray[Any, Any]:
+        """The places of a pass's samples, in their order: int64 of shape (count,)."""
         import numpy as np
 
+        if self._seed is None:
+            return np.arange(self._count)
         # A bit generator's raw stream never changes between versions of numpy; what
         # Generator.permutation makes of it may.
         bits = np.random.PCG64(random_key(self._seed, this_pass, "order", 0))
         draws = bits.random_raw(self._count)
         if self._classes is None:
-            return [int(place) for place in np.argsort(draws, kind="stable")]
+            return np.argsort(draws, kind="stable")
         classes = np.asarray(self._classes)
-        members = [np.flatnonzero(classes == number) for number in np.unique(classes)]
-        rows = [members[int(draw) % len(members)] for draw in draws]
-        choices = bits.random_raw(self._count)
-        return [int(row[int(draw) % len(row)]) for row, draw in zip(rows, choices, strict=True)]
+        by_class = np.argsort(classes, kind="stable")
+        _, firsts, sizes = np.unique(classes[by_class], return_index=True, return_counts=True)
+        chosen = draws % np.uint64(len(sizes))
+        choices = bits.random_raw(self._count) % sizes.astype(np.uint64)[chosen]
+        places: np.ndarray[Any, Any] = by_class[firsts[chosen] + choices.astype(np.int64)]
+        return places

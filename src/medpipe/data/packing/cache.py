@@ -12,6 +12,8 @@ import mmap
 import os
 import weakref
 from contextlib import suppress
+from functools import cached_property
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from medpipe.data.packing.folders import ABOUT, FORMAT, INDEX, VALUES, hold
@@ -25,13 +27,14 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-MAPPED = 256 << 20
-"""Up to which size a file is read through memory mapping. The pages count as the process's own,
-and a larger file would fill its memory; it is read row by row, at half the rate."""
-
 
 class PackedCache:
-    """A packed cache, mapped into memory and never changed. Pickles as its path.
+    """A packed cache, never changed. Pickles as its path.
+
+    Arrays are read by their places in the file, each time from the pages that the operating
+    system holds for all processes. Mapped into memory they would come in a third of the time,
+    but the pages would count as the process's own, up to the size of the file; to let go of
+    them again and again takes longer than reading.
 
     Args:
         path: Its folder.
@@ -45,16 +48,12 @@ class PackedCache:
         self._open()
 
     def _open(self) -> None:
-        import numpy as np
-
         held: Callable[[], object] | None = None
         try:
             descriptor = hold(self.path / VALUES)
             if descriptor is not None:
                 held = weakref.finalize(self, os.close, descriptor)
             self.about, self._index = _read(self.path)
-            with (self.path / VALUES).open("rb") as file:
-                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError, KeyError, TypeError) as error:
             if held is not None:  # not by the error's traceback, however long that lives
                 held()
@@ -64,7 +63,6 @@ class PackedCache:
                 f"The packed cache {self.path} can't be used: {text}. Start the run again: it "
                 "will be made anew."
             ) from error
-        self._bytes: np.ndarray[Any, Any] = np.frombuffer(self._map, np.uint8)
         self._windows: dict[int, np.ndarray[Any, Any]] = {}
         self._descriptor = descriptor
 
@@ -86,6 +84,11 @@ class PackedCache:
         """The samples' ids, in the order in which they were added."""
         return self._index.ids
 
+    @property
+    def sources(self) -> dict[bytes, str]:
+        """A sample for each digest of what samples were made from; empty where nobody said."""
+        return {row.tobytes(): i for row, i in zip(self._index.sources, self.ids, strict=False)}
+
     def shape(self, sample_id: str) -> tuple[int, ...]:
         """The shape of a sample's array; nothing is read."""
         return self._kind(sample_id).shape
@@ -104,18 +107,30 @@ class PackedCache:
         # What was gathered is a copy already.
         return values.astype(self._index.kinds[kind].original, copy=False)
 
-    def stacked(self, sample_ids: Sequence[str]) -> np.ndarray[Any, Any] | None:
+    def rows(self, sample_ids: Sequence[str]) -> np.ndarray[Any, Any]:
+        """The rows of samples, for `stacked`: int64 of shape (samples,)."""
+        import numpy as np
+
+        return np.fromiter(map(self._row, sample_ids), np.int64, len(sample_ids))
+
+    def stacked(self, rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any] | None:
         """The arrays of several samples, of shape (samples, ...), in a type that holds them.
 
         It is the type of the file where they share it, otherwise the one that they had when they
-        were added: ``stacked(ids).astype(cache.dtype(ids[0]))`` are always the exact values.
+        were added: ``stacked(rows).astype(cache.dtype(cache.ids[rows[0]]))`` are always the exact
+        values.
+
+        Args:
+            rows: What `rows` gave for the samples, or some of it.
 
         Returns:
             A copy; None where shapes or original types differ, or where there are no samples.
+
+        Raises:
+            RunError: The file became shorter.
         """
         import numpy as np
 
-        rows = np.fromiter(map(self._row, sample_ids), np.int64, len(sample_ids))
         if not len(rows):
             return None
         kind_of, offsets = self._index.kind_of[rows], self._index.offsets[rows]
@@ -133,6 +148,11 @@ class PackedCache:
             batch[chosen] = self._gathered(number, offsets[chosen])
         return batch
 
+    def alike(self, rows: np.ndarray[Any, Any]) -> bool:
+        """Whether all these samples share shape and types, in the file and originally."""
+        kind_of = self._index.kind_of[rows]
+        return bool((kind_of == kind_of[:1]).all())
+
     def meta(self, sample_id: str) -> dict[str, Any]:
         """The metadata of a sample, which the caller may change; arrays are lists."""
         return self._index.meta(self._row(sample_id))
@@ -148,6 +168,45 @@ class PackedCache:
     def _row(self, sample_id: str) -> int:
         return self._index.rows[sample_id]
 
+    def _gathered(self, number: int, offsets: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """A copy of arrays of one kind, of shape (offsets, ...)."""
+        import numpy as np
+
+        if self._descriptor is None or not hasattr(os, "preadv"):
+            # A fancy index copies rows out of the overlapping windows; numpy.take would first
+            # copy all of them.
+            mapped: np.ndarray[Any, Any] = self._window(number)[offsets // ALIGNMENT]
+            return mapped
+        kind = self._index.kinds[number]
+        batch = np.empty((len(offsets), *kind.shape), kind.stored)
+        size = batch.nbytes // len(offsets)
+        rows = batch.reshape(-1).view(np.uint8).reshape(len(offsets), size)
+        places = offsets.tolist()
+        # One call for each row, made by `map`: this is most of what a batch costs.
+        into: Any = zip(rows)  # as buffers, which mypy does not see in arrays
+        counts = list(map(os.preadv, repeat(self._descriptor), into, places))
+        for number in [number for number, count in enumerate(counts) if count < size]:
+            self._read_rest(rows[number], places[number], counts[number])
+        return batch
+
+    def _read_rest(self, row: np.ndarray[Any, Any], place: int, done: int) -> None:
+        """Read what one call did not: it gives at most 2 GB, and nothing beyond the file's end."""
+        assert self._descriptor is not None
+        while done < len(row):
+            read = os.preadv(self._descriptor, [row[done:].data], place + done)
+            if not read:
+                raise RunError(
+                    f"{self.path / VALUES} became shorter while it was in use. Start the run "
+                    "again: it will be made anew."
+                )
+            done += read
+
+    @cached_property
+    def _mapped(self) -> mmap.mmap:
+        """The file in memory, where the operating system can't read it by place (Windows)."""
+        with (self.path / VALUES).open("rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
     def _window(self, number: int) -> np.ndarray[Any, Any]:
         """Every place of the file at which an array of this kind could begin, as a view.
 
@@ -161,39 +220,12 @@ class PackedCache:
             kind = self._index.kinds[number]
             stored = np.dtype(kind.stored)
             alone = np.empty(kind.shape, stored)
-            count = max(0, len(self._bytes) - alone.nbytes) // ALIGNMENT + 1
+            count = max(0, len(self._mapped) - alone.nbytes) // ALIGNMENT + 1
             window = np.ndarray(
-                (count, *kind.shape), stored, self._map, strides=(ALIGNMENT, *alone.strides)
+                (count, *kind.shape), stored, self._mapped, strides=(ALIGNMENT, *alone.strides)
             )
             self._windows[number] = window
         return window
-
-    def _gathered(self, number: int, offsets: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """A copy of arrays of one kind, of shape (offsets, ...)."""
-        import numpy as np
-
-        batch: np.ndarray[Any, Any]
-        if self._descriptor is None or len(self._bytes) <= MAPPED or not hasattr(os, "preadv"):
-            # A fancy index copies rows out of the overlapping windows; numpy.take would first
-            # copy all of them.
-            batch = self._window(number)[offsets // ALIGNMENT]
-            return batch
-        kind = self._index.kinds[number]
-        batch = np.empty((len(offsets), *kind.shape), kind.stored)
-        size = batch.nbytes // len(offsets)
-        target = batch.reshape(-1).view(np.uint8).data
-        for row, offset in enumerate(offsets.tolist()):
-            done = 0
-            while done < size:
-                part = target[row * size + done : (row + 1) * size]
-                read = os.preadv(self._descriptor, [part], offset + done)
-                if not read:
-                    raise RunError(
-                        f"{self.path / VALUES} became shorter while it was in use. Start the run "
-                        "again: it will be made anew."
-                    )
-                done += read
-        return batch
 
 
 def _read(path: Path) -> tuple[dict[str, Any], PackedIndex]:

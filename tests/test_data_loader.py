@@ -1,0 +1,286 @@
+"""Batches of kept images: looked up, ahead of time, on any device, and the same in any way."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import attrs
+import numpy as np
+import pytest
+import torch
+
+from medpipe import Registry, RunError
+from medpipe.data import resident
+from medpipe.data.chain import Chain
+from medpipe.data.kept import KeptImages
+from medpipe.data.loader import Loader, SampleBatches, collate, make_loader
+from medpipe.data.order import PassOrder
+from medpipe.data.packing.cache import PackedCache
+from medpipe.data.packing.writer import PackedWriter
+from medpipe.data.resident import ResidentImages
+from medpipe.plugin import TransformStep
+from medpipe.steps import Reading, Sample, Task
+
+COUNT = 23
+SHAPE = (1, 6, 5)
+NUMBERS = np.random.default_rng(0)
+IMAGES = {f"{n:02d}": NUMBERS.integers(0, 256, SHAPE).astype(np.float32) for n in range(COUNT)}
+IMAGES["03"][:] = 7  # constant
+CPU = torch.device("cpu")
+
+
+def kept(path: Path, images: Mapping[str, np.ndarray[Any, Any]] = IMAGES) -> KeptImages:
+    with PackedWriter(path / "cache", {}) as writer:
+        for id_, image in images.items():
+            writer.add(id_, image, {})
+    return KeptImages(cache=PackedCache(path / "cache"))
+
+
+def samples(kind: str = "multiclass") -> list[Sample]:
+    def extra(number: int) -> dict[str, Any]:
+        some = {"site": [f"hospital {number}"]} if number % 3 else {}
+        return {"age": number, "image": "not the image", **some}
+
+    labels: dict[str, Any] = {
+        "multiclass": lambda number: number % 3,
+        "multilabel": lambda number: (float(number % 2), 1.0),
+        "regression": lambda number: number / 2,
+    }
+    return [
+        Sample(id=id_, image=image[0], label=labels[kind](number), extra=extra(number))
+        for number, (id_, image) in enumerate(IMAGES.items())
+    ]
+
+
+def task(kind: str = "multiclass") -> Task:
+    names = {"multiclass": ("a", "b", "c"), "multilabel": ("a", "b"), "regression": ("years",)}
+    return Task(kind=kind, names=names[kind])  # type: ignore[arg-type]
+
+
+def chain(*steps: TransformStep) -> Chain:
+    registry = Registry.discover()
+    if not steps:
+        steps = tuple(registry.create(TransformStep, n) for n in ("scale_intensity", "to_tensor"))
+    return Chain([(step.name, step) for step in steps], seed=5)
+
+
+def batches_of(kept: KeptImages | None, *steps: TransformStep, **changes: Any) -> SampleBatches:
+    given: dict[str, Any] = {"samples": samples(), "task": task(), "training": True, **changes}
+    return SampleBatches(
+        given.pop("samples"), chain=chain(*steps), reading=Reading(), kept=kept, **given
+    )
+
+
+def loader(
+    batches: SampleBatches, *, workers: int = 0, seed: int | None = 3, ahead: bool = False
+) -> Loader:
+    order = PassOrder(count=len(batches), batch_size=4, seed=seed)
+    return make_loader(batches, order, workers=workers, device=CPU, ahead=ahead)
+
+
+def two_passes(loading: Loader) -> list[dict[str, Any]]:
+    return [batch for _ in range(2) for batch in loading]
+
+
+def same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    tensors = ("image", "label")
+    return (
+        one.keys() == other.keys()
+        and all(torch.equal(one[name], other[name]) for name in tensors)
+        and all(one[name].dtype == other[name].dtype for name in tensors)
+        and all(one[name] == other[name] for name in one.keys() - set(tensors))
+    )
+
+
+def one_by_one(kind: str, places: Sequence[int]) -> dict[str, Any]:
+    """A batch as it would be collated from dictionaries of its samples."""
+    chosen = [samples(kind)[place] for place in places]
+    given = [
+        {**s.extra, "image": IMAGES[s.id], "label": s.label, "id": s.id, "reading": Reading()}
+        for s in chosen
+    ]
+    return chain().last(collate(given, task(kind)), training=True, epoch=0)
+
+
+@pytest.mark.parametrize("kind", ["multiclass", "multilabel", "regression"])
+def test_a_batch_that_is_looked_up_is_the_collated_one(tmp_path: Path, kind: str) -> None:
+    made = batches_of(kept(tmp_path), samples=samples(kind), task=task(kind))
+    loading = loader(made)
+    order = PassOrder(count=COUNT, batch_size=4, seed=3)
+    seen = set()
+    for batch, key in zip(loading, order, strict=True):
+        expected = one_by_one(kind, key.places.tolist())
+        assert same(batch, expected)
+        seen |= set(batch)
+    assert seen == {"image", "label", "id", "age", "site"} or seen == {
+        "image",
+        "label",
+        "id",
+        "age",
+    }
+
+
+def test_a_column_is_there_where_all_samples_of_the_batch_have_it(tmp_path: Path) -> None:
+    first, second, *_ = loader(batches_of(kept(tmp_path)), seed=None)
+    assert "site" not in first
+    assert first["age"] == [0, 1, 2, 3]
+    made = batches_of(kept(tmp_path / "again"), samples=samples()[4:6])
+    (batch,) = loader(made, seed=None)
+    assert batch["site"] == [["hospital 4"], ["hospital 5"]]
+    assert "site" not in second
+
+
+@pytest.mark.parametrize(
+    ("workers", "ahead"), [(0, False), (0, True), (1, False), (2, True), (4, True)]
+)
+def test_workers_change_no_batch_wherever_they_begin(
+    tmp_path: Path, workers: int, ahead: bool
+) -> None:
+    made = batches_of(kept(tmp_path))
+    plain = two_passes(loader(made))
+    loading = loader(made, workers=workers, ahead=ahead)
+    try:
+        again = two_passes(loading)
+        assert all(map(same, plain, again))
+        assert len(again) == len(plain) == 12
+        loading.start_at((1, 4))
+        assert all(map(same, plain[10:], loading))
+        assert loading.position == (1, 6)
+        loading.start_at((0, 6))  # the pass is over
+        assert all(map(same, plain[6:], loading))
+    finally:
+        loading.close()
+
+
+def test_the_next_batch_is_read_ahead_and_not_counted(tmp_path: Path) -> None:
+    loading = loader(batches_of(kept(tmp_path)), ahead=True)
+    before = threading.active_count()
+    batches = iter(loading)
+    assert threading.active_count() == before  # nothing before it is asked for
+    first = next(batches)
+    assert threading.active_count() == before + 1
+    assert loading.position == (0, 1)
+    del batches
+    assert threading.active_count() == before
+    loading.start_at((0, 0))
+    assert same(next(iter(loading)), first)
+    assert loading.position == (0, 1)
+    second_pass = list(loading)  # an iteration that was left is a pass all the same
+    loading.start_at((1, 0))
+    assert all(map(same, second_pass, loading))
+
+
+def test_an_error_while_reading_ahead_is_raised_in_its_turn(tmp_path: Path) -> None:
+    made = batches_of(kept(tmp_path), samples=samples()[:8])
+    path = tmp_path / "cache" / "values.bin"
+    with path.open("r+b") as file:
+        file.truncate(64 * 6)
+    batches = iter(loader(made, seed=None, ahead=True))
+    assert next(batches)["id"] == ["00", "01", "02", "03"]
+    with pytest.raises(RunError) as caught:
+        next(batches)
+    assert str(caught.value) == (
+        f"{path} became shorter while it was in use. Start the run again: it will be made anew."
+    )
+
+
+@attrs.frozen(kw_only=True)
+class Seen(TransformStep):
+    """Notes in what type the images come."""
+
+    name: ClassVar[str] = "seen"
+    types: list[torch.dtype] = attrs.field(factory=list)
+
+    def build(self) -> Any:
+        return lambda sample: sample
+
+    def apply_batch(
+        self, batch: dict[str, Any], draws: Sequence[Mapping[str, Any]]
+    ) -> dict[str, Any]:
+        self.types.append(batch["image"].dtype)
+        return batch
+
+
+@attrs.frozen(kw_only=True)
+class SeenNarrow(Seen):
+    """The same, for images as they are kept."""
+
+    takes_narrow: ClassVar[bool] = True
+
+
+def test_only_who_says_so_gets_narrow_images(tmp_path: Path) -> None:
+    steps = SeenNarrow(), SeenNarrow(), Seen(), SeenNarrow()
+    found = kept(tmp_path)
+    for chosen in (steps, steps[:2], ()):
+        made = batches_of(found, *chosen)
+        if not chosen:
+            made.chain = Chain([], seed=0)
+        order = PassOrder(count=COUNT, batch_size=COUNT)
+        (batch,) = make_loader(made, order, workers=0, device=CPU)
+        assert batch["image"].dtype == torch.float32
+        assert np.array_equal(batch["image"], np.stack([*IMAGES.values()]))
+    assert steps[0].types == steps[1].types == [torch.uint8] * 2
+    assert steps[2].types == steps[3].types == [torch.float32]
+
+
+@pytest.mark.parametrize("chunk", [1, 100, 1 << 20])
+def test_images_on_the_device_give_the_same_batches(
+    tmp_path: Path, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resident, "CHUNK", chunk)
+    found = kept(tmp_path)
+    plain = two_passes(loader(batches_of(found)))
+    made = batches_of(found)
+    assert made.bring_to(CPU, free=3 * COUNT * 30)
+    assert not made.reads
+    before = threading.active_count()
+    for one, other in zip(plain, two_passes(loader(made, ahead=True)), strict=True):
+        assert same(one, other)
+    assert threading.active_count() == before
+
+
+def test_images_stay_away_from_a_device_that_they_would_fill(tmp_path: Path) -> None:
+    made = batches_of(kept(tmp_path))
+    assert not made.bring_to(CPU, free=3 * COUNT * 30 - 3)
+    assert made.reads
+    assert resident.free_bytes(CPU) == 0
+    assert not batches_of(None).bring_to(CPU, free=1e12)
+
+
+@pytest.mark.parametrize(
+    "odd", [np.full(SHAPE, 300, np.float32), np.zeros((1, 2, 2), np.float32), np.zeros(SHAPE)]
+)
+def test_images_of_several_kinds_stay_where_they_are(
+    tmp_path: Path, odd: np.ndarray[Any, Any]
+) -> None:
+    found = kept(tmp_path, {**IMAGES, "odd": odd})
+    rows = found.rows([*IMAGES, "odd"])
+    assert ResidentImages.of(found, rows, CPU, free=1e12) is None
+    assert ResidentImages.of(found, rows[:-1], CPU, free=1e12) is not None
+
+
+def test_a_batch_on_the_device_is_a_copy(tmp_path: Path) -> None:
+    found = kept(tmp_path)
+    there = ResidentImages.of(found, found.rows([*IMAGES]), CPU, free=1e12)
+    assert there is not None
+    there.stacked(np.arange(4)).zero_()
+    assert np.array_equal(there.images, np.stack([*IMAGES.values()]))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("share", [0, 1 / 3])
+def test_batches_on_a_gpu_are_those_of_the_processor(
+    tmp_path: Path, share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resident, "SHARE", share)
+    found = kept(tmp_path)
+    order = PassOrder(count=COUNT, batch_size=4, seed=3)
+    made = batches_of(found)
+    on_gpu = make_loader(made, order, workers=0, device=torch.device("cuda"))
+    assert made.reads == (share == 0)
+    for one, other in zip(loader(batches_of(found)), on_gpu, strict=True):
+        assert other["image"].is_cuda
+        assert same(one, {**other, "image": other["image"].cpu()})
