@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
+import re
+import time
+from contextlib import nullcontext
 from typing import Any
 
 import attrs
@@ -18,6 +21,7 @@ from medpipe import TrainingError
 from medpipe.builtin import training_step
 from medpipe.builtin.training_step import guard
 from medpipe.plugin import Training
+from medpipe.training import loop
 from medpipe.training.loop import Progress, TrainingLoop
 from medpipe.training.memory_format import in_channels_last, is_channels_last
 from test_builtin_supervised import BATCHES, Net, made, net
@@ -235,6 +239,37 @@ def test_losses_looked_at_late_are_the_same_in_the_same_order() -> None:
     first, second = weights(exact.state["network"]), weights(late.state["network"])
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert len(looks) == 3 * BATCHES
+
+
+class Written:
+    """A progress bar that notes what it is told."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.done: float = 0
+
+    def advance(self, steps: float = 1) -> None:
+        self.done += steps
+
+    def describe(self, description: str) -> None:
+        self.texts.append(description)
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.1, 1e9])
+def test_the_progress_bar_changes_a_few_times_a_second(
+    monkeypatch: pytest.MonkeyPatch, pause: float
+) -> None:
+    shown = Written()
+    monkeypatch.setattr(loop, "bar", lambda *_, **__: nullcontext(shown))
+    monkeypatch.setattr(loop._Shown, "PAUSE", pause)
+    began = time.perf_counter()
+    run_loop(made(net(), max_epochs=3), 3)
+    seconds = time.perf_counter() - began
+    assert re.fullmatch(rf"Epoch 1/3, iteration 1/{BATCHES}, loss \d\.\d{{4}}", shown.texts[0])
+    if pause == 0:
+        assert len(shown.texts) == shown.done == 3 * BATCHES
+    else:
+        assert len(shown.texts) <= seconds / pause + 1
 
 
 def test_an_optimizer_with_its_own_rule_is_looked_at_at_once() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import logging
 import time
 from datetime import timedelta
@@ -15,6 +16,7 @@ from medpipe import files
 from medpipe.assembly import Assembly, Loaders
 from medpipe.checks import Checked, CheckReport, examine
 from medpipe.config import Configuration, changed_lines, toml_text, write
+from medpipe.data.collector import paused_collector
 from medpipe.errors import RunError
 from medpipe.parameters import parameter_types
 from medpipe.ready import Ready
@@ -30,6 +32,8 @@ from medpipe.run import Run
 from medpipe.run_set import RunSet
 from medpipe.session import Session, checkpoint_of
 from medpipe.steps import Step
+from medpipe.timing import Timings, recording, timed
+from medpipe.training.allocation import keep_while_running
 
 if TYPE_CHECKING:
     import os
@@ -184,8 +188,9 @@ class Pipeline:
         Raises:
             CheckFailed: The check found problems.
         """
-        checked = self.check().checked()
-        return self._assembly().loaders(checked.prepared, checked.device)
+        with paused_collector():
+            checked = examine(self._assembly(), keeping=True, data_alone=True).checked()
+            return self._assembly().loaders(checked.prepared, checked.device)
 
     def build_trainer(self) -> Engine:
         """The trainer: a plain Ignite engine, MONAI's for the built-in trainer.
@@ -207,6 +212,7 @@ class Pipeline:
                 precision=checked.precision,
             )
             engine: Engine = training.engine
+            keep_while_running(engine, checked.device)
             return engine
 
     def _assembly(self) -> Assembly:
@@ -226,20 +232,34 @@ class Pipeline:
             if before.status == "finished":
                 logger.info("The run %s is finished; nothing is left to do.", path)
                 return before
-        with files.only_writer(path):
-            return self._check_and_train(path, stop, before=before, started=started)
+        with files.only_writer(path), recording() as timings:
+            return self._check_and_train(
+                path, stop, before=before, started=started, timings=timings
+            )
 
     def _check_and_train(
-        self, path: Path, stop: StopRequest, *, before: Run | None, started: float
+        self,
+        path: Path,
+        stop: StopRequest,
+        *,
+        before: Run | None,
+        started: float,
+        timings: Timings,
     ) -> Run:
-        report = self.check()
+        with timed("imports"):
+            _import_libraries()
+        logger.info("Checking the data, the network and the machine")
+        with timed("checking"):
+            report = examine(self._assembly(), keeping=True)
         for note in report.notes:
             logger.info("%s", note)
         checked = report.checked()
         if before is not None:
             _refuse_if(before, _changes_of_data(before, checked))
         seconds = time.perf_counter() - started
-        return self._train(path, checked, stop, before=before, check_seconds=seconds)
+        return self._train(
+            path, checked, stop, before=before, check_seconds=seconds, timings=timings
+        )
 
     def _changes_of_configuration(self, before: Run) -> list[str]:
         """What differs from the configuration of a run on disk."""
@@ -263,9 +283,11 @@ class Pipeline:
         stop = StopRequest(_seconds(max_time))
         if (output / RECORD).exists():
             raise RunError(f"The output {output} holds a single run. Choose another folder.")
-        for name, configuration in members.items():
+        for place, (name, configuration) in enumerate(members.items()):
             member = attrs.evolve(self, configuration=configuration)
-            run = member._run(output / name, resume=resume, stop=stop)
+            # What went before the first run is its own.
+            with recording(Timings() if place else None):
+                run = member._run(output / name, resume=resume, stop=stop)
             if run.status != "finished":
                 break
         return RunSet.load(output)
@@ -278,6 +300,7 @@ class Pipeline:
         *,
         before: Run | None,
         check_seconds: float,
+        timings: Timings,
     ) -> Run:
         from medpipe.training.determinism import seeded
         from medpipe.training.hardware import describe_hardware
@@ -307,7 +330,13 @@ class Pipeline:
             recorder = Recorder(path, record)
             recorder.begin(self.configuration, self.registry, checked.prepared)
             logger.info("The run is written to %s", path)
-        session = Session(assembly=self._assembly(), checked=checked, recorder=recorder, stop=stop)
+        session = Session(
+            assembly=self._assembly(),
+            checked=checked,
+            recorder=recorder,
+            stop=stop,
+            timings=timings,
+        )
         try:
             with seeded(self.configuration.run.seed), stop.listening():
                 ended = session.run(states, about)
@@ -324,6 +353,16 @@ class Pipeline:
         if stop.interrupted:
             raise KeyboardInterrupt
         return Run(path=path, record=recorder.record, configuration=self.configuration)
+
+
+LIBRARIES = ("monai.engines", "monai.transforms", "torch._dynamo", "medpipe.training.loop")
+"""What every run imports sooner or later; the third comes with the first optimizer."""
+
+
+def _import_libraries() -> None:
+    """Import them at one place, so that what it takes is seen by itself."""
+    for name in LIBRARIES:
+        importlib.import_module(name)
 
 
 def _changes_of_data(before: Run, checked: Checked) -> list[str]:

@@ -84,6 +84,12 @@ class Run:
         return str(self.record["status"])
 
     @property
+    def timings(self) -> Mapping[str, float]:
+        """Where the time went, in seconds; see ``timings`` of ``run.json``."""
+        timings: Mapping[str, float] = self.record["timings"]
+        return timings
+
+    @property
     def data(self) -> DataInfo:
         """What was measured on the data."""
         info = dict(self.record["data"]["info"])

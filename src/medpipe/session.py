@@ -16,6 +16,9 @@ from medpipe.assembly import Assembly, Loaders
 from medpipe.checks import Checked
 from medpipe.errors import RunError
 from medpipe.recording import BEST, LAST, PREDICTIONS, Recorder
+from medpipe.timing import START_UP, WHOLE_START_UP, Timings, timed
+from medpipe.training.allocation import kept_memory
+from medpipe.training.first_steps import FirstSteps
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,12 +44,14 @@ class Session:
         checked: What the check found.
         recorder: Writes the run directory.
         stop: Says whether the run is to stop.
+        timings: Where the time went so far.
     """
 
     assembly: Assembly
     checked: Checked
     recorder: Recorder
     stop: StopRequest
+    timings: Timings = attrs.field(factory=Timings)
     _loss: Loss = attrs.field(init=False)
     _network: torch.nn.Module = attrs.field(init=False)
 
@@ -61,7 +66,9 @@ class Session:
             Whether the run came to its end; otherwise it stopped and can go on.
         """
         checked = self.checked
-        with closing(self.assembly.loaders(checked.prepared, checked.device)) as loaders:
+        with timed("packing"):
+            made = self.assembly.loaders(checked.prepared, checked.device)
+        with closing(made) as loaders, kept_memory(checked.device):
             return self._run(loaders, states, about)
 
     def _run(
@@ -73,13 +80,14 @@ class Session:
 
         checked = self.checked
         task = checked.data.task
-        training, self._loss = self.assembly.training(
-            data=checked.data,
-            loader=loaders.training,
-            device=checked.device,
-            precision=checked.precision,
-            fresh=states is None,
-        )
+        with timed("building"):
+            training, self._loss = self.assembly.training(
+                data=checked.data,
+                loader=loaders.training,
+                device=checked.device,
+                precision=checked.precision,
+                fresh=states is None,
+            )
         self._network = training.state["network"]
         progress = Progress()
         if states is not None and about is not None:
@@ -116,6 +124,12 @@ class Session:
             on_stop=on_stop,
             stop=self.stop,
             progress=progress,
+        )
+        compiles = getattr(trainer, "compile", False)
+        FirstSteps(
+            training.engine,
+            on_first=self._note_start_up,
+            on_later=self._note_compilation if compiles else _nothing,
         )
         with self._timed("training"):
             loop.run()
@@ -165,6 +179,28 @@ class Session:
 
         write_predictions(self.recorder.path / PREDICTIONS.format(part), predictions)
 
+    def _note_start_up(self, batch: float, step: float) -> None:
+        """Record where the time went until now; an earlier session's parts give way."""
+        self.timings.add("first_batch", batch)
+        self.timings.add("first_step", step)
+        recorded = self.recorder.record["timings"]
+        for name in START_UP:
+            recorded.pop(name, None)
+        recorded[WHOLE_START_UP] = round(self.timings.elapsed, 3)
+        recorded.update(self.timings.seconds)
+
+    def _note_compilation(self, first: float, later: float) -> None:
+        """Record what compiling cost, over all sessions."""
+        seconds = max(0.0, first - later)
+        logger.info(
+            "Compiling the network took %.1f s: the first step %.1f s, a later one %.3f s",
+            seconds,
+            first,
+            later,
+        )
+        recorded = self.recorder.record["timings"]
+        recorded["compile"] = round(recorded.get("compile", 0.0) + seconds, 3)
+
     def _timed(self, name: str) -> _Timer:
         return _Timer(self.recorder.record["timings"], name)
 
@@ -210,6 +246,10 @@ def _restore(
     this_pass, batch = about["position"]
     loader.start_at((this_pass, batch))
     Generators().load_state_dict(states["$generators"])
+
+
+def _nothing(*_: object) -> None:
+    pass
 
 
 def _say(epoch: Epoch, monitor: str) -> None:

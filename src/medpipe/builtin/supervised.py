@@ -12,10 +12,13 @@ from attrs.validators import ge, gt, lt, optional
 from medpipe.builtin.parameter_groups import Freezing, ParameterGroup, divide
 from medpipe.builtin.training_step import (
     can_fuse,
+    compiling,
     guard,
     keep_in_step,
+    make_inferer,
     prepare_channels_last,
     to_channels_last,
+    trainer_class,
 )
 from medpipe.plugin import TrainerStep, Training, TrainingParts
 
@@ -110,6 +113,9 @@ class Supervised(TrainerStep):
         accumulation: Iterations whose gradients are averaged into one step.
         parameters: Tables with ``match``: parameters with a learning rate of their own, or
             frozen, for good or for some epochs; see `ParameterGroup`.
+        compile: Compile the training step's network by ``torch.compile``, which takes a minute
+            or more in the first iteration and needs a C++ compiler, on CUDA Triton. Validation,
+            prediction and checkpoints are those of the network as it is.
     """
 
     name: ClassVar[str] = "supervised"
@@ -121,6 +127,7 @@ class Supervised(TrainerStep):
     gradient_clip: float | None = attrs.field(default=None, validator=optional(gt(0)))
     accumulation: int = attrs.field(default=1, validator=ge(1))
     parameters: tuple[ParameterGroup, ...] = ()
+    compile: bool = False
 
     def build(self, parts: TrainingParts) -> Training:
         """Make the trainer; see `TrainerStep.build`.
@@ -129,7 +136,6 @@ class Supervised(TrainerStep):
             DataError: A group of `parameters` fits no parameter, or nothing is left to train.
         """
         from ignite.engine import Events
-        from monai.engines import SupervisedTrainer
         from monai.engines.utils import IterationEvents, default_prepare_batch
 
         network = parts.network
@@ -138,7 +144,7 @@ class Supervised(TrainerStep):
         optimizer = self._optimizer(network, owner)
         freezing = Freezing(network, self.parameters, owner)
         length = self.epoch_length or len(parts.loader)
-        trainer = SupervisedTrainer(
+        trainer = trainer_class(compiled=self.compile)(
             device=parts.device,
             max_epochs=self.max_epochs,
             train_data_loader=parts.loader,
@@ -148,10 +154,12 @@ class Supervised(TrainerStep):
             epoch_length=length,
             non_blocking=parts.device.type == "cuda",
             prepare_batch=prepare_channels_last if channels_last else default_prepare_batch,
-            inferer=_inferer(parts),
+            inferer=make_inferer(parts),
             decollate=False,
             optim_set_to_none=True,
             accumulation_steps=self.accumulation,
+            compile=self.compile,
+            compile_kwargs=compiling(),
         )
         state: dict[str, Any] = {"network": network, "optimizer": optimizer}
         trainer.add_event_handler(Events.EPOCH_STARTED, _freeze, freezing)
@@ -258,24 +266,6 @@ def _is_step(engine: Any) -> bool:
     """Whether the optimizer steps in this iteration: with accumulation, in every n-th and last."""
     place = (engine.state.iteration - 1) % engine.state.epoch_length + 1
     return bool(place == engine.state.epoch_length or place % engine.accumulation_steps == 0)
-
-
-def _inferer(parts: TrainingParts) -> Any:
-    """MONAI's plain inferer, inside autocast where the precision asks for it."""
-    import torch
-    from monai.inferers import SimpleInferer
-
-    if parts.precision == "float32":
-        return SimpleInferer()
-
-    class AutocastInferer(SimpleInferer):
-        # SupervisedTrainer's own amp=True is for CUDA alone and scales float16.
-        def __call__(self, inputs: Any, network: Any, *args: Any, **kwargs: Any) -> Any:
-            with torch.autocast(parts.device.type, torch.bfloat16):
-                outputs = super().__call__(inputs, network, *args, **kwargs)
-            return outputs.float() if isinstance(outputs, torch.Tensor) else outputs
-
-    return AutocastInferer()
 
 
 TRAINERS = (Supervised,)

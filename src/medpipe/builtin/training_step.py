@@ -5,13 +5,17 @@ Heavy things are imported inside functions.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from medpipe.plugin import MedpipeError
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     import torch
     from ignite.engine import Engine
+    from monai.engines import SupervisedTrainer
 
     from medpipe.plugin import TrainingParts
 
@@ -21,6 +25,10 @@ UNKNOWN_SIDE = 224
 FUSED_ON = frozenset({"cuda"})
 """Where fused optimizers pay. On a processor they save 1 % of a DenseNet121's step of 64 images,
 and round in another way than the plain script's."""
+
+
+COMPILER = "inductor"
+"""The back end of ``torch.compile``."""
 
 
 def to_channels_last(parts: TrainingParts) -> bool:
@@ -71,6 +79,67 @@ def prepare_channels_last(
 
     image, label = default_prepare_batch(batch, device, non_blocking, **options)
     return image.contiguous(memory_format=torch.channels_last), label
+
+
+def compiling() -> dict[str, Any]:
+    """How to compile: what ``torch.compile`` takes beside the network.
+
+    Each shape has a program of its own. By default the second one gets a program for any shape,
+    which rounds in another way: a run that goes on with the small last batch of an epoch would
+    end with other weights.
+    """
+    return {"backend": COMPILER, "dynamic": False}
+
+
+def make_inferer(parts: TrainingParts) -> Any:
+    """MONAI's plain inferer, inside autocast where the precision asks for it."""
+    import torch
+    from monai.inferers import SimpleInferer
+
+    if parts.precision == "float32":
+        return SimpleInferer()
+
+    class AutocastInferer(SimpleInferer):
+        # SupervisedTrainer's own amp=True is for CUDA alone and scales float16.
+        def __call__(self, inputs: Any, network: Any, *args: Any, **kwargs: Any) -> Any:
+            with torch.autocast(parts.device.type, torch.bfloat16):
+                outputs = super().__call__(inputs, network, *args, **kwargs)
+            return outputs.float() if isinstance(outputs, torch.Tensor) else outputs
+
+    return AutocastInferer()
+
+
+def trainer_class(*, compiled: bool) -> type[SupervisedTrainer]:
+    """MONAI's trainer; for a compiled network one whose errors name the setting."""
+    from monai.engines import SupervisedTrainer
+
+    class CompiledTrainer(SupervisedTrainer):
+        def _iteration(self, engine: Any, batchdata: Any) -> Any:
+            # The whole step: the programs of the forward and the backward pass are made in each.
+            with _explained():
+                return super()._iteration(engine, batchdata)
+
+    return CompiledTrainer if compiled else SupervisedTrainer
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Turn an error of torch's compiler into one that says what to do.
+
+    Raises:
+        MedpipeError: The network can't be compiled here.
+    """
+    from torch._dynamo.exc import TorchDynamoException
+    from torch._inductor.exc import CppCompileError, InvalidCxxCompiler
+
+    try:
+        yield
+    except (TorchDynamoException, CppCompileError, InvalidCxxCompiler) as error:
+        cause = " ".join(str(error).split("\n\n")[0].split()).rstrip(".")
+        raise MedpipeError(
+            f"The network can't be compiled: {cause}. Set trainer.compile = false, or give torch "
+            "what it needs: a C++ compiler (g++ or clang++), on CUDA Triton."
+        ) from error
 
 
 def can_fuse(parameters: Iterable[torch.nn.Parameter]) -> bool:

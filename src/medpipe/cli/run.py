@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
+import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +14,8 @@ from cyclopts import Parameter
 
 from medpipe.cli.source import builder_of
 from medpipe.errors import RunError
+from medpipe.run import Run
+from medpipe.timing import Timings, recording, table
 
 STOPPED = 75
 """The exit code of a run that stopped and can go on: "temporary failure" in sysexits.h."""
@@ -28,6 +32,7 @@ def run(
     fold: int | None = None,
     folds: Annotated[bool, Parameter(negative="")] = False,
     seeds: int | None = None,
+    timings: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Check, train and evaluate a pipeline, and write a run directory.
 
@@ -43,6 +48,7 @@ def run(
         fold: Hold out this one of the folds of split.folds, from 0.
         folds: Run all folds, each in its folder in --output.
         seeds: Run so many seeds on one split, each in its folder in --output.
+        timings: At the end, show where the time went.
     """
     settings = [*(set_ or []), *([] if fold is None else [f"split.fold={fold}"])]
     if folds and (fold is not None or seeds is not None):
@@ -51,23 +57,57 @@ def run(
     if (folds or seeds is not None) and output is None:
         raise RunError("Name the folder for the runs with --output.")
     limit = None if max_time is None else _duration(max_time)
-    pipeline = builder_of(configuration, settings).build()
-    if output is not None and folds:
-        some = pipeline.run_folds(output, resume=resume, max_time=limit)
-    elif output is not None and seeds is not None:
-        some = pipeline.run_seeds(seeds, output, resume=resume, max_time=limit)
-    else:
-        done = pipeline.run(output, resume=resume, max_time=limit)
-        if done.status != "finished":
-            _stop(done.path, done.record["sessions"][-1]["stopped_by"])
-        print(done.summary())
-        print(f"The run is in {done.path}")
-        return
+    with recording(_timings()):
+        pipeline = builder_of(configuration, settings).build()
+        if output is not None and folds:
+            some = pipeline.run_folds(output, resume=resume, max_time=limit)
+        elif output is not None and seeds is not None:
+            some = pipeline.run_seeds(seeds, output, resume=resume, max_time=limit)
+        else:
+            done = pipeline.run(output, resume=resume, max_time=limit)
+            _finish(done, timings=timings)
+            return
     print(some)
+    if timings:
+        for member in (*some.runs, *some.unfinished):
+            print(f"{member.path.name}:\n{table(member.timings)}")
     last = some.runs[-1] if not some.unfinished else some.unfinished[-1]
     if last.status != "finished":
         _stop(last.path, last.record["sessions"][-1]["stopped_by"])
     print(f"The runs are in {output}")
+
+
+def _finish(done: Run, *, timings: bool) -> None:
+    if done.status == "finished":
+        print(done.summary())
+    if timings:
+        print(table(done.timings))
+    if done.status != "finished":
+        _stop(done.path, done.record["sessions"][-1]["stopped_by"])
+    print(f"The run is in {done.path}")
+
+
+def _timings() -> Timings:
+    """A record that begins with the process, where this is the command."""
+    program = Path(sys.argv[0])
+    if program.stem != "medpipe" and program.parts[-2:] != ("medpipe", "__main__.py"):
+        return Timings()  # a script that calls it, which may have done other things before
+    before = _since_process_start()
+    timings = Timings(before=before)
+    timings.add("imports", before)
+    return timings
+
+
+def _since_process_start() -> float:
+    """Seconds since this process began; 0 where the system doesn't say."""
+    try:
+        text = Path("/proc/self/stat").read_text(encoding="utf-8", errors="replace")
+        # After the program's name, which may hold anything, the 20th value is the start.
+        ticks = int(text.rpartition(")")[2].split()[19])
+        now = time.clock_gettime(time.CLOCK_BOOTTIME)
+        return max(0.0, now - ticks / os.sysconf("SC_CLK_TCK"))
+    except (OSError, AttributeError, ValueError, IndexError):  # not Linux
+        return 0.0
 
 
 def _stop(path: Path, reason: str) -> None:

@@ -133,27 +133,29 @@ class TrainingLoop:
             return
         length = engine.state.epoch_length
         total = None if length is None else self.max_epochs * length
-        with bar("Training", total, unit="iterations") as shown:
-            shown.advance(self.progress.iteration)
-            engine.add_event_handler(_loss_event(engine), lambda: self._record_loss(engine))
+        with bar("Training", total, unit="iterations") as plain:
+            shown = _Shown(plain)
+            late = _skip_by_themselves(self.training)
+            engine.add_event_handler(_loss_event(engine), lambda: self._record_loss(engine, late))
             engine.add_event_handler(
                 Events.ITERATION_COMPLETED, lambda: self._finish_iteration(started, shown)
             )
             engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: self._finish_epoch(started))
             engine.run()
 
-    def _finish_iteration(self, started: _Clock, shown: Bar) -> None:
+    def _finish_iteration(self, started: _Clock, shown: _Shown) -> None:
         engine, progress = self.training.engine, self.progress
         progress.iteration = engine.state.iteration
         progress.epoch_length = engine.state.epoch_length
         progress.max_epochs = engine.state.max_epochs
         progress.seconds = started.seconds
-        loss = f", loss {progress.losses[-1]:.4f}" if progress.losses else ""
-        shown.describe(
-            f"Epoch {engine.state.epoch}/{self.max_epochs}, iteration "
-            f"{len(progress.losses) + len(self._pending)}/{progress.epoch_length}{loss}"
-        )
-        shown.advance()
+        if shown.due:
+            loss = f", loss {progress.losses[-1]:.4f}" if progress.losses else ""
+            shown.describe(
+                f"Epoch {engine.state.epoch}/{self.max_epochs}, iteration "
+                f"{len(progress.losses) + len(self._pending)}/{progress.epoch_length}{loss}",
+                done=progress.iteration,
+            )
         # At an epoch's end the epoch is finished first: its validation would be lost.
         last = bool(progress.epoch_length) and progress.iteration % progress.epoch_length == 0  # type: ignore[operator]
         if self.stop.reason is not None and not last:
@@ -200,23 +202,27 @@ class TrainingLoop:
             return is_better(self.mode, new, best) or not self.progress.best_epoch
         return is_better("min", metrics.get("loss"), self.progress.best_loss)
 
-    def _record_loss(self, engine: Engine) -> None:
+    def _record_loss(self, engine: Engine, late: bool) -> None:
         output: Any = engine.state.output
         if not isinstance(output, Mapping) or "loss" not in output:
             raise StepError(
                 "The trainer's engine gives no 'loss' in its output. Return a dictionary with "
                 "'loss' from its iteration, as MONAI's SupervisedTrainer does."
             )
+        loss = torch.as_tensor(output["loss"]).detach()
+        if not (late or self._pending) and math.isfinite(value := loss.item()):
+            self.progress.losses.append(value)  # the short way of what follows
+            return
         batch: Any = engine.state.batch
         self._pending.append(
             _Pending.of(
-                torch.as_tensor(output["loss"]).detach(),
+                loss,
                 epoch=engine.state.epoch,
                 iteration=engine.state.iteration,
                 ids=batch.get("id", ()) if isinstance(batch, Mapping) else (),
             )
         )
-        self._look(1 if _skip_by_themselves(self.training) else 0)
+        self._look(1 if late else 0)
 
     def _look(self, left: int) -> None:
         """Record the losses but the last so many, in their order.
@@ -274,6 +280,27 @@ def _skip_by_themselves(training: Training) -> bool:
     return bool(optimizers) and all(
         getattr(optimizer, "found_inf", None) is not None for optimizer in optimizers
     )
+
+
+class _Shown:
+    """A progress bar that changes a few times a second: people see no more, and it costs."""
+
+    PAUSE = 0.1
+
+    def __init__(self, plain: Bar) -> None:
+        self._plain = plain
+        self._done = 0
+        self._next = 0.0
+
+    @property
+    def due(self) -> bool:
+        return time.perf_counter() >= self._next
+
+    def describe(self, description: str, *, done: int) -> None:
+        self._plain.describe(description)
+        self._plain.advance(done - self._done)
+        self._done = done
+        self._next = time.perf_counter() + self.PAUSE
 
 
 class _Clock:

@@ -1,0 +1,129 @@
+"""Keep the memory of one training step for the next, on processors under Linux.
+
+glibc gives large blocks back to the system as soon as they are freed, and takes them anew in the
+next step, page by page. What is computed does not change.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+import weakref
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import torch
+    from ignite.engine import Engine
+
+# The numbers of mallopt's parameters, from glibc's malloc.h.
+TRIM_THRESHOLD = -1
+MMAP_THRESHOLD = -3
+MMAP_MAX = -4
+
+NEVER = -1
+MIB = 2**20
+
+KEEPING = ((MMAP_MAX, 0), (TRIM_THRESHOLD, NEVER))
+"""No block has a mapping of its own, and what is freed at the end is not given back."""
+
+USUAL = ((MMAP_MAX, 65536), (MMAP_THRESHOLD, 32 * MIB), (TRIM_THRESHOLD, 64 * MIB))
+"""What glibc comes to by itself in a process that has freed a block of 32 MiB: its default of
+128 KiB grows with the blocks that are freed. A call of mallopt ends this growth for good, and the
+default itself would leave the process slower than it was."""
+
+OWN_SETTINGS = (
+    "MALLOC_MMAP_MAX_",
+    "MALLOC_MMAP_THRESHOLD_",
+    "MALLOC_TOP_PAD_",
+    "MALLOC_TRIM_THRESHOLD_",
+)
+OTHER_ALLOCATORS = ("jemalloc", "tcmalloc", "mimalloc")
+
+_lock = threading.Lock()
+_open_blocks = 0
+
+
+@contextmanager
+def kept_memory(device: torch.device) -> Iterator[None]:
+    """Keep memory that is freed in the block for what is allocated next.
+
+    It does something on a processor under glibc alone, and nothing where the environment has
+    settings of its own for glibc's malloc or puts another allocator in its place. After the
+    outermost block glibc maps large blocks again, and what is free is given back.
+
+    Args:
+        device: Where the block computes.
+    """
+    if device.type != "cpu" or not _is_ours():
+        yield
+        return
+    _enter()
+    try:
+        yield
+    finally:
+        _leave()
+
+
+def keep_while_running(engine: Engine, device: torch.device) -> None:
+    """Let an engine that runs outside a session keep its memory while it runs.
+
+    An engine that fails keeps it until it runs again or is gone: a handler for exceptions would
+    hide them from whoever called ``run()``.
+    """
+    from ignite.engine import Events
+
+    block = ExitStack()
+
+    def enter() -> None:
+        block.close()
+        block.enter_context(kept_memory(device))
+
+    engine.add_event_handler(Events.STARTED, enter)
+    engine.add_event_handler(Events.COMPLETED, block.close)
+    weakref.finalize(engine, block.close)
+
+
+def _enter() -> None:
+    global _open_blocks
+    with _lock:
+        _open_blocks += 1
+        if _open_blocks == 1:
+            _set(KEEPING)
+
+
+def _leave() -> None:
+    global _open_blocks
+    with _lock:
+        _open_blocks -= 1
+        if _open_blocks == 0:
+            _set(USUAL)
+            ctypes.CDLL(None).malloc_trim(0)
+
+
+def _set(options: tuple[tuple[int, int], ...]) -> None:
+    library = ctypes.CDLL(None)
+    for option, value in options:
+        library.mallopt(option, value)
+
+
+def _is_ours() -> bool:
+    """Whether memory comes from glibc, and nobody has told it how."""
+    environment = os.environ
+    preloaded = environment.get("LD_PRELOAD", "")
+    return (
+        _is_glibc()
+        and not any(name in environment for name in OWN_SETTINGS)
+        and "glibc.malloc." not in environment.get("GLIBC_TUNABLES", "")
+        and not any(name in preloaded for name in OTHER_ALLOCATORS)
+    )
+
+
+def _is_glibc() -> bool:
+    try:
+        return (os.confstr("CS_GNU_LIBC_VERSION") or "").startswith("glibc")
+    except (AttributeError, ValueError, OSError):  # Windows, macOS, musl
+        return False

@@ -1,0 +1,146 @@
+"""Memory that is kept from step to step: whether it is, when it is not, and that it ends."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+from contextlib import nullcontext
+
+import pytest
+import torch
+from ignite.engine import Engine
+
+from medpipe.training import allocation
+from medpipe.training.allocation import KEEPING, USUAL, keep_while_running, kept_memory
+
+CPU = torch.device("cpu")
+
+FAULTS = """
+import resource, torch
+from medpipe.training.allocation import kept_memory
+
+torch.set_num_threads(1)
+
+def taken(steps=4):
+    "Minor page faults of steps that each take and free four blocks of 16 MiB."
+    begun = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(steps):
+        held = [torch.ones(4 * 2**20) for _ in range(4)]
+        del held
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - begun
+
+with kept_memory(torch.device("cpu")):
+    taken()  # the first steps take what the others use again
+    with kept_memory(torch.device("cpu")):
+        pass
+    inside = taken()
+    resident = open("/proc/self/statm").read().split()[1]
+print(inside, resident, open("/proc/self/statm").read().split()[1])
+"""
+
+glibc = pytest.mark.skipif(
+    not allocation._is_ours(), reason="the memory of this process is not glibc's own to set"
+)
+
+
+def faults(**environment: str) -> tuple[int, int, int]:
+    done = subprocess.run(
+        [sys.executable, "-c", FAULTS],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, **environment},
+    )
+    inside, resident, after = map(int, done.stdout.split())
+    return inside, resident, after
+
+
+@glibc
+def test_steps_take_no_new_pages_and_all_is_given_back_at_the_end() -> None:
+    inside, resident, after = faults()
+    pages = 4 * 4 * 4096  # of all blocks together
+    assert inside < pages / 10
+    assert after < resident - 4 * 4096 / 2
+
+
+@glibc
+def test_settings_in_the_environment_are_left_alone() -> None:
+    # The threshold is glibc's own from the start: without ours, each block is mapped anew.
+    inside, _, _ = faults(MALLOC_MMAP_THRESHOLD_="131072")
+    assert inside >= 4 * 4 * 4096
+
+
+@pytest.fixture
+def settings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[tuple[int, int], ...]]:
+    """What would be told to glibc."""
+    told: list[tuple[tuple[int, int], ...]] = []
+    monkeypatch.setattr(allocation, "_set", told.append)
+    monkeypatch.setattr(allocation, "_is_glibc", lambda: True)
+    for name in (*allocation.OWN_SETTINGS, "GLIBC_TUNABLES", "LD_PRELOAD"):
+        monkeypatch.delenv(name, raising=False)
+    return told
+
+
+def test_only_the_outermost_block_counts_also_where_it_fails(
+    settings: list[tuple[tuple[int, int], ...]],
+) -> None:
+    def nested() -> None:
+        with kept_memory(CPU), kept_memory(CPU):
+            assert settings == [KEEPING]
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        nested()
+    assert settings == [KEEPING, USUAL]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kept"),
+    [
+        ("MALLOC_TRIM_THRESHOLD_", "0", False),
+        ("MALLOC_MMAP_MAX_", "1", False),
+        ("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0", False),
+        ("GLIBC_TUNABLES", "glibc.rtld.nns=4", True),
+        ("LD_PRELOAD", "/usr/lib/libjemalloc.so.2", False),
+        ("LD_PRELOAD", "/usr/lib/libgomp.so", True),
+    ],
+)
+def test_whose_memory_it_is(
+    settings: list[object], monkeypatch: pytest.MonkeyPatch, name: str, value: str, kept: bool
+) -> None:
+    monkeypatch.setenv(name, value)
+    with kept_memory(CPU):
+        assert bool(settings) == kept
+
+
+def test_other_devices_and_systems_are_left_alone(
+    settings: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with kept_memory(torch.device("meta")):
+        pass
+    monkeypatch.setattr(allocation, "_is_glibc", lambda: False)
+    with kept_memory(CPU):
+        pass
+    assert settings == []
+
+
+def test_an_engine_keeps_its_memory_while_it_runs(settings: list[object]) -> None:
+    def step(engine: Engine, batch: int) -> None:
+        assert settings[-1] == KEEPING
+        if batch == 2:
+            raise ValueError("planted")
+
+    engine = Engine(step)
+    keep_while_running(engine, CPU)
+    engine.run([1], max_epochs=2)
+    assert settings == [KEEPING, USUAL]
+    for batches, ends in (([2], False), ([1], True), ([2], False)):
+        engine.state.max_epochs = None
+        with nullcontext() if ends else pytest.raises(ValueError, match="planted"):
+            engine.run(batches, max_epochs=1)
+        assert settings[-1] == (USUAL if ends else KEEPING)
+    del engine
+    gc.collect()
+    assert settings[-1] == USUAL
