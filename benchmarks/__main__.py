@@ -4,153 +4,140 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import statistics
-import subprocess
 import sys
 import tempfile
-import threading
 import time
-from importlib.metadata import version
+import traceback
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from benchmarks.files import folder_of_classes
+from benchmarks import files
+from benchmarks.machine import machine, sentence, versions
+from benchmarks.measuring import Bench, SideError
+from benchmarks.rows import ROWS
+from benchmarks.settings import FULL, QUICK, Settings
+from benchmarks.table import HEADER
 
-Figures = dict[str, float]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from benchmarks.rows import Row
+
+NOT_BY_DEFAULT = ("tutorial",)
 
 
-def side(name: str, row: str, cache: Path, *options: object) -> Figures:
-    """One side's figures for one row, and the most memory that its processes held together."""
-    environment = {**os.environ, "MEDPIPE_CACHE": str(cache)}
-    command = [sys.executable, "-m", f"benchmarks.{name}", row, *map(str, options)]
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and print; give how many rows failed."""
+    given = _parser().parse_args(arguments)
+    with tempfile.TemporaryDirectory(dir=given.scratch, prefix="benchmarks-") as folder:
+        settings = Settings(
+            sizes=QUICK if given.quick else FULL,
+            quick=given.quick,
+            pairs=given.pairs or (1 if given.quick else 3),
+            workers=given.workers,
+            seeds=given.seeds or (1 if given.quick else 5),
+            whole_script=given.whole_script,
+            scratch=Path(folder),
+            rows=tuple(given.rows),
+        )
+        return measure(settings, given.json)
+
+
+def measure(settings: Settings, into: Path | None) -> int:
+    """Measure the rows, print each line at once, and keep all figures in a file.
+
+    Args:
+        settings: What to measure.
+        into: A JSON file for every raw figure, written again after each row; None: no file.
+
+    Returns:
+        How many rows failed.
+    """
+    bench = Bench(settings=settings)
+    quick = ", quick" if settings.quick else ""
+    print(f"{files.source()}{quick}; {settings.pairs} pairs, {settings.workers} workers;", end=" ")
+    print(f"{sentence()}\n\n{HEADER}", flush=True)
+    record: dict[str, Any] = {
+        "command": ["python", "-m", "benchmarks", *sys.argv[1:]],
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "images": files.source(),
+        "machine": machine(),
+        "versions": versions(),
+        "quick": settings.quick,
+        "pairs": settings.pairs,
+        "workers": settings.workers,
+        "rows": [],
+    }
+    failed = 0
+    for name in settings.rows:
+        row = _measured(name, ROWS[name], bench)
+        failed += row["error"] is not None
+        record["rows"].append(row)
+        record["measured"] = bench.measured
+        if into is not None:
+            _write(into, record)
+    return failed
+
+
+def _measured(name: str, row: Row, bench: Bench) -> dict[str, Any]:
+    """Measure a row; an error is told and kept, and the next row can go on."""
+    quick = "about a minute" if bench.settings.quick else row.minutes
+    _say(f"{name}: {quick}")
+    found: dict[str, Any] = {"row": name, "lines": [], "error": None}
     started = time.perf_counter()
-    with tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen(
-            command, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True
-        )
-        most = [0]
-        watch = threading.Thread(target=_watch, args=(process, most))
-        watch.start()
-        output = process.communicate()[0]
-        watch.join()
-        errors.seek(0)
-        if process.returncode:
-            raise SystemExit(f"{' '.join(command)} failed:\n{errors.read()[-2000:]}")
-    figures: Figures = json.loads(output.strip().splitlines()[-1])
-    return {**figures, "wall": time.perf_counter() - started, "memory": most[0] / 1e9}
-
-
-def _watch(process: subprocess.Popen[str], most: list[int]) -> None:
-    while process.poll() is None:
-        most[0] = max(most[0], _resident(process.pid))
-        time.sleep(0.1)
-
-
-def _resident(pid: int) -> int:
-    """The bytes that a process and its children hold; shared pages are divided among them."""
-    total = 0
     try:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                total = int(line.split()[1]) * 1024
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            for child in (task / "children").read_text().split():
-                total += _resident(int(child))
-    except (OSError, ValueError):  # it has ended
-        pass
-    return total
+        for line in row.measure(bench):
+            print(line.text(), flush=True)
+            found["lines"].append(line.record())
+    except Exception as error:  # whatever it is, the other rows can be measured
+        found["error"] = f"{type(error).__name__}: {error}"
+        _say(str(error) if isinstance(error, SideError) else traceback.format_exc())
+        print(f"| {name}: failed, see above | — | — | — | — | — |", flush=True)
+    found["seconds"] = time.perf_counter() - started
+    return found
 
 
-def line(
-    name: str,
-    pairs: list[tuple[Figures, Figures]],
-    figure: str,
-    other: str | None = None,
-    *,
-    more_is_better: bool = False,
-) -> str:
-    """A row of the table: how many times better medpipe was, pair by pair."""
-    script = [one[figure] for one, _ in pairs]
-    library = [two[other or figure] for _, two in pairs]
-    ratios = [b / a if more_is_better else a / b for a, b in zip(script, library, strict=True)]
-    return (
-        f"| {name} | {statistics.median(script):.3g} | {statistics.median(library):.3g} "
-        f"| {statistics.median(ratios):.2f} | {min(ratios):.2f} to {max(ratios):.2f} |"
-    )
+def _say(text: str) -> None:
+    """To standard error, so that standard output is the table alone."""
+    print(text, file=sys.stderr, flush=True)
 
 
-def show(text: str) -> None:
-    """Print a row as soon as it is measured: all of them take long."""
-    print(text, flush=True)
+def _write(path: Path, record: dict[str, Any]) -> None:
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    unfinished.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    unfinished.replace(path)
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a part of the data: see README.md")
-    parser.add_argument("--pairs", type=int, help="pairs of each row (3; quick: 1)")
-    parser.add_argument("--workers", type=int, default=0, help="of both sides' loaders")
-    parser.add_argument("--rows", default="first,batches,float32,bfloat16,accuracy")
-    chosen = parser.parse_args()
-    count = chosen.pairs or (1 if chosen.quick else 3)
-    rows = chosen.rows.split(",")
-    with tempfile.TemporaryDirectory() as folder:
-        scratch = Path(folder)
-        data, about = folder_of_classes(scratch / "files", 100 if chosen.quick else None)
-        print(
-            f"{about}; {platform.machine()}, {os.cpu_count()} processors, {count} pairs;", end=" "
+def _rows(text: str) -> list[str]:
+    names = text.split(",")
+    unknown = [name for name in names if name not in ROWS]
+    if unknown:
+        raise argparse.ArgumentTypeError(
+            f"there is no row {', '.join(unknown)}; there are {', '.join(ROWS)}"
         )
-        print(", ".join(f"{name} {version(name)}" for name in ("torch", "monai")) + "\n")
-        print("| figure | script | medpipe | times better | spread |\n|---|---|---|---|---|")
-        size = 64 if chosen.quick else 512
-        warm = scratch / "warm"
-        base = ("--data", data, "--workers", chosen.workers, "--batch-size", size)
+    return names
 
-        def pairs(row: str, *options: object) -> list[tuple[Figures, Figures]]:
-            given = (*base, *options)
-            return [
-                (side("script", row, warm, *given), side("library", row, warm, *given))
-                for _ in range(count)
-            ]
 
-        if "first" in rows:
-            cold = [
-                (
-                    side("script", "first_batch", warm, *base),
-                    side("library", "first_batch", scratch / f"cold{index}", *base),
-                )
-                for index in range(count)
-            ]
-            show(line("files to first batch, nothing cached, s", cold, "seconds"))
-            side("library", "first_batch", warm, *base)
-            cached = [(script, side("library", "first_batch", warm, *base)) for script, _ in cold]
-            show(line("the same, cached, s", cached, "seconds"))
-        if "batches" in rows:
-            found = pairs("batches", "--seconds", 3 if chosen.quick else 10)
-            name = f"batches of {size} a second, no training"
-            show(line(name, found, "batches_per_second", more_is_better=True))
-        iterations = 3 if chosen.quick else 6
-        whole: list[tuple[Figures, Figures]] = []
-        for precision in ("float32", "bfloat16"):
-            if precision not in rows:
-                continue
-            found = pairs("train", "--iterations", iterations, "--precision", precision)
-            whole = whole or found
-            name = f"training images/s, {precision} (script: float32)"
-            show(line(name, found, "images_per_second", more_is_better=True))
-            show(line(f"most memory in that row at batch {size}, GB", found, "memory"))
-        if "accuracy" in rows and whole:
-            extra = ("--iterations", 10) if chosen.quick else ()
-            runs = [
-                (script, side("library", "accuracy", scratch / f"run{index}", *base, *extra))
-                for index, (script, _) in enumerate(whole)
-            ]
-            reached = statistics.median(run["accuracy"] for _, run in runs)
-            name = f"files to a tested network ({reached:.2%}), s"
-            show(line(name, runs, "whole_seconds", "wall"))
-    print("\nThe script's time to its end is extrapolated: cache, and iterations of 3 epochs.")
+def _parser() -> argparse.ArgumentParser:
+    usual = [name for name in ROWS if name not in NOT_BY_DEFAULT]
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=__doc__,
+        epilog="Rows: " + "; ".join(f"{row.name} ({row.minutes})" for row in ROWS.values()) + ".",
+    )
+    parser.add_argument("--rows", type=_rows, default=usual, help="names, separated by commas")
+    parser.add_argument("--quick", action="store_true", help="a part of the data: see README.md")
+    parser.add_argument("--pairs", type=int, help="measurements of each side (3; quick: 1)")
+    parser.add_argument("--workers", type=int, default=0, help="of both sides' loaders (0)")
+    parser.add_argument("--seeds", type=int, help="of the row accuracy (5; quick: 1)")
+    parser.add_argument(
+        "--whole-script", action="store_true", help="run the script's three epochs in that row"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="keep every raw figure there")
+    parser.add_argument("--scratch", type=Path, help="where to put files and caches meanwhile")
+    return parser
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
