@@ -11,6 +11,7 @@ import attrs
 
 from medpipe.config import Configuration
 from medpipe.data.chain import Chain
+from medpipe.data.collector import paused_collector
 from medpipe.data.order import PassOrder
 from medpipe.data.preparation import PreparedData, prepare
 from medpipe.errors import MedpipeError, StepError
@@ -29,6 +30,7 @@ from medpipe.steps import (
     Training,
     TrainingParts,
 )
+from medpipe.timing import timed
 from medpipe.training.hardware import available_processors
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from medpipe.data.keeping import Keeper
     from medpipe.data.kept import KeptImages
     from medpipe.data.loader import Loader
     from medpipe.training.hardware import Precision
@@ -100,15 +103,27 @@ class Assembly:
             raise StepError(f"{self.registry.title(step)} built {dataset!r}, which is no Dataset.")
         return dataset
 
-    def prepare_data(self) -> PreparedData:
+    def prepare_data(self, keeping: Chain | None = None) -> PreparedData:
         """List, scan and split the samples.
+
+        Args:
+            keeping: The chain whose first stretch is to be kept: files that must be read are then
+                read once for both.
 
         Raises:
             DataError: The data can't be used as they are.
             StepError: The dataset step failed.
         """
-        dataset = self.dataset(self.configuration.dataset)
-        return prepare(dataset, self.configuration.split, workers=available_processors())
+        with paused_collector():
+            with timed("listing"):
+                dataset = self.dataset(self.configuration.dataset)
+            keeper = None if keeping is None else self._keeper(keeping, dataset)
+            return prepare(
+                dataset,
+                self.configuration.split,
+                workers=available_processors(),
+                ahead=keeper.read_ahead if keeper is not None and keeper.reads else None,
+            )
 
     def chain(self) -> Chain:
         """Build the transforms."""
@@ -170,6 +185,8 @@ class Assembly:
         kept: KeptImages | None = None,
     ) -> Loader | None:
         """The batches of a part; None where it is empty."""
+        import torch
+
         from medpipe.data.loader import SampleBatches, make_loader
 
         samples = prepared.parts[part]
@@ -197,9 +214,15 @@ class Assembly:
         )
         processors = available_processors()
         workers = min(settings.workers, processors, len(order)) if processors > 1 else 0
-        if kept is not None and not chain.has_middle(training=training):
+        if batches.looks_up:
             workers = 0  # a batch is one copy from the cache: to send it would cost more
-        return make_loader(batches, order, workers=workers, device=device)
+        return make_loader(
+            batches,
+            order,
+            workers=workers,
+            device=device,
+            ahead=processors > torch.get_num_threads(),
+        )
 
     def loaders(self, prepared: PreparedData, device: torch.device) -> Loaders:
         """The batches of every part."""
@@ -215,19 +238,36 @@ class Assembly:
 
     def kept_images(self, prepared: PreparedData, chain: Chain) -> KeptImages | None:
         """The results of the chain's first stretch, where they can be kept."""
+        keeper = self._keeper(chain, prepared.dataset)
+        if keeper is None:
+            return None
+        with paused_collector():
+            return keeper.keep(prepared.dataset, prepared.scan.fingerprints)
+
+    def _keeper(self, chain: Chain, dataset: Dataset) -> Keeper | None:
+        """What keeps the results of the chain's first stretch; None where they can't be kept."""
         if self.configuration.loader.cache == "off":
             return None
-        from medpipe.data.keeping import keep
+        from medpipe.data.keeping import Keeper
 
         described = []
+        images_alone = True
         for step in chain.first_steps:
             plugin = self.registry.plugin_of(step)
-            if plugin is None or isinstance(step, Ready):
+            if plugin is None or not plugin.version or isinstance(step, Ready):
                 return None  # nothing says when it has changed
+            images_alone = images_alone and plugin.distribution == "medpipe"
             parameters = unstructure(step, name_of=self.registry.saved_name)
             described.append({**parameters, "version": plugin.version})
         computing = {name: found for name, found in versions().items() if name in COMPUTING}
-        return keep(chain, prepared, [*described, computing], workers=available_processors())
+        keeper = Keeper(
+            chain=chain,
+            reading=dataset.reading,
+            steps=[*described, computing],
+            images_alone=images_alone,
+            workers=available_processors(),
+        )
+        return keeper if keeper.fits(dataset) else None
 
     def training(
         self,

@@ -129,10 +129,16 @@ class CheckReport:
         return "\n".join(lines)
 
 
-def examine(assembly: Assembly) -> CheckReport:
+def examine(assembly: Assembly, *, keeping: bool = False, data_alone: bool = False) -> CheckReport:
     """Check a pipeline: the device, the data, the chain, the network, the loss, the trainer.
 
     What depends on something that failed is left out; everything else is still checked.
+
+    Args:
+        assembly: Builds its parts.
+        keeping: Whether batches are to be made after it: files that must be read are read once,
+            for the check and for the packed cache.
+        data_alone: Leave out the network and all that comes after it.
     """
     report = CheckReport()
     configuration = assembly.configuration
@@ -142,18 +148,24 @@ def examine(assembly: Assembly) -> CheckReport:
         report.notes += [said] if said else []
     except DeviceError as error:
         report.problems.append(Problem(path="run.device", message=str(error)))
+    chain = None
     try:
-        report.prepared = assembly.prepare_data()
         chain = assembly.chain()
     except MedpipeError as error:
-        path = "dataset" if report.prepared is None else "transform"
-        report.problems.append(Problem(path=path, message=str(error)))
+        report.problems.append(Problem(path="transform", message=str(error)))
+    try:
+        report.prepared = assembly.prepare_data(chain if keeping else None)
+    except MedpipeError as error:
+        report.problems.append(Problem(path="dataset", message=str(error)))
+    if report.prepared is None or chain is None:
         return report
     report.data, problems = measure(assembly, report.prepared, chain)
     if report.data is None:
         report.problems += problems
         return report
     report.notes += report.prepared.dataset.notes
+    if data_alone:
+        return report
     _check_monitor(assembly, report)
     _check_sampling(assembly, report)
     network = _guard(report, "network", lambda: _check_network(assembly, report))

@@ -93,6 +93,19 @@ def staged_directory(target: Path) -> Iterator[Path]:
     _sync_directory(target.parent)
 
 
+def rename_directory(source: Path, target: Path) -> None:
+    """Give a folder another name beside the old one, by one rename.
+
+    Raises:
+        RunError: It can't be renamed.
+    """
+    try:
+        source.rename(target)
+    except OSError as error:
+        raise RunError(f"{source} can't be renamed to {target}: {_reason(error)}.") from error
+    _sync_directory(target.parent)
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Let one process at a time into the block; the lock ends with the process."""

@@ -83,10 +83,14 @@ def probes(prepared: PreparedData) -> list[Sample]:
     """
     prints = prepared.scan.fingerprints
     samples = [sample for part in PARTS for sample in prepared.parts[part]]
-    by_kind: dict[tuple[int, int], list[Sample]] = {}
+    # By shape first: few shapes are compared, however many samples there are.
+    of_shape: dict[tuple[tuple[int, ...], int | None], Sample] = {}
     for sample in samples:
         found = prints[sample.id]
-        by_kind.setdefault((len(found.shape), found.channels or 1), []).append(sample)
+        of_shape.setdefault((found.shape, found.channels), sample)
+    by_kind: dict[tuple[int, int], list[Sample]] = {}
+    for (shape, channels), sample in of_shape.items():
+        by_kind.setdefault((len(shape), channels or 1), []).append(sample)
     chosen: dict[str, Sample] = {}
     for some in by_kind.values():
         for pick in (min, max):

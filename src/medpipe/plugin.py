@@ -6,7 +6,7 @@ Light: importing it imports neither torch nor monai nor numpy.
 from __future__ import annotations
 
 from medpipe.data.decoding.dicom_files import DicomListing, is_dicom, list_dicom
-from medpipe.data.reading import read_image, read_sample_image
+from medpipe.data.reading import read_image, read_sample_image, source_of
 from medpipe.errors import DataError, DownloadError, MedpipeError, PluginError
 from medpipe.files import cache_directory, locked, staged_directory
 from medpipe.hookspecs import hookimpl
@@ -64,6 +64,7 @@ __all__ = [
     # services
     "read_image",
     "read_sample_image",
+    "source_of",
     "is_dicom",
     "list_dicom",
     "DicomListing",

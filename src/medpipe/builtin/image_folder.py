@@ -85,12 +85,15 @@ class ImageFolder(DatasetStep):
             )
             files = dict(layout.beside)
             links: list[str] = []
+            file_links: set[str] = set(files)
             for folder in layout.folders:
-                files.update(files_below(folder.path, folder.id, links))
+                files.update(files_below(folder.path, folder.id, links, file_links))
         except OSError as error:
             raise DataError(f"{error.filename or root} can't be read: {error.strerror}.") from error
         class_of, names = classes_of(root, layout.folders, self.classes)
-        found = find_images(files, suffixes=self.suffixes, unit=self.unit)
+        found = find_images(
+            files, suffixes=self.suffixes, unit=self.unit, links=file_links
+        )
         by_id = {folder.id: folder for folder in layout.folders}
         depth = 1 if self.parts is None else 2
         folder_of = {id_: by_id["/".join(id_.split("/")[:depth])] for id_ in found.images}

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import functools
-import os
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
 
-from medpipe.plugin import Reading, Series, TransformStep, read_sample_image
+from medpipe.plugin import Reading, TransformStep, read_sample_image, source_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from monai.data import MetaTensor
 
 Axes = Literal["wh", "hw"]
 
@@ -33,6 +34,7 @@ class LoadImage(TransformStep):
     """
 
     name: ClassVar[str] = "load_image"
+    takes_decoded: ClassVar[bool] = True
 
     axes: Axes = "wh"
 
@@ -51,29 +53,38 @@ def load(sample: dict[str, Any], *, axes: Axes = "wh") -> dict[str, Any]:
     import torch
     from monai.data import MetaTensor
 
-    image = sample["image"]
-    decoded = read_sample_image(image, sample.get("reading") or Reading())
+    given = sample["image"]
+    decoded = read_sample_image(given, sample.get("reading") or Reading())
     first = decoded.values.swapaxes(0, 1) if axes == "wh" else decoded.values
     # Always a copy: in-place transforms must not reach an array that belongs to a sample.
-    values = np.array(first, dtype=np.float32, order="C", copy=True)
-    # NaN is MONAI's word for "no channels".
-    channel_dim = -1 if decoded.channels else float("nan")
-    meta = {
-        "original_channel_dim": channel_dim,
-        "filename_or_obj": _source(image, sample),
-        "space": "RAS",
-    }
-    affine = None
-    if decoded.affine is not None:
+    values = torch.from_numpy(np.array(first, dtype=np.float32, order="C", copy=True))
+    source = source_of(given) or str(sample.get("id", ""))
+    if decoded.affine is None:
+        # A MetaTensor's constructor takes longer than a small image's decoding.
+        image: MetaTensor = values.as_subclass(MetaTensor)
+        image.copy_meta_from(_without_place(values.ndim, decoded.channels))  # type: ignore[no-untyped-call]
+        image.meta["affine"] = image.meta["affine"].clone()
+        image.meta["filename_or_obj"] = source
+    else:
         matrix = decoded.affine if axes == "wh" else decoded.affine[:, [1, 0, 2, 3]]
         affine = torch.from_numpy(np.array(matrix, dtype=np.float64))
-    return {**sample, "image": MetaTensor(torch.from_numpy(values), affine=affine, meta=meta)}
+        image = MetaTensor(values, affine=affine, meta=_metadata(decoded.channels, source))
+    return {**sample, "image": image}
 
 
-def _source(image: Any, sample: Mapping[str, Any]) -> str:
-    first = image[0] if isinstance(image, tuple) else image
-    if isinstance(first, Series):
-        first = min(first.files)
-    if isinstance(first, (str, os.PathLike)):
-        return os.fspath(first)
-    return str(sample.get("id", ""))
+def _metadata(channels: bool, source: str) -> dict[str, Any]:
+    return {
+        # NaN is MONAI's word for "no channels".
+        "original_channel_dim": -1 if channels else float("nan"),
+        "filename_or_obj": source,
+        "space": "RAS",
+    }
+
+
+@functools.cache
+def _without_place(axes: int, channels: bool) -> MetaTensor:
+    """What images of so many axes share of which nothing says where they lie."""
+    import torch
+    from monai.data import MetaTensor
+
+    return MetaTensor(torch.zeros((1,) * axes), meta=_metadata(channels, ""))

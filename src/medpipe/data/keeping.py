@@ -6,16 +6,21 @@ Heavy: it imports torch. The rest of the package imports it inside functions.
 from __future__ import annotations
 
 import json
+import logging
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import torch
 
-from medpipe.data.chain import Chain, sample_dictionary
-from medpipe.data.kept import KeptImages
-from medpipe.data.packing.building import build_or_open
-from medpipe.data.packing.folders import PackingError
-from medpipe.data.reading import image_files
+from medpipe.data.chain import sample_dictionary
+from medpipe.data.kept import NAMED, OWN_FILE, KeptImages
+from medpipe.data.packing.building import build_or_open, fill, new_cache
+from medpipe.data.packing.cache import PackedCache
+from medpipe.data.packing.folders import PackingError, packed_folders
+from medpipe.data.packing.index import Piece
+from medpipe.data.reading import image_files, source_of
+from medpipe.data.scan import read
+from medpipe.errors import DataError, MedpipeError, RunError
 from medpipe.files import sha256_of
 
 if TYPE_CHECKING:
@@ -23,71 +28,203 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from medpipe.data.preparation import PreparedData
-    from medpipe.steps import Sample
+    from medpipe.data.chain import Chain
+    from medpipe.data.scan import Fingerprint
+    from medpipe.steps import Dataset, Reading, Sample
 
-FORMAT = 1
+logger = logging.getLogger("medpipe")
+
+FORMAT = 2
+DONORS = 4
+"""How many caches made by the same steps are looked through for what has not changed."""
+
+Made = tuple["np.ndarray[Any, Any]", "Mapping[str, Any]"]
 
 
-def keep(
-    chain: Chain, prepared: PreparedData, described: Sequence[Mapping[str, Any]], *, workers: int
-) -> KeptImages | None:
-    """Open what an earlier run kept, or make it.
+@attrs.frozen(kw_only=True, eq=False)
+class Keeper:
+    """Keeps what leaves the first stretch of one chain.
 
-    Args:
+    Attributes:
         chain: The transforms.
-        prepared: The samples, with the fingerprints of their files.
-        described: The steps of the first stretch with their parameters and versions, and all
-            else that their results depend on.
+        reading: How files are decoded.
+        steps: The steps of the first stretch with their parameters and versions, and all else
+            that their results depend on.
+        images_alone: Whether these steps are known to look at nothing but the image; others may
+            use a sample's label or its extra columns.
         workers: How many processors there are.
-
-    Returns:
-        None where it does not pay or can't be done: images that are in memory already, a first
-        stretch that changes more than the image, a disk that is full.
     """
-    samples = prepared.dataset.samples
-    if not chain.first_steps or any(image_files(sample.image) is None for sample in samples):
-        return None
-    prints = prepared.scan.fingerprints
-    by_id = {sample.id: sample for sample in samples}
-    about = {
-        "format": FORMAT,
-        "reading": attrs.asdict(prepared.dataset.reading),
-        "steps": list(described),
-        "files": sha256_of("".join(f"{i}\0{prints[i].sha256}\n" for i in sorted(by_id)).encode()),
-    }
-    key = sha256_of(json.dumps(about, sort_keys=True).encode())[:32]
 
-    def produce(ids: Sequence[str]) -> Iterator[tuple[np.ndarray[Any, Any], Mapping[str, Any]]]:
-        for id_ in ids:
-            yield _made(chain, by_id[id_], prepared)
+    chain: Chain
+    reading: Reading
+    steps: Sequence[Mapping[str, Any]]
+    images_alone: bool
+    workers: int
 
-    cache = build_or_open(key, about, sorted(by_id), produce, workers=workers)
-    return None if cache is None else KeptImages(cache=cache)
-
-
-def _made(
-    chain: Chain, sample: Sample, prepared: PreparedData
-) -> tuple[np.ndarray[Any, Any], Mapping[str, Any]]:
-    given = sample_dictionary(sample, prepared.dataset.reading)
-    left = chain.first(given)
-    others = {key: value for key, value in left.items() if key != "image"}
-    image = left["image"]
-    if (
-        not isinstance(image, torch.Tensor)
-        or others.keys() != given.keys() - {"image"}
-        or any(value is not given[key] for key, value in others.items())
-    ):
-        raise PackingError(
-            "a deterministic step changes more of a sample than its image, and the image alone "
-            "would not be enough. Set loader.cache = 'off' to leave this out."
+    def fits(self, dataset: Dataset) -> bool:
+        """Whether there is something to keep: not for images that are in memory already."""
+        return bool(self.chain.first_steps) and all(
+            isinstance(sample.image, str) or image_files(sample.image) is not None
+            for sample in dataset.samples
         )
-    meta = getattr(image, "meta", {})
-    try:
-        kept = {key: _plain(value) for key, value in meta.items()}
-    except TypeError as error:
-        raise PackingError(f"an image's metadata {error}.") from error
-    return image.as_subclass(torch.Tensor).numpy(), kept
+
+    @property
+    def reads(self) -> bool:
+        """Whether the chain begins with a step that takes images that are read already."""
+        return bool(self.chain.first_steps) and self.chain.first_steps[0].takes_decoded
+
+    def keep(self, dataset: Dataset, prints: Mapping[str, Fingerprint]) -> KeptImages | None:
+        """Open what an earlier run kept, or make it; what another cache holds is taken from it.
+
+        Args:
+            dataset: The samples, which fit.
+            prints: The fingerprints of their files.
+
+        Returns:
+            None where it can't be done: a first stretch that changes more than the image, a disk
+            that is full.
+        """
+        by_id = {sample.id: sample for sample in dataset.samples}
+        ids = sorted(by_id)
+        sources = {id_: self._source(by_id[id_], prints[id_]) for id_ in ids}
+        donors: dict[bytes, tuple[PackedCache, str]] | None = None
+
+        def produce(some: Sequence[str]) -> Iterator[Made]:
+            nonlocal donors
+            if donors is None:  # only where a cache is made
+                donors = self._donors()
+            for id_ in some:
+                donor = donors.get(sources[id_])
+                if donor is None:
+                    yield self.made(by_id[id_])
+                else:
+                    cache, other = donor
+                    yield cache.array(other), cache.meta(other)
+
+        cache = build_or_open(
+            self._key(sources),
+            self.about(),
+            ids,
+            produce,
+            workers=self.workers,
+            sources=sources,
+        )
+        return None if cache is None else KeptImages(cache=cache)
+
+    def read_ahead(self, samples: Sequence[Sample]) -> Mapping[str, Fingerprint]:
+        """Read samples and keep what leaves the first stretch, each file being read once.
+
+        Whatever is in the way of it (a step that fails, a disk that is full) is left to be found,
+        and said, by those who do the one without the other.
+
+        Returns:
+            The fingerprints of what was read; those that can't be read are left out.
+        """
+        by_id = {sample.id: sample for sample in samples}
+        found: dict[str, Fingerprint] = {}
+
+        def work(ids: Sequence[str]) -> Piece:
+            piece = Piece()
+            for id_ in ids:
+                try:
+                    fingerprint, decoded = read(by_id[id_], self.reading)
+                except DataError:
+                    continue
+                image = attrs.evolve(decoded, source=source_of(by_id[id_].image))
+                piece.add(id_, *self.made(by_id[id_], image))
+                piece.found.append(fingerprint)
+            return piece
+
+        def heard(piece: Piece) -> None:
+            found.update(zip(piece.ids, piece.found, strict=True))
+
+        try:
+            with new_cache(self.about(), lambda: self._key(writer.sources)) as writer:
+                fill(
+                    writer,
+                    sorted(by_id),
+                    work,
+                    workers=self.workers,
+                    heard=heard,
+                    title="Reading and packing",
+                )
+                ids = sorted(found)
+                writer.sources = {id_: self._source(by_id[id_], found[id_]) for id_ in ids}
+        except MedpipeError as error:
+            logger.debug("Reading and packing was given up: %s", error)
+        return found
+
+    def _key(self, sources: Mapping[str, bytes]) -> str:
+        """What names the cache of these samples, sorted by id."""
+        lines = "".join([f"{id_}\0{source.hex()}\n" for id_, source in sources.items()])
+        made_from = sha256_of(lines.encode("utf-8", "surrogateescape"))
+        return sha256_of(f"{self.about()['made_by']}\0{made_from}".encode("ascii"))[:32]
+
+    def _source(self, sample: Sample, found: Fingerprint) -> bytes:
+        """What a sample is made from, in 16 bytes."""
+        if self.images_alone:
+            return bytes.fromhex(found.sha256[:32])
+        seen = [found.sha256, sample.id, sample.label, sorted(sample.extra.items())]
+        return bytes.fromhex(sha256_of(repr(seen).encode("utf-8", "surrogateescape"))[:32])
+
+    def about(self) -> dict[str, Any]:
+        """What the values depend on besides the files, and its digest under ``made_by``."""
+        words = {
+            "format": FORMAT,
+            "reading": attrs.asdict(self.reading),
+            "steps": list(self.steps),
+        }
+        return {**words, "made_by": sha256_of(json.dumps(words, sort_keys=True).encode())}
+
+    def made(self, sample: Sample, image: Any = None) -> Made:
+        """What a sample is when it leaves the first stretch, and its metadata.
+
+        Args:
+            sample: The sample.
+            image: What to begin with; None: what the sample names.
+
+        Raises:
+            PackingError: The image alone would not be enough, or its metadata can't be kept.
+        """
+        given = sample_dictionary(sample, self.reading)
+        if image is not None:
+            given["image"] = image
+        left = self.chain.first(given)
+        others = {key: value for key, value in left.items() if key != "image"}
+        result = left["image"]
+        if (
+            not isinstance(result, torch.Tensor)
+            or others.keys() != given.keys() - {"image"}
+            or any(value is not given[key] for key, value in others.items())
+        ):
+            raise PackingError(
+                "a deterministic step changes more of a sample than its image, and the image "
+                "alone would not be enough. Set loader.cache = 'off' to leave this out."
+            )
+        try:
+            meta = {key: _plain(value) for key, value in getattr(result, "meta", {}).items()}
+        except TypeError as error:
+            raise PackingError(f"an image's metadata {error}.") from error
+        if meta.get(NAMED) == (source_of(sample.image) or sample.id):
+            meta[NAMED] = OWN_FILE
+        return result.as_subclass(torch.Tensor).numpy(), meta
+
+    def _donors(self) -> dict[bytes, tuple[PackedCache, str]]:
+        """Samples that other caches hold, made by the same steps: by what they were made from."""
+        made_by = self.about()["made_by"]
+        found: dict[bytes, tuple[PackedCache, str]] = {}
+        alike = [
+            folder
+            for folder in packed_folders()
+            if folder.about.get("about", {}).get("made_by") == made_by
+        ]
+        for folder in alike[-DONORS:]:
+            try:
+                cache = PackedCache(folder.path)
+            except RunError:  # damaged, or cleared meanwhile
+                continue
+            found.update({source: (cache, id_) for source, id_ in cache.sources.items()})
+        return found
 
 
 def _plain(value: Any) -> Any:

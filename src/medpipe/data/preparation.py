@@ -10,15 +10,18 @@ import attrs
 
 from medpipe.data.scan import Scan, scan
 from medpipe.data.split_file import read_split
-from medpipe.data.splits import Split, make_split
+from medpipe.data.split_memory import remembered_split
 from medpipe.data.splitting.leaks import brought_parts, contradictions, without_leaks
 from medpipe.data.splitting.units import vector
 from medpipe.errors import DataError
 from medpipe.steps import PARTS, Dataset, Part, Sample
+from medpipe.timing import timed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from medpipe.data.scan import Ahead
+    from medpipe.data.splits import Split
     from medpipe.settings import SplitSettings
 
 
@@ -80,8 +83,16 @@ class PreparedData:
         return tuple(means), tuple(spreads)
 
 
-def prepare(dataset: Dataset, settings: SplitSettings, *, workers: int) -> PreparedData:
+def prepare(
+    dataset: Dataset, settings: SplitSettings, *, workers: int, ahead: Ahead | None = None
+) -> PreparedData:
     """Look through a data set and divide it.
+
+    Args:
+        dataset: The samples.
+        settings: How to divide them.
+        workers: How many processors there are.
+        ahead: See `scan`.
 
     Raises:
         DataError: A label is not one of the task's, an image can't be read, or the samples can't
@@ -89,16 +100,18 @@ def prepare(dataset: Dataset, settings: SplitSettings, *, workers: int) -> Prepa
         ChangedError: A split file was made with other data.
     """
     _check_labels(dataset)
-    found = scan(dataset, workers=workers)
+    with timed("scanning"):
+        found = scan(dataset, workers=workers, ahead=ahead)
     note = contradictions(dataset.samples, found, dataset.task)
     if note is not None:
         dataset = attrs.evolve(dataset, notes=(*dataset.notes, note))
-    if settings.file is not None:
-        dataset, split = read_split(settings.file, dataset, found, settings)
-    else:
-        if dataset.on_leak == "drop_train":
-            dataset = without_leaks(dataset, found, brought_parts(dataset.samples))
-        split = make_split(dataset.samples, found, settings, dataset.task)
+    with timed("splitting"):
+        if settings.file is not None:
+            dataset, split = read_split(settings.file, dataset, found, settings)
+        else:
+            if dataset.on_leak == "drop_train":
+                dataset = without_leaks(dataset, found, brought_parts(dataset.samples))
+            split = remembered_split(dataset.samples, found, settings, dataset.task)
     by_id = {sample.id: sample for sample in dataset.samples}
     parts = {part: tuple(by_id[id_] for id_ in split.ids(part)) for part in PARTS}
     if not parts["training"]:

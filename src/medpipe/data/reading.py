@@ -27,6 +27,7 @@ __all__ = [
     "read_heard",
     "read_image",
     "read_sample_image",
+    "source_of",
     "stack_channels",
 ]
 
@@ -145,6 +146,17 @@ def image_files(image: Any) -> tuple[ImageFile, ...] | None:
     if isinstance(image, (str, os.PathLike, Series)):
         return (image,)
     return image if isinstance(image, tuple) else None
+
+
+def source_of(image: Any) -> str | None:
+    """The first file of what `Sample.image` holds; None for one that is in memory."""
+    if isinstance(image, DecodedImage):
+        return image.source
+    files = image_files(image)
+    if not files:
+        return None
+    first = files[0]
+    return min(first.files) if isinstance(first, Series) else os.fspath(first)
 
 
 def stack_channels(images: Sequence[DecodedImage], files: Sequence[ImageFile]) -> DecodedImage:

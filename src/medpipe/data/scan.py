@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import logging
 import os
 import threading
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import AbstractContextManager, nullcontext, suppress
-from importlib import metadata
-from itertools import islice
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import attrs
@@ -26,21 +22,19 @@ from medpipe.data.reading import (
     read_sample_image,
     stack_channels,
 )
-from medpipe.errors import DataError, MedpipeError
-from medpipe.files import cache_directory, sha256_of, write_text
+from medpipe.data.scan_memory import Fingerprint, Key, ScanMemory, stored_size
+from medpipe.errors import DataError
+from medpipe.files import locked, sha256_of
 from medpipe.progress import bar
 from medpipe.steps import Series
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import numpy as np
 
     from medpipe.steps import Dataset, DecodedImage, ImageFile, Reading, Sample
 
-logger = logging.getLogger("medpipe")
+__all__ = ["Fingerprint", "Scan", "fingerprint", "portable_id", "read", "scan"]
 
-CACHE_FORMAT = 3
 CHUNK = 256
 """Samples in one task of a thread: many, because a task costs as much as an image."""
 TINY = 1 << 12
@@ -49,40 +43,8 @@ LARGE = 1 << 20
 """Bytes on the disk from which a sample is a task of its own, and may be a large volume."""
 LARGE_AT_ONCE = 4
 """How many of these are in memory together, however many threads read."""
-DECODERS = (
-    "pillow",
-    "simplejpeg",
-    "pydicom",
-    "nibabel",
-    "python-gdcm",
-    "pyjpegls",
-    "pylibjpeg-openjpeg",
-    "pylibjpeg-rle",
-    "pylibjpeg-libjpeg",
-)
-"""The distributions that decode: other versions may decode the same bytes to other values."""
 NAMED = 10
 """How many unreadable images an error names."""
-
-
-@attrs.frozen(kw_only=True)
-class Fingerprint:
-    """What identifies one sample's image.
-
-    Attributes:
-        sha256: Of the file's bytes. For a series: of its files' digests in their own order, so
-            that names don't matter; for several images: of their digests, one after the other;
-            for an array: of its number type, shape and values.
-        pixels: Of the decoded image (number type, shape and values), so that a copy in another
-            format or with other metadata has the same. BLAKE2b of 128 bits.
-        shape: (height, width) or (height, width, depth), as decoded.
-        channels: How many channels there are on a last axis; None where there is no such axis.
-    """
-
-    sha256: str
-    pixels: str
-    shape: tuple[int, ...]
-    channels: int | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -106,10 +68,15 @@ class Scan:
 
 def portable_id(sample_id: str) -> str:
     """An id as it is on every machine: composed letters (Unicode NFC) and forward slashes."""
-    return unicodedata.normalize("NFC", sample_id).replace("\\", "/")
+    composed = sample_id if sample_id.isascii() else unicodedata.normalize("NFC", sample_id)
+    return composed.replace("\\", "/")
 
 
-def scan(dataset: Dataset, *, workers: int) -> Scan:
+Ahead = Callable[[Sequence["Sample"]], Mapping[str, Fingerprint]]
+"""Reads samples for a purpose of its own too, and gives the fingerprints of those that it read."""
+
+
+def scan(dataset: Dataset, *, workers: int, ahead: Ahead | None = None) -> Scan:
     """Read and decode every image of a data set.
 
     What was read is kept in the cache directory; a file is read again when its path, size or
@@ -118,31 +85,33 @@ def scan(dataset: Dataset, *, workers: int) -> Scan:
     Args:
         dataset: The samples, and how to decode them.
         workers: How many threads read.
+        ahead: Called with what must be read, where that is most of it: it may read first.
 
     Raises:
         DataError: There are no samples, ids occur twice, or images can't be read: the error
             names the first ten with their reasons, and how many there are.
     """
     _check_ids(dataset.samples)
-    keys = {sample.id: _key(sample) for sample in dataset.samples}
-    cache = _cache_file(keys.values(), dataset.reading)
-    cached = _load(cache) if cache else {}
-    found: dict[str, Fingerprint] = {}
-    unread: list[Sample] = []
-    for sample in dataset.samples:
-        key = keys[sample.id]
-        if key in cached:
-            found[sample.id] = cached[key]
-        else:
-            unread.append(sample)
-    chunks = _chunks(unread, keys)
-    errors = _read_all(chunks, dataset.reading, workers, found)
-    kept = {key: found[i] for i, key in keys.items() if key and i in found}
-    if cache and kept.keys() != cached.keys():
-        _save(cache, kept)
+    memory = ScanMemory(dataset)
+    found = memory.known()
+    if ahead is not None and memory.path is not None and _most(dataset, found):
+        with locked(memory.path.with_suffix(".lock")):  # another process may be at it
+            memory = ScanMemory(dataset)
+            found = memory.known()
+            if _most(dataset, found):
+                unread = [sample for sample in dataset.samples if sample.id not in found]
+                found.update(ahead(unread))
+                memory.save(found)
+    unread = [sample for sample in dataset.samples if sample.id not in found]
+    errors = _read_all(_chunks(unread, memory.keys), dataset.reading, workers, found)
+    memory.save(found)
     if errors:
         raise _unreadable(errors, len(dataset.samples))
     return Scan(fingerprints={sample.id: found[sample.id] for sample in dataset.samples})
+
+
+def _most(dataset: Dataset, found: Mapping[str, Fingerprint]) -> bool:
+    return 2 * len(found) < len(dataset.samples)
 
 
 def fingerprint(sample: Sample, reading: Reading) -> Fingerprint:
@@ -151,15 +120,21 @@ def fingerprint(sample: Sample, reading: Reading) -> Fingerprint:
     Raises:
         DataError: The image can't be read.
     """
+    return read(sample, reading)[0]
+
+
+def read(sample: Sample, reading: Reading) -> tuple[Fingerprint, DecodedImage]:
+    """As `fingerprint`, with the image as `read_sample_image` gives it."""
     files = image_files(sample.image)
     if files is None:
         decoded = read_sample_image(sample.image, reading)
-        return _fingerprint(decoded, _digest_array(hashlib.sha256(), decoded.values))
+        return _fingerprint(decoded, _digest_array(hashlib.sha256(), decoded.values)), decoded
     pairs = [_read(file, reading) for file in files]
     decoded = stack_channels([image for image, _ in pairs], files)
     digests = [digest for _, digest in pairs]
     alone = len(digests) == 1
-    return _fingerprint(decoded, digests[0].hex() if alone else sha256_of(b"".join(digests)))
+    sha256 = digests[0].hex() if alone else sha256_of(b"".join(digests))
+    return _fingerprint(decoded, sha256), decoded
 
 
 def _read(file: ImageFile, reading: Reading) -> tuple[DecodedImage, bytes]:
@@ -197,7 +172,7 @@ def _chunks(samples: Sequence[Sample], keys: Mapping[str, Key]) -> list[_Chunk]:
     small: list[Sample] = []
     tiny: list[Sample] = []
     for sample in samples:
-        stored = _size(keys[sample.id])
+        stored = stored_size(keys[sample.id])
         if stored >= LARGE:
             large.append(_Chunk(samples=[sample], size="large"))
         elif 0 < stored < TINY and isinstance(sample.image, (str, os.PathLike)):
@@ -300,7 +275,7 @@ def _check_ids(samples: Sequence[Sample]) -> None:
         if name in seen:
             twice[name] = None
         seen.add(name)
-        if not name.isprintable() and _has_surrogates(name):
+        if not (name.isascii() or name.isprintable()) and _has_surrogates(name):
             raise DataError(
                 f"The id {sample.id!r} is no valid Unicode text. Rename the file in UTF-8."
             )
@@ -328,123 +303,3 @@ def _digest_array(digest: Any, array: np.ndarray[Any, Any]) -> str:
     digest.update(values.data)
     result: str = digest.hexdigest()
     return result
-
-
-Key = tuple[str | int, ...]
-"""Path, size and time of change in nanoseconds, for each file of a sample; empty: not cached.
-
-For a series "series", the first path, the sum of the sizes and a digest of all its files', since
-it has hundreds of them.
-"""
-MARKS = ("several", "series")
-
-
-def _key(sample: Sample) -> Key:
-    if isinstance(sample.image, (str, os.PathLike)):
-        return _status(sample.image) or ()
-    key: list[str | int] = []
-    for file in image_files(sample.image) or ():
-        statuses = _statuses(file)
-        if statuses is None:
-            return ()
-        if isinstance(file, Series):
-            text = json.dumps(sorted(statuses)).encode("utf-8", "surrogateescape")
-            digest = int.from_bytes(hashlib.sha256(text).digest()[:16], "big")
-            key += ("series", min(statuses)[0], sum(size for _, size, _ in statuses), digest)
-        else:
-            key += statuses[0]
-    # Several files are another sample than each alone.
-    return ("several", *key) if isinstance(sample.image, tuple) and key else tuple(key)
-
-
-def _statuses(file: ImageFile) -> list[tuple[str, int, int]] | None:
-    """Path, size and time of change of each file; None where there is none."""
-    paths = file.files if isinstance(file, Series) else (file,)
-    found: list[tuple[str, int, int]] = []
-    for path in paths:
-        status = _status(path)
-        if status is None:
-            return None
-        found.append(status)
-    return found or None
-
-
-def _status(path: str | os.PathLike[str]) -> tuple[str, int, int] | None:
-    # Not by pathlib: for 59,000 files it takes twice as long.
-    try:
-        status = os.stat(path)  # noqa: PTH116
-    except (OSError, ValueError):
-        return None
-    return os.path.abspath(path), status.st_size, status.st_mtime_ns  # noqa: PTH100
-
-
-def _size(key: Key) -> int:
-    """About how many bytes a sample has on the disk."""
-    sizes = [
-        key[n + 1] for n, part in enumerate(key) if isinstance(part, str) and part not in MARKS
-    ]
-    return sum(size for size in sizes if isinstance(size, int))
-
-
-def _cache_file(keys: Iterable[Key], reading: Reading) -> Path | None:
-    paths = [p for key in keys for p in key if isinstance(p, str) and p not in MARKS]
-    if not paths:
-        return None
-    ends = (min(paths), max(paths))  # what these two share, all share
-    try:
-        root = os.path.commonpath(ends)
-    except ValueError:  # two drives
-        root = ends[0]
-    named = json.dumps([CACHE_FORMAT, root, reading.channels, reading.window, _decoders()])
-    return cache_directory() / "scans" / f"{sha256_of(named.encode('ascii'))[:32]}.json"
-
-
-def _decoders() -> dict[str, str]:
-    """The versions of the libraries that decode, of those that are installed."""
-    versions: dict[str, str] = {}
-    for name in DECODERS:
-        with suppress(metadata.PackageNotFoundError):
-            versions[name] = metadata.version(name)
-    return versions
-
-
-def _load(cache: Path) -> dict[Key, Fingerprint]:
-    """The cache's content; empty where there is none, or it is not what was written."""
-    try:
-        written, _, text = cache.read_text("ascii").partition("\n")
-        if written != sha256_of(text.encode("ascii")):
-            return {}
-    except (OSError, ValueError):
-        return {}
-    columns = json.loads(text)
-    kinds = [(tuple(shape), channels) for shape, channels in columns["kinds"]]
-    parts = iter(columns["keys"])
-    rows = zip(
-        columns["lengths"], columns["sha256"], columns["pixels"], columns["kind"], strict=True
-    )
-    entries: dict[Key, Fingerprint] = {}
-    for length, sha256, pixels, kind in rows:
-        shape, channels = kinds[kind]
-        entries[tuple(islice(parts, length))] = Fingerprint(
-            sha256=sha256, pixels=pixels, shape=shape, channels=channels
-        )
-    return entries
-
-
-def _save(cache: Path, entries: Mapping[Key, Fingerprint]) -> None:
-    # By columns: a list for each image, as for each row, takes three times as long to read.
-    kinds = {(f.shape, f.channels): 0 for f in entries.values()}
-    kinds = {kind: number for number, kind in enumerate(kinds)}
-    columns = {
-        "kinds": list(kinds),
-        "keys": [part for key in entries for part in key],
-        "lengths": [len(key) for key in entries],
-        "sha256": [f.sha256 for f in entries.values()],
-        "pixels": [f.pixels for f in entries.values()],
-        "kind": [kinds[f.shape, f.channels] for f in entries.values()],
-    }
-    text = json.dumps(columns, separators=(",", ":"))
-    try:
-        write_text(cache, f"{sha256_of(text.encode('ascii'))}\n{text}")
-    except MedpipeError as error:
-        logger.warning("The next start will read all images again: %s", error)

@@ -13,7 +13,7 @@ from medpipe.builtin.listing.wording import counted
 from medpipe.plugin import DataError, is_dicom, list_dicom
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from medpipe.plugin import ImageFile
@@ -59,6 +59,7 @@ def find_images(
     *,
     suffixes: Sequence[str] | None,
     unit: Literal["file", "series"],
+    links: Container[str] | None = None,
 ) -> FoundImages:
     """Tell images from other files, by name or else by content.
 
@@ -66,6 +67,7 @@ def find_images(
         files: Path by id.
         suffixes: Only files whose names end so are looked at, in any case. None: all.
         unit: Whether each DICOM file is an image, or each series.
+        links: The ids of those that are links; None: any may be one.
 
     Raises:
         DataError: A link leads nowhere, or a DICOM file is damaged or called so without being one.
@@ -80,7 +82,8 @@ def find_images(
         if wanted is not None and not name.endswith(wanted):
             passed.setdefault("with other suffixes (dataset.suffixes)", []).append(id_)
         elif name.endswith(SUFFIXES):
-            if not os.path.exists(path):  # noqa: PTH110  (many files)
+            # To ask of each file whether it is there takes as long as to list it.
+            if (links is None or id_ in links) and not os.path.exists(path):  # noqa: PTH110
                 raise DataError(f"{path} is a link to a file that is not there.")
             images[id_] = path
         elif is_dicom(path):
@@ -109,7 +112,12 @@ def find_images(
     return FoundImages(images=images, notes=tuple(notes))
 
 
-def files_below(folder: str, id_: str, links: list[str] | None = None) -> dict[str, str]:
+def files_below(
+    folder: str,
+    id_: str,
+    links: list[str] | None = None,
+    file_links: set[str] | None = None,
+) -> dict[str, str]:
     """The paths of the files at any depth below a folder, by id.
 
     Hidden files and folders are left aside; links to folders are not followed.
@@ -118,6 +126,7 @@ def files_below(folder: str, id_: str, links: list[str] | None = None) -> dict[s
         folder: The folder.
         id_: Its own id; empty for the root.
         links: Gets the ids of the links to folders.
+        file_links: Gets the ids of the links to files.
 
     Raises:
         DataError: Two names are the same in Unicode form NFC, or one is not UTF-8.
@@ -128,9 +137,11 @@ def files_below(folder: str, id_: str, links: list[str] | None = None) -> dict[s
     while waiting:
         current, above = waiting.pop()
         for entry in visible(current):
-            name = portable(entry.name, current)
+            name = entry.name if entry.name.isascii() else portable(entry.name, current)
             inner = f"{above}/{name}" if above else name
-            if entry.is_dir(follow_symlinks=False):
+            if entry.is_file(follow_symlinks=False) and inner not in found:
+                found[inner] = entry.path
+            elif entry.is_dir(follow_symlinks=False):
                 waiting.append((entry.path, inner))
             elif entry.is_dir():
                 _log.warning("%s is a link to a folder and was not followed", entry.path)
@@ -143,6 +154,8 @@ def files_below(folder: str, id_: str, links: list[str] | None = None) -> dict[s
                         "Rename one of them."
                     )
                 found[inner] = entry.path
+                if file_links is not None:
+                    file_links.add(inner)
     return dict(sorted(found.items()))
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import secrets
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from medpipe.data.packing.cache import PackedCache
@@ -18,15 +20,17 @@ from medpipe.data.packing.folders import (
     size_text,
     tried_lock,
 )
-from medpipe.data.packing.work import making, try_out, workers_for
+from medpipe.data.packing.work import pack, portions, try_out, workers_for
 from medpipe.data.packing.writer import PackedWriter
+from medpipe.data.processes import LostWorkerError, in_order
 from medpipe.errors import RunError
-from medpipe.files import locked
+from medpipe.files import locked, rename_directory
 from medpipe.progress import bar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from medpipe.data.packing.index import Piece
     from medpipe.data.packing.work import Produce
 
 logger = logging.getLogger("medpipe")
@@ -40,6 +44,7 @@ def build_or_open(
     *,
     workers: int,
     total_bytes_estimate: int | None = None,
+    sources: Mapping[str, bytes] | None = None,
 ) -> PackedCache | None:
     """Open the packed cache of a key, and make it first where it isn't there.
 
@@ -54,6 +59,8 @@ def build_or_open(
             gives an array and its metadata for each of the ids that it gets, in their order.
         workers: How many processors to use.
         total_bytes_estimate: About how large it will be; None: the first samples tell.
+        sources: By sample id, a digest of 16 bytes of what it is made from, for those who look
+            for it later; None: nobody will.
 
     Returns:
         The cache; None, after a warning, where it can't be written.
@@ -68,7 +75,10 @@ def build_or_open(
                 remove_leftovers(key)
                 if total_bytes_estimate is not None:
                     make_room(total_bytes_estimate, keep=key)
-                _build(key, about, ids, produce, workers=workers)
+                with PackedWriter(folder_of(key), about) as writer:
+                    writer.sources = sources or {}
+                    work = partial(pack, produce=produce)
+                    fill(writer, ids, work, key=key, workers=workers)
                 cache = PackedCache(folder_of(key))
     except PackingError as error:
         logger.warning("Going on without a packed cache: %s", error)
@@ -109,36 +119,98 @@ def _opened(key: str, ids: Sequence[str]) -> PackedCache | None:
     return None
 
 
-def _build(
-    key: str, about: Mapping[str, Any], ids: Sequence[str], produce: Produce, *, workers: int
+@contextmanager
+def new_cache(about: Mapping[str, Any], key: Callable[[], str]) -> Iterator[PackedWriter]:
+    """Write a packed cache whose key is only known when all its samples are made.
+
+    It is there when the block ends well, and not at all otherwise. Where another process has made
+    one of this key meanwhile, that one stays.
+
+    Args:
+        about: What the values depend on, in words.
+        key: Gives the key; asked when the block has ended.
+
+    Raises:
+        PackingError: It can't be written.
+    """
+    provisional = f"new-{secrets.token_hex(8)}"
+    try:
+        with _locked(provisional):  # what nobody holds is taken for a leftover
+            with PackedWriter(folder_of(provisional), about) as writer:
+                yield writer
+            with _locked(key()):
+                if folder_of(key()).exists():
+                    remove_broken(provisional)
+                else:
+                    rename_directory(folder_of(provisional), folder_of(key()))
+    except RunError as error:
+        raise PackingError(str(error)) from error
+    finally:
+        lock_of(provisional).unlink(missing_ok=True)
+
+
+def fill(
+    writer: PackedWriter,
+    ids: Sequence[str],
+    work: Callable[[Sequence[str]], Piece],
+    *,
+    workers: int,
+    key: str = "",
+    heard: Callable[[Piece], object] = lambda _: None,
+    title: str = "Packing",
 ) -> None:
+    """Make samples with all processors and write them, in their order.
+
+    Args:
+        writer: Takes them.
+        ids: The samples.
+        work: Makes those of one portion, in any process.
+        workers: How many processors to use.
+        key: The cache's, where it is known: it stays where others are removed to make room.
+        heard: Called with each piece, in this process.
+        title: What the progress bar says.
+
+    Raises:
+        MedpipeError: What `work` raises.
+        PackingError: It would be larger than it may be, or a worker was killed.
+    """
     limit = cache_limit()
-    with PackedWriter(folder_of(key), about) as writer:
-        trial = try_out(ids, produce)
-        for piece in trial.pieces:
-            writer.append(piece)
-        size = trial.bytes_each * len(ids)
-        make_room(int(size), keep=key)
-        rest = ids[trial.count :]
-        if not rest:
-            return
-        used = workers_for(len(rest), trial, workers)
-        seconds = len(rest) * trial.seconds_each / used
-        logger.info(
-            "Packing %d samples: about %s and %.0f s. Later runs open them at once.",
-            len(ids),
-            size_text(size),
-            seconds,
-        )
+    trial = try_out(ids, work)
+
+    def take(piece: Piece) -> None:
+        writer.append(piece)
+        heard(piece)
+
+    for piece in trial.pieces:
+        take(piece)
+    size = trial.bytes_each * len(ids)
+    make_room(int(size), keep=key)
+    rest = ids[trial.count :]
+    if not rest:
+        return
+    used = workers_for(len(rest), trial, workers)
+    logger.info(
+        "%s %d samples: about %s and %.0f s. Later runs open them at once.",
+        title,
+        len(ids),
+        size_text(size),
+        len(rest) * trial.seconds_each / used,
+    )
+    try:
         with (
-            making(rest, produce, trial, workers=used) as pieces,
-            bar(f"Packing ({size_text(size)})", len(rest), unit="samples") as shown,
+            in_order(work, portions(rest, trial, workers=used), workers=used) as pieces,
+            bar(f"{title} ({size_text(size)})", len(rest), unit="samples") as shown,
         ):
             for piece in pieces:
-                writer.append(piece)
+                take(piece)
                 shown.advance(len(piece.ids))
                 if writer.bytes > limit:
                     raise PackingError(
                         f"The packed cache grew beyond the limit of {size_text(limit)}. "
                         "Set MEDPIPE_CACHE_LIMIT higher to have it."
                     )
+    except LostWorkerError as error:
+        raise PackingError(
+            "A process that made samples for the packed cache was killed, perhaps for want of "
+            "memory."
+        ) from error

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 VALUES, INDEX, ABOUT = "values.bin", "index.npz", "about.json"
-FORMAT = 1
+FORMAT = 2
 """Of a packed cache; another one is made anew."""
 LIMIT = "MEDPIPE_CACHE_LIMIT"
 DEFAULT_LIMIT = 50 * 10**9

@@ -51,6 +51,7 @@ class Piece:
         kinds: Of each.
         metas: The metadata of each as JSON.
         content: The values, each array padded to the alignment.
+        found: What else its maker has to say, for whoever asked for it.
     """
 
     ids: list[str] = attrs.field(factory=list)
@@ -58,6 +59,7 @@ class Piece:
     kinds: list[Kind] = attrs.field(factory=list)
     metas: list[str] = attrs.field(factory=list)
     content: bytearray = attrs.field(factory=bytearray)
+    found: list[Any] = attrs.field(factory=list)
 
     def add(self, sample_id: str, array: np.ndarray[Any, Any], meta: Mapping[str, Any]) -> None:
         """Narrow an array and put it at the end.
@@ -147,6 +149,8 @@ class PackedIndex:
         kind_of: The place of each row's kind in `kinds`.
         kinds: The kinds, each once.
         meta_of: The place of each row's metadata.
+        sources: A digest of 16 bytes of what each row was made from, of shape (rows, 16); no rows
+            where nobody said.
     """
 
     ids: tuple[str, ...] = attrs.field(converter=_strings)
@@ -154,6 +158,7 @@ class PackedIndex:
     kind_of: np.ndarray[Any, Any]
     kinds: tuple[Kind, ...]
     meta_of: np.ndarray[Any, Any]
+    sources: np.ndarray[Any, Any]
     _metas: bytes
     _meta_ends: np.ndarray[Any, Any]
 
@@ -184,6 +189,7 @@ class PackedIndex:
                 kind_of=arrays["kind_of"],
                 kinds=tuple(Kind(tuple(shape), *types) for shape, *types in kinds),
                 meta_of=arrays["meta_of"],
+                sources=arrays["sources"],
                 metas=arrays["metas"].tobytes(),
                 meta_ends=arrays["meta_ends"],
             )
@@ -214,8 +220,12 @@ class IndexMaker:
         self._kind_of += [self.kinds.setdefault(kind, len(self.kinds)) for kind in piece.kinds]
         self._meta_of += [self._metas.setdefault(meta, len(self._metas)) for meta in piece.metas]
 
-    def to_bytes(self) -> bytes:
-        """The index as an npz file without pickled objects."""
+    def to_bytes(self, sources: Mapping[str, bytes]) -> bytes:
+        """The index as an npz file without pickled objects.
+
+        Args:
+            sources: By sample id, a digest of 16 bytes of what it was made from; or empty.
+        """
         import numpy as np
 
         metas = [text.encode("ascii") for text in self._metas]
@@ -227,6 +237,9 @@ class IndexMaker:
             offsets=np.asarray(self._offsets, np.int64),
             kind_of=np.asarray(self._kind_of, np.int32),
             meta_of=np.asarray(self._meta_of, np.int32),
+            sources=np.frombuffer(
+                b"".join(sources[id_] for id_ in self.rows) if sources else b"", np.uint8
+            ).reshape(-1, 16),
             metas=np.frombuffer(b"".join(metas), np.uint8),
             meta_ends=np.cumsum([len(meta) for meta in metas], dtype=np.int64),
         )

@@ -32,17 +32,23 @@ class PackedWriter:
     Args:
         path: The folder to be made.
         about: What is said in ``about.json``: plain values.
+
+    Attributes:
+        about: The same; what is there when the block ends counts.
+        sources: By sample id, a digest of 16 bytes of what it was made from; empty until someone
+            says it, of all samples.
+        bytes: How many bytes of values there are so far.
     """
 
     def __init__(self, path: Path, about: Mapping[str, Any]) -> None:
         self._path = path
-        self._about = about
+        self.about = about
+        self.sources: Mapping[str, bytes] = {}
         self._index = IndexMaker()
         self._pending = Piece()
         self._stack = ExitStack()
         self._started = time.perf_counter()
         self.bytes = 0
-        """How many bytes of values there are so far."""
 
     def __enter__(self) -> PackedWriter:
         try:
@@ -115,7 +121,7 @@ class PackedWriter:
                 self.bytes = self._file.write(bytes(ALIGNMENT))
             self._file.flush()
             os.fsync(self._file.fileno())
-        index = self._index.to_bytes()
+        index = self._index.to_bytes(self.sources)
         write_bytes(self._staging / INDEX, index)
         about = {
             "format": FORMAT,
@@ -126,7 +132,7 @@ class PackedWriter:
             "values_bytes": self.bytes,
             "index_bytes": len(index),
             "index_sha256": sha256_of(index),
-            "about": dict(self._about),
+            "about": dict(self.about),
         }
         write_json(self._staging / ABOUT, about)
 

@@ -1,0 +1,112 @@
+"""A split that was made before is the one that would be made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from medpipe.data import split_memory
+from medpipe.data.scan import Fingerprint, Scan
+from medpipe.data.split_memory import remembered_split
+from medpipe.data.splits import Split, make_split
+from medpipe.errors import DataError
+from medpipe.files import cache_directory
+from medpipe.settings import SplitSettings
+from medpipe.steps import Sample, Task
+
+TASK = Task(names=("a", "b"))
+
+
+@pytest.fixture(autouse=True)
+def _worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(split_memory, "WORTH", 0)
+
+
+def data(count: int, groups: int | None = None) -> tuple[list[Sample], Scan]:
+    samples = [
+        Sample(
+            id=f"ä{n}",
+            image=f"{n}.png",
+            label=n % 2,
+            group=None if groups is None else f"p{n // 2 % groups}",
+        )
+        for n in range(count)
+    ]
+    prints = {
+        sample.id: Fingerprint(sha256=sample.id, pixels=f"{n // 2}", shape=(2, 2))
+        for n, sample in enumerate(samples)
+    }
+    return samples, Scan(fingerprints=prints)
+
+
+def same(one: Split, other: Split) -> bool:
+    return dict(one.parts) == dict(other.parts) and dict(one.folds) == dict(other.folds)
+
+
+def no_split(*_: Any) -> Split:
+    raise AssertionError("it was made again")
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    count=st.integers(40, 80),
+    groups=st.sampled_from([None, 13]),
+    seed=st.integers(0, 3),
+    folds=st.sampled_from([None, 3]),
+)
+def test_made_once_and_found_again(
+    count: int, groups: int | None, seed: int, folds: int | None
+) -> None:
+    samples, scan = data(count, groups)
+    chosen = SplitSettings(seed=seed, folds=folds, fold=None if folds is None else 1)
+    expected = make_split(samples, scan, chosen, TASK)
+    with pytest.MonkeyPatch.context() as patch:
+        assert same(remembered_split(samples, scan, chosen, TASK), expected)
+        patch.setattr(split_memory, "make_split", no_split)
+        assert same(remembered_split(samples[::-1], scan, chosen, TASK), expected)
+
+
+def test_whatever_it_depends_on_makes_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    samples, scan = data(60)
+    remembered_split(samples, scan, SplitSettings(), TASK)
+    prints = dict(scan.fingerprints)
+    prints["ä0"] = attrs.evolve(prints["ä0"], pixels="other")
+    monkeypatch.setattr(split_memory, "make_split", no_split)
+    changes: list[tuple[Any, Any, Any, Any]] = [
+        ([attrs.evolve(samples[0], label=1), *samples[1:]], scan, SplitSettings(), TASK),
+        ([attrs.evolve(samples[0], group="g"), *samples[1:]], scan, SplitSettings(), TASK),
+        ([attrs.evolve(samples[0], split="test"), *samples[1:]], scan, SplitSettings(), TASK),
+        (samples[1:], scan, SplitSettings(), TASK),
+        (samples, Scan(fingerprints=prints), SplitSettings(), TASK),
+        (samples, scan, SplitSettings(seed=1), TASK),
+        (samples, scan, SplitSettings(test=0.2), TASK),
+        (samples, scan, SplitSettings(), Task(names=("a", "b", "c"))),
+    ]
+    for change in changes:
+        with pytest.raises(AssertionError, match="made again"):
+            remembered_split(*change)
+    remembered_split(samples, scan, SplitSettings(), TASK)
+
+
+def test_a_damaged_one_is_made_again() -> None:
+    samples, scan = data(60)
+    expected = remembered_split(samples, scan, SplitSettings(), TASK)
+    (file,) = (cache_directory() / "splits").iterdir()
+    text = file.read_text()
+    digits = text.index('"parts":"') + len('"parts":"')
+    other = "1" if text[digits] != "1" else "0"
+    for damaged in (text[: len(text) // 2], text[:digits] + other + text[digits + 1 :], ""):
+        file.write_text(damaged)
+        assert same(remembered_split(samples, scan, SplitSettings(), TASK), expected)
+        assert file.read_text() == text
+
+
+def test_what_cannot_be_divided_is_refused_each_time() -> None:
+    samples, scan = data(40, groups=1)
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"^The part validation is empty"):
+            remembered_split(samples, scan, SplitSettings(), TASK)
