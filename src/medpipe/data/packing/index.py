@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 ALIGNMENT = 64
 """Bytes at whose multiples arrays begin: a cache line, and a multiple of every number's size."""
-NARROW = ("uint8", "uint16", "int16")
+NARROW = {"uint8": (0, 255), "uint16": (0, 65_535), "int16": (-32_768, 32_767)}
+"""The types that numbers are narrowed to, with the least and the largest that each holds."""
 KNOWN_KINDS = "biufc"
 
 
@@ -60,6 +61,7 @@ class Piece:
     metas: list[str] = attrs.field(factory=list)
     content: bytearray = attrs.field(factory=bytearray)
     found: list[Any] = attrs.field(factory=list)
+    _same: dict[Any, Any] = attrs.field(factory=dict, init=False)
 
     def add(self, sample_id: str, array: np.ndarray[Any, Any], meta: Mapping[str, Any]) -> None:
         """Narrow an array and put it at the end.
@@ -79,8 +81,10 @@ class Piece:
         stored = narrowed(values)
         self.ids.append(sample_id)
         self.offsets.append(len(self.content))
-        self.kinds.append(Kind(stored.shape, stored.dtype.str, values.dtype.str))
-        self.metas.append(text)
+        # Equal ones are one object, which is pickled once.
+        kind = Kind(stored.shape, stored.dtype.str, values.dtype.str)
+        self.kinds.append(self._same.setdefault(kind, kind))
+        self.metas.append(self._same.setdefault(text, text))
         self.content += stored.tobytes()
         self.content += bytes(-len(self.content) % ALIGNMENT)
 
@@ -97,9 +101,9 @@ def narrowed(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     if kind not in "iuf" or size == 1 or size > 8 or array.size == 0:
         return array
     low, high = array.min(), array.max()
-    for name in NARROW:
-        limits, narrow = np.iinfo(name), np.dtype(name)
-        if narrow.itemsize < size and limits.min <= low and high <= limits.max:
+    for name, (least, largest) in NARROW.items():
+        narrow = np.dtype(name)
+        if narrow.itemsize < size and least <= low and high <= largest:
             candidate = array.astype(narrow)
             if kind != "f" or _same_bits(candidate.astype(array.dtype), array):
                 return candidate

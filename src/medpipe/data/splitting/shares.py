@@ -64,10 +64,12 @@ def divide(
 
 
 def _neediest(missing: Missing[Name], unit: Unit, home: Name | None) -> Name:
-    def need(part: Name) -> tuple[float, bool, float]:
-        return missing.lack(part, unit), part == home, missing.lack_of_all(part)
-
-    return max(missing.counts, key=need)
+    lacks = {part: missing.lack(part, unit) for part in missing.counts}
+    most = max(lacks.values())
+    equal = [part for part, lack in lacks.items() if lack == most]
+    if len(equal) == 1:
+        return equal[0]
+    return max(equal, key=lambda part: (part == home, missing.lack_of_all(part)))
 
 
 class Missing(Generic[Name]):
@@ -91,6 +93,9 @@ class Missing(Generic[Name]):
     def lack(self, part: Name, unit: Unit) -> float:
         """What of its share of the unit's strata the part lacks, in fractions of the share."""
         target, counts = self.target[part], self.counts[part]
+        if len(unit.counts) == 1:
+            ((stratum, n),) = unit.counts
+            return n * (1 - counts[stratum] / target[stratum])
         return sum(n * (1 - counts[stratum] / target[stratum]) for stratum, n in unit.counts)
 
     def lack_of_all(self, part: Name) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 from medpipe.data.scan import portable_id
@@ -31,18 +31,28 @@ def units_of(samples: Sequence[Sample], scan: Scan, seed: int, task: Task) -> li
     strata = _strata(ordered, task, len(members))
     keyed: list[tuple[str, int, Unit]] = []
     for indices in members:
-        counts: dict[int, int] = {}  # not a Counter: it costs more than all the rest
-        for index in indices:
-            for stratum in strata[index]:
-                counts[stratum] = counts.get(stratum, 0) + 1
-        unit = Unit(
-            ids=tuple(ordered[index].id for index in indices),
-            counts=tuple(sorted(counts.items())),
-            copies=len(indices) > 1 and all(ordered[i].group is None for i in indices),
-        )
+        if len(indices) == 1:  # as almost always
+            index = indices[0]
+            unit = Unit(
+                ids=(ordered[index].id,),
+                counts=tuple((stratum, 1) for stratum in sorted(strata[index])),
+            )
+        else:
+            unit = _unit(indices, ordered, strata)
         name = f"{seed}\0{portable_id(ordered[indices[0]].id)}"
         keyed.append((sha256_of(name.encode("utf-8")), indices[0], unit))
     return [unit for _, _, unit in sorted(keyed, key=lambda key: key[:2])]
+
+
+def _unit(
+    indices: Sequence[int], ordered: Sequence[Sample], strata: Sequence[tuple[int, ...]]
+) -> Unit:
+    counts = Counter(stratum for index in indices for stratum in strata[index])
+    return Unit(
+        ids=tuple(ordered[index].id for index in indices),
+        counts=tuple(sorted(counts.items())),
+        copies=all(ordered[index].group is None for index in indices),
+    )
 
 
 def together(samples: Sequence[Sample], scan: Scan) -> list[list[int]]:
