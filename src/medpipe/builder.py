@@ -278,7 +278,9 @@ class PipelineBuilder:
 
     @classmethod
     def from_recipe(cls, name: str, *, registry: Registry | None = None) -> PipelineBuilder:
-        """Take a configuration that ships with medpipe: ``mednist``, ``mednist_fast``.
+        """Take a configuration that ships with medpipe.
+
+        They are ``mednist``, ``mednist_fast`` and ``classification_fast``.
 
         Raises:
             ConfigError: There is no recipe of that name.
