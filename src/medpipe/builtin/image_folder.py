@@ -91,9 +91,7 @@ class ImageFolder(DatasetStep):
         except OSError as error:
             raise DataError(f"{error.filename or root} can't be read: {error.strerror}.") from error
         class_of, names = classes_of(root, layout.folders, self.classes)
-        found = find_images(
-            files, suffixes=self.suffixes, unit=self.unit, links=file_links
-        )
+        found = find_images(files, suffixes=self.suffixes, unit=self.unit, links=file_links)
         by_id = {folder.id: folder for folder in layout.folders}
         depth = 1 if self.parts is None else 2
         folder_of = {id_: by_id["/".join(id_.split("/")[:depth])] for id_ in found.images}
