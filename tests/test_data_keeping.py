@@ -122,7 +122,6 @@ def test_what_has_not_changed_is_taken_from_an_earlier_cache(
     before[1].rename(before[1].with_name("moved.png"))
     before[2].unlink()
     new = all_batches(builder(root))
-    # The first of all is made in any case: its metadata show what the chain gives.
     assert made == [before[0].relative_to(root).as_posix()]
     monkeypatch.setenv("MEDPIPE_CACHE", str(tmp_path / "fresh"))
     for one, other in zip(new, all_batches(builder(root)), strict=True):

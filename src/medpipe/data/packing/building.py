@@ -138,11 +138,12 @@ def new_cache(about: Mapping[str, Any], key: Callable[[], str]) -> Iterator[Pack
         with _locked(provisional):  # what nobody holds is taken for a leftover
             with PackedWriter(folder_of(provisional), about) as writer:
                 yield writer
-            with _locked(key()):
-                if folder_of(key()).exists():
+            own = key()  # over all samples: asked once
+            with _locked(own):
+                if folder_of(own).exists():
                     remove_broken(provisional)
                 else:
-                    rename_directory(folder_of(provisional), folder_of(key()))
+                    rename_directory(folder_of(provisional), folder_of(own))
     except RunError as error:
         raise PackingError(str(error)) from error
     finally:
