@@ -93,7 +93,10 @@ def message(root: Path, **parameters: object) -> str:
 
 def test_a_missing_folder_a_file_and_an_empty_folder(tmp_path: Path) -> None:
     root = tmp_path / "data"
-    assert message(root) == f"dataset.root: there is no folder {root}."
+    assert message(root) == (
+        f"dataset.root: there is no folder {root}. Name the folder that holds one folder for each "
+        "class; on the command line by --set dataset.root=FOLDER."
+    )
     root.touch()
     assert message(root) == (
         f"dataset.root: {root} is a file. Name the folder that holds one folder for each class."

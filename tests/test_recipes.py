@@ -45,7 +45,8 @@ def test_a_recipe_can_be_built_and_written(name: str) -> None:
 def test_classification_fast_asks_for_its_folder() -> None:
     report = PipelineBuilder.from_recipe("classification_fast").build().check()
     assert [str(problem) for problem in report.problems] == [
-        "dataset: dataset.root: there is no folder data."
+        "dataset: dataset.root: there is no folder data. Name the folder that holds one folder "
+        "for each class; on the command line by --set dataset.root=FOLDER."
     ]
 
 

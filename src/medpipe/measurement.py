@@ -148,9 +148,10 @@ def _shape_problem(
             return mixture
     prints = prepared.scan.fingerprints
     # A volume without channels has as many sides as an image with them.
+    kinds = [prints.kinds[number] for number in prints.numbers(list(shapes.values()))]
     sides_alone = any(
-        shape in _turned(prints[id_].shape) and prints[id_].channels is None
-        for shape, id_ in shapes.items()
+        channels is None and shape in _turned(sides)
+        for shape, (sides, channels) in zip(shapes, kinds, strict=True)
     )
     ranks = {len(shape) for shape in shapes}
     if sides_alone or len(ranks) > 1 or not ranks <= {3, 4}:

@@ -67,7 +67,10 @@ def class_folders(
         OSError: A folder can't be read.
     """
     if not root.exists():
-        raise DataError(f"dataset.root: there is no folder {root}.")
+        raise DataError(
+            f"dataset.root: there is no folder {root}. Name the folder that holds one folder for "
+            "each class; on the command line by --set dataset.root=FOLDER."
+        )
     if not root.is_dir():
         raise DataError(
             f"dataset.root: {root} is a file. Name the folder that holds one folder for each class."

@@ -43,7 +43,6 @@ def build_or_open(
     produce: Produce,
     *,
     workers: int,
-    total_bytes_estimate: int | None = None,
     sources: bytes = b"",
 ) -> PackedCache | None:
     """Open the packed cache of a key, and make it first where it isn't there.
@@ -58,7 +57,6 @@ def build_or_open(
         produce: Makes samples; it may be called in several processes or threads at once, and
             gives an array and its metadata for each of the ids that it gets, in their order.
         workers: How many processors to use.
-        total_bytes_estimate: About how large it will be; None: the first samples tell.
         sources: A digest of 16 bytes for each of `ids` of what it is made from, for those who
             look for it later; empty: nobody will.
 
@@ -73,8 +71,6 @@ def build_or_open(
             cache = _opened(key, ids)
             if cache is None:
                 remove_leftovers(key)
-                if total_bytes_estimate is not None:
-                    make_room(total_bytes_estimate, keep=key)
                 with PackedWriter(folder_of(key), about) as writer:
                     writer.sources = sources
                     work = partial(pack, produce=produce)
