@@ -75,7 +75,7 @@ def try_out(ids: Sequence[str], work: Callable[[Sequence[str]], Piece]) -> Trial
         pieces.append(work(these))
         done += len(these)
         seconds_each = (time.perf_counter() - begun) / len(these)
-    size = sum(len(piece.content) for piece in pieces)
+    size = sum(piece.size for piece in pieces)
     return Trial(
         pieces=pieces, count=done, bytes_each=size / max(1, done), seconds_each=seconds_each
     )
