@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Produce = Callable[[Sequence[str]], Iterable[tuple["np.ndarray[Any, Any]", Mapping[str, Any]]]]
 """Gives the array and the metadata of each of these samples, in their order."""
 
-TRIAL_SECONDS = 0.25
+TRIAL_SECONDS = 0.1
 """How long samples are made in the process itself, to learn how long they take."""
 WORTH_SECONDS = 1.0
 """From how much work on processes are started: they need a tenth of it."""
