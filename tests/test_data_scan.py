@@ -38,7 +38,7 @@ def _listed(root: Path) -> Dataset:
 
 
 def _caches() -> list[Path]:
-    return sorted(Path(os.environ["MEDPIPE_CACHE"]).rglob("*.json"))
+    return sorted(Path(os.environ["MEDPIPE_CACHE"]).rglob("*.prints"))
 
 
 def _error(dataset: Dataset) -> str:
@@ -184,6 +184,36 @@ def test_cache_is_used_until_a_file_changes(tmp_path: Path) -> None:
     assert len(_caches()) == 1
 
 
+def test_cache_goes_by_the_files_and_not_by_their_places(tmp_path: Path) -> None:
+    dataset = _folder(tmp_path)
+    first = scan(dataset, workers=1).fingerprints
+    samples = dataset.samples
+
+    def again(*some: Sample) -> None:
+        found = scan(attrs.evolve(dataset, samples=some), workers=1).fingerprints
+        assert list(found) == [sample.id for sample in some]
+        assert all(found[sample.id] == first[Path(sample.image).name] for sample in some)  # type: ignore[arg-type]
+
+    again(*samples[::-1])
+    again(*[attrs.evolve(sample, id=f"other {sample.id}") for sample in samples])
+    again(samples[2], samples[3])
+    again(samples[0], attrs.evolve(samples[0], id="twice"), *samples[1:])
+    again(*[attrs.evolve(sample, image=str(sample.image)) for sample in samples])
+    unusual = f"{tmp_path}/./../{tmp_path.name}//"
+    again(*[attrs.evolve(sample, image=f"{unusual}{sample.id}") for sample in samples])
+    assert len(_caches()) == 1
+
+
+def test_several_files_are_read_again_when_one_changes(tmp_path: Path) -> None:
+    _folder(tmp_path, 3)
+    files = (tmp_path / "0.png", tmp_path / "2.png")
+    dataset = Dataset(samples=[Sample(id="both", image=files, label=0)], task=TASK)
+    first = scan(dataset, workers=1)
+    assert scan(dataset, workers=1) == first
+    Image.fromarray(np.zeros((6, 4), np.uint8)).save(files[1])
+    assert scan(dataset, workers=1) != first
+
+
 def test_cache_knows_the_reading(tmp_path: Path) -> None:
     dataset = _folder(tmp_path)
     grey = scan(dataset, workers=1)
@@ -198,17 +228,18 @@ def test_damaged_cache_is_ignored(tmp_path: Path, damage: str) -> None:
     dataset = _folder(tmp_path)
     first = scan(dataset, workers=1)
     (cache,) = _caches()
-    content = cache.read_text("utf-8")
+    content = cache.read_bytes()
+    damaged = damage.encode("utf-8")
     if damage == "half":
-        damage = content[: len(content) // 2]
+        damaged = content[: len(content) // 2]
     elif damage == "flipped":
-        damage = content.replace("png", "gif")
+        damaged = content.replace(b"png", b"gif")
     elif damage == "foreign":
-        damage = '{"format": 9}'
-    cache.write_text(damage, "utf-8")
+        damaged = b'{"format": 9}'
+    cache.write_bytes(damaged)
 
     assert scan(dataset, workers=1) == first
-    assert cache.read_text("utf-8") == content
+    assert cache.read_bytes() == content
 
 
 def test_cache_that_cannot_be_written(

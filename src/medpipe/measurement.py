@@ -84,17 +84,18 @@ def probes(prepared: PreparedData) -> list[Sample]:
     prints = prepared.scan.fingerprints
     samples = [sample for part in PARTS for sample in prepared.parts[part]]
     # By shape first: few shapes are compared, however many samples there are.
-    of_shape: dict[tuple[tuple[int, ...], int | None], Sample] = {}
-    for sample in samples:
-        found = prints[sample.id]
-        of_shape.setdefault((found.shape, found.channels), sample)
-    by_kind: dict[tuple[int, int], list[Sample]] = {}
-    for (shape, channels), sample in of_shape.items():
-        by_kind.setdefault((len(shape), channels or 1), []).append(sample)
+    of_shape: dict[int, Sample] = {}
+    for number, sample in zip(prints.numbers([s.id for s in samples]), samples, strict=True):
+        of_shape.setdefault(number, sample)
+    by_kind: dict[tuple[int, int], list[tuple[int, Sample]]] = {}
+    for number, sample in of_shape.items():
+        shape, channels = prints.kinds[number]
+        some = by_kind.setdefault((len(shape), channels or 1), [])
+        some.append((math.prod(shape), sample))
     chosen: dict[str, Sample] = {}
     for some in by_kind.values():
         for pick in (min, max):
-            extreme = pick(some, key=lambda sample: math.prod(prints[sample.id].shape))
+            _, extreme = pick(some, key=lambda pair: pair[0])
             chosen[extreme.id] = extreme
     for sample in samples[:: max(1, len(samples) // PROBED)]:
         chosen[sample.id] = sample

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import datetime
+import functools
 import importlib.metadata
 import io
 import os
@@ -263,6 +264,11 @@ def _plugins(configuration: Configuration, registry: Registry) -> list[dict[str,
 
 def versions() -> dict[str, str]:
     """The versions of Python, medpipe and what it computes with, as far as installed."""
+    return dict(_versions())
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
     for name in VERSIONED:
         try:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
 from attrs.validators import optional
@@ -18,7 +19,7 @@ from medpipe.builtin.listing.wording import counted, listed
 from medpipe.plugin import DataError, Dataset, DatasetStep, OnLeak, Reading, Sample, Task, Window
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 _MOST_SHOWN = 10
 
@@ -93,21 +94,28 @@ class ImageFolder(DatasetStep):
         class_of, names = classes_of(root, layout.folders, self.classes)
         found = find_images(files, suffixes=self.suffixes, unit=self.unit, links=file_links)
         by_id = {folder.id: folder for folder in layout.folders}
-        depth = 1 if self.parts is None else 2
-        folder_of = {id_: by_id["/".join(id_.split("/")[:depth])] for id_ in found.images}
-        filled = {folder.id for folder in folder_of.values()}
-        self._require_images(root, [id_ for id_ in by_id if id_ not in filled], found.notes)
         index = {name: position for position, name in enumerate(names)}
+        label_of = {id_: index[class_of[folder.name]] for id_, folder in by_id.items()}
+        in_folder = (
+            [id_.partition("/")[0] for id_ in found.images]
+            if self.parts is None
+            else ["/".join(id_.split("/", 2)[:2]) for id_ in found.images]
+        )
+        filled = set(in_folder)
+        self._require_images(root, [id_ for id_ in by_id if id_ not in filled], found.notes)
+        nothing: Mapping[str, Any] = {}  # one for all: half a million would take 30 MB
         samples = [
             Sample(
                 id=id_,
                 image=image,
-                label=index[class_of[folder_of[id_].name]],
-                split=folder_of[id_].part,
+                label=label_of[folder],
+                split=by_id[folder].part,
+                extra=nothing,
             )
-            for id_, image in found.images.items()
+            for (id_, image), folder in zip(found.images.items(), in_folder, strict=True)
         ]
-        samples.sort(key=lambda sample: (sample.label, sample.id))
+        samples.sort(key=attrgetter("id"))
+        samples.sort(key=attrgetter("label"))
         samples, notes = self._grouped(root, samples)
         if links:
             one = len(links) == 1

@@ -5,6 +5,7 @@ Heavy: it imports torch. The rest of the package imports it inside functions.
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 from typing import TYPE_CHECKING, Any
@@ -13,13 +14,14 @@ import attrs
 import torch
 
 from medpipe.data.chain import sample_dictionary
+from medpipe.data.fingerprints import Fingerprint, Fingerprints
 from medpipe.data.kept import NAMED, OWN_FILE, KeptImages
 from medpipe.data.packing.building import build_or_open, fill, new_cache
 from medpipe.data.packing.cache import PackedCache
 from medpipe.data.packing.folders import PackingError, packed_folders
-from medpipe.data.packing.index import Piece
+from medpipe.data.packing.index import SOURCE, Piece
 from medpipe.data.reading import image_files, source_of
-from medpipe.data.scan import Fingerprint, read
+from medpipe.data.scan import read
 from medpipe.errors import DataError, MedpipeError, RunError
 from medpipe.files import sha256_of
 from medpipe.steps import DecodedImage
@@ -42,6 +44,8 @@ AT_ONCE = 1 << 18
 """Bytes of decoded images that are taken together, if not one alone: a processor's cache holds
 them, as they are and as float32."""
 
+Donors = dict[bytes, tuple[PackedCache, str]]
+"""Where the results of samples lie already, by what these were made from."""
 Made = tuple["np.ndarray[Any, Any]", "Mapping[str, Any]"]
 
 _Read = tuple["Sample", Fingerprint, DecodedImage]
@@ -70,10 +74,10 @@ class Keeper:
 
     def fits(self, dataset: Dataset) -> bool:
         """Whether there is something to keep: not for images that are in memory already."""
-        return bool(self.chain.first_steps) and all(
-            isinstance(sample.image, str) or image_files(sample.image) is not None
-            for sample in dataset.samples
-        )
+        if not self.chain.first_steps:
+            return False
+        kinds = {type(sample.image): sample.image for sample in dataset.samples}
+        return all(image_files(image) is not None for image in kinds.values())
 
     @property
     def reads(self) -> bool:
@@ -91,25 +95,29 @@ class Keeper:
             None where it can't be done: a first stretch that changes more than the image, a disk
             that is full.
         """
-        by_id = {sample.id: sample for sample in dataset.samples}
-        ids = sorted(by_id)
-        sources = {id_: self._source(by_id[id_], prints[id_]) for id_ in ids}
-        donors: dict[bytes, tuple[PackedCache, str]] | None = None
+        ordered = sorted(dataset.samples, key=lambda sample: sample.id)
+        ids = [sample.id for sample in ordered]
+        sources = self._sources(ordered, Fingerprints.of(prints).of_ids(ids))
+
+        @functools.cache
+        def making() -> tuple[dict[str, tuple[Sample, bytes]], Donors]:
+            """What is needed only where a cache is made."""
+            pairs = zip(ordered, _cut(sources), strict=True)
+            return dict(zip(ids, pairs, strict=True)), self._donors()
 
         def produce(some: Sequence[str]) -> Iterator[Made]:
-            nonlocal donors
-            if donors is None:  # only where a cache is made
-                donors = self._donors()
+            by_id, donors = making()
             for id_ in some:
-                donor = donors.get(sources[id_])
+                sample, source = by_id[id_]
+                donor = donors.get(source)
                 if donor is None:
-                    yield self.made(by_id[id_])
+                    yield self.made(sample)
                 else:
                     cache, other = donor
                     yield cache.array(other), cache.meta(other)
 
         cache = build_or_open(
-            self._key(sources),
+            self._key(ids, sources),
             self.about(),
             ids,
             produce,
@@ -143,7 +151,7 @@ class Keeper:
                 )
 
         try:
-            with new_cache(self.about(), lambda: self._key(writer.sources)) as writer:
+            with new_cache(self.about(), lambda: self._key(ids, writer.sources)) as writer:
                 fill(
                     writer,
                     sorted(by_id),
@@ -153,7 +161,8 @@ class Keeper:
                     title="Reading and packing",
                 )
                 ids = sorted(found)
-                writer.sources = {id_: self._source(by_id[id_], found[id_]) for id_ in ids}
+                prints = Fingerprints.of(found).of_ids(ids)
+                writer.sources = self._sources([by_id[id_] for id_ in ids], prints)
         except MedpipeError as error:
             logger.debug("Reading and packing was given up: %s", error)
         return found
@@ -191,18 +200,21 @@ class Keeper:
             # Plain values: an object would take longer to pickle than its image to hash.
             piece.found.append((look.sha256, look.pixels, look.shape, look.channels))
 
-    def _key(self, sources: Mapping[str, bytes]) -> str:
+    def _key(self, ids: Sequence[str], sources: bytes) -> str:
         """What names the cache of these samples, sorted by id."""
-        lines = "".join([f"{id_}\0{source.hex()}\n" for id_, source in sources.items()])
-        made_from = sha256_of(lines.encode("utf-8", "surrogateescape"))
+        made_from = sha256_of(json.dumps(ids).encode("ascii") + sources)
         return sha256_of(f"{self.about()['made_by']}\0{made_from}".encode("ascii"))[:32]
 
-    def _source(self, sample: Sample, found: Fingerprint) -> bytes:
-        """What a sample is made from, in 16 bytes."""
+    def _sources(self, samples: Sequence[Sample], prints: Fingerprints) -> bytes:
+        """What each sample is made from, in 16 bytes each."""
         if self.images_alone:
-            return bytes.fromhex(found.sha256[:32])
-        seen = [found.sha256, sample.id, sample.label, sorted(sample.extra.items())]
-        return bytes.fromhex(sha256_of(repr(seen).encode("utf-8", "surrogateescape"))[:32])
+            return prints.sha256.heads(SOURCE)
+        seen = (
+            [sha256, sample.id, sample.label, sorted(sample.extra.items())]
+            for sample, sha256 in zip(samples, prints.sha256, strict=True)
+        )
+        texts = (repr(one).encode("utf-8", "surrogateescape") for one in seen)
+        return b"".join([bytes.fromhex(sha256_of(text))[:SOURCE] for text in texts])
 
     def about(self) -> dict[str, Any]:
         """What the values depend on besides the files, and its digest under ``made_by``."""
@@ -245,10 +257,10 @@ class Keeper:
             meta[NAMED] = OWN_FILE
         return result.as_subclass(torch.Tensor).numpy(), meta
 
-    def _donors(self) -> dict[bytes, tuple[PackedCache, str]]:
+    def _donors(self) -> Donors:
         """Samples that other caches hold, made by the same steps: by what they were made from."""
         made_by = self.about()["made_by"]
-        found: dict[bytes, tuple[PackedCache, str]] = {}
+        found: Donors = {}
         alike = [
             folder
             for folder in packed_folders()
@@ -261,6 +273,11 @@ class Keeper:
                 continue
             found.update({source: (cache, id_) for source, id_ in cache.sources.items()})
         return found
+
+
+def _cut(sources: bytes) -> list[bytes]:
+    """The sources of several samples, each for itself."""
+    return [sources[start : start + SOURCE] for start in range(0, len(sources), SOURCE)]
 
 
 def _plain(value: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from itertools import compress
 from typing import TYPE_CHECKING
 
 import attrs
@@ -112,12 +113,15 @@ def prepare(
             if dataset.on_leak == "drop_train":
                 dataset = without_leaks(dataset, found, brought_parts(dataset.samples))
             split = remembered_split(dataset.samples, found, settings, dataset.task)
-    by_id = {sample.id: sample for sample in dataset.samples}
-    parts = {part: tuple(by_id[id_] for id_ in split.ids(part)) for part in PARTS}
+    ordered = sorted(dataset.samples, key=lambda sample: sample.id)
+    placed = [split.parts[sample.id] for sample in ordered]
+    parts: dict[Part, tuple[Sample, ...]] = {
+        part: tuple(compress(ordered, [given == part for given in placed])) for part in PARTS
+    }
     if not parts["training"]:
         raise DataError("No sample is left for training. Lower split.validation and split.test.")
     _require_values(parts["training"], dataset)
-    kept = Scan(fingerprints={i: found.fingerprints[i] for i in by_id})
+    kept = Scan(fingerprints=found.of(dataset.samples))
     return PreparedData(dataset=dataset, scan=kept, split=split, parts=parts)
 
 
@@ -141,6 +145,10 @@ def _check_labels(dataset: Dataset) -> None:
     outputs = len(task.names)
     if task.kind == "multiclass" and outputs < 2:
         raise DataError(f"There is one class only, {task.names}. A classifier needs two.")
+    labels = [sample.label for sample in dataset.samples]
+    whole = task.kind == "multiclass" and set(map(type, labels)) == {int}
+    if whole and set(labels) <= set(range(outputs)):
+        return  # as almost always
     for sample in dataset.samples:
         label = sample.label
         if task.kind == "multiclass":

@@ -6,13 +6,14 @@ import hashlib
 import os
 import threading
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import attrs
 
+from medpipe.data.fingerprints import Fingerprint, Fingerprints, FoundFingerprints
 from medpipe.data.reading import (
     UnreadableImageError,
     decode_content,
@@ -22,7 +23,7 @@ from medpipe.data.reading import (
     read_sample_image,
     stack_channels,
 )
-from medpipe.data.scan_memory import Fingerprint, Key, ScanMemory, stored_size
+from medpipe.data.scan_memory import ScanMemory
 from medpipe.errors import DataError
 from medpipe.files import locked, sha256_of
 from medpipe.progress import bar
@@ -47,6 +48,10 @@ NAMED = 10
 """How many unreadable images an error names."""
 
 
+def _by_column(found: Mapping[str, Fingerprint]) -> Fingerprints:
+    return Fingerprints.of(found)
+
+
 @attrs.frozen(kw_only=True)
 class Scan:
     """The fingerprints of a data set.
@@ -55,15 +60,20 @@ class Scan:
         fingerprints: By sample id.
     """
 
-    fingerprints: Mapping[str, Fingerprint] = attrs.field(
-        repr=lambda fingerprints: f"<{len(fingerprints)} images>"
+    fingerprints: Fingerprints = attrs.field(
+        converter=_by_column, repr=lambda fingerprints: f"<{len(fingerprints)} images>"
     )
 
     @property
     def digest(self) -> str:
         """A fingerprint of the whole: ids and contents, whatever the order."""
-        lines = sorted(f"{portable_id(i)}\0{f.sha256}\n" for i, f in self.fingerprints.items())
+        pairs = zip(self.fingerprints.ids, self.fingerprints.sha256, strict=True)
+        lines = sorted(f"{portable_id(id_)}\0{sha256}\n" for id_, sha256 in pairs)
         return sha256_of("".join(lines).encode("utf-8"))
+
+    def of(self, samples: Iterable[Sample]) -> Fingerprints:
+        """The fingerprints of some samples, in their order."""
+        return self.fingerprints.of_ids([sample.id for sample in samples])
 
 
 def portable_id(sample_id: str) -> str:
@@ -91,27 +101,33 @@ def scan(dataset: Dataset, *, workers: int, ahead: Ahead | None = None) -> Scan:
         DataError: There are no samples, ids occur twice, or images can't be read: the error
             names the first ten with their reasons, and how many there are.
     """
-    _check_ids(dataset.samples)
+    samples = dataset.samples
+    _check_ids(samples)
     memory = ScanMemory(dataset)
+    whole = memory.whole()
+    if whole is not None:
+        return Scan(fingerprints=whole)
     found = memory.known()
-    if ahead is not None and memory.path is not None and _most(dataset, found):
+    if ahead is not None and memory.path is not None and _most(samples, found):
         with locked(memory.path.with_suffix(".lock")):  # another process may be at it
             memory = ScanMemory(dataset)
             found = memory.known()
-            if _most(dataset, found):
-                unread = [sample for sample in dataset.samples if sample.id not in found]
-                found.update(ahead(unread))
+            if _most(samples, found):
+                unread = [sample for sample in samples if sample.id not in found]
+                for sample_id, fingerprint in ahead(unread).items():
+                    found.add(sample_id, fingerprint)
                 memory.save(found)
-    unread = [sample for sample in dataset.samples if sample.id not in found]
-    errors = _read_all(_chunks(unread, memory.keys), dataset.reading, workers, found)
+    stored = zip(samples, memory.files.sizes, strict=True)
+    chunks = _chunks([(sample, size) for sample, size in stored if sample.id not in found])
+    errors = _read_all(chunks, dataset.reading, workers, found)
     memory.save(found)
     if errors:
-        raise _unreadable(errors, len(dataset.samples))
-    return Scan(fingerprints={sample.id: found[sample.id] for sample in dataset.samples})
+        raise _unreadable(errors, len(samples))
+    return Scan(fingerprints=found.of_ids([sample.id for sample in samples]))
 
 
-def _most(dataset: Dataset, found: Mapping[str, Fingerprint]) -> bool:
-    return 2 * len(found) < len(dataset.samples)
+def _most(samples: Sequence[Sample], found: FoundFingerprints) -> bool:
+    return 2 * len(found) < len(samples)
 
 
 def fingerprint(sample: Sample, reading: Reading) -> Fingerprint:
@@ -167,12 +183,12 @@ class _Chunk:
     size: Size
 
 
-def _chunks(samples: Sequence[Sample], keys: Mapping[str, Key]) -> list[_Chunk]:
+def _chunks(samples: Sequence[tuple[Sample, int]]) -> list[_Chunk]:
+    """Samples with their bytes on the disk, in tasks."""
     large: list[_Chunk] = []
     small: list[Sample] = []
     tiny: list[Sample] = []
-    for sample in samples:
-        stored = stored_size(keys[sample.id])
+    for sample, stored in samples:
         if stored >= LARGE:
             large.append(_Chunk(samples=[sample], size="large"))
         elif 0 < stored < TINY and isinstance(sample.image, (str, os.PathLike)):
@@ -191,7 +207,7 @@ def _read_all(
     chunks: Sequence[_Chunk],
     reading: Reading,
     workers: int,
-    found: dict[str, Fingerprint],
+    found: FoundFingerprints,
 ) -> list[tuple[str, DataError]]:
     """Fill `found`; give the errors with their sample's id, in the order of the ids."""
     # Tiny images are read ahead by all threads and decoded by one at a time: threads that hand
@@ -225,7 +241,7 @@ def _read_all(
                     if isinstance(result, DataError):
                         errors.append((sample_id, result))
                     else:
-                        found[sample_id] = result
+                        found.add(sample_id, result)
                 shown.advance(len(results))
         except BaseException:
             threads.shutdown(wait=False, cancel_futures=True)
@@ -268,6 +284,10 @@ def _unreadable(errors: Sequence[tuple[str, DataError]], total: int) -> DataErro
 def _check_ids(samples: Sequence[Sample]) -> None:
     if not samples:
         raise DataError("The data set has no samples.")
+    ids = {sample.id for sample in samples}
+    together = "".join(ids)
+    if len(ids) == len(samples) and together.isascii() and "\\" not in together:
+        return  # as almost always
     seen: set[str] = set()
     twice: dict[str, None] = {}
     for sample in samples:

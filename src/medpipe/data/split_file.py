@@ -47,11 +47,12 @@ def write_split(path: Path, split: Split, samples: Sequence[Sample], scan: Scan)
     Raises:
         RunError: The file can't be written.
     """
-    rows: list[tuple[str, ...]] = []
-    for s in sorted(samples, key=lambda sample: sample.id):
-        found = scan.fingerprints[s.id]
-        row = (s.id, split[s.id], _fold(split, s), _label(s), s.group or "")
-        rows.append((*row, found.sha256, found.pixels))
+    ordered = sorted(samples, key=lambda sample: sample.id)
+    found = scan.of(ordered)
+    rows: list[tuple[str, ...]] = [
+        (s.id, split[s.id], _fold(split, s), _label(s), s.group or "", sha256, pixels)
+        for s, sha256, pixels in zip(ordered, found.sha256, found.pixels, strict=True)
+    ]
     columns: tuple[str, ...] = COLUMNS
     if not split.folds:
         columns, rows = _without_fold(COLUMNS), [_without_fold(row) for row in rows]

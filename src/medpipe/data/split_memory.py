@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("medpipe")
 
-FORMAT = 1
+FORMAT = 2
 """To be raised with every change of how samples are divided."""
 WORTH = 2000
 """From how many samples on a split is remembered: fewer are divided in less time."""
@@ -40,28 +40,36 @@ def remembered_split(
     if len(samples) < WORTH:
         return make_split(samples, scan, settings, task)
     ordered = sorted(samples, key=lambda sample: sample.id)
+    ids = [sample.id for sample in ordered]
     path = _path(ordered, scan, settings, task)
-    found = _load(path, ordered)
+    found = _load(path, ids)
     if found is None:
         found = make_split(samples, scan, settings, task)
-        _save(path, found, ordered)
+        _save(path, found, ids)
     return found
 
 
 def _path(ordered: Sequence[Sample], scan: Scan, settings: SplitSettings, task: Task) -> Path:
-    prints = scan.fingerprints
-    words = [FORMAT, attrs.asdict(settings), attrs.asdict(task)]
-    lines = [
-        f"{sample.id}\0{sample.label}\0{sample.group}\0{sample.split}\0{prints[sample.id].pixels}"
-        for sample in ordered
+    columns: list[list[Any]] = [
+        [sample.id for sample in ordered],
+        [sample.label for sample in ordered],
+        [sample.group for sample in ordered],
+        [sample.split for sample in ordered],
     ]
-    text = "\n".join([json.dumps(words, default=str), *lines])
-    key = sha256_of(text.encode("utf-8", "surrogatepass"))
+    seen = [FORMAT, attrs.asdict(settings), attrs.asdict(task), len(ordered)]
+    seen += [_once(column) for column in columns]
+    text = json.dumps(seen, default=str).encode("ascii")
+    key = sha256_of(text + scan.of(ordered).pixels.as_bytes())
     return cache_directory() / "splits" / f"{key[:32]}.json"
 
 
-def _load(path: Path, ordered: Sequence[Sample]) -> Split | None:
-    """The split; None where there is none, or it is not what was written."""
+def _once(column: list[Any]) -> list[Any]:
+    """A column, or its value where there is but one."""
+    return column[:1] if column.count(column[0]) == len(column) else column
+
+
+def _load(path: Path, ids: Sequence[str]) -> Split | None:
+    """The split of these samples; None where there is none, or it is not what was written."""
     try:
         written, _, text = path.read_text("ascii").partition("\n")
         if written != sha256_of(text.encode("ascii")):
@@ -69,15 +77,17 @@ def _load(path: Path, ordered: Sequence[Sample]) -> Split | None:
     except (OSError, ValueError):
         return None
     kept = json.loads(text)
-    parts = {s.id: PARTS[int(digit)] for s, digit in zip(ordered, kept["parts"], strict=True)}
-    folds = {s.id: f for s, f in zip(ordered, kept["folds"], strict=False) if f is not None}
+    named = {str(number): part for number, part in enumerate(PARTS)}
+    parts = dict(zip(ids, map(named.__getitem__, kept["parts"]), strict=True))
+    folds = {i: fold for i, fold in zip(ids, kept["folds"], strict=False) if fold is not None}
     return Split(parts=parts, folds=folds)
 
 
-def _save(path: Path, split: Split, ordered: Sequence[Sample]) -> None:
+def _save(path: Path, split: Split, ids: Sequence[str]) -> None:
+    number = {part: str(n) for n, part in enumerate(PARTS)}
     kept = {
-        "parts": "".join(str(PARTS.index(split.parts[sample.id])) for sample in ordered),
-        "folds": [split.folds.get(sample.id) for sample in ordered] if split.folds else [],
+        "parts": "".join([number[split.parts[sample_id]] for sample_id in ids]),
+        "folds": [split.folds.get(sample_id) for sample_id in ids] if split.folds else [],
     }
     text = json.dumps(kept, separators=(",", ":"))
     try:

@@ -13,7 +13,7 @@ from medpipe.builtin.listing.wording import counted
 from medpipe.plugin import DataError, is_dicom, list_dicom
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from medpipe.plugin import ImageFile
@@ -59,7 +59,7 @@ def find_images(
     *,
     suffixes: Sequence[str] | None,
     unit: Literal["file", "series"],
-    links: Container[str] | None = None,
+    links: Collection[str] | None = None,
 ) -> FoundImages:
     """Tell images from other files, by name or else by content.
 
@@ -77,6 +77,9 @@ def find_images(
     dicom: dict[str, str] = {}
     passed: dict[str, list[str]] = {}
     unmarked: list[str] = []
+    no_links = links is not None and not links
+    if wanted is None and no_links and all(id_.lower().endswith(SUFFIXES) for id_ in files):
+        return FoundImages(images=files)  # as almost always
     for id_, path in files.items():
         name = id_.lower()
         if wanted is not None and not name.endswith(wanted):
@@ -136,9 +139,10 @@ def files_below(
     waiting = [(folder, id_)]
     while waiting:
         current, above = waiting.pop()
+        start = f"{above}/" if above else ""
         for entry in visible(current):
-            name = entry.name if entry.name.isascii() else portable(entry.name, current)
-            inner = f"{above}/{name}" if above else name
+            name = entry.name
+            inner = start + (name if name.isascii() else portable(name, current))
             if entry.is_file(follow_symlinks=False) and inner not in found:
                 found[inner] = entry.path
             elif entry.is_dir(follow_symlinks=False):
@@ -156,7 +160,7 @@ def files_below(
                 found[inner] = entry.path
                 if file_links is not None:
                     file_links.add(inner)
-    return dict(sorted(found.items()))
+    return {inner: found[inner] for inner in sorted(found)}
 
 
 def visible(folder: str | Path) -> Iterator[os.DirEntry[str]]:

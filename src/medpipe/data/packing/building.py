@@ -44,7 +44,7 @@ def build_or_open(
     *,
     workers: int,
     total_bytes_estimate: int | None = None,
-    sources: Mapping[str, bytes] | None = None,
+    sources: bytes = b"",
 ) -> PackedCache | None:
     """Open the packed cache of a key, and make it first where it isn't there.
 
@@ -59,8 +59,8 @@ def build_or_open(
             gives an array and its metadata for each of the ids that it gets, in their order.
         workers: How many processors to use.
         total_bytes_estimate: About how large it will be; None: the first samples tell.
-        sources: By sample id, a digest of 16 bytes of what it is made from, for those who look
-            for it later; None: nobody will.
+        sources: A digest of 16 bytes for each of `ids` of what it is made from, for those who
+            look for it later; empty: nobody will.
 
     Returns:
         The cache; None, after a warning, where it can't be written.
@@ -76,7 +76,7 @@ def build_or_open(
                 if total_bytes_estimate is not None:
                     make_room(total_bytes_estimate, keep=key)
                 with PackedWriter(folder_of(key), about) as writer:
-                    writer.sources = sources or {}
+                    writer.sources = sources
                     work = partial(pack, produce=produce)
                     fill(writer, ids, work, key=key, workers=workers)
                 cache = PackedCache(folder_of(key))

@@ -25,6 +25,8 @@ ALIGNMENT = 64
 """Bytes at whose multiples arrays begin: a cache line, and a multiple of every number's size."""
 NARROW = {"uint8": (0, 255), "uint16": (0, 65_535), "int16": (-32_768, 32_767)}
 """The types that numbers are narrowed to, with the least and the largest that each holds."""
+SOURCE = 16
+"""Bytes of the digest of what a sample was made from."""
 KNOWN_KINDS = "biufc"
 
 
@@ -274,11 +276,12 @@ class IndexMaker:
         self._kind_of += [self.kinds.setdefault(kind, len(self.kinds)) for kind in piece.kinds]
         self._meta_of += [self._metas.setdefault(meta, len(self._metas)) for meta in piece.metas]
 
-    def to_bytes(self, sources: Mapping[str, bytes]) -> bytes:
+    def to_bytes(self, sources: bytes) -> bytes:
         """The index as an npz file without pickled objects.
 
         Args:
-            sources: By sample id, a digest of 16 bytes of what it was made from; or empty.
+            sources: A digest of 16 bytes for each sample of what it was made from, in the order
+                in which they were added; or empty.
         """
         import numpy as np
 
@@ -291,9 +294,7 @@ class IndexMaker:
             offsets=np.asarray(self._offsets, np.int64),
             kind_of=np.asarray(self._kind_of, np.int32),
             meta_of=np.asarray(self._meta_of, np.int32),
-            sources=np.frombuffer(
-                b"".join(sources[id_] for id_ in self.rows) if sources else b"", np.uint8
-            ).reshape(-1, 16),
+            sources=np.frombuffer(sources, np.uint8).reshape(-1, SOURCE),
             metas=np.frombuffer(b"".join(metas), np.uint8),
             meta_ends=np.cumsum([len(meta) for meta in metas], dtype=np.int64),
         )

@@ -35,15 +35,15 @@ class PackedWriter:
 
     Attributes:
         about: The same; what is there when the block ends counts.
-        sources: By sample id, a digest of 16 bytes of what it was made from; empty until someone
-            says it, of all samples.
+        sources: A digest of 16 bytes for each sample of what it was made from, in the order in
+            which they are added; empty until someone says it, of all samples.
         bytes: How many bytes of values there are so far.
     """
 
     def __init__(self, path: Path, about: Mapping[str, Any]) -> None:
         self._path = path
         self.about = about
-        self.sources: Mapping[str, bytes] = {}
+        self.sources = b""
         self._index = IndexMaker()
         self._pending = Piece()
         self._stack = ExitStack()

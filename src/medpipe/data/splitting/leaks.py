@@ -31,7 +31,8 @@ def divided(samples: Sequence[Sample], scan: Scan, parts: Mapping[str, Part]) ->
     if groups:
         named = [f"{key!r} ({_parts_of(ids, parts)})" for key, ids in groups[:NAMED]]
         lines.append(f"{_count(len(groups), 'group')}: {_list(named, len(groups))}.")
-    pixels = _crossing(((scan.fingerprints[s.id].pixels, s.id) for s in samples), parts)
+    looks = scan.of(samples).pixels
+    pixels = _crossing(zip(looks, [s.id for s in samples], strict=True), parts)
     copies = sorted((ids for _, ids in pixels), key=lambda ids: portable_id(ids[0]))
     if copies:
         named = [_copies(ids, parts) for ids in copies[:NAMED]]
@@ -87,13 +88,15 @@ def contradictions(samples: Sequence[Sample], scan: Scan, task: Task) -> str | N
 
     A missing label contradicts nothing.
     """
-    looks: dict[str, list[Sample]] = defaultdict(list)
-    for sample in samples:
-        looks[scan.fingerprints[sample.id].pixels].append(sample)
+    looks = scan.of(samples).pixels.as_texts()
+    copies: dict[str, list[Sample]] = {look: [] for look, n in Counter(looks).items() if n > 1}
+    for sample, look in zip(samples, looks, strict=True):
+        if look in copies:
+            copies[look].append(sample)
     found = [
         sorted(same, key=lambda sample: portable_id(sample.id))
-        for same in looks.values()
-        if len(same) > 1 and _differ([vector(sample.label) for sample in same])
+        for same in copies.values()
+        if _differ([vector(sample.label) for sample in same])
     ]
     if not found:
         return None
