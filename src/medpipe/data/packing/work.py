@@ -21,9 +21,10 @@ TRIAL_SECONDS = 0.1
 """How long samples are made in the process itself, to learn how long they take."""
 WORTH_SECONDS = 1.0
 """From how much work on processes are started: they need a tenth of it."""
-PIECE_SECONDS = 0.2
+PIECE_SECONDS = 0.05
 PIECE_BYTES = 16 << 20
-"""A task of a worker is about so long, and not larger: the bar moves, memory stays small."""
+"""A task of a worker is about so long, and not larger: its memory is used again while it is warm,
+and no worker waits long for the last."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
