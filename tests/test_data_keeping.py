@@ -19,7 +19,7 @@ from PIL import Image
 from folders import image_folder
 from medpipe import PipelineBuilder, Registry
 from medpipe.assembly import Assembly
-from medpipe.data import scan
+from medpipe.data import keeping, scan
 from medpipe.data.keeping import Keeper
 from medpipe.data.packing.cache import PackedCache
 from medpipe.data.packing.folders import packed_folders, packed_root
@@ -61,7 +61,11 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return made
 
 
-def test_one_reading_keeps_what_two_keep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("at_once", [1, 1500, keeping.AT_ONCE])
+def test_one_reading_keeps_what_two_keep(
+    at_once: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeping, "AT_ONCE", at_once)
     root = image_folder(tmp_path / "data", samples=48)
     opened: list[str] = []
     own = scan.read_heard

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
@@ -156,6 +157,30 @@ def test_narrowing_loses_nothing(values: np.ndarray[Any, Any]) -> None:
     assert same(narrow.astype(values.dtype), values)
 
 
+@given(values=array())
+@pytest.mark.filterwarnings("error")  # of numbers that a narrow type doesn't hold
+def test_narrowing_takes_the_first_type_that_holds_all(values: np.ndarray[Any, Any]) -> None:
+    expected = values.dtype
+    if values.size and values.dtype.kind in "iuf" and 1 < values.dtype.itemsize <= 8:
+        types = [np.dtype(name) for name in ("uint8", "uint16", "int16")]
+        if values.dtype == np.float64 or values.dtype.newbyteorder() == np.float64:
+            types.append(np.dtype("float32"))
+        fitting = (
+            each for each in types if each.itemsize < values.dtype.itemsize and _holds(each, values)
+        )
+        expected = next(fitting, expected)
+    assert narrowed(values).dtype == expected
+
+
+def _holds(narrow: np.dtype[Any], values: np.ndarray[Any, Any]) -> bool:
+    if values.dtype.kind in "iu":  # which would come back even from beyond the limits
+        limits = np.iinfo(narrow)
+        return all(limits.min <= value <= limits.max for value in values.ravel().tolist())
+    with np.errstate(all="ignore"):
+        back = values.astype(narrow).astype(values.dtype)
+    return same(back, values)
+
+
 @pytest.mark.parametrize(
     ("values", "stored"),
     [
@@ -230,6 +255,60 @@ def test_metadata_are_kept_once_and_made_anew() -> None:
     assert cache.meta("3.png")["of"] == "3.png"
     other = build("other", IDS, lambda ids: [(image(i), {"affine": np.eye(3)}) for i in ids])
     assert len(other._index._meta_ends) == 1
+
+
+ALMOST_EQUAL: list[Any] = [
+    *(0, False, 0.0, -0.0, "0", None, [0], [0.0], [False], {"0": 0}, {"a": 0, "b": 1}),
+    *({"b": 1, "a": 0}, {"tensor": [0.0], "dtype": "float32"}, float("nan"), float("inf")),
+    *(np.zeros(1), np.zeros(1, int), np.zeros(1, bool), np.zeros((1, 1)), np.float32(0)),
+    *(np.float64(0), np.int64(0), torch.zeros(1), torch.zeros(1, dtype=torch.int64), (0,)),
+    *(np.zeros(3000), np.eye(1, 3000, 1500)[0], np.zeros(3000).tobytes().decode()),
+]
+"""Values that are equal, have the same bytes or the same text, and are not the same in JSON."""
+
+
+def as_json(meta: Any) -> str:
+    """What a sample's metadata are packed as, where it is the only one."""
+    piece = Piece()
+    piece.add("alone", np.zeros(1), meta)
+    return piece.metas[0]
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(ALMOST_EQUAL) | JSON, max_size=8))
+def test_a_sample_has_the_metadata_that_it_has_alone(metas: list[Any]) -> None:
+    piece = Piece()
+    for number, meta in enumerate([*metas, *ALMOST_EQUAL, *metas]):
+        piece.add(str(number), np.zeros(1), {"meta": meta})
+    assert piece.metas == [as_json({"meta": meta}) for meta in [*metas, *ALMOST_EQUAL, *metas]]
+
+
+def test_what_cannot_be_pickled_may_yet_be_packed() -> None:
+    class Odd:
+        def __reduce__(self) -> str:
+            raise TypeError("no pickle")
+
+        def tolist(self) -> list[int]:
+            return [1, 2]
+
+    assert as_json({"odd": Odd()}) == '{"odd":[1,2]}'
+
+
+@given(st.lists(st.tuples(array(), JSON), max_size=8))
+@settings(deadline=None)
+def test_a_piece_arrives_as_it_was_sent(
+    samples: list[tuple[np.ndarray[Any, Any], Any]],
+) -> None:
+    sent = Piece()
+    for number, (values, meta) in enumerate(samples):
+        sent.add(str(number), values, {"meta": meta})
+        sent.found.append(number)
+    arrived = pickle.loads(pickle.dumps(sent))
+    columns = ("ids", "offsets", "kinds", "metas", "size", "found", "content")
+    assert all(getattr(arrived, name) == getattr(sent, name) for name in columns)
+    assert arrived.size == len(arrived.content)
+    arrived.add("more", np.ones(3, np.uint8), {})
+    assert arrived.content[arrived.offsets[-1] :] == b"\1\1\1" + bytes(61)
 
 
 def piece_of(sample_id: str) -> Piece:

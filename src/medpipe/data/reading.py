@@ -119,13 +119,13 @@ def read_sample_image(image: Any, reading: Reading) -> DecodedImage:
         DataError: As `read_image`; or the files of one sample differ in size or place; or an
             array has another number of axes.
     """
+    if isinstance(image, DecodedImage):
+        _check_axes(image)
+        return image
     files = image_files(image)
     if files is not None:
         decoded = [read_image(file, reading) for file in files]
         return stack_channels(decoded, files)
-    if isinstance(image, DecodedImage):
-        _check_axes(image)
-        return image
     import numpy as np
 
     if not isinstance(image, np.ndarray):

@@ -145,12 +145,12 @@ def read(sample: Sample, reading: Reading) -> tuple[Fingerprint, DecodedImage]:
     if files is None:
         decoded = read_sample_image(sample.image, reading)
         return _fingerprint(decoded, _digest_array(hashlib.sha256(), decoded.values)), decoded
+    if len(files) == 1:
+        decoded, digest = _read(files[0], reading)
+        return _fingerprint(decoded, digest.hex()), decoded
     pairs = [_read(file, reading) for file in files]
     decoded = stack_channels([image for image, _ in pairs], files)
-    digests = [digest for _, digest in pairs]
-    alone = len(digests) == 1
-    sha256 = digests[0].hex() if alone else sha256_of(b"".join(digests))
-    return _fingerprint(decoded, sha256), decoded
+    return _fingerprint(decoded, sha256_of(b"".join(digest for _, digest in pairs))), decoded
 
 
 def _read(file: ImageFile, reading: Reading) -> tuple[DecodedImage, bytes]:

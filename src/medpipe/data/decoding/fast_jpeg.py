@@ -9,6 +9,7 @@ refuse.
 from __future__ import annotations
 
 import functools
+import struct
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
@@ -29,6 +30,7 @@ TABLES = frozenset({0xC4, 0xDB, 0xDD})
 REMARKS = frozenset({*range(0xE0, 0xF0), 0xFE})
 """Segments of applications, and comments."""
 JFIF = 0xE0
+SEGMENT = struct.Struct(">BBH")
 JFIF_LENGTH = 16
 """Of the one remark that says nothing about the pixels: a JFIF segment without a thumbnail."""
 FACTORS: dict[bytes, Subsampling] = {
@@ -68,19 +70,22 @@ def jpeg_header(content: bytes) -> JpegHeader | None:
     frame = b""
     while True:
         # Each segment: 0xFF, its marker, and its length with the two bytes that give it.
-        start = content[place : place + 4]
-        if len(start) < 4 or start[0] != 0xFF:
+        try:
+            first, marker, length = SEGMENT.unpack_from(content, place)
+        except struct.error:  # there are no four bytes more
             return None
-        marker, length = start[1], start[2] << 8 | start[3]
-        if length < 2:
+        if first != 0xFF or length < 2:
             return None
-        if marker == SCAN:
-            return _header(frame, bare) if content.find(END, place) >= 0 else None
-        if marker == FRAME and not frame:
+        if marker in TABLES:
+            pass
+        elif marker == SCAN:
+            whole = content.endswith(END) or content.find(END, place) >= 0
+            return _header(frame, bare) if whole else None
+        elif marker == FRAME and not frame:
             frame = content[place + 4 : place + 2 + length]
         elif marker in REMARKS:
             bare = bare and marker == JFIF and length == JFIF_LENGTH
-        elif marker not in TABLES:
+        else:
             return None
         place += 2 + length
 

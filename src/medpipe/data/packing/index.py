@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import pickle
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +54,7 @@ class Piece:
         offsets: Where each begins in `content`.
         kinds: Of each.
         metas: The metadata of each as JSON.
-        content: The values, each array padded to the alignment.
+        size: Bytes in `content`.
         found: What else its maker has to say, for whoever asked for it.
     """
 
@@ -61,9 +62,29 @@ class Piece:
     offsets: list[int] = attrs.field(factory=list)
     kinds: list[Kind] = attrs.field(factory=list)
     metas: list[str] = attrs.field(factory=list)
-    content: bytearray = attrs.field(factory=bytearray)
+    size: int = 0
     found: list[Any] = attrs.field(factory=list)
-    _same: dict[Any, Any] = attrs.field(factory=dict, init=False)
+    _arrays: list[bytes] = attrs.field(factory=list)
+    # Equal kinds and texts are one object: made once, and pickled once.
+    _same_kinds: dict[Any, Kind] = attrs.field(factory=dict, init=False)
+    _same_metas: dict[bytes, str] = attrs.field(factory=dict, init=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        columns = {
+            "ids": self.ids,
+            "offsets": self.offsets,
+            "kinds": self.kinds,
+            "metas": self.metas,
+            "size": self.size,
+            "found": self.found,
+            "arrays": [self.content],
+        }
+        return _piece, (columns,)
+
+    @property
+    def content(self) -> bytes:
+        """The values, each array padded to the alignment; put together when asked for."""
+        return self._arrays[0] if len(self._arrays) == 1 else b"".join(self._arrays)
 
     def add(self, sample_id: str, array: np.ndarray[Any, Any], meta: Mapping[str, Any]) -> None:
         """Narrow an array and put it at the end.
@@ -79,16 +100,37 @@ class Piece:
                 f"The sample {sample_id!r} left the chain's beginning as an array of "
                 f"{values.dtype}, which can't be packed. Let the steps give numbers."
             )
-        text = _as_json(sample_id, meta)
+        text = self._text(sample_id, meta)
         stored = narrowed(values)
+        described = (stored.shape, stored.dtype, values.dtype)
+        kind = self._same_kinds.get(described)
+        if kind is None:
+            kind = Kind(stored.shape, stored.dtype.str, values.dtype.str)
+            self._same_kinds[described] = kind
         self.ids.append(sample_id)
-        self.offsets.append(len(self.content))
-        # Equal ones are one object, which is pickled once.
-        kind = Kind(stored.shape, stored.dtype.str, values.dtype.str)
-        self.kinds.append(self._same.setdefault(kind, kind))
-        self.metas.append(self._same.setdefault(text, text))
-        self.content += stored.tobytes()
-        self.content += bytes(-len(self.content) % ALIGNMENT)
+        self.offsets.append(self.size)
+        self.kinds.append(kind)
+        self.metas.append(text)
+        self._arrays.append(stored.tobytes())
+        gap = -stored.nbytes % ALIGNMENT
+        if gap:
+            self._arrays.append(bytes(gap))
+        self.size += stored.nbytes + gap
+
+    def _text(self, sample_id: str, meta: Mapping[str, Any]) -> str:
+        """The metadata as JSON, which takes five times as long as to see that they are known."""
+        try:
+            key = pickle.dumps(meta, pickle.HIGHEST_PROTOCOL)
+        except Exception:
+            return _as_json(sample_id, meta)  # which says what is wrong
+        text = self._same_metas.get(key)
+        if text is None:
+            text = self._same_metas[key] = _as_json(sample_id, meta)
+        return text
+
+
+def _piece(columns: Mapping[str, Any]) -> Piece:
+    return Piece(**columns)
 
 
 def narrowed(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -102,14 +144,22 @@ def narrowed(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     kind, size = array.dtype.kind, array.dtype.itemsize
     if kind not in "iuf" or size == 1 or size > 8 or array.size == 0:
         return array
+    if kind == "f":
+        # What most images are, in one go: a number that a byte doesn't hold comes back as another.
+        with np.errstate(invalid="ignore"):
+            candidate = array.astype(np.uint8)
+        if _same_bits(candidate.astype(array.dtype), array):
+            return candidate
     low, high = array.min(), array.max()
     for name, (least, largest) in NARROW.items():
         narrow = np.dtype(name)
         if narrow.itemsize < size and least <= low and high <= largest:
+            if kind == "f" and name == "uint8":
+                break  # not whole, or a negative zero: no integer type will do
             candidate = array.astype(narrow)
             if kind != "f" or _same_bits(candidate.astype(array.dtype), array):
                 return candidate
-            break  # not whole, or a negative zero: no integer type will do
+            break
     if kind == "f" and size == 8:
         with np.errstate(over="ignore"):
             single = array.astype(np.float32)

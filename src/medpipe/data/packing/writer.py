@@ -73,7 +73,7 @@ class PackedWriter:
             PackingError: It can't be written.
         """
         self._pending.add(sample_id, array, meta)
-        if len(self._pending.content) >= BUFFER:
+        if self._pending.size >= BUFFER:
             self._flush()
 
     def append(self, piece: Piece) -> None:
@@ -91,7 +91,7 @@ class PackedWriter:
             self._file.write(piece.content)
         except OSError as error:
             raise self._failed(error) from error
-        self.bytes += len(piece.content)
+        self.bytes += piece.size
 
     def __exit__(
         self,

@@ -25,6 +25,8 @@ NAMED = 3
 def divided(samples: Sequence[Sample], scan: Scan, parts: Mapping[str, Part]) -> list[str]:
     """What must stay in one part and is in several: a line for groups, one for duplicates."""
     lines: list[str] = []
+    if len(set(parts.values())) < 2:  # as wherever the data bring none
+        return lines
     groups = _crossing(((s.group, s.id) for s in samples if s.group is not None), parts)
     if groups:
         named = [f"{key!r} ({_parts_of(ids, parts)})" for key, ids in groups[:NAMED]]

@@ -64,11 +64,11 @@ def divide(
 
 
 def _neediest(missing: Missing[Name], unit: Unit, home: Name | None) -> Name:
-    lacks = {part: missing.lack(part, unit) for part in missing.counts}
-    most = max(lacks.values())
-    equal = [part for part, lack in lacks.items() if lack == most]
-    if len(equal) == 1:
-        return equal[0]
+    lacks = missing.lacks(unit)
+    most = max(lacks)
+    if lacks.count(most) == 1:
+        return missing.parts[lacks.index(most)]
+    equal = [part for part, lack in zip(missing.parts, lacks, strict=True) if lack == most]
     return max(equal, key=lambda part: (part == home, missing.lack_of_all(part)))
 
 
@@ -83,6 +83,8 @@ class Missing(Generic[Name]):
         everything = sum(totals.values())
         self.target = {part: {s: f * n for s, n in totals.items()} for part, f in shares.items()}
         self.counts = {part: dict.fromkeys(totals, 0) for part in shares}
+        self.parts = list(shares)
+        self._each = [(self.counts[part], self.target[part]) for part in shares]
         self.whole = {part: share * everything for part, share in shares.items()}
         self.held: dict[Name, int] = dict.fromkeys(shares, 0)
 
@@ -90,13 +92,15 @@ class Missing(Generic[Name]):
         """How many samples the part has above its share (below: negative)."""
         return self.counts[part][stratum] - self.target[part][stratum]
 
-    def lack(self, part: Name, unit: Unit) -> float:
-        """What of its share of the unit's strata the part lacks, in fractions of the share."""
-        target, counts = self.target[part], self.counts[part]
-        if len(unit.counts) == 1:
+    def lacks(self, unit: Unit) -> list[float]:
+        """What of its share of the unit's strata each part lacks, in fractions of the share."""
+        if len(unit.counts) == 1:  # as almost always
             ((stratum, n),) = unit.counts
-            return n * (1 - counts[stratum] / target[stratum])
-        return sum(n * (1 - counts[stratum] / target[stratum]) for stratum, n in unit.counts)
+            return [n * (1 - counts[stratum] / target[stratum]) for counts, target in self._each]
+        return [
+            sum(n * (1 - counts[stratum] / target[stratum]) for stratum, n in unit.counts)
+            for counts, target in self._each
+        ]
 
     def lack_of_all(self, part: Name) -> float:
         """What of its share of everything the part lacks, as a fraction of the share."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import math
 from collections import Counter, defaultdict
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from medpipe.data.scan import portable_id
@@ -26,22 +27,22 @@ UNITS_IN_A_BIN = 10
 
 def units_of(samples: Sequence[Sample], scan: Scan, seed: int, task: Task) -> list[Unit]:
     """What can't be divided, in an order that looks random and depends on ids and seed alone."""
-    ordered = sorted(samples, key=lambda sample: portable_id(sample.id))
+    names = {sample.id: portable_id(sample.id) for sample in samples}
+    ordered = sorted(samples, key=lambda sample: names[sample.id])
     members = together(ordered, scan)
     strata = _strata(ordered, task, len(members))
+    alone = {numbers: tuple((stratum, 1) for stratum in sorted(numbers)) for numbers in set(strata)}
     keyed: list[tuple[str, int, Unit]] = []
     for indices in members:
+        index = indices[0]
+        id_ = ordered[index].id
         if len(indices) == 1:  # as almost always
-            index = indices[0]
-            unit = Unit(
-                ids=(ordered[index].id,),
-                counts=tuple((stratum, 1) for stratum in sorted(strata[index])),
-            )
+            unit = Unit(ids=(id_,), counts=alone[strata[index]])
         else:
             unit = _unit(indices, ordered, strata)
-        name = f"{seed}\0{portable_id(ordered[indices[0]].id)}"
-        keyed.append((sha256_of(name.encode("utf-8")), indices[0], unit))
-    return [unit for _, _, unit in sorted(keyed, key=lambda key: key[:2])]
+        keyed.append((sha256_of(f"{seed}\0{names[id_]}".encode()), index, unit))
+    keyed.sort(key=itemgetter(0, 1))
+    return [unit for _, _, unit in keyed]
 
 
 def _unit(
@@ -65,14 +66,18 @@ def together(samples: Sequence[Sample], scan: Scan) -> list[list[int]]:
             index = root[index]
         return index
 
-    first: dict[tuple[str, str], int] = {}
-    for index, sample in enumerate(samples):
-        marks = [("pixels", scan.fingerprints[sample.id].pixels)]
-        if sample.group is not None:
-            marks.append(("group", sample.group))
-        for mark in marks:
-            a, b = find(first.setdefault(mark, index)), find(index)
+    def join(first: dict[str, int], mark: str, index: int) -> None:
+        other = first.setdefault(mark, index)
+        if other != index:
+            a, b = find(other), find(index)
             root[max(a, b)] = min(a, b)
+
+    pixels: dict[str, int] = {}
+    groups: dict[str, int] = {}
+    for index, sample in enumerate(samples):
+        join(pixels, scan.fingerprints[sample.id].pixels, index)
+        if sample.group is not None:
+            join(groups, sample.group, index)
     members: dict[int, list[int]] = defaultdict(list)
     for index in range(len(samples)):
         members[find(index)].append(index)
