@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import count
 
 import attrs
 
@@ -202,6 +203,15 @@ class FoundFingerprints:
         self._pixels += bytes.fromhex(found.pixels)
         kind = (found.shape, found.channels)
         self._kind_of.append(self._kinds.setdefault(kind, len(self._kinds)))
+
+    def extend(self, others: FoundFingerprints) -> None:
+        """Take in all those of samples that are not there yet."""
+        start = len(self._places)
+        self._places.update(zip(others._places, count(start)))
+        self._sha256 += others._sha256
+        self._pixels += others._pixels
+        numbers = [self._kinds.setdefault(kind, len(self._kinds)) for kind in others._kinds]
+        self._kind_of.extend([numbers[number] for number in others._kind_of])
 
     def of_ids(self, ids: Iterable[str]) -> Fingerprints:
         """Those of some samples, in this order.

@@ -14,7 +14,7 @@ import attrs
 import torch
 
 from medpipe.data.chain import sample_dictionary
-from medpipe.data.fingerprints import Fingerprint, Fingerprints
+from medpipe.data.fingerprints import Fingerprint, Fingerprints, FoundFingerprints
 from medpipe.data.kept import NAMED, OWN_FILE, KeptImages
 from medpipe.data.packing.building import build_or_open, fill, new_cache
 from medpipe.data.packing.cache import PackedCache
@@ -126,29 +126,23 @@ class Keeper:
         )
         return None if cache is None else KeptImages(cache=cache)
 
-    def read_ahead(self, samples: Sequence[Sample]) -> Mapping[str, Fingerprint]:
+    def read_ahead(self, samples: Sequence[Sample], found: FoundFingerprints) -> None:
         """Read samples and keep what leaves the first stretch, each file being read once.
 
         Whatever is in the way of it (a step that fails, a disk that is full) is left to be found,
         and said, by those who do the one without the other.
 
-        Returns:
-            The fingerprints of what was read; those that can't be read are left out.
+        Args:
+            samples: The samples.
+            found: Gets the fingerprints of what was read; those that can't be read are left out.
         """
         by_id = {sample.id: sample for sample in samples}
-        found: dict[str, Fingerprint] = {}
 
         def work(ids: Sequence[str]) -> Piece:
-            piece = Piece()
+            piece = Piece(found=FoundFingerprints())
             for some in self._read(by_id[id_] for id_ in ids):
                 self._add(piece, some)
             return piece
-
-        def heard(piece: Piece) -> None:
-            for id_, (sha256, pixels, shape, channels) in zip(piece.ids, piece.found, strict=True):
-                found[id_] = Fingerprint(
-                    sha256=sha256, pixels=pixels, shape=shape, channels=channels
-                )
 
         try:
             with new_cache(self.about(), lambda: self._key(ids, writer.sources)) as writer:
@@ -157,15 +151,14 @@ class Keeper:
                     sorted(by_id),
                     work,
                     workers=self.workers,
-                    heard=heard,
+                    heard=lambda piece: found.extend(piece.found),
                     title="Reading and packing",
                 )
-                ids = sorted(found)
-                prints = Fingerprints.of(found).of_ids(ids)
-                writer.sources = self._sources([by_id[id_] for id_ in ids], prints)
+                ids = [id_ for id_ in sorted(by_id) if id_ in found]
+                were_read = [by_id[id_] for id_ in ids]
+                writer.sources = self._sources(were_read, found.of_ids(ids))
         except MedpipeError as error:
             logger.debug("Reading and packing was given up: %s", error)
-        return found
 
     def _read(self, samples: Iterable[Sample]) -> Iterator[list[_Read]]:
         """Those of the samples that can be read, some at a time.
@@ -197,8 +190,7 @@ class Keeper:
         made = [self.made(sample, image) for sample, _, image in some]
         for (sample, look, _), (array, meta) in zip(some, made, strict=True):
             piece.add(sample.id, array, meta)
-            # Plain values: an object would take longer to pickle than its image to hash.
-            piece.found.append((look.sha256, look.pixels, look.shape, look.channels))
+            piece.found.add(sample.id, look)
 
     def _key(self, ids: Sequence[str], sources: bytes) -> str:
         """What names the cache of these samples, sorted by id."""

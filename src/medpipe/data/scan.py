@@ -82,8 +82,8 @@ def portable_id(sample_id: str) -> str:
     return composed.replace("\\", "/")
 
 
-Ahead = Callable[[Sequence["Sample"]], Mapping[str, Fingerprint]]
-"""Reads samples for a purpose of its own too, and gives the fingerprints of those that it read."""
+Ahead = Callable[[Sequence["Sample"], FoundFingerprints], object]
+"""Reads samples for a purpose of its own too, and adds the fingerprints of those that it read."""
 
 
 def scan(dataset: Dataset, *, workers: int, ahead: Ahead | None = None) -> Scan:
@@ -114,8 +114,7 @@ def scan(dataset: Dataset, *, workers: int, ahead: Ahead | None = None) -> Scan:
             found = memory.known()
             if _most(samples, found):
                 unread = [sample for sample in samples if sample.id not in found]
-                for sample_id, fingerprint in ahead(unread).items():
-                    found.add(sample_id, fingerprint)
+                ahead(unread, found)
                 memory.save(found)
     stored = zip(samples, memory.files.sizes, strict=True)
     chunks = _chunks([(sample, size) for sample, size in stored if sample.id not in found])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+from array import array
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +56,7 @@ class Piece:
         kinds: Of each.
         metas: The metadata of each as JSON.
         size: Bytes in `content`.
-        found: What else its maker has to say, for whoever asked for it.
+        found: What else its maker has to say, for whoever asked for it; it must pickle.
     """
 
     ids: list[str] = attrs.field(factory=list)
@@ -63,7 +64,7 @@ class Piece:
     kinds: list[Kind] = attrs.field(factory=list)
     metas: list[str] = attrs.field(factory=list)
     size: int = 0
-    found: list[Any] = attrs.field(factory=list)
+    found: Any = None
     _arrays: list[bytes] = attrs.field(factory=list)
     # Equal kinds and texts are one object: made once, and pickled once.
     _same_kinds: dict[Any, Kind] = attrs.field(factory=dict, init=False)
@@ -258,9 +259,9 @@ class IndexMaker:
         self.rows: dict[str, int] = {}
         self.kinds: dict[Kind, int] = {}
         self._metas: dict[str, int] = {}
-        self._offsets: list[int] = []
-        self._kind_of: list[int] = []
-        self._meta_of: list[int] = []
+        self._offsets = array("q")
+        self._kind_of = array("i")
+        self._meta_of = array("i")
 
     def add(self, piece: Piece, start: int) -> None:
         """Take in a piece that was written at `start`.
@@ -272,9 +273,10 @@ class IndexMaker:
             if sample_id in self.rows:
                 raise DataError(f"The sample {sample_id!r} was packed twice. Give each id once.")
             self.rows[sample_id] = len(self.rows)
-        self._offsets += [start + offset for offset in piece.offsets]
-        self._kind_of += [self.kinds.setdefault(kind, len(self.kinds)) for kind in piece.kinds]
-        self._meta_of += [self._metas.setdefault(meta, len(self._metas)) for meta in piece.metas]
+        kinds, metas = self.kinds, self._metas
+        self._offsets.extend([start + offset for offset in piece.offsets])
+        self._kind_of.extend([kinds.setdefault(kind, len(kinds)) for kind in piece.kinds])
+        self._meta_of.extend([metas.setdefault(meta, len(metas)) for meta in piece.metas])
 
     def to_bytes(self, sources: bytes) -> bytes:
         """The index as an npz file without pickled objects.

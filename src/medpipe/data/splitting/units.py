@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import bisect
+import hashlib
 import math
-from collections import Counter, defaultdict
-from operator import itemgetter
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from medpipe.data.scan import portable_id
 from medpipe.data.splitting.iterative import ALL, NONE, UNKNOWN, divide_iteratively
 from medpipe.data.splitting.shares import Name, Unit, divide
-from medpipe.files import sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,22 +26,26 @@ UNITS_IN_A_BIN = 10
 
 def units_of(samples: Sequence[Sample], scan: Scan, seed: int, task: Task) -> list[Unit]:
     """What can't be divided, in an order that looks random and depends on ids and seed alone."""
-    names = {sample.id: portable_id(sample.id) for sample in samples}
-    ordered = sorted(samples, key=lambda sample: names[sample.id])
+    names = [portable_id(sample.id) for sample in samples]
+    order = sorted(range(len(samples)), key=names.__getitem__)
+    ordered = [samples[index] for index in order]
     members = together(ordered, scan)
     strata = _strata(ordered, task, len(members))
     alone = {numbers: tuple((stratum, 1) for stratum in sorted(numbers)) for numbers in set(strata)}
-    keyed: list[tuple[str, int, Unit]] = []
-    for indices in members:
-        index = indices[0]
-        id_ = ordered[index].id
-        if len(indices) == 1:  # as almost always
-            unit = Unit(ids=(id_,), counts=alone[strata[index]])
-        else:
-            unit = _unit(indices, ordered, strata)
-        keyed.append((sha256_of(f"{seed}\0{names[id_]}".encode()), index, unit))
-    keyed.sort(key=itemgetter(0, 1))
-    return [unit for _, _, unit in keyed]
+    firsts = (names[order[indices[0]]] for indices in members)
+    keys = [hashlib.sha256(f"{seed}\0{name}".encode()).digest() for name in firsts]
+    return [
+        # Most are alone.
+        Unit(ids=(ordered[indices[0]].id,), counts=alone[strata[indices[0]]])
+        if len(indices) == 1
+        else _unit(indices, ordered, strata)
+        for _, indices in sorted(zip(keys, members, strict=True), key=_by_key)
+    ]
+
+
+def _by_key(pair: tuple[bytes, Sequence[int]]) -> tuple[bytes, int]:
+    key, indices = pair
+    return key, indices[0]
 
 
 def _unit(
@@ -56,7 +59,7 @@ def _unit(
     )
 
 
-def together(samples: Sequence[Sample], scan: Scan) -> list[list[int]]:
+def together(samples: Sequence[Sample], scan: Scan) -> list[Sequence[int]]:
     """The places of the samples that belong together by groups and copies, taken together."""
     root = list(range(len(samples)))
 
@@ -74,14 +77,17 @@ def together(samples: Sequence[Sample], scan: Scan) -> list[list[int]]:
 
     pixels: dict[str, int] = {}
     groups: dict[str, int] = {}
-    for index, sample in enumerate(samples):
-        join(pixels, scan.fingerprints[sample.id].pixels, index)
+    for index, (sample, look) in enumerate(zip(samples, scan.of(samples).pixels, strict=True)):
+        join(pixels, look, index)
         if sample.group is not None:
             join(groups, sample.group, index)
-    members: dict[int, list[int]] = defaultdict(list)
+    members: dict[int, list[int]] = {}
     for index in range(len(samples)):
-        members[find(index)].append(index)
-    return list(members.values())
+        first = find(index)
+        if first != index:
+            members.setdefault(first, [first]).append(index)
+    # A list for each of those that are alone would take more memory than all the rest.
+    return [members.get(index, (index,)) for index in range(len(samples)) if root[index] == index]
 
 
 def count_of(units: Sequence[Unit]) -> str:
@@ -111,7 +117,9 @@ def vector(label: float | tuple[float, ...]) -> tuple[float, ...]:
 def _strata(samples: Sequence[Sample], task: Task, units: int) -> list[tuple[int, ...]]:
     """For each sample the numbers of the strata that it counts for."""
     if task.kind == "multiclass":
-        return [(whole(sample.label),) for sample in samples]
+        labels = [whole(sample.label) for sample in samples]
+        alone = {label: (label,) for label in set(labels)}
+        return [alone[label] for label in labels]
     vectors = [vector(sample.label) for sample in samples]
     if task.kind == "multilabel":
         return [_findings(values) for values in vectors]
