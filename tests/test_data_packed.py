@@ -299,7 +299,7 @@ def test_what_cannot_be_pickled_may_yet_be_packed() -> None:
 def test_a_piece_arrives_as_it_was_sent(
     samples: list[tuple[np.ndarray[Any, Any], Any]],
 ) -> None:
-    sent = Piece()
+    sent = Piece(found=[])
     for number, (values, meta) in enumerate(samples):
         sent.add(str(number), values, {"meta": meta})
         sent.found.append(number)

@@ -9,6 +9,7 @@ import sys
 from array import array
 from contextlib import suppress
 from importlib import metadata
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -93,6 +94,16 @@ class FileStates:
         names = text.decode("utf-8", "surrogatepass").split(_BETWEEN) if sizes else ()
         return cls(names=names, sizes=array("q", sizes), times=array("q", times))
 
+    def those(self, chosen: Sequence[bool]) -> FileStates:
+        """Those of some samples."""
+        if all(chosen):
+            return self
+        return FileStates(
+            names=list(compress(self.names, chosen)),
+            sizes=array("q", compress(self.sizes, chosen)),
+            times=array("q", compress(self.times, chosen)),
+        )
+
     def columns(self) -> Columns:
         """The attributes in bytes, as they are kept."""
         text = _BETWEEN.join(self.names).encode("utf-8", "surrogatepass")
@@ -163,19 +174,11 @@ class ScanMemory:
         """Remember the fingerprints of these samples, and forget all others of these files."""
         if self.path is None:
             return
-        states = self.files.rows()
-        rows = [
-            (sample_id, state)
-            for sample_id, state in zip(self._ids, states, strict=True)
-            if state != NO_FILE and sample_id in found
-        ]
-        columns = FileStates(
-            names=[name for _, (name, _, _) in rows],
-            sizes=array("q", [size for _, (_, size, _) in rows]),
-            times=array("q", [time for _, (_, _, time) in rows]),
-        ).columns()
+        pairs = zip(self._ids, self.files.names, strict=True)
+        read = [bool(name) and sample_id in found for sample_id, name in pairs]
+        columns = self.files.those(read).columns()
         if columns != (self._kept.columns if self._kept else NO_COLUMNS):
-            prints = found.of_ids([sample_id for sample_id, _ in rows])
+            prints = found.of_ids(compress(self._ids, read))
             self._kept = _Kept(columns=columns, fingerprints=prints)
             _save(self.path, self._kept)
 
