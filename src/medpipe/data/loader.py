@@ -162,9 +162,14 @@ class Loader(DataLoader[Batch]):
         self.position = order.start
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
-        this_pass, batches = cast("PassOrder", self.batch_sampler).start
+        order = cast("PassOrder", self.batch_sampler)
+        this_pass, batches = order.start
         made = cast("SampleBatches", self.dataset)
-        coming: Iterator[Batch | _Failure] = super().__iter__()
+        coming: Iterator[Batch | _Failure]
+        if self.num_workers or self.pin_memory:
+            coming = super().__iter__()
+        else:  # what torch would do, without what it notes down about each batch
+            coming = map(made.__getitems__, order)
         if self.ahead and self.num_workers == 0 and made.reads:
             coming = _ahead(coming)
         for batch in coming:

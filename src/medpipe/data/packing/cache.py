@@ -65,7 +65,7 @@ class PackedCache:
                 "will be made anew."
             ) from error
         self._descriptor = descriptor
-        self._mapped = MappedValues(self.path / VALUES, descriptor)
+        self._mapped = MappedValues(self.path / VALUES, descriptor, int(self.about["values_bytes"]))
         self._pace = Pace()
 
     def __getstate__(self) -> Path:
@@ -97,9 +97,13 @@ class PackedCache:
 
     def dtype(self, sample_id: str) -> np.dtype[Any]:
         """The number type that a sample's array had when it was added; nothing is read."""
+        return self.dtype_of(self._row(sample_id))
+
+    def dtype_of(self, row: int) -> np.dtype[Any]:
+        """The same by a row that `rows` gave."""
         import numpy as np
 
-        return np.dtype(self._kind(sample_id).original)
+        return np.dtype(self._index.kinds[int(self._index.kind_of[row])].original)
 
     def array(self, sample_id: str) -> np.ndarray[Any, Any]:
         """A copy of a sample's array, in its own number type."""
@@ -119,8 +123,7 @@ class PackedCache:
         """The arrays of several samples, of shape (samples, ...), in a type that holds them.
 
         It is the type of the file where they share it, otherwise the one that they had when they
-        were added: ``stacked(rows).astype(cache.dtype(cache.ids[rows[0]]))`` are always the exact
-        values.
+        were added: ``stacked(rows).astype(cache.dtype_of(rows[0]))`` are always the exact values.
 
         Args:
             rows: What `rows` gave for the samples, or some of it.
@@ -147,7 +150,10 @@ class PackedCache:
     ) -> np.ndarray[Any, Any] | None:
         import numpy as np
 
-        kind_of, offsets = self._index.kind_of[rows], self._index.offsets[rows]
+        offsets = self._index.offsets[rows]
+        if len(self._index.kinds) == 1:
+            return self._gathered(0, offsets, mapped=mapped)
+        kind_of = self._index.kind_of[rows]
         first = int(kind_of[0])
         if (kind_of == first).all():
             return self._gathered(first, offsets, mapped=mapped)
@@ -196,7 +202,7 @@ class PackedCache:
         if self._descriptor is None or not hasattr(os, "preadv"):
             mapped = True
         elif mapped:
-            mapped = self._mapped.holds(int(offsets.max()) + size)
+            mapped = self._mapped.whole  # else reading finds out what is missing
         if mapped:
             return self._mapped.taken(offsets, size).view(stored).reshape(shape)
         rows = np.empty((len(offsets), size), np.uint8)

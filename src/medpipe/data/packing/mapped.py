@@ -59,11 +59,13 @@ class MappedValues:
     Args:
         path: The file.
         descriptor: Of the open file, if it is open.
+        size: Its bytes.
     """
 
-    def __init__(self, path: Path, descriptor: int | None) -> None:
+    def __init__(self, path: Path, descriptor: int | None, size: int) -> None:
         self._path = path
         self._descriptor = descriptor
+        self._bytes = size
         self._windows: dict[int, torch.Tensor] = {}
 
     @cached_property
@@ -73,11 +75,12 @@ class MappedValues:
             memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         except (AttributeError, ValueError, OSError):
             return False
-        return self._path.stat().st_size <= memory * SHARE
+        return self._bytes <= memory * SHARE
 
-    def holds(self, end: int) -> bool:
-        """Whether the file goes to this place: to read a page beyond it would end the process."""
-        return self._descriptor is None or os.fstat(self._descriptor).st_size >= end
+    @property
+    def whole(self) -> bool:
+        """Whether the file is as long as it was: to read beyond its end would end the process."""
+        return self._descriptor is None or os.fstat(self._descriptor).st_size >= self._bytes
 
     def taken(self, offsets: np.ndarray[Any, Any], size: int) -> np.ndarray[Any, Any]:
         """A copy of the bytes at several places: uint8 of shape (offsets, size)."""
