@@ -70,12 +70,12 @@ class MappedValues:
 
     @cached_property
     def fits(self) -> bool:
-        """Whether the file may count as the process's memory as a whole."""
+        """Whether the file can be mapped, and may count as the process's memory as a whole."""
         try:
             memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        except (AttributeError, ValueError, OSError):
+            return self._bytes <= memory * SHARE and len(self._mapped) >= self._bytes
+        except (AttributeError, ValueError, OSError):  # Windows; an empty file; a file system
             return False
-        return self._bytes <= memory * SHARE
 
     @property
     def whole(self) -> bool:
