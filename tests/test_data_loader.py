@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -185,6 +188,33 @@ def test_an_error_while_reading_ahead_is_raised_in_its_turn(tmp_path: Path) -> N
     assert str(caught.value) == (
         f"{path} became shorter while it was in use. Start the run again: it will be made anew."
     )
+
+
+FREED = """
+import resource
+import torch
+from medpipe.data.loader import _keep_what_is_freed
+_keep_what_is_freed()
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for number in range(40):
+    if number == 20:
+        before = faults()
+    one = torch.ones(2 << 20)  # 8 MB
+    held = one - 1, one + 1
+    del one
+    held = None
+print((faults() - before) // 20)
+"""
+
+
+def test_a_batch_takes_the_memory_of_the_one_before() -> None:
+    if not hasattr(os, "confstr") or "CS_GNU_LIBC_VERSION" not in os.confstr_names:
+        pytest.skip("needs glibc")
+    if any(name.startswith(("MALLOC_", "LD_PRELOAD", "GLIBC_TUNABLES")) for name in os.environ):
+        pytest.skip("memory is allocated in another way here")
+    done = subprocess.run([sys.executable, "-c", FREED], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 300  # pages of 4 KB, of 6,144
 
 
 @attrs.frozen(kw_only=True)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medpipe.data.chain import random_key
-from medpipe.data.order import BatchKey, PassOrder
+from medpipe.data.order import BatchKey, PassOrder, _sorting
 
 
 def balanced_one_by_one(classes: list[int], *, seed: int, this_pass: int) -> list[int]:
@@ -81,3 +81,9 @@ def test_a_key_is_small_wherever_it_goes(seed: int | None) -> None:
     there = pickle.loads(sent)
     assert there.this_pass == 0
     assert (there.places == key.places).all()
+
+
+@given(draws=st.lists(st.integers(0, 3) | st.integers(0, 2**64 - 1), max_size=60))
+def test_equal_draws_keep_their_order(draws: list[int]) -> None:
+    found = _sorting(np.array(draws, np.uint64))
+    assert found.tolist() == sorted(range(len(draws)), key=draws.__getitem__)

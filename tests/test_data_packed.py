@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import pickle
 import signal
@@ -21,7 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
-from medpipe.data.packing import building, folders, work
+from medpipe.data.packing import building, folders, mapped, work
 from medpipe.data.packing import writer as writer_module
 from medpipe.data.packing.building import build_or_open
 from medpipe.data.packing.cache import PackedCache
@@ -686,23 +687,104 @@ def test_a_file_that_becomes_shorter_is_said() -> None:
     )
 
 
-def test_no_page_of_the_file_is_the_process_s_own(tmp_path: Path) -> None:
+def resident() -> int:
+    """The kB of files that count as this process's memory."""
     status = Path("/proc/self/status")
     if not status.exists():
         pytest.skip("needs /proc")
+    line = next(x for x in status.read_text().splitlines() if x.startswith("RssFile"))
+    return int(line.split()[1])
 
-    def resident() -> int:
-        line = next(x for x in status.read_text().splitlines() if x.startswith("RssFile"))
-        return int(line.split()[1])
 
-    with PackedWriter(tmp_path / "cache", {}) as writer:
+def of_64_mb(path: Path) -> PackedCache:
+    with PackedWriter(path, {}) as writer:
         for number in range(64):
             writer.add(str(number), np.full((1 << 20,), number, np.uint8), {})
-    cache = PackedCache(tmp_path / "cache")
+    return PackedCache(path)
+
+
+def test_no_page_of_the_file_is_the_process_s_own(tmp_path: Path) -> None:
+    cache = of_64_mb(tmp_path / "cache")
     before = resident()
     for _ in range(2):
         assert [int(cache.array(str(number))[-1]) for number in range(64)] == list(range(64))
     assert resident() - before < 8 << 10  # kB, of 64 MB that were read
+
+
+def read_in_batches(cache: PackedCache, pause: float) -> None:
+    for start in range(0, 64, 4):
+        rows = np.arange(start, start + 4)
+        batch = cache.stacked(rows)
+        assert batch is not None
+        assert (batch[:, [0, -1]] == rows[:, None]).all()
+        time.sleep(pause)
+
+
+def test_pages_count_only_while_batches_come_quickly(tmp_path: Path) -> None:
+    import torch  # noqa: F401 - its own pages are not meant
+
+    cache = of_64_mb(tmp_path / "cache")
+    before = resident()
+    read_in_batches(cache, 0.02)
+    assert resident() - before < 8 << 10
+    for _ in range(3):
+        read_in_batches(cache, 0)
+    assert resident() - before > 32 << 10
+    read_in_batches(cache, 0.02)
+    assert resident() - before < 8 << 10
+
+
+def test_a_large_file_is_never_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mapped, "OFTEN", math.inf)
+    monkeypatch.setattr(mapped, "SHARE", 1e-9)
+    cache = of_64_mb(tmp_path / "cache")
+    before = resident()
+    for _ in range(3):
+        read_in_batches(cache, 0)
+    assert resident() - before < 8 << 10
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    values=st.lists(arrays_of.arrays(np.float32, (2, 3), elements=st.integers(-9, 400)), min_size=1)
+    | st.lists(arrays_of.arrays(np.uint8, (7,)), min_size=1),
+    data=st.data(),
+    often=st.sampled_from([0, math.inf]),
+)
+def test_any_rows_in_any_order_at_any_pace(
+    values: list[np.ndarray[Any, Any]],
+    data: st.DataObject,
+    often: float,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    path = tmp_path_factory.mktemp("packed") / "cache"
+    with PackedWriter(path, {}) as writer:
+        for number, value in enumerate(values):
+            writer.add(str(number), value, {})
+    cache = PackedCache(path)
+    some = st.lists(st.integers(0, len(values) - 1), min_size=1, max_size=9)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mapped, "OFTEN", often)
+        for _ in range(6):
+            rows = np.array(data.draw(some))
+            for one in (cache, pickle.loads(pickle.dumps(cache))):
+                batch = one.stacked(rows)
+                assert batch is not None
+                whole = batch.astype(one.dtype_of(rows[0]))
+                assert same(whole, np.stack([values[row] for row in rows]))
+                assert batch.flags.writeable
+        assert cache._pace.quick == (often > 0)
+
+
+def test_a_mapped_file_that_becomes_shorter_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mapped, "OFTEN", math.inf)
+    cache = build()
+    rows = cache.rows(IDS)
+    for _ in range(5):
+        assert cache.stacked(rows) is not None
+    os.truncate(cache.path / "values.bin", 70)
+    with pytest.raises(RunError, match=r"values\.bin became shorter while it was in use"):
+        cache.stacked(rows)
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ class BatchedScaleIntensity(TransformStep):
         constant = low == high
         if images.is_cuda:  # to ask whether there are any would wait for the device
             scaled = torch.where(constant, images.float() * self.minv, scaled)
-        else:
+        elif constant.any():
             alone = constant.flatten(2 if self.channel_wise else 1).squeeze(-1)
             scaled[alone] = images[alone].float() * self.minv
         return {**batch, "image": scaled}

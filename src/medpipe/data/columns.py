@@ -64,7 +64,7 @@ class Columns:
         numbers = places.tolist()
         found: dict[str, Any] = {}
         for name, values in self.lists.items():
-            chosen = [values[number] for number in numbers]
+            chosen = list(map(values.__getitem__, numbers))
             if name not in self.partial or all(value is not _ABSENT for value in chosen):
                 found[name] = chosen
         found["label"] = self.labels.index_select(0, torch.from_numpy(places))

@@ -45,7 +45,7 @@ class KeptImages:
         not float32.
         """
         images = self.cache.stacked(rows)
-        if images is None or self.cache.dtype(self.cache.ids[rows[0]]) != "float32":
+        if images is None or self.cache.dtype_of(rows[0]) != "float32":
             return None
         return torch.from_numpy(images)
 

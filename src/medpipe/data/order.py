@@ -81,7 +81,7 @@ class PassOrder:
         bits = np.random.PCG64(random_key(self._seed, this_pass, "order", 0))
         draws = bits.random_raw(self._count)
         if self._classes is None:
-            return np.argsort(draws, kind="stable")
+            return _sorting(draws)
         classes = np.asarray(self._classes)
         by_class = np.argsort(classes, kind="stable")
         _, firsts, sizes = np.unique(classes[by_class], return_index=True, return_counts=True)
@@ -89,3 +89,18 @@ class PassOrder:
         choices = bits.random_raw(self._count) % sizes.astype(np.uint64)[chosen]
         places: np.ndarray[Any, Any] = by_class[firsts[chosen] + choices.astype(np.int64)]
         return places
+
+
+def _sorting(draws: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The places of the draws in their order, equal ones as they come.
+
+    A sort that may swap equal ones is several times faster. Of 64-bit draws none are equal but in
+    one pass of billions.
+    """
+    import numpy as np
+
+    places: np.ndarray[Any, Any] = np.argsort(draws)
+    in_order = draws[places]
+    if (in_order[1:] == in_order[:-1]).any():
+        return np.argsort(draws, kind="stable")
+    return places

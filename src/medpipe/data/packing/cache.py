@@ -8,16 +8,16 @@ its metadata) and ``about.json``, written last. numpy is imported inside functio
 from __future__ import annotations
 
 import json
-import mmap
+import math
 import os
 import weakref
 from contextlib import suppress
-from functools import cached_property
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from medpipe.data.packing.folders import ABOUT, FORMAT, INDEX, VALUES, hold
-from medpipe.data.packing.index import ALIGNMENT, Kind, PackedIndex
+from medpipe.data.packing.index import Kind, PackedIndex
+from medpipe.data.packing.mapped import MappedValues, Pace
 from medpipe.errors import RunError
 from medpipe.files import sha256_of
 
@@ -32,9 +32,10 @@ class PackedCache:
     """A packed cache, never changed. Pickles as its path.
 
     Arrays are read by their places in the file, each time from the pages that the operating
-    system holds for all processes. Mapped into memory they would come in a third of the time,
-    but the pages would count as the process's own, up to the size of the file; to let go of
-    them again and again takes longer than reading.
+    system holds for all processes, so that none counts as the process's own. Where batches follow
+    each other within milliseconds, as they do without training, the file is mapped into memory:
+    they come in a third of the time, and the pages count until batches come slowly again. A file
+    that would take more than an eighth of the machine's memory is never mapped.
 
     Args:
         path: Its folder.
@@ -63,8 +64,9 @@ class PackedCache:
                 f"The packed cache {self.path} can't be used: {text}. Start the run again: it "
                 "will be made anew."
             ) from error
-        self._windows: dict[int, np.ndarray[Any, Any]] = {}
         self._descriptor = descriptor
+        self._mapped = MappedValues(self.path / VALUES, descriptor, int(self.about["values_bytes"]))
+        self._pace = Pace()
 
     def __getstate__(self) -> Path:
         return self.path
@@ -95,9 +97,13 @@ class PackedCache:
 
     def dtype(self, sample_id: str) -> np.dtype[Any]:
         """The number type that a sample's array had when it was added; nothing is read."""
+        return self.dtype_of(self._row(sample_id))
+
+    def dtype_of(self, row: int) -> np.dtype[Any]:
+        """The same by a row that `rows` gave."""
         import numpy as np
 
-        return np.dtype(self._kind(sample_id).original)
+        return np.dtype(self._index.kinds[int(self._index.kind_of[row])].original)
 
     def array(self, sample_id: str) -> np.ndarray[Any, Any]:
         """A copy of a sample's array, in its own number type."""
@@ -117,8 +123,7 @@ class PackedCache:
         """The arrays of several samples, of shape (samples, ...), in a type that holds them.
 
         It is the type of the file where they share it, otherwise the one that they had when they
-        were added: ``stacked(rows).astype(cache.dtype(cache.ids[rows[0]]))`` are always the exact
-        values.
+        were added: ``stacked(rows).astype(cache.dtype_of(rows[0]))`` are always the exact values.
 
         Args:
             rows: What `rows` gave for the samples, or some of it.
@@ -129,14 +134,27 @@ class PackedCache:
         Raises:
             RunError: The file became shorter.
         """
-        import numpy as np
-
         if not len(rows):
             return None
-        kind_of, offsets = self._index.kind_of[rows], self._index.offsets[rows]
+        was_quick = self._pace.quick
+        quick = self._pace.begin()
+        if was_quick and not quick:
+            self._mapped.let_go()
+        try:
+            return self._stacked(rows, mapped=quick and self._mapped.fits)
+        finally:
+            self._pace.end()
+
+    def _stacked(self, rows: np.ndarray[Any, Any], *, mapped: bool) -> np.ndarray[Any, Any] | None:
+        import numpy as np
+
+        offsets = self._index.offsets[rows]
+        if len(self._index.kinds) == 1:
+            return self._gathered(0, offsets, mapped=mapped)
+        kind_of = self._index.kind_of[rows]
         first = int(kind_of[0])
         if (kind_of == first).all():
-            return self._gathered(first, offsets)
+            return self._gathered(first, offsets, mapped=mapped)
         found = [int(number) for number in np.unique(kind_of)]
         one = self._index.kinds[first]
         kinds = [self._index.kinds[number] for number in found]
@@ -145,7 +163,7 @@ class PackedCache:
         batch = np.empty((len(rows), *one.shape), one.original)
         for number in found:
             chosen = kind_of == number
-            batch[chosen] = self._gathered(number, offsets[chosen])
+            batch[chosen] = self._gathered(number, offsets[chosen], mapped=mapped)
         return batch
 
     def alike(self, rows: np.ndarray[Any, Any]) -> bool:
@@ -168,26 +186,30 @@ class PackedCache:
     def _row(self, sample_id: str) -> int:
         return self._index.rows[sample_id]
 
-    def _gathered(self, number: int, offsets: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    def _gathered(
+        self, number: int, offsets: np.ndarray[Any, Any], *, mapped: bool = False
+    ) -> np.ndarray[Any, Any]:
         """A copy of arrays of one kind, of shape (offsets, ...)."""
         import numpy as np
 
-        if self._descriptor is None or not hasattr(os, "preadv"):
-            # A fancy index copies rows out of the overlapping windows; numpy.take would first
-            # copy all of them.
-            mapped: np.ndarray[Any, Any] = self._window(number)[offsets // ALIGNMENT]
-            return mapped
         kind = self._index.kinds[number]
-        batch = np.empty((len(offsets), *kind.shape), kind.stored)
-        size = batch.nbytes // len(offsets)
-        rows = batch.reshape(-1).view(np.uint8).reshape(len(offsets), size)
+        shape, stored = (len(offsets), *kind.shape), np.dtype(kind.stored)
+        size = math.prod(kind.shape) * stored.itemsize
+        if not size:
+            return np.empty(shape, stored)
+        descriptor = self._descriptor
+        # What a file that became shorter lacks is found by reading.
+        mapped = mapped and self._mapped.whole
+        if mapped or descriptor is None or not hasattr(os, "preadv"):
+            return self._mapped.taken(offsets, size).view(stored).reshape(shape)
+        rows = np.empty((len(offsets), size), np.uint8)
         places = offsets.tolist()
-        # One call for each row, made by `map`: this is most of what a batch costs.
+        # One call for each row, made by `map`: this takes three times as long as the copies.
         into: Any = zip(rows)  # as buffers, which mypy does not see in arrays
-        counts = list(map(os.preadv, repeat(self._descriptor), into, places))
+        counts = list(map(os.preadv, repeat(descriptor), into, places))
         for number in [number for number, count in enumerate(counts) if count < size]:
             self._read_rest(rows[number], places[number], counts[number])
-        return batch
+        return rows.view(stored).reshape(shape)
 
     def _read_rest(self, row: np.ndarray[Any, Any], place: int, done: int) -> None:
         """Read what one call did not: it gives at most 2 GB, and nothing beyond the file's end."""
@@ -200,32 +222,6 @@ class PackedCache:
                     "again: it will be made anew."
                 )
             done += read
-
-    @cached_property
-    def _mapped(self) -> mmap.mmap:
-        """The file in memory, where the operating system can't read it by place (Windows)."""
-        with (self.path / VALUES).open("rb") as file:
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-
-    def _window(self, number: int) -> np.ndarray[Any, Any]:
-        """Every place of the file at which an array of this kind could begin, as a view.
-
-        Windows overlap: row n begins at n times the alignment. So one view serves samples that
-        lie anywhere, with others between them.
-        """
-        import numpy as np
-
-        window = self._windows.get(number)
-        if window is None:
-            kind = self._index.kinds[number]
-            stored = np.dtype(kind.stored)
-            alone = np.empty(kind.shape, stored)
-            count = max(0, len(self._mapped) - alone.nbytes) // ALIGNMENT + 1
-            window = np.ndarray(
-                (count, *kind.shape), stored, self._mapped, strides=(ALIGNMENT, *alone.strides)
-            )
-            self._windows[number] = window
-        return window
 
 
 def _read(path: Path) -> tuple[dict[str, Any], PackedIndex]:
