@@ -107,7 +107,10 @@ def _opened(key: str, ids: Sequence[str]) -> PackedCache | None:
     except RunError as error:
         logger.warning("A packed cache is made anew. %s", error.__cause__ or error)
     else:
-        if cache.ids == tuple(ids) or set(cache.ids) == set(ids):
+        if cache.ids == tuple(ids):
+            cache.share(tuple(ids))
+            return cache
+        if set(cache.ids) == set(ids):
             return cache
         del cache
         logger.warning("The packed cache %s holds other samples. It is made anew.", path)

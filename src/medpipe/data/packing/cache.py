@@ -15,6 +15,8 @@ from contextlib import suppress
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from medpipe.data.packing.folders import ABOUT, FORMAT, INDEX, VALUES, hold
 from medpipe.data.packing.index import Kind, PackedIndex
 from medpipe.data.packing.mapped import MappedValues, Pace
@@ -81,6 +83,10 @@ class PackedCache:
     def __contains__(self, sample_id: object) -> bool:
         return sample_id in self._index.rows
 
+    def share(self, ids: tuple[str, ...]) -> None:
+        """Hold these ids, which are equal to its own, rather than as many again."""
+        self._index = attrs.evolve(self._index, ids=ids)
+
     @property
     def ids(self) -> tuple[str, ...]:
         """The samples' ids, in the order in which they were added."""
@@ -117,7 +123,13 @@ class PackedCache:
         """The rows of samples, for `stacked`: int64 of shape (samples,)."""
         import numpy as np
 
-        return np.fromiter(map(self._row, sample_ids), np.int64, len(sample_ids))
+        ids, given = self._index.ids, list(sample_ids)
+        among = set(given)
+        # In the file's own order, as parts are: a dictionary of all would outlive this.
+        rows = [row for row, sample_id in enumerate(ids) if sample_id in among]
+        if [ids[row] for row in rows] != given:
+            rows = [self._row(sample_id) for sample_id in given]
+        return np.asarray(rows, np.int64)
 
     def stacked(self, rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any] | None:
         """The arrays of several samples, of shape (samples, ...), in a type that holds them.
