@@ -725,12 +725,12 @@ def test_pages_count_only_while_batches_come_quickly(tmp_path: Path) -> None:
 
     cache = of_64_mb(tmp_path / "cache")
     before = resident()
-    read_in_batches(cache, 0.02)
+    read_in_batches(cache, 0.06)
     assert resident() - before < 8 << 10
     for _ in range(3):
         read_in_batches(cache, 0)
     assert resident() - before > 32 << 10
-    read_in_batches(cache, 0.02)
+    read_in_batches(cache, 0.06)
     assert resident() - before < 8 << 10
 
 

@@ -35,7 +35,7 @@ class PackedCache:
 
     Arrays are read by their places in the file, each time from the pages that the operating
     system holds for all processes, so that none counts as the process's own. Where batches follow
-    each other within milliseconds, as they do without training, the file is mapped into memory:
+    each other within 50 ms, as they do without training, the file is mapped into memory:
     they come in a third of the time, and the pages count until batches come slowly again. A file
     that would take more than an eighth of the machine's memory is never mapped.
 

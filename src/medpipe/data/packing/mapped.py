@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-OFTEN = 0.01
+OFTEN = 0.05
 """Seconds from one batch to the next within which they are asked for in quick succession."""
 IN_A_ROW = 3
 """So many batches that come otherwise than those before are a change of pace, not a chance."""
