@@ -13,7 +13,15 @@ import torch
 from ignite.engine import Engine
 
 from medpipe.training import allocation
-from medpipe.training.allocation import KEEPING, USUAL, keep_while_running, kept_memory
+from medpipe.training.allocation import (
+    KEEPING,
+    MAPPING,
+    USUAL,
+    follow_steps,
+    keep_while_running,
+    kept_memory,
+)
+from test_builtin_supervised import BATCHES, made, net
 
 CPU = torch.device("cpu")
 
@@ -40,6 +48,52 @@ with kept_memory(torch.device("cpu")):
 print(inside, resident, open("/proc/self/statm").read().split()[1])
 """
 
+GROWTH = """
+import torch
+from ignite.engine import Events
+from monai.engines import SupervisedTrainer
+from monai.engines.utils import IterationEvents
+from medpipe.training.allocation import follow_steps, kept_memory
+
+torch.set_num_threads(1)
+MIB = 2**20
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096 // MIB
+
+def block(mib):
+    return torch.ones(mib * MIB, dtype=torch.uint8)
+
+network = torch.nn.Linear(1, 1)
+batches = [{"image": torch.ones(1, 1), "label": torch.ones(1, 1)}] * 2
+engine = SupervisedTrainer(
+    device=torch.device("cpu"), max_epochs=1, train_data_loader=batches, network=network,
+    optimizer=torch.optim.SGD(network.parameters(), lr=0.1), loss_function=torch.nn.MSELoss(),
+    decollate=False,
+)
+held, seen = [], []
+engine.add_event_handler(
+    IterationEvents.FORWARD_COMPLETED, lambda: held.extend(block(16) for _ in range(8))
+)
+
+def backward():
+    seen.append(resident())
+    del held[::2]  # holes of 16 MiB, for none of which this is small enough
+    more = block(24)
+    seen.append(resident())
+    del more
+    seen.append(resident())
+    held.clear()
+
+engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, backward)
+follow_steps(engine)
+starts = []
+engine.add_event_handler(Events.ITERATION_STARTED, lambda: starts.append(resident()))
+with kept_memory(torch.device("cpu")):
+    engine.run()
+print(*seen[:3], *starts)
+"""
+
 glibc = pytest.mark.skipif(
     not allocation._is_ours(), reason="the memory of this process is not glibc's own to set"
 )
@@ -63,6 +117,17 @@ def test_steps_take_no_new_pages_and_all_is_given_back_at_the_end() -> None:
     pages = 4 * 4 * 4096  # of all blocks together
     assert inside < pages / 10
     assert after < resident - 4 * 4096 / 2
+
+
+@glibc
+def test_what_a_backward_pass_has_no_room_for_is_given_back_and_the_first_step_whole() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", GROWTH], capture_output=True, text=True, check=True
+    )
+    forward, more, less, first, second = map(int, done.stdout.split())
+    assert more > forward + 20
+    assert less < forward + 4
+    assert second < first + 64  # 128 were kept in the first step
 
 
 @glibc
@@ -144,3 +209,20 @@ def test_an_engine_keeps_its_memory_while_it_runs(settings: list[object]) -> Non
     del engine
     gc.collect()
     assert settings[-1] == USUAL
+
+
+def test_only_the_backward_pass_maps_and_only_the_first_step_is_given_back(
+    settings: list[tuple[tuple[int, int], ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trims: list[int] = []
+    monkeypatch.setattr(allocation, "_trim", lambda: trims.append(len(settings)))
+    engine = made(net(), max_epochs=2).engine
+    follow_steps(engine)
+    engine.run()
+    assert (settings, trims) == ([], [])  # no memory is kept
+    engine = made(net(), max_epochs=2).engine
+    follow_steps(engine)
+    with kept_memory(CPU):
+        engine.run()
+    assert settings == [KEEPING, *[KEEPING, MAPPING] * (2 * BATCHES), USUAL]
+    assert trims == [3, len(settings)]

@@ -40,6 +40,7 @@ class Options:
         blocks: Pairs of blocks of the task `overhead`.
         seconds: How long batches are counted.
         precision: In what medpipe computes; the script always computes in float32.
+        recompute: Whether medpipe computes activations again; the script always keeps them.
         network: By medpipe's name.
         learning_rate: Of Adam.
         input_side: To which side images are resized; 0: not at all.
@@ -57,6 +58,7 @@ class Options:
     blocks: int = 0
     seconds: float = 0.0
     precision: str = "float32"
+    recompute: int = 0
     network: str = "densenet121"
     learning_rate: float = 1e-5
     input_side: int = 0

@@ -26,6 +26,8 @@ def builder(
     """The script's set-up: the defaults are the tutorial's."""
     from medpipe import PipelineBuilder
 
+    if options.recompute:
+        parameters["recompute"] = True
     chosen = (
         PipelineBuilder(seed=options.seed, registry=registry)
         .dataset("image_folder", root=options.data, channels=1)

@@ -25,7 +25,7 @@ from medpipe.steps import PARTS, DataInfo
 from medpipe.training.hardware import Precision, choose_device, choose_precision, device_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import torch
     from torch import nn
@@ -241,7 +241,9 @@ def _check_network(assembly: Assembly, report: CheckReport) -> nn.Module | None:
     sides = [side or 64 for side in data.spatial_shape]
     for batch in sorted(sizes):
         try:
-            output, estimate = forward_on_meta(network, (batch, data.channels, *sides))
+            output, estimate = forward_on_meta(
+                network, (batch, data.channels, *sides), _recomputed(assembly, network)
+            )
         except NotImplementedError:
             report.notes.append(f"{title} needs real values; its output was not checked.")
             return network
@@ -265,6 +267,14 @@ def _check_network(assembly: Assembly, report: CheckReport) -> nn.Module | None:
             )
         report.memory = estimate
     return network
+
+
+def _recomputed(assembly: Assembly, network: nn.Module) -> Sequence[nn.Module]:
+    """What the trainer computes again; where it finds nothing, the check of the trainer says so."""
+    try:
+        return assembly.configuration.trainer.recomputed_blocks(network)
+    except MedpipeError:
+        return ()
 
 
 def _check_weights(assembly: Assembly, network: nn.Module, report: CheckReport) -> None:

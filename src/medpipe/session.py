@@ -17,7 +17,7 @@ from medpipe.checks import Checked
 from medpipe.errors import RunError
 from medpipe.recording import BEST, LAST, PREDICTIONS, Recorder
 from medpipe.timing import START_UP, WHOLE_START_UP, Timings, timed
-from medpipe.training.allocation import kept_memory
+from medpipe.training.allocation import follow_steps, kept_memory
 from medpipe.training.first_steps import FirstSteps
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ class Session:
                 fresh=states is None,
             )
         self._network = training.state["network"]
+        follow_steps(training.engine)
         progress = Progress()
         if states is not None and about is not None:
             progress = Progress(**about["progress"])

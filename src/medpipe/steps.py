@@ -389,6 +389,14 @@ class TrainerStep(Step):
         """
         raise NotImplementedError(f"{type(self).__name__} has no build method")
 
+    def recomputed_blocks(self, network: nn.Module) -> Sequence[nn.Module]:
+        """Name the modules whose activations the backward pass computes again.
+
+        The check's estimate of memory counts what goes into them, and what is inside of one of
+        them at a time.
+        """
+        return ()
+
 
 STEP_KINDS: tuple[type[Step], ...] = (
     DatasetStep,

@@ -8,10 +8,11 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from medpipe.builtin.recomputation import recomputing
 from medpipe.plugin import MedpipeError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     import torch
     from ignite.engine import Engine
@@ -91,22 +92,31 @@ def compiling() -> dict[str, Any]:
     return {"backend": COMPILER, "dynamic": False}
 
 
-def make_inferer(parts: TrainingParts) -> Any:
-    """MONAI's plain inferer, inside autocast where the precision asks for it."""
+def make_inferer(parts: TrainingParts, recomputed: Sequence[torch.nn.Module]) -> Any:
+    """MONAI's plain inferer, inside autocast where the precision asks for it.
+
+    Args:
+        parts: What the trainer step got.
+        recomputed: The blocks to compute again in the backward pass.
+    """
     import torch
     from monai.inferers import SimpleInferer
 
-    if parts.precision == "float32":
+    half = parts.precision == "bfloat16"
+    if not (half or recomputed):
         return SimpleInferer()
 
-    class AutocastInferer(SimpleInferer):
+    class StepInferer(SimpleInferer):
         # SupervisedTrainer's own amp=True is for CUDA alone and scales float16.
         def __call__(self, inputs: Any, network: Any, *args: Any, **kwargs: Any) -> Any:
-            with torch.autocast(parts.device.type, torch.bfloat16):
+            with (
+                recomputing(recomputed),
+                torch.autocast(parts.device.type, torch.bfloat16, enabled=half),
+            ):
                 outputs = super().__call__(inputs, network, *args, **kwargs)
-            return outputs.float() if isinstance(outputs, torch.Tensor) else outputs
+            return outputs.float() if half and isinstance(outputs, torch.Tensor) else outputs
 
-    return AutocastInferer()
+    return StepInferer()
 
 
 def trainer_class(*, compiled: bool) -> type[SupervisedTrainer]:

@@ -11,10 +11,10 @@ import os
 import threading
 import weakref
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import torch
     from ignite.engine import Engine
@@ -29,6 +29,9 @@ MIB = 2**20
 
 KEEPING = ((MMAP_MAX, 0), (TRIM_THRESHOLD, NEVER))
 """No block has a mapping of its own, and what is freed at the end is not given back."""
+
+MAPPING = ((MMAP_THRESHOLD, 8 * MIB), (MMAP_MAX, 65536))
+"""A large block for which there is no room among what is kept has a mapping of its own."""
 
 USUAL = ((MMAP_MAX, 65536), (MMAP_THRESHOLD, 32 * MIB), (TRIM_THRESHOLD, 64 * MIB))
 """What glibc comes to by itself in a process that has freed a block of 32 MiB: its default of
@@ -68,6 +71,32 @@ def kept_memory(device: torch.device) -> Iterator[None]:
         _leave()
 
 
+def follow_steps(engine: Engine) -> None:
+    """Let what an engine's steps keep not grow beyond what a forward pass takes.
+
+    In the backward pass large blocks are freed between small ones and taken in other sizes, so
+    that there is often no room for them: what they take beside the rest is given back as it is
+    freed, which is a tenth of a step's memory or less. The first step leaves the optimizer's
+    state amid what is free: so all of that is given back once, and the next step takes what it
+    needs. It does something within `kept_memory` alone.
+
+    Args:
+        engine: An engine that has not run yet. Without MONAI's iteration events nobody says when
+            its forward passes end, and only the first step's memory is given back.
+    """
+    from ignite.engine import Events
+    from monai.engines.utils import IterationEvents
+
+    def give_back() -> None:
+        engine.remove_event_handler(give_back, Events.ITERATION_COMPLETED)
+        _while_kept(_trim)
+
+    engine.add_event_handler(Events.ITERATION_COMPLETED, give_back)
+    if IterationEvents.LOSS_COMPLETED in getattr(engine, "_allowed_events", ()):
+        engine.add_event_handler(Events.ITERATION_STARTED, lambda: _while_kept(_set, KEEPING))
+        engine.add_event_handler(IterationEvents.LOSS_COMPLETED, lambda: _while_kept(_set, MAPPING))
+
+
 def keep_while_running(engine: Engine, device: torch.device) -> None:
     """Let an engine that runs outside a session keep its memory while it runs.
 
@@ -77,6 +106,7 @@ def keep_while_running(engine: Engine, device: torch.device) -> None:
     from ignite.engine import Events
 
     block = ExitStack()
+    follow_steps(engine)
 
     def enter() -> None:
         block.close()
@@ -101,7 +131,18 @@ def _leave() -> None:
         _open_blocks -= 1
         if _open_blocks == 0:
             _set(USUAL)
-            ctypes.CDLL(None).malloc_trim(0)
+            _trim()
+
+
+def _while_kept(do: Callable[..., None], *arguments: Any) -> None:
+    """Do something if memory is kept."""
+    with _lock:
+        if _open_blocks:
+            do(*arguments)
+
+
+def _trim() -> None:
+    ctypes.CDLL(None).malloc_trim(0)
 
 
 def _set(options: tuple[tuple[int, int], ...]) -> None:

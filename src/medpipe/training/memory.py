@@ -5,10 +5,15 @@ Heavy: it imports torch; the package imports it inside functions.
 
 from __future__ import annotations
 
-from typing import Any
+from collections import defaultdict
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @attrs.frozen(kw_only=True)
@@ -17,7 +22,8 @@ class MemoryEstimate:
 
     Attributes:
         parameters: Parameters, their gradients and two moments for each, as Adam keeps them.
-        activations: What the forward pass keeps for the backward pass.
+        activations: What the forward pass keeps for the backward pass, and what of it is computed
+            again at a time.
         batch: The images of a batch.
     """
 
@@ -31,32 +37,54 @@ class MemoryEstimate:
         return self.parameters + self.activations + self.batch
 
 
-def forward_on_meta(network: torch.nn.Module, shape: tuple[int, ...]) -> tuple[Any, MemoryEstimate]:
+def forward_on_meta(
+    network: torch.nn.Module,
+    shape: tuple[int, ...],
+    recomputed: Sequence[torch.nn.Module] = (),
+) -> tuple[Any, MemoryEstimate]:
     """Send a batch without data through a network without data.
 
     Args:
         network: The network on the meta device, in training mode.
         shape: Of the batch: (batch, channels, spatial...).
+        recomputed: The modules whose activations are computed again, one module after the other.
 
     Returns:
         What the network gave, and the estimate.
     """
-    kept: dict[int, torch.Tensor] = {}
+    kept: dict[torch.nn.Module | None, dict[int, torch.Tensor]] = defaultdict(dict)
+    inside: torch.nn.Module | None = None
     parameters = {id(parameter) for parameter in network.parameters()}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
         if id(tensor) not in parameters:
-            kept[id(tensor)] = tensor
+            kept[inside][id(tensor)] = tensor
         return tensor
 
+    def enter(module: torch.nn.Module, inputs: tuple[Any, ...]) -> None:
+        nonlocal inside
+        for value in inputs:
+            if isinstance(value, torch.Tensor):
+                keep(value)
+        inside = module
+
+    def leave(*_: Any) -> None:
+        nonlocal inside
+        inside = None
+
     image = torch.empty(shape, device="meta")
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    with ExitStack() as hooks:
+        hooks.enter_context(torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor))
+        for module in recomputed:
+            hooks.callback(module.register_forward_pre_hook(enter).remove)
+            hooks.callback(module.register_forward_hook(leave, always_call=True).remove)
         output = network(image)
     size = sum(_bytes(parameter) for parameter in network.parameters())
     trained = sum(_bytes(p) for p in network.parameters() if p.requires_grad)
+    sizes = {module: sum(map(_bytes, tensors.values())) for module, tensors in kept.items()}
     estimate = MemoryEstimate(
         parameters=size + 3 * trained,
-        activations=sum(_bytes(tensor) for tensor in kept.values()),
+        activations=sizes.pop(None, 0) + max(sizes.values(), default=0),
         batch=_bytes(image),
     )
     return output, estimate
