@@ -35,7 +35,8 @@ def repeated_blocks(network: nn.Module) -> list[nn.Module]:
     blocks: list[nn.Module] = []
     level = [network]
     while level:
-        found = [part for module in level for part in _parts(module)]
+        # Once each: a network may hold a module in two places.
+        found = list(dict.fromkeys(part for module in level for part in _parts(module)))
         count = Counter(type(part) for part in found)
         blocks += [part for part in found if count[type(part)] > 1]
         level = [part for part in found if count[type(part)] == 1]
