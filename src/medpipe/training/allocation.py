@@ -76,9 +76,8 @@ def follow_steps(engine: Engine) -> None:
 
     In the backward pass large blocks are freed between small ones and taken in other sizes, so
     that there is often no room for them: what they take beside the rest is given back as it is
-    freed, which is a tenth of a step's memory or less. The first step leaves the optimizer's
-    state amid what is free: so all of that is given back once, and the next step takes what it
-    needs. It does something within `kept_memory` alone.
+    freed. The first step leaves the optimizer's state amid what is free: so all of that is given
+    back once, and the next step takes what it needs. It does something within `kept_memory` alone.
 
     Args:
         engine: An engine that has not run yet. Without MONAI's iteration events nobody says when
