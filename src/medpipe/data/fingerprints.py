@@ -89,8 +89,10 @@ class Digests(Sequence[str]):
         """The first bytes of each, one after the other."""
         if not self.width:
             return bytes.fromhex("".join([text[: 2 * count] for text in self.texts]))
-        starts = range(0, len(self.packed), self.width)
-        return b"".join([self.packed[start : start + count] for start in starts])
+        import numpy as np
+
+        rows = np.frombuffer(self.packed, np.uint8).reshape(-1, self.width)
+        return rows[:, :count].tobytes()
 
     def at(self, places: Iterable[int]) -> Digests:
         """Those at some places, in this order."""
@@ -141,6 +143,13 @@ class Fingerprints(Mapping[str, Fingerprint]):
         return Fingerprint(
             sha256=self.sha256[place], pixels=self.pixels[place], shape=shape, channels=channels
         )
+
+    def each(self) -> Iterator[Fingerprint]:
+        """All of them, in their order."""
+        columns = zip(self.sha256, self.pixels, self.kind_of, strict=True)
+        for sha256, pixels, number in columns:
+            shape, channels = self.kinds[number]
+            yield Fingerprint(sha256=sha256, pixels=pixels, shape=shape, channels=channels)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.ids)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import json
 import logging
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -95,7 +96,7 @@ class Keeper:
             None where it can't be done: a first stretch that changes more than the image, a disk
             that is full.
         """
-        ordered = sorted(dataset.samples, key=lambda sample: sample.id)
+        ordered = sorted(dataset.samples, key=attrgetter("id"))
         ids = [sample.id for sample in ordered]
         sources = self._sources(ordered, Fingerprints.of(prints).of_ids(ids))
 
@@ -194,7 +195,7 @@ class Keeper:
 
     def _key(self, ids: Sequence[str], sources: bytes) -> str:
         """What names the cache of these samples, sorted by id."""
-        made_from = sha256_of(json.dumps(ids).encode("ascii") + sources)
+        made_from = sha256_of("\0".join(ids).encode("utf-8", "surrogatepass") + sources)
         return sha256_of(f"{self.about()['made_by']}\0{made_from}".encode("ascii"))[:32]
 
     def _sources(self, samples: Sequence[Sample], prints: Fingerprints) -> bytes:

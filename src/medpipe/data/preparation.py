@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from itertools import compress
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import attrs
@@ -113,7 +114,7 @@ def prepare(
             if dataset.on_leak == "drop_train":
                 dataset = without_leaks(dataset, found, brought_parts(dataset.samples))
             split = remembered_split(dataset.samples, found, settings, dataset.task)
-    ordered = sorted(dataset.samples, key=lambda sample: sample.id)
+    ordered = sorted(dataset.samples, key=attrgetter("id"))
     placed = [split.parts[sample.id] for sample in ordered]
     parts: dict[Part, tuple[Sample, ...]] = {
         part: tuple(compress(ordered, [given == part for given in placed])) for part in PARTS

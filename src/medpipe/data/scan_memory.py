@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import os
@@ -21,7 +22,7 @@ from medpipe.files import cache_directory, sha256_of, write_bytes
 from medpipe.steps import Series
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from medpipe.steps import Dataset, ImageFile, Reading, Sample
@@ -113,13 +114,16 @@ class FileStates:
         """One sample's after the other."""
         return zip(self.names, self.sizes, self.times, strict=True)
 
-    def paths(self) -> list[str]:
-        """A path for each sample, and more where it has several."""
+    def ends(self) -> tuple[str, str] | None:
+        """The first and the last of all paths, in their order as text; None where there is none."""
+        first, last = min(self.names, default=""), max(self.names, default="")
+        if first.startswith("/") and last.startswith("/"):  # so do all between
+            return first, last
         paths = [name for name in self.names if name[:1] not in ("", "[")]
-        for name in self.names if len(paths) < len(self.names) else ():
+        for name in self.names:
             if name.startswith("["):
                 paths += [part[0] for part in json.loads(name)[1:]]
-        return paths
+        return (min(paths), max(paths)) if paths else None
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -128,7 +132,7 @@ class _Kept:
 
     Attributes:
         columns: What the files were.
-        fingerprints: Theirs, by their place as text.
+        fingerprints: Theirs, in their order; by no ids.
     """
 
     columns: Columns
@@ -164,7 +168,7 @@ class ScanMemory:
         if self._kept is None:
             return found
         states = FileStates.from_columns(self._kept.columns).rows()
-        entries = dict(zip(states, self._kept.fingerprints.values(), strict=True))
+        entries = dict(zip(states, self._kept.fingerprints.each(), strict=True))
         for sample_id, state in zip(self._ids, self.files.rows(), strict=True):
             if state in entries:
                 found.add(sample_id, entries[state])
@@ -246,19 +250,19 @@ def _status(path: str | os.PathLike[str]) -> FileState | None:
 
 
 def _cache_file(files: FileStates, reading: Reading) -> Path | None:
-    paths = files.paths()
-    if not paths:
+    ends = files.ends()
+    if ends is None:
         return None
-    ends = (min(paths), max(paths))  # what these two share, all share
     try:
-        root = os.path.commonpath(ends)
+        root = os.path.commonpath(ends)  # what these two share, all share
     except ValueError:  # two drives
         root = ends[0]
     named = json.dumps([CACHE_FORMAT, root, reading.channels, reading.window, _decoders()])
     return cache_directory() / "scans" / f"{sha256_of(named.encode('ascii'))[:32]}.prints"
 
 
-def _decoders() -> dict[str, str]:
+@functools.cache
+def _decoders() -> Mapping[str, str]:
     """The versions of the libraries that decode, of those that are installed."""
     versions: dict[str, str] = {}
     for name in DECODERS:
@@ -291,7 +295,7 @@ def _load(cache: Path) -> _Kept | None:
     return _Kept(
         columns=(names, sizes, times),
         fingerprints=Fingerprints(
-            ids=tuple(map(str, range(len(sizes) // 8))),
+            ids=(),
             sha256=Digests(width=32, packed=sha256),
             pixels=Digests(width=16, packed=pixels),
             kinds=tuple((tuple(shape), channels) for shape, channels in about["kinds"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -39,7 +40,7 @@ def remembered_split(
     """
     if len(samples) < WORTH:
         return make_split(samples, scan, settings, task)
-    ordered = sorted(samples, key=lambda sample: sample.id)
+    ordered = sorted(samples, key=attrgetter("id"))
     ids = [sample.id for sample in ordered]
     path = _path(ordered, scan, settings, task)
     found = _load(path, ids)
@@ -51,15 +52,15 @@ def remembered_split(
 
 def _path(ordered: Sequence[Sample], scan: Scan, settings: SplitSettings, task: Task) -> Path:
     columns: list[list[Any]] = [
-        [sample.id for sample in ordered],
         [sample.label for sample in ordered],
         [sample.group for sample in ordered],
         [sample.split for sample in ordered],
     ]
     seen = [FORMAT, attrs.asdict(settings), attrs.asdict(task), len(ordered)]
     seen += [_once(column) for column in columns]
-    text = json.dumps(seen, default=str).encode("ascii")
-    key = sha256_of(text + scan.of(ordered).pixels.as_bytes())
+    found = scan.of(ordered)
+    text = "\0".join([json.dumps(seen, default=str), *found.ids])
+    key = sha256_of(text.encode("utf-8", "surrogatepass") + found.pixels.as_bytes())
     return cache_directory() / "splits" / f"{key[:32]}.json"
 
 

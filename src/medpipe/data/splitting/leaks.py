@@ -89,7 +89,10 @@ def contradictions(samples: Sequence[Sample], scan: Scan, task: Task) -> str | N
     A missing label contradicts nothing.
     """
     looks = scan.of(samples).pixels.as_texts()
-    copies: dict[str, list[Sample]] = {look: [] for look, n in Counter(looks).items() if n > 1}
+    last = {look: place for place, look in enumerate(looks)}
+    copies: dict[str, list[Sample]] = {
+        look: [] for place, look in enumerate(looks) if last[look] != place
+    }
     for sample, look in zip(samples, looks, strict=True):
         if look in copies:
             copies[look].append(sample)
