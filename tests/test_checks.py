@@ -256,7 +256,8 @@ def test_memory_that_is_not_there_is_refused(tmp_path: Path, monkeypatch: Any) -
     found = problems(folder(image_folder(tmp_path)))
     assert found == [
         "loader.batch_size: a training step takes about 0.0 MB, but cpu has 0.0 MB free. "
-        "Set loader.batch_size below 8, with trainer.accumulation to make up for it."
+        "Set loader.batch_size below 8, with trainer.accumulation to make up for it. "
+        "Or set trainer.recompute = true: the same batch takes less then."
     ]
 
 

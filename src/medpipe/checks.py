@@ -377,6 +377,8 @@ def _check_memory(assembly: Assembly, report: CheckReport) -> None:
         )
         size = assembly.configuration.loader.batch_size
         remedy = f"Set loader.batch_size below {size}, with trainer.accumulation to make up for it."
+        if getattr(assembly.configuration.trainer, "recompute", True) is False:
+            remedy += " Or set trainer.recompute = true: the same batch takes less then."
         report.problems.append(Problem(path="loader.batch_size", message=message, remedy=remedy))
 
 

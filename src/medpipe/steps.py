@@ -365,7 +365,7 @@ class TrainerStep(Step):
         loss: The loss; None: the task's default (``cross_entropy``, ``bce_with_logits``,
             ``mse``).
         precision: ``float32``; ``bfloat16`` by autocast; ``auto``: bfloat16 where the hardware
-            has it. What was used is recorded.
+            is faster in it. What was used is recorded.
         monitor: The validation metric that decides which network is the best. None: the task's
             default (``accuracy``, ``auc``, ``mae``).
         patience: Stop after so many epochs without a better `monitor`. None: never.

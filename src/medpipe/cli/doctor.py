@@ -16,7 +16,7 @@ def doctor() -> None:
         available_memory,
         available_processors,
         choose_device,
-        has_bfloat16,
+        is_faster_in_bfloat16,
     )
 
     for name, version in versions().items():
@@ -24,7 +24,7 @@ def doctor() -> None:
     device, said = choose_device("auto")
     memory = available_memory()
     print(f"{'device':16}{device}{', ' + said if said else ''}")
-    print(f"{'bfloat16':16}{'yes' if has_bfloat16(device) else 'no'}")
+    print(f"{'bfloat16':16}{'faster' if is_faster_in_bfloat16(device) else 'not faster'}")
     print(f"{'processors':16}{available_processors()}")
     print(f"{'free memory':16}{f'{memory / 1e9:.1f} GB' if memory is not None else 'unknown'}")
     print(f"{'cache':16}{cache_directory()}")
