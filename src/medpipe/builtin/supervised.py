@@ -129,8 +129,8 @@ class Supervised(TrainerStep):
             prediction and checkpoints are those of the network as it is.
         recompute: Compute the activations inside the network's repeated blocks (dense layers,
             residual blocks, and the like) again in the backward pass, instead of keeping them
-            (Chen et al., 2016, arXiv:1604.06174). A step takes up to a fourth longer and much
-            less memory; what is trained is the same. Hooks of modules inside blocks are called
+            (Chen et al., 2016, arXiv:1604.06174). A step takes up to two fifths longer and
+            much less memory; what is trained is the same. Hooks of modules inside blocks are called
             twice. Not with `compile`.
     """
 

@@ -138,6 +138,7 @@ class Keeper:
             found: Gets the fingerprints of what was read; those that can't be read are left out.
         """
         by_id = {sample.id: sample for sample in samples}
+        ordered = sorted(by_id)
 
         def work(ids: Sequence[str]) -> Piece:
             piece = Piece(found=FoundFingerprints())
@@ -149,13 +150,13 @@ class Keeper:
             with new_cache(self.about(), lambda: self._key(ids, writer.sources)) as writer:
                 fill(
                     writer,
-                    sorted(by_id),
+                    ordered,
                     work,
                     workers=self.workers,
                     heard=lambda piece: found.extend(piece.found),
                     title="Reading and packing",
                 )
-                ids = [id_ for id_ in sorted(by_id) if id_ in found]
+                ids = [id_ for id_ in ordered if id_ in found]
                 were_read = [by_id[id_] for id_ in ids]
                 writer.sources = self._sources(were_read, found.of_ids(ids))
         except MedpipeError as error:

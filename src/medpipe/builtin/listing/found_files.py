@@ -189,7 +189,7 @@ def portable(name: str, folder: str | Path) -> str:
 
 
 def _all_are_images(ids: Iterable[str]) -> bool:
-    """Whether all names end as those of images do; of 59,000 in a tenth of one by one's time."""
+    """Whether all names end as those of images do: all at once, which is quicker."""
     end = "\0"  # no name holds it
     names = end.join([*ids, ""]).lower()
     return sum(names.count(suffix + end) for suffix in SUFFIXES) == names.count(end)
