@@ -23,7 +23,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
 from medpipe.data.packing import building, folders, mapped, work
-from medpipe.data.packing import writer as writer_module
 from medpipe.data.packing.building import build_or_open
 from medpipe.data.packing.cache import PackedCache
 from medpipe.data.packing.folders import (
@@ -39,7 +38,9 @@ from medpipe.data.packing.folders import (
 )
 from medpipe.data.packing.index import Piece, narrowed
 from medpipe.data.packing.writer import PackedWriter
+from medpipe.disk import Disk
 from medpipe.errors import DataError, MedpipeError, RunError, StepError
+from medpipe.files import through
 
 Made = Iterable[tuple[np.ndarray[Any, Any], Mapping[str, Any]]]
 IDS = tuple(f"{number}.png" for number in range(40))
@@ -546,15 +547,16 @@ def test_without_a_place_to_write(
     ]
 
 
-def test_a_full_disk(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    def full(descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
+def test_a_full_disk(caplog: pytest.LogCaptureFixture) -> None:
+    class Full(Disk):
+        def sync(self, path: Path, file: int) -> None:
+            raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(writer_module.os, "fsync", full)
-    assert build_or_open("key", {}, IDS, produce, workers=1) is None
+    with through(Full()):
+        assert build_or_open("key", {}, IDS, produce, workers=1) is None
     assert caplog.messages == [
         f"Going on without a packed cache: {folder_of('key')} can't be written: no space left on "
-        "device."
+        "device. Make room on that disk, or choose another one with MEDPIPE_CACHE."
     ]
     assert not folder_of("key").exists()
     assert parts() == []

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from medpipe.disk import Disk
 from medpipe.errors import RunError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+"""What file systems answer that have no second names for a file."""
 
 
 def cache_directory() -> Path:
@@ -27,6 +31,43 @@ def cache_directory() -> Path:
     return Path(platformdirs.user_cache_dir("medpipe"))
 
 
+class NewFile:
+    """A file that is being written; see `new_file`."""
+
+    def __init__(self, path: Path, handle: int) -> None:
+        self._path, self._handle = path, handle
+
+    def write(self, content: bytes | memoryview) -> None:
+        """Write all of it, in as many pieces as the disk takes it."""
+        left = memoryview(content).cast("B")
+        while left:
+            left = left[_disk.write(self._path, self._handle, left) :]
+
+
+@contextmanager
+def new_file(path: Path, *, sync: bool = True) -> Iterator[NewFile]:
+    """Write a new file piece by piece, inside a folder that nobody reads yet.
+
+    Args:
+        path: The file; none is there.
+        sync: Whether it is on the disk when the block ends. Of very many files one `sync_all` is
+            quicker.
+
+    Raises:
+        OSError: It can't be written; what is there by then is of no use.
+    """
+    handle = _disk.create(path)
+    try:
+        yield NewFile(path, handle)
+        if sync:
+            _disk.sync(path, handle)
+    except BaseException:
+        with suppress(OSError):
+            _disk.close(path, handle)
+        raise
+    _disk.close(path, handle)
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file whole: a reader finds the old content or the new, never a part.
 
@@ -34,22 +75,77 @@ def write_bytes(path: Path, content: bytes) -> None:
         RunError: The file can't be written; the old one, if any, is untouched.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        temporary = Path(name)
+        make_directories(path.parent)
+        temporary = _beside(path)
         try:
-            with os.fdopen(handle, "wb") as file:
+            with new_file(temporary) as file:
                 file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.chmod(0o666 & ~_umask())
-            temporary.replace(path)
+            _disk.rename(temporary, path)
         except BaseException:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                _disk.remove(temporary)
             raise
-        _sync_directory(path.parent)
+        _disk.sync_directory(path.parent)
     except OSError as error:
-        raise RunError(f"{path} can't be written: {_reason(error)}.") from error
+        raise RunError(failure(path, "written", error)) from error
+
+
+def keep_second_name(path: Path, second: Path) -> None:
+    """Give a file a second name beside the first, in place of a file that had it.
+
+    Raises:
+        RunError: It can't be done; both names are as they were.
+    """
+    temporary = _beside(second)
+    try:
+        try:
+            _disk.link(path, temporary)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            write_bytes(second, path.read_bytes())  # a file system without second names
+            return
+        _disk.rename(temporary, second)
+        _disk.sync_directory(second.parent)
+    except OSError as error:
+        with suppress(OSError):
+            _disk.remove(temporary)
+        raise RunError(failure(second, "written", error)) from error
+
+
+def make_directories(path: Path) -> None:
+    """Make a folder with those that it lies in, where they are not there, and keep them.
+
+    Raises:
+        OSError: One can't be made.
+    """
+    if path.is_dir():
+        return
+    make_directories(path.parent)
+    try:
+        _disk.make_directory(path)
+    except FileExistsError:  # another process was quicker
+        if not path.is_dir():
+            reason = os.strerror(errno.ENOTDIR)
+            raise NotADirectoryError(errno.ENOTDIR, reason, str(path)) from None
+    _disk.sync_directory(path.parent)
+
+
+def remove_directory(path: Path) -> None:
+    """Remove a folder with all that is in it, as far as it can be removed."""
+    if path.is_symlink() or not path.is_dir():
+        with suppress(OSError):
+            _disk.remove(path)
+        return
+    with suppress(OSError):
+        for entry in path.iterdir():
+            remove_directory(entry)
+        _disk.remove_directory(path)
+
+
+def sync_all() -> None:
+    """See that everything is on the disk that was written by any process until now."""
+    _disk.sync_all()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -76,21 +172,26 @@ def staged_directory(target: Path) -> Iterator[Path]:
     Raises:
         RunError: The folder can't be made beside `target`, or `target` exists by then.
     """
+    staging = _beside(target)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(
-            tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
-        )
+        make_directories(target.parent)
+        _disk.make_directory(staging)
     except OSError as error:
-        raise RunError(f"{target} can't be made: {_reason(error)}.") from error
+        raise RunError(failure(target, "made", error)) from error
     try:
         yield staging
-        staging.chmod(0o777 & ~_umask())
-        staging.rename(target)
+        try:
+            _disk.sync_directory(staging)
+            _disk.rename(staging, target)
+        except OSError as error:
+            raise RunError(failure(target, "made", error)) from error
     except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
+        remove_directory(staging)
         raise
-    _sync_directory(target.parent)
+    try:
+        _disk.sync_directory(target.parent)
+    except OSError as error:
+        raise RunError(failure(target, "made", error)) from error
 
 
 def rename_directory(source: Path, target: Path) -> None:
@@ -100,10 +201,10 @@ def rename_directory(source: Path, target: Path) -> None:
         RunError: It can't be renamed.
     """
     try:
-        source.rename(target)
+        _disk.rename(source, target)
+        _disk.sync_directory(target.parent)
     except OSError as error:
-        raise RunError(f"{source} can't be renamed to {target}: {_reason(error)}.") from error
-    _sync_directory(target.parent)
+        raise RunError(failure(source, f"renamed to {target}", error)) from error
 
 
 @contextmanager
@@ -111,7 +212,7 @@ def locked(path: Path) -> Iterator[None]:
     """Let one process at a time into the block; the lock ends with the process."""
     import filelock
 
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_directories(path.parent)
     with filelock.FileLock(path):
         yield
 
@@ -188,31 +289,56 @@ def claim_directory(path: Path, *, marker: str) -> None:
                 f"The output {path} is not empty and holds no run. "
                 "Choose an empty or a new folder with --output."
             )
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
+        make_directories(path)
+        probe = _beside(path / marker)
+        with new_file(probe, sync=False):
             pass
+        _disk.remove(probe)
     except OSError as error:
-        raise RunError(
-            f"The output {path} can't be written: {_reason(error)}. "
-            "Choose a folder that you may write to with --output."
-        ) from error
+        raise RunError(failure(f"The output {path}", "written", error, "--output")) from error
 
 
-def _reason(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()
+_REMEDIES = {
+    errno.ENOSPC: "Make room on that disk, or choose another one{by}.",
+    errno.EDQUOT: "Your quota there is used up: remove something, or choose another disk{by}.",
+    errno.EMFILE: "The limit of open files is reached: raise it with 'ulimit -n 4096'.",
+    errno.ENFILE: "The machine's limit of open files is reached: end other programs.",
+    errno.EROFS: "That disk is read-only: choose another one{by}.",
+    errno.EACCES: "Choose a folder that you may write to{by}.",
+    errno.EPERM: "Choose a folder that you may write to{by}.",
+    errno.EIO: "The disk itself failed: look at it before you trust it again.",
+    errno.ENAMETOOLONG: "Choose a shorter name{by}.",
+}
 
 
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
+def failure(what: object, done: str, error: OSError, setting: str = "") -> str:
+    """A sentence on what can't be done to a file, why, and what to do about it.
+
+    Args:
+        what: The file.
+        done: Such as ``written``.
+        error: What the system says.
+        setting: What chooses another place, such as ``--output``.
+    """
+    reason = (error.strerror or str(error)).lower()
+    remedy = _REMEDIES.get(error.errno or 0, "").format(by=f" with {setting}" if setting else "")
+    return f"{what} can't be {done}: {reason}. {remedy}".rstrip()
 
 
-def _sync_directory(path: Path) -> None:
-    if os.name != "posix":
-        return
-    handle = os.open(path, os.O_RDONLY)
+def _beside(path: Path) -> Path:
+    """A name for what becomes `path`, in the same folder; nobody reads such a one."""
+    return path.with_name(f".{path.name}.{os.urandom(6).hex()}.part")
+
+
+_disk = Disk()
+
+
+@contextmanager
+def through(disk: Disk) -> Iterator[None]:
+    """Inside the block every write goes through another disk; for the fault suite."""
+    global _disk
+    before, _disk = _disk, disk
     try:
-        os.fsync(handle)
+        yield
     finally:
-        os.close(handle)
+        _disk = before

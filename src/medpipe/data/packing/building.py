@@ -15,6 +15,7 @@ from medpipe.data.packing.folders import (
     folder_of,
     lock_of,
     make_room,
+    packed_root,
     remove_broken,
     remove_leftovers,
     size_text,
@@ -24,7 +25,7 @@ from medpipe.data.packing.work import pack, portions, try_out, workers_for
 from medpipe.data.packing.writer import PackedWriter
 from medpipe.data.processes import LostWorkerError, in_order
 from medpipe.errors import RunError
-from medpipe.files import locked, rename_directory
+from medpipe.files import locked, make_directories, rename_directory
 from medpipe.progress import bar
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def build_or_open(
 def _locked(key: str) -> Iterator[None]:
     with ExitStack() as stack:
         try:
-            lock_of(key).parent.mkdir(parents=True, exist_ok=True)
+            make_directories(packed_root())
             if not stack.enter_context(tried_lock(key)):
                 logger.info("Waiting for another process, which makes the packed cache.")
                 stack.enter_context(locked(lock_of(key)))

@@ -6,19 +6,18 @@ import json
 import os
 import re
 import shutil
-import tempfile
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from medpipe.errors import MedpipeError, RunError
-from medpipe.files import cache_directory
+from medpipe.files import cache_directory, remove_directory, rename_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
 VALUES, INDEX, ABOUT = "values.bin", "index.npz", "about.json"
 FORMAT = 2
@@ -158,9 +157,8 @@ def _take_away(key: str) -> bool:
             return False
         try:
             # By one rename, so that no one finds a part of it.
-            place = tempfile.mkdtemp(dir=path.parent, prefix=f".{key}.", suffix=".part")
-            path.rename(Path(place) / key)
-        except OSError:  # on Windows: some process has a file of it open
+            rename_directory(path, path.with_name(f".{key}.{os.urandom(6).hex()}.part"))
+        except RunError:  # on Windows: some process has a file of it open
             return False
     return True
 
@@ -168,7 +166,7 @@ def _take_away(key: str) -> bool:
 def remove_leftovers(key: str) -> None:
     """Remove what killed processes left; the key's lock is held by the caller."""
     for path in packed_root().glob(f".{key}.*.part"):
-        shutil.rmtree(path, ignore_errors=True)
+        remove_directory(path)
 
 
 def remove_all_leftovers() -> None:

@@ -5,16 +5,15 @@ numpy is imported inside functions.
 
 from __future__ import annotations
 
-import os
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from medpipe.data.packing.folders import ABOUT, FORMAT, INDEX, VALUES, PackingError
 from medpipe.data.packing.index import ALIGNMENT, IndexMaker, Piece
 from medpipe.errors import RunError
-from medpipe.files import sha256_of, staged_directory, write_bytes, write_json
+from medpipe.files import failure, new_file, sha256_of, staged_directory, write_bytes, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,14 +45,14 @@ class PackedWriter:
         self.sources = b""
         self._index = IndexMaker()
         self._pending = Piece()
-        self._stack = ExitStack()
+        self._stack, self._values = ExitStack(), ExitStack()
         self._started = time.perf_counter()
         self.bytes = 0
 
     def __enter__(self) -> PackedWriter:
         try:
             self._staging = self._stack.enter_context(staged_directory(self._path))
-            self._file = (self._staging / VALUES).open("wb")
+            self._file = self._values.enter_context(new_file(self._staging / VALUES))
         except (OSError, RunError) as error:
             self._stack.close()
             raise PackingError(str(error)) from error
@@ -100,8 +99,7 @@ class PackedWriter:
         trace: TracebackType | None,
     ) -> None:
         if error is not None:
-            with suppress(OSError):  # what the buffer holds may not fit on the disk either
-                self._file.close()
+            self._values.__exit__(kind, error, trace)
             self._stack.__exit__(kind, error, trace)
             return
         try:
@@ -115,12 +113,11 @@ class PackedWriter:
             raise PackingError(str(problem)) from problem
 
     def _finish(self) -> None:
-        with self._file:
+        with self._values:
             self._flush()
             if not self.bytes:  # an empty file can't be mapped
-                self.bytes = self._file.write(bytes(ALIGNMENT))
-            self._file.flush()
-            os.fsync(self._file.fileno())
+                self._file.write(bytes(ALIGNMENT))
+                self.bytes = ALIGNMENT
         index = self._index.to_bytes(self.sources)
         write_bytes(self._staging / INDEX, index)
         about = {
@@ -137,5 +134,4 @@ class PackedWriter:
         write_json(self._staging / ABOUT, about)
 
     def _failed(self, error: OSError) -> PackingError:
-        reason = (error.strerror or str(error)).lower()
-        return PackingError(f"{self._path} can't be written: {reason}.")
+        return PackingError(failure(self._path, "written", error, "MEDPIPE_CACHE"))
