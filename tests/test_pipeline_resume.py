@@ -107,6 +107,7 @@ def state(run: Run) -> dict[str, Any]:
     states, about = load_checkpoint(run.path / "checkpoints/last.safetensors")
     best, _ = load_checkpoint(run.path / "checkpoints/best.safetensors")
     about["progress"].pop("seconds")
+    about.pop("made_of")  # the configurations that are compared differ
     for row in about["history"]:
         row.pop("seconds")
     return {
@@ -308,8 +309,9 @@ def test_another_configuration_data_set_or_split_is_refused(tmp_path: Path) -> N
         "  trainer.schedule.warm_up: 0.3, now None\n"
         "  trainer.schedule.start_divisor: 25.0, now None\n"
         "  trainer.schedule.end_divisor: 10000.0, now None\n"
-        "  loader.workers: 0, now 2\n"
-        "Put that back, or begin a new run in another output."
+        "Put that back, or begin a new run in another output. To go on all the same, which gives "
+        "other results than a run that was not stopped, and is recorded: "
+        "--allow-changed=configuration"
     )
     next(folder.rglob("*.png")).unlink()
     with pytest.raises(RunError) as caught:
@@ -317,7 +319,8 @@ def test_another_configuration_data_set_or_split_is_refused(tmp_path: Path) -> N
     assert str(caught.value) == (
         f"The run {tmp_path / 'run'} can't go on, since it was begun with something else:\n"
         "  the data: files were added, removed or changed\n"
-        "Put that back, or begin a new run in another output."
+        "Put that back, or begin a new run in another output. To go on all the same, which gives "
+        "other results than a run that was not stopped, and is recorded: --allow-changed=data"
     )
 
 
@@ -362,7 +365,17 @@ def test_another_machine_is_recorded(tmp_path: Path) -> None:
     record["versions"]["torch"] = "2.0"
     record["precision"] = "bfloat16"
     (run.path / "run.json").write_text(json.dumps(record))
-    done = pipeline.run(tmp_path / "run", resume=True)
+    text = (run.path / "run.json").read_bytes()
+    with pytest.raises(RunError) as caught:
+        pipeline.run(tmp_path / "run", resume=True, allow_changed="packages")
+    assert str(caught.value) == (
+        f"The run {tmp_path / 'run'} can't go on, since it was begun with something else:\n"
+        "  precision: 'bfloat16' then, 'float32' now\n"
+        "Put that back, or begin a new run in another output. To go on all the same, which gives "
+        "other results than a run that was not stopped, and is recorded: --allow-changed=hardware"
+    )
+    assert (run.path / "run.json").read_bytes() == text
+    done = pipeline.run(tmp_path / "run", resume=True, allow_changed=["hardware", "packages"])
     now = done.record["sessions"][1]["changed"]
     assert now == [
         "precision: 'bfloat16' then, 'float32' now",

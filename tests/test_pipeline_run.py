@@ -60,6 +60,7 @@ def test_a_run_directory_holds_everything(tmp_path: Path) -> None:
     assert files == [
         "checkpoints/best.safetensors",
         "checkpoints/last.safetensors",
+        "checkpoints/previous.safetensors",
         "history.csv",
         "pipeline.toml",
         "predictions_test.csv",
@@ -375,7 +376,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:-10])
     with pytest.raises(RunError) as caught:
         run.network("best")
-    assert str(caught.value).startswith(f"{file} is no whole medpipe checkpoint: ")
+    assert str(caught.value).startswith(f"{file} is damaged: ")
 
 
 def test_the_last_checkpoint_holds_the_optimizer(tmp_path: Path) -> None:

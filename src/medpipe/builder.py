@@ -54,6 +54,7 @@ class PipelineBuilder:
     Args:
         seed: Decides the network's first weights, the order and the augmentation.
         device: ``auto``, or a device that must be there; see `medpipe.settings.RunSettings`.
+        checkpoint_minutes: How often a checkpoint is saved in the middle of an epoch.
         registry: Where names are looked up; by default every installed plugin's steps.
 
     Example:
@@ -71,7 +72,12 @@ class PipelineBuilder:
     _registry: Registry = attrs.field(eq=False, repr=False)
 
     def __init__(
-        self, *, seed: int = 0, device: str = "auto", registry: Registry | None = None
+        self,
+        *,
+        seed: int = 0,
+        device: str = "auto",
+        checkpoint_minutes: float = 10.0,
+        registry: Registry | None = None,
     ) -> None:
         registry = Registry.discover() if registry is None else registry
         parts: dict[str, Any] = {
@@ -83,7 +89,8 @@ class PipelineBuilder:
         parts["transforms"] = tuple(
             _make(TransformStep, {"step": name}, registry) for name in config.DEFAULT_TRANSFORMS
         )
-        parts["run"] = _settings("run", {"seed": seed, "device": device}, registry)
+        run = {"seed": seed, "device": device, "checkpoint_minutes": checkpoint_minutes}
+        parts["run"] = _settings("run", run, registry)
         self.__attrs_init__(**parts, registry=registry)
 
     # Steps

@@ -96,5 +96,9 @@ class RunError(MedpipeError):
     """A run directory can't be read or written, or holds something else."""
 
 
+class CheckpointError(RunError):
+    """A checkpoint is damaged: it names the file and the part that is not what was written."""
+
+
 class NotRepeatableError(MedpipeError):
     """Ready objects can't be written as a configuration: it lists them."""

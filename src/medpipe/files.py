@@ -68,49 +68,50 @@ def new_file(path: Path, *, sync: bool = True) -> Iterator[NewFile]:
     _disk.close(path, handle)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes, *, keep: Path | None = None) -> None:
     """Write a file whole: a reader finds the old content or the new, never a part.
+
+    Args:
+        path: The file.
+        content: What it is to hold.
+        keep: The name in the same folder that the old content gets. What had that name is removed
+            when the new content is on the disk, and not sooner.
 
     Raises:
         RunError: The file can't be written; the old one, if any, is untouched.
     """
+    temporary = _beside(path)
+    old = None if keep is None else _beside(keep)
     try:
         make_directories(path.parent)
-        temporary = _beside(path)
         try:
             with new_file(temporary) as file:
                 file.write(content)
+            if old is not None and path.exists():
+                _second_name(path, old)
             _disk.rename(temporary, path)
+            _disk.sync_directory(path.parent)
+            if keep is not None and old is not None and old.exists():
+                _disk.rename(old, keep)
+                _disk.sync_directory(path.parent)
         except BaseException:
-            with suppress(OSError):
-                _disk.remove(temporary)
+            for left in filter(None, (temporary, old)):
+                with suppress(OSError):
+                    _disk.remove(left)
             raise
-        _disk.sync_directory(path.parent)
     except OSError as error:
         raise RunError(failure(path, "written", error)) from error
 
 
-def keep_second_name(path: Path, second: Path) -> None:
-    """Give a file a second name beside the first, in place of a file that had it.
-
-    Raises:
-        RunError: It can't be done; both names are as they were.
-    """
-    temporary = _beside(second)
+def _second_name(path: Path, second: Path) -> None:
+    """Give a file a second name, under which it stays when the first goes to another."""
     try:
-        try:
-            _disk.link(path, temporary)
-        except OSError as error:
-            if error.errno not in _NO_LINKS:
-                raise
-            write_bytes(second, path.read_bytes())  # a file system without second names
-            return
-        _disk.rename(temporary, second)
-        _disk.sync_directory(second.parent)
+        _disk.link(path, second)
     except OSError as error:
-        with suppress(OSError):
-            _disk.remove(temporary)
-        raise RunError(failure(second, "written", error)) from error
+        if error.errno not in _NO_LINKS:
+            raise
+        with new_file(second) as file:
+            file.write(path.read_bytes())
 
 
 def make_directories(path: Path) -> None:
@@ -141,6 +142,12 @@ def remove_directory(path: Path) -> None:
         for entry in path.iterdir():
             remove_directory(entry)
         _disk.remove_directory(path)
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Remove what killed processes left half-written in a folder that nobody else writes to."""
+    for entry in directory.glob(".*.part"):
+        remove_directory(entry)
 
 
 def sync_all() -> None:
@@ -194,8 +201,8 @@ def staged_directory(target: Path) -> Iterator[Path]:
         raise RunError(failure(target, "made", error)) from error
 
 
-def rename_directory(source: Path, target: Path) -> None:
-    """Give a folder another name beside the old one, by one rename.
+def rename(source: Path, target: Path) -> None:
+    """Give a file or a folder another name beside the old one; a file of that name is replaced.
 
     Raises:
         RunError: It can't be renamed.

@@ -15,29 +15,41 @@ import attrs
 from medpipe import files
 from medpipe.assembly import Assembly, Loaders
 from medpipe.checks import Checked, CheckReport, examine
-from medpipe.config import Configuration, changed_lines, toml_text, write
+from medpipe.config import Configuration, toml_text, unrepeatable, write
 from medpipe.data.collector import paused_collector
 from medpipe.errors import RunError
+from medpipe.going_on import (
+    Change,
+    Changeable,
+    allowed,
+    changes_of_checkpoint,
+    changes_of_configuration,
+    changes_of_data,
+    changes_of_machine,
+    refuse,
+)
 from medpipe.parameters import parameter_types
 from medpipe.ready import Ready
 from medpipe.recording import (
-    CONFIGURATION,
     RECORD,
     Recorder,
     first_record,
+    later_record,
     machine_record,
+    made_of,
 )
 from medpipe.registry import Registry
 from medpipe.run import Run
 from medpipe.run_set import RunSet
-from medpipe.session import Session, checkpoint_of
+from medpipe.session import Session
 from medpipe.steps import Step
 from medpipe.timing import Timings, recording, timed
 from medpipe.training.allocation import keep_while_running
+from medpipe.training.run_checkpoints import Found, RunCheckpoints
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from ignite.engine import Engine
     from torch import nn
@@ -88,6 +100,7 @@ class Pipeline:
         output: str | os.PathLike[str] | None = None,
         *,
         resume: bool = False,
+        allow_changed: bool | Changeable | Collection[Changeable] = False,
         max_time: float | timedelta | None = None,
     ) -> Run:
         """Check, train, evaluate, and write it all to a run directory.
@@ -101,11 +114,15 @@ class Pipeline:
             output: The run directory, empty or new; by default ``runs/<data set>-<time>``.
             resume: Go on with the run in `output`; where there is none, begin it. A finished run
                 is given back as it is.
+            allow_changed: What may have changed since the run was begun, where it goes on:
+                ``"configuration"``, ``"data"``, ``"packages"``, ``"threads"``, ``"hardware"``,
+                several of them, or True for all. What did change is recorded.
             max_time: Stop after so long, in seconds or as a ``timedelta``, from this call on.
 
         Raises:
-            RunError: The output can't be written, or holds something, or holds a run of another
-                configuration, data set or split.
+            RunError: The output can't be written, or holds something, or holds a run that was
+                begun with something else.
+            CheckpointError: The run to go on with has no checkpoint that is whole.
             CheckFailed: The check found problems; it lists them all.
             TrainingError: Training can't go on; what was written until then stays.
         """
@@ -114,13 +131,19 @@ class Pipeline:
         if resume and output is None:
             raise RunError("To go on with a run, say which: give its directory as output.")
         path = Path(output) if output is not None else self._default_output()
-        return self._run(path, resume=resume, stop=StopRequest(_seconds(max_time)))
+        return self._run(
+            path,
+            resume=resume,
+            allow=allowed(allow_changed),
+            stop=StopRequest(_seconds(max_time)),
+        )
 
     def run_folds(
         self,
         output: str | os.PathLike[str],
         *,
         resume: bool = False,
+        allow_changed: bool | Changeable | Collection[Changeable] = False,
         max_time: float | timedelta | None = None,
     ) -> RunSet:
         """Run every fold of ``split.folds``, each in its folder ``fold-0``, ``fold-1``, ...
@@ -128,11 +151,14 @@ class Pipeline:
         Args:
             output: The folder of the runs.
             resume: Go on where an earlier call stopped; finished folds are left as they are.
+            allow_changed: See `run`.
             max_time: Stop after so long in all; see `run`.
 
         Raises:
             RunError: ``split.folds`` is not set.
         """
+        from medpipe.training.stopping import StopRequest
+
         split = self.configuration.split
         if split.folds is None:
             raise RunError("There are no folds to run. Set split.folds to their number, such as 5.")
@@ -140,7 +166,8 @@ class Pipeline:
             f"fold-{fold}": attrs.evolve(self.configuration, split=attrs.evolve(split, fold=fold))
             for fold in range(split.folds)
         }
-        return self._run_all(Path(output), members, resume=resume, max_time=max_time)
+        stop, allow = StopRequest(_seconds(max_time)), allowed(allow_changed)
+        return self._run_all(Path(output), members, resume=resume, allow=allow, stop=stop)
 
     def run_seeds(
         self,
@@ -148,6 +175,7 @@ class Pipeline:
         output: str | os.PathLike[str],
         *,
         resume: bool = False,
+        allow_changed: bool | Changeable | Collection[Changeable] = False,
         max_time: float | timedelta | None = None,
     ) -> RunSet:
         """Run with several seeds on one split, each in its folder ``seed-0``, ``seed-1``, ...
@@ -156,11 +184,14 @@ class Pipeline:
             count: How many seeds: ``run.seed`` and those that follow it.
             output: The folder of the runs.
             resume: Go on where an earlier call stopped; finished runs are left as they are.
+            allow_changed: See `run`.
             max_time: Stop after so long in all; see `run`.
 
         Raises:
             RunError: There is no seed to run.
         """
+        from medpipe.training.stopping import StopRequest
+
         if count < 1:
             raise RunError(f"The number of seeds must be at least 1, got {count}.")
         run = self.configuration.run
@@ -168,7 +199,8 @@ class Pipeline:
             f"seed-{seed}": attrs.evolve(self.configuration, run=attrs.evolve(run, seed=seed))
             for seed in range(run.seed, run.seed + count)
         }
-        return self._run_all(Path(output), members, resume=resume, max_time=max_time)
+        stop, allow = StopRequest(_seconds(max_time)), allowed(allow_changed)
+        return self._run_all(Path(output), members, resume=resume, allow=allow, stop=stop)
 
     def build_network(self) -> nn.Module:
         """The network as it is before training: a plain ``nn.Module`` on the processor.
@@ -222,53 +254,88 @@ class Pipeline:
         stamp = time.strftime("%Y%m%d-%H%M%S")
         return Path("runs") / f"{self.configuration.dataset.name}-{stamp}"
 
-    def _run(self, path: Path, *, resume: bool, stop: StopRequest) -> Run:
+    def _run(
+        self, path: Path, *, resume: bool, allow: frozenset[Changeable], stop: StopRequest
+    ) -> Run:
         started = time.perf_counter()
         before = Run.load(path) if resume and (path / RECORD).exists() else None
+        changes: list[Change] = []
         if before is None:
             files.claim_directory(path, marker=RECORD)
         else:
-            _refuse_if(before, self._changes_of_configuration(before))
+            why = unrepeatable(self.configuration, registry=self.registry)
+            text = None if why else write(self.configuration, registry=self.registry)
+            changes = changes_of_configuration(before, text)
+            refuse(before, changes, allow)
             if before.status == "finished":
                 logger.info("The run %s is finished; nothing is left to do.", path)
                 return before
         with files.only_writer(path), recording() as timings:
-            return self._check_and_train(
-                path, stop, before=before, started=started, timings=timings
-            )
+            with timed("imports"):
+                _import_libraries()
+            logger.info("Checking the data, the network and the machine")
+            with timed("checking"):
+                report = examine(self._assembly(), keeping=True)
+            for note in report.notes:
+                logger.info("%s", note)
+            checked = report.checked()
+            found, recorder = self._recorder(path, checked, before, changes, allow)
+            if found is None:
+                seconds = time.perf_counter() - started
+                recorder.record["timings"]["check"] = round(seconds, 3)
+                files.remove_leftovers(path)
+                recorder.begin(self.configuration, self.registry, checked.prepared)
+                logger.info("The run is written to %s", path)
+            return self._train(checked, recorder, found, stop=stop, timings=timings)
 
-    def _check_and_train(
+    def _recorder(
         self,
         path: Path,
-        stop: StopRequest,
-        *,
+        checked: Checked,
         before: Run | None,
-        started: float,
-        timings: Timings,
-    ) -> Run:
-        with timed("imports"):
-            _import_libraries()
-        logger.info("Checking the data, the network and the machine")
-        with timed("checking"):
-            report = examine(self._assembly(), keeping=True)
-        for note in report.notes:
-            logger.info("%s", note)
-        checked = report.checked()
-        if before is not None:
-            _refuse_if(before, _changes_of_data(before, checked))
-        seconds = time.perf_counter() - started
-        return self._train(
-            path, checked, stop, before=before, check_seconds=seconds, timings=timings
-        )
+        changes: list[Change],
+        allow: frozenset[Changeable],
+    ) -> tuple[Found | None, Recorder]:
+        """The checkpoint to go on from, if there is one, and who writes the run; both unused yet.
 
-    def _changes_of_configuration(self, before: Run) -> list[str]:
-        """What differs from the configuration of a run on disk."""
-        path = before.path / CONFIGURATION
-        # A run that was killed as it began may not have it yet.
-        if not (before.record["repeatable"] and path.exists()):
-            return []
-        text = write(self.configuration, registry=self.registry)
-        return changed_lines(path.read_text("utf-8"), text)
+        Args:
+            path: The run directory.
+            checked: What the check found.
+            before: The run that it holds; None: none.
+            changes: What is known to have changed since.
+            allow: What may have.
+        """
+        from medpipe.training.hardware import describe_hardware
+
+        machine = machine_record(
+            str(checked.device), checked.precision, describe_hardware(checked.device)
+        )
+        record = first_record(
+            self.configuration,
+            self.registry,
+            checked.prepared,
+            data=checked.data,
+            weights=None if checked.weights is None else checked.weights.record(),
+            machine=machine,
+            name=path.name,
+        )
+        now = made_of(self.configuration, self.registry, checked.prepared)
+        if before is not None:
+            changes = [*changes, *changes_of_data(before.record, now)]
+            changes += changes_of_machine(before.record, machine, record["plugins"])
+            refuse(before, changes, allow)
+        found = None if before is None else RunCheckpoints(run=path).latest()
+        if before is None or found is None:
+            return None, Recorder(path, record, made_of=now)
+        changes = changes or changes_of_checkpoint(found.about, now)
+        refuse(before, changes, allow)
+        for change in changes:
+            logger.warning("Something has changed since the run began: %s", change.line)
+        lines = [change.line for change in changes]
+        record = later_record(
+            before.record, record, about=found.about, changed=lines, instead_of=found.instead_of
+        )
+        return found, Recorder(path, record, made_of=now, rows=found.about["history"])
 
     def _run_all(
         self,
@@ -276,60 +343,31 @@ class Pipeline:
         members: Mapping[str, Configuration],
         *,
         resume: bool,
-        max_time: float | timedelta | None,
+        allow: frozenset[Changeable],
+        stop: StopRequest,
     ) -> RunSet:
-        from medpipe.training.stopping import StopRequest
-
-        stop = StopRequest(_seconds(max_time))
         if (output / RECORD).exists():
             raise RunError(f"The output {output} holds a single run. Choose another folder.")
         for place, (name, configuration) in enumerate(members.items()):
             member = attrs.evolve(self, configuration=configuration)
             # What went before the first run is its own.
             with recording(Timings() if place else None):
-                run = member._run(output / name, resume=resume, stop=stop)
+                run = member._run(output / name, resume=resume, allow=allow, stop=stop)
             if run.status != "finished":
                 break
         return RunSet.load(output)
 
     def _train(
         self,
-        path: Path,
         checked: Checked,
-        stop: StopRequest,
+        recorder: Recorder,
+        found: Found | None,
         *,
-        before: Run | None,
-        check_seconds: float,
+        stop: StopRequest,
         timings: Timings,
     ) -> Run:
         from medpipe.training.determinism import seeded
-        from medpipe.training.hardware import describe_hardware
 
-        machine = machine_record(
-            str(checked.device), checked.precision, describe_hardware(checked.device)
-        )
-        states, about = checkpoint_of(path) if before is not None else (None, None)
-        if before is not None and about is not None:
-            record = {**before.record, **{key: about[key] for key in ("best_epoch", "metrics")}}
-            recorder = Recorder(path, record, rows=about["history"])
-            iteration = about["progress"]["iteration"]
-            logger.info("The run %s goes on after iteration %d", path, iteration)
-            for change in recorder.go_on(iteration, machine):
-                logger.warning("Something has changed since the run began: %s", change)
-        else:
-            record = first_record(
-                self.configuration,
-                self.registry,
-                checked.prepared,
-                data=checked.data,
-                weights=None if checked.weights is None else checked.weights.record(),
-                machine=machine,
-                name=path.name,
-            )
-            record["timings"]["check"] = round(check_seconds, 3)
-            recorder = Recorder(path, record)
-            recorder.begin(self.configuration, self.registry, checked.prepared)
-            logger.info("The run is written to %s", path)
         session = Session(
             assembly=self._assembly(),
             checked=checked,
@@ -339,7 +377,7 @@ class Pipeline:
         )
         try:
             with seeded(self.configuration.run.seed), stop.listening():
-                ended = session.run(states, about)
+                ended = session.run(found)
         except BaseException as error:
             recorder.fail(error)
             raise
@@ -352,7 +390,7 @@ class Pipeline:
             logger.info("The run stopped by %s and can go on.", stop.reason)
         if stop.interrupted:
             raise KeyboardInterrupt
-        return Run(path=path, record=recorder.record, configuration=self.configuration)
+        return Run(path=recorder.path, record=recorder.record, configuration=self.configuration)
 
 
 LIBRARIES = ("monai.engines", "monai.transforms", "torch._dynamo", "medpipe.training.loop")
@@ -363,25 +401,6 @@ def _import_libraries() -> None:
     """Import them at one place, so that what it takes is seen by itself."""
     for name in LIBRARIES:
         importlib.import_module(name)
-
-
-def _changes_of_data(before: Run, checked: Checked) -> list[str]:
-    record, prepared = before.record, checked.prepared
-    if record["data"]["digest"] != prepared.scan.digest:
-        return ["the data: files were added, removed or changed"]
-    if record["split"]["digest"] != prepared.split.digest:
-        return ["the split: samples are in other parts"]
-    return []
-
-
-def _refuse_if(before: Run, differs: list[str]) -> None:
-    """Raise where a run on disk is not this pipeline's."""
-    if differs:
-        raise RunError(
-            f"The run {before.path} can't go on, since it was begun with something else:\n"
-            + "".join(f"  {line}\n" for line in differs)
-            + "Put that back, or begin a new run in another output."
-        )
 
 
 def _seconds(max_time: float | timedelta | None) -> float | None:

@@ -7,6 +7,7 @@ import datetime
 import functools
 import importlib.metadata
 import io
+import logging
 import os
 import platform
 import subprocess
@@ -19,7 +20,9 @@ import attrs
 from medpipe import files
 from medpipe.config import Configuration, unrepeatable, write
 from medpipe.data.split_file import write_split
+from medpipe.errors import RunError
 from medpipe.steps import PARTS
+from medpipe.training.run_checkpoints import RunCheckpoints
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,8 +39,6 @@ CONFIGURATION = "pipeline.toml"
 SPLITS = "splits.csv"
 HISTORY = "history.csv"
 PREDICTIONS = "predictions_{}.csv"
-BEST = "checkpoints/best.safetensors"
-LAST = "checkpoints/last.safetensors"
 
 VERSIONED = (
     "medpipe",
@@ -55,49 +56,60 @@ VERSIONED = (
 )
 
 
+logger = logging.getLogger("medpipe")
+
+
 class Recorder:
     """Writes one run directory; every file is whole at every moment.
 
     Args:
         path: The directory; it must be claimed already.
-        record: What `run.json` begins with, or what it holds where a run goes on.
+        record: What `run.json` is to hold.
+        made_of: What the checkpoints are made of: digests, by name.
         rows: The history so far.
     """
 
     def __init__(
-        self, path: Path, record: dict[str, Any], *, rows: Sequence[Mapping[str, Any]] = ()
+        self,
+        path: Path,
+        record: dict[str, Any],
+        *,
+        made_of: Mapping[str, str],
+        rows: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         self.path = path
         self.record = record
+        self._made_of = dict(made_of)
+        self._checkpoints = RunCheckpoints(run=path)
         self._rows = [dict(row) for row in rows]
         self._started = time.perf_counter()
         self._before = float(record["timings"].get("total", 0))
+        self._begun = False
 
     def begin(
         self, configuration: Configuration, registry: Registry, prepared: PreparedData
     ) -> None:
         """Write what the run is made of, before anything long begins."""
+        self._begun = True
         self._write()  # first: it marks the directory as a run's
+        self._write_made_of(configuration, registry, prepared)
+
+    def go_on(
+        self, configuration: Configuration, registry: Registry, prepared: PreparedData
+    ) -> None:
+        """Write that an earlier run goes on; the last of the record's sessions says how."""
+        self._begun = True
+        if self.record["sessions"][-1]["changed"]:
+            self._write_made_of(configuration, registry, prepared)
+        self._write()
+
+    def _write_made_of(
+        self, configuration: Configuration, registry: Registry, prepared: PreparedData
+    ) -> None:
         if self.record["repeatable"]:
             text = write(configuration, registry=registry)
             files.write_text(self.path / CONFIGURATION, text)
         write_split(self.path / SPLITS, prepared.split, prepared.dataset.samples, prepared.scan)
-
-    def go_on(self, iteration: int, machine: Mapping[str, Any]) -> list[str]:
-        """Write that an earlier run goes on; give what the machine has that it had not then.
-
-        Args:
-            iteration: How many iterations are done.
-            machine: See `machine_record`.
-        """
-        changed = _changes({key: self.record[key] for key in machine}, machine)
-        session = {"started": _now(), "from_iteration": iteration, "changed": changed}
-        self.record["sessions"].append(session)
-        # The results that come are this machine's, and so must the precision be that is kept.
-        self.record.update(machine, status="running", finished=None)
-        self.record.pop("error", None)
-        self._write()
-        return changed
 
     def epoch(self, epoch: Epoch, state: Mapping[str, Any], about: Mapping[str, Any]) -> None:
         """Write an epoch's row and checkpoints.
@@ -107,8 +119,6 @@ class Recorder:
             state: Objects with ``state_dict`` to go on from, by name, the network among them.
             about: Plain data to go on from.
         """
-        from medpipe.training.checkpoint import save_checkpoint
-
         row = {
             "epoch": epoch.number,
             "iterations": epoch.iterations,
@@ -119,24 +129,26 @@ class Recorder:
         self._rows.append(row)
         files.write_text(self.path / HISTORY, _csv(self._rows))
         if epoch.best:
-            kept = {"epoch": epoch.number, "validation": dict(epoch.validation)}
-            save_checkpoint(self.path / BEST, {"network": state["network"]}, about=kept)
             self.record["best_epoch"] = epoch.number
             self.record["metrics"]["validation"] = dict(epoch.validation)
-        self.save(state, about)
+        # The last checkpoint first: from the one of the best epoch, the best network can be made.
+        self.save(state, {**about, "epoch": epoch.number})
+        if epoch.best:
+            kept = {"epoch": epoch.number, "validation": dict(epoch.validation)}
+            self._checkpoints.save_best(state["network"], kept)
         self._write()
 
     def save(self, state: Mapping[str, Any], about: Mapping[str, Any]) -> None:
         """Write the checkpoint to go on from."""
-        from medpipe.training.checkpoint import save_checkpoint
-
         kept = {
+            "epoch": None,
             **about,
+            "made_of": self._made_of,
             "history": self._rows,
             "best_epoch": self.record["best_epoch"],
             "metrics": self.record["metrics"],
         }
-        save_checkpoint(self.path / LAST, state, about=kept)
+        self._checkpoints.save(state, kept)
 
     def finish(self, **results: Any) -> None:
         """Write what came of it."""
@@ -149,9 +161,14 @@ class Recorder:
         self._end("interrupted" if interrupted else "stopped")
 
     def fail(self, error: BaseException) -> None:
-        """Write that the run did not end well, and why."""
+        """Write that the run did not end well, and why; where it can't be written, say so."""
+        if not self._begun:
+            return
         self.record["error"] = f"{type(error).__name__}: {error}"
-        self._end("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+        try:
+            self._end("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+        except RunError as problem:
+            logger.warning("How the run ended is not recorded: %s", problem)
 
     def _end(self, status: str) -> None:
         self.record["status"] = status
@@ -162,6 +179,54 @@ class Recorder:
 
     def _write(self) -> None:
         files.write_json(self.path / RECORD, self.record)
+
+
+def made_of(
+    configuration: Configuration, registry: Registry, prepared: PreparedData
+) -> dict[str, str]:
+    """Digests of what a checkpoint is made of, by name; see `medpipe.going_on.FREE`."""
+    same = attrs.evolve(
+        configuration,
+        loader=attrs.evolve(configuration.loader, workers=0, cache="auto"),
+        run=attrs.evolve(configuration.run, checkpoint_minutes=0),
+    )
+    text = "" if unrepeatable(same, registry=registry) else write(same, registry=registry)
+    return {
+        "configuration": files.sha256_of(text.encode()),
+        "data": prepared.scan.digest,
+        "split": prepared.split.digest,
+    }
+
+
+def later_record(
+    before: Mapping[str, Any],
+    now: Mapping[str, Any],
+    *,
+    about: Mapping[str, Any],
+    changed: Sequence[str],
+    instead_of: str,
+) -> dict[str, Any]:
+    """The record of a run that goes on.
+
+    Args:
+        before: What it holds.
+        now: What it would hold if the run began now; see `first_record`.
+        about: What the checkpoint to go on from says.
+        changed: What has changed since, in lines.
+        instead_of: Why the checkpoint is not the last one; empty where it is.
+    """
+    session = {
+        "started": _now(),
+        "from_iteration": about["progress"]["iteration"],
+        "changed": list(changed),
+        **({"instead_of": instead_of} if instead_of else {}),
+    }
+    return {
+        **now,
+        **{key: before[key] for key in ("name", "started", "timings", "weights", "git", "command")},
+        **{key: about[key] for key in ("best_epoch", "metrics")},
+        "sessions": [*before["sessions"], session],
+    }
 
 
 def first_record(
@@ -233,18 +298,6 @@ _ENVIRONMENT = frozenset(
         "PYTHONHASHSEED",
     }
 )
-
-
-def _changes(before: Mapping[str, Any], now: Mapping[str, Any], path: str = "") -> list[str]:
-    """What differs, as ``versions.torch: '2.12' then, '2.13' now``; free memory always does."""
-    found: list[str] = []
-    for key in dict.fromkeys([*before, *now]):
-        old, new, where = before.get(key), now.get(key), f"{path}{key}"
-        if isinstance(old, dict) and isinstance(new, dict):
-            found += _changes(old, new, f"{where}.")
-        elif old != new and key != "memory_available":
-            found.append(f"{where}: {old!r} then, {new!r} now")
-    return found
 
 
 def _plugins(configuration: Configuration, registry: Registry) -> list[dict[str, Any]]:

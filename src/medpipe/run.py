@@ -14,9 +14,10 @@ from medpipe import config
 from medpipe.assembly import Assembly
 from medpipe.config import Configuration
 from medpipe.errors import RunError
-from medpipe.recording import BEST, CONFIGURATION, HISTORY, LAST, PREDICTIONS, RECORD
+from medpipe.recording import CONFIGURATION, HISTORY, PREDICTIONS, RECORD
 from medpipe.registry import Registry
 from medpipe.steps import DataInfo, Reading, Task
+from medpipe.training.run_checkpoints import BEST, LAST
 
 if TYPE_CHECKING:
     import os

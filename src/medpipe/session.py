@@ -14,22 +14,22 @@ import attrs
 
 from medpipe.assembly import Assembly, Loaders
 from medpipe.checks import Checked
-from medpipe.errors import RunError
-from medpipe.recording import BEST, LAST, PREDICTIONS, Recorder
+from medpipe.recording import PREDICTIONS, Recorder
 from medpipe.timing import START_UP, WHOLE_START_UP, Timings, timed
 from medpipe.training.allocation import follow_steps, kept_memory
 from medpipe.training.first_steps import FirstSteps
+from medpipe.training.run_checkpoints import BEST, RunCheckpoints
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     import torch
 
     from medpipe.data.loader import Loader
     from medpipe.evaluation.predictions import Predictions
-    from medpipe.steps import Loss, Training
+    from medpipe.steps import Loss
     from medpipe.training.loop import Epoch, Progress
+    from medpipe.training.run_checkpoints import Found
     from medpipe.training.stopping import StopRequest
 
 logger = logging.getLogger("medpipe")
@@ -55,12 +55,11 @@ class Session:
     _loss: Loss = attrs.field(init=False)
     _network: torch.nn.Module = attrs.field(init=False)
 
-    def run(self, states: Mapping[str, Any] | None, about: Mapping[str, Any] | None) -> bool:
+    def run(self, found: Found | None) -> bool:
         """Train and evaluate.
 
         Args:
-            states: The state dictionaries to go on from; None: from the beginning.
-            about: What was kept with them.
+            found: The checkpoint to go on from; None: from the beginning.
 
         Returns:
             Whether the run came to its end; otherwise it stopped and can go on.
@@ -69,13 +68,12 @@ class Session:
         with timed("packing"):
             made = self.assembly.loaders(checked.prepared, checked.device)
         with closing(made) as loaders, kept_memory(checked.device):
-            return self._run(loaders, states, about)
+            return self._run(loaders, found)
 
-    def _run(
-        self, loaders: Loaders, states: Mapping[str, Any] | None, about: Mapping[str, Any] | None
-    ) -> bool:
+    def _run(self, loaders: Loaders, found: Found | None) -> bool:
         from medpipe.evaluation.metrics import MONITORS, default_monitor
         from medpipe.training.loop import Progress, TrainingLoop
+        from medpipe.training.restoring import checkpoint_of, refuse_not_finite, restore
         from medpipe.training.stopping import Stopped
 
         checked = self.checked
@@ -86,14 +84,21 @@ class Session:
                 loader=loaders.training,
                 device=checked.device,
                 precision=checked.precision,
-                fresh=states is None,
+                fresh=found is None,
             )
         self._network = training.state["network"]
         follow_steps(training.engine)
         progress = Progress()
-        if states is not None and about is not None:
-            progress = Progress(**about["progress"])
-            _restore(states, about, training, loaders.training)
+        if found is not None:
+            progress = restore(found, training, loaders.training)
+            RunCheckpoints(run=self.recorder.path).settle(found)
+            if self.recorder.record["sessions"][-1]["changed"]:
+                # What it was made of is no longer what the run is made of.
+                state, about = checkpoint_of(training, progress, loaders.training)
+                self.recorder.save(state, {**about, "epoch": found.about["epoch"]})
+            self.recorder.go_on(
+                self.assembly.configuration, self.assembly.registry, checked.prepared
+            )
         trainer = self.assembly.configuration.trainer
         monitor = trainer.monitor or default_monitor(task)
 
@@ -105,13 +110,15 @@ class Session:
 
         def on_epoch(epoch: Epoch, progress: Progress) -> None:
             _say(epoch, monitor)
+            refuse_not_finite(self._network)
             if epoch.best and validated:
                 self._write_predictions("validation", validated[-1])
             validated.clear()
-            self.recorder.epoch(epoch, *_checkpoint(training, progress, loaders.training))
+            self.recorder.epoch(epoch, *checkpoint_of(training, progress, loaders.training))
 
-        def on_stop(progress: Progress) -> None:
-            self.recorder.save(*_checkpoint(training, progress, loaders.training))
+        def on_save(progress: Progress) -> None:
+            refuse_not_finite(self._network)
+            self.recorder.save(*checkpoint_of(training, progress, loaders.training))
 
         validated: list[Predictions] = []
         loop = TrainingLoop(
@@ -122,7 +129,8 @@ class Session:
             patience=trainer.patience,
             max_epochs=trainer.max_epochs,
             on_epoch=on_epoch,
-            on_stop=on_stop,
+            on_save=on_save,
+            save_every=60 * self.assembly.configuration.run.checkpoint_minutes,
             stop=self.stop,
             progress=progress,
         )
@@ -220,35 +228,6 @@ class _Timer:
         self._timings[self._name] = round(seconds, 3)
 
 
-def _checkpoint(
-    training: Training, progress: Progress, loader: Loader
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """All that is needed to go on as if nothing had happened."""
-    from medpipe.training.checkpoint import Gradients
-    from medpipe.training.determinism import Generators
-
-    state: dict[str, Any] = {**training.state, "$generators": Generators()}
-    if progress.losses:  # at an epoch's end all gradients have been applied
-        state["$gradients"] = Gradients(training.state["network"])
-    return state, {"progress": attrs.asdict(progress), "position": list(loader.position)}
-
-
-def _restore(
-    states: Mapping[str, Any], about: Mapping[str, Any], training: Training, loader: Loader
-) -> None:
-    from medpipe.training.checkpoint import Gradients
-    from medpipe.training.determinism import Generators
-
-    for name, item in training.state.items():
-        if name not in states:
-            raise RunError(f"The checkpoint to go on from holds no state of {name!r}.")
-        item.load_state_dict(states[name])
-    Gradients(training.state["network"]).load_state_dict(states.get("$gradients", {}))
-    this_pass, batch = about["position"]
-    loader.start_at((this_pass, batch))
-    Generators().load_state_dict(states["$generators"])
-
-
 def _nothing(*_: object) -> None:
     pass
 
@@ -259,10 +238,3 @@ def _say(epoch: Epoch, monitor: str) -> None:
     logger.info(
         "Epoch %d: training loss %.4f%s (%.0f s)", epoch.number, epoch.loss, found, epoch.seconds
     )
-
-
-def checkpoint_of(path: Path) -> tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]:
-    """The checkpoint of a run directory to go on from; None where there is none yet."""
-    from medpipe.training.checkpoint import load_checkpoint
-
-    return load_checkpoint(path / LAST) if (path / LAST).exists() else (None, None)

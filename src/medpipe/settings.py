@@ -152,10 +152,13 @@ class RunSettings:
         seed: Decides the network's first weights, the order and the augmentation.
         device: ``auto``: the first CUDA device, else the best there is; or a name such as
             ``cpu``, ``cuda``, ``cuda:1``, ``mps``, which must then be there.
+        checkpoint_minutes: After so many minutes a checkpoint is saved in the middle of an epoch;
+            at an epoch's end one is saved in any case. ``inf``: only there.
     """
 
     seed: int = attrs.field(default=0, validator=[ge(0), lt(2**32)])
     device: str = attrs.field(default="auto")
+    checkpoint_minutes: float = attrs.field(default=10.0, validator=ge(0))
 
     @device.validator
     def _is_a_device(self, _: attrs.Attribute[Any], device: str) -> None:

@@ -16,7 +16,7 @@ from medpipe.cli.evaluate import evaluate
 from medpipe.cli.import_weights import import_weights
 from medpipe.cli.plugins import plugins
 from medpipe.cli.predict import predict
-from medpipe.cli.run import run
+from medpipe.cli.run import run, with_values
 from medpipe.cli.show import show
 from medpipe.errors import MedpipeError
 
@@ -48,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     try:
-        app(arguments, exit_on_error=False, print_error=True)
+        given = with_values(sys.argv[1:] if arguments is None else arguments)
+        app(given, exit_on_error=False, print_error=True)
     except MedpipeError as error:
         print(error, file=sys.stderr)
         sys.exit(2)

@@ -6,19 +6,36 @@ import os
 import re
 import sys
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from medpipe.cli.source import builder_of
 from medpipe.errors import RunError
+from medpipe.going_on import CHANGEABLE, Changeable
 from medpipe.run import Run
 from medpipe.timing import Timings, recording, table
 
 STOPPED = 75
 """The exit code of a run that stopped and can go on: "temporary failure" in sysexits.h."""
+
+ANYTHING: Literal["all"] = "all"
+
+
+def with_values(arguments: Sequence[str]) -> list[str]:
+    """Arguments as they are parsed: --allow-changed with no value stands for all.
+
+    Only what may follow it is taken for its value: what comes next may be anything else.
+    """
+    given = list(arguments)
+    for place, argument in enumerate(given):
+        later = given[place + 1] if place + 1 < len(given) else None
+        if argument == "--allow-changed" and later not in (*CHANGEABLE, ANYTHING):
+            given[place] = f"{argument}={ANYTHING}"
+    return given
 
 
 def run(
@@ -28,6 +45,9 @@ def run(
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
     set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
     resume: Annotated[bool, Parameter(negative="")] = False,
+    allow_changed: Annotated[
+        list[Changeable | Literal["all"]] | None, Parameter(negative="")
+    ] = None,
     max_time: str | None = None,
     fold: int | None = None,
     folds: Annotated[bool, Parameter(negative="")] = False,
@@ -44,6 +64,8 @@ def run(
         output: The run directory; by default runs/DATASET-TIME.
         set_: PATH=VALUE, as often as needed: --set trainer.max_epochs=5.
         resume: Go on with the run in --output, or begin it where there is none.
+        allow_changed: Go on although something has changed since the run was begun, and record
+            it: --allow-changed for anything, or --allow-changed=hardware, as often as needed.
         max_time: Save and stop after HH:MM:SS, or D-HH:MM:SS.
         fold: Hold out this one of the folds of split.folds, from 0.
         folds: Run all folds, each in its folder in --output.
@@ -57,14 +79,21 @@ def run(
     if (folds or seeds is not None) and output is None:
         raise RunError("Name the folder for the runs with --output.")
     limit = None if max_time is None else _duration(max_time)
+    allow: bool | list[Changeable] = [kind for kind in allow_changed or [] if kind != ANYTHING]
+    if ANYTHING in (allow_changed or []):
+        allow = True
+    if allow and not resume:
+        raise RunError("--allow-changed is for a run that goes on: give --resume too.")
     with recording(_timings()):
         pipeline = builder_of(configuration, settings).build()
         if output is not None and folds:
-            some = pipeline.run_folds(output, resume=resume, max_time=limit)
+            some = pipeline.run_folds(output, resume=resume, allow_changed=allow, max_time=limit)
         elif output is not None and seeds is not None:
-            some = pipeline.run_seeds(seeds, output, resume=resume, max_time=limit)
+            some = pipeline.run_seeds(
+                seeds, output, resume=resume, allow_changed=allow, max_time=limit
+            )
         else:
-            done = pipeline.run(output, resume=resume, max_time=limit)
+            done = pipeline.run(output, resume=resume, allow_changed=allow, max_time=limit)
             _finish(done, timings=timings)
             return
     print(some)

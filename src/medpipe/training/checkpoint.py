@@ -1,65 +1,137 @@
-"""Checkpoints: tensors in one safetensors file, everything else as JSON in its header.
+"""A checkpoint file: tensors as safetensors, everything else as JSON in its header.
 
-Nothing is ever unpickled. Heavy: it imports torch; the package imports it inside functions.
+Every part has its SHA-256 in the file, and is compared with it before anything is used. Nothing is
+ever unpickled. Heavy: it imports torch; the package imports it inside functions.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 
 from medpipe import files
-from medpipe.errors import RunError
+from medpipe.errors import CheckpointError, RunError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+SCHEMA = "2"
+"""How the file is laid out; 1 had no digests."""
+STATE, ABOUT = "state", "about"
+_SCHEMA, _DIGESTS = "medpipe", "sha256"
 _TENSOR = "$tensor"
 _PAIRS = "$pairs"
 _TUPLE = "$tuple"
 
 
-def save_checkpoint(path: Path, state: Mapping[str, Any], *, about: Mapping[str, Any]) -> None:
+def save_checkpoint(
+    path: Path, state: Mapping[str, Any], *, about: Mapping[str, Any], keep: Path | None = None
+) -> None:
     """Write a checkpoint, whole or not at all.
 
     Args:
         path: The file.
         state: Objects with ``state_dict``, by name.
         about: What else to keep with them, such as the epoch and its metrics; plain data.
+        keep: Where the one before it stays.
 
     Raises:
-        RunError: The file can't be written.
+        RunError: The file can't be written, or the state holds what is neither a tensor nor
+            plain data.
     """
     tensors: dict[str, torch.Tensor] = {}
     plain = {name: _pack(item.state_dict(), name, tensors) for name, item in state.items()}
-    header = {"state": json.dumps(plain), "about": json.dumps(about)}
-    files.write_bytes(path, save(tensors, metadata=header))
+    header = {_SCHEMA: SCHEMA, STATE: json.dumps(plain), ABOUT: json.dumps(about)}
+    header[_DIGESTS] = json.dumps(_digests(header, tensors))
+    files.write_bytes(path, save(tensors, metadata=header), keep=keep)
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Read a checkpoint.
+    """Read a checkpoint, once every part of it is seen to be what was written.
 
     Returns:
         The state dictionaries by name, and what was kept with them.
 
     Raises:
-        RunError: The file is not there, or is no whole checkpoint.
+        RunError: The file is not there, can't be read, or is of another version of medpipe.
+        CheckpointError: It is damaged; the error names the part.
     """
     try:
-        with safe_open(path, framework="pt") as opened:
-            header = opened.metadata() or {}
-            tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
-        plain, about = json.loads(header["state"]), json.loads(header["about"])
-        return {name: _unpack(item, tensors) for name, item in plain.items()}, about
+        content = path.read_bytes()
     except FileNotFoundError as error:
         raise RunError(f"There is no checkpoint {path}.") from error
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise RunError(f"{path} is no whole medpipe checkpoint: {error}.") from error
+    except OSError as error:
+        raise RunError(files.failure(path, "read", error)) from error
+    try:
+        tensors = load(content)
+        header = header_of(content)
+        verify(path, header, tensors)
+        plain, about = json.loads(header[STATE]), json.loads(header[ABOUT])
+        return {name: _unpack(item, tensors) for name, item in plain.items()}, about
+    except _UNREADABLE as error:
+        why = " ".join(str(error).split())
+        raise CheckpointError(f"{path} is damaged: {type(error).__name__}: {why}.") from error
+
+
+_UNREADABLE = (SafetensorError, KeyError, ValueError, TypeError, AttributeError, RuntimeError)
+"""What may come of a header that says something else than what was written."""
+
+
+def header_of(content: bytes) -> dict[str, str]:
+    """What a safetensors file says beside its tensors; empty where it says nothing.
+
+    Raises:
+        ValueError: It is no such file.
+    """
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    return dict(header.get("__metadata__") or {})
+
+
+def is_checkpoint(header: Mapping[str, str]) -> bool:
+    """Whether a file's header is that of a checkpoint of medpipe."""
+    return {STATE, ABOUT} <= header.keys()
+
+
+def verify(path: Path, header: Mapping[str, str], tensors: Mapping[str, torch.Tensor]) -> None:
+    """See that every part is what was written.
+
+    Raises:
+        RunError: It is of another version of medpipe.
+        CheckpointError: It is damaged; the error names the part.
+    """
+    schema = header.get(_SCHEMA)
+    if schema != SCHEMA:
+        if not is_checkpoint(header):
+            raise CheckpointError(f"{path} is no checkpoint of medpipe, or its header is damaged.")
+        raise RunError(
+            f"{path} is a checkpoint of version {schema or 1}, and this medpipe reads version "
+            f"{SCHEMA}. Go on with the medpipe that wrote it, or begin a new run."
+        )
+    written, found = json.loads(header[_DIGESTS]), _digests(header, tensors)
+    differ = [
+        name for name in dict.fromkeys([*written, *found]) if written.get(name) != found.get(name)
+    ]
+    if differ:
+        more = f" and {len(differ) - 1} more" if len(differ) > 1 else ""
+        raise CheckpointError(
+            f"{path} is damaged: {differ[0]!r}{more} does not have the SHA-256 that was written."
+        )
+
+
+def _digests(header: Mapping[str, str], tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
+    """The SHA-256 of every part, by its name; a tensor's with its type and shape."""
+    digests = {f"${name}": files.sha256_of(header[name].encode()) for name in (STATE, ABOUT)}
+    for name, tensor in sorted(tensors.items()):
+        digest = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        digests[name] = digest.hexdigest()
+    return digests
 
 
 class Gradients:

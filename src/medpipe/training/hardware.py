@@ -123,6 +123,7 @@ def describe_hardware(device: torch.device) -> dict[str, Any]:
         "machine": platform.machine(),
         "system": platform.platform(),
         "processor": _processor(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
         "processors": available_processors(),
         "threads": torch.get_num_threads(),
         "memory_available": available_memory(),

@@ -54,7 +54,6 @@ class Progress:
     Attributes:
         iteration: Iterations done.
         epoch_length: Iterations in an epoch.
-        max_epochs: Epochs in all.
         losses: Of the iterations of the epoch that has begun.
         seconds: How long that epoch has taken.
         validating: Whether its iterations are done and its validation is not.
@@ -66,7 +65,6 @@ class Progress:
 
     iteration: int = 0
     epoch_length: int | None = None
-    max_epochs: int | None = None
     losses: list[float] = attrs.field(factory=list)
     seconds: float = 0.0
     validating: bool = False
@@ -88,9 +86,11 @@ class TrainingLoop:
             undefined the validation loss decides.
         mode: Whether more or less of it is better.
         patience: Stop after so many epochs without a better one; None: never.
-        max_epochs: For the progress bar.
+        max_epochs: How many there are to be.
         on_epoch: Called after each epoch, before the next begins, with the progress to save.
-        on_stop: Called with the progress to save where the run is to stop before an epoch's end.
+        on_save: Called with the progress to save where the run is to stop before an epoch's end,
+            and every so many seconds before it.
+        save_every: So many seconds; None: never.
         stop: Says whether it is to stop.
         progress: How far an earlier run has come; the states must be loaded already.
     """
@@ -102,10 +102,12 @@ class TrainingLoop:
     patience: int | None
     max_epochs: int
     on_epoch: Callable[[Epoch, Progress], None]
-    on_stop: Callable[[Progress], None]
+    on_save: Callable[[Progress], None]
     stop: StopRequest
+    save_every: float | None = None
     progress: Progress = attrs.field(factory=Progress)
     _pending: deque[_Pending] = attrs.field(factory=deque, init=False)
+    _since_saved: _Clock = attrs.field(factory=lambda: _Clock(), init=False)
 
     def run(self) -> None:
         """Train to the end, or until the run is to stop.
@@ -125,7 +127,7 @@ class TrainingLoop:
                 {
                     "iteration": self.progress.iteration,
                     "epoch_length": self.progress.epoch_length,
-                    "max_epochs": self.progress.max_epochs,
+                    "max_epochs": self.max_epochs,
                 }
             )
         started = _Clock(self.progress.seconds)
@@ -147,7 +149,6 @@ class TrainingLoop:
         engine, progress = self.training.engine, self.progress
         progress.iteration = engine.state.iteration
         progress.epoch_length = engine.state.epoch_length
-        progress.max_epochs = engine.state.max_epochs
         progress.seconds = started.seconds
         if shown.due:
             loss = f", loss {progress.losses[-1]:.4f}" if progress.losses else ""
@@ -158,10 +159,19 @@ class TrainingLoop:
             )
         # At an epoch's end the epoch is finished first: its validation would be lost.
         last = bool(progress.epoch_length) and progress.iteration % progress.epoch_length == 0  # type: ignore[operator]
-        if self.stop.reason is not None and not last:
-            self._look(0)
-            self.on_stop(progress)
+        if last:
+            return
+        if self.stop.reason is not None:
+            self._save()
             engine.terminate()
+        elif self.save_every is not None and self._since_saved.seconds >= self.save_every:
+            self._save()
+
+    def _save(self) -> None:
+        """Save in the middle of an epoch."""
+        self._look(0)
+        self.on_save(self.progress)
+        self._since_saved.restart()
 
     def _finish_epoch(self, started: _Clock) -> bool:
         """Validate and report; give whether training goes on."""
@@ -171,7 +181,7 @@ class TrainingLoop:
         try:
             metrics = self.validate() if self.validate is not None else {}
         except Stopped:
-            self.on_stop(progress)
+            self.on_save(progress)
             engine.terminate()
             return False
         better = self.validate is None or self._is_better(metrics)
@@ -192,6 +202,7 @@ class TrainingLoop:
         progress.losses, progress.seconds, progress.validating = [], 0.0, False
         self.on_epoch(epoch, progress)
         started.restart()
+        self._since_saved.restart()
         if patience_over or self.stop.reason is not None:
             engine.terminate()
         return not progress.finished and self.stop.reason is None
@@ -306,7 +317,7 @@ class _Shown:
 class _Clock:
     """How long an epoch has taken, over all the runs that it took."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float = 0.0) -> None:
         self._start = time.perf_counter() - seconds
 
     @property

@@ -6,7 +6,6 @@ Heavy: it imports torch; the package imports it inside functions.
 
 from __future__ import annotations
 
-import json
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +16,10 @@ from safetensors.torch import load
 from torch import nn
 
 from medpipe import files
-from medpipe.errors import Problem, ProblemsError
+from medpipe.errors import Problem, ProblemsError, RunError
+from medpipe.training.checkpoint import header_of, is_checkpoint, verify
 from medpipe.training.head import BUFFERS
+from medpipe.training.run_checkpoints import BEST
 from medpipe.training.weights_problems import Misfits, listed, nothing_matched
 
 if TYPE_CHECKING:
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from medpipe.settings import WeightsSettings
-
-BEST = "checkpoints/best.safetensors"
-"""Where a run directory has its best network, as `medpipe.recording` writes it."""
 
 _STATE = "network."
 """What a checkpoint's names begin with where they are the network's."""
@@ -159,10 +157,14 @@ def read_weights(settings: WeightsSettings) -> Weights:
         )
     try:
         tensors = dict(sorted(load(content).items()))  # safetensors has them in any order
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        header = header_of(content)
     except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
         raise _problem(field, f"{source} is no safetensors file: {error}.", _how(source)) from error
-    if {"state", "about"} <= set(header.get("__metadata__") or {}):
+    if is_checkpoint(header):
+        try:
+            verify(source, header, tensors)
+        except RunError as error:
+            raise _problem(field, str(error)) from error
         # A checkpoint has the optimizer beside the network, each under its name.
         tensors = {
             name.removeprefix(_STATE): tensor

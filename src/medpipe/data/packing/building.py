@@ -25,7 +25,7 @@ from medpipe.data.packing.work import pack, portions, try_out, workers_for
 from medpipe.data.packing.writer import PackedWriter
 from medpipe.data.processes import LostWorkerError, in_order
 from medpipe.errors import RunError
-from medpipe.files import locked, make_directories, rename_directory
+from medpipe.files import locked, make_directories, rename
 from medpipe.progress import bar
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def new_cache(about: Mapping[str, Any], key: Callable[[], str]) -> Iterator[Pack
                 if folder_of(own).exists():
                     remove_broken(provisional)
                 else:
-                    rename_directory(folder_of(provisional), folder_of(own))
+                    rename(folder_of(provisional), folder_of(own))
     except RunError as error:
         raise PackingError(str(error)) from error
     finally:

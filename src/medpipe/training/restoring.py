@@ -1,0 +1,144 @@
+"""Put a checkpoint back into a training, once it is seen that all of it fits.
+
+Heavy: it imports torch; the package imports it inside functions.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import torch
+
+from medpipe.errors import RunError, TrainingError
+from medpipe.training.checkpoint import Gradients
+from medpipe.training.determinism import Generators
+from medpipe.training.loop import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from medpipe.data.loader import Loader
+    from medpipe.steps import Training
+    from medpipe.training.run_checkpoints import Found
+
+GENERATORS, GRADIENTS = "$generators", "$gradients"
+
+
+def checkpoint_of(
+    training: Training, progress: Progress, loader: Loader
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """All that is needed to go on as if nothing had happened: states by name, and plain data."""
+    state: dict[str, Any] = {**training.state, GENERATORS: Generators()}
+    if progress.losses:  # at an epoch's end all gradients have been applied
+        state[GRADIENTS] = Gradients(training.state["network"])
+    return state, {
+        "progress": attrs.asdict(progress),
+        "position": list(loader.position),
+        "classes": {name: _class(item) for name, item in training.state.items()},
+    }
+
+
+def restore(found: Found, training: Training, loader: Loader) -> Progress:
+    """Put everything back.
+
+    Args:
+        found: The checkpoint.
+        training: What the trainer step gave, freshly built.
+        loader: Of the training part.
+
+    Returns:
+        How far it had come. Where an epoch has another length now, the one that had begun begins
+        again.
+
+    Raises:
+        RunError: The checkpoint doesn't fit; nothing has been changed by then.
+    """
+    try:
+        progress = Progress(**found.about["progress"])
+        this_pass, batch = found.about["position"]
+        problems = _problems(found, training)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RunError(
+            f"The checkpoint to go on from lacks something: {type(error).__name__}: {error}. It "
+            "was written by another version of medpipe, or by other hands."
+        ) from error
+    if problems:
+        raise RunError("The checkpoint to go on from doesn't fit: " + " ".join(problems))
+    gradients = found.states.get(GRADIENTS, {})
+    length = training.engine.state.epoch_length
+    if length and progress.epoch_length and progress.epoch_length != length:
+        progress.iteration = progress.iteration // progress.epoch_length * length
+        progress.epoch_length, batch, gradients = length, 0, {}
+        progress.losses = progress.losses if progress.validating else []
+    for name, item in training.state.items():
+        item.load_state_dict(found.states[name])
+    Gradients(training.state["network"]).load_state_dict(gradients)
+    loader.start_at((this_pass, batch))
+    Generators().load_state_dict(found.states[GENERATORS])
+    return progress
+
+
+def refuse_not_finite(network: torch.nn.Module) -> None:
+    """See that a network may be saved.
+
+    Raises:
+        TrainingError: A weight is not finite.
+    """
+    names = [name for name, value in network.named_parameters() if not _finite(value)]
+    if names:
+        raise TrainingError(
+            f"The network's {names[0]!r} is no longer finite, so it is not saved: the checkpoints "
+            "from before stay. Lower trainer.learning_rate, or set trainer.gradient_clip."
+        )
+
+
+def _problems(found: Found, training: Training) -> list[str]:
+    """What of a checkpoint doesn't fit, in sentences."""
+    problems = []
+    for name, item in training.state.items():
+        if name not in found.states:
+            problems.append(f"It holds no state of {name!r}.")
+            continue
+        before, now = found.about["classes"][name], _class(item)
+        if before != now:
+            problems.append(f"It holds a {before} as {name!r}, and the run has a {now}.")
+        elif isinstance(item, torch.optim.Optimizer):
+            problems += _misfit_groups(name, found.states[name], item)
+    if GENERATORS not in found.states:
+        problems.append("It holds no state of the random generators.")
+    if not problems:
+        problems += _misfits(found.states["network"], training.state["network"].state_dict())
+    return problems
+
+
+def _misfit_groups(name: str, saved: Mapping[str, Any], own: torch.optim.Optimizer) -> list[str]:
+    before = [len(group["params"]) for group in saved["param_groups"]]
+    now = [len(group["params"]) for group in own.param_groups]
+    if before == now:
+        return []
+    return [f"Its {name!r} trains groups of {before} parameters, and the run's of {now}."]
+
+
+def _misfits(saved: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
+    """What of the network's tensors is missing, too many, of another shape or not finite."""
+    problems = [f"Its network has no {name!r}." for name in own if name not in saved]
+    problems += [f"The run's network has no {name!r}." for name in saved if name not in own]
+    for name in own:
+        before, now = saved.get(name), own[name]
+        if not (isinstance(before, torch.Tensor) and isinstance(now, torch.Tensor)):
+            continue
+        if before.shape != now.shape:
+            was, is_ = tuple(before.shape), tuple(now.shape)
+            problems.append(f"Its {name!r} has the shape {was}, and the run's {is_}.")
+        elif not _finite(before) and _finite(now):  # a mask may hold infinity by design
+            problems.append(f"Its {name!r} is not finite.")
+    return problems[:3] + ([f"And {len(problems) - 3} more."] if len(problems) > 3 else [])
+
+
+def _finite(value: torch.Tensor) -> bool:
+    return bool(torch.isfinite(value).all())
+
+
+def _class(item: object) -> str:
+    return f"{type(item).__module__}.{type(item).__qualname__}"
