@@ -145,8 +145,8 @@ def remove_directory(path: Path) -> None:
 
 
 def remove_leftovers(directory: Path) -> None:
-    """Remove what killed processes left half-written in a folder that nobody else writes to."""
-    for entry in directory.glob(".*.part"):
+    """Remove what killed processes left half-written below a folder of which we are the writer."""
+    for entry in list(directory.rglob(".*.part")):
         remove_directory(entry)
 
 

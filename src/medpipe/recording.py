@@ -67,6 +67,11 @@ class Recorder:
         record: What `run.json` is to hold.
         made_of: What the checkpoints are made of: digests, by name.
         rows: The history so far.
+
+    Attributes:
+        path: The same.
+        record: The same; it changes as the run goes on.
+        checkpoints: Of the run.
     """
 
     def __init__(
@@ -78,9 +83,9 @@ class Recorder:
         rows: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         self.path = path
+        self.checkpoints = RunCheckpoints(run=path)
         self.record = record
         self._made_of = dict(made_of)
-        self._checkpoints = RunCheckpoints(run=path)
         self._rows = [dict(row) for row in rows]
         self._started = time.perf_counter()
         self._before = float(record["timings"].get("total", 0))
@@ -112,7 +117,7 @@ class Recorder:
         write_split(self.path / SPLITS, prepared.split, prepared.dataset.samples, prepared.scan)
 
     def epoch(self, epoch: Epoch, state: Mapping[str, Any], about: Mapping[str, Any]) -> None:
-        """Write an epoch's row and checkpoints.
+        """Write an epoch's row and checkpoint, and its network where it is the best.
 
         Args:
             epoch: What it came to.
@@ -131,11 +136,7 @@ class Recorder:
         if epoch.best:
             self.record["best_epoch"] = epoch.number
             self.record["metrics"]["validation"] = dict(epoch.validation)
-        # The last checkpoint first: from the one of the best epoch, the best network can be made.
         self.save(state, {**about, "epoch": epoch.number})
-        if epoch.best:
-            kept = {"epoch": epoch.number, "validation": dict(epoch.validation)}
-            self._checkpoints.save_best(state["network"], kept)
         self._write()
 
     def save(self, state: Mapping[str, Any], about: Mapping[str, Any]) -> None:
@@ -148,7 +149,7 @@ class Recorder:
             "best_epoch": self.record["best_epoch"],
             "metrics": self.record["metrics"],
         }
-        self._checkpoints.save(state, kept)
+        self.checkpoints.save(state, kept)
 
     def finish(self, **results: Any) -> None:
         """Write what came of it."""

@@ -18,7 +18,7 @@ from medpipe.recording import PREDICTIONS, Recorder
 from medpipe.timing import START_UP, WHOLE_START_UP, Timings, timed
 from medpipe.training.allocation import follow_steps, kept_memory
 from medpipe.training.first_steps import FirstSteps
-from medpipe.training.run_checkpoints import BEST, RunCheckpoints
+from medpipe.training.run_checkpoints import BEST
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -91,7 +91,7 @@ class Session:
         progress = Progress()
         if found is not None:
             progress = restore(found, training, loaders.training)
-            RunCheckpoints(run=self.recorder.path).settle(found)
+            self.recorder.checkpoints.settle(found)
             if self.recorder.record["sessions"][-1]["changed"]:
                 # What it was made of is no longer what the run is made of.
                 state, about = checkpoint_of(training, progress, loaders.training)

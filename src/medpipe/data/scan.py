@@ -6,9 +6,9 @@ import hashlib
 import os
 import threading
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import attrs
@@ -30,6 +30,8 @@ from medpipe.progress import bar
 from medpipe.steps import Series
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
 
     from medpipe.steps import Dataset, DecodedImage, ImageFile, Reading, Sample
@@ -109,7 +111,7 @@ def scan(dataset: Dataset, *, workers: int, ahead: Ahead | None = None) -> Scan:
         return Scan(fingerprints=whole)
     found = memory.known()
     if ahead is not None and memory.path is not None and _most(samples, found):
-        with locked(memory.path.with_suffix(".lock")):  # another process may be at it
+        with _turn(memory.path.with_suffix(".lock")):
             memory = ScanMemory(dataset)
             found = memory.known()
             if _most(samples, found):
@@ -123,6 +125,15 @@ def scan(dataset: Dataset, *, workers: int, ahead: Ahead | None = None) -> Scan:
     if errors:
         raise _unreadable(errors, len(samples))
     return Scan(fingerprints=found.of_ids([sample.id for sample in samples]))
+
+
+@contextmanager
+def _turn(lock: Path) -> Iterator[None]:
+    """Wait while another process is at it; where no lock can be had, both read."""
+    with ExitStack() as stack:
+        with suppress(OSError, NotImplementedError):
+            stack.enter_context(locked(lock))
+        yield
 
 
 def _most(samples: Sequence[Sample], found: FoundFingerprints) -> bool:

@@ -1,4 +1,7 @@
-"""The checkpoints of a run: the last one, the one before it, the best network and its former.
+"""The checkpoints of a run: the last one, the one before it, and the best network.
+
+Each of the first two holds all that is needed to go on, the best network by then included: the
+third can be made from either.
 
 Imports torch inside functions.
 """
@@ -19,8 +22,11 @@ if TYPE_CHECKING:
 
 FOLDER = "checkpoints"
 LAST, PREVIOUS = f"{FOLDER}/last.safetensors", f"{FOLDER}/previous.safetensors"
-BEST, FORMER_BEST = f"{FOLDER}/best.safetensors", f"{FOLDER}/former_best.safetensors"
-DAMAGED = f"{FOLDER}/damaged-{{}}"
+BEST = f"{FOLDER}/best.safetensors"
+DAMAGED = f"{FOLDER}/damaged.safetensors"
+
+BEST_NETWORK = "$best"
+"""The best network in a checkpoint of another epoch's."""
 
 logger = logging.getLogger("medpipe")
 
@@ -40,7 +46,7 @@ class Found:
     instead_of: str = ""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class RunCheckpoints:
     """Reads and writes them.
 
@@ -49,35 +55,29 @@ class RunCheckpoints:
     """
 
     run: Path
+    _best: Mapping[str, Any] | None = attrs.field(default=None, init=False)
 
     def save(self, state: Mapping[str, Any], about: Mapping[str, Any]) -> None:
         """Write the last checkpoint; the one that was it stays as the one before.
 
         Args:
-            state: Objects with ``state_dict``, by name.
-            about: Plain data to keep with them.
+            state: Objects with ``state_dict``, by name, the network among them.
+            about: Plain data to keep with them: the ``epoch`` that has just ended, or None, and
+                the ``best_epoch`` are looked at.
 
         Raises:
             RunError: It can't be written; those that are there are whole.
         """
-        from medpipe.training.checkpoint import save_checkpoint
+        from medpipe.training.checkpoint import on_processor, save_checkpoint
 
+        best = about["best_epoch"]
+        if best is not None and best == about["epoch"]:
+            self._best = on_processor(state["network"].state_dict())
+        elif self._best is not None:
+            state = {**state, BEST_NETWORK: _State(self._best)}
         save_checkpoint(self.run / LAST, state, about=about, keep=self.run / PREVIOUS)
-
-    def save_best(self, network: Any, about: Mapping[str, Any]) -> None:
-        """Write the best network; the one that was it stays as its former.
-
-        Args:
-            network: Has ``state_dict``.
-            about: Its ``epoch``, and what else to keep with it.
-
-        Raises:
-            RunError: It can't be written; those that are there are whole.
-        """
-        from medpipe.training.checkpoint import save_checkpoint
-
-        kept = self.run / FORMER_BEST
-        save_checkpoint(self.run / BEST, {"network": network}, about=about, keep=kept)
+        if best is not None and best == about["epoch"]:
+            self._write_best(about)
 
     def latest(self) -> Found | None:
         """The newest checkpoint that is whole; None where there is none yet.
@@ -114,53 +114,46 @@ class RunCheckpoints:
         The best network becomes the one of the epoch that was the best by then.
 
         Raises:
-            RunError: That network is nowhere whole any more, or the files can't be written.
+            RunError: The files can't be written.
         """
         files.remove_leftovers(self.run)
-        files.remove_leftovers(self.run / FOLDER)
         if found.instead_of:
             logger.warning(
                 "%s The run goes on from the checkpoint before it, of iteration %d.",
                 found.instead_of,
                 found.about["progress"]["iteration"],
             )
-            self._put_aside(LAST)
-        epoch = found.about["best_epoch"]
-        if epoch is None or self._is_best(BEST, epoch):
+            if (self.run / LAST).exists():
+                files.rename(self.run / LAST, self.run / DAMAGED)
+        if found.about["best_epoch"] is None:
             return
-        if self._is_best(FORMER_BEST, epoch):
-            # A copy, so that the former stays until there is a new best.
-            files.write_bytes(self.run / BEST, (self.run / FORMER_BEST).read_bytes())
-        elif found.about["epoch"] == epoch:
-            self.save_best(
-                _State(found.states["network"]),
-                {"epoch": epoch, "validation": found.about["metrics"].get("validation", {})},
-            )
-        else:
-            raise CheckpointError(
-                f"The best network of {self.run}, of epoch {epoch}, is lost: neither {BEST} nor "
-                f"{FORMER_BEST} holds it whole. Take them from a backup, or begin a new run in "
-                "another output."
-            )
-        logger.warning("The best network, of epoch %d, was put back in %s.", epoch, BEST)
+        self._best = found.states.get(BEST_NETWORK, found.states["network"])
+        why = self._not_best(found.about["best_epoch"])
+        if why:
+            logger.warning("%s The best network is put back from the checkpoint.", why)
+            self._write_best(found.about)
 
-    def _is_best(self, name: str, epoch: int) -> bool:
-        """Whether a file holds, whole, the network that was the best of an epoch."""
+    def _write_best(self, about: Mapping[str, Any]) -> None:
+        from medpipe.training.checkpoint import save_checkpoint
+
+        kept = {
+            "epoch": about["best_epoch"],
+            "validation": about["metrics"].get("validation", {}),
+        }
+        assert self._best is not None
+        save_checkpoint(self.run / BEST, {"network": _State(self._best)}, about=kept)
+
+    def _not_best(self, epoch: int) -> str:
+        """Why the file of the best network is not that of an epoch; empty where it is."""
         from medpipe.training.checkpoint import load_checkpoint
 
         try:
-            return bool(load_checkpoint(self.run / name)[1]["epoch"] == epoch)
-        except CheckpointError as error:
-            logger.warning("%s", error)
-            self._put_aside(name)
-        except RunError:
-            pass
-        return False
-
-    def _put_aside(self, name: str) -> None:
-        path = self.run / name
-        if path.exists():
-            files.rename(path, self.run / DAMAGED.format(path.name))
+            _, about = load_checkpoint(self.run / BEST)
+        except RunError as error:
+            return str(error)
+        if about["epoch"] == epoch:
+            return ""
+        return f"{self.run / BEST} is of epoch {about['epoch']}, and the best was {epoch}."
 
 
 @attrs.frozen
