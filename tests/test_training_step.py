@@ -60,7 +60,7 @@ def run_loop(training: Training, epochs: int = 1) -> tuple[Progress, list[float]
         patience=None,
         max_epochs=epochs,
         on_epoch=lambda epoch, _: means.append(epoch.loss),
-        on_stop=lambda _: None,
+        on_save=lambda _: None,
         stop=NeverStop(),  # type: ignore[arg-type]
     )
     loop.run()

@@ -153,7 +153,7 @@ class RunSettings:
         device: ``auto``: the first CUDA device, else the best there is; or a name such as
             ``cpu``, ``cuda``, ``cuda:1``, ``mps``, which must then be there.
         checkpoint_minutes: After so many minutes a checkpoint is saved in the middle of an epoch;
-            at an epoch's end one is saved in any case. ``inf``: only there.
+            at an epoch's end one is saved in any case. A large number: only there.
     """
 
     seed: int = attrs.field(default=0, validator=[ge(0), lt(2**32)])

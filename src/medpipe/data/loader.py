@@ -178,7 +178,8 @@ class Loader(DataLoader[Batch]):
             if isinstance(batch, _Failure):
                 raise batch.kind(batch.message)
             batches += 1
-            self.position = (this_pass, batches)
+            over = batches == len(order)
+            self.position = (this_pass + 1, 0) if over else (this_pass, batches)
             yield self._finished(batch, this_pass)
 
     def _finished(self, batch: Batch, this_pass: int) -> Batch:

@@ -1,0 +1,310 @@
+"""A run goes on only with what it was begun with, or as far as its user allows."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from faults import runs
+from medpipe import PipelineBuilder, Run, RunError
+from medpipe.going_on import CHANGEABLE, allowed
+from medpipe.training.checkpoint import load_checkpoint
+from test_pipeline_resume import REGISTRY, ask, at, calls, state, tiny
+
+LAST, PREVIOUS, BEST = (f"checkpoints/{name}.safetensors" for name in ("last", "previous", "best"))
+
+
+@pytest.fixture(autouse=True)
+def _forget() -> None:
+    calls.clear()
+    at.clear()
+
+
+def stopped(builder: PipelineBuilder, path: Path, times: int = 1) -> Run:
+    for _ in range(times):
+        run = builder.build().run(path, resume=True, max_time=0)
+    return run
+
+
+def stopped_in_epoch(number: int, builder: PipelineBuilder, path: Path) -> Run:
+    """Stop in the middle of an epoch of 36 training samples, after which 12 are for validation."""
+    calls.clear()
+    pipeline = builder.build()
+    pipeline.check()
+    at[2 * len(calls) + 48 * (number - 1) + 17] = ask
+    run = pipeline.run(path)
+    assert 5 * (number - 1) < iteration(path) < 5 * number
+    assert run.status == "stopped"
+    return run
+
+
+def iteration(path: Path) -> int:
+    reached: int = load_checkpoint(path / LAST)[1]["progress"]["iteration"]
+    return reached
+
+
+def changed(path: Path, **values: Any) -> None:
+    """Let the record of a run say that it was begun on another machine."""
+    record = json.loads((path / "run.json").read_text())
+    for name, value in values.items():
+        inner = record
+        *sections, key = name.split("__")
+        for section in sections:
+            inner = inner[section]
+        inner[key] = value
+    (path / "run.json").write_text(json.dumps(record))
+
+
+def content(path: Path) -> dict[str, bytes]:
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return {str(file.relative_to(path)): file.read_bytes() for file in files}
+
+
+@pytest.mark.parametrize(
+    ("values", "line", "flag"),
+    [
+        ({"versions__torch": "1.0"}, "versions.torch: '1.0' then, ", "packages"),
+        ({"versions__medpipe": "0.0"}, "versions.medpipe: '0.0' then, ", "packages"),
+        ({"hardware__threads": 64}, "hardware.threads: 64 then, ", "threads"),
+        ({"hardware__processor": "Z80"}, "hardware.processor: 'Z80' then, ", "hardware"),
+        ({"hardware__instructions": "MMX"}, "hardware.instructions: 'MMX' then, ", "hardware"),
+        ({"hardware__gpu": "H200"}, "hardware.gpu: 'H200' then, None now", "hardware"),
+        ({"device": "cuda:0"}, "device: 'cuda:0' then, 'cpu' now", "hardware"),
+    ],
+)
+def test_what_changed_is_said_and_nothing_is_touched(
+    tmp_path: Path, values: dict[str, Any], line: str, flag: str
+) -> None:
+    builder = tiny(max_epochs=1)
+    stopped(builder, tmp_path / "run")
+    changed(tmp_path / "run", **values)
+    before = content(tmp_path / "run")
+    for others in ((), [name for name in CHANGEABLE if name != flag]):
+        with pytest.raises(RunError) as caught:
+            builder.build().run(tmp_path / "run", resume=True, allow_changed=others)
+        assert f"\n  {line}" in str(caught.value)
+        assert str(caught.value).endswith(f" and is recorded: --allow-changed={flag}")
+        assert content(tmp_path / "run") == before
+    run = builder.build().run(tmp_path / "run", resume=True, allow_changed=flag)
+    assert run.status == "finished"
+    assert any(item.startswith(line) for item in run.record["sessions"][-1]["changed"])
+    # It is recorded as it is now, so that it goes on from here without a word.
+    assert builder.build().run(tmp_path / "run", resume=True).status == "finished"
+
+
+def test_what_results_do_not_depend_on_may_change(tmp_path: Path) -> None:
+    builder = tiny(max_epochs=1)
+    whole = builder.build().run(tmp_path / "whole")
+    stopped(builder, tmp_path / "run")
+    changed(tmp_path / "run", hardware__system="Linux-1.0", hardware__processors=999)
+    run = builder.loader(batch_size=8, workers=2, cache="off").build()
+    done = run.run(tmp_path / "run", resume=True)
+    assert state(done) == state(whole)
+    assert "loader.workers: 0, now 2" in done.record["sessions"][-1]["changed"]
+    assert "workers = 2" in (tmp_path / "run" / "pipeline.toml").read_text()
+
+
+def test_an_allowed_configuration_takes_the_place_of_the_first(tmp_path: Path) -> None:
+    builder = tiny(max_epochs=3, schedule=None)
+    stopped(builder, tmp_path / "run", times=2)
+    other = tiny(max_epochs=1, schedule=None)
+    with pytest.raises(RunError, match=r"--allow-changed=configuration$"):
+        other.build().run(tmp_path / "run", resume=True, allow_changed=["hardware", "data"])
+    run = other.build().run(tmp_path / "run", resume=True, allow_changed=True)
+    assert [row["epoch"] for row in run.history] == [1]
+    assert run.record["sessions"][-1]["changed"] == ["trainer.max_epochs: 3, now 1"]
+    again = Run.load(tmp_path / "run")
+    assert again.network("best", registry=REGISTRY) is not None
+    assert "max_epochs = 1\n" in (tmp_path / "run" / "pipeline.toml").read_text()
+
+
+def test_where_an_epoch_has_another_length_the_one_that_had_begun_begins_again(
+    tmp_path: Path,
+) -> None:
+    builder = tiny(max_epochs=2, schedule=None)
+    stopped_in_epoch(2, builder, tmp_path / "run")
+    other = builder.loader(batch_size=4, workers=0).build()
+    run = other.run(tmp_path / "run", resume=True, allow_changed=["configuration"])
+    assert 5 < run.record["sessions"][-1]["from_iteration"] < 10
+    assert [row["iterations"] for row in run.history] == [5, 18]
+
+
+def test_another_network_or_optimizer_does_not_fit(tmp_path: Path) -> None:
+    builder = tiny(max_epochs=2, schedule=None)
+    stopped(builder, tmp_path / "run")
+    before = content(tmp_path / "run")
+    others = {
+        "It holds a torch.optim.adam.Adam as 'optimizer', and the run has a torch.optim.sgd.SGD.": (
+            tiny(max_epochs=2, schedule=None, optimizer={"name": "sgd"})
+        ),
+        "It holds a torch.nn.modules.container.Sequential as 'network', and the run has a "
+        "monai.networks.nets.resnet.ResNet.": (
+            builder.network("resnet10", widen_factor=0.125, conv1_t_size=3)
+        ),
+    }
+    for problem, other in others.items():
+        with pytest.raises(RunError) as caught:
+            other.build().run(tmp_path / "run", resume=True, allow_changed=True)
+        assert str(caught.value).startswith("The checkpoint to go on from doesn't fit: ")
+        assert problem in str(caught.value)
+        assert content(tmp_path / "run") == before
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
+    stopped(tiny(max_epochs=1), tmp_path / "run")
+    stopped(tiny(max_epochs=2), tmp_path / "other")
+    shutil.copy(tmp_path / "other" / LAST, tmp_path / "run" / LAST)
+    with pytest.raises(RunError) as caught:
+        tiny(max_epochs=1).build().run(tmp_path / "run", resume=True)
+    assert "\n  the checkpoint was made with another configuration\n" in str(caught.value)
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before_aloud(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    builder = tiny(max_epochs=2)
+    whole = builder.build().run(tmp_path / "whole")
+    stopped(builder, tmp_path / "run", times=3)
+    damaged = tmp_path / "run" / LAST
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"!")
+    caplog.clear()
+    done = builder.build().run(tmp_path / "run", resume=True)
+    said = [m for m in caplog.messages if m.startswith(f"{damaged} is damaged: ")]
+    assert len(said) == 1
+    assert said[0].endswith("The run goes on from the checkpoint before it, of iteration 2.")
+    assert done.record["sessions"][-1]["from_iteration"] == 2
+    assert done.record["sessions"][-1]["instead_of"] in said[0]
+    assert (tmp_path / "run" / "checkpoints/damaged.safetensors").exists()
+    assert state(done) == state(whole)
+
+
+def test_a_damaged_best_network_is_put_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    builder = tiny(max_epochs=3)
+    whole = builder.build().run(tmp_path / "whole")
+    stopped_in_epoch(3, builder, tmp_path / "run")  # the best is of an epoch before
+    best = tmp_path / "run" / BEST
+    for content in (b"", None):
+        best.unlink() if content is None else best.write_bytes(content)
+        caplog.clear()
+        stopped(builder, tmp_path / "run")
+        assert [m for m in caplog.messages if "put back from the checkpoint" in m]
+    assert state(builder.build().run(tmp_path / "run", resume=True)) == state(whole)
+
+
+def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:
+    from medpipe.errors import TrainingError
+
+    # One step at this rate leaves the range of the numbers.
+    builder = tiny(
+        max_epochs=2, schedule=None, learning_rate=1e38, optimizer={"name": "sgd", "momentum": 0.9}
+    )
+    with pytest.raises(TrainingError):
+        builder.build().run(tmp_path / "run")
+    for file in (tmp_path / "run").rglob("*.safetensors"):
+        states, _ = load_checkpoint(file)
+        assert all(value.isfinite().all() for value in states["network"].values())
+
+
+def test_a_checkpoint_is_saved_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
+    def iteration_of(name: str, minutes: float) -> list[int]:
+        path = tmp_path / name
+        tiny(max_epochs=1).build().run(path / "seldom")
+        registry = PipelineBuilder(device="cpu", checkpoint_minutes=minutes, registry=REGISTRY)
+        run = (
+            registry.dataset("phantom", samples=60, size=32)
+            .network("dropping")
+            .trainer("supervised", max_epochs=1)
+            .loader(batch_size=8, workers=0)
+            .split(validation=0.2, test=0.2)
+            .build()
+            .run(path / "run")
+        )
+        names = [n for n in (LAST, PREVIOUS) if (run.path / n).exists()]
+        return [load_checkpoint(run.path / n)[1]["progress"]["iteration"] for n in names]
+
+    assert iteration_of("often", 0) == [5, 4]
+    assert iteration_of("seldom", 1e9) == [5]
+
+
+@pytest.mark.parametrize("name", ["augmented", "accumulated", "autocast"])
+def test_worker_counts_give_one_hash(tmp_path: Path, name: str) -> None:
+    from folders import image_folder
+
+    images = image_folder(tmp_path / "images", samples=60, size=32)
+    builder = runs.pipelines(images)[name]
+    digests = {
+        runs.digest(
+            builder.loader(batch_size=8, workers=workers).build().run(tmp_path / str(workers))
+        )
+        for workers in (0, 1, 2, 4)
+    }
+    assert len(digests) == 1
+
+
+def test_what_may_have_changed_is_named_rightly() -> None:
+    assert allowed(True) == frozenset(CHANGEABLE)
+    assert allowed(False) == allowed(()) == frozenset()
+    assert allowed("hardware") == {"hardware"}
+    with pytest.raises(RunError) as caught:
+        allowed(["hardwear"])  # type: ignore[list-item]
+    assert str(caught.value) == (
+        "allow_changed: there is no 'hardwear'. There are configuration, data, packages, threads, "
+        "hardware."
+    )
+
+
+TINY = """
+format = 1
+[dataset]
+step = "phantom"
+samples = 60
+size = 32
+[network]
+step = "resnet10"
+widen_factor = 0.125
+[trainer]
+step = "supervised"
+max_epochs = 1
+[loader]
+batch_size = 16
+workers = 0
+[run]
+device = "cpu"
+"""
+
+
+def test_the_command_allows_one_thing_or_anything(tmp_path: Path) -> None:
+    (tmp_path / "tiny.toml").write_text(TINY)
+
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "medpipe", "run", "tiny.toml", "--output=run", *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+        )
+
+    assert call("--resume", "--max-time=00:00:00").returncode == 75
+    changed(tmp_path / "run", hardware__processor="Z80")
+    refused = call("--resume")
+    assert refused.returncode == 2
+    assert "--allow-changed=hardware" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert call("--allow-changed").stderr == (
+        "--allow-changed is for a run that goes on: give --resume too.\n"
+    )
+    assert call("--resume", "--allow-changed=hardwear").returncode == 2
+    assert call("--resume", "--allow-changed=threads").returncode == 2
+    assert call("--resume", "--allow-changed=hardware", "--max-time=00:00:00").returncode == 75
+    changed(tmp_path / "run", hardware__processor="Z80", versions__torch="1.0")
+    done = call("--resume", "--allow-changed")
+    assert done.returncode == 0, done.stderr
