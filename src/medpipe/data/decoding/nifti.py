@@ -72,7 +72,9 @@ def _decoded(content: bytes, path: str | os.PathLike[str]) -> DecodedImage:
             "Save the two as one .nii file.",
         )
     if mark not in SINGLE:
-        raise UnreadableImageError(path, "is gzipped but holds no NIfTI image")
+        raise UnreadableImageError(
+            path, "is gzipped but holds no NIfTI image", kind="not_an_image"
+        )
     kind: Any = nibabel.Nifti1Image if mark == SINGLE[0] else nibabel.Nifti2Image
     header = kind.header_class.from_fileobj(BytesIO(head), check=False)
     shape, number_type = header.get_data_shape(), header.get_data_dtype()
@@ -84,7 +86,9 @@ def _decoded(content: bytes, path: str | os.PathLike[str]) -> DecodedImage:
         raise UnreadableImageError(path, "has its values inside its header, as vox_offset says")
     if len(whole) < length:
         raise UnreadableImageError(
-            path, f"is truncated: it should hold {length} bytes, not {len(whole)}"
+            path,
+            f"is truncated: it should hold {length} bytes, not {len(whole)}",
+            kind="truncated",
         )
     image = kind.from_bytes(whole)
     values = np.asanyarray(image.dataobj)
