@@ -119,9 +119,7 @@ class Assembly:
             raise StepError(f"{self.registry.title(step)} built {dataset!r}, which is no Dataset.")
         return dataset
 
-    def prepare_data(
-        self, chain: Chain | None = None, *, keeping: bool = False
-    ) -> PreparedData:
+    def prepare_data(self, chain: Chain | None = None, *, keeping: bool = False) -> PreparedData:
         """List, scan and split the samples.
 
         Args:

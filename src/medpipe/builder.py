@@ -15,7 +15,6 @@ from medpipe.parameters import StepReference, join, structure, unstructure
 from medpipe.pipeline import Pipeline
 from medpipe.ready import Ready
 from medpipe.registry import Registry
-from medpipe.settings import BadData
 from medpipe.steps import (
     DataInfo,
     Dataset,
@@ -32,6 +31,8 @@ if TYPE_CHECKING:
 
     from monai.transforms import Compose, MapTransform
     from torch import nn
+
+    from medpipe.settings import BadData
 
 __all__ = ["PipelineBuilder"]
 

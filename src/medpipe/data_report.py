@@ -10,9 +10,9 @@ import attrs
 
 from medpipe.data.collector import paused_collector
 from medpipe.data.faults import fault, leak_faults
-from medpipe.data.fitting import unfit_samples
 from medpipe.data.links import link_faults
 from medpipe.data.near_duplicates import Looks, near_pairs
+from medpipe.data.quarantine_file import written
 from medpipe.data.sifting import TRAINABLE, Sifted, sift
 from medpipe.data.splits import Split, make_split
 from medpipe.data.splitting.leaks import brought_parts, without_leaks
@@ -66,7 +66,16 @@ class DataReport:
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON has it."""
-        return {"ok": self.ok, "counts": self.counts, **attrs.asdict(self)}
+
+        def plain(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {key: plain(item) for key, item in value.items()}
+            if isinstance(value, (list, tuple)):
+                return [plain(item) for item in value]
+            return written(value) if isinstance(value, str) else value
+
+        found: dict[str, Any] = plain(attrs.asdict(self))
+        return {"ok": self.ok, "counts": self.counts, **found}
 
     def __str__(self) -> str:
         lines = [_line("samples", f"{self.samples:,} looked at in {self.seconds:.1f} s")]
@@ -85,7 +94,7 @@ class DataReport:
         counts = ", ".join(f"{count:,} {kind}" for kind, count in self.counts.items())
         count = "1 fault" if len(self.faults) == 1 else f"{len(self.faults):,} faults"
         lines.append("No faults were found." if self.ok else f"{count}: {counts}.")
-        return "\n".join(lines)
+        return written("\n".join(lines))
 
 
 def examine_data(assembly: Assembly) -> DataReport:
@@ -141,9 +150,7 @@ def _unfit(assembly: Assembly, good: Dataset, sifted: Sifted) -> Sequence[Fault]
         return [Fault(kind="transform", message=str(error))]
 
 
-def _split(
-    assembly: Assembly, good: Dataset, sifted: Sifted, faults: list[Fault]
-) -> Split | None:
+def _split(assembly: Assembly, good: Dataset, sifted: Sifted, faults: list[Fault]) -> Split | None:
     """The split of what is good; why there is none is a fault."""
     from medpipe.data.split_file import read_split
 
@@ -200,11 +207,12 @@ def _near(
     numbers = [PARTS.index(parts[s.id]) if s.id in parts else -1 for s in some]
     found = near_pairs([hashes[sample.id] for sample in some], numbers, most=MOST_PAIRS)
 
-    def named(sample: Sample) -> str:
-        return f"{sample.id!r}" + (f" ({parts[sample.id]})" if sample.id in parts else "")
+    def named(place: int) -> str:
+        id_ = some[place].id
+        return f"{id_!r} ({parts[id_]})" if id_ in parts else repr(id_)
 
     warnings = [
-        fault(some[one], "near_duplicate", f"{named(some[one])} and {named(some[other])} look alike.")
+        fault(some[one], "near_duplicate", f"{named(one)} and {named(other)} look alike.")
         for one, other in found.pairs
     ]
     return warnings, found.count, found.crossing

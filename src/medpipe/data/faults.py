@@ -10,7 +10,7 @@ from medpipe.data.decoding.unreadable import UnreadableImageError
 from medpipe.data.reading import source_of
 from medpipe.data.scan import no_text, odd_ids, portable_id
 from medpipe.data.splitting.leaks import contradicting, label_text
-from medpipe.data.splitting.units import together, vector
+from medpipe.data.splitting.units import together
 from medpipe.errors import DataError, Fault, FaultKind
 from medpipe.steps import PARTS, Part
 
@@ -62,9 +62,9 @@ def id_faults(samples: Sequence[Sample]) -> Iterator[Fault]:
 def label_faults(samples: Sequence[Sample], task: Task) -> Iterator[Fault]:
     """Samples whose labels are none of the task's."""
     labels = [sample.label for sample in samples]
-    if task.kind == "multiclass" and set(map(type, labels)) == {int}:
-        if set(labels) <= set(range(len(task.names))):
-            return  # as almost always
+    whole = task.kind == "multiclass" and set(map(type, labels)) == {int}
+    if whole and set(labels) <= set(range(len(task.names))):
+        return  # as almost always
     for sample in samples:
         why = _odd(sample.label, task)
         if why is not None:
@@ -91,6 +91,16 @@ def _odd(label: object, task: Task) -> str | None:
     if task.kind == "multilabel" and not all(v in (0, 1) or math.isnan(v) for v in numbers):
         return ". Each finding is 1, 0 or NaN (missing)"
     return None
+
+
+def part_faults(samples: Sequence[Sample]) -> Iterator[Fault]:
+    """Samples whose given parts are none."""
+    if {sample.split for sample in samples} <= {None, *PARTS}:
+        return
+    for sample in samples:
+        if sample.split not in (None, *PARTS):
+            message = f"The sample {sample.id!r} has the part {sample.split!r}."
+            yield fault(sample, "split", message, f"The parts are {', '.join(PARTS)}.")
 
 
 def error_fault(sample: Sample, error: DataError) -> Fault:

@@ -85,7 +85,8 @@ def hashes_of(small: np.ndarray[Any, Any]) -> list[int]:
     import numpy as np
 
     waves = _cosines()
-    frequencies = (waves @ small @ waves.T).reshape(len(small), -1)
+    with np.errstate(invalid="ignore", over="ignore"):  # of NaN, whose hashes nobody looks at
+        frequencies = (waves @ small @ waves.T).reshape(len(small), -1)
     # The first is the mean, which says how bright an image is and not what it shows.
     bits = frequencies > np.median(frequencies[:, 1:], axis=1, keepdims=True)
     bits[:, 0] = False
@@ -105,7 +106,8 @@ def shrunk(image: DecodedImage) -> np.ndarray[Any, Any]:
     if image.channels:
         values = values.mean(axis=-1, dtype=np.float32)
     if values.dtype != np.uint8:
-        values = values.astype(np.float32)
+        with np.errstate(over="ignore"):
+            values = values.astype(np.float32)
     picture = Image.fromarray(np.ascontiguousarray(values))
     return np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.BOX), dtype=np.float32)
 

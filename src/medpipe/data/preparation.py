@@ -146,9 +146,7 @@ def prepare(
         raise DataError("No sample is left for training. Lower split.validation and split.test.")
     _require_values(parts["training"], dataset)
     kept = Scan(fingerprints=found.of(dataset.samples))
-    return PreparedData(
-        dataset=dataset, scan=kept, split=split, parts=parts, quarantine=quarantine
-    )
+    return PreparedData(dataset=dataset, scan=kept, split=split, parts=parts, quarantine=quarantine)
 
 
 def _without_earlier(dataset: Dataset, left_out: Sequence[Fault]) -> Dataset:

@@ -27,7 +27,7 @@ def write_quarantine(path: Path, faults: Sequence[Fault]) -> None:
     writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
     writer.writerow(COLUMNS)
     writer.writerows(
-        [_written(cell) for cell in (fault.sample, fault.path, fault.kind, fault.message)]
+        [written(cell) for cell in (fault.sample, fault.path, fault.kind, fault.message)]
         for fault in faults
     )
     write_text(path, text.getvalue())
@@ -42,7 +42,7 @@ def read_quarantine(path: Path) -> tuple[Fault, ...]:
     if not path.exists():
         return ()
     try:
-        rows = list(csv.reader(io.StringIO(path.read_text("utf-8"), newline=""), strict=True))
+        rows = list(csv.reader(io.StringIO(path.read_bytes().decode("utf-8"), newline=""), strict=True))
         header, *cells = rows
         if tuple(header) != COLUMNS or not {row[2] for row in cells} <= set(get_args(FaultKind)):
             raise ValueError("its columns or kinds are others")
@@ -57,6 +57,6 @@ def read_quarantine(path: Path) -> tuple[Fault, ...]:
         ) from error
 
 
-def _written(cell: str) -> str:
-    """A cell without what UTF-8 can't hold, as names of files may."""
-    return cell.encode("utf-8", "backslashreplace").decode("utf-8")
+def written(text: str) -> str:
+    """A text without what UTF-8 can't hold, as names of files may."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

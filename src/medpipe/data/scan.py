@@ -344,15 +344,18 @@ def _check_ids(samples: Sequence[Sample]) -> None:
 
 
 def no_text(sample_id: str) -> str:
-    """The sentence about an id that is no valid Unicode."""
+    """The sentence about an id that is empty or no valid Unicode."""
+    if not sample_id:
+        return "A sample has an empty id. Give each sample an id of its own."
     return f"The id {sample_id!r} is no valid Unicode text. Rename the file in UTF-8."
 
 
 def odd_ids(samples: Sequence[Sample]) -> tuple[set[str], list[str]]:
-    """Which ids occur twice, as `portable_id` has them; and which are no valid Unicode."""
+    """Which ids occur twice, as `portable_id` has them; which are empty or no valid Unicode."""
     ids = {sample.id for sample in samples}
     together = "".join(ids)
-    if len(ids) == len(samples) and together.isascii() and "\\" not in together:
+    plain = together.isascii() and "\\" not in together and "" not in ids
+    if len(ids) == len(samples) and plain:
         return set(), []  # as almost always
     seen: set[str] = set()
     twice: set[str] = set()
@@ -362,7 +365,7 @@ def odd_ids(samples: Sequence[Sample]) -> tuple[set[str], list[str]]:
         if name in seen:
             twice.add(name)
         seen.add(name)
-        if not (name.isascii() or name.isprintable()) and _has_surrogates(name):
+        if not name or (not (name.isascii() or name.isprintable()) and _has_surrogates(name)):
             not_text.append(sample.id)
     return twice, not_text
 

@@ -300,7 +300,7 @@ def _load(cache: Path) -> _Kept | None:
             pixels=Digests(width=16, packed=pixels),
             kinds=tuple((tuple(shape), channels) for shape, channels in about["kinds"]),
             kind_of=array("I", kind_of),
-            flaws={place: flaw for place, flaw in about["flaws"]},
+            flaws=dict(about["flaws"]),
         ),
     )
 

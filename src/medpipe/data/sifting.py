@@ -13,6 +13,7 @@ from medpipe.data.faults import (
     flaw_faults,
     id_faults,
     label_faults,
+    part_faults,
 )
 from medpipe.data.scan import Scan, look_through
 from medpipe.data.splitting.leaks import contradictions
@@ -84,7 +85,7 @@ def sift(
     if no_names:
         samples = [sample for sample in dataset.samples if sample.id not in no_names]
         named = attrs.evolve(dataset, samples=samples)
-    labels = list(label_faults(named.samples, task))
+    labels = [*label_faults(named.samples, task), *part_faults(named.samples)]
     scan, errors = look_through(named, workers=workers, ahead=ahead, seen=seen)
     if errors:
         by_id = {sample.id: sample for sample in named.samples}
@@ -145,13 +146,11 @@ def refusal(faults: Sequence[Fault], total: int) -> BadDataError:
     """The error for samples that can't be trained on."""
     count = len({fault.sample for fault in faults})
     remedies = [
-        "Repair or remove them, or leave them out: set run.bad_data = \"quarantine\" (on the "
+        'Repair or remove them, or leave them out: set run.bad_data = "quarantine" (on the '
         "command line --quarantine). medpipe check --data lists all that is wrong."
     ]
     if any(fault.kind in TRAINABLE for fault in faults):
-        remedies.append(
-            'Images under two labels are trained on with run.bad_data = "keep".'
-        )
+        remedies.append('Images under two labels are trained on with run.bad_data = "keep".')
     return BadDataError(f"{count} of {total} samples can't be used:", faults, remedies)
 
 

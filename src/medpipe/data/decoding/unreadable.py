@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 # A pipe that nobody writes to would be waited for for ever.
 _FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 _CLOEXEC = getattr(os, "O_CLOEXEC", 0)
+_CUT_OFF = ("truncated", "less than expected")
+"""What Pillow and pydicom say of a file that ends too early."""
 _AT_ONCE = 1 << 30
 """Bytes of one call: no system takes more than 2 GB."""
 
@@ -48,7 +50,7 @@ class UnreadableImageError(DataError):
 def damaged(path: str | os.PathLike[str], error: Exception) -> UnreadableImageError:
     """The error for a file that made its decoder fail."""
     text = " ".join(str(error).split()).strip(" .") or type(error).__name__
-    cut_off = isinstance(error, EOFError) or "truncated" in text.lower()
+    cut_off = isinstance(error, EOFError) or any(word in text.lower() for word in _CUT_OFF)
     return UnreadableImageError(
         path, f"is damaged: {text}", kind="truncated" if cut_off else "damaged"
     )
