@@ -42,8 +42,8 @@ def read_quarantine(path: Path) -> tuple[Fault, ...]:
     if not path.exists():
         return ()
     try:
-        rows = list(csv.reader(io.StringIO(path.read_bytes().decode("utf-8"), newline=""), strict=True))
-        header, *cells = rows
+        text = path.read_bytes().decode("utf-8")  # read as text, "\r\n" in a name would be "\n"
+        header, *cells = csv.reader(io.StringIO(text, newline=""), strict=True)
         if tuple(header) != COLUMNS or not {row[2] for row in cells} <= set(get_args(FaultKind)):
             raise ValueError("its columns or kinds are others")
         return tuple(
