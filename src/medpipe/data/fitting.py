@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 FEW = 16
 """Of so many kinds of images one each is tried first: where they leave alike, the rest does."""
+MANY = 200
+"""Of more kinds than this, none of which nearly all images are, not each is tried."""
 NEARLY_ALL = 0.9
 """From which share on the others are the odd ones, and not the chain that lacks a step."""
 
@@ -71,18 +73,21 @@ def unfit_samples(
     def leave(number: int) -> _Left:
         return _sent(chain, first[number], dataset, sizes=batch_size > 1)
 
+    enough = NEARLY_ALL * len(samples)
+    held = Counter(numbers)
+    ((frequent, count),) = held.most_common(1)
     ordered = sorted(first, key=lambda number: _measure(prints.kinds[number]))
-    tried = ordered[:: max(1, len(ordered) // FEW)]
-    left = {number: leave(number) for number in {*tried, ordered[-1]}}
-    if len(set(left.values())) > 1:
+    tried = {*ordered[:: max(1, len(ordered) // FEW)], ordered[-1], frequent}
+    left = {number: leave(number) for number in sorted(tried)}
+    if len(set(left.values())) == 1 and not left[frequent].error:
+        return []
+    if len(first) <= MANY or count >= enough:
         left.update((number, leave(number)) for number in ordered if number not in left)
     counts: Counter[_Left] = Counter()
-    for number, count in Counter(numbers).items():
-        counts[left.get(number, left[ordered[0]])] += count
-    (usual, most), *rest = counts.most_common()
-    if not rest and not usual.error:
-        return []
-    if usual.error or most < NEARLY_ALL * len(samples):
+    for number, how in left.items():
+        counts[how] += held[number]
+    ((usual, most),) = counts.most_common(1)
+    if usual.error or most < enough:
         return [_no_usual(counts, left, first)]
     return [
         _unlike(sample, left[number], usual, f"{most:,} of {len(samples):,}")
