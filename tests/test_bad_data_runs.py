@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -173,6 +174,18 @@ def test_constant_images_are_said_and_trained_on(tmp_path: Path) -> None:
         "4 images are constant, every pixel like every other: 'a/blank0.png', 'a/blank1.png', "
         "'a/blank2.png' and 1 more."
     ) in report.notes
+
+
+@pytest.mark.real_data
+def test_mednist_holds_constant_images_and_nothing_that_is_refused() -> None:
+    report = PipelineBuilder(device="cpu").build().check_data()
+    assert report.ok, report
+    kinds = Counter(one.kind for one in report.warnings)
+    assert kinds == {"constant": 94, "duplicate": 347, "near_duplicate": 1000}
+    assert {one.sample.split("/")[0] for one in report.warnings if one.kind == "constant"} == {
+        "HeadCT"
+    }
+    assert report.near_pairs > report.crossing_pairs > 0
 
 
 def table(root: Path, rows: str) -> PipelineBuilder:
