@@ -5,6 +5,7 @@ Every case begins with a folder of two classes of good images; it adds what is w
 
 from __future__ import annotations
 
+import gzip
 import os
 import struct
 import zlib
@@ -81,6 +82,15 @@ def volume(name: str, values: np.ndarray[Any, Any], *, keep: float = 1) -> Make:
         path.write_bytes(content[: int(keep * len(content))])
 
     return make
+
+
+def nifti_bomb(root: Path) -> None:
+    """A gzipped NIfTI file of few bytes that says that it holds 281 TB."""
+    volume("a/x.nii", noise(32, 32).astype(np.float64))(root)
+    content = bytearray((root / "a" / "x.nii").read_bytes())
+    content[40:48] = struct.pack("<4h", 3, 32767, 32767, 32767)
+    (root / "a" / "x.nii").unlink()
+    (root / "a" / "x.nii.gz").write_bytes(gzip.compress(content))
 
 
 def nowhere(root: Path) -> None:

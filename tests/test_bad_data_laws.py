@@ -45,14 +45,29 @@ def test_the_look_up_finds_what_comparing_all_pairs_finds(found: list[int], data
         for one, other in itertools.combinations(range(len(found)), 2)
         if (found[one] ^ found[other]).bit_count() <= NEAR
     }
+    crossing = {pair for pair in near if parts[pair[0]] != parts[pair[1]]}
     looked_up = near_pairs(found, parts, most=10_000)
-    assert {(min(pair), max(pair)) for pair in looked_up.pairs} == near
-    assert len(looked_up.pairs) == looked_up.count == len(near)
-    crossing = [pair for pair in looked_up.pairs if parts[pair[0]] != parts[pair[1]]]
-    assert looked_up.crossing == len(crossing)
-    assert list(looked_up.pairs[: len(crossing)]) == crossing  # these are named first
+    assert (looked_up.count, looked_up.crossing) == (len(near), len(crossing))
+    pairs = [(min(pair), max(pair)) for pair in looked_up.pairs]
+    assert set(pairs) <= near
+    # Of two hashes that are near one pair is named, in two parts if it can be; these come first.
+    between = {frozenset((found[one], found[other])) for one, other in near}
+    assert sorted(map(sorted, between)) == sorted(
+        sorted({found[one], found[other]}) for one, other in pairs
+    )
+    crossed = [pair for pair in pairs if pair in crossing]
+    assert pairs[: len(crossed)] == crossed
+    assert {frozenset((found[one], found[other])) for one, other in crossed} == {
+        frozenset((found[one], found[other])) for one, other in crossing
+    }
     few = near_pairs(found, parts, most=2)
     assert (few.count, few.pairs) == (looked_up.count, looked_up.pairs[:2])
+
+
+def test_thousands_of_images_of_one_hash_take_no_time() -> None:
+    found = near_pairs([7] * 100_000, [0] * 99_999 + [1], most=5)
+    assert (found.count, found.crossing) == (100_000 * 99_999 // 2, 99_999)
+    assert found.pairs == [(0, 99_999)]
 
 
 def test_the_look_up_is_the_same_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:

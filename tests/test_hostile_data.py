@@ -45,6 +45,7 @@ CASES: dict[str, Case] = {
     "PNG bomb": Case(make=written("a/x.png", hostile.png_bomb())),
     "PNG text bomb": Case(make=written("a/x.png", hostile.png_text_bomb())),
     "JPEG bomb": Case(make=written("a/x.jpg", hostile.jpeg_bomb())),
+    "NIfTI bomb": Case(make=hostile.nifti_bomb),
     "damaged PNG": Case(make=written("a/x.png", hostile.damaged_png())),
     "TIFF of two pages": Case(make=hostile.pages),
     "NaN in NIfTI": Case(make=volume("a/x.nii", floats(np.nan))),
@@ -271,6 +272,10 @@ EXPECTED: dict[str, list[str]] = {
         "bomb a/x.jpg: The image ROOT/a/x.jpg may be a decompression bomb: Image size "
         "(4290250000 pixels) exceeds limit of 178956970 pixels, could be decompression bomb "
         "DOS attack. If it is genuine, raise PIL.Image.MAX_IMAGE_PIXELS.",
+    ],
+    "NIfTI bomb": [
+        "bomb a/x.nii.gz: The image ROOT/a/x.nii.gz may be a decompression bomb: it should hold "
+        "281449207693656 bytes, more than this machine's memory.",
     ],
     "damaged PNG": [
         "damaged a/x.png: The image ROOT/a/x.png is damaged: broken data stream when reading "
@@ -688,5 +693,12 @@ def test_where_all_are_faulty_quarantine_leaves_nothing_and_says_so() -> None:
     samples = [one(np.full((4, 4), np.nan), n % 2, f"s{n}") for n in range(3)]
     builder = PipelineBuilder(device="cpu", bad_data="quarantine")
     pipeline = builder.dataset(Dataset(samples=samples, task=TASK)).build()
-    with pytest.raises(BadDataError, match="3 of 3 samples can't be used"):
+    with pytest.raises(BadDataError) as caught:
         assembled(pipeline).prepare_data()
+    assert str(caught.value) == (
+        "All samples are faulty:\n"
+        "  The image of the sample 's0' holds NaN values.\n"
+        "  The image of the sample 's1' holds NaN values.\n"
+        "  The image of the sample 's2' holds NaN values.\n"
+        "Repair some, or add others."
+    )

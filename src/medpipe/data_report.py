@@ -204,7 +204,7 @@ def _near(
     if len(some) < 2:
         return [], 0, 0
     parts = {} if split is None else split.parts
-    numbers = [PARTS.index(parts[s.id]) if s.id in parts else -1 for s in some]
+    numbers = [PARTS.index(parts[s.id]) if s.id in parts else len(PARTS) for s in some]
     found = near_pairs([hashes[sample.id] for sample in some], numbers, most=MOST_PAIRS)
 
     def named(place: int) -> str:

@@ -124,36 +124,66 @@ def _cosines() -> np.ndarray[Any, Any]:
 def near_pairs(hashes: Sequence[int], parts: Sequence[int], *, most: int) -> NearPairs:
     """Find all pairs of hashes that differ in at most `NEAR` bits.
 
+    Images of one hash are compared with others once, not each: there may be thousands.
+
     Args:
         hashes: Of 64 bits.
-        parts: A number for the part that each is in.
-        most: How many pairs to name; all are counted.
+        parts: A number from 0 for the part that each is in.
+        most: How many pairs to name; all are counted. Of two hashes that are near one pair is
+            named, in two parts if there is such a one.
     """
     import numpy as np
 
-    words = np.array(hashes, dtype=np.uint64)
+    words, which = np.unique(np.array(hashes, dtype=np.uint64), return_inverse=True)
     placed = np.array(parts, dtype=np.int64)
+    held = np.zeros((len(words), max(parts, default=0) + 1), dtype=np.int64)
+    np.add.at(held, (which, placed), 1)  # how many images of each hash are in each part
     count = crossing = 0
     named: list[tuple[bool, int, int, int]] = []
-    for one, other in _candidates(words):
-        apart = np.bitwise_count(words[one] ^ words[other])
-        near = apart <= NEAR
-        one, other, apart = one[near], other[near], apart[near]
-        between = placed[one] != placed[other]
-        count += len(one)
+    for one, other in _near(words, held.sum(axis=1) > 1):
+        pairs = held[one].sum(axis=1) * held[other].sum(axis=1)
+        alike = (held[one] * held[other]).sum(axis=1)
+        between = pairs - alike
+        same = one == other
+        # Of one hash with itself each pair counts twice, and each image with itself.
+        between[same] //= 2
+        alike[same] = (alike[same] - held[one[same]].sum(axis=1)) // 2
+        count += int(between.sum() + alike.sum())
         crossing += int(between.sum())
-        order = np.lexsort((other, one, apart, ~between))[:most]
-        named += zip(
-            (~between[order]).tolist(),
-            apart[order].tolist(),
-            one[order].tolist(),
-            other[order].tolist(),
-            strict=True,
-        )
-        named = sorted(named)[:most]
-    return NearPairs(
-        count=count, crossing=crossing, pairs=[(one, other) for *_, one, other in named]
-    )
+        apart = np.bitwise_count(words[one] ^ words[other])
+        order = np.lexsort((other, one, apart, between == 0))[:most]
+        columns = (between[order] == 0, apart[order], one[order], other[order])
+        named = sorted([*named, *zip(*(some.tolist() for some in columns), strict=True)])[:most]
+    order = np.argsort(which, kind="stable")
+    members = np.split(order, np.cumsum(np.bincount(which, minlength=len(words)))[:-1])
+    examples = [_example(members[one], members[other], placed) for *_, one, other in named]
+    return NearPairs(count=count, crossing=crossing, pairs=examples)
+
+
+def _example(
+    one: np.ndarray[Any, Any], other: np.ndarray[Any, Any], parts: np.ndarray[Any, Any]
+) -> tuple[int, int]:
+    """Two images, given those of two hashes or twice those of one; in two parts if it can be."""
+    elsewhere = other[parts[other] != parts[one[0]]]
+    if len(elsewhere):
+        return int(one[0]), int(elsewhere[0])
+    elsewhere = one[parts[one] != parts[other[0]]]
+    if len(elsewhere):
+        return int(elsewhere[0]), int(other[0])
+    return int(one[0]), int(other[1] if other[0] == one[0] else other[0])
+
+
+def _near(
+    words: np.ndarray[Any, Any], several: np.ndarray[Any, Any]
+) -> Iterator[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
+    """Pairs of near hashes, each once; those that several images have also with themselves."""
+    import numpy as np
+
+    themselves = np.flatnonzero(several)
+    yield themselves, themselves
+    for one, other in _candidates(words):
+        near = np.bitwise_count(words[one] ^ words[other]) <= NEAR
+        yield one[near], other[near]
 
 
 def _candidates(

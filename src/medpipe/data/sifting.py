@@ -128,7 +128,9 @@ def choose(sifted: Sifted, bad_data: BadData) -> tuple[Dataset, tuple[Fault, ...
         BadDataError: Samples are faulty, and are not to be left out.
     """
     faults = sifted.faults
-    if bad_data == "quarantine" and _some_left(sifted):
+    if bad_data == "quarantine":
+        if not _some_left(sifted):
+            raise BadDataError("All samples are faulty:", faults, ["Repair some, or add others."])
         return sifted.without(faults), faults
     refused = faults
     if bad_data == "keep":
