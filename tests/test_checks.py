@@ -79,14 +79,20 @@ def test_cuda_that_is_absent_is_refused() -> None:
     ]
 
 
+REMEDY = (
+    'Repair or remove them, or leave them out: set run.bad_data = "quarantine" (on the command '
+    "line --quarantine). medpipe check --data lists all that is wrong."
+)
+
+
 def test_an_unreadable_image_is_named(tmp_path: Path) -> None:
     root = image_folder(tmp_path)
     broken = root / "Hand" / "broken.png"
     broken.write_text("not a picture")
     assert problems(folder(root)) == [
-        "dataset: 1 of 61 images can't be read:\n"
-        f"  {broken} is not a PNG, JPEG, TIFF, BMP, NIfTI or DICOM image.\n"
-        "Remove or repair them."
+        "dataset: 1 of 61 samples can't be used:\n"
+        f"  The image {broken} is not a PNG, JPEG, TIFF, BMP, NIfTI or DICOM image.\n"
+        f"{REMEDY}"
     ]
 
 
@@ -141,7 +147,9 @@ def ready(dataset: Dataset) -> PipelineBuilder:
 @pytest.mark.parametrize("label", [2, -1, 0.5, float("nan")])
 def test_a_label_out_of_range_is_named(label: float) -> None:
     assert problems(ready(array_dataset([0, 1] * 20 + [label]))) == [
-        f"dataset: The sample 's040' has the label {label!r}, but the 2 classes (a, b) are 0 to 1."
+        "dataset: 1 of 41 samples can't be used:\n"
+        f"  The sample 's040' has the label {label!r}, but the 2 classes (a, b) are 0 to 1.\n"
+        f"{REMEDY}"
     ]
 
 

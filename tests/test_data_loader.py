@@ -151,7 +151,7 @@ def test_workers_change_no_batch_wherever_they_begin(
         assert len(again) == len(plain) == 12
         loading.start_at((1, 4))
         assert all(map(same, plain[10:], loading))
-        assert loading.position == (1, 6)
+        assert loading.position == (2, 0)
         loading.start_at((0, 6))  # the pass is over
         assert all(map(same, plain[6:], loading))
     finally:

@@ -211,7 +211,7 @@ def test_large_volumes_are_read_a_few_at_a_time(
     monkeypatch.setattr(scanning, "LARGE", 100)
     now, most = 0, 0
     lock = threading.Lock()
-    real = scanning.fingerprint
+    real = scanning.read
 
     def counted(sample: Sample, reading: Reading) -> Any:
         nonlocal now, most
@@ -224,7 +224,7 @@ def test_large_volumes_are_read_a_few_at_a_time(
             with lock:
                 now -= 1
 
-    monkeypatch.setattr(scanning, "fingerprint", counted)
+    monkeypatch.setattr(scanning, "read", counted)
     samples = []
     for n in range(12):
         path = _nifti(f"{n}.nii", VOLUME + n)(tmp_path)

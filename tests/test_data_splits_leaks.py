@@ -39,7 +39,7 @@ def _with(dataset: Dataset, index: int, **changes: Any) -> Dataset:
 
 
 def _prepared(dataset: Dataset, **how: Any) -> PreparedData:
-    return prepare(dataset, SplitSettings(**how), workers=1)
+    return prepare(dataset, SplitSettings(**how), workers=1, bad_data="keep")
 
 
 def test_what_is_left_out_and_the_note_about_it() -> None:

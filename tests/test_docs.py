@@ -246,7 +246,7 @@ def test_the_run_directory_page_names_what_a_run_writes() -> None:
     )
     written = {p.relative_to(run.path).as_posix() for p in run.path.rglob("*") if p.is_file()}
     named = set(re.findall(r"^\| `([^`]+\.\w+)` \|", page, re.MULTILINE))
-    assert written | {"pipeline.toml"} == named
+    assert written | {"pipeline.toml", "quarantine.csv"} == named
     for key in run.record:
         assert f"`{key}`" in page, key
 

@@ -7,13 +7,16 @@ from importlib.metadata import version as _version
 from medpipe.assembly import Loaders
 from medpipe.builder import PipelineBuilder
 from medpipe.checks import CheckReport
+from medpipe.data_report import DataReport
 from medpipe.errors import (
+    BadDataError,
     ChangedError,
     CheckFailed,
     ConfigError,
     DataError,
     DeviceError,
     DownloadError,
+    Fault,
     MedpipeError,
     NotRepeatableError,
     PluginError,
@@ -39,6 +42,7 @@ __all__ = [
     "PipelineBuilder",
     "Pipeline",
     "CheckReport",
+    "DataReport",
     "Loaders",
     "Run",
     "RunSet",
@@ -56,12 +60,14 @@ __all__ = [
     # errors
     "MedpipeError",
     "Problem",
+    "Fault",
     "ConfigError",
     "UnknownStepError",
     "NotRepeatableError",
     "PluginError",
     "StepError",
     "DataError",
+    "BadDataError",
     "ChangedError",
     "DownloadError",
     "CheckFailed",

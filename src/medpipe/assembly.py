@@ -12,9 +12,10 @@ import attrs
 from medpipe.config import Configuration
 from medpipe.data.chain import Chain
 from medpipe.data.collector import paused_collector
+from medpipe.data.fitting import unfit_samples
 from medpipe.data.order import PassOrder
-from medpipe.data.preparation import PreparedData, prepare
-from medpipe.errors import MedpipeError, StepError
+from medpipe.data.preparation import PreparedData, Unfit, prepare
+from medpipe.errors import Fault, MedpipeError, StepError
 from medpipe.parameters import unstructure
 from medpipe.ready import Ready
 from medpipe.recording import versions
@@ -34,7 +35,7 @@ from medpipe.timing import timed
 from medpipe.training.hardware import available_processors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import torch
     from torch import nn
@@ -86,29 +87,46 @@ class Assembly:
     Attributes:
         configuration: What to build.
         registry: Who supplied each step.
+        left_out: What an earlier session of the run left out because something is wrong with it.
     """
 
     configuration: Configuration
     registry: Registry
+    left_out: Sequence[Fault] = ()
 
-    def dataset(self, step: DatasetStep) -> Dataset:
-        """List the samples of a data set.
+    def listed(self) -> Dataset:
+        """List the samples of the pipeline's data set, with what is wrong with single ones.
 
         Raises:
             DataError: The data can't be used as they are.
             StepError: The step failed.
         """
-        dataset = self._built(step, step.build)
+        step = self.configuration.dataset
+        return self._listed(step, step.build_with_faults)
+
+    def dataset(self, step: DatasetStep) -> Dataset:
+        """List the samples of a data set; one that can't be used is an error.
+
+        Raises:
+            DataError: The data can't be used as they are.
+            StepError: The step failed.
+        """
+        return self._listed(step, step.build)
+
+    def _listed(self, step: DatasetStep, build: Callable[[], Dataset]) -> Dataset:
+        dataset = self._built(step, build)
         if not isinstance(dataset, Dataset):
             raise StepError(f"{self.registry.title(step)} built {dataset!r}, which is no Dataset.")
         return dataset
 
-    def prepare_data(self, keeping: Chain | None = None) -> PreparedData:
+    def prepare_data(self, chain: Chain | None = None, *, keeping: bool = False) -> PreparedData:
         """List, scan and split the samples.
 
         Args:
-            keeping: The chain whose first stretch is to be kept: files that must be read are then
-                read once for both.
+            chain: Where it could be built: what doesn't leave it as the rest is left out, if that
+                is asked for.
+            keeping: Whether what leaves its first stretch is to be kept: files that must be read
+                are then read once for both.
 
         Raises:
             DataError: The data can't be used as they are.
@@ -116,14 +134,23 @@ class Assembly:
         """
         with paused_collector():
             with timed("listing"):
-                dataset = self.dataset(self.configuration.dataset)
-            keeper = None if keeping is None else self._keeper(keeping, dataset)
+                dataset = self.listed()
+            bad_data = self.configuration.run.bad_data
+            keeper = self._keeper(chain, dataset) if keeping and chain is not None else None
             return prepare(
                 dataset,
                 self.configuration.split,
                 workers=available_processors(),
                 ahead=keeper.read_ahead if keeper is not None and keeper.reads else None,
+                bad_data=bad_data,
+                left_out=self.left_out,
+                unfit=None if chain is None else self.unfit(chain),
             )
+
+    def unfit(self, chain: Chain) -> Unfit:
+        """What finds the samples that don't leave the chain as nearly all others do."""
+        size = self.configuration.loader.batch_size
+        return lambda dataset, found: unfit_samples(chain, dataset, found, batch_size=size)
 
     def chain(self) -> Chain:
         """Build the transforms."""

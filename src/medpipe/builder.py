@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from monai.transforms import Compose, MapTransform
     from torch import nn
 
+    from medpipe.settings import BadData
+
 __all__ = ["PipelineBuilder"]
 
 
@@ -55,6 +57,8 @@ class PipelineBuilder:
         seed: Decides the network's first weights, the order and the augmentation.
         device: ``auto``, or a device that must be there; see `medpipe.settings.RunSettings`.
         checkpoint_minutes: How often a checkpoint is saved in the middle of an epoch.
+        bad_data: What to do with faulty samples: ``refuse``, ``quarantine`` or ``keep``; see
+            `medpipe.settings.RunSettings`.
         registry: Where names are looked up; by default every installed plugin's steps.
 
     Example:
@@ -77,6 +81,7 @@ class PipelineBuilder:
         seed: int = 0,
         device: str = "auto",
         checkpoint_minutes: float = 10.0,
+        bad_data: BadData = "refuse",
         registry: Registry | None = None,
     ) -> None:
         registry = Registry.discover() if registry is None else registry
@@ -89,7 +94,12 @@ class PipelineBuilder:
         parts["transforms"] = tuple(
             _make(TransformStep, {"step": name}, registry) for name in config.DEFAULT_TRANSFORMS
         )
-        run = {"seed": seed, "device": device, "checkpoint_minutes": checkpoint_minutes}
+        run = {
+            "seed": seed,
+            "device": device,
+            "checkpoint_minutes": checkpoint_minutes,
+            "bad_data": bad_data,
+        }
         parts["run"] = _settings("run", run, registry)
         self.__attrs_init__(**parts, registry=registry)
 

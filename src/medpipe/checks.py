@@ -154,7 +154,7 @@ def examine(assembly: Assembly, *, keeping: bool = False, data_alone: bool = Fal
     except MedpipeError as error:
         report.problems.append(Problem(path="transform", message=str(error)))
     try:
-        report.prepared = assembly.prepare_data(chain if keeping else None)
+        report.prepared = assembly.prepare_data(chain, keeping=keeping)
     except MedpipeError as error:
         report.problems.append(Problem(path="dataset", message=str(error)))
     if report.prepared is None or chain is None:

@@ -2,12 +2,40 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
+
+FaultKind = Literal[
+    "missing",
+    "unreadable",
+    "empty",
+    "not_an_image",
+    "truncated",
+    "damaged",
+    "bomb",
+    "unsupported",
+    "nan",
+    "infinite",
+    "constant",
+    "channels",
+    "size",
+    "transform",
+    "label",
+    "contradiction",
+    "id",
+    "row",
+    "leak",
+    "link",
+    "duplicate",
+    "near_duplicate",
+    "listing",
+    "split",
+]
+"""What can be wrong with data; docs/how-to/bad-data.md says what each is."""
 
 
 @attrs.frozen(kw_only=True)
@@ -29,6 +57,28 @@ class Problem:
         where = f"{self.path}: " if self.path else ""
         then = f" {self.remedy}" if self.remedy else ""
         return f"{where}{self.message}{then}"
+
+
+@attrs.frozen(kw_only=True)
+class Fault:
+    """One thing that is wrong with the data, usually with one sample.
+
+    Attributes:
+        kind: What it is.
+        message: What is wrong, as a sentence that names the file or the sample.
+        sample: The sample's id. Empty: it is no single sample.
+        path: The sample's file, or the first of several. Empty: there is none.
+        remedy: What to do about it besides repairing, removing or leaving out the sample.
+    """
+
+    kind: FaultKind
+    message: str
+    sample: str = ""
+    path: str = ""
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.remedy}" if self.remedy else self.message
 
 
 class MedpipeError(Exception):
@@ -74,6 +124,24 @@ class StepError(MedpipeError):
 
 class DataError(MedpipeError):
     """The data can't be used as they are: it names the file, row or sample and the remedy."""
+
+
+class BadDataError(DataError):
+    """Samples can't be trained on: it names the first ten, and how many there are.
+
+    Attributes:
+        faults: All that is wrong.
+    """
+
+    NAMED = 10
+
+    def __init__(self, heading: str, faults: Sequence[Fault], remedies: Iterable[str]) -> None:
+        self.faults = tuple(faults)
+        lines = [heading, *(f"  {fault.message}" for fault in faults[: self.NAMED])]
+        if len(faults) > self.NAMED:
+            lines.append(f"  and {len(faults) - self.NAMED} more.")
+        own = dict.fromkeys(fault.remedy for fault in faults if fault.remedy)
+        super().__init__("\n".join([*lines, *own, *remedies]))
 
 
 class ChangedError(DataError):

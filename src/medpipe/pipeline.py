@@ -17,7 +17,9 @@ from medpipe.assembly import Assembly, Loaders
 from medpipe.checks import Checked, CheckReport, examine
 from medpipe.config import Configuration, toml_text, unrepeatable, write
 from medpipe.data.collector import paused_collector
-from medpipe.errors import RunError
+from medpipe.data.quarantine_file import read_quarantine
+from medpipe.data_report import DataReport, examine_data
+from medpipe.errors import Fault, RunError
 from medpipe.going_on import (
     Change,
     Changeable,
@@ -31,6 +33,7 @@ from medpipe.going_on import (
 from medpipe.parameters import parameter_types
 from medpipe.ready import Ready
 from medpipe.recording import (
+    QUARANTINE,
     RECORD,
     Recorder,
     first_record,
@@ -94,6 +97,16 @@ class Pipeline:
         """
         logger.info("Checking the data, the network and the machine")
         return examine(self._assembly())
+
+    def check_data(self) -> DataReport:
+        """Read every file once and list all that is wrong with the data, in one pass.
+
+        That is what training refuses (see ``run.bad_data``), and as warnings what it doesn't:
+        copies, images that look nearly alike, constant images, links that lead out of the data.
+        Of images of several shapes a few are read once more, to go through the transforms.
+        """
+        logger.info("Reading every image")
+        return examine_data(self._assembly())
 
     def run(
         self,
@@ -275,7 +288,8 @@ class Pipeline:
                 _import_libraries()
             logger.info("Checking the data, the network and the machine")
             with timed("checking"):
-                report = examine(self._assembly(), keeping=True)
+                assembly = attrs.evolve(self._assembly(), left_out=self._left_out(path, before))
+                report = examine(assembly, keeping=True)
             for note in report.notes:
                 logger.info("%s", note)
             checked = report.checked()
@@ -287,6 +301,12 @@ class Pipeline:
                 recorder.begin(self.configuration, self.registry, checked.prepared)
                 logger.info("The run is written to %s", path)
             return self._train(checked, recorder, found, stop=stop, timings=timings)
+
+    def _left_out(self, path: Path, before: Run | None) -> tuple[Fault, ...]:
+        """What a run that goes on left out stays out, also where a file has come back since."""
+        if before is None or self.configuration.run.bad_data != "quarantine":
+            return ()
+        return read_quarantine(path / QUARANTINE)
 
     def _recorder(
         self,

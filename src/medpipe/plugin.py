@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from medpipe.data.decoding.dicom_files import DicomListing, is_dicom, list_dicom
 from medpipe.data.reading import read_image, read_sample_image, source_of
-from medpipe.errors import DataError, DownloadError, MedpipeError, PluginError
+from medpipe.errors import DataError, DownloadError, Fault, FaultKind, MedpipeError, PluginError
 from medpipe.files import cache_directory, locked, staged_directory
 from medpipe.hookspecs import hookimpl
 from medpipe.progress import bar, track
@@ -57,6 +57,8 @@ __all__ = [
     "Reading",
     "Window",
     "Dataset",
+    "Fault",
+    "FaultKind",
     "DataInfo",
     "Loss",
     "TrainingParts",

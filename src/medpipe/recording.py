@@ -13,12 +13,14 @@ import platform
 import subprocess
 import sys
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from medpipe import files
 from medpipe.config import Configuration, unrepeatable, write
+from medpipe.data.quarantine_file import write_quarantine
 from medpipe.data.split_file import write_split
 from medpipe.errors import RunError
 from medpipe.steps import PARTS
@@ -37,6 +39,7 @@ FORMAT = 1
 RECORD = "run.json"
 CONFIGURATION = "pipeline.toml"
 SPLITS = "splits.csv"
+QUARANTINE = "quarantine.csv"
 HISTORY = "history.csv"
 PREDICTIONS = "predictions_{}.csv"
 
@@ -115,6 +118,8 @@ class Recorder:
             text = write(configuration, registry=registry)
             files.write_text(self.path / CONFIGURATION, text)
         write_split(self.path / SPLITS, prepared.split, prepared.dataset.samples, prepared.scan)
+        if prepared.quarantine:
+            write_quarantine(self.path / QUARANTINE, prepared.quarantine)
 
     def epoch(self, epoch: Epoch, state: Mapping[str, Any], about: Mapping[str, Any]) -> None:
         """Write an epoch's row and checkpoint, and its network where it is the best.
@@ -264,6 +269,7 @@ def first_record(
             "parts": {part: len(prepared.parts[part]) for part in PARTS},
             "reading": attrs.asdict(prepared.dataset.reading),
             "notes": list(prepared.dataset.notes),
+            "quarantine": dict(sorted(Counter(f.kind for f in prepared.quarantine).items())),
             "info": attrs.asdict(data),
         },
         "weights": weights,

@@ -144,6 +144,9 @@ class WeightsSettings:
     first_layer: Literal["mean"] | None = attrs.field(default=None, validator=_needs_a_source)
 
 
+BadData = Literal["refuse", "quarantine", "keep"]
+
+
 @attrs.frozen(kw_only=True)
 class RunSettings:
     """How the pipeline runs.
@@ -154,11 +157,17 @@ class RunSettings:
             ``cpu``, ``cuda``, ``cuda:1``, ``mps``, which must then be there.
         checkpoint_minutes: After so many minutes a checkpoint is saved in the middle of an epoch;
             at an epoch's end one is saved in any case. A large number: only there.
+        bad_data: What to do with faulty samples, such as files that can't be read, NaN, odd
+            labels, one image under two labels: ``refuse``: nothing is run; ``quarantine``: they
+            are left out before the samples are divided, and listed in ``quarantine.csv``;
+            ``keep``: those that can be trained on (one image under two labels) are trained on,
+            the others refused.
     """
 
     seed: int = attrs.field(default=0, validator=[ge(0), lt(2**32)])
     device: str = attrs.field(default="auto")
     checkpoint_minutes: float = attrs.field(default=10.0, validator=ge(0))
+    bad_data: BadData = "refuse"
 
     @device.validator
     def _is_a_device(self, _: attrs.Attribute[Any], device: str) -> None:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
 
+from medpipe.errors import Fault
+
 if TYPE_CHECKING:
     import numpy as np
     import torch
@@ -47,6 +49,10 @@ Window = Literal["voi", "none"] | tuple[float, float]
 
 
 def _strings(items: Iterable[str]) -> tuple[str, ...]:
+    return tuple(items)
+
+
+def _faults(items: Iterable[Fault]) -> tuple[Fault, ...]:
     return tuple(items)
 
 
@@ -159,6 +165,7 @@ class Dataset:
             one image: ``"error"``, or ``"drop_train"``: leave the training side out (and, between
             validation and test, the validation side).
         notes: Sentences about what was left out and why, for the check and the run's record.
+        faults: What would be samples but can't be used; see `DatasetStep.build_with_faults`.
     """
 
     samples: tuple[Sample, ...] = attrs.field(
@@ -168,6 +175,7 @@ class Dataset:
     reading: Reading = Reading()
     on_leak: OnLeak = "error"
     notes: tuple[str, ...] = attrs.field(default=(), converter=_strings)
+    faults: tuple[Fault, ...] = attrs.field(default=(), converter=_faults)
 
 
 @attrs.frozen(kw_only=True)
@@ -266,6 +274,18 @@ class DatasetStep(Step):
             DataError: The data are not there, or not as the parameters say.
         """
         raise NotImplementedError(f"{type(self).__name__} has no build method")
+
+    def build_with_faults(self) -> Dataset:
+        """List the samples as `build` does, with what is wrong with single ones in `faults`.
+
+        Runs and checks call this one, so that a link that leads nowhere or a row without a label
+        is listed with all else that is wrong, or left out where that is asked for. A step that
+        can't tell one from the rest leaves it as it is.
+
+        Raises:
+            DataError: What is wrong is not with single samples.
+        """
+        return self.build()
 
 
 class TransformStep(Step):

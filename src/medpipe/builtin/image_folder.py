@@ -16,7 +16,17 @@ from medpipe.builtin.listing.parts import names_parts
 from medpipe.builtin.listing.values import Merged, several_classes
 from medpipe.builtin.listing.windows import is_window
 from medpipe.builtin.listing.wording import counted, listed
-from medpipe.plugin import DataError, Dataset, DatasetStep, OnLeak, Reading, Sample, Task, Window
+from medpipe.plugin import (
+    DataError,
+    Dataset,
+    DatasetStep,
+    Fault,
+    OnLeak,
+    Reading,
+    Sample,
+    Task,
+    Window,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -79,6 +89,22 @@ class ImageFolder(DatasetStep):
             DataError: The folder isn't there or isn't laid out so, a file can't be reached, or
                 `group_pattern` does not fit a file.
         """
+        return self._list(None)
+
+    def build_with_faults(self) -> Dataset:
+        """List the images as `build` does, with what is wrong with single files as faults.
+
+        That is links that lead nowhere, names that are no Unicode and damaged DICOM files.
+
+        Raises:
+            DataError: The folder isn't there or isn't laid out so, or `group_pattern` does not
+                fit a file.
+        """
+        faults: list[Fault] = []
+        return attrs.evolve(self._list(faults), faults=faults)
+
+    def _list(self, faults: list[Fault] | None) -> Dataset:
+        """List the images; what is wrong with single files goes to `faults`, if it is there."""
         root = Path(self.root).expanduser()
         try:
             layout = class_folders(
@@ -88,11 +114,13 @@ class ImageFolder(DatasetStep):
             links: list[str] = []
             file_links: set[str] = set(files)
             for folder in layout.folders:
-                files.update(files_below(folder.path, folder.id, links, file_links))
+                files.update(files_below(folder.path, folder.id, links, file_links, faults))
         except OSError as error:
             raise DataError(f"{error.filename or root} can't be read: {error.strerror}.") from error
         class_of, names = classes_of(root, layout.folders, self.classes)
-        found = find_images(files, suffixes=self.suffixes, unit=self.unit, links=file_links)
+        found = find_images(
+            files, suffixes=self.suffixes, unit=self.unit, links=file_links, faults=faults
+        )
         by_id = {folder.id: folder for folder in layout.folders}
         index = {name: position for position, name in enumerate(names)}
         label_of = {id_: index[class_of[folder.name]] for id_, folder in by_id.items()}

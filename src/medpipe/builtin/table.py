@@ -131,6 +131,17 @@ class Table(DatasetStep):
             DataError: The table can't be read, or is wrong: with row numbers as a spreadsheet
                 shows them, up to ten problems at once.
         """
+        return self._list(strictly=True)
+
+    def build_with_faults(self) -> Dataset:
+        """List the images as `build` does, with what is wrong with single rows as faults.
+
+        Raises:
+            DataError: The table can't be read, or is wrong as a whole.
+        """
+        return self._list(strictly=False)
+
+    def _list(self, *, strictly: bool) -> Dataset:
         file = Path(self.file).expanduser()
         root = file.parent if self.root is None else Path(self.root).expanduser()
         table = read_table(file, encoding=self.encoding, delimiter=self.delimiter)
@@ -139,7 +150,10 @@ class Table(DatasetStep):
         report = RowReport(file=file)
         reader = self._reader(root)
         rows = reader.rows(table, table.positions(file, self._columns()), report)
+        faults = () if strictly else report.take_faults()
         report.raise_problems()
+        if faults and not rows:
+            raise report.refusal(faults)
         if not rows:
             left = [f"{file}: no row is left.", *report.notes(), *report.examples.values()]
             raise DataError("\n".join(left))
@@ -153,6 +167,7 @@ class Table(DatasetStep):
             reading=Reading(channels=self.channels, window=self.window),
             on_leak=self.on_leak,
             notes=report.notes(),
+            faults=faults,
         )
 
     def _columns(self) -> list[tuple[str, str]]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from medpipe.cli.source import builder_of
+from medpipe.cli.source import QUARANTINED, builder_of
+from medpipe.errors import RunError
+from medpipe.files import write_json
 
 
 def check(
@@ -15,14 +18,34 @@ def check(
     /,
     *,
     set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
+    data: Annotated[bool, Parameter(negative="")] = False,
+    json: Path | None = None,
+    quarantine: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Check a pipeline against its data and this machine, without training.
+
+    Ends with exit code 0 where it can run, and 2 where it can't; with --data 0 where no faults
+    were found, and 2 where there are some.
 
     Args:
         configuration: A file that ends in .toml, or the name of a recipe.
         set_: PATH=VALUE, as often as needed.
+        data: Read every file once and list all that is wrong with the data.
+        json: With --data, also write the report to this file.
+        quarantine: Leave faulty samples out: short for --set run.bad_data=quarantine.
     """
-    pipeline = builder_of(configuration, set_ or []).build()
+    settings = [*(set_ or []), *([QUARANTINED] if quarantine else [])]
+    pipeline = builder_of(configuration, settings).build()
+    if json is not None and not data:
+        raise RunError("--json goes with --data. Give both.")
+    if data:
+        found = pipeline.check_data()
+        if json is not None:
+            write_json(json, found.to_dict())
+        print(found)
+        if not found.ok:
+            sys.exit(2)
+        return
     print(pipeline.describe())
     print()
     report = pipeline.check()

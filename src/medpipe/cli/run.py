@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from medpipe.cli.source import builder_of
+from medpipe.cli.source import QUARANTINED, builder_of
 from medpipe.errors import RunError
 from medpipe.going_on import CHANGEABLE, Changeable
 from medpipe.run import Run
@@ -53,6 +53,7 @@ def run(
     folds: Annotated[bool, Parameter(negative="")] = False,
     seeds: int | None = None,
     timings: Annotated[bool, Parameter(negative="")] = False,
+    quarantine: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Check, train and evaluate a pipeline, and write a run directory.
 
@@ -71,8 +72,10 @@ def run(
         folds: Run all folds, each in its folder in --output.
         seeds: Run so many seeds on one split, each in its folder in --output.
         timings: At the end, show where the time went.
+        quarantine: Leave faulty samples out: short for --set run.bad_data=quarantine.
     """
     settings = [*(set_ or []), *([] if fold is None else [f"split.fold={fold}"])]
+    settings += [QUARANTINED] if quarantine else []
     if folds and (fold is not None or seeds is not None):
         other = "--fold" if fold is not None else "--seeds"
         raise RunError(f"--folds can't go with {other}. Give one of them.")

@@ -9,6 +9,9 @@ from typing import Any
 from medpipe import PipelineBuilder, config
 from medpipe.errors import ConfigError, Problem
 
+QUARANTINED = "run.bad_data=quarantine"
+"""What ``--quarantine`` is short for."""
+
 
 def builder_of(source: str, settings: list[str]) -> PipelineBuilder:
     """Read a configuration.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from medpipe.data.reading import source_of
 from medpipe.errors import MedpipeError, StepError
 from medpipe.steps import Reading, Sample, TransformStep
 
@@ -91,7 +92,7 @@ class Chain:
 
         Raises:
             DataError: The sample's file can't be read.
-            StepError: A step failed; the message names it, its plugin and the sample.
+            StepError: A step failed; the message names it, its plugin, the sample and its file.
         """
         return self._apply(sample, 0, len(self._links), training=training, epoch=epoch)
 
@@ -99,12 +100,34 @@ class Chain:
         """Apply the first stretch to a sample; raises as the whole chain."""
         return self._apply(sample, 0, self._middle, training=False, epoch=0)
 
-    def middle(self, sample: Mapping[str, Any], *, training: bool, epoch: int) -> dict[str, Any]:
-        """Apply the middle stretch to a sample that has left the first."""
-        return self._apply(sample, self._middle, self._last, training=training, epoch=epoch)
+    def middle(
+        self,
+        sample: Mapping[str, Any],
+        *,
+        training: bool,
+        epoch: int,
+        file: str | None = None,
+    ) -> dict[str, Any]:
+        """Apply the middle stretch to a sample that has left the first.
+
+        Args:
+            sample: As it left the first stretch.
+            training: Whether random steps apply.
+            epoch: The pass of the data.
+            file: The sample's file, for errors: the image no longer tells.
+        """
+        return self._apply(
+            sample, self._middle, self._last, training=training, epoch=epoch, file=file
+        )
 
     def last(
-        self, batch: dict[str, Any], *, training: bool, epoch: int, narrow: bool = False
+        self,
+        batch: dict[str, Any],
+        *,
+        training: bool,
+        epoch: int,
+        narrow: bool = False,
+        file_of: Callable[[str], str | None] = lambda _: None,
     ) -> dict[str, Any]:
         """Apply the last stretch to a batch, where it is.
 
@@ -114,9 +137,11 @@ class Chain:
             epoch: The pass of the data.
             narrow: Whether the images stand for float32 of the same values; then float32 comes
                 out, and goes into the steps that don't say that they take the others.
+            file_of: The file of a sample, by its id, for errors.
 
         Raises:
-            StepError: A step failed; the message names it, its plugin and a sample.
+            StepError: A step failed; the message names it, its plugin, and the sample on which it
+                fails alone, or else the first of the batch, and its file.
         """
         for index, link in enumerate(self._links[self._last :], self._last):
             if link.random and not training:
@@ -125,26 +150,43 @@ class Chain:
                 batch, narrow = {**batch, "image": batch["image"].float()}, False
             draws: list[Mapping[str, Any]] = [{}] * len(batch["id"])
             if link.random:
-                draws = [self._draw(link, epoch, id_, index) for id_ in batch["id"]]
+                draws = [self._draw(link, epoch, id_, index, file_of) for id_ in batch["id"]]
             try:
                 batch = {**link.step.apply_batch(batch, draws)}
             except MedpipeError:
                 raise
             except Exception as error:
-                raise _failed(link, batch["id"][0], error, "the batch of ") from error
+                place = _culprit(link, batch, draws)
+                sample_id = batch["id"][place or 0]
+                which = "the batch of " if place is None else ""
+                raise _failed(link, sample_id, error, file_of(sample_id), which) from error
         return {**batch, "image": batch["image"].float()} if narrow else batch
 
-    def _draw(self, link: _Link, epoch: int, sample_id: str, index: int) -> Mapping[str, Any]:
+    def _draw(
+        self,
+        link: _Link,
+        epoch: int,
+        sample_id: str,
+        index: int,
+        file_of: Callable[[str], str | None],
+    ) -> Mapping[str, Any]:
         key = random_key(self._seed, epoch, sample_id, index)
         try:
             return link.step.draw(_generator(key))
         except MedpipeError:
             raise
         except Exception as error:
-            raise _failed(link, sample_id, error) from error
+            raise _failed(link, sample_id, error, file_of(sample_id)) from error
 
     def _apply(
-        self, sample: Mapping[str, Any], start: int, stop: int, *, training: bool, epoch: int
+        self,
+        sample: Mapping[str, Any],
+        start: int,
+        stop: int,
+        *,
+        training: bool,
+        epoch: int,
+        file: str | None = None,
     ) -> dict[str, Any]:
         current = dict(sample)
         for index in range(start, stop):
@@ -157,15 +199,34 @@ class Chain:
             except MedpipeError:
                 raise
             except Exception as error:
-                raise _failed(link, sample["id"], error) from error
+                named = file if start else source_of(sample["image"])
+                raise _failed(link, sample["id"], error, named) from error
         return current
 
 
-def _failed(link: _Link, sample_id: str, error: Exception, which: str = "") -> StepError:
+def _failed(
+    link: _Link, sample_id: str, error: Exception, file: str | None, which: str = ""
+) -> StepError:
     text = " ".join(str(error).split()) or "no message"
+    where = f" ({file})" if file else ""
     return StepError(
-        f"{link.title} failed on {which}the sample {sample_id!r}: {type(error).__name__}: {text}"
+        f"{link.title} failed on {which}the sample {sample_id!r}{where}: "
+        f"{type(error).__name__}: {text}"
     )
+
+
+def _culprit(
+    link: _Link, batch: Mapping[str, Any], draws: Sequence[Mapping[str, Any]]
+) -> int | None:
+    """The first sample on which a step fails by itself, where it doesn't on all; else None."""
+    failing = []
+    for place in range(len(draws)):
+        one = {key: values[place : place + 1] for key, values in batch.items()}
+        try:
+            link.step.apply_batch(one, draws[place : place + 1])
+        except Exception:
+            failing.append(place)
+    return failing[0] if 0 < len(failing) < len(draws) else None
 
 
 def _link(title: str, step: TransformStep) -> _Link:

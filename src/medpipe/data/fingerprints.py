@@ -6,8 +6,12 @@ from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import count
+from typing import TYPE_CHECKING
 
 import attrs
+
+if TYPE_CHECKING:
+    from medpipe.data.flaws import Flaw
 
 ImageKind = tuple[tuple[int, ...], int | None]
 """The shape and the channels of an image, see `Fingerprint`."""
@@ -25,12 +29,14 @@ class Fingerprint:
             format or with other metadata has the same. BLAKE2b of 128 bits.
         shape: (height, width) or (height, width, depth), as decoded.
         channels: How many channels there are on a last axis; None where there is no such axis.
+        flaw: What is wrong with the values; None for nearly all.
     """
 
     sha256: str
     pixels: str
     shape: tuple[int, ...]
     channels: int | None = None
+    flaw: Flaw | None = None
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -113,6 +119,7 @@ class Fingerprints(Mapping[str, Fingerprint]):
         pixels: Theirs, in the same order.
         kinds: The shapes and channels that there are, each once.
         kind_of: The place in `kinds` of each sample.
+        flaws: What is wrong with some, by their place.
     """
 
     ids: tuple[str, ...]
@@ -120,6 +127,7 @@ class Fingerprints(Mapping[str, Fingerprint]):
     pixels: Digests
     kinds: tuple[ImageKind, ...]
     kind_of: array[int]
+    flaws: Mapping[int, Flaw] = attrs.field(factory=dict)
 
     @classmethod
     def of(cls, found: Mapping[str, Fingerprint]) -> Fingerprints:
@@ -135,21 +143,29 @@ class Fingerprints(Mapping[str, Fingerprint]):
             pixels=Digests.of([fingerprint.pixels for fingerprint in prints]),
             kinds=tuple(kinds),
             kind_of=array("I", numbers),
+            flaws={place: f.flaw for place, f in enumerate(prints) if f.flaw is not None},
         )
 
     def __getitem__(self, sample_id: str) -> Fingerprint:
         place = self._places[sample_id]
         shape, channels = self.kinds[self.kind_of[place]]
         return Fingerprint(
-            sha256=self.sha256[place], pixels=self.pixels[place], shape=shape, channels=channels
+            sha256=self.sha256[place],
+            pixels=self.pixels[place],
+            shape=shape,
+            channels=channels,
+            flaw=self.flaws.get(place),
         )
 
     def each(self) -> Iterator[Fingerprint]:
         """All of them, in their order."""
         columns = zip(self.sha256, self.pixels, self.kind_of, strict=True)
-        for sha256, pixels, number in columns:
+        for place, (sha256, pixels, number) in enumerate(columns):
             shape, channels = self.kinds[number]
-            yield Fingerprint(sha256=sha256, pixels=pixels, shape=shape, channels=channels)
+            flaw = self.flaws.get(place) if self.flaws else None
+            yield Fingerprint(
+                sha256=sha256, pixels=pixels, shape=shape, channels=channels, flaw=flaw
+            )
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.ids)
@@ -180,13 +196,21 @@ class Fingerprints(Mapping[str, Fingerprint]):
         if wanted == self.ids:
             return self
         places = [self._places[sample_id] for sample_id in wanted]
+        flaws = self.flaws
+        if flaws:
+            flaws = {new: flaws[old] for new, old in enumerate(places) if old in flaws}
         return Fingerprints(
             ids=wanted,
             sha256=self.sha256.at(places),
             pixels=self.pixels.at(places),
             kinds=self.kinds,
             kind_of=array("I", map(self.kind_of.__getitem__, places)),
+            flaws=flaws,
         )
+
+    def with_flaw(self) -> list[tuple[str, Flaw]]:
+        """The samples with whose values something is wrong, and what, in their order."""
+        return [(self.ids[place], flaw) for place, flaw in sorted(self.flaws.items())]
 
 
 class FoundFingerprints:
@@ -198,6 +222,7 @@ class FoundFingerprints:
         self._pixels = bytearray()
         self._kinds: dict[ImageKind, int] = {}
         self._kind_of = array("I")
+        self._flaws: dict[int, Flaw] = {}
 
     def __len__(self) -> int:
         return len(self._places)
@@ -212,6 +237,8 @@ class FoundFingerprints:
         self._pixels += bytes.fromhex(found.pixels)
         kind = (found.shape, found.channels)
         self._kind_of.append(self._kinds.setdefault(kind, len(self._kinds)))
+        if found.flaw is not None:
+            self._flaws[len(self._places) - 1] = found.flaw
 
     def extend(self, others: FoundFingerprints) -> None:
         """Take in all those of samples that are not there yet."""
@@ -221,6 +248,7 @@ class FoundFingerprints:
         self._pixels += others._pixels
         numbers = [self._kinds.setdefault(kind, len(self._kinds)) for kind in others._kinds]
         self._kind_of.extend([numbers[number] for number in others._kind_of])
+        self._flaws.update((start + place, flaw) for place, flaw in others._flaws.items())
 
     def of_ids(self, ids: Iterable[str]) -> Fingerprints:
         """Those of some samples, in this order.
@@ -234,5 +262,6 @@ class FoundFingerprints:
             pixels=Digests(width=16, packed=bytes(self._pixels)),
             kinds=tuple(self._kinds),
             kind_of=self._kind_of,
+            flaws=self._flaws,
         )
         return all_of_them.of_ids(ids)

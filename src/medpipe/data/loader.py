@@ -16,6 +16,7 @@ from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from medpipe.data.chain import sample_dictionary
 from medpipe.data.columns import Columns
+from medpipe.data.reading import source_of
 from medpipe.data.resident import ResidentImages, free_bytes
 from medpipe.errors import DataError, MedpipeError, RunError, StepError
 
@@ -141,7 +142,13 @@ class SampleBatches(Dataset[Batch]):
     def _one(self, this_pass: int, place: int) -> Batch:
         given = sample_dictionary(self.samples[place], self._reading)
         sample = self.chain.first(given) if self._kept is None else self._kept.sample(given)
-        return self.chain.middle(sample, training=self.training, epoch=this_pass)
+        file = source_of(given["image"])
+        return self.chain.middle(sample, training=self.training, epoch=this_pass, file=file)
+
+    def file_of(self, sample_id: str) -> str | None:
+        """The file of one of the samples, for errors; None where there is none."""
+        found = (sample for sample in self.samples if sample.id == sample_id)
+        return source_of(next(found).image)
 
 
 class Loader(DataLoader[Batch]):
@@ -187,7 +194,13 @@ class Loader(DataLoader[Batch]):
         made = cast("SampleBatches", self.dataset)
         batch["image"] = batch["image"].to(self.device, non_blocking=True)
         narrow = batch.pop(_NARROW, False)
-        return made.chain.last(batch, training=made.training, epoch=this_pass, narrow=narrow)
+        return made.chain.last(
+            batch,
+            training=made.training,
+            epoch=this_pass,
+            narrow=narrow,
+            file_of=made.file_of,
+        )
 
     def close(self) -> None:
         """End the worker processes, if there are any."""

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Callable
 from itertools import compress
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import attrs
 
-from medpipe.data.scan import Scan, scan
+from medpipe.data.faults import leak_faults
+from medpipe.data.scan import Scan
+from medpipe.data.sifting import choose, quarantine_note, sift
 from medpipe.data.split_file import read_split
 from medpipe.data.split_memory import remembered_split
-from medpipe.data.splitting.leaks import brought_parts, contradictions, without_leaks
+from medpipe.data.splitting.leaks import brought_parts, without_leaks
 from medpipe.data.splitting.units import vector
-from medpipe.errors import DataError
+from medpipe.errors import DataError, Fault
 from medpipe.steps import PARTS, Dataset, Part, Sample
 from medpipe.timing import timed
 
@@ -24,7 +27,10 @@ if TYPE_CHECKING:
 
     from medpipe.data.scan import Ahead
     from medpipe.data.splits import Split
-    from medpipe.settings import SplitSettings
+    from medpipe.settings import BadData, SplitSettings
+
+Unfit = Callable[[Dataset, Scan], "Sequence[Fault]"]
+"""Finds samples that don't fit the others; see `medpipe.data.fitting.unfit_samples`."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -37,12 +43,14 @@ class PreparedData:
         scan: The fingerprint of every image of these.
         split: Which sample is in which part.
         parts: The samples of each part, by id, so that no listing order is left.
+        quarantine: What was left out because something is wrong with it.
     """
 
     dataset: Dataset
     scan: Scan
     split: Split
     parts: dict[Part, tuple[Sample, ...]]
+    quarantine: tuple[Fault, ...] = ()
 
     def class_counts(self, part: Part) -> tuple[int, ...] | None:
         """How many samples of a part each class has; None unless there are classes."""
@@ -86,7 +94,14 @@ class PreparedData:
 
 
 def prepare(
-    dataset: Dataset, settings: SplitSettings, *, workers: int, ahead: Ahead | None = None
+    dataset: Dataset,
+    settings: SplitSettings,
+    *,
+    workers: int,
+    ahead: Ahead | None = None,
+    bad_data: BadData = "refuse",
+    left_out: Sequence[Fault] = (),
+    unfit: Unfit | None = None,
 ) -> PreparedData:
     """Look through a data set and divide it.
 
@@ -95,18 +110,26 @@ def prepare(
         settings: How to divide them.
         workers: How many processors there are.
         ahead: See `scan`.
+        bad_data: What to do with faulty samples; see `medpipe.settings.RunSettings`.
+        left_out: What an earlier session of the run left out; it stays so.
+        unfit: Finds samples that don't fit the others, where such are to be left out.
 
     Raises:
-        DataError: A label is not one of the task's, an image can't be read, or the samples can't
-            be divided so.
+        BadDataError: Samples are faulty, and are not to be left out.
+        DataError: The samples can't be divided so.
         ChangedError: A split file was made with other data.
     """
-    _check_labels(dataset)
+    dataset = _without_earlier(dataset, left_out)
     with timed("scanning"):
-        found = scan(dataset, workers=workers, ahead=ahead)
-    note = contradictions(dataset.samples, found, dataset.task)
-    if note is not None:
-        dataset = attrs.evolve(dataset, notes=(*dataset.notes, note))
+        sifted = sift(dataset, workers=workers, ahead=ahead)
+    found = sifted.scan
+    dataset, quarantine = choose(sifted, bad_data)
+    if bad_data == "quarantine":
+        dataset, more = _without_more(dataset, found, settings, unfit)
+        quarantine = (*left_out, *quarantine, *more)
+        if quarantine:
+            notes = (*dataset.notes, quarantine_note(quarantine))
+            dataset = attrs.evolve(dataset, notes=notes)
     with timed("splitting"):
         if settings.file is not None:
             dataset, split = read_split(settings.file, dataset, found, settings)
@@ -123,7 +146,39 @@ def prepare(
         raise DataError("No sample is left for training. Lower split.validation and split.test.")
     _require_values(parts["training"], dataset)
     kept = Scan(fingerprints=found.of(dataset.samples))
-    return PreparedData(dataset=dataset, scan=kept, split=split, parts=parts)
+    return PreparedData(dataset=dataset, scan=kept, split=split, parts=parts, quarantine=quarantine)
+
+
+def _without_earlier(dataset: Dataset, left_out: Sequence[Fault]) -> Dataset:
+    """The data set without what an earlier session left out, whatever became of it since."""
+    if not left_out:
+        return dataset
+    ids = {fault.sample for fault in left_out}
+    return attrs.evolve(
+        dataset,
+        samples=[sample for sample in dataset.samples if sample.id not in ids],
+        faults=[fault for fault in dataset.faults if fault.sample not in ids],
+    )
+
+
+def _without_more(
+    dataset: Dataset, found: Scan, settings: SplitSettings, unfit: Unfit | None
+) -> tuple[Dataset, list[Fault]]:
+    """Leave out what only the other samples show: it doesn't fit them, or leaks between parts."""
+    more = [] if unfit is None else [fault for fault in unfit(dataset, found) if fault.sample]
+    dataset = _without(dataset, more)
+    if dataset.on_leak == "error" and settings.file is None:
+        leaks = list(leak_faults(dataset, found, brought_parts(dataset.samples)))
+        dataset, more = _without(dataset, leaks), [*more, *leaks]
+    return dataset, more
+
+
+def _without(dataset: Dataset, faults: Sequence[Fault]) -> Dataset:
+    if not faults:
+        return dataset
+    ids = {fault.sample for fault in faults}
+    samples = [sample for sample in dataset.samples if sample.id not in ids]
+    return attrs.evolve(dataset, samples=samples)
 
 
 def _require_values(samples: Sequence[Sample], dataset: Dataset) -> None:
@@ -138,38 +193,4 @@ def _require_values(samples: Sequence[Sample], dataset: Dataset) -> None:
             raise DataError(
                 f"The {noun} {name!r} has no training sample with a label. Remove it, or give it "
                 "more samples or groups."
-            )
-
-
-def _check_labels(dataset: Dataset) -> None:
-    task = dataset.task
-    outputs = len(task.names)
-    if task.kind == "multiclass" and outputs < 2:
-        raise DataError(f"There is one class only, {task.names}. A classifier needs two.")
-    labels = [sample.label for sample in dataset.samples]
-    whole = task.kind == "multiclass" and set(map(type, labels)) == {int}
-    if whole and set(labels) <= set(range(outputs)):
-        return  # as almost always
-    for sample in dataset.samples:
-        label = sample.label
-        if task.kind == "multiclass":
-            number = isinstance(label, (int, float)) and math.isfinite(label)
-            if not number or label != int(label) or not 0 <= label < outputs:  # type: ignore[arg-type]
-                raise DataError(
-                    f"The sample {sample.id!r} has the label {label!r}, but the {outputs} classes "
-                    f"({', '.join(task.names)}) are 0 to {outputs - 1}."
-                )
-        elif (len(label) if isinstance(label, tuple) else 1) != outputs:
-            raise DataError(
-                f"The sample {sample.id!r} has the label {label!r}, but the task has {outputs} "
-                f"values for each sample: {', '.join(task.names)}."
-            )
-        elif any(math.isinf(value) for value in vector(label)):
-            raise DataError(f"The sample {sample.id!r} has the label {label!r}: it is infinite.")
-        elif task.kind == "multilabel" and not all(
-            value in (0, 1) or math.isnan(value) for value in vector(label)
-        ):
-            raise DataError(
-                f"The sample {sample.id!r} has the label {label!r}. Each finding is 1, 0 or NaN "
-                "(missing)."
             )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "UnreadableImageError",
     "decode_content",
-    "file_content",
+    "file_bytes",
     "image_files",
     "read_heard",
     "read_image",
@@ -77,7 +77,7 @@ def read_heard(
     """As `read_image`; `heard` is called with the content of each file, which is read once."""
     if isinstance(image, Series):
         return read_series(image, reading, heard)
-    content = file_content(image)
+    content = file_bytes(image)
     heard(content)
     return decode_content(content, image, reading)
 
@@ -89,21 +89,6 @@ def decode_content(content: bytes, image: str | os.PathLike[str], reading: Readi
     if is_nifti(content):
         return decode_nifti(content, image, reading)
     return decode_picture(content, image, reading)
-
-
-def file_content(path: str | os.PathLike[str]) -> bytes:
-    """The content of an image file.
-
-    Raises:
-        DataError: It can't be read, or is empty.
-    """
-    # Not by pathlib, which for a small picture takes as long as its decoding.
-    try:
-        with open(path, "rb", buffering=0) as file:  # noqa: PTH123
-            content = file.read()
-    except (OSError, ValueError):
-        content = b""
-    return content or file_bytes(path)  # which says what is wrong
 
 
 def read_sample_image(image: Any, reading: Reading) -> DecodedImage:

@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import attrs
 
 from medpipe.data.fingerprints import Fingerprint, Fingerprints, FoundFingerprints
+from medpipe.data.flaws import flaw_of
 from medpipe.data.reading import (
     UnreadableImageError,
     decode_content,
-    file_content,
+    file_bytes,
     image_files,
     read_heard,
     read_sample_image,
+    source_of,
     stack_channels,
 )
 from medpipe.data.scan_memory import ScanMemory
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 
     from medpipe.steps import Dataset, DecodedImage, ImageFile, Reading, Sample
 
-__all__ = ["Fingerprint", "Scan", "fingerprint", "portable_id", "read", "scan"]
+__all__ = ["Fingerprint", "Scan", "fingerprint", "look_through", "portable_id", "read", "scan"]
 
 CHUNK = 256
 """Samples in one task of a thread: many, because a task costs as much as an image."""
@@ -86,6 +88,8 @@ def portable_id(sample_id: str) -> str:
 
 Ahead = Callable[[Sequence["Sample"], FoundFingerprints], object]
 """Reads samples for a purpose of its own too, and adds the fingerprints of those that it read."""
+Seen = Callable[["Sample", "DecodedImage"], object]
+"""Looks at an image while it is in memory."""
 
 
 def scan(dataset: Dataset, *, workers: int, ahead: Ahead | None = None) -> Scan:
@@ -103,13 +107,35 @@ def scan(dataset: Dataset, *, workers: int, ahead: Ahead | None = None) -> Scan:
         DataError: There are no samples, ids occur twice, or images can't be read: the error
             names the first ten with their reasons, and how many there are.
     """
+    _check_ids(dataset.samples)
+    found, errors = look_through(dataset, workers=workers, ahead=ahead)
+    if errors:
+        raise _unreadable(errors, len(dataset.samples))
+    return found
+
+
+def look_through(
+    dataset: Dataset, *, workers: int, ahead: Ahead | None = None, seen: Seen | None = None
+) -> tuple[Scan, list[tuple[str, DataError]]]:
+    """As `scan`, but what can't be read is given back, and ids must be right already.
+
+    Args:
+        dataset: The samples, and how to decode them.
+        workers: How many threads read.
+        ahead: See `scan`.
+        seen: Called in any thread with each sample that could be read and its image. Then
+            everything is read, whatever is remembered.
+
+    Returns:
+        The fingerprints of the samples that could be read, in their order; and the errors of the
+        others with their ids, in the order of the ids.
+    """
     samples = dataset.samples
-    _check_ids(samples)
     memory = ScanMemory(dataset)
-    whole = memory.whole()
+    whole = memory.whole() if seen is None else None
     if whole is not None:
-        return Scan(fingerprints=whole)
-    found = memory.known()
+        return Scan(fingerprints=whole), []
+    found = memory.known() if seen is None else FoundFingerprints()
     if ahead is not None and memory.path is not None and _most(samples, found):
         with _turn(memory.path.with_suffix(".lock")):
             memory = ScanMemory(dataset)
@@ -120,11 +146,14 @@ def scan(dataset: Dataset, *, workers: int, ahead: Ahead | None = None) -> Scan:
                 memory.save(found)
     stored = zip(samples, memory.files.sizes, strict=True)
     chunks = _chunks([(sample, size) for sample, size in stored if sample.id not in found])
-    errors = _read_all(chunks, dataset.reading, workers, found)
+    errors = _read_all(chunks, dataset.reading, workers, found, seen or _nothing)
     memory.save(found)
-    if errors:
-        raise _unreadable(errors, len(samples))
-    return Scan(fingerprints=found.of_ids([sample.id for sample in samples]))
+    ids = [sample.id for sample in samples if sample.id in found]
+    return Scan(fingerprints=found.of_ids(ids)), errors
+
+
+def _nothing(*_: object) -> None:
+    pass
 
 
 @contextmanager
@@ -154,13 +183,14 @@ def read(sample: Sample, reading: Reading) -> tuple[Fingerprint, DecodedImage]:
     files = image_files(sample.image)
     if files is None:
         decoded = read_sample_image(sample.image, reading)
-        return _fingerprint(decoded, _digest_array(hashlib.sha256(), decoded.values)), decoded
+        return _fingerprint(sample, decoded, None), decoded
     if len(files) == 1:
         decoded, digest = _read(files[0], reading)
-        return _fingerprint(decoded, digest.hex()), decoded
+        return _fingerprint(sample, decoded, digest.hex()), decoded
     pairs = [_read(file, reading) for file in files]
     decoded = stack_channels([image for image, _ in pairs], files)
-    return _fingerprint(decoded, sha256_of(b"".join(digest for _, digest in pairs))), decoded
+    sha256 = sha256_of(b"".join(digest for _, digest in pairs))
+    return _fingerprint(sample, decoded, sha256), decoded
 
 
 def _read(file: ImageFile, reading: Reading) -> tuple[DecodedImage, bytes]:
@@ -172,14 +202,27 @@ def _read(file: ImageFile, reading: Reading) -> tuple[DecodedImage, bytes]:
     return decoded, hashlib.sha256(b"".join(sorted(digests))).digest()
 
 
-def _fingerprint(decoded: DecodedImage, sha256: str) -> Fingerprint:
-    shape = decoded.values.shape
+def _fingerprint(sample: Sample, decoded: DecodedImage, sha256: str | None) -> Fingerprint:
+    """The fingerprint of an image; without the digest of a file, that of its values is taken."""
+    values = decoded.values
+    shape = values.shape
+    if values.size == 0 or values.dtype.kind not in "biuf":
+        raise _no_image(sample, decoded)
     return Fingerprint(
-        sha256=sha256,
-        pixels=_digest_array(hashlib.blake2b(digest_size=16), decoded.values),
+        sha256=_digest_array(hashlib.sha256(), values) if sha256 is None else sha256,
+        pixels=_digest_array(hashlib.blake2b(digest_size=16), values),
         shape=shape[:-1] if decoded.channels else shape,
         channels=shape[-1] if decoded.channels else None,
+        flaw=flaw_of(decoded),
     )
+
+
+def _no_image(sample: Sample, decoded: DecodedImage) -> UnreadableImageError:
+    named = source_of(sample.image) or f"of the sample {sample.id!r}"
+    if decoded.values.size == 0:
+        reason = f"has no pixels: its shape is {decoded.values.shape}"
+        return UnreadableImageError(named, reason, kind="empty")
+    return UnreadableImageError(named, f"holds no numbers but {decoded.values.dtype.name}")
 
 
 Size = Literal["tiny", "small", "large"]
@@ -218,6 +261,7 @@ def _read_all(
     reading: Reading,
     workers: int,
     found: FoundFingerprints,
+    seen: Seen,
 ) -> list[tuple[str, DataError]]:
     """Fill `found`; give the errors with their sample's id, in the order of the ids."""
     # Tiny images are read ahead by all threads and decoded by one at a time: threads that hand
@@ -232,7 +276,7 @@ def _read_all(
         contents = [_ahead(sample) if chunk.size == "tiny" else None for sample in chunk.samples]
         with turns[chunk.size]:
             return [
-                (sample.id, _result(sample, reading, content))
+                (sample.id, _result(sample, reading, content, seen))
                 for sample, content in zip(chunk.samples, contents, strict=True)
             ]
 
@@ -262,19 +306,24 @@ def _read_all(
 def _ahead(sample: Sample) -> bytes | None:
     """The content of a sample's only file; None where to read it again will say what is wrong."""
     try:
-        return file_content(cast("str", sample.image))
+        return file_bytes(cast("str", sample.image))
     except DataError:
         return None
 
 
-def _result(sample: Sample, reading: Reading, content: bytes | None) -> Fingerprint | DataError:
+def _result(
+    sample: Sample, reading: Reading, content: bytes | None, seen: Seen
+) -> Fingerprint | DataError:
     try:
         if content is None:
-            return fingerprint(sample, reading)
-        decoded = decode_content(content, cast("str", sample.image), reading)
-        return _fingerprint(decoded, sha256_of(content))
+            found, decoded = read(sample, reading)
+        else:
+            decoded = decode_content(content, cast("str", sample.image), reading)
+            found = _fingerprint(sample, decoded, sha256_of(content))
     except DataError as error:
         return error
+    seen(sample, decoded)
+    return found
 
 
 def _unreadable(errors: Sequence[tuple[str, DataError]], total: int) -> DataError:
@@ -294,27 +343,42 @@ def _unreadable(errors: Sequence[tuple[str, DataError]], total: int) -> DataErro
 def _check_ids(samples: Sequence[Sample]) -> None:
     if not samples:
         raise DataError("The data set has no samples.")
-    ids = {sample.id for sample in samples}
-    together = "".join(ids)
-    if len(ids) == len(samples) and together.isascii() and "\\" not in together:
-        return  # as almost always
-    seen: set[str] = set()
-    twice: dict[str, None] = {}
-    for sample in samples:
-        name = portable_id(sample.id)
-        if name in seen:
-            twice[name] = None
-        seen.add(name)
-        if not (name.isascii() or name.isprintable()) and _has_surrogates(name):
-            raise DataError(
-                f"The id {sample.id!r} is no valid Unicode text. Rename the file in UTF-8."
-            )
+    twice, not_text = odd_ids(samples)
+    for name in not_text:
+        raise DataError(no_text(name))
     if twice:
         named = ", ".join(repr(name) for name in sorted(twice)[:NAMED])
         more = f" and {len(twice) - NAMED} more" if len(twice) > NAMED else ""
         raise DataError(
             f"Several samples have the same id: {named}{more}. Each sample needs an id of its own."
         )
+
+
+def no_text(sample_id: str) -> str:
+    """The sentence about an id that is empty or no valid Unicode."""
+    if not sample_id:
+        return "A sample has an empty id. Give each sample an id of its own."
+    return f"The id {sample_id!r} is no valid Unicode text. Rename the file in UTF-8."
+
+
+def odd_ids(samples: Sequence[Sample]) -> tuple[set[str], list[str]]:
+    """Which ids occur twice, as `portable_id` has them; which are empty or no valid Unicode."""
+    ids = {sample.id for sample in samples}
+    together = "".join(ids)
+    plain = together.isascii() and "\\" not in together and "" not in ids
+    if len(ids) == len(samples) and plain:
+        return set(), []  # as almost always
+    seen: set[str] = set()
+    twice: set[str] = set()
+    not_text: list[str] = []
+    for sample in samples:
+        name = portable_id(sample.id)
+        if name in seen:
+            twice.add(name)
+        seen.add(name)
+        if not name or (not (name.isascii() or name.isprintable()) and _has_surrogates(name)):
+            not_text.append(sample.id)
+    return twice, not_text
 
 
 def _has_surrogates(text: str) -> bool:

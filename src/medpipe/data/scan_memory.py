@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("medpipe")
 
-CACHE_FORMAT = 4
+CACHE_FORMAT = 5
 DECODERS = (
     "pillow",
     "simplejpeg",
@@ -300,6 +300,7 @@ def _load(cache: Path) -> _Kept | None:
             pixels=Digests(width=16, packed=pixels),
             kinds=tuple((tuple(shape), channels) for shape, channels in about["kinds"]),
             kind_of=array("I", kind_of),
+            flaws=dict(about["flaws"]),
         ),
     )
 
@@ -311,6 +312,7 @@ def _save(cache: Path, kept: _Kept) -> None:
     about = {
         "byte_order": sys.byteorder,
         "kinds": prints.kinds,
+        "flaws": sorted(prints.flaws.items()),
         "bytes": [len(part) for part in parts],
     }
     line = json.dumps(about).encode("ascii")

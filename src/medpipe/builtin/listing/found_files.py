@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 
 from medpipe.builtin.listing.wording import counted
-from medpipe.plugin import DataError, is_dicom, list_dicom
+from medpipe.plugin import DataError, Fault, FaultKind, is_dicom, list_dicom
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -60,6 +60,7 @@ def find_images(
     suffixes: Sequence[str] | None,
     unit: Literal["file", "series"],
     links: Collection[str] | None = None,
+    faults: list[Fault] | None = None,
 ) -> FoundImages:
     """Tell images from other files, by name or else by content.
 
@@ -68,6 +69,7 @@ def find_images(
         suffixes: Only files whose names end so are looked at, in any case. None: all.
         unit: Whether each DICOM file is an image, or each series.
         links: The ids of those that are links; None: any may be one.
+        faults: Gets what is wrong with single files. None: that is an error.
 
     Raises:
         DataError: A link leads nowhere, or a DICOM file is damaged or called so without being one.
@@ -86,7 +88,9 @@ def find_images(
         elif name.endswith(SUFFIXES):
             # To ask of each file whether it is there takes as long as to list it.
             if (links is None or id_ in links) and not os.path.exists(path):  # noqa: PTH110
-                raise DataError(f"{path} is a link to a file that is not there.")
+                message = f"{path} is a link to a file that is not there."
+                refuse_or_note(faults, "missing", message, id_, path)
+                continue
             images[id_] = path
         elif is_dicom(path):
             dicom[id_] = path
@@ -94,7 +98,17 @@ def find_images(
             unmarked.append(id_)
         else:
             passed.setdefault("of other kinds", []).append(id_)
-    if unmarked:
+    if unmarked and faults is not None:
+        faults += [
+            Fault(
+                kind="not_an_image",
+                message=f"{files[id_]} is called DICOM without DICOM's mark (DICM at byte 128).",
+                sample=id_,
+                path=files[id_],
+            )
+            for id_ in unmarked
+        ]
+    elif unmarked:
         raise DataError(
             f"{counted(len(unmarked), 'file')} called DICOM without DICOM's mark (DICM at byte "
             f"128), {min(unmarked)!r} for one. Write such files again with pydicom.dcmread(path, "
@@ -102,7 +116,7 @@ def find_images(
         )
     notes = [_passed_over(ids, which) for which, ids in passed.items()]
     if dicom:
-        listing = list_dicom(dicom, unit=unit)
+        listing = list_dicom(dicom, unit=unit, faults=faults)
         images.update(listing.images)
         if listing.skipped:
             one = len(listing.skipped) == 1
@@ -119,6 +133,7 @@ def files_below(
     id_: str,
     links: list[str] | None = None,
     file_links: set[str] | None = None,
+    faults: list[Fault] | None = None,
 ) -> dict[str, str]:
     """The paths of the files at any depth below a folder, by id.
 
@@ -129,6 +144,7 @@ def files_below(
         id_: Its own id; empty for the root.
         links: Gets the ids of the links to folders.
         file_links: Gets the ids of the links to files.
+        faults: Gets what is wrong with single names. None: that is an error.
 
     Raises:
         DataError: Two names are the same in Unicode form NFC, or one is not UTF-8.
@@ -141,24 +157,35 @@ def files_below(
         start = f"{above}/" if above else ""
         for entry in visible(current):
             name = entry.name
-            inner = start + (name if name.isascii() else portable(name, current))
+            if not name.isascii():
+                try:
+                    name = portable(name, current)
+                except DataError as error:
+                    refuse_or_note(faults, "id", str(error), start + name, entry.path)
+                    continue
+            inner = start + name
             if entry.is_file(follow_symlinks=False) and inner not in found:
                 found[inner] = entry.path
             elif entry.is_dir(follow_symlinks=False):
                 waiting.append((entry.path, inner))
-            elif entry.is_dir():
+            elif _is_folder(entry):
                 _log.warning("%s is a link to a folder and was not followed", entry.path)
                 if links is not None:
                     links.append(inner)
             elif is_file(entry):
                 if inner in found:
-                    raise DataError(
+                    message = (
                         f"{entry.path} and {found[inner]} have the same name in Unicode form NFC. "
                         "Rename one of them."
                     )
+                    refuse_or_note(faults, "id", message, inner, entry.path)
+                    continue
                 found[inner] = entry.path
                 if file_links is not None:
                     file_links.add(inner)
+            elif inner.lower().endswith(SUFFIXES):
+                message = f"{entry.path} is no file but a pipe, a socket or a device."
+                refuse_or_note(faults, "unreadable", message, inner, entry.path)
     return {inner: found[inner] for inner in sorted(found)}
 
 
@@ -170,7 +197,16 @@ def visible(folder: str | Path) -> list[os.DirEntry[str]]:
 
 def is_file(entry: os.DirEntry[str]) -> bool:
     """Whether it is a file or a link to one, also one that isn't there; no pipe or socket."""
-    return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))  # noqa: PTH110
+    if entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110
+        return True  # asked first: of a link to itself the others raise an error
+    return entry.is_file()
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def portable(name: str, folder: str | Path) -> str:
@@ -186,6 +222,19 @@ def portable(name: str, folder: str | Path) -> str:
             f"{folder} holds a name that is not UTF-8: {os.fsencode(name)!r}. Rename it."
         ) from error
     return unicodedata.normalize("NFC", name)
+
+
+def refuse_or_note(
+    faults: list[Fault] | None, kind: FaultKind, message: str, id_: str, path: str
+) -> None:
+    """Note what is wrong with one file.
+
+    Raises:
+        DataError: There is nowhere to note it.
+    """
+    if faults is None:
+        raise DataError(message)
+    faults.append(Fault(kind=kind, message=message, sample=id_, path=path))
 
 
 def _all_are_images(ids: Iterable[str]) -> bool:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import attrs
 
 from medpipe.builtin.listing.wording import counted, rows_named
-from medpipe.plugin import DataError
+from medpipe.plugin import DataError, Fault
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
 MOST_SHOWN = 10
@@ -27,6 +28,7 @@ class RowReport:
         examples: The first of these for each reason, in words.
         own: The rows that became a group of their own.
         remarks: More sentences for the notes.
+        faults: Those of the problems that are with single rows.
     """
 
     file: Path
@@ -36,12 +38,31 @@ class RowReport:
     examples: dict[tuple[str, str], str] = attrs.field(factory=dict)
     own: list[int] = attrs.field(factory=list)
     remarks: list[str] = attrs.field(factory=list)
+    faults: list[Fault] = attrs.field(factory=list)
 
     def refuse(self, problem: str, remedy: str = "") -> None:
         """Note a problem, and what admits it or mends it."""
         self.problems.append(problem)
         if remedy:
             self.remedies[remedy] = None
+
+    def refuse_row(self, fault: Fault) -> None:
+        """Note a problem with a single row."""
+        self.refuse(fault.message, fault.remedy)
+        self.faults.append(fault)
+
+    def take_faults(self) -> tuple[Fault, ...]:
+        """The faults of single rows, which are no problems any longer.
+
+        Raises:
+            DataError: There are problems of another kind.
+        """
+        if len(self.problems) > len(self.faults):
+            self.raise_problems()
+        taken = tuple(self.faults)
+        for noted in (self.problems, self.remedies, self.faults):
+            noted.clear()
+        return taken
 
     def leave_out(self, number: int, what: str, setting: str, example: str = "") -> None:
         """Note that a row is left out: ``without a label``, ``dataset.missing_labels``."""
@@ -51,13 +72,20 @@ class RowReport:
 
     def raise_problems(self) -> None:
         """Raise one error with the first ten problems and all remedies, if there are any."""
-        if not self.problems:
-            return
-        shown = self.problems[:MOST_SHOWN]
-        if len(self.problems) > MOST_SHOWN:
-            shown.append(f"and {len(self.problems) - MOST_SHOWN:,} more")
-        lines = [f"{self.file} can't be used:", *(f"  {line}" for line in shown), *self.remedies]
-        raise DataError("\n".join(lines))
+        if self.problems:
+            raise self._error(self.problems, self.remedies)
+
+    def refusal(self, faults: Sequence[Fault]) -> DataError:
+        """The same error, for faults that leave no row."""
+        remedies = dict.fromkeys(fault.remedy for fault in faults if fault.remedy)
+        return self._error([fault.message for fault in faults], remedies)
+
+    def _error(self, problems: Sequence[str], remedies: Iterable[str]) -> DataError:
+        shown = list(problems[:MOST_SHOWN])
+        if len(problems) > MOST_SHOWN:
+            shown.append(f"and {len(problems) - MOST_SHOWN:,} more")
+        lines = [f"{self.file} can't be used:", *(f"  {line}" for line in shown), *remedies]
+        return DataError("\n".join(lines))
 
     def notes(self) -> tuple[str, ...]:
         """A sentence for each reason for which rows were left out, and the remarks."""

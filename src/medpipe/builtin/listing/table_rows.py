@@ -13,7 +13,7 @@ from medpipe.builtin.listing.spellings import remarks_on
 from medpipe.builtin.listing.table_images import same_file
 from medpipe.builtin.listing.values import Key, composed, key
 from medpipe.builtin.listing.wording import listed
-from medpipe.plugin import Sample
+from medpipe.plugin import Fault, FaultKind, Sample
 
 if TYPE_CHECKING:
     import re
@@ -53,12 +53,24 @@ class _Row:
     """What is found out about one row; a row that is left out has no problems."""
 
     number: int
-    problems: list[tuple[str, str]] = attrs.field(factory=list)
+    id: str = ""
+    path: str = ""
+    problems: list[tuple[FaultKind, str, str]] = attrs.field(factory=list)
     dropped: tuple[str, ...] | None = None
     own: bool = False
 
-    def refuse(self, problem: str, remedy: str) -> None:
-        self.problems.append((f"row {self.number}: {problem}", remedy))
+    def refuse(self, problem: str, remedy: str, kind: FaultKind = "row") -> None:
+        self.problems.append((kind, f"row {self.number}: {problem}", remedy))
+
+    def refuse_label(self, problem: str, remedy: str) -> None:
+        self.refuse(problem, remedy, "label")
+
+    def faults(self) -> list[Fault]:
+        name = self.id or f"row {self.number}"
+        return [
+            Fault(kind=kind, message=message, remedy=remedy, sample=name, path=self.path)
+            for kind, message, remedy in self.problems
+        ]
 
     def drop(self, what: str, setting: str, example: str = "") -> None:
         self.dropped = self.dropped or (what, setting, example)
@@ -124,8 +136,8 @@ class RowReader:
             if row.dropped is not None:
                 report.leave_out(number, *row.dropped)
                 continue
-            for problem in row.problems:
-                report.refuse(*problem)
+            for fault in row.faults():
+                report.refuse_row(fault)
             if row.own:
                 report.own.append(number)
             if found is not None and not row.problems:
@@ -146,19 +158,19 @@ class RowReader:
         cell = raw
         if self.missing_values:
             cell = {name: "" if key(v) in self.missing_values else v for name, v in raw.items()}
-        label = self.labels.read([cell[column] for column in self.label_columns], row.refuse)
+        label = self.labels.read([cell[column] for column in self.label_columns], row.refuse_label)
         if label is None:
             several = "s" * (len(self.label_columns) > 1)
             which = f"column{several} {listed(self.label_columns)}"
             if self.missing_labels == "drop":
                 row.drop(f"without a label in {which}", "dataset.missing_labels")
                 return None
-            row.refuse(f"no label in {which}.", _DROP_LABELS)
+            row.refuse_label(f"no label in {which}.", _DROP_LABELS)
         names = self.finder.names(cell, lambda *problem: self._absent(row, *problem))
         if names is None:
             return None
         found = self.finder.find(names, lambda *problem: self._absent(row, *problem), row.refuse)
-        id_ = composed(names[0])
+        row.id = id_ = composed(names[0])
         group = self._group(row, id_, cell)
         part = self._part(row, cell)
         if row.dropped is not None:
@@ -166,9 +178,12 @@ class RowReader:
         path = os.path.join(self.finder.root, names[0])  # noqa: PTH118  (many files)
         if found is not None and isinstance(found[0], str):
             path = found[0]  # with the suffix that was tried
+        row.path = path
         before = first_row.setdefault(same_file(path), row.number)
         if before != row.number:
-            row.refuse(f"{names[0]!r} is in row {before} already.", _ONE)
+            # A name of its own: to leave it out is not to leave out the row before.
+            row.id = f"{id_} (row {row.number})"
+            row.refuse(f"{names[0]!r} is in row {before} already.", _ONE, "id")
         if found is None:
             return None
         image = found[0] if len(found) == 1 else found
@@ -180,7 +195,7 @@ class RowReader:
         if self.missing_files == "drop":
             row.drop("without an image file", "dataset.missing_files", problem)
         else:
-            row.refuse(problem, f"{hint} {_DROP_FILES}".strip())
+            row.refuse(problem, f"{hint} {_DROP_FILES}".strip(), "missing")
 
     def _group(self, row: _Row, id_: str, cell: Mapping[str, str]) -> str | None:
         if self.group is not None:

@@ -48,6 +48,7 @@ def with_channels(
         path,
         f"has {have} channels, which can't be converted to {wanted}",
         'Set dataset.channels = "auto".',
+        kind="channels",
     )
 
 

@@ -80,7 +80,7 @@ def decode_slice(content: bytes, path: str | os.PathLike[str], reading: Reading)
             number=int(number) if isinstance(number, int) else None,
         )
     except InvalidDicomError as error:
-        raise UnreadableImageError(path, "is not a DICOM file") from error
+        raise UnreadableImageError(path, "is not a DICOM file", kind="not_an_image") from error
     except WindowError as error:
         remedy = 'Set dataset.window = "none", or to the centre and width of a window.'
         raise UnreadableImageError(path, str(error).strip(" ."), remedy) from error

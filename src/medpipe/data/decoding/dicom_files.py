@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 
 from medpipe.data.decoding.quiet import quiet_decoders
-from medpipe.errors import DataError
+from medpipe.errors import DataError, Fault
 from medpipe.progress import bar
 from medpipe.steps import ImageFile, Series
 
@@ -68,7 +68,12 @@ def has_mark(content: bytes) -> bool:
     return content[PREAMBLE : PREAMBLE + len(MARK)] == MARK
 
 
-def list_dicom(files: Mapping[str, str], *, unit: Literal["file", "series"]) -> DicomListing:
+def list_dicom(
+    files: Mapping[str, str],
+    *,
+    unit: Literal["file", "series"],
+    faults: list[Fault] | None = None,
+) -> DicomListing:
     """Find the images among DICOM files by their headers; no pixels are read.
 
     Args:
@@ -77,6 +82,8 @@ def list_dicom(files: Mapping[str, str], *, unit: Literal["file", "series"]) -> 
         unit: ``"file"``: each file with pixels is an image, under its own id. ``"series"``: the
             files of one folder that have one SeriesInstanceUID are an image, under the id
             ``folder/SeriesInstanceUID``.
+        faults: Gets what is wrong with single files, which are then left out. None: that is an
+            error.
 
     Raises:
         DataError: Files are no DICOM, damaged, of an image kind without pixels or, for
@@ -89,8 +96,13 @@ def list_dicom(files: Mapping[str, str], *, unit: Literal["file", "series"]) -> 
             for id_, header in headers.items()
             if header.has_pixels and not header.series
         )
-    if broken:
+    if broken and faults is None:
         raise DataError(_broken_text(files, broken))
+    for id_, reason in sorted(broken.items()):
+        headers.pop(id_, None)
+        if faults is not None:
+            message = f"{files[id_]} {reason}."
+            faults.append(Fault(kind="damaged", message=message, sample=id_, path=files[id_]))
     skipped = tuple(sorted(id_ for id_, header in headers.items() if not header.has_pixels))
     with_pixels = sorted(id_ for id_, header in headers.items() if header.has_pixels)
     if unit == "file":

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
+import math
+import os
 import zlib
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -14,8 +17,6 @@ from medpipe.errors import DataError
 from medpipe.steps import DecodedImage
 
 if TYPE_CHECKING:
-    import os
-
     import numpy as np
 
     from medpipe.steps import Reading
@@ -54,6 +55,15 @@ def decode_nifti(content: bytes, path: str | os.PathLike[str], reading: Reading)
     return with_channels(image, path, reading, colours=colours)
 
 
+@functools.cache
+def _memory() -> float:
+    """The bytes of this machine's memory; infinity where the system doesn't say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not POSIX
+        return math.inf
+
+
 def _mark(content: bytes) -> bytes:
     first, second = content[344:348], content[4:8]
     return first if first in (b"n+1\0", b"ni1\0") else second
@@ -72,19 +82,29 @@ def _decoded(content: bytes, path: str | os.PathLike[str]) -> DecodedImage:
             "Save the two as one .nii file.",
         )
     if mark not in SINGLE:
-        raise UnreadableImageError(path, "is gzipped but holds no NIfTI image")
+        raise UnreadableImageError(path, "is gzipped but holds no NIfTI image", kind="not_an_image")
     kind: Any = nibabel.Nifti1Image if mark == SINGLE[0] else nibabel.Nifti2Image
     header = kind.header_class.from_fileobj(BytesIO(head), check=False)
     shape, number_type = header.get_data_shape(), header.get_data_dtype()
     length = (
         int(header.get_data_offset()) + int(np.prod(shape, dtype=object)) * number_type.itemsize
     )
+    if content.startswith(GZIP) and length > _memory():
+        # It would be unpacked as far as it goes, before it could be found to be too short.
+        raise UnreadableImageError(
+            path,
+            f"may be a decompression bomb: it should hold {length} bytes, more than this machine's "
+            "memory",
+            kind="bomb",
+        )
     whole = _whole(content, length)
     if header.get_data_offset() < header.single_vox_offset:
         raise UnreadableImageError(path, "has its values inside its header, as vox_offset says")
     if len(whole) < length:
         raise UnreadableImageError(
-            path, f"is truncated: it should hold {length} bytes, not {len(whole)}"
+            path,
+            f"is truncated: it should hold {length} bytes, not {len(whole)}",
+            kind="truncated",
         )
     image = kind.from_bytes(whole)
     values = np.asanyarray(image.dataobj)

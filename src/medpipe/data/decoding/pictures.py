@@ -66,7 +66,7 @@ def decode_picture(content: bytes, path: str | os.PathLike[str], reading: Readin
                 values = _with_channels(_turned(pixels, image, reading), reading)
     except UnidentifiedImageError as error:
         reason = "is not a PNG, JPEG, TIFF, BMP, NIfTI or DICOM image"
-        raise UnreadableImageError(path, reason) from error
+        raise UnreadableImageError(path, reason, kind="not_an_image") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _bomb(path, str(error)) from error
     except (DataError, MemoryError):
@@ -183,6 +183,7 @@ def _bomb(path: str | os.PathLike[str], reason: str) -> UnreadableImageError:
         path,
         f"may be a decompression bomb: {reason.rstrip('.')}",
         "If it is genuine, raise PIL.Image.MAX_IMAGE_PIXELS.",
+        kind="bomb",
     )
 
 

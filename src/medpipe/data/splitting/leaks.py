@@ -88,6 +88,16 @@ def contradictions(samples: Sequence[Sample], scan: Scan, task: Task) -> str | N
 
     A missing label contradicts nothing.
     """
+    found = contradicting(samples, scan)
+    if not found:
+        return None
+    named = [_under_labels(same, task) for same in found[:NAMED]]
+    verb = "image appears" if len(found) == 1 else "images appear"
+    return f"{len(found)} {verb} under different labels: {_list(named, len(found))}."
+
+
+def contradicting(samples: Sequence[Sample], scan: Scan) -> list[list[Sample]]:
+    """The samples of each image that appears under different labels, sorted by id."""
     looks = scan.of(samples).pixels.as_texts()
     last = {look: place for place, look in enumerate(looks)}
     copies: dict[str, list[Sample]] = {
@@ -101,12 +111,8 @@ def contradictions(samples: Sequence[Sample], scan: Scan, task: Task) -> str | N
         for same in copies.values()
         if _differ([vector(sample.label) for sample in same])
     ]
-    if not found:
-        return None
     found.sort(key=lambda same: portable_id(same[0].id))
-    named = [_under_labels(same, task) for same in found[:NAMED]]
-    verb = "image appears" if len(found) == 1 else "images appear"
-    return f"{len(found)} {verb} under different labels: {_list(named, len(found))}."
+    return found
 
 
 def _differ(labels: Sequence[tuple[float, ...]]) -> bool:
@@ -118,11 +124,12 @@ def _under_labels(same: Sequence[Sample], task: Task) -> str:
     """The first image under each label: ``'a' (ill) = 'b' (well)``."""
     first: dict[str, str] = {}
     for sample in same:
-        first.setdefault(_label(sample, task), sample.id)
+        first.setdefault(label_text(sample, task), sample.id)
     return " = ".join(f"{id_!r} ({label})" for label, id_ in first.items())
 
 
-def _label(sample: Sample, task: Task) -> str:
+def label_text(sample: Sample, task: Task) -> str:
+    """A sample's label in the names of the task."""
     values = vector(sample.label)
     if task.kind == "multiclass":
         return task.names[int(values[0])]
