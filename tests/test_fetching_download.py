@@ -10,6 +10,7 @@ import ssl
 import struct
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -256,6 +257,39 @@ def test_what_another_try_makes_good(path: str, ranges: list[str | None], fetch:
     fetch(path)
     assert fetch.server.asked == [(path, part) for part in ranges]
     assert (time.monotonic() - began >= 1) == (path == "/busy-once")
+
+
+def test_a_proxy_is_gone_through(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bytes] = []
+
+    def pass_on(source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while piece := source.recv(65536):
+                target.sendall(piece)
+        with suppress(OSError):
+            target.shutdown(socket.SHUT_RDWR)
+
+    def stand_between(listening: socket.socket) -> None:
+        client, _ = listening.accept()
+        server = socket.create_connection(("127.0.0.1", fetch.server.server_port))
+        with client, server:
+            asked.append(client.recv(65536).splitlines()[0])
+            client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            back = threading.Thread(target=pass_on, args=(server, client))
+            back.start()
+            pass_on(client, server)
+            back.join()
+
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        proxy = threading.Thread(target=stand_between, args=(listening,))
+        proxy.start()
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{listening.getsockname()[1]}")
+        monkeypatch.setenv("no_proxy", "")
+        fetch("/fine")
+        proxy.join()
+    assert asked[0].startswith(f"CONNECT localhost:{fetch.server.server_port} HTTP/1.".encode())
 
 
 def test_the_pauses_double(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
