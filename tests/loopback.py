@@ -197,13 +197,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_changed(self) -> None:
         """Does not look at If-Range: the end of another version."""
-        if self.first:
-            self.half()
-        elif "Range" in self.headers:
+        if "Range" in self.headers:
             last = len(CONTENT) - 1
             fields = {"Content_Range": f"bytes {HALF}-{last}/{len(CONTENT)}", "ETag": TWO}
             self.head(206, **fields)
             self.wfile.write(OTHER[HALF:])
+        elif self.first:
+            self.half()
         else:
             self.whole(CONTENT, TWO)
 
@@ -275,6 +275,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_busy_until_2100(self) -> None:
         self.head(503, "Busy", Retry_After="Fri, 01 Jan 2100 00:00:00 GMT", Content_Length=0)
+
+    def do_rude(self) -> None:
+        self.head(404, "\x1b[2J" + "x" * 5000, Content_Length=0)
 
     def do_other(self) -> None:
         self.whole(OTHER)

@@ -101,6 +101,7 @@ def test_md5_and_redirects_and_chunks_and_empty_files(fetch: Fetch, tmp_path: Pa
 FAILING = {
     "/nothing": f"the server answered 404 Not Found. {RIGHT}",
     "/forbidden": f"the server answered 403 Forbidden. {RIGHT}",
+    "/rude": f"the server answered 404 ?[2J{96 * 'x'}... {RIGHT}",
     "/empty": f"the server answered 204 No Content. {RIGHT}",
     "/broken": "the server answered 500 Internal Server Error (after 4 tries). Try again later.",
     "/busy-long": (
@@ -165,10 +166,14 @@ def test_a_reset_at_the_beginning_is_tried_again(fetch: Fetch) -> None:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
+        listening.settimeout(5)
 
         def reset_all() -> None:
             for _ in range(4):
-                connection, _ = listening.accept()
+                try:
+                    connection, _ = listening.accept()
+                except TimeoutError:
+                    return
                 connection.recv(1)
                 linger = struct.pack("ii", 1, 0)
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
@@ -231,7 +236,9 @@ def test_a_machine_that_takes_no_connection(fetch: Fetch) -> None:
         deaf.bind(("127.0.0.1", 0))
         deaf.listen(0)  # takes connections, and never speaks
         url = f"https://localhost:{deaf.getsockname()[1]}/file"
+        began = time.monotonic()
         told = fetch.message(url, attrs.evolve(QUICK, connect=0.2, retries=0))
+        assert time.monotonic() - began < 4
     assert told == "there was no connection within 0.2 seconds. Try again later."
 
 
@@ -303,13 +310,13 @@ def test_the_pauses_double(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> Non
     assert pauses == [1, 2]
 
 
-def interrupted(fetch: Fetch) -> None:
+def interrupted(fetch: Fetch, path: str = "/fine") -> None:
     fetch.message("/early", attrs.evolve(QUICK, retries=0))
     assert (fetch.target.parent / ".file.bin.part").read_bytes() == CONTENT[:HALF]
     note = fetch.target.parent / ".file.bin.part.json"
     known = json.loads(note.read_text())
     assert known["etag"] == ONE
-    note.write_text(json.dumps(known | {"url": fetch.server.url("/fine")}))
+    note.write_text(json.dumps(known | {"url": fetch.server.url(path)}))
     fetch.server.asked.clear()
 
 
@@ -317,6 +324,14 @@ def test_another_process_goes_on(fetch: Fetch) -> None:
     interrupted(fetch)
     fetch("/fine")
     assert fetch.server.asked == [("/fine", f"bytes={HALF}-")]
+
+
+def test_the_end_of_another_version_is_not_put_behind(fetch: Fetch) -> None:
+    interrupted(fetch, "/changed")
+    assert fetch.message("/changed", attrs.evolve(QUICK, retries=0)) == (
+        "the file changed on the server while it was downloaded. Try again later."
+    )
+    assert fetch.listed() == [".file.bin.lock"]
 
 
 def test_a_part_that_is_whole_needs_no_server(fetch: Fetch) -> None:
@@ -399,10 +414,11 @@ class FullDisk(Disk):
         return super().write(path, file, content)
 
 
-class UnsafeOrder(Disk):
+class SafeOrder(Disk):
     """Sees the content on the disk before it gets the file's name."""
 
     synced: bool = False
+    renamed: bool = False
 
     def sync(self, path: Path, file: int) -> None:
         self.synced = self.synced or path.name == ".file.bin.part"
@@ -410,6 +426,7 @@ class UnsafeOrder(Disk):
 
     def rename(self, source: Path, target: Path) -> None:
         assert self.synced or target.suffix == ".json"
+        self.renamed = self.renamed or target.name == "file.bin"
         super().rename(source, target)
 
 
@@ -420,8 +437,10 @@ def test_a_disk_that_fails(fetch: Fetch) -> None:
         f"{fetch.server.url('/fine')} can't be downloaded to {fetch.target}: no space left on "
         "device. Make room on that disk, or choose another one."
     )
-    with through(UnsafeOrder()):
+    disk = SafeOrder()
+    with through(disk):
         fetch("/fine")
+    assert disk.renamed
 
 
 def test_a_checksum_that_is_none(fetch: Fetch) -> None:

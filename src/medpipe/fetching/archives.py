@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import shutil
-import zlib
 from typing import TYPE_CHECKING, Any
 
 from medpipe.errors import DataError, RunError
@@ -86,9 +84,9 @@ def extract_archive(
         raise DataError(
             f"{archive} is refused: {error}. Nothing was extracted; get it again."
         ) from error
-    except (DamagedError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+    except DamagedError as error:
         raise DataError(
-            f"{archive} is damaged or not a .tar.gz: {_cause(error)}. Nothing was extracted; get "
+            f"{archive} is damaged or not a .tar.gz: {error}. Nothing was extracted; get "
             "the archive again."
         ) from error
     except OSError as error:
@@ -114,7 +112,7 @@ def _make(
                 f"{elsewhere(target)}"
             )
         with staged_directory(target) as staging:
-            write_members(file, archive.name, found, staging)
+            write_members(file, archive.name, found, staging, limits)
             if check is not None:
                 check(staging)
             # The order matters: the marker must not be on the disk before what it vouches for.
@@ -195,7 +193,3 @@ def _is_of(archive: Path, known: dict[str, Any]) -> bool:
 def _sha256_of_file(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _cause(error: Exception) -> str:
-    return str(error) or type(error).__name__

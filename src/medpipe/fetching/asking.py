@@ -141,14 +141,14 @@ def _refuse_plain(url: str, *, sent_on: bool) -> None:
         return
     if sent_on:
         raise FailedError(
-            f"the server sent us on to {url}, which is not https",
+            f"the server sent us on to {shown(url)}, which is not https",
             _RIGHT,
         )
     raise FailedError("it is not https", "Give an address that begins with https://.")
 
 
 def _answered(error: urllib.error.HTTPError, clock: Clock) -> FailedError:
-    reason = f"the server answered {error.code} {error.reason}".rstrip()
+    reason = f"the server answered {error.code} {shown(str(error.reason))}".rstrip()
     if error.code not in (429, *range(500, 600)):
         return FailedError(reason, _RIGHT, code=error.code)
     wait = _asked_pause(error.headers.get("Retry-After"))
@@ -184,13 +184,19 @@ def _failed(error: Exception, clock: Clock) -> FailedError:
     if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
         return FailedError("the connection ended inside its encryption", passes=True)
     if isinstance(error, ConnectionError) and not isinstance(error, ConnectionRefusedError):
-        return FailedError((error.strerror or str(error)).lower(), passes=True)
+        return FailedError(shown(error.strerror or str(error)).lower(), passes=True)
     if isinstance(error, OSError):
-        return FailedError((error.strerror or str(error)).lower(), _REACH)
+        return FailedError(shown(error.strerror or str(error)).lower(), _REACH)
     if isinstance(error, ValueError | http.client.InvalidURL):
         return FailedError(f"it is no address ({_said(error)})", _RIGHT)
     return FailedError(f"the server's answer is no HTTP ({_said(error)})", _REACH)
 
 
 def _said(error: Exception) -> str:
-    return " ".join((str(error) or type(error).__name__).split())[:200]
+    return shown(" ".join(str(error).split()) or type(error).__name__)
+
+
+def shown(text: str) -> str:
+    """What a server says, as it is put into a message: it may want to steer a terminal."""
+    plain = "".join(sign if sign.isprintable() else "?" for sign in text)
+    return plain if len(plain) <= 200 else f"{plain[:100]}[...]"

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import attrs
 
 from medpipe.errors import DownloadError, RunError
-from medpipe.fetching.asking import ask, content
+from medpipe.fetching.asking import ask, content, shown
 from medpipe.fetching.partial import Partial, Source, note_of
 from medpipe.fetching.patience import Clock, FailedError, Patience
 from medpipe.files import elsewhere, failure, locked
@@ -186,12 +186,14 @@ def _total(answer: HTTPResponse, partial: Partial, have: int) -> int | None:
     """
     coding = answer.headers.get("Content-Encoding", "identity").strip().lower()
     if coding not in ("identity", ""):
-        raise FailedError(f"the server packed it once more ({coding}), which nobody asked for")
+        raise FailedError(
+            f"the server packed it once more ({shown(coding)}), which nobody asked for"
+        )
     if answer.status == 200:
         return answer.length
     if answer.status != 206:
         raise FailedError(
-            f"the server answered {answer.status} {answer.reason}".rstrip(),
+            f"the server answered {answer.status} {shown(answer.reason)}".rstrip(),
             "See that the address is right.",
         )
     told = answer.headers.get("Content-Range", "")
@@ -201,7 +203,7 @@ def _total(answer: HTTPResponse, partial: Partial, have: int) -> int | None:
     if not (have and found) or int(found[1]) != have or source.total not in (None, total):
         partial.discard()
         raise FailedError(
-            f"the server sent another part than the one from byte {have:,} on ({told!r})",
+            f"the server sent another part than the one from byte {have:,} on ({shown(told)!r})",
             passes=True,
         )
     now = source.answered(answer.headers, source.total)

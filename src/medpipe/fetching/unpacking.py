@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import gzip
-import os
 from typing import IO, TYPE_CHECKING
 
 import attrs
 
+from medpipe.fetching.gunzipping import gunzipped
 from medpipe.fetching.member_names import Tree, parts_of
 from medpipe.fetching.refusals import DamagedError, RefusedError
 from medpipe.fetching.tar_headers import Stream, next_member, padding
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 20
 _MOST_PADDING = 16 << 20
-_ALWAYS_FINE = 16 << 20
-"""Bytes up to which no archive is a bomb, however well it is packed."""
 _CLUSTER = 4096
 """The bytes in which the usual file systems give out room."""
 
@@ -58,24 +55,6 @@ class Found:
         return sum(_CLUSTER + (size or 0) for _, size in self.members)
 
 
-class _Unpacked:
-    """The content of a gzip file, which says stop where it grows out of measure."""
-
-    def __init__(self, file: IO[bytes], most_ratio: int) -> None:
-        file.seek(0)
-        self._stream = gzip.GzipFile(fileobj=file, mode="rb")
-        self._most = max(_ALWAYS_FINE, most_ratio * os.fstat(file.fileno()).st_size)
-        self._ratio = most_ratio
-        self._read = 0
-
-    def read(self, size: int, /) -> bytes:
-        content = self._stream.read(size)
-        self._read += len(content)
-        if self._read > self._most:
-            raise RefusedError(f"it unpacks to more than {self._ratio:,} times its own size")
-        return content
-
-
 def look_through(file: IO[bytes], name: str, limits: Limits) -> Found:
     """Read an archive to its end and look at every member.
 
@@ -86,9 +65,9 @@ def look_through(file: IO[bytes], name: str, limits: Limits) -> Found:
 
     Raises:
         RefusedError: It holds something unsafe or too much.
-        DamagedError, EOFError, zlib.error, gzip.BadGzipFile: It can't be read.
+        DamagedError: It can't be read.
     """
-    stream = _Unpacked(file, limits.most_ratio)
+    stream = gunzipped(file, limits.most_ratio)
     members: list[tuple[tuple[str, ...], int | None]] = []
     tree = Tree()
     number = total = extended = 0
@@ -117,15 +96,14 @@ def look_through(file: IO[bytes], name: str, limits: Limits) -> Found:
     return Found(members=members, total=total)
 
 
-def write_members(file: IO[bytes], name: str, found: Found, into: Path) -> None:
+def write_members(file: IO[bytes], name: str, found: Found, into: Path, limits: Limits) -> None:
     """Write what a first reading found into an empty folder; a sync is left to the caller.
 
     Raises:
         DamagedError: It is not what was found before.
         OSError: It can't be written.
     """
-    file.seek(0)
-    stream = gzip.GzipFile(fileobj=file, mode="rb")
+    stream = gunzipped(file, limits.most_ratio)
     folders: dict[tuple[str, ...], Path] = {(): into}
     with bar(f"Extracting {name}", found.files, unit="files") as shown:
         for parts, size in found.members:
@@ -151,24 +129,18 @@ def _content(stream: Stream, size: int) -> Iterator[bytes]:
             raise DamagedError("it ends before its end mark")
         left -= len(chunk)
         yield chunk
-    if len(stream.read(padding(size))) < padding(size):
-        raise DamagedError("it ends before its end mark")
+    stream.read(padding(size))  # where it is cut, the next header is missing
 
 
 def _refuse_a_tail(stream: Stream) -> None:
-    """See that nothing follows the end mark; gzip compares its checksum at its own end only."""
+    """See that nothing follows the end mark; gzip's checksum is only compared there."""
     tail = 0
-    try:
-        while chunk := stream.read(_CHUNK):
-            if chunk.strip(b"\0"):
-                raise RefusedError("something follows its end")
-            tail += len(chunk)
-            if tail > _MOST_PADDING:
-                raise RefusedError("it goes on after its end")
-    except gzip.BadGzipFile as error:
-        if "CRC" in str(error) or "length" in str(error):
-            raise
-        raise RefusedError("something follows its end") from error
+    while chunk := stream.read(_CHUNK):
+        if chunk.strip(b"\0"):
+            raise RefusedError("something follows its end")
+        tail += len(chunk)
+        if tail > _MOST_PADDING:
+            raise RefusedError("it goes on after its end")
 
 
 def _refuse_another(stream: Stream, parts: tuple[str, ...], size: int | None) -> None:
