@@ -452,7 +452,11 @@ def test_old_and_odd_forms_are_taken(tmp_path: Path) -> None:
     every = pax(b"g", comment="made by git") + file("old/every")
     link = long_name("old/link-target", b"K") + file("old/link")
     prefix = header("name", before=b"old/prefix")
-    archive = packed(tmp_path / "in.tar.gz", old, seven, spaces, binary, sized, every, link, prefix)
+    signed = header("old/\u00fc")  # its two high bytes were added up as negative numbers
+    signed = signed[:148] + b"%06o\0 " % (int(signed[148:154], 8) - 512) + signed[156:]
+    archive = packed(
+        tmp_path / "in.tar.gz", old, seven, spaces, binary, sized, every, link, prefix, signed
+    )
     assert content_of(extract_archive(archive, tmp_path / "out")) == {
         "old": None,
         "old/seven": b"seven",
@@ -463,6 +467,7 @@ def test_old_and_odd_forms_are_taken(tmp_path: Path) -> None:
         "old/link": b"image",
         "old/prefix": None,
         "old/prefix/name": b"",
+        "old/\u00fc": b"",
     }
 
 
