@@ -74,6 +74,7 @@ def test_a_killed_download_goes_on_where_it_was(publishing: Loopback, tmp_path: 
     part = tmp_path / ".file.bin.part"
     process = start("download", publishing.url("/fine"), target)
     while not part.exists() or part.stat().st_size < 200_000:
+        assert process.poll() is None
         time.sleep(0.005)
     kill_after(process, 0)
     kept = part.stat().st_size
@@ -124,6 +125,7 @@ def test_an_extraction_that_is_killed_while_it_writes(archive: Path, tmp_path: P
     target = tmp_path / "set"
     process = start("extract", archive, target)
     while not list(tmp_path.glob(".set.*.part/set/*/*")):
+        assert process.poll() is None
         time.sleep(0.001)
     kill_after(process, 0)
     assert not target.exists()
