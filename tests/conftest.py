@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from loopback import Loopback
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -44,3 +50,24 @@ def _marked(request: pytest.FixtureRequest) -> None:
 def repository() -> Path:
     """The folder of the repository."""
     return Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for servers of tests on this machine."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs the openssl program to make a certificate")
+    from loopback import make_certificate
+
+    return make_certificate(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture
+def loopback(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Loopback]:
+    """A server that misbehaves; no proxy stands before it."""
+    from loopback import serving
+
+    for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with serving(certificate) as server:
+        yield server

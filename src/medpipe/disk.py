@@ -18,6 +18,7 @@ _NOT_SYNCED = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}
 
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+_OLD = os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0)
 
 
 class Disk:
@@ -26,6 +27,10 @@ class Disk:
     def create(self, path: Path) -> int:
         """Make a new file and open it for writing; give its descriptor."""
         return os.open(path, _NEW, 0o666)
+
+    def append(self, path: Path) -> int:
+        """Open a file that is there for writing at its end; give its descriptor."""
+        return os.open(path, _OLD)
 
     def write(self, path: Path, file: int, content: bytes | memoryview) -> int:
         """Write the beginning of `content`, all of it or less; give how many bytes."""

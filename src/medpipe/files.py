@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -29,6 +30,13 @@ def cache_directory() -> Path:
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("medpipe"))
+
+
+def elsewhere(path: Path) -> str:
+    """How another place than `path` is chosen, as a sentence with a space before; or nothing."""
+    if not path.absolute().is_relative_to(cache_directory().absolute()):
+        return ""
+    return " The environment variable MEDPIPE_CACHE chooses another cache folder."
 
 
 class NewFile:
@@ -56,7 +64,23 @@ def new_file(path: Path, *, sync: bool = True) -> Iterator[NewFile]:
     Raises:
         OSError: It can't be written; what is there by then is of no use.
     """
-    handle = _disk.create(path)
+    with _opened(path, _disk.create(path), sync=sync) as file:
+        yield file
+
+
+@contextmanager
+def continued_file(path: Path) -> Iterator[NewFile]:
+    """Write on at the end of a file that nobody reads yet, piece by piece; see `finish_file`.
+
+    Raises:
+        OSError: It is not there or can't be written.
+    """
+    with _opened(path, _disk.append(path), sync=False) as file:
+        yield file
+
+
+@contextmanager
+def _opened(path: Path, handle: int, *, sync: bool) -> Iterator[NewFile]:
     try:
         yield NewFile(path, handle)
         if sync:
@@ -114,22 +138,49 @@ def _second_name(path: Path, second: Path) -> None:
             file.write(path.read_bytes())
 
 
-def make_directories(path: Path) -> None:
+def finish_file(partial: Path, target: Path) -> None:
+    """Give a file that is whole by now its name; its content is on the disk before.
+
+    Raises:
+        OSError: It can't be done; a file that was at `target` is untouched.
+    """
+    with _opened(partial, _disk.append(partial), sync=True):
+        pass
+    _disk.rename(partial, target)
+    _disk.sync_directory(target.parent)
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file, if it is there.
+
+    Raises:
+        OSError: It can't be removed.
+    """
+    with suppress(FileNotFoundError):
+        _disk.remove(path)
+
+
+def make_directories(path: Path, *, sync: bool = True) -> None:
     """Make a folder with those that it lies in, where they are not there, and keep them.
+
+    Args:
+        path: The folder.
+        sync: Whether they are on the disk afterwards. Of very many one `sync_all` is quicker.
 
     Raises:
         OSError: One can't be made.
     """
     if path.is_dir():
         return
-    make_directories(path.parent)
+    make_directories(path.parent, sync=sync)
     try:
         _disk.make_directory(path)
     except FileExistsError:  # another process was quicker
         if not path.is_dir():
             reason = os.strerror(errno.ENOTDIR)
             raise NotADirectoryError(errno.ENOTDIR, reason, str(path)) from None
-    _disk.sync_directory(path.parent)
+    if sync:
+        _disk.sync_directory(path.parent)
 
 
 def remove_directory(path: Path) -> None:
@@ -199,6 +250,18 @@ def staged_directory(target: Path) -> Iterator[Path]:
         _disk.sync_directory(target.parent)
     except OSError as error:
         raise RunError(failure(target, "made", error)) from error
+
+
+def remove_leftovers_of(target: Path) -> None:
+    """Remove what killed processes left of a `staged_directory`; nobody may be making it now.
+
+    Raises:
+        OSError: The folder that `target` lies in can't be read.
+    """
+    ours = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{12}}\.part")
+    for entry in target.parent.iterdir():
+        if ours.fullmatch(entry.name):
+            remove_directory(entry)
 
 
 def rename(source: Path, target: Path) -> None:

@@ -30,6 +30,10 @@ class Watching(Disk):
         self.operate("create", path)
         return super().create(path)
 
+    def append(self, path: Path) -> int:
+        self.operate("append", path)
+        return super().append(path)
+
     def write(self, path: Path, file: int, content: bytes | memoryview) -> int:
         self.operate("write", path)
         half = len(content) // 2

@@ -5,14 +5,11 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import shutil
-import tempfile
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import attrs
 
-from medpipe.builtin.archives import download, extract, sha256_of_file
 from medpipe.plugin import (
     DataError,
     Dataset,
@@ -21,9 +18,14 @@ from medpipe.plugin import (
     Sample,
     Task,
     cache_directory,
+    download,
+    extract_archive,
     locked,
     staged_directory,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CLASSES = ("AbdomenCT", "BreastMRI", "CXR", "ChestCT", "Hand", "HeadCT")
 """The six classes, sorted by code point as MONAI sorts them; a label is an index here."""
@@ -113,17 +115,9 @@ class MedNIST(DatasetStep):
             raise DownloadError(f"{missing}, and dataset.download is false. {remedy}")
         target = _datasets() / ARCHIVE
         try:
-            with locked(target.with_name(f".{ARCHIVE}.lock")):
-                if not target.is_file():  # another process was faster
-                    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".part.") as part:
-                        fresh = Path(part) / ARCHIVE
-                        download(URL, fresh, md5=MD5, most_bytes=_MOST_DOWNLOADED)
-                        fresh.replace(target)
-        except (DownloadError, OSError) as error:
-            raise DownloadError(
-                f"{missing}, and the download from {URL} failed: {error}. {remedy}"
-            ) from error
-        return target
+            return download(URL, target, checksum=f"md5:{MD5}", most_bytes=_MOST_DOWNLOADED)
+        except DownloadError as error:
+            raise DownloadError(f"{missing}. {error} {remedy}") from error
 
 
 def extracted(archive: Path) -> Path:
@@ -142,18 +136,14 @@ def extracted(archive: Path) -> Path:
         seen = f"{archive.resolve()}\n{state.st_size}\n{state.st_mtime_ns}"
         note = base / "notes" / hashlib.sha256(os.fsencode(seen)).hexdigest()[:16]
         known = _noted(note)
-        if known is not None and (base / known / FOLDER).is_dir():
-            return base / known / FOLDER
-        with locked(base / ".lock"):
-            digest = sha256_of_file(archive)[:16]
-            target = base / digest
-            if not (target / FOLDER).is_dir():
-                shutil.rmtree(target, ignore_errors=True)
-                _extract(archive, target)
-            if _noted(note) != digest:
-                shutil.rmtree(note, ignore_errors=True)
-                with staged_directory(note) as staging:
-                    (staging / digest).touch()
+        digest = known or _digest_of(archive)
+        target = base / digest
+        extract_archive(archive, target, check=_refuse_another(archive), replace=True)
+        if known is None:
+            with locked(base / ".lock"):
+                if not (note / digest).is_dir():
+                    with staged_directory(note / digest):
+                        pass  # its name says all
     except OSError as error:
         raise DataError(
             f"{archive} can't be extracted to {base}: {error}. Choose a cache folder that you may "
@@ -163,22 +153,28 @@ def extracted(archive: Path) -> Path:
 
 
 def _noted(note: Path) -> str | None:
-    """The digest that a note holds, as the name of an empty file."""
+    """The digest that a note holds, as the name of what is in it."""
     return next((entry.name for entry in note.iterdir()), None) if note.is_dir() else None
 
 
-def _extract(archive: Path, target: Path) -> None:
-    for dead in target.parent.glob(f".{target.name}.*.part"):
-        shutil.rmtree(dead, ignore_errors=True)  # from a process that was killed: we hold the lock
-    with staged_directory(target) as staging:
-        extract(archive, staging)
+def _digest_of(archive: Path) -> str:
+    with archive.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def _refuse_another(archive: Path) -> Callable[[Path], None]:
+    """What refuses a folder that lacks one of the classes."""
+
+    def refuse(folder: Path) -> None:
         try:
-            list_samples(staging / FOLDER)
+            list_samples(folder / FOLDER)
         except DataError as error:
             raise DataError(
                 f"{archive} is not a MedNIST archive: it has no images in one of its folders "
                 f"{', '.join(f'{FOLDER}/{name}' for name in CLASSES)}. Nothing was kept."
             ) from error
+
+    return refuse
 
 
 def list_samples(folder: Path) -> list[Sample]:

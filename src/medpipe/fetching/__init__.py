@@ -1,0 +1,1 @@
+"""Takes files and archives from the internet without trusting them."""
