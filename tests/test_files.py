@@ -37,6 +37,23 @@ def test_a_file_is_synced_before_it_has_its_name_and_then_its_folder(tmp_path: P
     assert (tmp_path / "new" / "file").read_bytes() == b"content"
 
 
+def test_the_disk_really_syncs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    sync = os.fsync
+
+    def hear(handle: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{handle}").readlink().name)
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", hear)
+    monkeypatch.setattr(os, "sync", lambda: synced.append("all"))
+    files.write_bytes(tmp_path / "file", b"content")
+    files.rename(tmp_path / "file", tmp_path / "other")
+    files.sync_all()
+    assert synced[0].startswith(".file.")
+    assert synced[1:] == [tmp_path.name, tmp_path.name, "all"]
+
+
 def test_the_oldest_is_removed_when_the_newest_is_on_the_disk(tmp_path: Path) -> None:
     path, keep = tmp_path / "last", tmp_path / "previous"
     for content in (b"1", b"2"):
@@ -137,7 +154,12 @@ def test_a_staged_folder_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     with files.through(disk), files.staged_directory(tmp_path / "target") as staging:
         files.write_bytes(staging / "file", b"1")
         assert not (tmp_path / "target").exists()
-    assert operations(disk)[-3:] == ["sync_directory", "rename", "sync_directory"]
+    assert operations(disk)[-4:] == [
+        "sync_directory",  # of the file in it
+        "sync_directory",
+        "rename",
+        "sync_directory",
+    ]
     with (
         pytest.raises(RunError, match="can't be made: directory not empty"),
         files.staged_directory(tmp_path / "target") as staging,

@@ -357,6 +357,14 @@ def test_shared_tensors_need_one_name(tmp_path: Path) -> None:
     assert target.two.weight is target.one.weight
 
 
+def last_tensor(path: Path) -> str:
+    """The tensor that lies at the end of a safetensors file."""
+    content = path.read_bytes()
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    header.pop("__metadata__")
+    return max(header, key=lambda name: str(header[name]["data_offsets"][1]).zfill(20))
+
+
 def test_a_checkpoint_and_a_run_give_their_network(tmp_path: Path) -> None:
     source = network(seed=1)
     optimizer = torch.optim.Adam(source.parameters())
@@ -369,6 +377,14 @@ def test_a_checkpoint_and_a_run_give_their_network(tmp_path: Path) -> None:
         assert report.source == path
         assert report.unused == ()
         assert same(state_of(source), state_of(target))
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    (problem,) = refused(network(), run=tmp_path / "run")
+    assert problem == (
+        f"weights.run: {path} is damaged: {last_tensor(path)!r} does not have the "
+        "SHA-256 that was written."
+    )
     # A plain file whose names begin with "network." is not taken for a checkpoint.
     plain = saved(tmp_path / "plain.safetensors", source, prefix="network.")
     (problem,) = refused(network(), file=plain)

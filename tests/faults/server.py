@@ -20,7 +20,7 @@ from typing import Any
 
 import attrs
 
-LIMIT = 60.0
+LIMIT = 240.0
 """Seconds after which a case counts as one that hangs."""
 
 
