@@ -14,7 +14,7 @@ import pytest
 from medpipe.cli import app, main
 from medpipe.cli.cache import cache
 from medpipe.data.packing.cache import PackedCache
-from medpipe.data.packing.folders import folder_of, packed_root
+from medpipe.data.packing.folders import folder_of, packed_folders, packed_root
 from medpipe.data.packing.writer import PackedWriter
 
 
@@ -60,6 +60,27 @@ def test_the_list(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monkey
     assert lines[0].endswith("data MedNIST")
     assert "damaged" in lines[2]
     assert last.endswith(f"of at most 1.0 GB in {os.environ['MEDPIPE_CACHE']}")
+
+
+def test_verify_removes_what_is_not_what_was_written(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for key in ("good", "index", "values"):
+        make(key, 0)
+    for key, name in (("index", "index.npz"), ("values", "values.bin")):
+        file = folder_of(key) / name
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 4
+        file.write_bytes(content)
+    assert call("verify") == 2
+    printed = capsys.readouterr()
+    assert printed.out == "1 packed cache verified, 2 damaged.\n"
+    assert sorted(printed.err.splitlines()) == [
+        "index: index.npz does not have the SHA-256 that was written; removed.",
+        "values: values.bin does not have the SHA-256 that was written; removed.",
+    ]
+    assert [folder.key for folder in packed_folders()] == ["good"]
+    assert not call("verify")
 
 
 def test_clear_by_name_and_all(capsys: pytest.CaptureFixture[str]) -> None:

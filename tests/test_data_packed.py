@@ -424,7 +424,7 @@ def test_a_killed_worker_is_no_end(
 DAMAGES = {
     "index.npz was changed": lambda path: _flip(path / "index.npz"),
     "values.bin has 100 bytes instead of 2560": lambda path: os.truncate(path / "values.bin", 100),
-    "its format is 99, and 2 is the one known": lambda path: (path / "about.json").write_text(
+    "its format is 99, and 3 is the one known": lambda path: (path / "about.json").write_text(
         '{"format": 99}'
     ),
     "'format'": lambda path: (path / "about.json").write_text("{}"),

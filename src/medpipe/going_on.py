@@ -91,15 +91,10 @@ def changes_of_data(before: Mapping[str, Any], now: Mapping[str, str]) -> list[C
 def changes_of_checkpoint(about: Mapping[str, Any], now: Mapping[str, str]) -> list[Change]:
     """What differs from what a checkpoint was made of; see `made_of`."""
     before = about["made_of"]
-    kinds: dict[str, Changeable] = {
-        "configuration": "configuration",
-        "data": "data",
-        "split": "data",
-    }
     return [
-        Change(kind, f"the checkpoint was made with another {name.replace('data', 'data set')}")
-        for name, kind in kinds.items()
-        if before.get(name) != now[name]
+        Change(kind, f"the checkpoint was made with another {name}")
+        for key, kind, name in _MADE_OF
+        if before.get(key) != now[key]
     ]
 
 

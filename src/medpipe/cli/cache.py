@@ -10,6 +10,7 @@ from cyclopts import App, Parameter
 from medpipe.data.packing.folders import (
     PackedFolder,
     cache_limit,
+    damage_of,
     packed_folders,
     remove_all_leftovers,
     remove_folder,
@@ -17,8 +18,11 @@ from medpipe.data.packing.folders import (
 )
 from medpipe.errors import MedpipeError
 from medpipe.files import cache_directory
+from medpipe.progress import track
 
-cache = App(name="cache", help="List and clear the packed caches, which runs make of their images.")
+cache = App(
+    name="cache", help="List, verify and clear the packed caches, which runs make of their images."
+)
 
 SHORT = 12
 """Letters of a key that are shown; clear takes any beginning that only one cache has."""
@@ -75,6 +79,24 @@ def clear_caches(
             f"{_count(len(kept))} stayed: {', '.join(kept)}. A process uses it, or the folder is "
             "not yours. Wait until the process ends."
         )
+
+
+@cache.command(name="verify")
+def verify_caches() -> None:
+    """Read every packed cache to its end, and remove those that are not what was written.
+
+    Opening a cache compares its index alone, since its values may be as large as the disk. Ends
+    with exit code 2 where one was damaged.
+    """
+    folders = packed_folders()
+    damaged = {}
+    for folder in track(folders, "Verifying packed caches", len(folders), unit="caches"):
+        why = damage_of(folder)
+        if why:
+            damaged[folder.key] = f"{why}; {'removed' if remove_folder(folder.key) else 'in use'}"
+    print(f"{_count(len(folders) - len(damaged))} verified, {len(damaged)} damaged.")
+    if damaged:
+        raise MedpipeError("\n".join(f"{key}: {why}." for key, why in damaged.items()))
 
 
 def _chosen(folders: Sequence[PackedFolder], names: Sequence[str]) -> list[PackedFolder]:

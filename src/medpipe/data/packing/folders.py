@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 VALUES, INDEX, ABOUT = "values.bin", "index.npz", "about.json"
-FORMAT = 2
+FORMAT = 3
 """Of a packed cache; another one is made anew."""
 LIMIT = "MEDPIPE_CACHE_LIMIT"
 DEFAULT_LIMIT = 50 * 10**9
@@ -91,6 +92,19 @@ def _folder(path: Path) -> PackedFolder:
         bytes=sum(entry.stat().st_size for entry in path.iterdir()),
         used=datetime.fromtimestamp(marker.stat().st_mtime, UTC),
     )
+
+
+def damage_of(folder: PackedFolder) -> str:
+    """Read a packed cache to its end; give what of it is not what was written, or nothing."""
+    try:
+        for name, key in ((INDEX, "index_sha256"), (VALUES, "values_sha256")):
+            with (folder.path / name).open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            if digest != folder.about.get(key):
+                return f"{name} does not have the SHA-256 that was written"
+    except OSError as error:
+        return (error.strerror or str(error)).lower()
+    return ""
 
 
 def cache_limit() -> int:

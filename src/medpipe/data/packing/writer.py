@@ -5,6 +5,7 @@ numpy is imported inside functions.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -48,6 +49,7 @@ class PackedWriter:
         self._stack, self._values = ExitStack(), ExitStack()
         self._started = time.perf_counter()
         self.bytes = 0
+        self._digest = hashlib.sha256()
 
     def __enter__(self) -> PackedWriter:
         try:
@@ -86,6 +88,7 @@ class PackedWriter:
 
     def _write(self, piece: Piece) -> None:
         self._index.add(piece, self.bytes)
+        self._digest.update(piece.content)
         try:
             self._file.write(piece.content)
         except OSError as error:
@@ -117,6 +120,7 @@ class PackedWriter:
             self._flush()
             if not self.bytes:  # an empty file can't be mapped
                 self._file.write(bytes(ALIGNMENT))
+                self._digest.update(bytes(ALIGNMENT))
                 self.bytes = ALIGNMENT
         index = self._index.to_bytes(self.sources)
         write_bytes(self._staging / INDEX, index)
@@ -127,6 +131,7 @@ class PackedWriter:
             "samples": len(self._index.rows),
             "kinds": len(self._index.kinds),
             "values_bytes": self.bytes,
+            "values_sha256": self._digest.hexdigest(),
             "index_bytes": len(index),
             "index_sha256": sha256_of(index),
             "about": dict(self.about),
