@@ -12,6 +12,7 @@ from medpipe.errors import (
     BadDataError,
     ChangedError,
     CheckFailed,
+    CheckpointError,
     ConfigError,
     DataError,
     DeviceError,
@@ -74,6 +75,7 @@ __all__ = [
     "DeviceError",
     "TrainingError",
     "RunError",
+    "CheckpointError",
     # the version
     "__version__",
 ]
