@@ -54,7 +54,7 @@ def kills(subjects: Sequence[Subject], count: int, random: Random) -> Cases:
 
 
 def failures(subjects: Sequence[Subject], count: int | None, random: Random) -> Cases:
-    """Every operation of two runs with every error, once and lasting; or some of them."""
+    """Every operation of runs with every error, once and lasting; or some of them."""
     every = [
         (given, place, code, lasting)
         for given in subjects
@@ -130,7 +130,7 @@ def main() -> None:
         some = None if given.failures == "all" else int(given.failures)
         parts = {
             "kills": kills(subjects, given.kills, random),
-            "failures": failures(light[:2], some, random),
+            "failures": failures(light[:1], some, random),
             "power_losses": power_losses(light, given.power_losses, random),
             "flips": flips(light, given.flips, random),
         }
