@@ -14,6 +14,7 @@ from medpipe.errors import (
     DataError,
     DeviceError,
     DownloadError,
+    LimitError,
     MedpipeError,
     NotRepeatableError,
     PluginError,
@@ -67,6 +68,7 @@ __all__ = [
     "CheckFailed",
     "DeviceError",
     "TrainingError",
+    "LimitError",
     "RunError",
     # the version
     "__version__",

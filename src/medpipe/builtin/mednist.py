@@ -120,6 +120,8 @@ class MedNIST(DatasetStep):
                         download(URL, fresh, md5=MD5, most_bytes=_MOST_DOWNLOADED)
                         fresh.replace(target)
         except (DownloadError, OSError) as error:
+            if isinstance(error, OSError):
+                remedy = f"Choose a folder that can be written to with MEDPIPE_CACHE. Or: {remedy}"
             raise DownloadError(
                 f"{missing}, and the download from {URL} failed: {error}. {remedy}"
             ) from error

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import ClassVar
 
+from medpipe.data.limits import limit_of
 from medpipe.errors import DataError
 
 
@@ -44,6 +45,9 @@ def file_bytes(path: str | os.PathLike[str]) -> bytes:
     except FileNotFoundError as error:
         raise UnreadableImageError(path, "is not there") from error
     except (OSError, ValueError) as error:
+        limit = limit_of(error)
+        if limit is not None:  # nothing is wrong with the file
+            raise limit from error
         reason = (getattr(error, "strerror", None) or str(error)).lower()
         raise UnreadableImageError(path, f"can't be read: {reason}") from error
     if not content:
