@@ -242,7 +242,8 @@ def test_a_cache_that_can_not_be_written(tmp_path: Path, monkeypatch: pytest.Mon
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()[:16]
     assert message(MedNIST(root=tmp_path)) == (
         f"{archive} can't be extracted to {tmp_path / 'cache/datasets/MedNIST' / digest}: not a "
-        "directory. The environment variable MEDPIPE_CACHE chooses another cache folder."
+        "directory. A file has the place of a folder: choose another one. The environment variable "
+        "MEDPIPE_CACHE chooses another cache folder."
     )
 
 

@@ -416,7 +416,7 @@ def test_a_killed_worker_is_no_end(
     assert build_or_open("key", {}, IDS, die, workers=2) is None
     assert caplog.messages[-1] == (
         "Going on without a packed cache: A process that made samples for the packed cache was "
-        "killed, perhaps for want of memory."
+        "killed, perhaps for want of memory. Give the job more memory, or set loader.cache = 'off'."
     )
     assert parts() == []
 
@@ -541,9 +541,10 @@ def test_without_a_place_to_write(
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("MEDPIPE_CACHE", str(tmp_path / "file"))
     assert build_or_open("key", {}, IDS, never, workers=1) is None
-    lock = tmp_path / "file" / "packed" / "key.lock"
     assert caplog.messages == [
-        f"Going on without a packed cache: {lock} can't be locked: not a directory."
+        "Going on without caches, so later runs read all images again. The cache folder "
+        f"{tmp_path / 'file'} can't be written: not a directory. A file has the place of a folder: "
+        "choose another one with MEDPIPE_CACHE."
     ]
 
 
@@ -555,8 +556,9 @@ def test_a_full_disk(caplog: pytest.LogCaptureFixture) -> None:
     with through(Full()):
         assert build_or_open("key", {}, IDS, produce, workers=1) is None
     assert caplog.messages == [
-        f"Going on without a packed cache: {folder_of('key')} can't be written: no space left on "
-        "device. Make room on that disk, or choose another one with MEDPIPE_CACHE."
+        "Going on without caches, so later runs read all images again. The cache folder "
+        f"{folder_of('key').parents[1]} can't be written: no space left on device. Make room on "
+        "that disk, or choose another one with MEDPIPE_CACHE."
     ]
     assert not folder_of("key").exists()
     assert parts() == []

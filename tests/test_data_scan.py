@@ -251,8 +251,10 @@ def test_cache_that_cannot_be_written(
     with caplog.at_level(logging.WARNING, "medpipe"):
         found = scan(dataset, workers=1)
     assert len(found.fingerprints) == 5
-    assert [record.getMessage().split(":")[0] for record in caplog.records] == [
-        "The next start will read all images again"
+    assert caplog.messages == [
+        "Going on without caches, so later runs read all images again. The cache folder "
+        f"{tmp_path / 'file'} can't be written: not a directory. A file has the place of a folder: "
+        "choose another one with MEDPIPE_CACHE."
     ]
 
 

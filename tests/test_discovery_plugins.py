@@ -179,9 +179,10 @@ def install(site: Path, distribution: str, source: str, version: str = "1.2") ->
 
 
 def medpipe(site: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    path = [str(site), *filter(None, [os.environ.get("PYTHONPATH")])]
     return subprocess.run(
         [sys.executable, "-m", "medpipe", *arguments],
-        env={**os.environ, "PYTHONPATH": str(site), **environment},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path), **environment},
         capture_output=True,
         text=True,
         check=False,

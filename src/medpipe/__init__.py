@@ -18,6 +18,7 @@ from medpipe.errors import (
     DeviceError,
     DownloadError,
     Fault,
+    LimitError,
     MedpipeError,
     NotRepeatableError,
     PluginError,
@@ -74,6 +75,7 @@ __all__ = [
     "CheckFailed",
     "DeviceError",
     "TrainingError",
+    "LimitError",
     "RunError",
     "CheckpointError",
     # the version

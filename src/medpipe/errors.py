@@ -160,6 +160,10 @@ class TrainingError(MedpipeError):
     """Training can't go on, for example because the loss is not finite."""
 
 
+class LimitError(TrainingError):
+    """A limit of the machine was met: it names the limit and the setting that changes it."""
+
+
 class RunError(MedpipeError):
     """A run directory can't be read or written, or holds something else."""
 

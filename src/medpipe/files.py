@@ -26,7 +26,12 @@ def cache_directory() -> Path:
     """The folder for what medpipe can make again: ``MEDPIPE_CACHE`` or the user's cache."""
     chosen = os.environ.get("MEDPIPE_CACHE")
     if chosen:
-        return Path(chosen).expanduser()
+        try:
+            return Path(chosen).expanduser()
+        except RuntimeError as error:
+            raise RunError(
+                f"MEDPIPE_CACHE is {chosen!r}, and there is no such user. Name another folder."
+            ) from error
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("medpipe"))
@@ -377,6 +382,7 @@ _REMEDIES = {
     errno.EACCES: "Choose a folder that you may write to{by}.",
     errno.EPERM: "Choose a folder that you may write to{by}.",
     errno.EIO: "The disk itself failed: look at it before you trust it again.",
+    errno.ENOTDIR: "A file has the place of a folder: choose another one{by}.",
     errno.ENAMETOOLONG: "Choose a shorter name{by}.",
 }
 

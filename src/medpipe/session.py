@@ -14,6 +14,7 @@ import attrs
 
 from medpipe.assembly import Assembly, Loaders
 from medpipe.checks import Checked
+from medpipe.data.limits import limits_named
 from medpipe.recording import PREDICTIONS, Recorder
 from medpipe.timing import START_UP, WHOLE_START_UP, Timings, timed
 from medpipe.training.allocation import follow_steps, kept_memory
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 
     from medpipe.data.loader import Loader
     from medpipe.evaluation.predictions import Predictions
-    from medpipe.steps import Loss
+    from medpipe.steps import Loss, TrainerStep
+    from medpipe.training.hardware import Precision
     from medpipe.training.loop import Epoch, Progress
     from medpipe.training.run_checkpoints import Found
     from medpipe.training.stopping import StopRequest
@@ -65,9 +67,10 @@ class Session:
             Whether the run came to its end; otherwise it stopped and can go on.
         """
         checked = self.checked
-        with timed("packing"):
+        with timed("packing"), limits_named():
             made = self.assembly.loaders(checked.prepared, checked.device)
-        with closing(made) as loaders, kept_memory(checked.device):
+        sparing = _sparing(self.assembly.configuration.trainer, checked.precision)
+        with closing(made) as loaders, kept_memory(checked.device), limits_named(sparing=sparing):
             return self._run(loaders, found)
 
     def _run(self, loaders: Loaders, found: Found | None) -> bool:
@@ -226,6 +229,16 @@ class _Timer:
     def __exit__(self, *_: object) -> None:
         seconds = self._timings.get(self._name, 0.0) + time.perf_counter() - self._start
         self._timings[self._name] = round(seconds, 3)
+
+
+def _sparing(trainer: TrainerStep, precision: Precision) -> list[str]:
+    """The trainer's settings with which a step would take less memory than it does."""
+    settings = []
+    if getattr(trainer, "recompute", None) is False:
+        settings.append("trainer.recompute = true")
+    if precision == "float32":
+        settings.append('trainer.precision = "bfloat16"')
+    return settings
 
 
 def _nothing(*_: object) -> None:

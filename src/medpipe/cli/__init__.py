@@ -47,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logger = logging.getLogger("medpipe")
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
+    # Ignite logs an error twice on its way, and without a handler Python would print that.
+    logging.getLogger("ignite").addHandler(logging.NullHandler())
     try:
         given = with_values(sys.argv[1:] if arguments is None else arguments)
         app(given, exit_on_error=False, print_error=True)

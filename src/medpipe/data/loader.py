@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from multiprocessing.queues import Queue
 from typing import TYPE_CHECKING, Any, cast
 
 import attrs
@@ -16,9 +17,10 @@ from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from medpipe.data.chain import sample_dictionary
 from medpipe.data.columns import Columns
+from medpipe.data.limits import limit_of, limits_named
 from medpipe.data.reading import source_of
 from medpipe.data.resident import ResidentImages, free_bytes
-from medpipe.errors import DataError, MedpipeError, RunError, StepError
+from medpipe.errors import DataError, LimitError, MedpipeError, RunError, StepError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -47,7 +49,7 @@ class _Failure:
     @classmethod
     def of(cls, error: MedpipeError) -> _Failure:
         # Not the error itself: its constructor may need more than pickle remembers.
-        kinds = (kind for kind in (DataError, RunError) if isinstance(error, kind))
+        kinds = (kind for kind in (DataError, RunError, LimitError) if isinstance(error, kind))
         return cls(next(kinds, StepError), str(error))
 
 
@@ -95,8 +97,11 @@ class SampleBatches(Dataset[Batch]):
                 return {**self._columns.batch(key.places), "image": images, _NARROW: True}
             places = key.places.tolist()
             return collate([self._one(key.this_pass, place) for place in places], self._task)
-        except MedpipeError as error:
-            return _Failure.of(error)
+        except (MedpipeError, OSError, MemoryError, RuntimeError) as error:
+            named = limit_of(error)
+            if named is None and not isinstance(error, MedpipeError):
+                raise
+            return _Failure.of(named or cast("MedpipeError", error))
 
     @property
     def looks_up(self) -> bool:
@@ -171,6 +176,10 @@ class Loader(DataLoader[Batch]):
         self.position = order.start
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        with limits_named(ended=self._ended):
+            yield from self._batches()
+
+    def _batches(self) -> Iterator[Batch]:
         order = cast("PassOrder", self.batch_sampler)
         this_pass, batches = order.start
         made = cast("SampleBatches", self.dataset)
@@ -201,6 +210,13 @@ class Loader(DataLoader[Batch]):
             narrow=narrow,
             file_of=made.file_of,
         )
+
+    def _ended(self) -> list[int]:
+        """The exit codes of the worker processes that are no more."""
+        iterator = self._iterator
+        if not isinstance(iterator, _MultiProcessingDataLoaderIter):
+            return []
+        return [worker.exitcode for worker in iterator._workers if worker.exitcode is not None]
 
     def close(self) -> None:
         """End the worker processes, if there are any."""
@@ -240,6 +256,7 @@ def make_loader(
         num_workers=workers,
         collate_fn=_as_it_is,  # the samples come as a whole batch
         persistent_workers=workers > 0,
+        worker_init_fn=_begin_worker if workers else None,
         pin_memory=cuda and not resident,
         # Its own generator: otherwise building one rewinds torch's, and iterating draws from it.
         generator=torch.Generator().manual_seed(0),
@@ -247,6 +264,23 @@ def make_loader(
     loader.device = device
     loader.ahead = ahead
     return loader
+
+
+def _begin_worker(_: int) -> None:
+    # Of what can't be put into the queue (no shared memory, no file handle, nothing that pickles)
+    # Python prints the error and forgets it, and the run would wait for the batch for ever.
+    Queue._on_queue_feeder_error = _hand_over_failure  # type: ignore[attr-defined]
+
+
+def _hand_over_failure(queue: Queue[Any], error: Exception, given: Any) -> None:
+    """Put the error into the queue in place of the batch."""
+    place, _ = given
+    text = " ".join(str(error).split())
+    failure = StepError(
+        f"A worker process can't hand over its batch: {type(error).__name__}: {text}. What a "
+        "transform adds to a sample must be plain, or set loader.workers = 0."
+    )
+    queue.put((place, _Failure.of(limit_of(error) or failure)))
 
 
 def collate(samples: Sequence[Batch], task: Task) -> Batch:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
+from medpipe.data.limits import limit_of
 from medpipe.errors import MedpipeError, RunError
 
 if TYPE_CHECKING:
@@ -136,7 +137,10 @@ def _in_worker(chunk: Any) -> Any:
     assert _work is not None
     try:
         return _work(chunk)
-    except MedpipeError as error:
+    except Exception as error:
+        named = limit_of(error) or error
+        if not isinstance(named, MedpipeError):
+            raise
         # The nearest kind that is made of a message alone.
-        kinds = (kind for kind in type(error).__mro__ if "__init__" not in vars(kind))
-        return _Failure(next(kind for kind in kinds if issubclass(kind, MedpipeError)), str(error))
+        kinds = (kind for kind in type(named).__mro__ if "__init__" not in vars(kind))
+        return _Failure(next(kind for kind in kinds if issubclass(kind, MedpipeError)), str(named))

@@ -17,6 +17,7 @@ import attrs
 
 from medpipe.data.fingerprints import Digests, Fingerprints, FoundFingerprints
 from medpipe.data.reading import image_files
+from medpipe.data.without_cache import warn_without_cache
 from medpipe.errors import MedpipeError
 from medpipe.files import cache_directory, sha256_of, write_bytes
 from medpipe.steps import Series
@@ -320,4 +321,4 @@ def _save(cache: Path, kept: _Kept) -> None:
     try:
         write_bytes(cache, sha256_of(content).encode("ascii") + b"\n" + content)
     except MedpipeError as error:
-        logger.warning("The next start will read all images again: %s", error)
+        warn_without_cache("The next start will read all images again", error)

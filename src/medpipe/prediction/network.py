@@ -13,6 +13,7 @@ import attrs
 
 from medpipe.assembly import Assembly, to_device
 from medpipe.data.chain import sample_dictionary
+from medpipe.data.limits import limits_named
 from medpipe.data.order import PassOrder
 from medpipe.errors import DataError, DeviceError, StepError
 from medpipe.settings import RunSettings
@@ -56,6 +57,7 @@ class TrainedNetwork:
     precision: Precision
 
 
+@limits_named(batch_size="batch_size")
 def predict_samples(
     trained: TrainedNetwork,
     samples: Sequence[Sample],

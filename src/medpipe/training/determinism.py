@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ def seeded(seed: int) -> Iterator[None]:
     try:
         yield
     finally:
-        set_determinism(seed=None)
+        with suppress(RuntimeError):  # it draws a seed, for which no file handle may be left
+            set_determinism(seed=None)
         Generators().load_state_dict(before)
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = cudnn
 

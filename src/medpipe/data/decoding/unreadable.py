@@ -6,6 +6,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, ClassVar
 
+from medpipe.data.limits import limit_of
 from medpipe.errors import DataError
 
 if TYPE_CHECKING:
@@ -77,6 +78,9 @@ def file_bytes(path: str | os.PathLike[str]) -> bytes:
     except FileNotFoundError as error:
         raise UnreadableImageError(path, "is not there", kind="missing") from error
     except (OSError, ValueError) as error:
+        limit = limit_of(error)
+        if limit is not None:  # nothing is wrong with the file
+            raise limit from error
         reason = (getattr(error, "strerror", None) or str(error)).lower()
         raise UnreadableImageError(path, f"can't be read: {reason}", kind="unreadable") from error
     if not content:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +24,9 @@ from medpipe.data.packing.folders import (
 from medpipe.data.packing.work import pack, portions, try_out, workers_for
 from medpipe.data.packing.writer import PackedWriter
 from medpipe.data.processes import LostWorkerError, in_order
+from medpipe.data.without_cache import warn_without_cache
 from medpipe.errors import RunError
-from medpipe.files import locked, make_directories, rename
+from medpipe.files import failure, locked, make_directories, rename
 from medpipe.progress import bar
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def build_or_open(
                     fill(writer, ids, work, key=key, workers=workers)
                 cache = PackedCache(folder_of(key))
     except PackingError as error:
-        logger.warning("Going on without a packed cache: %s", error)
+        warn_without_cache("Going on without a packed cache", error)
         return None
     cache.touch()
     return cache
@@ -92,9 +93,10 @@ def _locked(key: str) -> Iterator[None]:
             if not stack.enter_context(tried_lock(key)):
                 logger.info("Waiting for another process, which makes the packed cache.")
                 stack.enter_context(locked(lock_of(key)))
-        except (OSError, NotImplementedError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise PackingError(f"{lock_of(key)} can't be locked: {reason.lower()}.") from error
+        except OSError as error:
+            raise PackingError(failure(lock_of(key), "locked", error, "MEDPIPE_CACHE")) from error
+        except NotImplementedError as error:
+            raise PackingError(f"{lock_of(key)} can't be locked: {error}.") from error
         yield
 
 
@@ -147,7 +149,8 @@ def new_cache(about: Mapping[str, Any], key: Callable[[], str]) -> Iterator[Pack
     except RunError as error:
         raise PackingError(str(error)) from error
     finally:
-        lock_of(provisional).unlink(missing_ok=True)
+        with suppress(OSError):  # such as a folder that became read-only
+            lock_of(provisional).unlink()
 
 
 def fill(
@@ -213,5 +216,5 @@ def fill(
     except LostWorkerError as error:
         raise PackingError(
             "A process that made samples for the packed cache was killed, perhaps for want of "
-            "memory."
+            "memory. Give the job more memory, or set loader.cache = 'off'."
         ) from error

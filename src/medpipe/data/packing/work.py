@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from medpipe.data.limits import limit_of
 from medpipe.data.packing.index import Piece
 from medpipe.errors import MedpipeError, StepError
 
@@ -57,6 +58,9 @@ def pack(ids: Sequence[str], produce: Produce) -> Piece:
     except MedpipeError:
         raise
     except Exception as error:
+        limit = limit_of(error)
+        if limit is not None:
+            raise limit from error
         text = " ".join(str(error).split()) or "no message"
         raise StepError(
             f"Samples could not be made for the packed cache, among them {ids[0]!r}: "
