@@ -38,5 +38,5 @@ def _value(text: str) -> Any:
     """A TOML value; what is none is text, so that quotes can be left out."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return text
