@@ -40,7 +40,7 @@ FORBIDDEN = (
 )
 LIBRARIES = {"PIL", "medpipe", "numpy", "nibabel", "pydicom", "simplejpeg", "torch", "safetensors"}
 LIBRARIES |= {"attr", "attrs", "encodings", "gdcm", "openjpeg", "rle", "libjpeg", "jpeg_ls"}
-LIBRARIES |= {"pylibjpeg", "monai", "ignite"}
+LIBRARIES |= {"pylibjpeg", "monai", "ignite", "packaging"}
 """Whose modules may be imported late."""
 
 done: list[str] = []

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from medpipe.registry import Registry
 
 FORMAT = 1
+LARGEST = 1_000_000
+"""Bytes of a configuration file: one of that size is another file, and would take seconds."""
 DEEPEST = 16
 """Levels of tables and lists in a configuration."""
 
@@ -124,11 +126,16 @@ def read_text(path: Path) -> str:
         ConfigError: The file is not there, can't be read or is not UTF-8.
     """
     try:
-        return path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            content = file.read(LARGEST + 1)
+        if len(content) <= LARGEST:
+            return content.decode("utf-8-sig")  # some editors put a mark in front
+        reason = f"larger than {LARGEST:,} bytes"
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-    except UnicodeDecodeError as error:
-        reason = f"not UTF-8 (byte {error.start})"
+    except ValueError as error:
+        start = getattr(error, "start", None)
+        reason = str(error) if start is None else f"not UTF-8 (byte {start})"
     raise ConfigError(
         "The configuration can't be read", [Problem(path=str(path), message=f"{reason}.")]
     )
@@ -194,7 +201,7 @@ def _keys(path: str) -> list[str | int]:
         key, *indices = part.replace("]", "").split("[")
         if not key or not all(map(_INDEX.fullmatch, indices)):
             message = "is no path; write it like trainer.learning_rate or transform[1].prob."
-            raise ConfigError("A value can't be set", [Problem(path=path, message=message)])
+            raise ConfigError("A value can't be set", [Problem(path=path[:60], message=message)])
         keys += [key, *map(int, indices)]
     return keys
 
@@ -224,7 +231,7 @@ def check(
 ) -> tuple[Configuration | None, list[Problem]]:
     """Make a configuration from plain data, or say everything that is wrong with it."""
     if _nests(document):
-        message = f"it nests more than {DEEPEST} levels deep."
+        message = f"It nests more than {DEEPEST} levels deep."
         return None, [Problem(path="", message=message)]
     problems = _format_problems(document)
     for key in document:
