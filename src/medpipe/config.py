@@ -6,6 +6,7 @@ expressions, no interpolation. Every problem is found at once, each with its pat
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
     from medpipe.registry import Registry
 
 FORMAT = 1
+LARGEST = 1_000_000
+"""Bytes of a configuration file: one of that size is another file, and would take seconds."""
+DEEPEST = 16
+"""Levels of tables and lists in a configuration."""
 
 DEFAULT_STEPS: Mapping[str, str] = {
     "dataset": "mednist",
@@ -106,9 +111,12 @@ def parse(text: str, *, source: str = "the configuration") -> dict[str, Any]:
     """
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        problem = Problem(path="", message=f"{error}.")
-        raise ConfigError(f"{source} is no valid TOML", [problem]) from error
+    except RecursionError as error:
+        cause: Exception = error
+        message = "It nests too deeply."
+    except ValueError as error:  # among them numbers of more digits than Python reads
+        cause, message = error, f"{error}."
+    raise ConfigError(f"{source} is no valid TOML", [Problem(path="", message=message)]) from cause
 
 
 def read_text(path: Path) -> str:
@@ -118,11 +126,16 @@ def read_text(path: Path) -> str:
         ConfigError: The file is not there, can't be read or is not UTF-8.
     """
     try:
-        return path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            content = file.read(LARGEST + 1)
+        if len(content) <= LARGEST:
+            return content.decode("utf-8-sig")  # some editors put a mark in front
+        reason = f"larger than {LARGEST:,} bytes"
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-    except UnicodeDecodeError as error:
-        reason = f"not UTF-8 (byte {error.start})"
+    except ValueError as error:
+        start = getattr(error, "start", None)
+        reason = str(error) if start is None else f"not UTF-8 (byte {start})"
     raise ConfigError(
         "The configuration can't be read", [Problem(path=str(path), message=f"{reason}.")]
     )
@@ -179,13 +192,16 @@ def _no_place(path: str, key: str | int, place: object) -> Problem:
     return Problem(path=path, message=f"{key!r} does not lead anywhere.")
 
 
+_INDEX = re.compile(r"[0-9]{1,9}")
+
+
 def _keys(path: str) -> list[str | int]:
     keys: list[str | int] = []
     for part in path.split("."):
         key, *indices = part.replace("]", "").split("[")
-        if not key or not all(index.isdigit() for index in indices):
+        if not key or not all(map(_INDEX.fullmatch, indices)):
             message = "is no path; write it like trainer.learning_rate or transform[1].prob."
-            raise ConfigError("A value can't be set", [Problem(path=path, message=message)])
+            raise ConfigError("A value can't be set", [Problem(path=path[:60], message=message)])
         keys += [key, *map(int, indices)]
     return keys
 
@@ -214,6 +230,9 @@ def check(
     document: Mapping[str, object], *, registry: Registry
 ) -> tuple[Configuration | None, list[Problem]]:
     """Make a configuration from plain data, or say everything that is wrong with it."""
+    if _nests(document):
+        message = f"It nests more than {DEEPEST} levels deep."
+        return None, [Problem(path="", message=message)]
     problems = _format_problems(document)
     for key in document:
         if key not in SECTIONS:
@@ -231,6 +250,19 @@ def check(
         values[section], found = convert(cls, table, path=section, resolve=registry.get)
         problems += found
     return (None, problems) if problems else (Configuration(**values), [])
+
+
+def _nests(document: Mapping[str, object]) -> bool:
+    """Whether it is deeper than any parameter; asked without recursion, of which too much fails."""
+    level: list[object] = [document]
+    for _ in range(DEEPEST):
+        level = [
+            inner
+            for item in level
+            if isinstance(item, (Mapping, list))
+            for inner in (item.values() if isinstance(item, Mapping) else item)
+        ]
+    return any(isinstance(item, (Mapping, list)) for item in level)
 
 
 def dump(configuration: Configuration, *, registry: Registry) -> dict[str, Any]:

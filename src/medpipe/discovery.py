@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable
+from contextlib import redirect_stdout
 from typing import Any, cast
 
 import attrs
@@ -62,7 +64,8 @@ def load_plugin(
     steps: tuple[type[Step], ...] = ()
     error: str | None = None
     try:
-        steps = _collect(load(), name)
+        with redirect_stdout(sys.stderr):  # a command's output is the command's
+            steps = _collect(load(), name)
     except KeyboardInterrupt:
         raise
     except _BrokenError as problem:
@@ -221,6 +224,9 @@ def _misspelt(message: str) -> str:
     if found:
         names = ", ".join(hook_of(kind) for kind in STEP_KINDS)
         return f"{found[1]} is no hook of medpipe; there are {names}."
+    wanted = re.search(r"definition: (\w+)\(.*Argument\(s\) \{(.*?)\}", message, re.DOTALL)
+    if wanted:
+        return f"{wanted[1]} is called with nothing, and wants {wanted[2]}."
     return " ".join(message.split())
 
 

@@ -252,6 +252,8 @@ def _convert_scalar(expected: Any, value: object) -> Any:
         return number if math.isfinite(number) else MISSING
     if expected is Path and isinstance(value, (str, Path)):
         return Path(value) if str(value) and "\0" not in str(value) else MISSING
+    if expected is int and isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return MISSING  # TOML's whole numbers have 64 bits
     if expected in (int, str) and isinstance(value, expected):
         return expected(value)
     return MISSING
@@ -375,7 +377,10 @@ def show(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, Step):
         return f"the {value.kind} step {value.name!r}"
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no number of more than some thousand digits
+        return "a number of thousands of digits"
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

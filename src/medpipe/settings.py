@@ -116,7 +116,7 @@ def _patterns(_: object, __: attrs.Attribute[Any], patterns: tuple[str, ...]) ->
     for pattern in patterns:
         try:
             re.compile(pattern)
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise ValueError(f"{pattern!r} is no regular expression: {error}.") from error
 
 

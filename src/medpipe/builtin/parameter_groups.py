@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def _pattern(_: object, field: attrs.Attribute[Any], value: str) -> None:
     try:
         re.compile(value)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise ValueError(f"{value!r} is no regular expression: {error}.") from error
 
 

@@ -40,6 +40,7 @@ def builder_of(source: str, settings: list[str]) -> PipelineBuilder:
 def _value(text: str) -> Any:
     """A TOML value; what is none is text, so that quotes can be left out."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        found = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
         return text
+    return found["value"] if len(found) == 1 else text  # a second line sets nothing

@@ -74,12 +74,22 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         verify(path, header, tensors)
         plain, about = json.loads(header[STATE]), json.loads(header[ABOUT])
         return {name: _unpack(item, tensors) for name, item in plain.items()}, about
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is damaged: {_line(error)}.") from error
+    except RecursionError as error:
+        raise CheckpointError(f"{path} is damaged: its header nests too deeply.") from error
     except _UNREADABLE as error:
-        why = " ".join(str(error).split())
-        raise CheckpointError(f"{path} is damaged: {type(error).__name__}: {why}.") from error
+        raise CheckpointError(
+            f"{path} is damaged: its header is not as medpipe writes it "
+            f"({type(error).__name__}: {_line(error)})."
+        ) from error
 
 
-_UNREADABLE = (SafetensorError, KeyError, ValueError, TypeError, AttributeError, RuntimeError)
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+_UNREADABLE = (KeyError, ValueError, TypeError, AttributeError, RuntimeError)
 """What may come of a header that says something else than what was written."""
 
 

@@ -52,17 +52,14 @@ def restore(found: Found, training: Training, loader: Loader) -> Progress:
         again.
 
     Raises:
-        RunError: The checkpoint doesn't fit; nothing has been changed by then.
+        RunError: The checkpoint doesn't fit; nothing on the disk has been changed by then.
     """
     try:
         progress = Progress(**found.about["progress"])
         this_pass, batch = found.about["position"]
         problems = _problems(found, training)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise RunError(
-            f"The checkpoint to go on from lacks something: {type(error).__name__}: {error}. It "
-            "was written by another version of medpipe, or by other hands."
-        ) from error
+    except _FOREIGN as error:
+        raise _foreign(error) from error
     if problems:
         raise RunError("The checkpoint to go on from doesn't fit: " + " ".join(problems))
     gradients = found.states.get(GRADIENTS, {})
@@ -71,12 +68,27 @@ def restore(found: Found, training: Training, loader: Loader) -> Progress:
         progress.iteration = progress.iteration // progress.epoch_length * length
         progress.epoch_length, batch, gradients = length, 0, {}
         progress.losses = progress.losses if progress.validating else []
-    for name, item in training.state.items():
-        item.load_state_dict(found.states[name])
-    Gradients(training.state["network"]).load_state_dict(gradients)
-    loader.start_at((this_pass, batch))
-    Generators().load_state_dict(found.states[GENERATORS])
+    try:
+        for name, item in training.state.items():
+            item.load_state_dict(found.states[name])
+        Gradients(training.state["network"]).load_state_dict(gradients)
+        loader.start_at((this_pass, batch))
+        Generators().load_state_dict(found.states[GENERATORS])
+    except _FOREIGN as error:
+        raise _foreign(error) from error
     return progress
+
+
+_FOREIGN = (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError)
+"""What may come of a state that is of another form than the run's."""
+
+
+def _foreign(error: Exception) -> RunError:
+    return RunError(
+        "The checkpoint to go on from is of another form: "
+        f"{type(error).__name__}: {' '.join(str(error).split())}. It was written by another "
+        "version of medpipe, or by other hands. Begin a new run in another output."
+    )
 
 
 def refuse_not_finite(network: torch.nn.Module) -> None:

@@ -96,6 +96,7 @@ class RunCheckpoints:
                 continue
             try:
                 states, about = load_checkpoint(self.run / name)
+                _refuse_foreign(self.run / name, about)
             except CheckpointError as error:
                 damaged.append(str(error))
                 continue
@@ -154,6 +155,39 @@ class RunCheckpoints:
         if about["epoch"] == epoch:
             return ""
         return f"{self.run / BEST} is of epoch {about['epoch']}, and the best was {epoch}."
+
+
+_KEPT: dict[str, tuple[type, ...]] = {
+    "epoch": (int, type(None)),
+    "best_epoch": (int, type(None)),
+    "metrics": (dict,),
+    "history": (list,),
+    "made_of": (dict,),
+    "progress": (dict,),
+    "position": (list,),
+    "classes": (dict,),
+}
+"""What is kept with the states of a run, and how JSON has it."""
+
+
+def _refuse_foreign(path: Path, about: Any) -> None:
+    """See that all is kept with a checkpoint that a run wants to go on.
+
+    Raises:
+        RunError: It is whole, and something is not there.
+    """
+    kept = about if isinstance(about, dict) else {}
+    lacks = [
+        name for name, kind in _KEPT.items() if name not in kept or not isinstance(kept[name], kind)
+    ]
+    if not lacks and type(kept["progress"].get("iteration")) is not int:
+        lacks = ["progress"]
+    if lacks:
+        raise RunError(
+            f"{path} is whole, but does not say its {', '.join(lacks)}: it was written by another "
+            "version of medpipe, or by other hands. Go on with the medpipe that wrote it, or begin "
+            "a new run in another output."
+        )
 
 
 @attrs.frozen

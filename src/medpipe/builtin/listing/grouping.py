@@ -29,7 +29,7 @@ def captures(instance: object, attribute: attrs.Attribute[Any], value: Patterns 
     for text in one_or_several(value):
         try:
             pattern = re.compile(text)
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise ValueError(f"{text!r} is no regular expression: {error}.") from error
         if not pattern.groups:
             raise ValueError(
