@@ -276,7 +276,7 @@ SETTINGS: dict[str, tuple[str, str]] = {
     ),
     "a place of 5,000 digits": (
         f"transform[{'9' * 5000}].prob=1",
-        "A value can't be set:\n  transform[99999999999999999999999999999999999999999999999999: is no path; write it like "
+        f"A value can't be set:\n  transform[{'9' * 50}: is no path; write it like "
         "trainer.learning_rate or transform[1].prob.",
     ),
     "a negative place": (
