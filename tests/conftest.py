@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell lets what it starts in the background ignore Ctrl-C, and so its children.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # One thread for each of the processes that pytest-xdist starts, and for those that tests
     # start: two times two would wait for each other.
     if os.environ.get("PYTEST_XDIST_WORKER"):

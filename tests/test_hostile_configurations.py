@@ -166,7 +166,7 @@ HOSTILE: dict[str, tuple[str, str]] = {
         HEAD + TRAINER + "accumulation = 0",
         "trainer.accumulation: must be >= 1, got 0.",
     ),
-    "a format that is true": ("format = true\n", "format: must be 1, got True."),
+    "a format that is true": ("format = true\n", "format: must be 1, got true."),
     "a format of NaN": ("format = nan\n", "format: must be 1, got nan."),
 }
 
@@ -276,7 +276,8 @@ SETTINGS: dict[str, tuple[str, str]] = {
     ),
     "a place of 5,000 digits": (
         f"transform[{'9' * 5000}].prob=1",
-        f"A value can't be set:\n  transform[{'9' * 50}: is no path; write it like "
+        "A value can't be set:\n  transform["
+        "99999999999999999999999999999999999999999999999999: is no path; write it like "
         "trainer.learning_rate or transform[1].prob.",
     ),
     "a negative place": (

@@ -200,7 +200,6 @@ def kill_yourself(number: int) -> Callable[[dict[str, Any]], None]:
 
 
 def test_a_worker_that_is_killed(tmp_path: Path) -> None:
-    at["training", 7] = lambda: in_worker.append(kill_yourself(signal.SIGKILL))
     builder = tiny(workers=2)
     _kill_worker_at(9)
     with pytest.raises(LimitError) as caught:
@@ -454,7 +453,13 @@ def test_a_cache_that_can_not_be_written_to_is_said_once(
     cache = tmp_path / "cache"
     monkeypatch.setenv("MEDPIPE_CACHE", str(cache))
     images = image_folder(tmp_path / "images")
-    builder = tiny().dataset("image_folder", root=images, channels=1)
+    builder = (
+        PipelineBuilder(device="cpu", registry=REGISTRY)
+        .dataset("image_folder", root=images, channels=1)
+        .network("counting")
+        .trainer("supervised", max_epochs=1)
+        .loader(batch_size=8, workers=0)
+    )
     with through(ReadOnly(cache, code)), caplog.at_level(logging.WARNING, "medpipe"):
         run = builder.build().run(tmp_path / "run")
     assert run.status == "finished"
@@ -532,6 +537,7 @@ def os_error(number: int, name: str | None = None) -> OSError:
     [
         (os_error(errno.EMFILE, "x.png"), FILES),
         (os_error(errno.ENFILE), FILES),
+        (OSError(errno.EMFILE, "Trop de fichiers ouverts"), FILES),
         (RuntimeError("received 0 items of ancdata"), FILES),
         (RuntimeError("Too many open files. Communication with the workers"), FILES),
         (RuntimeError("Unable to open /dev/urandom"), FILES),

@@ -368,7 +368,7 @@ def _format_problems(document: Mapping[str, object]) -> list[Problem]:
         return []
     if given is None:
         return [Problem(path="format", message="required.", remedy=f"Write format = {FORMAT}.")]
-    message = f"must be {FORMAT}, got {given!r}."
+    message = f"must be {FORMAT}, got {show(given)}."
     remedy = "A newer medpipe may know it." if isinstance(given, int) and given > FORMAT else ""
     return [Problem(path="format", message=message, remedy=remedy)]
 
