@@ -550,6 +550,11 @@ def os_error(number: int, name: str | None = None) -> OSError:
             "loader.batch_size or loader.workers lower, or give the job more memory.",
         ),
         (
+            MemoryError("no room for the mask."),
+            "The machine's memory is not enough: no room for the mask. Set loader.batch_size or "
+            "loader.workers lower, or give the job more memory.",
+        ),
+        (
             RuntimeError(
                 "[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory: you "
                 "tried to allocate 4000 bytes. Error code 12 (Cannot allocate memory)"

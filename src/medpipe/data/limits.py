@@ -170,4 +170,6 @@ def _device_memory(text: str, settings: Sequence[str]) -> str:
 
 def _wanted(text: str) -> str:
     found = re.search(r"allocate ([\d.]+) (bytes|[KMGTP]iB)", text, re.IGNORECASE)
-    return f": {found[1]} {found[2]} were asked for at once" if found else ""
+    if found:
+        return f": {found[1]} {found[2]} were asked for at once"
+    return f": {' '.join(text.split()).rstrip('.')}" if text else ""
