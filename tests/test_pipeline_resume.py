@@ -241,7 +241,7 @@ def test_a_run_that_failed_goes_on(tmp_path: Path) -> None:
     calls.clear()
     pipeline.check()
     at[2 * len(calls) + 60] = fail
-    with pytest.raises(LimitError, match=r"^The machine's memory is not enough\."):
+    with pytest.raises(LimitError, match=r"^The machine's memory is not enough: planted\."):
         pipeline.run(tmp_path / "run")
     assert Run.load(tmp_path / "run").status == "failed"
     at.clear()
