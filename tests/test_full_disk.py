@@ -10,27 +10,9 @@ import pytest
 
 from faults.runs import digest
 from medpipe import Run
+from test_cli import TINY
 
-TINY = """
-format = 1
-[dataset]
-step = "phantom"
-samples = 60
-size = 32
-[network]
-step = "resnet10"
-widen_factor = 0.125
-conv1_t_size = 3
-[trainer]
-step = "supervised"
-max_epochs = 4
-learning_rate = 1e-3
-[loader]
-batch_size = 16
-workers = 0
-[run]
-device = "cpu"
-"""
+LONGER = TINY.replace("max_epochs = 1", "max_epochs = 4")
 
 SCRIPT = """
 set -u
@@ -61,7 +43,7 @@ def test_a_run_whose_disk_is_full_says_so_and_goes_on_with_room(tmp_path: Path, 
     if namespace is None:
         pytest.skip("needs the right to mount a tmpfs")
     (tmp_path / "small").mkdir()
-    (tmp_path / "tiny.toml").write_text(TINY)
+    (tmp_path / "tiny.toml").write_text(LONGER)
     done = subprocess.run(
         [*namespace, "sh", "-c", SCRIPT, "sh", size, sys.executable],
         capture_output=True,

@@ -15,6 +15,7 @@ from faults import runs
 from medpipe import PipelineBuilder, Run, RunError
 from medpipe.going_on import CHANGEABLE, allowed
 from medpipe.training.checkpoint import load_checkpoint
+from test_cli import TINY
 from test_pipeline_resume import REGISTRY, ask, at, calls, state, tiny
 
 LAST, PREVIOUS, BEST = (f"checkpoints/{name}.safetensors" for name in ("last", "previous", "best"))
@@ -259,26 +260,6 @@ def test_what_may_have_changed_is_named_rightly() -> None:
         "allow_changed: there is no 'hardwear'. There are configuration, data, packages, threads, "
         "hardware."
     )
-
-
-TINY = """
-format = 1
-[dataset]
-step = "phantom"
-samples = 60
-size = 32
-[network]
-step = "resnet10"
-widen_factor = 0.125
-[trainer]
-step = "supervised"
-max_epochs = 1
-[loader]
-batch_size = 16
-workers = 0
-[run]
-device = "cpu"
-"""
 
 
 def test_the_command_allows_one_thing_or_anything(tmp_path: Path) -> None:

@@ -109,8 +109,8 @@ def write_bytes(path: Path, content: bytes, *, keep: Path | None = None) -> None
     Raises:
         RunError: The file can't be written; the old one, if any, is untouched.
     """
-    temporary = _beside(path)
-    old = None if keep is None else _beside(keep)
+    temporary = beside(path)
+    old = None if keep is None else beside(keep)
     try:
         make_directories(path.parent)
         try:
@@ -235,7 +235,7 @@ def staged_directory(target: Path) -> Iterator[Path]:
     Raises:
         RunError: The folder can't be made beside `target`, or `target` exists by then.
     """
-    staging = _beside(target)
+    staging = beside(target)
     try:
         make_directories(target.parent)
         _disk.make_directory(staging)
@@ -365,7 +365,7 @@ def claim_directory(path: Path, *, marker: str) -> None:
                 "Choose an empty or a new folder with --output."
             )
         make_directories(path)
-        probe = _beside(path / marker)
+        probe = beside(path / marker)
         with new_file(probe, sync=False):
             pass
         _disk.remove(probe)
@@ -401,7 +401,7 @@ def failure(what: object, done: str, error: OSError, setting: str = "") -> str:
     return f"{what} can't be {done}: {reason}. {remedy}".rstrip()
 
 
-def _beside(path: Path) -> Path:
+def beside(path: Path) -> Path:
     """A name for what becomes `path`, in the same folder; nobody reads such a one."""
     return path.with_name(f".{path.name}.{os.urandom(6).hex()}.part")
 

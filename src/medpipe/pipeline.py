@@ -339,7 +339,7 @@ class Pipeline:
             machine=machine,
             name=path.name,
         )
-        now = made_of(self.configuration, self.registry, checked.prepared)
+        now = made_of(self.configuration, self.registry, record)
         if before is not None:
             changes = [*changes, *changes_of_data(before.record, now)]
             changes += changes_of_machine(before.record, machine, record["plugins"])

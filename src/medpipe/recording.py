@@ -188,7 +188,7 @@ class Recorder:
 
 
 def made_of(
-    configuration: Configuration, registry: Registry, prepared: PreparedData
+    configuration: Configuration, registry: Registry, record: Mapping[str, Any]
 ) -> dict[str, str]:
     """Digests of what a checkpoint is made of, by name; see `medpipe.going_on.FREE`."""
     same = attrs.evolve(
@@ -199,8 +199,8 @@ def made_of(
     text = "" if unrepeatable(same, registry=registry) else write(same, registry=registry)
     return {
         "configuration": files.sha256_of(text.encode()),
-        "data": prepared.scan.digest,
-        "split": prepared.split.digest,
+        "data": record["data"]["digest"],  # over all samples: computed once
+        "split": record["split"]["digest"],
     }
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from medpipe.errors import MedpipeError, RunError
-from medpipe.files import cache_directory, remove_directory, rename
+from medpipe.files import beside, cache_directory, remove_directory, rename
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -171,7 +171,7 @@ def _take_away(key: str) -> bool:
             return False
         try:
             # By one rename, so that no one finds a part of it.
-            rename(path, path.with_name(f".{key}.{os.urandom(6).hex()}.part"))
+            rename(path, beside(path))
         except RunError:  # on Windows: some process has a file of it open
             return False
     return True
