@@ -226,6 +226,16 @@ def sha256_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def sha256_of_file(path: Path) -> str:
+    """The SHA-256 of a file's content, which need not fit into memory.
+
+    Raises:
+        OSError: It can't be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 @contextmanager
 def staged_directory(target: Path) -> Iterator[Path]:
     """A folder to fill, which becomes `target` by one rename when the block ends well.

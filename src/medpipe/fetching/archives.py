@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from medpipe.files import (
     locked,
     remove_directory,
     remove_leftovers_of,
+    sha256_of_file,
     staged_directory,
     sync_all,
     write_json,
@@ -161,7 +161,7 @@ def _marker(archive: Path, found: Found) -> dict[str, Any]:
         "archive": {
             "bytes": state.st_size,
             "mtime_ns": state.st_mtime_ns,
-            "sha256": _sha256_of_file(archive),
+            "sha256": sha256_of_file(archive),
         },
         "files": found.files,
         "bytes": found.total,
@@ -187,9 +187,4 @@ def _is_of(archive: Path, known: dict[str, Any]) -> bool:
         return False
     if told.get("mtime_ns") == state.st_mtime_ns:
         return True
-    return bool(told.get("sha256") == _sha256_of_file(archive))
-
-
-def _sha256_of_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return bool(told.get("sha256") == sha256_of_file(archive))

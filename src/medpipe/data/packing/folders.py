@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from medpipe.errors import MedpipeError, RunError
-from medpipe.files import beside, cache_directory, remove_directory, rename
+from medpipe.files import beside, cache_directory, remove_directory, rename, sha256_of_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -98,9 +97,7 @@ def damage_of(folder: PackedFolder) -> str:
     """Read a packed cache to its end; give what of it is not what was written, or nothing."""
     try:
         for name, key in ((INDEX, "index_sha256"), (VALUES, "values_sha256")):
-            with (folder.path / name).open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            if digest != folder.about.get(key):
+            if sha256_of_file(folder.path / name) != folder.about.get(key):
                 return f"{name} does not have the SHA-256 that was written"
     except OSError as error:
         return (error.strerror or str(error)).lower()
