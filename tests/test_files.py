@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from faults.disks import Failing, Remembering, Short
 from faults.power import disk_after, lose_power
-from medpipe import RunError, files
+from medpipe import RunError, claims, files
 from medpipe.disk import Disk
 
 
@@ -143,7 +143,7 @@ def test_what_a_disk_takes_in_pieces_is_written_whole(tmp_path: Path) -> None:
 )
 def test_a_claim_that_fails_says_what_to_change(tmp_path: Path, code: int, remedy: str) -> None:
     with files.through(Failing(0, code)), pytest.raises(RunError) as caught:
-        files.claim_directory(tmp_path / "run", marker="run.json")
+        claims.claim_directory(tmp_path / "run", marker="run.json")
     assert str(caught.value) == (
         f"The output {tmp_path / 'run'} can't be written: {os.strerror(code).lower()}. {remedy}"
     )

@@ -210,8 +210,8 @@ def test_one_process_at_a_time_writes_to_a_run(tmp_path: Path) -> None:
     pipeline = tiny(max_epochs=1).build()
     pipeline.run(tmp_path / "run", max_time=0)
     holds = (
-        "import sys, medpipe.files, pathlib\n"
-        f"with medpipe.files.only_writer(pathlib.Path({str(tmp_path / 'run')!r})):\n"
+        "import sys, medpipe.claims, pathlib\n"
+        f"with medpipe.claims.only_writer(pathlib.Path({str(tmp_path / 'run')!r})):\n"
         "    print('held', flush=True)\n"
         "    sys.stdin.read()\n"
     )

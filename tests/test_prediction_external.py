@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from folders import image_folder
-from medpipe import DataError, Dataset, Run, RunError, Sample, StepError, Task
+from medpipe import BadDataError, DataError, Dataset, Run, RunError, Sample, StepError, Task
 from medpipe.cli import main
 from medpipe.evaluation.predictions import read_predictions
 from medpipe.registry import Registry
@@ -240,6 +240,21 @@ def test_files_that_cannot_be_read_are_listed(run: Run, tmp_path: Path) -> None:
         f"  {tmp_path / 'a.png'} is empty.\n"
         f"  {tmp_path / 'b.png'} is not there.\n"
         "Remove or repair them."
+    )
+
+
+def test_images_that_are_not_finite_are_listed_before_anything_is_computed(run: Run) -> None:
+    samples = list(others(4).samples)
+    odd = np.asarray(samples[2].image, dtype=np.float32).copy()
+    odd[0, 0] = np.inf
+    samples[2] = attrs.evolve(samples[2], image=odd)
+    with pytest.raises(BadDataError) as caught:
+        run.evaluate(attrs.evolve(others(4), samples=samples))
+    assert str(caught.value) == (
+        "1 of 4 samples can't be used:\n"
+        f"  The image of the sample {samples[2].id!r} holds infinite values, or values beyond "
+        "float32.\n"
+        "Repair or remove them."
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from folders import image_folder, phantom
 from medpipe import DataError, DeviceError, Run, Task
@@ -115,13 +116,16 @@ def test_everything_that_cannot_be_read_is_listed_at_once(
     (folder / "empty.png").write_bytes(b"")
     broken = write_dicom(folder / "IM1", pixels())
     broken.write_bytes(broken.read_bytes()[:-100])
+    nan = folder / "nan.tif"
+    Image.fromarray(np.full((32, 32), np.nan, np.float32)).save(nan)
     absent = tmp_path / "absent.png"
     with pytest.raises(DataError) as caught:
         run.predict([folder, absent])
     lines = str(caught.value).splitlines()
-    assert lines[0] == "3 of 4 images can't be read:"
+    assert lines[0] == "4 of 5 images can't be used:"
     assert f"  {absent} is not there." in lines
     assert f"  {folder / 'empty.png'} is empty." in lines
+    assert f"  {nan} holds NaN values." in lines
     assert any(line.startswith(f"  {broken} ") for line in lines)
     assert lines[-1] == (
         "Remove or repair them, or set skip_unreadable (--skip-unreadable) to leave them out."
@@ -129,7 +133,7 @@ def test_everything_that_cannot_be_read_is_listed_at_once(
     with caplog.at_level(logging.WARNING, logger="medpipe"):
         found = run.predict([folder, absent], skip_unreadable=True)
     assert found.ids == (f"{folder.as_posix()}/good.png",)
-    assert len(found.skipped) == 3
+    assert len(found.skipped) == 4
     assert f"{absent} is not there." in caplog.text
 
 
@@ -138,7 +142,7 @@ def test_where_nothing_can_be_read_nothing_is_skipped(run: Run, tmp_path: Path) 
     with pytest.raises(DataError) as caught:
         run.predict(tmp_path, skip_unreadable=True)
     assert str(caught.value) == (
-        "1 of 1 images can't be read:\n"
+        "1 of 1 images can't be used:\n"
         f"  {tmp_path / 'empty.png'} is empty.\n"
         "Remove or repair them."
     )

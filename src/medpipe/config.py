@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from medpipe import files
 from medpipe.errors import ConfigError, NotRepeatableError, Problem, UnknownStepError
 from medpipe.parameters import convert, join, show, suggestion, unstructure
 from medpipe.ready import Ready
@@ -132,7 +133,7 @@ def read_text(path: Path) -> str:
             return content.decode("utf-8-sig")  # some editors put a mark in front
         reason = f"larger than {LARGEST:,} bytes"
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+        reason = files.reason(error)
     except ValueError as error:
         start = getattr(error, "start", None)
         reason = str(error) if start is None else f"not UTF-8 (byte {start})"

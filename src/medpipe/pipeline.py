@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import importlib
 import logging
 import time
 from datetime import timedelta
@@ -12,43 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from medpipe import files
 from medpipe.assembly import Assembly, Loaders
-from medpipe.checks import Checked, CheckReport, examine
-from medpipe.config import Configuration, toml_text, unrepeatable, write
+from medpipe.checks import CheckReport, examine
+from medpipe.config import Configuration, toml_text
 from medpipe.data.collector import paused_collector
-from medpipe.data.quarantine_file import read_quarantine
 from medpipe.data_report import DataReport, examine_data
-from medpipe.errors import Fault, RunError
-from medpipe.going_on import (
-    Change,
-    Changeable,
-    allowed,
-    changes_of_checkpoint,
-    changes_of_configuration,
-    changes_of_data,
-    changes_of_machine,
-    refuse,
-)
+from medpipe.errors import RunError
+from medpipe.going_on import Changeable, allowed
 from medpipe.parameters import parameter_types
 from medpipe.ready import Ready
-from medpipe.recording import (
-    QUARANTINE,
-    RECORD,
-    Recorder,
-    first_record,
-    later_record,
-    machine_record,
-    made_of,
-)
+from medpipe.recording import RECORD
 from medpipe.registry import Registry
-from medpipe.run import Run
 from medpipe.run_set import RunSet
-from medpipe.session import Session
+from medpipe.running import Running
 from medpipe.steps import Step
-from medpipe.timing import Timings, recording, timed
+from medpipe.timing import Timings, recording
 from medpipe.training.allocation import keep_while_running
-from medpipe.training.run_checkpoints import Found, RunCheckpoints
 
 if TYPE_CHECKING:
     import os
@@ -57,6 +34,7 @@ if TYPE_CHECKING:
     from ignite.engine import Engine
     from torch import nn
 
+    from medpipe.run import Run
     from medpipe.training.stopping import StopRequest
 
 __all__ = ["Pipeline"]
@@ -144,12 +122,13 @@ class Pipeline:
         if resume and output is None:
             raise RunError("To go on with a run, say which: give its directory as output.")
         path = Path(output) if output is not None else self._default_output()
-        return self._run(
-            path,
+        return Running(
+            assembly=self._assembly(),
+            path=path,
             resume=resume,
             allow=allowed(allow_changed),
             stop=StopRequest(_seconds(max_time)),
-        )
+        ).run()
 
     def run_folds(
         self,
@@ -267,96 +246,6 @@ class Pipeline:
         stamp = time.strftime("%Y%m%d-%H%M%S")
         return Path("runs") / f"{self.configuration.dataset.name}-{stamp}"
 
-    def _run(
-        self, path: Path, *, resume: bool, allow: frozenset[Changeable], stop: StopRequest
-    ) -> Run:
-        started = time.perf_counter()
-        before = Run.load(path) if resume and (path / RECORD).exists() else None
-        changes: list[Change] = []
-        if before is None:
-            files.claim_directory(path, marker=RECORD)
-        else:
-            why = unrepeatable(self.configuration, registry=self.registry)
-            text = None if why else write(self.configuration, registry=self.registry)
-            changes = changes_of_configuration(before, text)
-            refuse(before, changes, allow)
-            if before.status == "finished":
-                logger.info("The run %s is finished; nothing is left to do.", path)
-                return before
-        with files.only_writer(path), recording() as timings:
-            with timed("imports"):
-                _import_libraries()
-            logger.info("Checking the data, the network and the machine")
-            with timed("checking"):
-                assembly = attrs.evolve(self._assembly(), left_out=self._left_out(path, before))
-                report = examine(assembly, keeping=True)
-            for note in report.notes:
-                logger.info("%s", note)
-            checked = report.checked()
-            found, recorder = self._recorder(path, checked, before, changes, allow)
-            if found is None:
-                seconds = time.perf_counter() - started
-                recorder.record["timings"]["check"] = round(seconds, 3)
-                files.remove_leftovers(path)
-                recorder.begin(self.configuration, self.registry, checked.prepared)
-                logger.info("The run is written to %s", path)
-            return self._train(checked, recorder, found, stop=stop, timings=timings)
-
-    def _left_out(self, path: Path, before: Run | None) -> tuple[Fault, ...]:
-        """What a run that goes on left out stays out, also where a file has come back since."""
-        if before is None or self.configuration.run.bad_data != "quarantine":
-            return ()
-        return read_quarantine(path / QUARANTINE)
-
-    def _recorder(
-        self,
-        path: Path,
-        checked: Checked,
-        before: Run | None,
-        changes: list[Change],
-        allow: frozenset[Changeable],
-    ) -> tuple[Found | None, Recorder]:
-        """The checkpoint to go on from, if there is one, and who writes the run; both unused yet.
-
-        Args:
-            path: The run directory.
-            checked: What the check found.
-            before: The run that it holds; None: none.
-            changes: What is known to have changed since.
-            allow: What may have.
-        """
-        from medpipe.training.hardware import describe_hardware
-
-        machine = machine_record(
-            str(checked.device), checked.precision, describe_hardware(checked.device)
-        )
-        record = first_record(
-            self.configuration,
-            self.registry,
-            checked.prepared,
-            data=checked.data,
-            weights=None if checked.weights is None else checked.weights.record(),
-            machine=machine,
-            name=path.name,
-        )
-        now = made_of(self.configuration, self.registry, record)
-        if before is not None:
-            changes = [*changes, *changes_of_data(before.record, now)]
-            changes += changes_of_machine(before.record, machine, record["plugins"])
-            refuse(before, changes, allow)
-        found = None if before is None else RunCheckpoints(run=path).latest()
-        if before is None or found is None:
-            return None, Recorder(path, record, made_of=now)
-        changes = changes or changes_of_checkpoint(found.about, now)
-        refuse(before, changes, allow)
-        for change in changes:
-            logger.warning("Something has changed since the run began: %s", change.line)
-        lines = [change.line for change in changes]
-        record = later_record(
-            before.record, record, about=found.about, changed=lines, instead_of=found.instead_of
-        )
-        return found, Recorder(path, record, made_of=now, rows=found.about["history"])
-
     def _run_all(
         self,
         output: Path,
@@ -369,58 +258,19 @@ class Pipeline:
         if (output / RECORD).exists():
             raise RunError(f"The output {output} holds a single run. Choose another folder.")
         for place, (name, configuration) in enumerate(members.items()):
-            member = attrs.evolve(self, configuration=configuration)
+            member = Running(
+                assembly=attrs.evolve(self._assembly(), configuration=configuration),
+                path=output / name,
+                resume=resume,
+                allow=allow,
+                stop=stop,
+            )
             # What went before the first run is its own.
             with recording(Timings() if place else None):
-                run = member._run(output / name, resume=resume, allow=allow, stop=stop)
+                run = member.run()
             if run.status != "finished":
                 break
         return RunSet.load(output)
-
-    def _train(
-        self,
-        checked: Checked,
-        recorder: Recorder,
-        found: Found | None,
-        *,
-        stop: StopRequest,
-        timings: Timings,
-    ) -> Run:
-        from medpipe.training.determinism import seeded
-
-        session = Session(
-            assembly=self._assembly(),
-            checked=checked,
-            recorder=recorder,
-            stop=stop,
-            timings=timings,
-        )
-        try:
-            with seeded(self.configuration.run.seed), stop.listening():
-                ended = session.run(found)
-        except BaseException as error:
-            recorder.fail(error)
-            raise
-        # An engine and its handlers refer to each other: one fold's network would take memory of
-        # the device from the next.
-        del session
-        gc.collect()
-        if not ended:
-            recorder.stop(str(stop.reason), interrupted=stop.interrupted)
-            logger.info("The run stopped by %s and can go on.", stop.reason)
-        if stop.interrupted:
-            raise KeyboardInterrupt
-        return Run(path=recorder.path, record=recorder.record, configuration=self.configuration)
-
-
-LIBRARIES = ("monai.engines", "monai.transforms", "torch._dynamo", "medpipe.training.loop")
-"""What every run imports sooner or later; the third comes with the first optimizer."""
-
-
-def _import_libraries() -> None:
-    """Import them at one place, so that what it takes is seen by itself."""
-    for name in LIBRARIES:
-        importlib.import_module(name)
 
 
 def _seconds(max_time: float | timedelta | None) -> float | None:

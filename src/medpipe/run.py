@@ -167,11 +167,12 @@ class Run:
             which: The network: ``best`` by the monitored metric, or ``last``.
             device: Where to compute; as ``run.device``.
             batch_size: Images in a batch; None: the run's.
-            skip_unreadable: Leave out files that can't be read, rather than refuse.
+            skip_unreadable: Leave out files that can't be read, or hold NaN or infinite values,
+                rather than refuse.
             registry: Where steps are looked up; by default every installed plugin.
 
         Raises:
-            DataError: Files can't be read, or don't fit the network; it names them.
+            DataError: Files can't be read, are not finite, or don't fit the network; it names them.
             RunError: The run has no such network.
             DeviceError: The device is not there.
         """

@@ -238,8 +238,7 @@ def _run_directories(folder: Path) -> Iterator[Path]:
     try:
         inner = [Path(entry.path) for entry in os.scandir(folder) if entry.is_dir()]
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise RunError(f"{folder} can't be read: {reason}.") from error
+        raise RunError(f"{folder} can't be read: {files.reason(error)}.") from error
     for directory in sorted(inner, key=lambda path: _natural(path.name)):
         if not directory.name.startswith("."):
             yield from _run_directories(directory)

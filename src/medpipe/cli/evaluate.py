@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from medpipe import Registry, Run, config
+from medpipe.claims import refuse_existing
 from medpipe.errors import ConfigError, Problem
 from medpipe.evaluation.metrics import metric_lines
-from medpipe.files import refuse_existing
 from medpipe.steps import DatasetStep
 
 

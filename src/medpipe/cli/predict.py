@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from medpipe import Run
+from medpipe.claims import refuse_existing
 from medpipe.errors import RunError
-from medpipe.files import refuse_existing
 
 
 def predict(
@@ -32,7 +32,7 @@ def predict(
         network: The best by the monitored metric, or the last.
         device: auto, cpu, cuda, cuda:N or mps.
         batch_size: Images in a batch; by default the run's.
-        skip_unreadable: Leave out files that can't be read, rather than refuse.
+        skip_unreadable: Leave out files that can't be read or are not finite, rather than refuse.
     """
     if not paths:
         raise RunError("Name the files or folders to predict.")

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
 Flaw = Literal["nan", "infinite", "constant"]
 
+NOT_FINITE: frozenset[str] = frozenset({"nan", "infinite"})
+"""With these nothing can be computed."""
+
 LARGEST = 3.4028234663852886e38
 """Training computes in float32: what is above this is infinite there."""
 

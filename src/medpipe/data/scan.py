@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import attrs
 
+from medpipe.claims import locked
 from medpipe.data.fingerprints import Fingerprint, Fingerprints, FoundFingerprints
 from medpipe.data.flaws import flaw_of
 from medpipe.data.reading import (
@@ -27,7 +28,7 @@ from medpipe.data.reading import (
 )
 from medpipe.data.scan_memory import ScanMemory
 from medpipe.errors import DataError
-from medpipe.files import locked, sha256_of
+from medpipe.files import sha256_of
 from medpipe.progress import bar
 from medpipe.steps import Series
 

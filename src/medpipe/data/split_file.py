@@ -12,7 +12,7 @@ from medpipe.data.scan import portable_id
 from medpipe.data.splits import Split, require_training
 from medpipe.data.splitting.leaks import brought_parts, divided, without_leaks
 from medpipe.errors import ChangedError, DataError
-from medpipe.files import write_text
+from medpipe.files import reason, write_text
 from medpipe.steps import PARTS, Part
 
 if TYPE_CHECKING:
@@ -167,8 +167,8 @@ def _read(path: Path) -> dict[str, _Row]:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise DataError(f"The split file {path} can't be read: {reason}.") from error
+        why = reason(error)
+        raise DataError(f"The split file {path} can't be read: {why}.") from error
     except UnicodeDecodeError as error:
         raise DataError(f"The split file {path} is not UTF-8 text: {error}.") from error
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from medpipe.errors import DataError, RunError
-from medpipe.files import write_text
+from medpipe.files import reason, write_text
 from medpipe.steps import Task
 
 if TYPE_CHECKING:
@@ -296,8 +296,7 @@ def _rows(path: Path) -> list[list[str]]:
         text = path.read_bytes().decode("utf-8")
         return list(csv.reader(io.StringIO(text, newline=""), strict=True))
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise RunError(f"{path} can't be read: {reason}.") from error
+        raise RunError(f"{path} can't be read: {reason(error)}.") from error
     except UnicodeDecodeError as error:
         raise RunError(f"{path} is not UTF-8, so medpipe did not write it.") from error
     except csv.Error as error:

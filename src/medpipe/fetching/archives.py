@@ -6,6 +6,7 @@ import json
 import shutil
 from typing import TYPE_CHECKING, Any
 
+from medpipe.claims import locked
 from medpipe.errors import DataError, RunError
 from medpipe.fetching.member_names import MARKER
 from medpipe.fetching.refusals import DamagedError, RefusedError
@@ -13,7 +14,6 @@ from medpipe.fetching.unpacking import Found, Limits, look_through, write_member
 from medpipe.files import (
     elsewhere,
     failure,
-    locked,
     remove_directory,
     remove_leftovers_of,
     sha256_of_file,

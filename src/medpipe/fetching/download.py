@@ -13,11 +13,12 @@ from urllib.parse import urlsplit
 
 import attrs
 
+from medpipe.claims import locked
 from medpipe.errors import DownloadError, RunError
 from medpipe.fetching.asking import ask, content, shown
 from medpipe.fetching.partial import Partial, Source, note_of
 from medpipe.fetching.patience import Clock, FailedError, Patience
-from medpipe.files import elsewhere, failure, locked
+from medpipe.files import elsewhere, failure
 from medpipe.progress import Bar, bar
 
 if TYPE_CHECKING:

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from medpipe import files
-from medpipe.data.scan import scan
-from medpipe.errors import DataError
+from medpipe.claims import refuse_existing
+from medpipe.data.faults import flaw_faults
+from medpipe.data.flaws import NOT_FINITE
+from medpipe.data.scan import Scan, scan
+from medpipe.errors import BadDataError, DataError
 from medpipe.evaluation.matching import matched
 from medpipe.evaluation.overlap import seen_in
 from medpipe.evaluation.predictions import Predictions, write_predictions
@@ -89,6 +92,7 @@ def evaluate_dataset(
     Raises:
         DataError: The data set asks another question, an image can't be read, leaves the chain
             in a shape that the network does not take, or was in the run's training part.
+        BadDataError: Images hold NaN or infinite values; all of them are listed.
         StepError: The dataset step failed.
         DeviceError: The device is not there.
         RunError: The output is there already, or can't be written.
@@ -96,7 +100,7 @@ def evaluate_dataset(
     where = device_named(device)
     if output is None:
         return _evaluate(trained, data, where, batch_size, allow_overlap=allow_overlap)
-    files.refuse_existing(output, kind="folder")
+    refuse_existing(output, kind="folder")
     with files.staged_directory(output) as staging:
         evaluation = _evaluate(trained, data, where, batch_size, allow_overlap=allow_overlap)
         evaluation.write(staging)
@@ -116,6 +120,7 @@ def _evaluate(
     listed = data if isinstance(data, Dataset) else trained.assembly.dataset(data)
     dataset = attrs.evolve(matched(listed, trained.data.task), reading=trained.reading)
     found = scan(dataset, workers=available_processors())
+    _refuse_not_finite(dataset, found)
     splits = trained.path / SPLITS
     overlap = seen_in("training", splits, found)
     if overlap and not allow_overlap:
@@ -150,6 +155,13 @@ def _evaluate(
             "data": {"digest": found.digest, "samples": len(dataset.samples)},
         },
     )
+
+
+def _refuse_not_finite(dataset: Dataset, found: Scan) -> None:
+    faults = [f for f in flaw_faults(dataset.samples, found) if f.kind in NOT_FINITE]
+    if faults:
+        count = f"{len(faults)} of {len(dataset.samples)} samples"
+        raise BadDataError(f"{count} can't be used:", faults, ["Repair or remove them."])
 
 
 def _notes(

@@ -36,7 +36,7 @@ class FilePredictions:
         task: The question.
         ids: The files: paths as they were given, or below the folder that was given.
         scores: Float64 of shape (files, outputs): probabilities, or a regression's values.
-        skipped: What was left out because it can't be read, a sentence for each.
+        skipped: What was left out because it can't be read or is not finite, a sentence for each.
         notes: What is worth knowing.
     """
 
@@ -99,11 +99,11 @@ def predict_files(
             image. See `medpipe.prediction.listing.find_files`.
         device: Where to compute; as ``run.device``.
         batch_size: Images in a batch; None: the run's. Where sizes differ it is 1.
-        skip_unreadable: Leave out what can't be read, rather than refuse.
+        skip_unreadable: Leave out what can't be read or is not finite, rather than refuse.
 
     Raises:
-        DataError: There is no image, some can't be read (all of them are listed), or they leave
-            the chain in a shape that the network does not take.
+        DataError: There is no image, some can't be read or hold NaN or infinite values (all of
+            them are listed), or they leave the chain in a shape that the network does not take.
         DeviceError: The device is not there.
     """
     where = device_named(device)
@@ -130,7 +130,7 @@ def predict_files(
 
 def _unreadable(found: FoundFiles) -> DataError:
     total = len(found.unreadable) + len(found.images)
-    lines = [f"{len(found.unreadable)} of {total} images can't be read:"]
+    lines = [f"{len(found.unreadable)} of {total} images can't be used:"]
     sentences = list(found.unreadable.values())
     lines += [f"  {sentence}" for sentence in sentences[:NAMED]]
     if len(sentences) > NAMED:

@@ -11,7 +11,9 @@ from typing import Any, Literal
 import attrs
 
 from medpipe.data.decoding.dicom_files import is_dicom, list_dicom
-from medpipe.data.reading import UnreadableImageError
+from medpipe.data.faults import FLAWS
+from medpipe.data.flaws import NOT_FINITE
+from medpipe.data.reading import UnreadableImageError, source_of
 from medpipe.data.scan import Fingerprint, fingerprint
 from medpipe.errors import DataError
 from medpipe.progress import track
@@ -30,7 +32,7 @@ class FoundFiles:
     Attributes:
         images: By id: those that can be read.
         fingerprints: By id.
-        unreadable: By id, a sentence about each that can't be read.
+        unreadable: By id, a sentence about each that can't be read, or is not finite.
         notes: Sentences about what was passed over.
     """
 
@@ -170,16 +172,19 @@ def _first(image: ImageFile) -> str:
 
 
 def _read_all(images: Images, reading: Reading, workers: int) -> dict[str, Fingerprint | str]:
-    """For each image its fingerprint, or a sentence about why it can't be read."""
+    """For each image its fingerprint, or a sentence about why it can't be predicted."""
 
     def read(id_: str) -> Fingerprint | str:
         try:
-            return fingerprint(Sample(id=id_, image=images[id_], label=0), reading)
+            found = fingerprint(Sample(id=id_, image=images[id_], label=0), reading)
         except UnreadableImageError as error:
             own = "" if error.remedy == UnreadableImageError.REMEDY else f" {error.remedy}"
             return f"{error.path} {error.reason}.{own}"
         except DataError as error:
             return str(error)
+        if found.flaw is None or found.flaw not in NOT_FINITE:
+            return found
+        return f"{source_of(images[id_])} {FLAWS[found.flaw]}."
 
     # Few, since each may hold a large volume in memory.
     with ThreadPoolExecutor(max(1, min(workers, 4))) as threads:

@@ -107,8 +107,7 @@ def _read(source: Path) -> object:
     except FileNotFoundError as error:
         raise DataError(f"There is no file {source}.") from error
     except OSError as error:
-        why = (error.strerror or str(error)).lower()
-        raise DataError(f"{source} can't be read: {why}.") from error
+        raise DataError(f"{source} can't be read: {files.reason(error)}.") from error
     if _is_safetensors(content):
         raise DataError(
             f"{source} is a safetensors file already: name it as weights.file, as it is."

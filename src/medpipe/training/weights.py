@@ -146,7 +146,7 @@ def read_weights(settings: WeightsSettings) -> Weights:
     except FileNotFoundError as error:
         raise _problem(field, f"there is no file {source}.", absent) from error
     except OSError as error:
-        why = (error.strerror or str(error)).lower()
+        why = files.reason(error)
         raise _problem(field, f"{source} can't be read: {why}.") from error
     digest = files.sha256_of(content)
     if settings.sha256 not in (None, digest):

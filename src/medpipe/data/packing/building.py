@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from medpipe.claims import locked
 from medpipe.data.packing.cache import PackedCache
 from medpipe.data.packing.folders import (
     PackingError,
@@ -26,7 +27,7 @@ from medpipe.data.packing.writer import PackedWriter
 from medpipe.data.processes import LostWorkerError, in_order
 from medpipe.data.without_cache import warn_without_cache
 from medpipe.errors import RunError
-from medpipe.files import failure, locked, make_directories, rename
+from medpipe.files import failure, make_directories, rename
 from medpipe.progress import bar
 
 if TYPE_CHECKING:

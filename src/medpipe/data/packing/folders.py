@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from medpipe.errors import MedpipeError, RunError
-from medpipe.files import beside, cache_directory, remove_directory, rename, sha256_of_file
+from medpipe.files import (
+    beside,
+    cache_directory,
+    reason,
+    remove_directory,
+    rename,
+    sha256_of_file,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -100,7 +107,7 @@ def damage_of(folder: PackedFolder) -> str:
             if sha256_of_file(folder.path / name) != folder.about.get(key):
                 return f"{name} does not have the SHA-256 that was written"
     except OSError as error:
-        return (error.strerror or str(error)).lower()
+        return reason(error)
     return ""
 
 

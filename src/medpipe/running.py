@@ -1,0 +1,193 @@
+"""One run of a configuration, from the claim of its folder to its end; begun, or gone on with."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import logging
+import time
+from typing import TYPE_CHECKING
+
+import attrs
+
+from medpipe import files
+from medpipe.assembly import Assembly
+from medpipe.checks import Checked, examine
+from medpipe.claims import claim_directory, only_writer
+from medpipe.config import unrepeatable, write
+from medpipe.data.quarantine_file import read_quarantine
+from medpipe.going_on import (
+    Change,
+    Changeable,
+    changes_of_checkpoint,
+    changes_of_configuration,
+    changes_of_data,
+    changes_of_machine,
+    refuse,
+)
+from medpipe.recording import (
+    QUARANTINE,
+    RECORD,
+    Recorder,
+    first_record,
+    later_record,
+    machine_record,
+    made_of,
+)
+from medpipe.run import Run
+from medpipe.session import Session
+from medpipe.timing import Timings, recording, timed
+from medpipe.training.run_checkpoints import Found, RunCheckpoints
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from medpipe.errors import Fault
+    from medpipe.training.stopping import StopRequest
+
+logger = logging.getLogger("medpipe")
+
+LIBRARIES = ("monai.engines", "monai.transforms", "torch._dynamo", "medpipe.training.loop")
+"""What every run imports sooner or later; the third comes with the first optimizer."""
+
+
+@attrs.frozen(kw_only=True)
+class Running:
+    """A run that is to be made, or made to its end.
+
+    Attributes:
+        assembly: What builds its parts.
+        path: The run directory.
+        resume: Whether to go on with the run that is there; where there is none, it is begun.
+        allow: What may have changed since it was begun.
+        stop: Who asks it to stop.
+    """
+
+    assembly: Assembly
+    path: Path
+    resume: bool
+    allow: frozenset[Changeable]
+    stop: StopRequest
+
+    def run(self) -> Run:
+        """Check, train, evaluate, and write it all; see `medpipe.Pipeline.run`."""
+        started = time.perf_counter()
+        before = Run.load(self.path) if self.resume and (self.path / RECORD).exists() else None
+        changes: list[Change] = []
+        if before is None:
+            claim_directory(self.path, marker=RECORD)
+        else:
+            changes = self._changes_of_configuration(before)
+            refuse(before, changes, self.allow)
+            if before.status == "finished":
+                logger.info("The run %s is finished; nothing is left to do.", self.path)
+                return before
+        with only_writer(self.path), recording() as timings:
+            with timed("imports"):
+                _import_libraries()
+            logger.info("Checking the data, the network and the machine")
+            with timed("checking"):
+                assembly = attrs.evolve(self.assembly, left_out=self._left_out(before))
+                report = examine(assembly, keeping=True)
+            for note in report.notes:
+                logger.info("%s", note)
+            checked = report.checked()
+            found, recorder = self._recorder(checked, before, changes)
+            if found is None:
+                seconds = time.perf_counter() - started
+                recorder.record["timings"]["check"] = round(seconds, 3)
+                files.remove_leftovers(self.path)
+                recorder.begin(assembly.configuration, assembly.registry, checked.prepared)
+                logger.info("The run is written to %s", self.path)
+            return self._train(checked, recorder, found, timings)
+
+    def _changes_of_configuration(self, before: Run) -> list[Change]:
+        configuration, registry = self.assembly.configuration, self.assembly.registry
+        why = unrepeatable(configuration, registry=registry)
+        text = None if why else write(configuration, registry=registry)
+        return changes_of_configuration(before, text)
+
+    def _left_out(self, before: Run | None) -> tuple[Fault, ...]:
+        """What a run that goes on left out stays out, also where a file has come back since."""
+        if before is None or self.assembly.configuration.run.bad_data != "quarantine":
+            return ()
+        return read_quarantine(self.path / QUARANTINE)
+
+    def _recorder(
+        self, checked: Checked, before: Run | None, changes: list[Change]
+    ) -> tuple[Found | None, Recorder]:
+        """The checkpoint to go on from, if there is one, and who writes the run; both unused yet.
+
+        Args:
+            checked: What the check found.
+            before: The run that is there; None: none.
+            changes: What is known to have changed since.
+        """
+        from medpipe.training.hardware import describe_hardware
+
+        configuration, registry = self.assembly.configuration, self.assembly.registry
+        machine = machine_record(
+            str(checked.device), checked.precision, describe_hardware(checked.device)
+        )
+        record = first_record(
+            configuration,
+            registry,
+            checked.prepared,
+            data=checked.data,
+            weights=None if checked.weights is None else checked.weights.record(),
+            machine=machine,
+            name=self.path.name,
+        )
+        now = made_of(configuration, registry, record)
+        if before is not None:
+            changes = [*changes, *changes_of_data(before.record, now)]
+            changes += changes_of_machine(before.record, machine, record["plugins"])
+            refuse(before, changes, self.allow)
+        found = None if before is None else RunCheckpoints(run=self.path).latest()
+        if before is None or found is None:
+            return None, Recorder(self.path, record, made_of=now)
+        changes = changes or changes_of_checkpoint(found.about, now)
+        refuse(before, changes, self.allow)
+        for change in changes:
+            logger.warning("Something has changed since the run began: %s", change.line)
+        lines = [change.line for change in changes]
+        record = later_record(
+            before.record, record, about=found.about, changed=lines, instead_of=found.instead_of
+        )
+        return found, Recorder(self.path, record, made_of=now, rows=found.about["history"])
+
+    def _train(
+        self, checked: Checked, recorder: Recorder, found: Found | None, timings: Timings
+    ) -> Run:
+        from medpipe.training.determinism import seeded
+
+        configuration, stop = self.assembly.configuration, self.stop
+        session = Session(
+            assembly=self.assembly,
+            checked=checked,
+            recorder=recorder,
+            stop=stop,
+            timings=timings,
+        )
+        try:
+            with seeded(configuration.run.seed), stop.listening():
+                ended = session.run(found)
+        except BaseException as error:
+            recorder.fail(error)
+            raise
+        # An engine and its handlers refer to each other: one fold's network would take memory of
+        # the device from the next.
+        del session
+        gc.collect()
+        if not ended:
+            recorder.stop(str(stop.reason), interrupted=stop.interrupted)
+            logger.info("The run stopped by %s and can go on.", stop.reason)
+        if stop.interrupted:
+            raise KeyboardInterrupt
+        return Run(path=self.path, record=recorder.record, configuration=configuration)
+
+
+def _import_libraries() -> None:
+    """Import them at one place, so that what it takes is seen by itself."""
+    for name in LIBRARIES:
+        importlib.import_module(name)
