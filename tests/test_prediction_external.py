@@ -244,14 +244,14 @@ def test_files_that_cannot_be_read_are_listed(run: Run, tmp_path: Path) -> None:
 
 
 def test_images_that_are_not_finite_are_listed_before_anything_is_computed(run: Run) -> None:
-    samples = list(others(4).samples)
+    samples = list(others(12).samples)
     odd = np.asarray(samples[2].image, dtype=np.float32).copy()
     odd[0, 0] = np.inf
     samples[2] = attrs.evolve(samples[2], image=odd)
     with pytest.raises(BadDataError) as caught:
-        run.evaluate(attrs.evolve(others(4), samples=samples))
+        run.evaluate(attrs.evolve(others(12), samples=samples))
     assert str(caught.value) == (
-        "1 of 4 samples can't be used:\n"
+        "1 of 12 samples can't be used:\n"
         f"  The image of the sample {samples[2].id!r} holds infinite values, or values beyond "
         "float32.\n"
         "Repair or remove them."
