@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sys
 
 import medpipe
 
@@ -37,11 +38,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", action="store_true", help="the tutorial's set-up anywhere")
     parser.add_argument("--output", help="the run directory; by default runs/<data set>-<time>")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --output")
     arguments = parser.parse_args()
     logging.basicConfig(format="%(message)s")
     logging.getLogger("medpipe").setLevel(logging.INFO)
 
-    run = choose(arguments.full).build().run(arguments.output)
+    run = choose(arguments.full).build().run(arguments.output, resume=arguments.resume)
+    if run.status != "finished":  # by SIGTERM, as schedulers send it
+        sys.exit(f"The run is not finished. Go on with it: --output {run.path} --resume")
 
     test = run.metrics["test"]
     interval = test["intervals"]["accuracy"]

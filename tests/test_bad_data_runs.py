@@ -113,6 +113,17 @@ def test_a_resumed_run_leaves_the_same_ones_out(root: Path, tmp_path: Path) -> N
     assert pipeline.run(tmp_path / "new").record["data"]["samples"] == 25
 
 
+def test_a_name_that_is_no_unicode_is_left_out_once(root: Path, tmp_path: Path) -> None:
+    saved("a/bad\udcff.png", noise(32, 32, seed=9))(root)
+    before = stopped(root, tmp_path / "run")
+    after = (
+        builder(root).trainer("supervised", max_epochs=3).build().run(tmp_path / "run", resume=True)
+    )
+    for key in ("data", "split"):
+        assert after.record[key] == before.record[key]
+    assert len(read_quarantine(after.path / "quarantine.csv")) == 4
+
+
 def test_a_file_that_breaks_meanwhile_ends_the_run(root: Path, tmp_path: Path) -> None:
     stopped(root, tmp_path / "run")
     written("a/00.png", b"")(root)

@@ -90,6 +90,15 @@ def test_check_ends_with_2_where_there_are_problems(configuration: Path) -> None
             "trainer.max_epochs=5.",
         ),
         (
+            [
+                *("run", "{configuration}", "--set", "transfrom[0].x=1"),
+                *("--set", "trainer", "--set", "transform[9].prob=1"),
+            ],
+            "A value can't be set:\n  transfrom: unknown section. Did you mean 'transform'?\n"
+            "  trainer: write PATH=VALUE, such as trainer.max_epochs=5.\n"
+            "  transform[9].prob: there is no entry 9; the list has 4.",
+        ),
+        (
             ["run", "nothing.toml"],
             "The configuration can't be read:\n  nothing.toml: no such file or directory.",
         ),
@@ -103,6 +112,26 @@ def test_a_users_error_is_one_message_and_exit_code_2(
     assert done.returncode == 2
     assert done.stderr.startswith(message.partition("\n  network.widen")[0])
     assert "Traceback" not in done.stderr
+
+
+def test_a_run_is_no_configuration_but_holds_one(tmp_path: Path) -> None:
+    (tmp_path / "pipeline.toml").touch()
+    done = call("run", str(tmp_path))
+    assert (done.returncode, done.stderr) == (
+        2,
+        f"The configuration can't be read:\n  {tmp_path}: is a folder. The configuration of the "
+        f"run in it is {tmp_path / 'pipeline.toml'}.\n",
+    )
+
+
+def test_where_nobody_reads_on_it_ends_quietly() -> None:
+    command = [sys.executable, "-m", "medpipe", "plugins"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        said = process.stderr.read()
+    assert (process.returncode, said) == (141, b"")
 
 
 def test_a_wrong_argument_ends_with_2_and_no_traceback() -> None:

@@ -166,11 +166,11 @@ REFUSED = {
     ),
     "huge size": (
         header("set/h", size_field=b"\x80" + b"\x7f" * 11),
-        "it unpacks to more than 2,000,000,000 bytes",
+        "it unpacks to more than 2,000,000,000 bytes (most_bytes)",
     ),
     "huge size by pax": (
         pax(size="9" * 30) + file("set/n"),
-        "it unpacks to more than 2,000,000,000 bytes",
+        "it unpacks to more than 2,000,000,000 bytes (most_bytes)",
     ),
     "folder with content": (
         header("set/f", 5, b"5") + padded(b"image"),
@@ -271,27 +271,35 @@ def test_damaged_archives_are_refused_whole(case: str, tmp_path: Path) -> None:
 
 def test_archives_that_hold_too_much(tmp_path: Path) -> None:
     archive = packed(tmp_path / "in.tar.gz", GOOD)
-    assert message(archive, most_members=2) == refused(archive, "it holds more than 2 members")
-    assert message(archive, most_bytes=4) == refused(archive, "it unpacks to more than 4 bytes")
+    assert message(archive, most_members=2) == refused(
+        archive, "it holds more than 2 members (most_members)"
+    )
+    assert message(archive, most_bytes=4) == refused(
+        archive, "it unpacks to more than 4 bytes (most_bytes)"
+    )
     out = extract_archive(archive, tmp_path / "out" / "set", most_members=3, most_bytes=5)
     assert listed(out) == [".medpipe-complete.json", "set", "set/a.png", "set/b.png"]
 
 
 def test_extended_headers_count_as_bytes(tmp_path: Path) -> None:
     archive = packed(tmp_path / "in.tar.gz", *[pax(comment="x" * 900) + file("a")], GOOD)
-    assert message(archive, most_bytes=500) == refused(archive, "it unpacks to more than 500 bytes")
+    assert message(archive, most_bytes=500) == refused(
+        archive, "it unpacks to more than 500 bytes (most_bytes)"
+    )
 
 
 def test_the_top_named_very_often_counts_as_members(tmp_path: Path) -> None:
     archive = packed(tmp_path / "in.tar.gz", 50 * folder("./"))
-    assert message(archive, most_members=49) == refused(archive, "it holds more than 49 members")
+    assert message(archive, most_members=49) == refused(
+        archive, "it holds more than 49 members (most_members)"
+    )
 
 
 def test_bombs(tmp_path: Path) -> None:
     archive = packed(tmp_path / "in.tar.gz", file("zeros", bytes(17 << 20)))
-    reason = "it unpacks to more than 200 times its own size"
+    reason = "it unpacks to more than 200 times its own size (most_ratio)"
     assert message(archive) == refused(archive, reason)
-    reason = "it unpacks to more than 900 times its own size"
+    reason = "it unpacks to more than 900 times its own size (most_ratio)"
     assert message(archive, most_ratio=900) == refused(archive, reason)
     assert extract_archive(archive, tmp_path / "out" / "set", most_ratio=2000)
 
@@ -360,10 +368,24 @@ def test_a_name_of_megabytes_in_the_header_takes_no_time(tmp_path: Path) -> None
 
 
 def test_an_archive_that_can_not_be_read(tmp_path: Path) -> None:
-    archive, target = tmp_path / "in.tar.gz", tmp_path / "out" / "set"
-    assert message(archive) == (
-        f"{archive} can't be extracted to {target}: no such file or directory."
-    )
+    archive = tmp_path / "in.tar.gz"
+    assert message(archive) == f"There is no archive {archive}. Get it first."
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"PK\x03\x04", "a zip archive"),
+        (b"\xfd7zXZ\0", "packed by xz"),
+        (b"BZh91", "packed by bzip2"),
+    ],
+)
+def test_other_archives_are_called_by_their_names(
+    tmp_path: Path, content: bytes, kind: str
+) -> None:
+    archive = tmp_path / "in.tar.gz"
+    archive.write_bytes(content)
+    assert message(archive) == damaged(archive, f"it is {kind}")
 
 
 def test_an_extended_header_is_not_read_into_memory(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from faults import runs
-from medpipe import PipelineBuilder, Run, RunError
+from medpipe import CheckpointError, PipelineBuilder, Run, RunError
 from medpipe.going_on import CHANGEABLE, allowed
 from medpipe.training.checkpoint import load_checkpoint
 from test_cli import TINY
@@ -183,6 +183,58 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_aloud(
     assert done.record["sessions"][-1]["instead_of"] in said[0]
     assert (tmp_path / "run" / "checkpoints/damaged.safetensors").exists()
     assert state(done) == state(whole)
+
+
+def test_a_last_checkpoint_that_is_gone_gives_way_aloud(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    builder = tiny(max_epochs=2)
+    whole = builder.build().run(tmp_path / "whole")
+    stopped(builder, tmp_path / "run", times=3)
+    gone = tmp_path / "run" / LAST
+    gone.unlink()
+    done = builder.build().run(tmp_path / "run", resume=True)
+    assert (
+        f"{gone} is gone. The run goes on from the checkpoint before it, of iteration 2."
+        in caplog.messages
+    )
+    assert done.record["sessions"][-1]["instead_of"] == f"{gone} is gone."
+    assert state(done) == state(whole)
+
+
+def test_where_all_checkpoints_are_gone_the_run_does_not_begin_anew(tmp_path: Path) -> None:
+    builder = tiny(max_epochs=2)
+    stopped(builder, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    before = content(tmp_path / "run")
+    with pytest.raises(CheckpointError) as caught:
+        builder.build().run(tmp_path / "run", resume=True)
+    assert str(caught.value) == (
+        f"The checkpoints of {tmp_path / 'run'} are gone, from which it was to go on. Take the "
+        "folder 'checkpoints' from a backup, or begin a new run in another output."
+    )
+    assert content(tmp_path / "run") == before
+
+
+def test_what_a_run_is_made_of_is_written_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    builder, run = tiny(max_epochs=2), tmp_path / "run"
+    stopped(builder, run)
+    configuration, splits = run / "pipeline.toml", run / "splits.csv"
+    wanted = configuration.read_bytes(), splits.read_bytes()
+    configuration.unlink()
+    splits.write_text(splits.read_text().replace("training", "test", 1))
+    stopped(builder, run)
+    assert (configuration.read_bytes(), splits.read_bytes()) == wanted
+    said = (
+        f"Of {run} was missing or changed, and is written again as the run had it: "
+        "pipeline.toml, splits.csv."
+    )
+    assert said in caplog.messages
+    caplog.clear()
+    stopped(builder, run)
+    assert said not in caplog.messages
 
 
 def test_a_damaged_best_network_is_put_back(

@@ -58,6 +58,7 @@ CASES: dict[str, Case] = {
     "NIfTI that lies nowhere": Case(make=hostile.nowhere),
     "NIfTI without pixels": Case(make=volume("a/x.nii", np.empty((0, 32), np.uint8))),
     "constant": Case(make=saved("a/x.png", np.full((32, 32), 7, np.uint8))),
+    "beside the class folders": Case(make=saved("x.png", noise(32, 32))),
     "constant of 16 bits": Case(make=saved("a/x.png", np.full((32, 32), 7000, np.uint16))),
     "constant colour": Case(
         make=saved("a/x.png", np.full((32, 32, 3), (1, 2, 3), np.uint8)),
@@ -314,6 +315,10 @@ EXPECTED: dict[str, list[str]] = {
     "NIfTI without pixels": [
         "unsupported a/x.nii: The image ROOT/a/x.nii has the shape (0,), which is no image "
         "of 2 or 3 dimensions with channels. Save each time point as a file of its own.",
+    ],
+    "beside the class folders": [
+        "label x.png: The image ROOT/x.png lies outside of any class folder. Put it into the "
+        "folder of its class.",
     ],
     "constant": [
         "warning constant a/x.png: The image ROOT/a/x.png is constant: every pixel is like "

@@ -235,6 +235,12 @@ BUILDS: dict[str, tuple[str, Callable[..., Any], str]] = {
         "transform: the chain gives no image tensor for the sample 'phantom/000001'. "
         "Begin it with load_image and end it with to_tensor.",
     ),
+    "a transform that ends the process": (
+        "transform",
+        lambda: exits,
+        "transform[4]: the transform step 'odd' (odd), failed on the sample 'phantom/000001': "
+        "SystemExit: 3",
+    ),
     "a network that is none": (
         "network",
         lambda data: None,

@@ -312,6 +312,25 @@ def test_a_one_cycle_schedule_ends_where_it_should(tmp_path: Path, accumulation:
     assert state["optimizer"]["param_groups"][0]["lr"] == pytest.approx(1e-3 / 100)
 
 
+def test_a_transform_that_gives_nan_is_told_from_a_loss(tmp_path: Path) -> None:
+    def spoil(sample: dict[str, Any]) -> dict[str, Any]:
+        image = sample["image"]
+        return {**sample, "image": image * np.nan if sample["id"].endswith("7") else image}
+
+    with pytest.raises(medpipe.TrainingError) as caught:
+        tiny().transform(spoil).build().run(tmp_path / "run")
+    message = str(caught.value)
+    assert message.startswith("The loss is nan in epoch 1, iteration 1; the batch held 'phantom/")
+    values = message.partition("more. ")[2]
+    assert values.startswith("Values of 'phantom/000")
+    assert values.endswith(
+        " are not finite when they leave the transforms: look at the steps, and at these images."
+    )
+    named = values.removeprefix("Values of ").partition(" are not")[0].split(", ")
+    assert named
+    assert all(name.endswith("7'") for name in named)
+
+
 def test_a_loss_that_is_not_finite_stops_and_names_the_samples(tmp_path: Path) -> None:
     def broken(predictions: Any, labels: Any) -> Any:
         return predictions.sum() * float("nan")

@@ -338,7 +338,7 @@ def test_the_command_takes_a_file_with_a_dataset_table_alone(
     [
         (
             'format = 1\n[dataset]\nstep = "phantom"\n[loader]\nbatch_size = 2\n',
-            "loader: is not this file's to say: a run is evaluated as it was trained. Leave "
+            "loader: can't be chosen here: a run is evaluated as it was trained. Leave "
             "it out: [dataset] is enough.",
         ),
         (

@@ -178,7 +178,9 @@ def set_value(document: dict[str, Any], path: str, value: object) -> None:
     for key, following in zip(keys, [*keys[1:], None], strict=True):
         inside = isinstance(place, list) and isinstance(key, int) and key < len(place)
         if not (inside or (isinstance(place, dict) and isinstance(key, str))):
-            raise ConfigError("A value can't be set", [_no_place(path, key, place)])
+            known = keys[0] in SECTIONS
+            problem = _no_place(path, key, place) if known else _no_section(str(keys[0]))
+            raise ConfigError("A value can't be set", [problem])
         if following is None:
             place[key] = value
         elif isinstance(place, dict):
@@ -237,8 +239,7 @@ def check(
     problems = _format_problems(document)
     for key in document:
         if key not in SECTIONS:
-            remedy = suggestion(key, SECTIONS) or f"There are {', '.join(SECTIONS)}."
-            problems.append(Problem(path=key, message="unknown section.", remedy=remedy))
+            problems.append(_no_section(key))
     values: dict[str, Any] = {}
     for section, kind in STEP_SECTIONS.items():
         table = document.get(section, {"step": DEFAULT_STEPS[section]})
@@ -251,6 +252,11 @@ def check(
         values[section], found = convert(cls, table, path=section, resolve=registry.get)
         problems += found
     return (None, problems) if problems else (Configuration(**values), [])
+
+
+def _no_section(key: str) -> Problem:
+    remedy = suggestion(key, SECTIONS) or f"There are {', '.join(SECTIONS)}."
+    return Problem(path=key, message="unknown section.", remedy=remedy)
 
 
 def _nests(document: Mapping[str, object]) -> bool:

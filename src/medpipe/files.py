@@ -216,6 +216,20 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
+def keep_text(path: Path, text: str) -> bool:
+    """See that a file holds a text; see `write_bytes`.
+
+    Returns:
+        Whether it had to be written.
+    """
+    content = text.encode("utf-8")
+    with suppress(OSError):
+        if path.read_bytes() == content:
+            return False
+    write_bytes(path, content)
+    return True
+
+
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write JSON that people can read, whole; see `write_bytes`."""
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")

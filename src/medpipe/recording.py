@@ -107,19 +107,31 @@ class Recorder:
     ) -> None:
         """Write that an earlier run goes on; the last of the record's sessions says how."""
         self._begun = True
-        if self.record["sessions"][-1]["changed"]:
-            self._write_made_of(configuration, registry, prepared)
+        mended = self._write_made_of(configuration, registry, prepared)
+        if mended and not self.record["sessions"][-1]["changed"]:
+            logger.warning(
+                "Of %s was missing or changed, and is written again as the run had it: %s.",
+                self.path,
+                ", ".join(mended),
+            )
         self._write()
 
     def _write_made_of(
         self, configuration: Configuration, registry: Registry, prepared: PreparedData
-    ) -> None:
+    ) -> list[str]:
+        """Write what the run is made of, and give the names of what was not there so."""
+        written = []
         if self.record["repeatable"]:
             text = write(configuration, registry=registry)
-            files.write_text(self.path / CONFIGURATION, text)
-        write_split(self.path / SPLITS, prepared.split, prepared.dataset.samples, prepared.scan)
-        if prepared.quarantine:
-            write_quarantine(self.path / QUARANTINE, prepared.quarantine)
+            if files.keep_text(self.path / CONFIGURATION, text):
+                written.append(CONFIGURATION)
+        samples = prepared.dataset.samples
+        if write_split(self.path / SPLITS, prepared.split, samples, prepared.scan):
+            written.append(SPLITS)
+        quarantine = prepared.quarantine
+        if quarantine and write_quarantine(self.path / QUARANTINE, quarantine):
+            written.append(QUARANTINE)
+        return written
 
     def epoch(self, epoch: Epoch, state: Mapping[str, Any], about: Mapping[str, Any]) -> None:
         """Write an epoch's row and checkpoint, and its network where it is the best.

@@ -143,7 +143,13 @@ class Running:
             changes = [*changes, *changes_of_data(before.record, now)]
             changes += changes_of_machine(before.record, machine, record["plugins"])
             refuse(before, changes, self.allow)
-        found = None if before is None else RunCheckpoints(run=self.path).latest()
+        found = None
+        if before is not None:
+            # Both are recorded after a checkpoint was saved.
+            saved = before.record["best_epoch"] is not None or _stopped(before)
+            found = RunCheckpoints(run=self.path).latest(saved=saved)
+            if found is None:
+                logger.info("The run %s had not saved anything yet, and begins anew.", self.path)
         if before is None or found is None:
             return None, Recorder(self.path, record, made_of=now)
         changes = changes or changes_of_checkpoint(found.about, now)
@@ -185,6 +191,11 @@ class Running:
         if stop.interrupted:
             raise KeyboardInterrupt
         return Run(path=self.path, record=recorder.record, configuration=configuration)
+
+
+def _stopped(run: Run) -> bool:
+    """Whether it stopped as it was asked to, with a checkpoint."""
+    return "stopped_by" in run.record["sessions"][-1]
 
 
 def _import_libraries() -> None:

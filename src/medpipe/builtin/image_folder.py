@@ -94,7 +94,8 @@ class ImageFolder(DatasetStep):
     def build_with_faults(self) -> Dataset:
         """List the images as `build` does, with what is wrong with single files as faults.
 
-        That is links that lead nowhere, names that are no Unicode and damaged DICOM files.
+        That is images beside the class folders, folders that can't be read, links that lead
+        nowhere, names that are no Unicode and damaged DICOM files.
 
         Raises:
             DataError: The folder isn't there or isn't laid out so, or `group_pattern` does not
@@ -108,7 +109,11 @@ class ImageFolder(DatasetStep):
         root = Path(self.root).expanduser()
         try:
             layout = class_folders(
-                root, parts=self.parts, classes=self.classes, suffixes=self.suffixes
+                root,
+                parts=self.parts,
+                classes=self.classes,
+                suffixes=self.suffixes,
+                faults=faults,
             )
             files = dict(layout.beside)
             links: list[str] = []

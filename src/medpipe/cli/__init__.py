@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import sys
+import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 from cyclopts import App
 
@@ -52,6 +56,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         given = with_values(sys.argv[1:] if arguments is None else arguments)
         app(given, exit_on_error=False, print_error=True)
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        if not _by_printing(error):
+            raise
+        # Nobody reads on, as with "| head"; what is left is not printed at the end either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
     except MedpipeError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
@@ -64,3 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(2)  # a wrong argument, which cyclopts has explained
     finally:
         logger.removeHandler(handler)
+
+
+def _by_printing(error: BaseException) -> bool:
+    """Whether it was raised in a line of a command itself: these do nothing but print."""
+    raised = traceback.extract_tb(error.__traceback__)[-1].filename
+    return Path(raised).parent == Path(__file__).parent

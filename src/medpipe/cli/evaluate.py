@@ -59,7 +59,7 @@ def _dataset_step(path: Path, registry: Registry) -> DatasetStep:
     problems = [
         Problem(
             path=section,
-            message="is not this file's to say: a run is evaluated as it was trained.",
+            message="can't be chosen here: a run is evaluated as it was trained.",
             remedy="Leave it out: [dataset] is enough.",
         )
         for section in document

@@ -154,7 +154,7 @@ def _duration(text: str) -> timedelta:
     Raises:
         RunError: It is none.
     """
-    found = re.fullmatch(r"(?:(\d+)-)?(\d+):([0-5]\d):([0-5]\d)", text)
+    found = re.fullmatch(r"(?:(\d+)-)?(\d+):([0-5]?\d):([0-5]?\d)", text)
     if found is None:
         raise RunError(f"--max-time must be HH:MM:SS or D-HH:MM:SS, got {text!r}.")
     days, hours, minutes, seconds = (int(part or 0) for part in found.groups())

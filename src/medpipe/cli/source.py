@@ -8,6 +8,7 @@ from typing import Any
 
 from medpipe import PipelineBuilder, config
 from medpipe.errors import ConfigError, Problem
+from medpipe.recording import CONFIGURATION
 
 QUARANTINED = "run.bad_data=quarantine"
 """What ``--quarantine`` is short for."""
@@ -24,16 +25,27 @@ def builder_of(source: str, settings: list[str]) -> PipelineBuilder:
         ConfigError: It can't be read or has problems.
     """
     is_file = source.endswith(".toml")
+    if not is_file and (Path(source) / CONFIGURATION).is_file():
+        remedy = f"The configuration of the run in it is {Path(source) / CONFIGURATION}."
+        problem = Problem(path=source, message="is a folder.", remedy=remedy)
+        raise ConfigError("The configuration can't be read", [problem])
     text = config.read_text(Path(source)) if is_file else config.recipe_text(source)
     document = config.parse(text, source=source)
     if any(setting.startswith("transform[") for setting in settings):
         document.setdefault("transform", [{"step": n} for n in config.DEFAULT_TRANSFORMS])
+    problems: list[Problem] = []
     for setting in settings:
         path, equals, value = setting.partition("=")
         if not equals:
             message = "write PATH=VALUE, such as trainer.max_epochs=5."
-            raise ConfigError("A value can't be set", [Problem(path=setting, message=message)])
-        config.set_value(document, path.strip(), _value(value.strip()))
+            problems.append(Problem(path=setting, message=message))
+            continue
+        try:
+            config.set_value(document, path.strip(), _value(value.strip()))
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError("A value can't be set", problems)
     return PipelineBuilder.from_document(document)
 
 

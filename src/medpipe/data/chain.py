@@ -155,7 +155,7 @@ class Chain:
                 batch = {**link.step.apply_batch(batch, draws)}
             except MedpipeError:
                 raise
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 place = _culprit(link, batch, draws)
                 sample_id = batch["id"][place or 0]
                 which = "the batch of " if place is None else ""
@@ -175,7 +175,7 @@ class Chain:
             return link.step.draw(_generator(key))
         except MedpipeError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise _failed(link, sample_id, error, file_of(sample_id)) from error
 
     def _apply(
@@ -198,14 +198,14 @@ class Chain:
                 current = {**link.apply(current, key)}
             except MedpipeError:
                 raise
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 named = file if start else source_of(sample["image"])
                 raise _failed(link, sample["id"], error, named) from error
         return current
 
 
 def _failed(
-    link: _Link, sample_id: str, error: Exception, file: str | None, which: str = ""
+    link: _Link, sample_id: str, error: BaseException, file: str | None, which: str = ""
 ) -> StepError:
     text = " ".join(str(error).split()) or "no message"
     where = f" ({file})" if file else ""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from medpipe.data.faults import leak_faults
+from medpipe.data.quarantine_file import written
 from medpipe.data.scan import Scan
 from medpipe.data.sifting import choose, quarantine_note, sift
 from medpipe.data.split_file import read_split
@@ -153,11 +154,11 @@ def _without_earlier(dataset: Dataset, left_out: Sequence[Fault]) -> Dataset:
     """The data set without what an earlier session left out, whatever became of it since."""
     if not left_out:
         return dataset
-    ids = {fault.sample for fault in left_out}
+    ids = {fault.sample for fault in left_out}  # as they can be written
     return attrs.evolve(
         dataset,
-        samples=[sample for sample in dataset.samples if sample.id not in ids],
-        faults=[fault for fault in dataset.faults if fault.sample not in ids],
+        samples=[sample for sample in dataset.samples if written(sample.id) not in ids],
+        faults=[fault for fault in dataset.faults if written(fault.sample) not in ids],
     )
 
 

@@ -7,7 +7,7 @@ import io
 from typing import TYPE_CHECKING, cast, get_args
 
 from medpipe.errors import Fault, FaultKind, RunError
-from medpipe.files import write_text
+from medpipe.files import keep_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 COLUMNS = ("id", "path", "kind", "message")
 
 
-def write_quarantine(path: Path, faults: Sequence[Fault]) -> None:
-    """Write what was left out, a row for each fault.
+def write_quarantine(path: Path, faults: Sequence[Fault]) -> bool:
+    """Write what was left out, a row for each fault, if it is not there yet.
+
+    Returns:
+        Whether it had to be written.
 
     Raises:
         RunError: The file can't be written.
@@ -30,7 +33,7 @@ def write_quarantine(path: Path, faults: Sequence[Fault]) -> None:
         [written(cell) for cell in (fault.sample, fault.path, fault.kind, fault.message)]
         for fault in faults
     )
-    write_text(path, text.getvalue())
+    return keep_text(path, text.getvalue())
 
 
 def read_quarantine(path: Path) -> tuple[Fault, ...]:

@@ -12,7 +12,7 @@ from medpipe.data.scan import portable_id
 from medpipe.data.splits import Split, require_training
 from medpipe.data.splitting.leaks import brought_parts, divided, without_leaks
 from medpipe.errors import ChangedError, DataError
-from medpipe.files import reason, write_text
+from medpipe.files import keep_text, reason
 from medpipe.steps import PARTS, Part
 
 if TYPE_CHECKING:
@@ -37,12 +37,15 @@ class _Row:
     sha256: str
 
 
-def write_split(path: Path, split: Split, samples: Sequence[Sample], scan: Scan) -> None:
-    """Write a split, sorted by id.
+def write_split(path: Path, split: Split, samples: Sequence[Sample], scan: Scan) -> bool:
+    """Write a split, sorted by id, if it is not there yet.
 
     The columns are id, part, with folds the fold (blank where the data place the sample), label,
     group, SHA-256 of the file and hash of the pixels, by which other images can be compared with
     these later. A label of several numbers is written with spaces between them.
+
+    Returns:
+        Whether it had to be written.
 
     Raises:
         RunError: The file can't be written.
@@ -65,7 +68,7 @@ def write_split(path: Path, split: Split, samples: Sequence[Sample], scan: Scan)
     )
     writer.writerow(columns)
     writer.writerows(rows)
-    write_text(path, text.getvalue())
+    return keep_text(path, text.getvalue())
 
 
 def read_split(

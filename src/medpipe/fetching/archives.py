@@ -43,6 +43,8 @@ def extract_archive(
 ) -> Path:
     """Unpack a ``.tar.gz`` into a new folder, after every member has been looked at.
 
+    Other kinds of archives (``.zip``, ``.tar.xz``) are not taken.
+
     Only files and folders are taken, below `target` and with the process's own rights. A name
     that leads elsewhere, links, devices, files with holes, names that are one on some file
     system, and whatever else no honest archive holds make the whole archive refused before the
@@ -90,6 +92,8 @@ def extract_archive(
             "the archive again."
         ) from error
     except OSError as error:
+        if not archive.exists():
+            raise DataError(f"There is no archive {archive}. Get it first.") from error
         told = failure(archive, f"extracted to {target}", error)
         raise DataError(f"{told}{elsewhere(target)}") from error
     except RunError as error:

@@ -52,7 +52,9 @@ class _Gunzipped(io.RawIOBase):
                 raise DamagedError("it is cut")
         self._came += len(content)
         if self._came > self._most:
-            raise RefusedError(f"it unpacks to more than {self._ratio:,} times its own size")
+            raise RefusedError(
+                f"it unpacks to more than {self._ratio:,} times its own size (most_ratio)"
+            )
         buffer[: len(content)] = content
         return len(content)
 
@@ -68,10 +70,16 @@ class _Gunzipped(io.RawIOBase):
             return False  # the end, with zeros behind it as on a tape
         if not packed.startswith(_MAGIC):
             if self._inflate is None:
-                raise DamagedError("it is no gzip file")
+                raise DamagedError(f"it is {_kind(packed)}")
             raise RefusedError("something follows its end")
         self._inflate, self._packed = zlib.decompressobj(_GZIP), packed
         return True
+
+
+def _kind(start: bytes) -> str:
+    """What a file is that is no gzip, as far as its first bytes tell."""
+    kinds = {b"PK": "a zip archive", b"\xfd7z": "packed by xz", b"BZ": "packed by bzip2"}
+    return next((kind for mark, kind in kinds.items() if start.startswith(mark)), "no gzip file")
 
 
 def gunzipped(file: IO[bytes], most_ratio: int) -> io.BufferedReader:

@@ -80,9 +80,13 @@ def look_through(file: IO[bytes], name: str, limits: Limits) -> Found:
             number += 1
             total += member.size
             if total + extended > limits.most_bytes:
-                raise RefusedError(f"it unpacks to more than {limits.most_bytes:,} bytes")
+                raise RefusedError(
+                    f"it unpacks to more than {limits.most_bytes:,} bytes (most_bytes)"
+                )
             if number > limits.most_members:
-                raise RefusedError(f"it holds more than {limits.most_members:,} members")
+                raise RefusedError(
+                    f"it holds more than {limits.most_members:,} members (most_members)"
+                )
             parts = parts_of(member.name)
             if parts:
                 tree.add(parts, is_file=member.is_file)

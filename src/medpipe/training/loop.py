@@ -231,6 +231,7 @@ class TrainingLoop:
                 epoch=engine.state.epoch,
                 iteration=engine.state.iteration,
                 ids=batch.get("id", ()) if isinstance(batch, Mapping) else (),
+                not_finite=() if late else _not_finite(batch),
             )
         )
         self._look(1 if late else 0)
@@ -246,13 +247,18 @@ class TrainingLoop:
             loss = pending.value()
             if not math.isfinite(loss):
                 self._pending.clear()
-                ids = list(pending.ids)
-                some = ", ".join(repr(item) for item in ids[:5])
-                more = f" and {len(ids) - 5} more" if len(ids) > 5 else ""
+                remedy = (
+                    "Lower trainer.learning_rate, set trainer.gradient_clip, or look at these "
+                    "samples."
+                )
+                if pending.not_finite:
+                    remedy = (
+                        f"Values of {_some(pending.not_finite)} are not finite when they leave the "
+                        "transforms: look at the steps, and at these images."
+                    )
                 raise TrainingError(
                     f"The loss is {loss} in epoch {pending.epoch}, iteration "
-                    f"{pending.iteration}; the batch held {some}{more}. Lower "
-                    "trainer.learning_rate, set trainer.gradient_clip, or look at these samples."
+                    f"{pending.iteration}; the batch held {_some(pending.ids)}. {remedy}"
                 )
             self.progress.losses.append(loss)
 
@@ -266,6 +272,7 @@ class _Pending:
     epoch: int
     iteration: int
     ids: Sequence[str]
+    not_finite: Sequence[str]
 
     @classmethod
     def of(cls, loss: torch.Tensor, **about: Any) -> _Pending:
@@ -283,6 +290,20 @@ class _Pending:
         if self.arrived is not None:
             self.arrived.synchronize()
         return float(self.copy)
+
+
+def _some(ids: Sequence[str]) -> str:
+    more = f" and {len(ids) - 5} more" if len(ids) > 5 else ""
+    return ", ".join(repr(item) for item in list(ids)[:5]) + more
+
+
+def _not_finite(batch: Any) -> list[str]:
+    """The samples of a batch whose images are not finite."""
+    image = batch.get("image") if isinstance(batch, Mapping) else None
+    if not isinstance(image, torch.Tensor) or "id" not in batch:
+        return []
+    finite = image.isfinite().flatten(1).all(dim=1).tolist()
+    return [item for item, is_finite in zip(batch["id"], finite, strict=True) if not is_finite]
 
 
 def _skip_by_themselves(training: Training) -> bool:

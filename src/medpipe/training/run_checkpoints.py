@@ -79,10 +79,13 @@ class RunCheckpoints:
         if best is not None and best == about["epoch"]:
             self._write_best(about)
 
-    def latest(self) -> Found | None:
+    def latest(self, *, saved: bool = False) -> Found | None:
         """The newest checkpoint that is whole; None where there is none yet.
 
-        Nothing is changed by it. Where the last one is damaged, the one before it is given.
+        Nothing is changed by it. Where the last one is damaged or gone, the one before it is given.
+
+        Args:
+            saved: Whether one is known to have been saved.
 
         Raises:
             CheckpointError: There are checkpoints, and none is whole.
@@ -93,6 +96,8 @@ class RunCheckpoints:
         damaged: list[str] = []
         for name in (LAST, PREVIOUS):
             if not (self.run / name).exists():
+                if name == LAST and (self.run / PREVIOUS).exists():
+                    damaged.append(f"{self.run / name} is gone.")
                 continue
             try:
                 states, about = load_checkpoint(self.run / name)
@@ -105,6 +110,11 @@ class RunCheckpoints:
             raise CheckpointError(
                 f"No checkpoint of {self.run} is whole. {' '.join(damaged)} Take the run's "
                 "directory from a backup, or begin a new run in another output."
+            )
+        if saved:
+            raise CheckpointError(
+                f"The checkpoints of {self.run} are gone, from which it was to go on. Take the "
+                f"folder {FOLDER!r} from a backup, or begin a new run in another output."
             )
         return None
 

@@ -11,7 +11,7 @@ from medpipe.builtin.listing.found_files import find_images, is_file, portable, 
 from medpipe.builtin.listing.parts import PART_WORDS, part_of_value
 from medpipe.builtin.listing.values import Merged, composed, one_or_several
 from medpipe.builtin.listing.wording import counted, listed
-from medpipe.plugin import DataError
+from medpipe.plugin import DataError, Fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from medpipe.plugin import Part
 
 _LIKE_PARTS: Mapping[str, Part] = {**PART_WORDS, "testing": "test"}
+
+
+_PLACE = "Put it into the folder of its class."
 
 
 @attrs.frozen(kw_only=True)
@@ -52,7 +55,12 @@ class ClassFolders:
 
 
 def class_folders(
-    root: Path, *, parts: Merged | None, classes: Merged | None, suffixes: Sequence[str] | None
+    root: Path,
+    *,
+    parts: Merged | None,
+    classes: Merged | None,
+    suffixes: Sequence[str] | None,
+    faults: list[Fault] | None = None,
 ) -> ClassFolders:
     """Find the class folders: directly below the root, or below the folders of the parts.
 
@@ -61,6 +69,7 @@ def class_folders(
         parts: The folders of each part, if there are such.
         classes: The folders of each class, if they aren't the classes themselves.
         suffixes: What the names of images end in; None: all kinds.
+        faults: Gets the images beside the class folders. None: they are an error.
 
     Raises:
         DataError: They are not laid out so.
@@ -75,7 +84,7 @@ def class_folders(
         raise DataError(
             f"dataset.root: {root} is a file. Name the folder that holds one folder for each class."
         )
-    folders, beside = _level(root, "", suffixes)
+    folders, beside = _level(root, "", suffixes, faults)
     if parts is None:
         if classes is None:
             _refuse_parts(root, list(folders))
@@ -83,7 +92,7 @@ def class_folders(
         return ClassFolders(folders=found, beside=beside)
     found = []
     for name, part in _part_folders(root, list(folders), parts).items():
-        inner, files = _level(Path(folders[name]), f"{name}/", suffixes)
+        inner, files = _level(Path(folders[name]), f"{name}/", suffixes, faults)
         beside.update(files)
         found += [
             ClassFolder(id=f"{name}/{inside}", name=inside, path=path, part=part)
@@ -123,9 +132,9 @@ def classes_of(
 
 
 def _level(
-    folder: Path, above: str, suffixes: Sequence[str] | None
+    folder: Path, above: str, suffixes: Sequence[str] | None, faults: list[Fault] | None
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """The folders in a folder by name, sorted; and the files by id, none of which is an image."""
+    """The folders in a folder by name, sorted; and the files by id that are no images."""
     folders: dict[str, str] = {}
     files: dict[str, str] = {}
     for entry in visible(folder):
@@ -145,7 +154,14 @@ def _level(
         elif is_file(entry):
             files[f"{above}{name}"] = entry.path
     images = find_images(files, suffixes=suffixes, unit="file").images
-    if images:
+    if images and faults is not None and folders:
+        for id_ in images:
+            path = files.pop(id_)
+            message = f"The image {path} lies outside of any class folder."
+            faults.append(
+                Fault(kind="label", message=message, sample=id_, path=path, remedy=_PLACE)
+            )
+    elif images:
         raise DataError(
             f"{folder} holds {counted(len(images), 'image')} outside of any class folder, "
             f"{min(images)!r} for one. Put each into the folder of its class."

@@ -155,7 +155,15 @@ def files_below(
     while waiting:
         current, above = waiting.pop()
         start = f"{above}/" if above else ""
-        for entry in visible(current):
+        try:
+            entries = visible(current)
+        except OSError as error:
+            if not above or faults is None:
+                raise
+            message = f"The folder {current} can't be read: {(error.strerror or '').lower()}."
+            refuse_or_note(faults, "unreadable", message, above, current)
+            continue
+        for entry in entries:
             name = entry.name
             if not name.isascii():
                 try:
@@ -174,8 +182,9 @@ def files_below(
                     links.append(inner)
             elif is_file(entry):
                 if inner in found:
+                    first, second = sorted((entry.path, found[inner]))
                     message = (
-                        f"{entry.path} and {found[inner]} have the same name in Unicode form NFC. "
+                        f"{first} and {second} have the same name in Unicode form NFC. "
                         "Rename one of them."
                     )
                     refuse_or_note(faults, "id", message, inner, entry.path)
