@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,8 +15,9 @@ from pydicom import dcmread
 
 from drawn_dicom import write_dicom, write_series
 from medpipe.data.reading import read_image, read_sample_image
+from medpipe.data.scan import fingerprint
 from medpipe.errors import DataError
-from medpipe.steps import Reading, Series
+from medpipe.steps import Reading, Sample, Series
 
 VOLUME = np.random.default_rng(0).integers(-1000, 2000, (4, 3, 6)).astype(np.int16)
 APART = 'Move the others to a folder of their own, or set dataset.unit = "file".'
@@ -67,7 +69,11 @@ def test_the_order_of_the_files_changes_nothing(
         renamed = [
             path.rename(path.with_name(f"{n}.ima")) for path, n in zip(paths, names, strict=True)
         ]
-        found = read_image(_series([renamed[index] for index in order]))
+        series = _series([renamed[index] for index in order])
+        found = read_image(series)
+        digests = sorted(sha256(path.read_bytes()).digest() for path in renamed)
+        look = fingerprint(Sample(id="volume", image=series, label=0), Reading())
+    assert look.sha256 == sha256(b"".join(digests)).hexdigest()
     np.testing.assert_array_equal(found.values, VOLUME)
     assert (found.affine is not None) is placed
 

@@ -200,12 +200,23 @@ def test_a_damaged_best_network_is_put_back(
     assert state(builder.build().run(tmp_path / "run", resume=True)) == state(whole)
 
 
-def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:
+@pytest.mark.parametrize("minutes", [10, 0])
+def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path, minutes: float) -> None:
     from medpipe.errors import TrainingError
 
-    # One step at this rate leaves the range of the numbers.
-    builder = tiny(
-        max_epochs=2, schedule=None, learning_rate=1e38, optimizer={"name": "sgd", "momentum": 0.9}
+    # One step at this rate leaves the range of the numbers; without a pause it would be saved.
+    builder = (
+        PipelineBuilder(device="cpu", checkpoint_minutes=minutes, registry=REGISTRY)
+        .dataset("phantom", samples=60, size=32)
+        .network("dropping")
+        .trainer(
+            "supervised",
+            max_epochs=2,
+            learning_rate=1e38,
+            optimizer={"name": "sgd", "weight_decay": 1e10},
+        )
+        .loader(batch_size=8, workers=0)
+        .split(validation=0.2, test=0.2)
     )
     with pytest.raises(TrainingError):
         builder.build().run(tmp_path / "run")

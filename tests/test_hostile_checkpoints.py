@@ -132,6 +132,14 @@ def narrowed(parts: Parts) -> None:
     parts.tensors["network.0.weight"] = parts.tensors["network.0.weight"].half()
 
 
+def reshaped(parts: Parts) -> None:
+    parts.tensors["network.4.weight"] = parts.tensors["network.4.weight"].reshape(-1)
+
+
+def other_numbers(parts: Parts) -> None:
+    parts.tensors["network.0.weight"] = parts.tensors["network.0.weight"].view(torch.int32)
+
+
 def bumped(parts: Parts) -> None:
     parts.tensors["network.0.bias"] += 1
 
@@ -316,6 +324,14 @@ REFUSED: dict[str, tuple[Change, str]] = {
     ),
     "another number type": (
         lied(narrowed),
+        damaged("'network.0.weight' does not have the SHA-256 that was written"),
+    ),
+    "the same bytes in another shape": (
+        lied(reshaped),
+        damaged("'network.4.weight' does not have the SHA-256 that was written"),
+    ),
+    "the same bytes as other numbers": (
+        lied(other_numbers),
         damaged("'network.0.weight' does not have the SHA-256 that was written"),
     ),
     "a weight that is no number": (told(not_finite), misfit("Its '0.bias' is not finite.")),

@@ -7,6 +7,7 @@ import json
 import logging
 import subprocess
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -143,6 +144,35 @@ def test_a_run_leaves_the_scripts_generators_as_they_were(tmp_path: Path) -> Non
     assert random.getstate() == before[0]
     assert np.random.get_state()[1].tolist() == before[1]
     assert torch.equal(torch.get_rng_state(), before[2])
+
+
+def test_the_seed_alone_decides_whatever_a_script_has_drawn(tmp_path: Path) -> None:
+    import torch
+
+    builder = registered(tiny())
+    found = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        found.append(weights(builder.build().run(tmp_path / str(seed))))
+    one, other = found
+    assert all((one[name] == other[name]).all() for name in one)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_settings_of_cudnn_are_a_scripts_own_again(
+    fails: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torch.backends import cudnn
+
+    from medpipe.training.determinism import seeded
+
+    monkeypatch.setattr(cudnn, "benchmark", True)
+    monkeypatch.setattr(cudnn, "deterministic", False)
+    with suppress(ValueError), seeded(1):
+        assert (cudnn.benchmark, cudnn.deterministic) == (False, True)
+        if fails:
+            raise ValueError
+    assert (cudnn.benchmark, cudnn.deterministic) == (True, False)
 
 
 def test_random_transforms_touch_training_alone_and_change_with_the_pass() -> None:
