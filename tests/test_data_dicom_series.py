@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -69,11 +68,7 @@ def test_the_order_of_the_files_changes_nothing(
         renamed = [
             path.rename(path.with_name(f"{n}.ima")) for path, n in zip(paths, names, strict=True)
         ]
-        series = _series([renamed[index] for index in order])
-        found = read_image(series)
-        digests = sorted(sha256(path.read_bytes()).digest() for path in renamed)
-        look = fingerprint(Sample(id="volume", image=series, label=0), Reading())
-    assert look.sha256 == sha256(b"".join(digests)).hexdigest()
+        found = read_image(_series([renamed[index] for index in order]))
     np.testing.assert_array_equal(found.values, VOLUME)
     assert (found.affine is not None) is placed
 
@@ -110,6 +105,16 @@ def test_the_affine_takes_each_voxel_to_its_place(
         expected = places[depth] + axes[:, 0] * 3 * column + axes[:, 1] * 2 * row
         place = (found.affine @ [column, row, depth, 1])[:3]
         np.testing.assert_allclose(place, expected * [-1, -1, 1], atol=1e-3)
+
+
+def test_the_names_of_files_do_not_tell_one_series_from_another(tmp_path: Path) -> None:
+    paths = write_series(tmp_path, VOLUME)
+    sample = Sample(id="volume", image=_series(paths), label=0)
+    before = fingerprint(sample, Reading())
+    contents = [path.read_bytes() for path in paths]
+    for path, content in zip(paths[::-1], contents, strict=True):
+        path.write_bytes(content)
+    assert fingerprint(sample, Reading()) == before
 
 
 def test_each_slice_has_its_own_rescale(tmp_path: Path) -> None:

@@ -193,11 +193,13 @@ def test_cache_is_used_until_a_file_changes(tmp_path: Path, kind: type[Path | st
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert scan(dataset, workers=1) == first
 
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
-    assert _error(dataset).startswith("1 of 5 images can't be read:\n")
-    path.write_bytes(bytes(len(content) + 1))
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert _error(dataset).startswith("1 of 5 images can't be read:\n")
+    for size, later in ((len(content), 1), (len(content) + 1, 0)):
+        path.write_bytes(bytes(size))
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + later))
+        assert _error(dataset).startswith("1 of 5 images can't be read:\n")
+        path.write_bytes(content)
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+        assert scan(dataset, workers=1) == first
 
     Image.fromarray(np.zeros((6, 4), np.uint8)).save(path)
     assert scan(dataset, workers=1).fingerprints["0.png"] != first.fingerprints["0.png"]
@@ -297,6 +299,21 @@ def test_cache_that_cannot_be_written(
         f"{tmp_path / 'file'} can't be written: not a directory. A file has the place of a folder: "
         "choose another one with MEDPIPE_CACHE."
     ]
+
+
+def test_one_process_at_a_time_reads_ahead(tmp_path: Path) -> None:
+    import filelock
+
+    asked = []
+
+    def ahead(some: Any, _: Any) -> None:
+        (lock,) = Path(os.environ["MEDPIPE_CACHE"]).rglob("*.lock")
+        with pytest.raises(filelock.Timeout):
+            filelock.FileLock(lock, timeout=0).acquire()
+        asked.append(len(some))
+
+    scan(_folder(tmp_path), workers=1, ahead=ahead)
+    assert asked == [5]
 
 
 def test_where_no_lock_can_be_had_images_are_read_ahead_without(

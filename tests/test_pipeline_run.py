@@ -400,6 +400,41 @@ def test_load_refuses_what_is_no_run(tmp_path: Path) -> None:
     assert str(caught.value) == f"{tmp_path} holds no run: there is no run.json in it."
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{", "can't be read: "),
+        (b"\xff", "can't be read: "),
+        (None, "can't be read: "),
+        (b"[]", "is of another format; a newer medpipe may know it."),
+        (b"{}", "is of another format; a newer medpipe may know it."),
+        (b'{"format": 2}', "is of another format; a newer medpipe may know it."),
+    ],
+)
+def test_load_refuses_a_record_that_is_none(
+    tmp_path: Path, content: bytes | None, message: str
+) -> None:
+    path = tmp_path / "run.json"
+    path.mkdir() if content is None else path.write_bytes(content)
+    with pytest.raises(RunError) as caught:
+        Run.load(tmp_path)
+    assert str(caught.value).startswith(f"{path} {message}")
+
+
+def test_what_a_run_does_not_have_is_refused(tmp_path: Path) -> None:
+    run = registered(tiny()).build().run(tmp_path / "run")
+    (run.path / "predictions_test.csv").unlink()
+    with pytest.raises(RunError) as caught:
+        run.predictions()
+    assert str(caught.value) == f"The run {run.path} has no predictions on the part 'test'."
+    path = run.path / "pipeline.toml"
+    path.write_text(path.read_text().replace("widen_factor = 0.125", "widen_factor = 0.25"))
+    with pytest.raises(RunError) as caught:
+        Run.load(run.path).network()
+    start = f"The checkpoint of {run.path} does not fit its network step 'resnet10': Error(s) in "
+    assert str(caught.value).startswith(start)
+
+
 def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
     run = registered(tiny()).build().run(tmp_path / "run")
     file = run.path / "checkpoints/best.safetensors"
