@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 from medpipe.data import near_duplicates
 from medpipe.data.fingerprints import Fingerprint, Fingerprints, FoundFingerprints
 from medpipe.data.flaws import flaw_of
+from medpipe.data.links import link_faults
 from medpipe.data.near_duplicates import NEAR, Looks, hashes_of, near_pairs, shrunk
 from medpipe.data.preparation import prepare
 from medpipe.errors import BadDataError
@@ -75,6 +77,9 @@ def test_the_look_up_is_the_same_in_portions(monkeypatch: pytest.MonkeyPatch) ->
     whole = near_pairs(found, [0] * 60, most=5000)
     monkeypatch.setattr(near_duplicates, "AT_ONCE", 7)
     assert near_pairs(found, [0] * 60, most=5000) == whole
+    # One hash has up to 19 others to be compared with, and all of them 190 pairs.
+    portions = near_duplicates._candidates(np.arange(20, dtype=np.uint64))
+    assert max(len(one) for one, _ in portions) <= 19
 
 
 def structured(seed: int, side: int = 96) -> Image.Image:
@@ -116,7 +121,28 @@ def test_hashes_do_not_depend_on_what_is_hashed_together(monkeypatch: pytest.Mon
     images = {f"s{n}": DecodedImage(values=np.array(structured(n, 40 + n))) for n in range(7)}
     for sample_id, image in images.items():
         looks.see(Sample(id=sample_id, image="x.png", label=0), image)
+        assert len(looks._waiting) < 3  # no image is kept for long
     assert looks.hashes() == {id_: look(image.values) for id_, image in images.items()}
+
+
+def leading_out(root: Path, *ids: str) -> list[str]:
+    """The ids of those below a folder whose files lie elsewhere."""
+    samples = [Sample(id=id_, image=str(root / id_), label=0) for id_ in ids]
+    return [fault.sample for fault in link_faults(samples)]
+
+
+def test_links_may_lead_anywhere_within_the_root_and_nowhere_else(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    for folder in (root / "b", tmp_path / "data2", tmp_path / "elsewhere"):
+        folder.mkdir(parents=True)
+        (folder / "x.png").write_bytes(b"")
+    (root / "a").symlink_to(tmp_path / "elsewhere")  # a folder on the way to the file
+    (root / "b" / "out.png").symlink_to(tmp_path / "data2" / "x.png")  # its name begins alike
+    (root / "b" / "in.png").symlink_to(root / "b" / "x.png")
+    ids = ("a/x.png", "b/out.png", "b/in.png", "b/x.png")
+    assert leading_out(root, *ids) == ["a/x.png", "b/out.png"]
+    (tmp_path / "link").symlink_to(root)
+    assert leading_out(tmp_path / "link", *ids) == ["a/x.png", "b/out.png"]
 
 
 FAULTY: dict[str, Any] = {

@@ -145,9 +145,35 @@ def test_quarantine_files_come_back_as_they_were(tmp_path: Path) -> None:
     write_quarantine(tmp_path / "q.csv", faults)
     assert read_quarantine(tmp_path / "q.csv") == faults
     assert read_quarantine(tmp_path / "none.csv") == ()
-    (tmp_path / "q.csv").write_text("id,path\n1,2\n")
-    with pytest.raises(RunError, match="can't be read as a list of samples that were left out"):
-        read_quarantine(tmp_path / "q.csv")
+    write_quarantine(tmp_path / "q.csv", [Fault(kind="id", message="\udce9", sample="\udce9")])
+    (fault,) = read_quarantine(tmp_path / "q.csv")
+    assert (fault.sample, fault.message) == ("\\udce9", "\\udce9")  # UTF-8 has no form for it
+
+
+COLUMNS = b"id,path,kind,message\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"id,path\n1,2\n",
+        b"id,path,kind,remark\na,,nan,m\n",
+        COLUMNS + b"a\n",
+        COLUMNS + b"a,,nan,m,more\n",
+        COLUMNS + b"a,,odd,m\n",
+        COLUMNS + b'"a"b,,nan,m\n',
+        COLUMNS + b"\xff,,nan,m\n",
+        None,
+    ],
+)
+def test_what_is_no_quarantine_file_is_refused(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "q.csv"
+    path.mkdir() if content is None else path.write_bytes(content)
+    with pytest.raises(RunError) as caught:
+        read_quarantine(path)
+    said = f"{path} can't be read as a list of samples that were left out: "
+    assert str(caught.value).startswith(said)
 
 
 def test_what_is_remembered_knows_the_flaws(root: Path) -> None:
@@ -185,6 +211,13 @@ def test_constant_images_are_said_and_trained_on(tmp_path: Path) -> None:
         "4 images are constant, every pixel like every other: 'a/blank0.png', 'a/blank1.png', "
         "'a/blank2.png' and 1 more."
     ) in report.notes
+
+
+def test_constant_images_contradict_nothing(tmp_path: Path) -> None:
+    root = hostile.good_images(tmp_path / "root")
+    for label in "ab":
+        saved(f"{label}/blank.png", np.zeros((32, 32), np.uint8))(root)
+    assert builder(root, "refuse").build().check().ok
 
 
 @pytest.mark.real_data

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import medpipe
+from medpipe import cli
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -139,6 +140,31 @@ def test_a_wrong_argument_ends_with_2_and_no_traceback() -> None:
     assert done.returncode == 2
     assert "--outptu" in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_ends_with_130_and_one_word(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "app", interrupted)
+    with pytest.raises((SystemExit, KeyboardInterrupt)) as caught:
+        cli.main(["doctor"])
+    assert isinstance(caught.value, SystemExit)
+    assert caught.value.code == 130
+    assert capsys.readouterr().err == "Stopped.\n"
+
+
+def test_an_error_of_medpipes_own_is_no_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It keeps its traceback, by which it can be reported."""
+
+    def wrong(*_: object, **__: object) -> None:
+        raise ValueError("a mistake")
+
+    monkeypatch.setattr(cli, "app", wrong)
+    with pytest.raises(ValueError, match="a mistake"):
+        cli.main(["doctor"])
 
 
 def test_plugins_lists_as_json() -> None:

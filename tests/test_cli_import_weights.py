@@ -323,3 +323,18 @@ def test_the_output_is_called_what_it_is(tmp_path: Path) -> None:
     assert str(caught.value) == (
         f"{tmp_path / 'out.pth'} would be a safetensors file: let its name end in .safetensors."
     )
+
+
+def test_the_pickled_file_and_a_folder_are_no_place_for_the_output(tmp_path: Path) -> None:
+    source, folder = tmp_path / "net.safetensors", tmp_path / "folder.safetensors"
+    torch.save({"weight": torch.zeros(2)}, source)
+    before = source.read_bytes()
+    folder.mkdir()
+    for out, message in (
+        (source, f"{source} is the pickled file itself. Choose another --out."),
+        (folder, f"{folder} is a folder. Name a file in it with --out."),
+    ):
+        with pytest.raises(RunError) as caught:
+            import_pickled(source, out, overwrite=True)
+        assert str(caught.value) == message
+    assert source.read_bytes() == before

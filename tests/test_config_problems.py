@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+import attrs
 import pytest
 
 import medpipe
 from medpipe import ConfigError, PipelineBuilder, config
+from medpipe.parameters import convert, structure
+from medpipe.plugin import NetworkStep, TransformStep
+from medpipe.steps import Step
 
 HEAD = 'format = 1\n[dataset]\nstep = "phantom"\n'
 NETWORKS = len(medpipe.Registry.discover().networks)
@@ -81,6 +87,30 @@ WRONG: dict[str, tuple[str, str]] = {
     "negative fraction": (
         "[split]\nvalidation = -0.1",
         "split.validation: must be >= 0, got -0.1.",
+    ),
+    "validation of everything": (
+        "[split]\nvalidation = 1.0",
+        "split.validation: must be < 1, got 1.0.",
+    ),
+    "negative test": ("[split]\ntest = -0.1", "split.test: must be >= 0, got -0.1."),
+    "test of everything": ("[split]\ntest = 1.0", "split.test: must be < 1, got 1.0."),
+    "negative seed of the split": ("[split]\nseed = -1", "split.seed: must be >= 0, got -1."),
+    "negative fold": (
+        "[split]\nfolds = 3\nfold = -1",
+        "split.fold: must be from 0 to 2, got -1.",
+    ),
+    "negative seed": ("[run]\nseed = -1", "run.seed: must be >= 0, got -1."),
+    "two sources of weights": (
+        '[weights]\nfile = "a.safetensors"\nrun = "b"',
+        "weights.run: can't be given with weights.file: name one of them.",
+    ),
+    "a short digest": (
+        '[weights]\nfile = "a.safetensors"\nsha256 = "ab"',
+        "weights.sha256: must be 64 hexadecimal digits in lower case, got 'ab'.",
+    ),
+    "a digest in upper case": (
+        f'[weights]\nfile = "a.safetensors"\nsha256 = "{"A" * 64}"',
+        f"weights.sha256: must be 64 hexadecimal digits in lower case, got '{'A' * 64}'.",
     ),
     "unknown device": (
         '[run]\ndevice = "gpu"',
@@ -227,3 +257,61 @@ def test_a_path_that_leads_nowhere_is_refused(path: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         config.set_value(document, path, 1)
     assert [str(problem) for problem in caught.value.problems] == [message]
+
+
+@attrs.frozen(kw_only=True)
+class Pair:
+    """Two numbers, the first of which is the smaller."""
+
+    low: int = attrs.field()
+    high: int = attrs.field(default=9)
+    choice: Literal[1, "x"] = attrs.field(default=1)
+    width: int = attrs.field(init=False, default=0)
+
+    @high.validator
+    def _is_higher(self, _: attrs.Attribute[int], high: int) -> None:
+        if high <= self.low:
+            raise ValueError("must be above low")
+
+    def __attrs_post_init__(self) -> None:
+        if self.low == 7:
+            raise ValueError("7 is no low number")
+
+
+@pytest.mark.parametrize(
+    ("table", "messages"),
+    [
+        ({"low": 1}, []),
+        ({"low": 1, "high": 1}, ["pair.high: must be above low."]),
+        ({"low": "1", "high": 0}, ["pair.low: must be a whole number, got '1'."]),
+        ({"low": 7}, ["pair: 7 is no low number."]),
+        ({"low": 1, "width": 2}, ["pair.width: unknown parameter. it takes low, high, choice."]),
+        ({"low": 1, "choice": True}, ["pair.choice: must be one of 1, 'x', got true."]),
+        ({"low": 1, "choice": 1.0}, ["pair.choice: must be one of 1, 'x', got 1.0."]),
+    ],
+)
+def test_what_a_class_says_of_its_values_is_a_problem(
+    table: dict[str, object], messages: list[str]
+) -> None:
+    def resolve(kind: type[Step], name: str) -> type[Step]:
+        raise LookupError(name)
+
+    made, problems = structure(Pair, table, path="pair", resolve=resolve)
+    assert [str(problem) for problem in problems] == messages
+    assert (made is None) is bool(messages)
+
+
+def test_a_step_of_another_kind_is_refused() -> None:
+    registry = medpipe.Registry.discover()
+    step = registry.create(TransformStep, "to_tensor")
+    made, problems = convert(NetworkStep, step, path="network", resolve=registry.get)
+    assert made is None
+    assert [str(problem) for problem in problems] == [
+        "network: must be a network step, got the transform step 'to_tensor'."
+    ]
+
+
+def test_a_pattern_that_nests_too_deeply_is_refused() -> None:
+    pattern = "(" * 5000 + ")" * 5000
+    with pytest.raises(ConfigError, match="is no regular expression: "):
+        PipelineBuilder.from_toml(f'{HEAD}[weights]\nfile = "a"\nskip = ["{pattern}"]')

@@ -14,8 +14,9 @@ from pydicom import dcmread
 
 from drawn_dicom import write_dicom, write_series
 from medpipe.data.reading import read_image, read_sample_image
+from medpipe.data.scan import fingerprint
 from medpipe.errors import DataError
-from medpipe.steps import Reading, Series
+from medpipe.steps import Reading, Sample, Series
 
 VOLUME = np.random.default_rng(0).integers(-1000, 2000, (4, 3, 6)).astype(np.int16)
 APART = 'Move the others to a folder of their own, or set dataset.unit = "file".'
@@ -104,6 +105,16 @@ def test_the_affine_takes_each_voxel_to_its_place(
         expected = places[depth] + axes[:, 0] * 3 * column + axes[:, 1] * 2 * row
         place = (found.affine @ [column, row, depth, 1])[:3]
         np.testing.assert_allclose(place, expected * [-1, -1, 1], atol=1e-3)
+
+
+def test_the_names_of_files_do_not_tell_one_series_from_another(tmp_path: Path) -> None:
+    paths = write_series(tmp_path, VOLUME)
+    sample = Sample(id="volume", image=_series(paths), label=0)
+    before = fingerprint(sample, Reading())
+    contents = [path.read_bytes() for path in paths]
+    for path, content in zip(paths[::-1], contents, strict=True):
+        path.write_bytes(content)
+    assert fingerprint(sample, Reading()) == before
 
 
 def test_each_slice_has_its_own_rescale(tmp_path: Path) -> None:

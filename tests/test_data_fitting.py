@@ -30,6 +30,7 @@ class First(TransformStep):
     name: ClassVar[str] = "first"
     side: int | None = None
     fails_from: int = 1000
+    gives: str = "an image"
 
     def build(self) -> Callable[[dict[str, Any]], Mapping[Any, Any]]:
         """Give the function."""
@@ -39,6 +40,12 @@ class First(TransformStep):
             values = sample["image"]
             if values.shape[0] >= self.fails_from:
                 raise ValueError("too high")
+            if self.gives != "an image":
+                left = {key: value for key, value in sample.items() if key != "image"}
+                return {
+                    **left,
+                    **{"text": {"image": "x"}, "None": {"image": None}}.get(self.gives, {}),
+                }
             values = np.moveaxis(values if values.ndim == 3 else values[..., None], -1, 0)
             if self.side is not None:
                 values = np.zeros((len(values), self.side, self.side))
@@ -94,6 +101,13 @@ def test_a_step_that_fails_on_few_is_their_fault_and_on_many_its_own() -> None:
     )
     found = unfit([(20, 8)] * 40 + [(8, 8)], fails_from=20)
     assert [(fault.sample, fault.kind) for fault in found] == [("", "transform")]
+
+
+@pytest.mark.parametrize("gives", ["nothing", "text", "None"])
+def test_a_chain_that_gives_no_image_is_no_fault_of_a_sample(gives: str) -> None:
+    (found,) = unfit([(8, 8)] * 5 + [(8, 9)] * 5, gives=gives)
+    assert (found.sample, found.kind) == ("", "transform")
+    assert found.message == "The chain gives no image tensor."
 
 
 @pytest.mark.parametrize("count", [4, 120])

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from medpipe import Registry, RunError
+from medpipe import DataError, Registry, RunError
 from medpipe.data import resident
 from medpipe.data.chain import Chain
 from medpipe.data.kept import KeptImages
@@ -290,6 +290,39 @@ def test_images_of_several_kinds_stay_where_they_are(
     rows = found.rows([*IMAGES, "odd"])
     assert ResidentImages.of(found, rows, CPU, free=1e12) is None
     assert ResidentImages.of(found, rows[:-1], CPU, free=1e12) is not None
+
+
+def test_worker_processes_look_nothing_up_on_a_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that is forked can't use the device of the one before it."""
+    made = batches_of(kept(tmp_path))
+    monkeypatch.setattr("medpipe.data.loader.free_bytes", lambda _: 1e12)
+    brought: list[torch.device] = []
+
+    def bring_to(device: torch.device, *, free: float) -> bool:
+        brought.append(device)
+        return True
+
+    monkeypatch.setattr(made, "bring_to", bring_to)
+    order = PassOrder(count=COUNT, batch_size=4)
+    for workers in (2, 0):
+        make_loader(made, order, workers=workers, device=torch.device("cuda"))
+        assert len(brought) == (workers == 0)
+
+
+def test_images_of_two_shapes_are_no_batch() -> None:
+    several = [
+        {"image": np.zeros((1, 4, side), np.float32), "label": 0, "id": f"{side}.png"}
+        for side in (4, 5)
+    ]
+    with pytest.raises(DataError) as caught:
+        collate(several, task())
+    assert str(caught.value) == (
+        "The images '4.png' (1, 4, 4) and '5.png' (1, 4, 5) leave the transform chain in different "
+        "shapes and can't be in one batch. Add a step such as 'resize' with spatial_size, or set "
+        "loader.batch_size = 1."
+    )
 
 
 def test_a_batch_on_the_device_is_a_copy(tmp_path: Path) -> None:

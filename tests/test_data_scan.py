@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import os
+import sys
 import threading
 import time
 from pathlib import Path
@@ -16,6 +18,7 @@ import pytest
 from PIL import Image
 
 from medpipe.data import scan as scanning
+from medpipe.data import scan_memory
 from medpipe.data.scan import Fingerprint, Scan, scan
 from medpipe.errors import DataError
 from medpipe.steps import Dataset, Reading, Sample, Task
@@ -88,6 +91,8 @@ def test_arrays_and_several_files(tmp_path: Path) -> None:
         Sample(id="strided", image=np.asfortranarray(array), label=0),
         Sample(id="swapped", image=array.astype(">u2"), label=0),
         Sample(id="wide", image=array.astype("<u2"), label=0),
+        Sample(id="signed", image=array.view(np.int8), label=0),
+        Sample(id="other sides", image=array.reshape(4, 6, 2), label=0),
     ]
     dataset = Dataset(samples=samples, task=TASK)
     found = scan(dataset, workers=1).fingerprints
@@ -99,6 +104,10 @@ def test_arrays_and_several_files(tmp_path: Path) -> None:
     assert found["files"].pixels == found["array"].pixels == found["strided"].pixels
     assert found["array"].sha256 == found["strided"].sha256
     assert found["swapped"] == found["wide"] != found["array"]
+    # The bytes alone don't tell an image.
+    for name in ("signed", "other sides"):
+        assert found[name].sha256 != found["array"].sha256
+        assert found[name].pixels != found["array"].pixels
     assert found["one"] == found["alone"]
     assert found["alone"].shape == (6, 4)
     assert found["alone"].channels is None
@@ -165,8 +174,16 @@ def test_id_that_is_no_text(tmp_path: Path) -> None:
     )
 
 
-def test_cache_is_used_until_a_file_changes(tmp_path: Path) -> None:
-    dataset = _folder(tmp_path)
+def test_an_id_may_hold_letters_that_nobody_sees() -> None:
+    names = ("a\u00ad", "\u200bb", "c\t", "d\ue000")
+    samples = [Sample(id=name, image="x.png", label=0) for name in names]
+    assert scanning.odd_ids(samples) == (set(), [])
+
+
+@pytest.mark.parametrize("kind", [Path, str])
+def test_cache_is_used_until_a_file_changes(tmp_path: Path, kind: type[Path | str]) -> None:
+    samples = [attrs.evolve(s, image=kind(s.image)) for s in _folder(tmp_path).samples]
+    dataset = Dataset(samples=samples, task=TASK)
     first = scan(dataset, workers=1)
     path = tmp_path / "0.png"
     status, content = path.stat(), path.read_bytes()
@@ -176,8 +193,13 @@ def test_cache_is_used_until_a_file_changes(tmp_path: Path) -> None:
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert scan(dataset, workers=1) == first
 
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
-    assert _error(dataset).startswith("1 of 5 images can't be read:\n")
+    for size, later in ((len(content), 1), (len(content) + 1, 0)):
+        path.write_bytes(bytes(size))
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + later))
+        assert _error(dataset).startswith("1 of 5 images can't be read:\n")
+        path.write_bytes(content)
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+        assert scan(dataset, workers=1) == first
 
     Image.fromarray(np.zeros((6, 4), np.uint8)).save(path)
     assert scan(dataset, workers=1).fingerprints["0.png"] != first.fingerprints["0.png"]
@@ -221,9 +243,26 @@ def test_cache_knows_the_reading(tmp_path: Path) -> None:
     assert {f.shape for f in rgb.fingerprints.values()} == {(6, 4), (6, 5)}
     assert {f.channels for f in rgb.fingerprints.values()} == {3}
     assert scan(dataset, workers=1) == grey
+    assert len(_caches()) == 2
 
 
-@pytest.mark.parametrize("damage", ["", "[]", "\xff", "half", "flipped", "foreign"])
+@pytest.mark.parametrize("what", ["window", "decoders", "format"])
+def test_cache_knows_what_else_the_values_depend_on(
+    tmp_path: Path, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = _folder(tmp_path)
+    scan(dataset, workers=1)
+    if what == "window":
+        dataset = attrs.evolve(dataset, reading=Reading(window="voi"))
+    elif what == "decoders":
+        monkeypatch.setattr(scan_memory, "_decoders", lambda: {"pillow": "0.1"})
+    else:
+        monkeypatch.setattr(scan_memory, "CACHE_FORMAT", 0)
+    scan(dataset, workers=1)
+    assert len(_caches()) == 2
+
+
+@pytest.mark.parametrize("damage", ["", "[]", "\xff", "half", "flipped", "foreign", "order"])
 def test_damaged_cache_is_ignored(tmp_path: Path, damage: str) -> None:
     dataset = _folder(tmp_path)
     first = scan(dataset, workers=1)
@@ -236,6 +275,10 @@ def test_damaged_cache_is_ignored(tmp_path: Path, damage: str) -> None:
         damaged = content.replace(b"png", b"gif")
     elif damage == "foreign":
         damaged = b'{"format": 9}'
+    elif damage == "order":  # written by another kind of processor
+        other = {"little": b"big", "big": b"little"}[sys.byteorder]
+        rest = content.partition(b"\n")[2].replace(sys.byteorder.encode(), other, 1)
+        damaged = hashlib.sha256(rest).hexdigest().encode() + b"\n" + rest
     cache.write_bytes(damaged)
 
     assert scan(dataset, workers=1) == first
@@ -256,6 +299,34 @@ def test_cache_that_cannot_be_written(
         f"{tmp_path / 'file'} can't be written: not a directory. A file has the place of a folder: "
         "choose another one with MEDPIPE_CACHE."
     ]
+
+
+def test_one_process_at_a_time_reads_ahead(tmp_path: Path) -> None:
+    import filelock
+
+    asked = []
+
+    def ahead(some: Any, _: Any) -> None:
+        (lock,) = Path(os.environ["MEDPIPE_CACHE"]).rglob("*.lock")
+        with pytest.raises(filelock.Timeout):
+            filelock.FileLock(lock, timeout=0).acquire()
+        asked.append(len(some))
+
+    scan(_folder(tmp_path), workers=1, ahead=ahead)
+    assert asked == [5]
+
+
+def test_where_no_lock_can_be_had_images_are_read_ahead_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def locked(_: Path) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(scanning, "locked", locked)
+    asked: list[int] = []
+    found = scan(_folder(tmp_path), workers=1, ahead=lambda some, _: asked.append(len(some)))
+    assert len(found.fingerprints) == 5
+    assert asked == [5]
 
 
 @pytest.mark.parametrize("tiny", [0, 70, 1 << 30])
@@ -306,6 +377,30 @@ def test_tiny_images_are_decoded_by_one_thread_at_a_time(
     scan(dataset, workers=4)
     assert most == 1
     assert len(threads) > 1
+
+
+def test_few_large_images_are_in_memory_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, most = 0, 0
+    real = scanning.read
+
+    def counted(*arguments: Any) -> Any:
+        nonlocal now, most
+        now, most = now + 1, max(most, now + 1)
+        time.sleep(0.01)
+        try:
+            return real(*arguments)
+        finally:
+            now -= 1
+
+    monkeypatch.setattr(scanning, "read", counted)
+    monkeypatch.setattr(scanning, "LARGE", 1)
+    monkeypatch.setattr(scanning, "TINY", 0)
+    monkeypatch.setattr(scanning, "LARGE_AT_ONCE", 2)
+    monkeypatch.setattr(scanning, "CHUNK", 4)
+    scan(_folder(tmp_path, 30), workers=8)
+    assert most == 2
 
 
 def test_arrays_are_not_cached() -> None:

@@ -75,12 +75,16 @@ def test_whatever_it_depends_on_makes_another(monkeypatch: pytest.MonkeyPatch) -
     remembered_split(samples, scan, SplitSettings(), TASK)
     prints = dict(scan.fingerprints)
     prints["ä0"] = attrs.evolve(prints["ä0"], pixels="other")
+    *firsts, last = sorted(samples, key=lambda sample: sample.id)
+    renamed = attrs.evolve(last, id=f"{last.id}x")
+    of_renamed = {**dict(scan.fingerprints), renamed.id: scan.fingerprints[last.id]}
     monkeypatch.setattr(split_memory, "make_split", no_split)
     changes: list[tuple[Any, Any, Any, Any]] = [
         ([attrs.evolve(samples[0], label=1), *samples[1:]], scan, SplitSettings(), TASK),
         ([attrs.evolve(samples[0], group="g"), *samples[1:]], scan, SplitSettings(), TASK),
         ([attrs.evolve(samples[0], split="test"), *samples[1:]], scan, SplitSettings(), TASK),
         (samples[1:], scan, SplitSettings(), TASK),
+        ([*firsts, renamed], Scan(fingerprints=of_renamed), SplitSettings(), TASK),
         (samples, Scan(fingerprints=prints), SplitSettings(), TASK),
         (samples, scan, SplitSettings(seed=1), TASK),
         (samples, scan, SplitSettings(test=0.2), TASK),
@@ -90,6 +94,16 @@ def test_whatever_it_depends_on_makes_another(monkeypatch: pytest.MonkeyPatch) -
         with pytest.raises(AssertionError, match="made again"):
             remembered_split(*change)
     remembered_split(samples, scan, SplitSettings(), TASK)
+    monkeypatch.setattr(split_memory, "FORMAT", split_memory.FORMAT + 1)
+    with pytest.raises(AssertionError, match="made again"):
+        remembered_split(samples, scan, SplitSettings(), TASK)
+
+
+def test_few_samples_are_divided_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    samples, scan = data(60)
+    monkeypatch.setattr(split_memory, "WORTH", 61)
+    remembered_split(samples, scan, SplitSettings(), TASK)
+    assert not (cache_directory() / "splits").exists()
 
 
 def test_a_damaged_one_is_made_again() -> None:
@@ -99,8 +113,9 @@ def test_a_damaged_one_is_made_again() -> None:
     text = file.read_text()
     digits = text.index('"parts":"') + len('"parts":"')
     other = "1" if text[digits] != "1" else "0"
-    for damaged in (text[: len(text) // 2], text[:digits] + other + text[digits + 1 :], ""):
-        file.write_text(damaged)
+    wrong = text[:digits] + other + text[digits + 1 :]
+    for damaged in (text[: len(text) // 2], wrong, "", f"{text[:-1]}ä"):
+        file.write_text(damaged, encoding="utf-8")
         assert same(remembered_split(samples, scan, SplitSettings(), TASK), expected)
         assert file.read_text() == text
 

@@ -14,7 +14,7 @@ from medpipe.data.split_file import read_split, write_split
 from medpipe.data.splits import Split, make_split
 from medpipe.errors import ChangedError, DataError
 from medpipe.settings import SplitSettings
-from medpipe.steps import PARTS, Dataset, Sample, Task
+from medpipe.steps import PARTS, Dataset, Part, Sample, Task
 from test_data_splits import TASK, _sample, _scan
 
 if TYPE_CHECKING:
@@ -141,6 +141,14 @@ COLUMNS = "The columns are id, part, fold, label, group, sha256, pixels."
             "{path}, line 2, column sha256: '12' is not 64 hexadecimal digits.",
         ),
         (
+            f"id,part,sha256\n0.png,test,{'g' * 64}\n",
+            f"{{path}}, line 2, column sha256: '{'g' * 64}' is not 64 hexadecimal digits.",
+        ),
+        (
+            "id,part,fold\n0.png,test,²\n",
+            "{path}, line 2, column fold: '²' is no whole number from 0.",
+        ),
+        (
             "id,part,fold\n0.png,test,-1\n",
             "{path}, line 2, column fold: '-1' is no whole number from 0.",
         ),
@@ -212,6 +220,14 @@ def test_the_fold_is_written_and_compared(tmp_path: Path) -> None:
         with pytest.raises(DataError) as caught:
             _read(path, FOLDS, how=how, task=TASK)
         assert str(caught.value) == f"The split file {path} {message}. {remedy}"
+    first = next(s.group for s in FOLDS if split.folds[s.id] == 1)
+    parts: dict[str, Part] = {
+        s.id: "training" if split.folds[s.id] != 1 else "validation" if s.group == first else "test"
+        for s in FOLDS
+    }
+    write_split(path, Split(parts=parts, folds=split.folds), FOLDS, _scan(FOLDS))
+    with pytest.raises(DataError, match=r"does not hold out split\.fold = 1"):
+        _read(path, FOLDS, how=SplitSettings(folds=3, fold=1), task=TASK)
     write_split(path, _with_folds(None, None), FOLDS, _scan(FOLDS))
     with pytest.raises(DataError) as caught:
         _read(path, FOLDS, how=SplitSettings(folds=3), task=TASK)

@@ -238,6 +238,14 @@ def test_every_metric_equals_scikit_learns_whatever_is_missing(predictions: Pred
         assert found[name] == expected, name
 
 
+def test_what_no_number_can_hold_is_undefined() -> None:
+    with np.errstate(over="ignore"):
+        found = compute_metrics(make("regression", [[1e300], [0.0]], [[-1e300], [1.0]]))
+    assert found["mae"] == 1e300
+    assert found["rmse"] is None
+    json.dumps(found, allow_nan=False)
+
+
 def test_a_column_without_any_label_leaves_the_means_of_the_others() -> None:
     for kind in ("multilabel", "regression"):
         whole = drawn(kind)

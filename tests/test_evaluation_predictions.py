@@ -208,6 +208,12 @@ def test_confident_scores_stay_apart() -> None:
             "The scores of the sample 'a' are no probabilities: they must be from 0 to 1. Use "
             "to_scores on what a network gives.",
         ),
+        (
+            CLASSES,
+            {"scores": [[0.5, 0.5], [-1, 1]]},
+            "The scores of the sample 'a' are no probabilities: they must be from 0 to 1. Use "
+            "to_scores on what a network gives.",
+        ),
         (CLASSES, {"labels": [2, 0]}, "The label of the sample 'b' is not a class from 0 to 1."),
         (CLASSES, {"labels": [0, -1]}, "The label of the sample 'a' is not a class from 0 to 1."),
         (

@@ -54,6 +54,30 @@ def test_the_disk_really_syncs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert synced[1:] == [tmp_path.name, tmp_path.name, "all"]
 
 
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOTSUP, errno.EIO, errno.ENOSPC])
+def test_a_folder_that_can_not_be_synced(
+    tmp_path: Path, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """File systems that know no such thing are left in peace, and a failure is said."""
+
+    def fsync(_: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    if code in (errno.EINVAL, errno.ENOTSUP):
+        Disk().sync_directory(tmp_path)
+    else:
+        with pytest.raises(OSError, match=os.strerror(code)):
+            Disk().sync_directory(tmp_path)
+
+
+def test_a_new_file_takes_no_place_of_another(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    with pytest.raises(FileExistsError), files.new_file(tmp_path / "file"):
+        pass
+    assert (tmp_path / "file").read_bytes() == b"content"
+
+
 def test_the_oldest_is_removed_when_the_newest_is_on_the_disk(tmp_path: Path) -> None:
     path, keep = tmp_path / "last", tmp_path / "previous"
     for content in (b"1", b"2"):
@@ -122,6 +146,40 @@ def test_a_failure_leaves_the_old_content_or_the_new(tmp_path: Path, place: int,
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["last", "previous"]
 
 
+@pytest.mark.parametrize("place", range(8))
+def test_a_failure_leaves_no_file_open(tmp_path: Path, place: int) -> None:
+    path, keep = tmp_path / "last", tmp_path / "previous"
+    for content in (b"1", b"2"):
+        files.write_bytes(path, content, keep=keep)
+    before = sorted(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    with files.through(Failing(place, errno.EIO)), pytest.raises(RunError):
+        files.write_bytes(path, b"3", keep=keep)
+    assert sorted(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+
+def test_a_folder_that_another_process_makes_meanwhile_is_taken(tmp_path: Path) -> None:
+    class Late(Disk):
+        def make_directory(self, path: Path) -> None:
+            path.mkdir()
+            super().make_directory(path)
+
+    with files.through(Late()):
+        files.make_directories(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+
+
+def test_a_file_has_no_place_for_folders(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError):
+        files.make_directories(tmp_path / "file")
+
+
+def test_what_json_has_no_number_for_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="Out of range float"):
+        files.write_json(tmp_path / "file", {"loss": float("nan")})
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_a_disk_takes_in_pieces_is_written_whole(tmp_path: Path) -> None:
     content = bytes(range(256)) * 99
     with files.through(Short()):
@@ -131,6 +189,7 @@ def test_what_a_disk_takes_in_pieces_is_written_whole(tmp_path: Path) -> None:
     assert (tmp_path / "empty").read_bytes() == b""
 
 
+@pytest.mark.parametrize("is_there", [False, True])
 @pytest.mark.parametrize(
     ("code", "remedy"),
     [
@@ -141,12 +200,44 @@ def test_what_a_disk_takes_in_pieces_is_written_whole(tmp_path: Path) -> None:
         (errno.EIO, "The disk itself failed: look at it before you trust it again."),
     ],
 )
-def test_a_claim_that_fails_says_what_to_change(tmp_path: Path, code: int, remedy: str) -> None:
+def test_a_claim_that_fails_says_what_to_change(
+    tmp_path: Path, code: int, remedy: str, is_there: bool
+) -> None:
+    if is_there:
+        (tmp_path / "run").mkdir()
     with files.through(Failing(0, code)), pytest.raises(RunError) as caught:
         claims.claim_directory(tmp_path / "run", marker="run.json")
     assert str(caught.value) == (
         f"The output {tmp_path / 'run'} can't be written: {os.strerror(code).lower()}. {remedy}"
     )
+
+
+@pytest.mark.parametrize("left", [".lock", ".run.json.0123456789ab.part"])
+def test_what_a_killed_process_left_is_no_content(tmp_path: Path, left: str) -> None:
+    (tmp_path / left).touch()
+    files.claim_directory(tmp_path, marker="run.json")
+    assert [entry.name for entry in tmp_path.iterdir()] == [left]  # and nothing more is left
+    (tmp_path / "other").touch()
+    with pytest.raises(RunError, match="is not empty and holds no run"):
+        files.claim_directory(tmp_path, marker="run.json")
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOLCK, "No locks available"), NotImplementedError]
+)
+def test_where_a_file_system_has_no_locks_a_run_does_without(
+    tmp_path: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import filelock
+
+    def acquire(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", acquire)
+    done = []
+    with files.only_writer(tmp_path):
+        done.append(True)
+    assert done
 
 
 def test_a_staged_folder_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -175,5 +266,6 @@ def test_leftovers_are_removed_at_any_depth(tmp_path: Path) -> None:
         left.write_bytes(b"")
     (tmp_path / ".folder.56.part" / "deep").mkdir(parents=True)
     (tmp_path / "inner" / "kept").write_bytes(b"")
+    (tmp_path / ".link.78.part").symlink_to(tmp_path / "inner")  # the link goes, not the folder
     files.remove_leftovers(tmp_path)
     assert [entry.name for entry in tmp_path.rglob("*")] == ["inner", "kept"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 import subprocess
@@ -13,8 +14,16 @@ import pytest
 
 from faults import runs
 from medpipe import CheckpointError, PipelineBuilder, Run, RunError
-from medpipe.going_on import CHANGEABLE, allowed
-from medpipe.training.checkpoint import load_checkpoint
+from medpipe.going_on import (
+    CHANGEABLE,
+    allowed,
+    changes_of_checkpoint,
+    changes_of_configuration,
+    changes_of_data,
+    changes_of_machine,
+)
+from medpipe.training.checkpoint import load_checkpoint, save_checkpoint
+from medpipe.training.run_checkpoints import _State
 from test_cli import TINY
 from test_pipeline_resume import REGISTRY, ask, at, calls, state, tiny
 
@@ -237,6 +246,15 @@ def test_what_a_run_is_made_of_is_written_again(
     assert said not in caplog.messages
 
 
+def test_what_a_killed_process_left_half_written_is_removed(tmp_path: Path) -> None:
+    builder = tiny(max_epochs=1)
+    stopped(builder, tmp_path / "run")
+    left = tmp_path / "run" / "checkpoints" / ".last.safetensors.0123456789ab.part"
+    left.write_bytes(b"a half")
+    stopped(builder, tmp_path / "run")
+    assert not left.exists()
+
+
 def test_a_damaged_best_network_is_put_back(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -244,7 +262,10 @@ def test_a_damaged_best_network_is_put_back(
     whole = builder.build().run(tmp_path / "whole")
     stopped_in_epoch(3, builder, tmp_path / "run")  # the best is of an epoch before
     best = tmp_path / "run" / BEST
-    for content in (b"", None):
+    states, about = load_checkpoint(best)
+    another = {"network": _State(states["network"])}
+    save_checkpoint(best, another, about={**about, "epoch": about["epoch"] + 1})
+    for content in (best.read_bytes(), b"", None):
         best.unlink() if content is None else best.write_bytes(content)
         caplog.clear()
         stopped(builder, tmp_path / "run")
@@ -252,12 +273,23 @@ def test_a_damaged_best_network_is_put_back(
     assert state(builder.build().run(tmp_path / "run", resume=True)) == state(whole)
 
 
-def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:
+@pytest.mark.parametrize("minutes", [10, 0])
+def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path, minutes: float) -> None:
     from medpipe.errors import TrainingError
 
-    # One step at this rate leaves the range of the numbers.
-    builder = tiny(
-        max_epochs=2, schedule=None, learning_rate=1e38, optimizer={"name": "sgd", "momentum": 0.9}
+    # One step at this rate leaves the range of the numbers; without a pause it would be saved.
+    builder = (
+        PipelineBuilder(device="cpu", checkpoint_minutes=minutes, registry=REGISTRY)
+        .dataset("phantom", samples=60, size=32)
+        .network("dropping")
+        .trainer(
+            "supervised",
+            max_epochs=2,
+            learning_rate=1e38,
+            optimizer={"name": "sgd", "weight_decay": 1e10},
+        )
+        .loader(batch_size=8, workers=0)
+        .split(validation=0.2, test=0.2)
     )
     with pytest.raises(TrainingError):
         builder.build().run(tmp_path / "run")
@@ -312,6 +344,78 @@ def test_what_may_have_changed_is_named_rightly() -> None:
         "allow_changed: there is no 'hardwear'. There are configuration, data, packages, threads, "
         "hardware."
     )
+
+
+MACHINE: dict[str, Any] = {
+    "device": "cuda",
+    "precision": "float32",
+    "versions": {"torch": "2.12"},
+    "hardware": dict.fromkeys(
+        [
+            *("threads", "machine", "processor", "instructions", "gpu", "cuda", "system"),
+            *("processors", "memory_available"),
+        ],
+        "before",
+    ),
+    "environment": {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "OMP_NUM_THREADS": "1"},
+}
+
+
+@pytest.mark.parametrize(
+    ("place", "kind"),
+    [
+        ("versions.torch", "packages"),
+        ("plugins.medpipe-tiny", "packages"),
+        ("hardware.threads", "threads"),
+        ("hardware.machine", "hardware"),
+        ("hardware.processor", "hardware"),
+        ("hardware.instructions", "hardware"),
+        ("hardware.gpu", "hardware"),
+        ("hardware.cuda", "hardware"),
+        ("device", "hardware"),
+        ("precision", "hardware"),
+        ("environment.CUBLAS_WORKSPACE_CONFIG", "hardware"),
+        ("hardware.system", None),
+        ("hardware.processors", None),
+        ("environment.OMP_NUM_THREADS", None),
+        ("hardware.memory_available", "nothing"),
+    ],
+)
+def test_each_change_of_a_machine_is_of_its_kind(place: str, kind: str | None) -> None:
+    plugins = [{"distribution": "medpipe-tiny", "version": "1"}]
+    before, now = {**MACHINE, "plugins": plugins}, copy.deepcopy(MACHINE)
+    section, _, key = place.rpartition(".")
+    if section == "plugins":
+        plugins = [{"distribution": key, "version": "2"}]
+    else:
+        (now[section] if section else now)[key] = "other"
+    found = changes_of_machine(before, now, plugins)
+    assert [change.what for change in found] == ([] if kind == "nothing" else [kind])
+    assert all(change.line.startswith(f"{place}: ") for change in found)
+
+
+@pytest.mark.parametrize("other", ["configuration", "data", "split"])
+def test_each_change_of_what_a_run_is_made_of_is_of_its_kind(other: str) -> None:
+    now = {"configuration": "1", "data": "2", "split": "3"}
+    before = {**now, other: "9"}
+    kind = "configuration" if other == "configuration" else "data"
+    (found,) = changes_of_checkpoint({"made_of": before}, now)
+    assert found.what == kind
+    record = {name: {"digest": before[name]} for name in ("data", "split")}
+    assert [change.what for change in changes_of_data(record, now)] == (
+        [] if other == "configuration" else ["data"]
+    )
+
+
+@pytest.mark.parametrize("content", [b"x = ", b"\xff", None])
+def test_a_configuration_of_a_run_that_can_not_be_read_is_named(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    path = tmp_path / "pipeline.toml"
+    path.mkdir() if content is None else path.write_bytes(content)
+    with pytest.raises(RunError) as caught:
+        changes_of_configuration(Run(path=tmp_path, record={"repeatable": True}), "format = 1")
+    assert str(caught.value).startswith(f"{path} can't be read: ")
 
 
 def test_the_command_allows_one_thing_or_anything(tmp_path: Path) -> None:

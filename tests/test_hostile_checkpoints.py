@@ -21,6 +21,7 @@ from safetensors.torch import load, save
 
 from medpipe.errors import CheckpointError, RunError
 from medpipe.training.checkpoint import _digests, header_of, load_checkpoint, save_checkpoint
+from medpipe.training.restoring import _misfits
 from medpipe.training.run_checkpoints import BEST, DAMAGED, LAST, PREVIOUS
 from test_limits import at, passes, tiny
 
@@ -130,6 +131,14 @@ def swapped(parts: Parts) -> None:
 
 def narrowed(parts: Parts) -> None:
     parts.tensors["network.0.weight"] = parts.tensors["network.0.weight"].half()
+
+
+def reshaped(parts: Parts) -> None:
+    parts.tensors["network.4.weight"] = parts.tensors["network.4.weight"].reshape(-1)
+
+
+def other_numbers(parts: Parts) -> None:
+    parts.tensors["network.0.weight"] = parts.tensors["network.0.weight"].view(torch.int32)
 
 
 def bumped(parts: Parts) -> None:
@@ -318,6 +327,14 @@ REFUSED: dict[str, tuple[Change, str]] = {
         lied(narrowed),
         damaged("'network.0.weight' does not have the SHA-256 that was written"),
     ),
+    "the same bytes in another shape": (
+        lied(reshaped),
+        damaged("'network.4.weight' does not have the SHA-256 that was written"),
+    ),
+    "the same bytes as other numbers": (
+        lied(other_numbers),
+        damaged("'network.0.weight' does not have the SHA-256 that was written"),
+    ),
     "a weight that is no number": (told(not_finite), misfit("Its '0.bias' is not finite.")),
     "another network": (
         told(another_network),
@@ -349,6 +366,14 @@ REFUSED: dict[str, tuple[Change, str]] = {
         told(lambda p: p.state.update({"$generators": [1]})),
         foreign("TypeError: list indices must be integers or slices, not str"),
     ),
+    "generators of another torch": (
+        told(lambda p: p.tensors.update({"$generators.torch": torch.zeros(3, dtype=torch.uint8)})),
+        foreign("RuntimeError: RNG state is wrong size"),
+    ),
+    "a network that is a list": (
+        told(lambda p: p.state.update(network=[])),
+        foreign("AttributeError: 'list' object has no attribute 'get'"),
+    ),
     "an optimizer without a state": (told(no_moments), foreign("KeyError: 'state'")),
     "no network": (
         told(lambda p: p.state.pop("network")),
@@ -366,6 +391,10 @@ REFUSED: dict[str, tuple[Change, str]] = {
     ),
     "about it a list": (
         texts(about="[]"),
+        lacking("epoch, best_epoch, metrics, history, made_of, progress, position, classes"),
+    ),
+    "about it a number": (
+        texts(about="7"),
         lacking("epoch, best_epoch, metrics, history, made_of, progress, position, classes"),
     ),
     "progress that is a number": (told(lambda p: p.about.update(progress=1)), lacking("progress")),
@@ -543,3 +572,9 @@ def test_a_checkpoint_cut_anywhere_is_refused(tmp_path: Path) -> None:
         file.write_bytes(whole[:length])
         with pytest.raises(CheckpointError):
             load_checkpoint(file)
+
+
+def test_what_is_infinite_by_design_may_be_so_in_a_checkpoint() -> None:
+    mask, weight = torch.tensor([0.0, -torch.inf]), torch.zeros(2)
+    assert _misfits({"mask": mask}, {"mask": mask}) == []
+    assert _misfits({"weight": mask}, {"weight": weight}) == ["Its 'weight' is not finite."]

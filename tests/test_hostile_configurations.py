@@ -24,6 +24,15 @@ HOSTILE: dict[str, tuple[str, str]] = {
         HEAD + "[run]\nseed = 18446744073709551616",
         "run.seed: must be a whole number, got 18446744073709551616.",
     ),
+    "a number of 65 bits below 0": (
+        HEAD + "[run]\nseed = -9223372036854775809",
+        "run.seed: must be a whole number, got -9223372036854775809.",
+    ),
+    "a number of 400 digits for one with a point": (
+        HEAD + TRAINER + "learning_rate = " + "9" * 400,
+        "trainer.learning_rate: must be a number, got "
+        "999999999999999999999999999999999999999999999999999999999....",
+    ),
     "a number of thousands of digits": (
         HEAD + "[run]\nseed = 0x" + "f" * 5000,
         "run.seed: must be a whole number, got a number of thousands of digits.",
@@ -289,6 +298,15 @@ SETTINGS: dict[str, tuple[str, str]] = {
         "run.seed=1\nformat = 2",
         "The configuration has problems:\n  run.seed: must be a whole number, got "
         "'1\\nformat = 2'.",
+    ),
+    "no quotes": (
+        "run.device=gpu:1",
+        "The configuration has problems:\n  run.device: must be 'auto', 'cpu', 'cuda', 'cuda:N' or "
+        "'mps', got 'gpu:1'.",
+    ),
+    "brackets without end": (
+        "run.seed=" + "[" * 100_000,
+        f"The configuration has problems:\n  run.seed: must be a whole number, got '{'[' * 56}....",
     ),
     "through a value": (
         "format.x=1",

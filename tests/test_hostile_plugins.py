@@ -38,6 +38,19 @@ BROKEN: dict[str, tuple[str, str]] = {
         "medpipe_networks: Net has a parameter '_width' that starts with an underscore; "
         "configurations can't name it.",
     ),
+    "untyped": (
+        field("width = attrs.field(default=1)"),
+        "medpipe_networks: Net has a parameter 'width' without a type.",
+    ),
+    "type-of-nowhere": (
+        field("width: 'Nowhere' = 1"),
+        "medpipe_networks: Net has a parameter whose type can't be resolved (name 'Nowhere' is not "
+        "defined): import it at run time.",
+    ),
+    "positional": (
+        HEAD.replace("kw_only=True", "") + OFFER,
+        "medpipe_networks: Net must be decorated with @attrs.frozen(kw_only=True).",
+    ),
     "no-name": (
         HEAD.replace('    name: ClassVar[str] = "net"\n', "") + OFFER,
         'medpipe_networks: Net needs a name: name: ClassVar[str] = "..." of lower case letters, '

@@ -222,6 +222,22 @@ def _kill_worker_at(iteration: int) -> None:
     at["training", iteration] = kill
 
 
+@contextmanager
+def within(seconds: int) -> Iterator[None]:
+    """Raise TimeoutError where the block takes longer, which would otherwise wait for ever."""
+
+    def late(*_: object) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
 @pytest.mark.parametrize(
     ("do", "message"),
     [
@@ -249,7 +265,7 @@ def test_a_worker_that_ends_or_can_not_say(
     tmp_path: Path, do: Callable[[dict[str, Any]], Any], message: str
 ) -> None:
     in_worker.append(do)
-    with pytest.raises((LimitError, StepError)) as caught:
+    with within(60), pytest.raises((LimitError, StepError)) as caught:
         tiny(workers=1).build().run(tmp_path / "run")
     start, _, end = message.partition("{how}")  # which differs between versions of Python
     assert str(caught.value).startswith(start)
@@ -528,6 +544,12 @@ def test_a_cache_folder_of_nobody_is_refused(monkeypatch: pytest.MonkeyPatch) ->
 # What torch and the system say -------------------------------------------------------------------
 
 
+DEVICE = (
+    "The device's memory is not enough for a batch. Set loader.batch_size lower, or end what else "
+    "takes memory there."
+)
+
+
 def os_error(number: int, name: str | None = None) -> OSError:
     return OSError(number, os.strerror(number), name)
 
@@ -538,6 +560,7 @@ def os_error(number: int, name: str | None = None) -> OSError:
         (os_error(errno.EMFILE, "x.png"), FILES),
         (os_error(errno.ENFILE), FILES),
         (OSError(errno.EMFILE, "Trop de fichiers ouverts"), FILES),
+        (OSError(errno.ENFILE, "Trop de fichiers ouverts dans le système"), FILES),
         (RuntimeError("received 0 items of ancdata"), FILES),
         (RuntimeError("Too many open files. Communication with the workers"), FILES),
         (RuntimeError("Unable to open /dev/urandom"), FILES),
@@ -562,6 +585,8 @@ def os_error(number: int, name: str | None = None) -> OSError:
             "The machine's memory is not enough: 4000 bytes were asked for at once. Set "
             "loader.batch_size or loader.workers lower, or give the job more memory.",
         ),
+        (type("OutOfMemoryError", (RuntimeError,), {})("no room"), DEVICE),
+        (RuntimeError("CUDA error: CUDA out of memory"), DEVICE),
     ],
 )
 def test_what_the_libraries_say_is_told_apart(error: Exception, message: str) -> None:

@@ -7,6 +7,7 @@ import json
 import logging
 import subprocess
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -143,6 +144,35 @@ def test_a_run_leaves_the_scripts_generators_as_they_were(tmp_path: Path) -> Non
     assert random.getstate() == before[0]
     assert np.random.get_state()[1].tolist() == before[1]
     assert torch.equal(torch.get_rng_state(), before[2])
+
+
+def test_the_seed_alone_decides_whatever_a_script_has_drawn(tmp_path: Path) -> None:
+    import torch
+
+    builder = registered(tiny())
+    found = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        found.append(weights(builder.build().run(tmp_path / str(seed))))
+    one, other = found
+    assert all((one[name] == other[name]).all() for name in one)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_settings_of_cudnn_are_a_scripts_own_again(
+    fails: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torch.backends import cudnn
+
+    from medpipe.training.determinism import seeded
+
+    monkeypatch.setattr(cudnn, "benchmark", True)
+    monkeypatch.setattr(cudnn, "deterministic", False)
+    with suppress(ValueError), seeded(1):
+        assert (cudnn.benchmark, cudnn.deterministic) == (False, True)
+        if fails:
+            raise ValueError
+    assert (cudnn.benchmark, cudnn.deterministic) == (True, False)
 
 
 def test_random_transforms_touch_training_alone_and_change_with_the_pass() -> None:
@@ -387,6 +417,41 @@ def test_load_refuses_what_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(RunError) as caught:
         Run.load(tmp_path)
     assert str(caught.value) == f"{tmp_path} holds no run: there is no run.json in it."
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{", "can't be read: "),
+        (b"\xff", "can't be read: "),
+        (None, "can't be read: "),
+        (b"[]", "is of another format; a newer medpipe may know it."),
+        (b"{}", "is of another format; a newer medpipe may know it."),
+        (b'{"format": 2}', "is of another format; a newer medpipe may know it."),
+    ],
+)
+def test_load_refuses_a_record_that_is_none(
+    tmp_path: Path, content: bytes | None, message: str
+) -> None:
+    path = tmp_path / "run.json"
+    path.mkdir() if content is None else path.write_bytes(content)
+    with pytest.raises(RunError) as caught:
+        Run.load(tmp_path)
+    assert str(caught.value).startswith(f"{path} {message}")
+
+
+def test_what_a_run_does_not_have_is_refused(tmp_path: Path) -> None:
+    run = registered(tiny()).build().run(tmp_path / "run")
+    (run.path / "predictions_test.csv").unlink()
+    with pytest.raises(RunError) as caught:
+        run.predictions()
+    assert str(caught.value) == f"The run {run.path} has no predictions on the part 'test'."
+    path = run.path / "pipeline.toml"
+    path.write_text(path.read_text().replace("widen_factor = 0.125", "widen_factor = 0.25"))
+    with pytest.raises(RunError) as caught:
+        Run.load(run.path).network()
+    start = f"The checkpoint of {run.path} does not fit its network step 'resnet10': Error(s) in "
+    assert str(caught.value).startswith(start)
 
 
 def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 import statistics
@@ -118,6 +119,7 @@ def test_a_metric_that_a_run_does_not_have() -> None:
         mean=0.5, standard_deviation=None, minimum=0.5, maximum=0.5, values=(None, 0.5)
     )
     assert Spread.of([None]).mean is None
+    assert Spread.of([math.nan, 0.5]).mean == 0.5
 
 
 def test_the_scores_of_several_seeds_are_averaged(folds: Path, finished: Path) -> None:

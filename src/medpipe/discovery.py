@@ -183,8 +183,6 @@ def _collect(plugin: object, name: str) -> tuple[type[Step], ...]:
 def _offered(function: Callable[[], object], hook: str, kind: type[Step]) -> list[type[Step]]:
     try:
         given = function()
-        if given is None:
-            raise _BrokenError(f"{hook} gave None; return a list of step classes.")
         if isinstance(given, (str, type)) or not isinstance(given, Iterable):
             raise _BrokenError(f"{hook} gave {given!r}; return a list of step classes.")
         offered = list(given)

@@ -111,7 +111,7 @@ def _sent(chain: Chain, sample: Sample, dataset: Dataset, *, sizes: bool) -> _Le
             shape = tuple(as_tensor(chain(given, training=training)["image"]).shape)
         except MedpipeError as error:
             return _Left(error=str(error))
-        except (TypeError, ValueError, KeyError):
+        except (TypeError, ValueError, KeyError, RuntimeError):
             return _Left(error="The chain gives no image tensor.")
         shapes.append(shape if sizes else (shape[0], *[0] * (len(shape) - 1)))
     return _Left(shapes=tuple(shapes))
