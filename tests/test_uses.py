@@ -491,7 +491,8 @@ workers = 0
     )
     assert first.returncode == 75, first.stderr
     assert first.stdout == (
-        "The run in run stopped by the time limit. Go on with the same command and --resume.\n"
+        "The run in run stopped by the time limit. Go on with the same command, --output run and "
+        "--resume.\n"
     )
     assert Run.load("run").status == "stopped"
     assert command(*arguments, "0-00:00:00") == 75

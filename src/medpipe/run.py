@@ -60,7 +60,10 @@ class Run:
         except FileNotFoundError as error:
             raise RunError(f"{folder} holds no run: there is no {RECORD} in it.") from error
         except (OSError, ValueError) as error:
-            raise RunError(f"{folder / RECORD} can't be read: {error}.") from error
+            raise RunError(
+                f"{folder / RECORD} can't be read: {error}. Take it from a backup, or begin a new "
+                "run in another output."
+            ) from error
         if not isinstance(record, dict) or record.get("format") != 1:
             raise RunError(f"{folder / RECORD} is of another format; a newer medpipe may know it.")
         return cls(path=folder, record=record)

@@ -189,6 +189,7 @@ class Running:
             recorder.stop(str(stop.reason), interrupted=stop.interrupted)
             logger.info("The run stopped by %s and can go on.", stop.reason)
         if stop.interrupted:
+            logger.info("Go on with the same command, --output %s and --resume.", self.path)
             raise KeyboardInterrupt
         return Run(path=self.path, record=recorder.record, configuration=configuration)
 

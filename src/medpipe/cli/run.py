@@ -144,7 +144,8 @@ def _since_process_start() -> float:
 
 def _stop(path: Path, reason: str) -> None:
     reason = f"the signal {reason}" if reason.startswith("SIG") else reason
-    print(f"The run in {path} stopped by {reason}. Go on with the same command and --resume.")
+    way = f"Go on with the same command, --output {path} and --resume."
+    print(f"The run in {path} stopped by {reason}. {way}")
     sys.exit(STOPPED)
 
 
