@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import json
 import shutil
 import subprocess
@@ -13,7 +14,8 @@ from typing import Any
 import pytest
 
 from faults import runs
-from medpipe import CheckpointError, PipelineBuilder, Run, RunError
+from medpipe import CheckpointError, PipelineBuilder, Run, RunError, files
+from medpipe.disk import Disk
 from medpipe.going_on import (
     CHANGEABLE,
     allowed,
@@ -223,6 +225,22 @@ def test_where_all_checkpoints_are_gone_the_run_does_not_begin_anew(tmp_path: Pa
         "folder 'checkpoints' from a backup, or begin a new run in another output."
     )
     assert content(tmp_path / "run") == before
+
+
+def test_a_run_whose_first_checkpoint_could_not_be_written_begins_anew(tmp_path: Path) -> None:
+    builder = tiny(max_epochs=2)
+    whole = builder.build().run(tmp_path / "whole")
+    with files.through(NoCheckpoint()), pytest.raises(RunError, match="can't be written"):
+        builder.build().run(tmp_path / "run")
+    assert Run.load(tmp_path / "run").record["best_epoch"] == 1
+    assert state(builder.build().run(tmp_path / "run", resume=True)) == state(whole)
+
+
+class NoCheckpoint(Disk):
+    def create(self, path: Path) -> int:
+        if "last.safetensors" in path.name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().create(path)
 
 
 def test_what_a_run_is_made_of_is_written_again(

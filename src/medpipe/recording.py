@@ -167,6 +167,7 @@ class Recorder:
             "metrics": self.record["metrics"],
         }
         self.checkpoints.save(state, kept)
+        self.record["sessions"][-1]["saved"] = about["progress"]["iteration"]
 
     def finish(self, **results: Any) -> None:
         """Write what came of it."""

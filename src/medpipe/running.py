@@ -145,8 +145,7 @@ class Running:
             refuse(before, changes, self.allow)
         found = None
         if before is not None:
-            # Both are recorded after a checkpoint was saved.
-            saved = before.record["best_epoch"] is not None or _stopped(before)
+            saved = any("saved" in session for session in before.record["sessions"])
             found = RunCheckpoints(run=self.path).latest(saved=saved)
             if found is None:
                 logger.info("The run %s had not saved anything yet, and begins anew.", self.path)
@@ -192,11 +191,6 @@ class Running:
             logger.info("Go on with the same command, --output %s and --resume.", self.path)
             raise KeyboardInterrupt
         return Run(path=self.path, record=recorder.record, configuration=configuration)
-
-
-def _stopped(run: Run) -> bool:
-    """Whether it stopped as it was asked to, with a checkpoint."""
-    return "stopped_by" in run.record["sessions"][-1]
 
 
 def _import_libraries() -> None:
