@@ -421,6 +421,7 @@ def test_monochrome1_of_floats_is_reflected(tmp_path: Path) -> None:
         {"ImageOrientationPatient": [1, 0, 0]},
         {"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]},  # a row along the column
         {"ImageOrientationPatient": [0, 0, 0, 0, 0, 0]},
+        {"ImagePositionPatient": ["nan", "0", "0"]},
         {"InstanceNumber": ["1", "2"]},
     ],
 )
