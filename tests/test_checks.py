@@ -64,6 +64,17 @@ def test_a_good_pipeline_is_measured(tmp_path: Path) -> None:
     assert "The pipeline can run." in str(report)
 
 
+def test_mps_that_is_absent_is_refused() -> None:
+    import torch
+
+    if torch.backends.mps.is_available():
+        pytest.skip("there is such a device")
+    (found,) = problems(
+        PipelineBuilder(device="mps").dataset("phantom", samples=60, size=32).network(flat_network)
+    )
+    assert found.startswith("run.device: ")
+
+
 def test_cuda_that_is_absent_is_refused() -> None:
     import torch
 
@@ -180,6 +191,63 @@ def test_a_loss_of_another_task_is_refused() -> None:
     ]
 
 
+def test_a_monitor_of_another_task_is_refused() -> None:
+    assert problems(ready(array_dataset([0, 1] * 20)).trainer("supervised", monitor="mae")) == [
+        "trainer.monitor: 'mae' is no metric of a multiclass task. There are accuracy, "
+        "balanced_accuracy, f1, auc, average_precision, loss."
+    ]
+
+
+def test_balanced_sampling_without_classes_is_refused() -> None:
+    ages = ready(array_dataset([float(n % 7) for n in range(40)], "regression", ("age",)))
+    assert problems(ages.loader(batch_size=8, workers=0, sampling="balanced")) == [
+        "loader.sampling: 'balanced' draws every class equally often, and a regression task has no "
+        'classes. Set it to "shuffled".'
+    ]
+
+
+def _not_averaged(predictions: Any, labels: Any) -> Any:
+    return predictions
+
+
+def _without_gradient(predictions: Any, labels: Any) -> Any:
+    return predictions.detach().mean()
+
+
+def _no_tensor(predictions: Any, labels: Any) -> Any:
+    return 1.0
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (_not_averaged, "gives (4, 2), not one number. Average over the batch."),
+        (_no_tensor, "gives float, not one number. Average over the batch."),
+        (_without_gradient, "gives a number without a gradient. Compute it with torch alone."),
+    ],
+)
+def test_a_loss_that_can_not_be_trained_with_is_refused(loss: Any, message: str) -> None:
+    (found,) = problems(ready(array_dataset([0, 1] * 20)).trainer("supervised", loss=loss))
+    assert found == f"trainer.loss: the ready loss {loss.__name__} {message}"
+
+
+def test_a_network_that_gives_no_tensor_is_refused() -> None:
+    def network(data: DataInfo) -> Any:
+        from torch import nn
+
+        class Twice(nn.Linear):
+            def forward(self, image: Any) -> Any:
+                found = super().forward(image.flatten(1))
+                return found, found
+
+        return Twice(256, data.outputs)
+
+    (found,) = problems(ready(array_dataset([0, 1] * 20)).network(network))
+    assert found.endswith(
+        "gives a tuple, not one tensor of shape (8, 2). Return the predictions alone."
+    )
+
+
 def test_a_network_with_other_outputs_is_refused(tmp_path: Path) -> None:
     def network(data: DataInfo) -> Any:
         from torch import nn
@@ -274,17 +342,24 @@ class Half(TrainerStep):
     """Trains half of the network."""
 
     name: ClassVar[str] = "half"
+    wrong: str = ""
 
     def build(self, parts: TrainingParts) -> Training:
         import torch
         from monai.engines import SupervisedTrainer
 
-        some = list(parts.network.parameters())[1:]
+        every = list(parts.network.parameters())
+        some = every if self.wrong else every[1:]
+        if self.wrong == "strangers":
+            some = [*every, torch.nn.Parameter(torch.zeros(1))]
         optimizer = torch.optim.SGD(some, lr=0.1)
         engine = SupervisedTrainer(
             parts.device, 1, parts.loader, parts.network, optimizer, parts.loss
         )
-        return Training(engine=engine, state={"network": parts.network, "optimizer": optimizer})
+        state = {"network": parts.network, "optimizer": optimizer}
+        if self.wrong == "state":
+            state.pop("network")
+        return Training(engine=None if self.wrong == "engine" else engine, state=state)  # type: ignore[arg-type]
 
 
 class HalfPlugin:
@@ -304,6 +379,27 @@ def test_a_trainer_that_forgets_parameters_is_refused(tmp_path: Path) -> None:
     assert found == [
         "trainer: the trainer step 'half' (halves) does not train 1 of the network's parameters, "
         "such as '2.weight'. Give its optimizer network.parameters(), or freeze them."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("engine", "gives an engine that is no ignite.engine.Engine."),
+        ("state", "leaves 'network' out of its state."),
+        ("strangers", "trains 1 parameters that are not the network's."),
+    ],
+)
+def test_a_trainer_that_gives_something_else_is_refused(wrong: str, message: str) -> None:
+    registry = Registry.discover().with_plugin(HalfPlugin(), name="halves")
+    builder = (
+        PipelineBuilder(device="cpu", registry=registry)
+        .dataset(array_dataset([0, 1] * 20))
+        .network(flat_network)
+        .loader(batch_size=8, workers=0)
+    )
+    assert problems(builder.trainer("half", wrong=wrong)) == [
+        f"trainer: the trainer step 'half' (halves) {message}"
     ]
 
 

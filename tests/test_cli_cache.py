@@ -65,8 +65,9 @@ def test_the_list(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monkey
 def test_verify_removes_what_is_not_what_was_written(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    for key in ("good", "index", "values"):
+    for key in ("absent", "good", "index", "values"):
         make(key, 0)
+    (folder_of("absent") / "values.bin").unlink()
     for key, name in (("index", "index.npz"), ("values", "values.bin")):
         file = folder_of(key) / name
         content = bytearray(file.read_bytes())
@@ -74,8 +75,9 @@ def test_verify_removes_what_is_not_what_was_written(
         file.write_bytes(content)
     assert call("verify") == 2
     printed = capsys.readouterr()
-    assert printed.out == "1 packed cache verified, 2 damaged.\n"
+    assert printed.out == "1 packed cache verified, 3 damaged.\n"
     assert sorted(printed.err.splitlines()) == [
+        "absent: no such file or directory; removed.",
         "index: index.npz does not have the SHA-256 that was written; removed.",
         "values: values.bin does not have the SHA-256 that was written; removed.",
     ]

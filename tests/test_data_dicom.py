@@ -253,6 +253,16 @@ def test_frames_are_a_volume_in_the_order_of_their_places(tmp_path: Path) -> Non
     )
 
 
+def test_frames_that_are_turned_differently_lie_nowhere(tmp_path: Path) -> None:
+    groups = _frame_places([6, 0, 4, 2])
+    turned = items(ImageOrientationPatient=[0, 1, 0, 0, 0, 1])
+    groups[1].PlaneOrientationSequence = turned
+    path = write_dicom(tmp_path / "a", FRAMES, PerFrameFunctionalGroupsSequence=groups, **SHARED)
+    found = read_image(path)
+    assert found.values[0, 0].tolist() == [0, 10, 20, 30]
+    assert found.affine is None
+
+
 def test_frames_have_windows_of_their_own(tmp_path: Path) -> None:
     groups = _frame_places([0, 1, 2, 3])
     for group, centre in zip(groups, (5, 5, 100, 100), strict=True):
@@ -344,6 +354,18 @@ def test_compressed_files(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_image(tmp_path / "a").values, COUNTS - 10.0)
 
 
+def test_a_compressed_file_that_no_decoder_can_decode(tmp_path: Path) -> None:
+    dataset = dicom(COUNTS)
+    dataset.compress(RLELossless, generate_instance_uid=False)
+    content = bytearray(dataset.PixelData)
+    content[content.index(b"\xfe\xff\x00\xe0", 8) + 8] = 99  # so many segments there are not
+    dataset.PixelData = bytes(content)
+    dataset.save_as(tmp_path / "a")
+    said = _refusal(tmp_path / "a")
+    assert " is compressed as RLE Lossless (1.2.840.10008.1.2.5), which the installed" in said
+    assert "can't decode: " in said
+
+
 def test_missing_decoders_are_named_with_the_remedy() -> None:
     (path,) = (p for p in THEIRS if p.name == "MR_small_jpeg_ls_lossless.dcm")
     code = (
@@ -397,6 +419,9 @@ def test_monochrome1_of_floats_is_reflected(tmp_path: Path) -> None:
     [
         {"ImagePositionPatient": "1"},
         {"ImageOrientationPatient": [1, 0, 0]},
+        {"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]},  # a row along the column
+        {"ImageOrientationPatient": [0, 0, 0, 0, 0, 0]},
+        {"ImagePositionPatient": ["nan", "0", "0"]},
         {"InstanceNumber": ["1", "2"]},
     ],
 )

@@ -120,3 +120,12 @@ def test_headers_are_read_without_the_pixels(tmp_path: Path) -> None:
         f"  {path} is of the kind CT Image Storage but has no pixels: it may be cut off.\n"
         "Remove or repair them."
     )
+
+
+def test_what_can_not_be_opened_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        list_dicom({"a": str(tmp_path), "b": str(tmp_path / "none")}, unit="file")
+    assert str(caught.value).splitlines()[1:3] == [
+        f"  {tmp_path} can't be read: is a directory.",
+        f"  {tmp_path / 'none'} is not there.",
+    ]

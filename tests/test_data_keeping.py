@@ -20,9 +20,11 @@ from folders import image_folder
 from medpipe import PipelineBuilder, Registry
 from medpipe.assembly import Assembly
 from medpipe.data import keeping, scan
+from medpipe.data.chain import Chain
+from medpipe.data.fingerprints import FoundFingerprints
 from medpipe.data.keeping import Keeper
 from medpipe.data.packing.cache import PackedCache
-from medpipe.data.packing.folders import packed_folders, packed_root
+from medpipe.data.packing.folders import PackingError, packed_folders, packed_root
 from medpipe.errors import CheckFailed
 from medpipe.plugin import DecodedImage, Reading, Sample, TransformStep
 from medpipe.steps import Dataset
@@ -157,8 +159,6 @@ class ByLabel(TransformStep):
 
 def keeper(step: type[TransformStep], *, images_alone: bool) -> tuple[Keeper, Reading]:
     registry = Registry.discover()
-    from medpipe.data.chain import Chain
-
     chain = Chain([("a", registry.create(TransformStep, "load_image", {})), ("b", step())], seed=0)
     reading = Reading(channels=1)
     return (
@@ -182,6 +182,61 @@ def test_a_strangers_step_may_look_at_the_label(tmp_path: Path) -> None:
         kept = some.keep(data, {"a": scan.fingerprint(data.samples[0], reading)})
         assert kept is not None
         assert kept.cache.array("a").tolist() == [[7 + label] * 4] * 4
+
+
+@attrs.frozen(kw_only=True)
+class More(TransformStep):
+    """Changes more than the image."""
+
+    name: ClassVar[str] = "more"
+    what: str
+
+    def build(self) -> Any:
+        def change(sample: Mapping[Any, Any]) -> Mapping[Any, Any]:
+            image = torch.zeros(1, 4, 4)
+            return {**sample, "image": image.numpy() if self.what == "image" else image} | (
+                {} if self.what == "image" else {self.what: "other"}
+            )
+
+        return change
+
+
+@pytest.mark.parametrize("what", ["label", "spacing", "image"])
+def test_a_step_that_changes_more_than_the_image_keeps_nothing(what: str) -> None:
+    chain = Chain([("more", More(what=what))], seed=0)
+    keeper = Keeper(chain=chain, reading=Reading(), steps=[], images_alone=True, workers=1)
+    with pytest.raises(PackingError, match="changes more of a sample than its image"):
+        keeper.made(Sample(id="a", image="a.png", label=0))
+
+
+def test_what_is_kept_is_named_by_all_that_it_depends_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    some, reading = keeper(ByLabel, images_alone=False)
+    names = {some.about()["made_by"]}
+    for changes in ({"reading": attrs.evolve(reading, channels=3)}, {"steps": [{"step": "other"}]}):
+        names.add(attrs.evolve(some, **changes).about()["made_by"])
+    monkeypatch.setattr(keeping, "FORMAT", keeping.FORMAT + 1)
+    names.add(some.about()["made_by"])
+    assert len(names) == 4
+
+
+def test_without_a_first_stretch_nothing_is_kept(tmp_path: Path) -> None:
+    some, _ = keeper(ByLabel, images_alone=False)
+    dataset = builder(image_folder(tmp_path / "data", samples=12)).build().configuration.dataset
+    assert some.fits(dataset.build())
+    assert not attrs.evolve(some, chain=Chain([], seed=0)).fits(dataset.build())
+
+
+def test_what_can_not_be_read_ahead_is_left_out_and_the_rest_is_kept(tmp_path: Path) -> None:
+    root = image_folder(tmp_path / "data", samples=24)
+    dataset = builder(root).build().configuration.dataset.build()
+    broken = dataset.samples[3]
+    Path(broken.image).write_bytes(b"")
+    some, _ = keeper(ByLabel, images_alone=False)
+    found = FoundFingerprints()
+    some.read_ahead(dataset.samples, found)
+    assert len(found) == 23
+    assert broken.id not in found
+    assert len(only_cache()) == 23
 
 
 def test_the_name_of_the_file_comes_back(tmp_path: Path) -> None:

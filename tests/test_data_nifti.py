@@ -139,6 +139,31 @@ def test_vectors_and_colours(tmp_path: Path) -> None:
     assert read_image(path, Reading(channels=1)).values.shape == (4, 5, 3)
 
 
+def test_colours_at_several_times_are_no_image(tmp_path: Path) -> None:
+    colours = RANDOM.integers(0, 256, (5, 4, 3, 2, 3), dtype=np.uint8)
+    records = colours.view([("R", "u1"), ("G", "u1"), ("B", "u1")])[..., 0]
+    path = _write(tmp_path / "a.nii", records)
+    assert _refusal(path) == (
+        f"The image {path} has colours and the shape (4, 5, 3, 2). Save each time point as a file "
+        "of its own."
+    )
+
+
+def test_a_file_of_the_other_byte_order_has_native_values(tmp_path: Path) -> None:
+    header = nibabel.Nifti1Header(endianness=">")
+    header.set_data_dtype(np.float32)
+    nibabel.save(nibabel.Nifti1Image(VOLUME.astype(np.float32), AFFINE, header), tmp_path / "a.nii")
+    assert (tmp_path / "a.nii").read_bytes()[:4] == struct.pack(">i", 348)
+    found = read_image(tmp_path / "a.nii").values
+    assert found.dtype.isnative
+    np.testing.assert_array_equal(found, VOLUME.swapaxes(0, 1))
+
+
+def test_what_only_begins_like_gzip_is_damaged(tmp_path: Path) -> None:
+    (tmp_path / "a.nii.gz").write_bytes(b"\x1f\x8b" + bytes(100))
+    assert " is damaged: " in _refusal(tmp_path / "a.nii.gz")
+
+
 def test_channels_are_no_colours(tmp_path: Path) -> None:
     path = _write(tmp_path / "a.nii", RANDOM.normal(size=(5, 4, 3, 3)).astype(np.float32))
     assert read_image(path, Reading(channels=3)).values.shape == (4, 5, 3, 3)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import logging
 import math
@@ -12,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
+from faults.disks import Failing, Remembering
 from medpipe.data.packing import building, folders, mapped, work
 from medpipe.data.packing.building import build_or_open
 from medpipe.data.packing.cache import PackedCache
@@ -36,10 +40,10 @@ from medpipe.data.packing.folders import (
 from medpipe.data.packing.folders import (
     packed_folders as list_folders,
 )
-from medpipe.data.packing.index import Piece, narrowed
+from medpipe.data.packing.index import IndexMaker, PackedIndex, Piece, narrowed
 from medpipe.data.packing.writer import PackedWriter
 from medpipe.disk import Disk
-from medpipe.errors import DataError, MedpipeError, RunError, StepError
+from medpipe.errors import DataError, LimitError, MedpipeError, RunError, StepError
 from medpipe.files import through
 
 Made = Iterable[tuple[np.ndarray[Any, Any], Mapping[str, Any]]]
@@ -427,6 +431,7 @@ DAMAGES = {
     "its format is 99, and 3 is the one known": lambda path: (path / "about.json").write_text(
         '{"format": 99}'
     ),
+    "list indices must be integers": lambda path: (path / "about.json").write_text("[]"),
     "'format'": lambda path: (path / "about.json").write_text("{}"),
     "about.json": lambda path: (path / "about.json").unlink(),
     "values.bin": lambda path: (path / "values.bin").unlink(),
@@ -463,6 +468,151 @@ def test_any_flipped_byte_of_the_index_is_found(
     _flip(path / "index.npz", at)
     with pytest.raises(RunError, match=r"index\.npz was changed"):
         PackedCache(path)
+
+
+def test_no_index_is_ever_unpickled(tmp_path: Path) -> None:
+    class Payload:
+        def __reduce__(self) -> Any:
+            return (tmp_path / "run").mkdir, ()
+
+    maker = IndexMaker()
+    with np.load(io.BytesIO(maker.to_bytes(b""))) as arrays:
+        columns = dict(arrays)
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=True, **{**columns, "offsets": np.array([Payload()], object)})
+    with pytest.raises(ValueError, match="allow_pickle"):
+        PackedIndex.from_bytes(buffer.getvalue())
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_cache_that_another_process_made_meanwhile_stays() -> None:
+    def make() -> None:
+        with building.new_cache({}, lambda: "own") as writer:
+            writer.add("a", np.arange(5), {})
+            folders.remove_all_leftovers()  # as another process may at any time
+
+    make()
+    first = folder_of("own").stat().st_ino
+    make()
+    assert folder_of("own").stat().st_ino == first
+    assert [folder.key for folder in list_folders()] == ["own"]
+    assert PackedCache(folder_of("own")).array("a").tolist() == [0, 1, 2, 3, 4]
+    assert parts() == []
+
+
+def test_a_cache_gets_its_name_under_its_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    def rename(source: Path, target: Path) -> None:
+        with folders.tried_lock(target.name) as free:
+            assert not free
+        raise RunError("it can't be renamed")
+
+    monkeypatch.setattr(building, "rename", rename)
+    with (
+        pytest.raises(PackingError, match="it can't be renamed"),
+        building.new_cache({}, lambda: "own") as writer,
+    ):
+        writer.add("a", np.arange(5), {})
+
+
+def test_a_cache_that_is_being_made_is_not_removed() -> None:
+    build()
+    with folders.tried_lock("key") as free:
+        assert free
+        assert not remove_folder("key")
+    assert folder_of("key").exists()
+    assert remove_folder("key")
+
+
+def test_a_cache_is_removed_by_one_rename_first() -> None:
+    build()
+    disk = Remembering()
+    with through(disk):
+        assert remove_folder("key")
+    assert (disk.log[0].operation, disk.log[0].source) == ("rename", folder_of("key"))
+    build()
+    with through(Failing(0, errno.EACCES)):  # as on Windows, where a process has it open
+        assert not remove_folder("key")
+    assert folder_of("key").exists()
+
+
+def test_room_is_made_of_leftovers_and_not_of_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    build("a")
+    left = packed_root() / ".b.0123456789ab.part"
+    left.mkdir()
+    (size,) = (folder.bytes for folder in list_folders())
+    monkeypatch.setenv("MEDPIPE_CACHE_LIMIT", str(size))
+    folders.make_room(size, keep="a")
+    assert not left.exists()
+    assert folder_of("a").exists()
+    folders.make_room(size, keep="b")
+    assert not folder_of("a").exists()
+
+
+@pytest.mark.parametrize("content", ["[]", "7", "damaged"])
+def test_what_a_cache_says_of_itself_may_be_anything(content: str) -> None:
+    (build().path / "about.json").write_text(content)
+    (folder,) = list_folders()
+    assert folder.about == {}
+
+
+def test_a_change_of_pace_is_no_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    pace = mapped.Pace()
+    pace.end()
+    monkeypatch.setattr(mapped, "OFTEN", math.inf)
+    assert [pace.begin() for _ in range(4)] == [False, False, True, True]
+    monkeypatch.setattr(mapped, "OFTEN", 0)
+    assert [pace.begin() for _ in range(4)] == [True, True, False, False]
+
+
+def test_a_task_of_a_worker_is_not_large() -> None:
+    trial = work.Trial(pieces=[], count=0, bytes_each=work.PIECE_BYTES / 2, seconds_each=0.0)
+    assert {len(ids) for ids in work.portions(IDS, trial, workers=1)} == {2}
+
+
+def test_too_few_samples_are_no_piece() -> None:
+    with pytest.raises(StepError, match="could not be made for the packed cache"):
+        work.pack(["a", "b"], lambda _: [(np.zeros(3), {})])
+
+
+def test_the_values_are_on_the_disk_before_the_cache_has_its_name(tmp_path: Path) -> None:
+    disk = Remembering()
+    with through(disk), PackedWriter(tmp_path / "cache", {}) as writer:
+        writer.add("a", np.arange(5), {})
+    done = [(each.operation, each.path.name) for each in disk.log]
+    assert done.index(("sync", "values.bin")) < done.index(("rename", disk.log[-2].path.name))
+    for place in range(len(done)):
+        path = tmp_path / str(place)
+        with (
+            through(Failing(place, errno.ENOSPC)),
+            pytest.raises(PackingError),
+            PackedWriter(path, {}) as writer,
+        ):
+            writer.add("a", np.arange(5), {})
+
+
+def test_a_cache_of_nothing_can_be_mapped(tmp_path: Path) -> None:
+    with PackedWriter(tmp_path / "cache", {}):
+        pass
+    assert (tmp_path / "cache" / "values.bin").stat().st_size > 0
+    assert len(PackedCache(tmp_path / "cache")) == 0
+
+
+def test_a_limit_of_the_machine_is_named() -> None:
+    def produce_nothing(ids: Sequence[str]) -> Made:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with pytest.raises(LimitError, match="Too many files are open"):
+        work.pack(["a"], produce_nothing)
+
+
+def test_a_writer_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(PackingError), PackedWriter(tmp_path / "file" / "cache", {}):
+        pass
+    writer = PackedWriter(tmp_path / "cache", {})
+    with suppress(ValueError), writer:
+        raise ValueError
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
 def test_other_samples_under_the_same_key(caplog: pytest.LogCaptureFixture) -> None:
@@ -649,6 +799,23 @@ def test_what_was_used_longest_ago_goes_first(
         "Going on without a packed cache: The packed cache would take about 2.6 KB, more than "
         "the limit of 100 bytes. Set MEDPIPE_CACHE_LIMIT higher to have it."
     )
+    assert parts() == []
+
+
+def test_a_cache_that_grows_beyond_the_limit_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def try_nothing(ids: Sequence[str], make: Any) -> work.Trial:
+        return work.Trial(pieces=[], count=0, bytes_each=1.0, seconds_each=0.0)
+
+    monkeypatch.setattr(building, "try_out", try_nothing)
+    monkeypatch.setenv("MEDPIPE_CACHE_LIMIT", "1KB")  # of 2.6, by what nobody knew before
+    assert build_or_open("key", {}, IDS, produce, workers=1) is None
+    assert caplog.messages[-1] == (
+        "Going on without a packed cache: The packed cache grew beyond the limit of 1.0 KB. Set "
+        "MEDPIPE_CACHE_LIMIT higher to have it."
+    )
+    assert not folder_of("key").exists()
     assert parts() == []
 
 

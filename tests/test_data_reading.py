@@ -212,6 +212,11 @@ def test_several_pages(tmp_path: Path) -> None:
     )
 
 
+def test_a_jpeg_with_previews_is_its_first_picture(tmp_path: Path) -> None:
+    path = _save(tmp_path, "a.jpg", RGB, format="MPO", save_all=True, append_images=[RGB])
+    assert _values(path, 3).shape == COLOURS.shape
+
+
 def test_many_threads_decode_alike(tmp_path: Path) -> None:
     paths = [_save(tmp_path, f"{n}.png", Image.fromarray(COLOURS + n)) for n in range(50)]
     with ThreadPoolExecutor(8) as threads:

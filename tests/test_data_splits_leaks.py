@@ -156,3 +156,13 @@ def test_a_target_without_training_labels(kind: Any) -> None:
         f"The {noun} 'weight' has no training sample with a label. Remove it, or give it more "
         "samples or groups."
     )
+
+
+def test_data_that_bring_no_training_samples() -> None:
+    samples = [Sample(id=f"{n}", image=_image(n), label=1.0, split="test") for n in range(9)]
+    task = Task(kind="regression", names=("age",))
+    with pytest.raises(DataError) as caught:
+        _prepared(Dataset(samples=samples, task=task), validation=0)
+    assert str(caught.value) == (
+        "No sample is left for training. Lower split.validation and split.test."
+    )

@@ -368,7 +368,10 @@ REFUSED: dict[str, tuple[Change, str]] = {
     ),
     "generators of another torch": (
         told(lambda p: p.tensors.update({"$generators.torch": torch.zeros(3, dtype=torch.uint8)})),
-        foreign("RuntimeError: RNG state is wrong size"),
+        foreign(
+            "RuntimeError: Expected a CPUGeneratorImplState of size 5056 but found the input RNG "
+            "state size to be 3"
+        ),
     ),
     "a network that is a list": (
         told(lambda p: p.state.update(network=[])),

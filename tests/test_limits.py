@@ -364,6 +364,20 @@ def test_shared_memory_that_is_too_small(tmp_path: Path, options: str, size: str
     assert said[0].endswith(end)
 
 
+def test_no_memory_for_the_packed_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from medpipe.assembly import Assembly
+
+    def loaders(*_: object) -> None:
+        raise MemoryError("no room for the values.")
+
+    monkeypatch.setattr(Assembly, "loaders", loaders)
+    with pytest.raises(LimitError) as caught:
+        tiny().build().run(tmp_path / "run")
+    assert str(caught.value).startswith(
+        "The machine's memory is not enough: no room for the values. Set loader.batch_size "
+    )
+
+
 # File handles ----------------------------------------------------------------------------------
 
 
@@ -431,6 +445,17 @@ def test_no_file_handles_for_the_packed_cache(
         f"Going on without a packed cache: {lock_of('key')} can't be locked: too many open files. "
         "The limit of open files is reached: raise it with 'ulimit -n 4096'."
     ]
+
+
+def test_no_file_handles_in_a_process_that_makes_samples() -> None:
+    from medpipe.data.processes import in_order
+
+    def work(_: int) -> None:
+        raise os_error(errno.EMFILE)
+
+    with pytest.raises(LimitError) as caught, in_order(work, range(4), workers=2) as made:
+        list(made)
+    assert str(caught.value) == FILES
 
 
 # Folders that can't be written to --------------------------------------------------------------

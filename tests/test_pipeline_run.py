@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import logging
 import subprocess
@@ -14,8 +15,11 @@ import numpy as np
 import pytest
 
 import medpipe
+from faults.disks import Failing
 from folders import image_folder
 from medpipe import CheckFailed, PipelineBuilder, Run, RunError
+from medpipe.files import through
+from medpipe.recording import Recorder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -175,6 +179,27 @@ def test_the_settings_of_cudnn_are_a_scripts_own_again(
     assert (cudnn.benchmark, cudnn.deterministic) == (True, False)
 
 
+def test_where_no_seed_can_be_drawn_the_generators_are_put_back_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As where no file handle is left; the error that the block ended by stays the one."""
+    import torch
+    from monai.utils import set_determinism
+
+    from medpipe.training.determinism import seeded
+
+    def without_handles(seed: int | None) -> None:
+        if seed is None:
+            raise RuntimeError("Unable to open /dev/urandom")
+        set_determinism(seed=seed)
+
+    monkeypatch.setattr("monai.utils.set_determinism", without_handles)
+    before = torch.get_rng_state()
+    with pytest.raises(ValueError, match="the error itself"), seeded(1):
+        raise ValueError("the error itself")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_random_transforms_touch_training_alone_and_change_with_the_pass() -> None:
     loaders = tiny().transform("rand_gaussian_noise", prob=1.0).build().build_loaders()
     plain = tiny().build().build_loaders()
@@ -288,6 +313,7 @@ def test_patience_stops_and_the_best_epoch_is_kept(tmp_path: Path) -> None:
     )
     run = builder.build().run(tmp_path / "run")
     assert len(run.history) < 9
+    assert run.status == "finished"
     best = run.record["best_epoch"]
     rows = run.history
     assert rows[best - 1]["validation_accuracy"] == max(r["validation_accuracy"] or 0 for r in rows)
@@ -411,6 +437,23 @@ def test_an_output_that_cannot_be_written_is_refused() -> None:
     with pytest.raises(RunError) as caught:
         tiny().build().run("/proc/medpipe")
     assert str(caught.value).startswith("The output /proc/medpipe can't be written: ")
+
+
+def test_what_fails_before_a_run_begins_writes_nothing(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, {"timings": {}, "sessions": [{}]}, made_of={})
+    recorder.fail(ValueError("too early"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_where_an_end_can_not_be_recorded_it_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    recorder = Recorder(tmp_path, {"timings": {}, "sessions": [{}]}, made_of={})
+    recorder._begun = True
+    with through(Failing(0, errno.EROFS, lasting=True)):
+        recorder.fail(ValueError("the error itself"))
+    (said,) = caplog.messages
+    assert said.startswith("How the run ended is not recorded: ")
 
 
 def test_load_refuses_what_is_no_run(tmp_path: Path) -> None:

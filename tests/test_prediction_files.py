@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from folders import image_folder, phantom
-from medpipe import DataError, DeviceError, Run, Task
+from medpipe import DataError, DeviceError, Run, StepError, Task
 from medpipe.cli import main
 from medpipe.prediction.files import FilePredictions
 from medpipe.prediction.listing import find_files
@@ -218,6 +218,19 @@ def test_colours_become_grey_as_in_training(run: Run, tmp_path: Path) -> None:
 def test_a_batch_holds_at_least_one_image(run: Run, root: Path) -> None:
     with pytest.raises(DataError, match=r"^The batch size must be at least 1, got 0\.$"):
         run.predict(root, batch_size=0)
+
+
+def test_a_step_that_fails_on_an_image_is_named_itself(
+    run: Run, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not said to be the file's, which has the dimensions that the run was trained on."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise StepError("the step failed")
+
+    monkeypatch.setattr("medpipe.data.chain.Chain.__call__", fail)
+    with pytest.raises(StepError, match="the step failed"):
+        run.predict(next(root.rglob("*.png")))
 
 
 def test_slices_are_no_volumes(tmp_path: Path) -> None:

@@ -14,16 +14,17 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from ignite.engine import Events
+from ignite.engine import Engine, Events
 from torch import nn
 
-from medpipe import TrainingError
+from medpipe import StepError, TrainingError
 from medpipe.builtin import training_step
 from medpipe.builtin.training_step import guard
 from medpipe.plugin import Training
 from medpipe.training import loop
 from medpipe.training.loop import Progress, TrainingLoop
 from medpipe.training.memory_format import in_channels_last, is_channels_last
+from medpipe.training.stopping import StopRequest
 from test_builtin_supervised import BATCHES, Net, made, net
 
 
@@ -284,3 +285,34 @@ def test_an_optimizer_with_its_own_rule_is_looked_at_at_once() -> None:
     with pytest.raises(TrainingError):
         run_loop(mixed)
     assert max(seen) == 2
+
+
+def loop_of(engine: Engine, progress: Progress) -> TrainingLoop:
+    return TrainingLoop(
+        training=Training(engine=engine, state={}),
+        validate=None,
+        monitor="loss",
+        mode="min",
+        patience=None,
+        max_epochs=1,
+        on_epoch=lambda *_: None,
+        on_save=lambda _: None,
+        stop=StopRequest(),
+        progress=progress,
+    )
+
+
+def test_a_training_that_came_to_its_end_is_not_begun_again() -> None:
+    def step(*_: object) -> None:
+        raise AssertionError
+
+    loop_of(Engine(step), Progress(finished=True)).run()
+
+
+@pytest.mark.parametrize("output", [None, 1.0, {}])
+def test_an_engine_that_gives_no_loss_is_named(output: object) -> None:
+    engine = Engine(lambda *_: output)
+    engine.state.output = output
+    made_of_it = loop_of(engine, Progress())
+    with pytest.raises(StepError, match="gives no 'loss' in its output"):
+        made_of_it._record_loss(engine, late=False)

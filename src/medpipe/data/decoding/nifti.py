@@ -73,7 +73,7 @@ def _decoded(content: bytes, path: str | os.PathLike[str]) -> DecodedImage:
     import nibabel
     import numpy as np
 
-    head = _start(content, path)
+    head = _start(content)
     mark = _mark(head)
     if mark in PAIR:
         raise UnreadableImageError(
@@ -137,13 +137,10 @@ def _decoded(content: bytes, path: str | os.PathLike[str]) -> DecodedImage:
     return DecodedImage(values=values.swapaxes(0, 1), channels=values.ndim == 4, affine=affine)
 
 
-def _start(content: bytes, path: str | os.PathLike[str]) -> bytes:
+def _start(content: bytes) -> bytes:
     if not content.startswith(GZIP):
         return content[:HEADER]
-    try:
-        return zlib.decompressobj(wbits=31).decompress(content, HEADER)
-    except zlib.error as error:
-        raise damaged(path, error) from error
+    return zlib.decompressobj(wbits=31).decompress(content, HEADER)
 
 
 def _whole(content: bytes, length: int) -> bytes:
