@@ -224,7 +224,7 @@ def _culprit(
         one = {key: values[place : place + 1] for key, values in batch.items()}
         try:
             link.step.apply_batch(one, draws[place : place + 1])
-        except Exception:
+        except (Exception, SystemExit):
             failing.append(place)
     return failing[0] if 0 < len(failing) < len(draws) else None
 
