@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from medpipe.data.reading import read_image, read_sample_image
+from medpipe.data.reading import file_bytes, read_image, read_sample_image
 from medpipe.errors import DataError
 from medpipe.steps import DecodedImage, Reading, Series
 
@@ -138,6 +139,15 @@ def test_empty_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"patient;age\n1;70\n", b"%!PS-Adobe-3.0 EPSF-3.0\n"])
+def test_what_comes_in_pieces_is_read_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = _save(tmp_path, "a.png", RGB)
+    content, read = path.read_bytes(), os.read
+    monkeypatch.setattr(os, "read", lambda handle, count: read(handle, min(count, 7)))
+    assert file_bytes(path) == content
+
+
 def test_no_image(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(content)

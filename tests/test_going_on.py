@@ -291,11 +291,14 @@ def test_a_damaged_best_network_is_put_back(
     assert state(builder.build().run(tmp_path / "run", resume=True)) == state(whole)
 
 
-@pytest.mark.parametrize("minutes", [10, 0])
-def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path, minutes: float) -> None:
+@pytest.mark.parametrize(("minutes", "length"), [(10, 1), (0, None)])
+def test_weights_that_are_not_finite_are_never_saved(
+    tmp_path: Path, minutes: float, length: int | None
+) -> None:
     from medpipe.errors import TrainingError
 
-    # One step at this rate leaves the range of the numbers; without a pause it would be saved.
+    # One step at this rate leaves the range of the numbers. It would be saved at the end of its
+    # epoch, or without a pause.
     builder = (
         PipelineBuilder(device="cpu", checkpoint_minutes=minutes, registry=REGISTRY)
         .dataset("phantom", samples=60, size=32)
@@ -303,6 +306,7 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path, minutes: fl
         .trainer(
             "supervised",
             max_epochs=2,
+            epoch_length=length,
             learning_rate=1e38,
             optimizer={"name": "sgd", "weight_decay": 1e10},
         )
