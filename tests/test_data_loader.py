@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
 import os
 import subprocess
 import sys
@@ -16,6 +18,7 @@ import pytest
 import torch
 
 from medpipe import DataError, Registry, RunError
+from medpipe.data import loader as loader_module
 from medpipe.data import resident
 from medpipe.data.chain import Chain
 from medpipe.data.kept import KeptImages
@@ -24,6 +27,7 @@ from medpipe.data.order import PassOrder
 from medpipe.data.packing.cache import PackedCache
 from medpipe.data.packing.writer import PackedWriter
 from medpipe.data.resident import ResidentImages
+from medpipe.errors import LimitError
 from medpipe.plugin import TransformStep
 from medpipe.steps import Reading, Sample, Task
 
@@ -309,6 +313,28 @@ def test_worker_processes_look_nothing_up_on_a_device(
     for workers in (2, 0):
         make_loader(made, order, workers=workers, device=torch.device("cuda"))
         assert len(brought) == (workers == 0)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EMFILE, os.strerror(errno.EMFILE)),
+        MemoryError("no room"),
+        RuntimeError("Unable to open /dev/urandom"),
+    ],
+)
+def test_a_limit_in_a_worker_is_handed_over_by_its_name(
+    tmp_path: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def images(_: object) -> None:
+        raise error
+
+    made = batches_of(kept(tmp_path))
+    monkeypatch.setattr(made, "_images", images)
+    (key,) = itertools.islice(PassOrder(count=COUNT, batch_size=4), 1)
+    handed_over = made[key]
+    assert isinstance(handed_over, loader_module._Failure)
+    assert handed_over.kind is LimitError
 
 
 def test_images_of_two_shapes_are_no_batch() -> None:

@@ -18,6 +18,7 @@ from PIL import Image
 from medpipe.data.reading import file_bytes, read_image, read_sample_image
 from medpipe.errors import DataError
 from medpipe.steps import DecodedImage, Reading, Series
+from test_limits import within
 
 RANDOM = np.random.default_rng(0)
 COLOURS = RANDOM.integers(0, 256, (5, 7, 3), dtype=np.uint8)
@@ -136,6 +137,14 @@ def test_empty_file(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.touch()
     assert _message(path) == f"The image {path} is empty. Remove or repair it."
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    with within(10):
+        assert _message(tmp_path / "a.png") == (
+            f"The image {tmp_path / 'a.png'} is no file but a pipe. Remove or repair it."
+        )
 
 
 def test_what_comes_in_pieces_is_read_whole(

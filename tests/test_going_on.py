@@ -298,7 +298,7 @@ def test_weights_that_are_not_finite_are_never_saved(
     from medpipe.errors import TrainingError
 
     # One step at this rate leaves the range of the numbers. It would be saved at the end of its
-    # epoch, or without a pause.
+    # epoch, where no validation looks at it, or without a pause.
     builder = (
         PipelineBuilder(device="cpu", checkpoint_minutes=minutes, registry=REGISTRY)
         .dataset("phantom", samples=60, size=32)
@@ -311,7 +311,7 @@ def test_weights_that_are_not_finite_are_never_saved(
             optimizer={"name": "sgd", "weight_decay": 1e10},
         )
         .loader(batch_size=8, workers=0)
-        .split(validation=0.2, test=0.2)
+        .split(validation=0, test=0.2)
     )
     with pytest.raises(TrainingError):
         builder.build().run(tmp_path / "run")
