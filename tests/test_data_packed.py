@@ -195,6 +195,7 @@ def _holds(narrow: np.dtype[Any], values: np.ndarray[Any, Any]) -> bool:
         (np.array([-1.0, 256.0], np.float32), "int16"),
         (np.array([-1.0, 40000.0], np.float32), "float32"),
         (np.array([0.5, 1.0], np.float64), "float32"),
+        (np.array([256.5, 1.0], np.float32), "float32"),
         (np.array([0.1, 1.0], np.float64), "float64"),
         (np.array([1e300], np.float64), "float64"),
         (np.array([-0.0, 1.0], np.float64), "float32"),
