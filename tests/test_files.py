@@ -215,11 +215,11 @@ def test_a_claim_that_fails_says_what_to_change(
 @pytest.mark.parametrize("left", [".lock", ".run.json.0123456789ab.part"])
 def test_what_a_killed_process_left_is_no_content(tmp_path: Path, left: str) -> None:
     (tmp_path / left).touch()
-    files.claim_directory(tmp_path, marker="run.json")
+    claims.claim_directory(tmp_path, marker="run.json")
     assert [entry.name for entry in tmp_path.iterdir()] == [left]  # and nothing more is left
     (tmp_path / "other").touch()
     with pytest.raises(RunError, match="is not empty and holds no run"):
-        files.claim_directory(tmp_path, marker="run.json")
+        claims.claim_directory(tmp_path, marker="run.json")
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_where_a_file_system_has_no_locks_a_run_does_without(
 
     monkeypatch.setattr(filelock.FileLock, "acquire", acquire)
     done = []
-    with files.only_writer(tmp_path):
+    with claims.only_writer(tmp_path):
         done.append(True)
     assert done
 
