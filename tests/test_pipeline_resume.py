@@ -347,6 +347,7 @@ def test_a_run_that_was_killed_as_it_began_begins_again(
     pipeline = tiny(max_epochs=1).build()
     whole = pipeline.run(tmp_path / "whole")
     record = {**whole.record, "status": "running", "metrics": {}, "best_epoch": None}
+    record["sessions"] = [{"started": record["started"], "from_iteration": 0}]  # nothing is saved
     (tmp_path / "killed").mkdir()
     for name in left:
         (tmp_path / "killed" / name).write_bytes((whole.path / name).read_bytes())
