@@ -33,4 +33,5 @@ def test_runs_come_through_a_sample_of_all_faults(tmp_path: Path, repository: Pa
     for name, count in counts.items():
         assert report[name]["cases"] >= count
         assert report[name]["survived"] == report[name]["cases"]
-    assert not list(tmp_path.glob("fault*"))
+    left = {entry.name for entry in tmp_path.iterdir()}
+    assert not {name for name in left if not name.startswith("torchinductor_")}  # torch's cache
