@@ -17,6 +17,7 @@ from typing import Any
 import attrs
 import numpy as np
 from PIL import Image
+from pydicom.uid import RLELossless
 
 from drawn_dicom import dicom, write_dicom
 
@@ -108,6 +109,15 @@ def cut_off_dicom(root: Path) -> None:
     """A DICOM file whose pixels end too early."""
     path = write_dicom(root / "a" / "cut.dcm", noise(32, 32).astype(np.uint16))
     path.write_bytes(path.read_bytes()[:-700])
+
+
+def dicom_bomb(root: Path) -> None:
+    """A compressed DICOM file of few bytes that says that it holds 281 TB."""
+    dataset = dicom(noise(32, 32).astype(np.uint16))
+    dataset.compress(RLELossless, generate_instance_uid=False)
+    dataset.Rows = dataset.Columns = 65535
+    dataset.NumberOfFrames = 32768
+    dataset.save_as(root / "a" / "x.dcm", enforce_file_format=True)
 
 
 def dicom_without_pixels(root: Path) -> None:

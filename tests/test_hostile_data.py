@@ -46,6 +46,7 @@ CASES: dict[str, Case] = {
     "PNG text bomb": Case(make=written("a/x.png", hostile.png_text_bomb())),
     "JPEG bomb": Case(make=written("a/x.jpg", hostile.jpeg_bomb())),
     "NIfTI bomb": Case(make=hostile.nifti_bomb),
+    "DICOM bomb": Case(make=hostile.dicom_bomb),
     "damaged PNG": Case(make=written("a/x.png", hostile.damaged_png())),
     "TIFF of two pages": Case(make=hostile.pages),
     "NaN in NIfTI": Case(make=volume("a/x.nii", floats(np.nan))),
@@ -277,6 +278,10 @@ EXPECTED: dict[str, list[str]] = {
     "NIfTI bomb": [
         "bomb a/x.nii.gz: The image ROOT/a/x.nii.gz may be a decompression bomb: it should hold "
         "281449207693656 bytes, more than this machine's memory.",
+    ],
+    "DICOM bomb": [
+        "bomb a/x.dcm: The image ROOT/a/x.dcm may be a decompression bomb: it should hold "
+        "281466386841600 bytes, more than this machine's memory.",
     ],
     "damaged PNG": [
         "damaged a/x.png: The image ROOT/a/x.png is damaged: broken data stream when reading "

@@ -39,8 +39,9 @@ def evaluate(
     if output is not None:
         refuse_existing(output, kind="folder")
     registry = Registry.discover()
+    trained = Run.load(run)
     step = _dataset_step(data, registry)
-    done = Run.load(run).evaluate(
+    done = trained.evaluate(
         step,
         output=output,
         which=network,

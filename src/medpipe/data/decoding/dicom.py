@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from medpipe.data.decoding.bombs import refuse_bomb
 from medpipe.data.decoding.colours import with_channels
 from medpipe.data.decoding.dicom_geometry import affine_of, plane_of, unevenness
 from medpipe.data.decoding.dicom_values import WindowError, grey_header, grey_values
@@ -94,6 +95,12 @@ def _frames(dataset: Dataset) -> int:
     return int(dataset.get("NumberOfFrames") or 1)
 
 
+def _length(dataset: Dataset) -> int:
+    """The bytes of all frames when they are decompressed."""
+    values = dataset.Rows * dataset.Columns * dataset.get("SamplesPerPixel", 1) * _frames(dataset)
+    return int(values * dataset.get("BitsAllocated", 8) // 8)
+
+
 def _stored(dataset: Dataset, path: str | os.PathLike[str]) -> np.ndarray[Any, Any]:
     """The stored values, decompressed, in RGB where there are colours."""
     from pydicom.pixels.decoders.base import get_decoder
@@ -122,6 +129,7 @@ def _stored(dataset: Dataset, path: str | os.PathLike[str]) -> np.ndarray[Any, A
         raise UnreadableImageError(path, f"{named}, which pydicom can't decode", remedy) from error
     if not decoder.is_available:
         raise UnreadableImageError(path, f"{named}, for which no decoder is installed", DECODERS)
+    refuse_bomb(path, _length(dataset))
     try:
         stored = dataset.pixel_array
     except RuntimeError as error:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import gzip
-import math
-import os
 import zlib
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from medpipe.data.decoding.bombs import refuse_bomb
 from medpipe.data.decoding.colours import with_channels
 from medpipe.data.decoding.quiet import quiet_decoders
 from medpipe.data.decoding.unreadable import UnreadableImageError, damaged
@@ -17,6 +15,8 @@ from medpipe.errors import DataError
 from medpipe.steps import DecodedImage
 
 if TYPE_CHECKING:
+    import os
+
     import numpy as np
 
     from medpipe.steps import Reading
@@ -55,15 +55,6 @@ def decode_nifti(content: bytes, path: str | os.PathLike[str], reading: Reading)
     return with_channels(image, path, reading, colours=colours)
 
 
-@functools.cache
-def _memory() -> float:
-    """The bytes of this machine's memory; infinity where the system doesn't say."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # not POSIX
-        return math.inf
-
-
 def _mark(content: bytes) -> bytes:
     first, second = content[344:348], content[4:8]
     return first if first in (b"n+1\0", b"ni1\0") else second
@@ -89,14 +80,8 @@ def _decoded(content: bytes, path: str | os.PathLike[str]) -> DecodedImage:
     length = (
         int(header.get_data_offset()) + int(np.prod(shape, dtype=object)) * number_type.itemsize
     )
-    if content.startswith(GZIP) and length > _memory():
-        # It would be unpacked as far as it goes, before it could be found to be too short.
-        raise UnreadableImageError(
-            path,
-            f"may be a decompression bomb: it should hold {length} bytes, more than this machine's "
-            "memory",
-            kind="bomb",
-        )
+    if content.startswith(GZIP):
+        refuse_bomb(path, length)
     whole = _whole(content, length)
     if header.get_data_offset() < header.single_vox_offset:
         raise UnreadableImageError(path, "has its values inside its header, as vox_offset says")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from medpipe.data.decoding.bombs import bomb
 from medpipe.data.decoding.fast_jpeg import decode_jpeg, jpeg_header
 from medpipe.data.decoding.quiet import quiet_decoders
 from medpipe.data.decoding.unreadable import UnreadableImageError, damaged
@@ -25,6 +26,7 @@ GREY_MODES = frozenset({"L", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
 """Pillow's modes of one channel whose values are kept as they are, whatever their width."""
 ORIENTATION = 0x0112
 """The EXIF tag that says how a camera was held."""
+LARGER = "If it is genuine, raise PIL.Image.MAX_IMAGE_PIXELS."
 
 
 def decode_picture(content: bytes, path: str | os.PathLike[str], reading: Reading) -> DecodedImage:
@@ -68,7 +70,7 @@ def decode_picture(content: bytes, path: str | os.PathLike[str], reading: Readin
         reason = "is not a PNG, JPEG, TIFF, BMP, NIfTI or DICOM image"
         raise UnreadableImageError(path, reason, kind="not_an_image") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise _bomb(path, str(error)) from error
+        raise bomb(path, str(error).rstrip("."), LARGER) from error
     except (DataError, MemoryError):
         raise
     except Exception as error:  # a damaged file can make a decoder fail in any way
@@ -175,16 +177,7 @@ def _refuse_bombs(image: Image.Image, path: str | os.PathLike[str]) -> None:
     limit = pillow.MAX_IMAGE_PIXELS
     if limit is not None and image.width * image.height > limit:
         pixels = image.width * image.height
-        raise _bomb(path, f"it has {pixels} pixels, more than Pillow's limit of {limit}")
-
-
-def _bomb(path: str | os.PathLike[str], reason: str) -> UnreadableImageError:
-    return UnreadableImageError(
-        path,
-        f"may be a decompression bomb: {reason.rstrip('.')}",
-        "If it is genuine, raise PIL.Image.MAX_IMAGE_PIXELS.",
-        kind="bomb",
-    )
+        raise bomb(path, f"it has {pixels} pixels, more than Pillow's limit of {limit}", LARGER)
 
 
 def _refuse_pages(image: Image.Image, path: str | os.PathLike[str]) -> None:
