@@ -132,7 +132,7 @@ WRONG: dict[str, tuple[str, str]] = {
     "another optimizer's parameter": (
         '[trainer]\nstep = "supervised"\n[trainer.optimizer]\nname = "sgd"\neps = 1.0',
         "trainer.optimizer.eps: unknown parameter. "
-        "it takes name, momentum, nesterov, weight_decay.",
+        "It takes name, momentum, nesterov, weight_decay.",
     ),
     "pair of the wrong length": (
         '[trainer]\nstep = "supervised"\n[trainer.optimizer]\nname = "adam"\nbetas = [0.9]',
@@ -285,7 +285,7 @@ class Pair:
         ({"low": 1, "high": 1}, ["pair.high: must be above low."]),
         ({"low": "1", "high": 0}, ["pair.low: must be a whole number, got '1'."]),
         ({"low": 7}, ["pair: 7 is no low number."]),
-        ({"low": 1, "width": 2}, ["pair.width: unknown parameter. it takes low, high, choice."]),
+        ({"low": 1, "width": 2}, ["pair.width: unknown parameter. It takes low, high, choice."]),
         ({"low": 1, "choice": True}, ["pair.choice: must be one of 1, 'x', got true."]),
         ({"low": 1, "choice": 1.0}, ["pair.choice: must be one of 1, 'x', got 1.0."]),
     ],

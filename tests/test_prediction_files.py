@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 from PIL import Image
@@ -183,6 +184,19 @@ def test_images_of_another_size_are_said(
     assert note in caplog.text
     alone = run.predict([tmp_path / "a.png"])
     np.testing.assert_allclose(found.scores[0], alone.scores[0], atol=1e-6)
+
+
+def test_a_run_that_is_not_finished_is_said(
+    run: Run, root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    stopped = attrs.evolve(run, record={**run.record, "status": "stopped"})
+    with caplog.at_level(logging.WARNING, logger="medpipe"):
+        found = stopped.predict(root)
+    assert caplog.messages == [
+        f"The run {run.path} is not finished (stopped): this is its best network so far."
+    ]
+    np.testing.assert_array_equal(found.scores, run.predict(root).scores)
+    assert len(caplog.messages) == 1
 
 
 def test_volumes_and_channels_that_do_not_fit_are_refused(run: Run, tmp_path: Path) -> None:

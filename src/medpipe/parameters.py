@@ -389,4 +389,4 @@ def _one_of(names: Sequence[str]) -> str:
 
 
 def _called(cls: type[Any]) -> str:
-    return cls.name if issubclass(cls, Step) else "it"
+    return cls.name if issubclass(cls, Step) else "It"

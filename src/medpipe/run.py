@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from medpipe.steps import Dataset, DatasetStep, ImageFile
 
 __all__ = ["Run"]
+
+logger = logging.getLogger("medpipe")
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -244,10 +247,18 @@ class Run:
         from medpipe.prediction.network import TrainedNetwork
 
         reading = {name: _tuples(item) for name, item in self.record["data"]["reading"].items()}
+        network = self.network(which, registry=registry)
+        if self.status != "finished":
+            logger.warning(
+                "The run %s is not finished (%s): this is its %s network so far.",
+                self.path,
+                self.status,
+                which,
+            )
         return TrainedNetwork(
             path=self.path,
             which=which,
-            network=self.network(which, registry=registry),
+            network=network,
             assembly=self._assembly(registry),
             data=self.data,
             reading=Reading(**reading),

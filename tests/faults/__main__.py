@@ -31,6 +31,8 @@ from faults.cases import CODES, Outcome, Subject
 Cases = list[tuple[str, Callable[[], Outcome]]]
 
 DENSENET = "densenet"
+OTHERS = 200
+"""Failures of other runs than the plain one, where all of the plain one's are asked for."""
 DOUBLE = 0.1
 """The share of the kills of which what goes on is killed again."""
 
@@ -54,7 +56,10 @@ def kills(subjects: Sequence[Subject], count: int, random: Random) -> Cases:
 
 
 def failures(subjects: Sequence[Subject], count: int | None, random: Random) -> Cases:
-    """Every operation of runs with every error, once and lasting; or some of them."""
+    """Operations with every error, once and lasting: some of all runs, or all of the first.
+
+    The others do the same operations at other times; where all are asked for, theirs are sampled.
+    """
     every = [
         (given, place, code, lasting)
         for given in subjects
@@ -62,8 +67,14 @@ def failures(subjects: Sequence[Subject], count: int | None, random: Random) -> 
         for code in CODES
         for lasting in (False, True)
     ]
+    if count is None:
+        others = [case for case in every if case[0] is not subjects[0]]
+        chosen = [case for case in every if case[0] is subjects[0]]
+        chosen += random.sample(others, min(OTHERS, len(others)))
+    else:
+        chosen = random.sample(every, count)
     made: Cases = []
-    for given, place, code, lasting in every if count is None else random.sample(every, count):
+    for given, place, code, lasting in chosen:
         title = f"{given.name}: operation {place} fails with {os.strerror(code)}"
         made.append((title, cases.failed(given, place, code, lasting=lasting)))
     return [*made, *((f"{given.name}: short writes", cases.short(given)) for given in subjects)]
@@ -110,7 +121,7 @@ def main() -> None:
     """Parse the arguments, run, print."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--kills", type=int, default=40)
-    parser.add_argument("--failures", default="40", help="a number, or all")
+    parser.add_argument("--failures", default="40", help="a number, or all: of the plain run")
     parser.add_argument("--power-losses", type=int, default=40)
     parser.add_argument("--flips", type=int, default=40, help="in runs that then go on")
     parser.add_argument("--seed", type=int, default=0)
@@ -130,7 +141,7 @@ def main() -> None:
         some = None if given.failures == "all" else int(given.failures)
         parts = {
             "kills": kills(subjects, given.kills, random),
-            "failures": failures(light[:1], some, random),
+            "failures": failures(light, some, random),
             "power_losses": power_losses(light, given.power_losses, random),
             "flips": flips(light, given.flips, random),
         }
