@@ -20,6 +20,7 @@ from PIL import Image
 from medpipe.data import scan as scanning
 from medpipe.data import scan_memory
 from medpipe.data.scan import Fingerprint, Scan, scan
+from medpipe.data.scan_memory import FileStates
 from medpipe.errors import DataError
 from medpipe.steps import Dataset, Reading, Sample, Task
 
@@ -224,6 +225,21 @@ def test_cache_goes_by_the_files_and_not_by_their_places(tmp_path: Path) -> None
     unusual = f"{tmp_path}/./../{tmp_path.name}//"
     again(*[attrs.evolve(sample, image=f"{unusual}{sample.id}") for sample in samples])
     assert len(_caches()) == 1
+
+
+@pytest.mark.parametrize("kind", [Path, str])
+@pytest.mark.parametrize("way", ["{0}/{1}", "{0}/./{1}", "{0}/../.hidden/{1}", "{0}//{1}"])
+def test_a_file_has_one_name_however_it_is_reached(
+    tmp_path: Path, way: str, kind: type[Path | str]
+) -> None:
+    folder = tmp_path / ".hidden"
+    folder.mkdir()
+    samples = _folder(folder).samples
+    reached = [
+        attrs.evolve(sample, image=kind(way.format(folder, sample.id))) for sample in samples
+    ]
+    assert list(FileStates.of(reached).rows()) == list(FileStates.of(samples).rows())
+    assert list(FileStates.of(reached).names) == [str(folder / sample.id) for sample in samples]
 
 
 def test_several_files_are_read_again_when_one_changes(tmp_path: Path) -> None:

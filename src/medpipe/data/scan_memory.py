@@ -195,7 +195,7 @@ def _plain(paths: Sequence[Any]) -> FileStates | None:
     """
     together = _BETWEEN.join(paths)
     absolute = f"{_BETWEEN}{together}".count(f"{_BETWEEN}/") == len(paths)
-    if not absolute or "/." in together or "//" in together:
+    if not absolute or _roundabout(together):
         return None
     sizes, times = array("q"), array("q")
     try:
@@ -206,6 +206,12 @@ def _plain(paths: Sequence[Any]) -> FileStates | None:
     except (OSError, ValueError):
         return None
     return FileStates(names=paths, sizes=sizes, times=times)
+
+
+def _roundabout(paths: str) -> bool:
+    """Whether a path among these leads through a part that is empty, ``.`` or ``..``."""
+    through = "/." in paths and ("/./" in paths or "/../" in paths)  # or a hidden folder's name
+    return through or "//" in paths
 
 
 def _several(image: Any) -> FileState:
@@ -245,7 +251,7 @@ def _status(path: str | os.PathLike[str]) -> FileState | None:
     except (OSError, ValueError):
         return None
     text = os.fspath(path)
-    if not text.startswith("/") or "/." in text or "//" in text:  # abspath takes longer than stat
+    if not text.startswith("/") or _roundabout(text):  # abspath takes longer than stat
         text = os.path.abspath(text)  # noqa: PTH100
     return text, status.st_size, status.st_mtime_ns
 
