@@ -301,7 +301,7 @@ def test_a_full_disk_leaves_the_reading_to_the_scan(
 def test_collector_is_paused_and_comes_back() -> None:
     import gc
 
-    from medpipe.data.collector import paused_collector
+    from medpipe.collector import paused_collector
 
     def fail() -> None:
         with paused_collector():

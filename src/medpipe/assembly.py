@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
+from medpipe.collector import paused_collector
 from medpipe.config import Configuration
 from medpipe.data.chain import Chain
-from medpipe.data.collector import paused_collector
 from medpipe.data.fitting import unfit_samples
 from medpipe.data.order import PassOrder
 from medpipe.data.preparation import PreparedData, Unfit, prepare

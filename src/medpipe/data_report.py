@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from medpipe.data.collector import paused_collector
+from medpipe.collector import paused_collector
 from medpipe.data.faults import fault, leak_faults
 from medpipe.data.links import link_faults
 from medpipe.data.near_duplicates import Looks, near_pairs

@@ -12,8 +12,8 @@ import attrs
 
 from medpipe.assembly import Assembly, Loaders
 from medpipe.checks import CheckReport, examine
+from medpipe.collector import paused_collector
 from medpipe.config import Configuration, toml_text
-from medpipe.data.collector import paused_collector
 from medpipe.data_report import DataReport, examine_data
 from medpipe.errors import RunError
 from medpipe.going_on import Changeable, allowed

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
+from medpipe.collector import paused_collector
 from medpipe.discovery import Plugin, load_plugin, not_installed
 from medpipe.errors import ConfigError, PluginError, UnknownStepError
 from medpipe.hookspecs import PROJECT
@@ -253,9 +254,11 @@ def _discover(limit: str | None) -> Registry:
         if not builtin and wanted is not None and _normal(distribution) not in wanted:
             continue
         version = point.dist.version if point.dist else ""
-        plugins.append(
-            load_plugin(point.load, name=point.name, distribution=distribution, version=version)
-        )
+        with paused_collector():
+            plugin = load_plugin(
+                point.load, name=point.name, distribution=distribution, version=version
+            )
+        plugins.append(plugin)
     found = {_normal(plugin.distribution) for plugin in plugins}
     plugins += [not_installed(name) for name in sorted((wanted or set()) - found - {PROJECT})]
     return Registry(tuple(plugins))
