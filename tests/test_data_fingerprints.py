@@ -54,6 +54,16 @@ def test_packed_digests_take_half_a_byte_for_a_digit() -> None:
     assert Digests.of(["00FF", "12ab"]).packed == b""  # capital letters would come back as small
 
 
+FEW = ["00" * 16, "00" * 8 + "01" * 8, "ff" * 16]
+"""Two of them begin alike."""
+
+
+@given(st.lists(st.sampled_from(FEW) | digests(16)) | st.lists(st.sampled_from(["ab", "cd", "é"])))
+def test_copies_are_the_places_of_each_digest_that_occurs_again(texts: list[str]) -> None:
+    places = {text: [i for i, other in enumerate(texts) if other == text] for text in texts}
+    assert Digests.of(texts).copies() == [same for same in places.values() if len(same) > 1]
+
+
 @given(FOUND, st.randoms())
 def test_by_column_they_are_what_they_were(found: dict[str, Fingerprint], random: object) -> None:
     packed = Fingerprints.of(found)

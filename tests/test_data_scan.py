@@ -271,7 +271,7 @@ def test_cache_knows_what_else_the_values_depend_on(
     if what == "window":
         dataset = attrs.evolve(dataset, reading=Reading(window="voi"))
     elif what == "decoders":
-        monkeypatch.setattr(scan_memory, "_decoders", lambda: {"pillow": "0.1"})
+        monkeypatch.setattr(scan_memory, "version_of", lambda _: "0.1")
     else:
         monkeypatch.setattr(scan_memory, "CACHE_FORMAT", 0)
     scan(dataset, workers=1)

@@ -170,20 +170,18 @@ def _split(assembly: Assembly, good: Dataset, sifted: Sifted, faults: list[Fault
 
 def _copies(samples: Sequence[Sample], sifted: Sifted) -> list[Fault]:
     """A warning for each image that several samples hold."""
-    looks = sifted.scan.of(samples).pixels.as_texts()
     blank = _blank(sifted)
-    same: dict[str, list[Sample]] = {}
-    for sample, look in zip(samples, looks, strict=True):
-        if sample.id not in blank:
-            same.setdefault(look, []).append(sample)
+    copies = (
+        [samples[place] for place in places] for places in sifted.scan.of(samples).pixels.copies()
+    )
     return [
         fault(
-            some[0],
+            same[0],
             "duplicate",
-            f"{' = '.join(repr(sample.id) for sample in some)}: the same pixels.",
+            f"{' = '.join(repr(sample.id) for sample in same)}: the same pixels.",
         )
-        for some in same.values()
-        if len(some) > 1
+        for same in copies
+        if same[0].id not in blank  # what one holds, all hold
     ]
 
 
@@ -194,13 +192,10 @@ def _near(
 
     Copies are not near but the same, and blank images look like nothing.
     """
-    blank = _blank(sifted)
-    looks = sifted.scan.of(samples).pixels.as_texts()
-    first: dict[str, Sample] = {}
-    for sample, look in zip(samples, looks, strict=True):
-        if sample.id not in blank:
-            first.setdefault(look, sample)
-    some = list(first.values())
+    left_out = _blank(sifted)
+    for same in sifted.scan.of(samples).pixels.copies():
+        left_out.update(samples[place].id for place in same[1:])
+    some = [sample for sample in samples if sample.id not in left_out]
     if len(some) < 2:
         return [], 0, 0
     parts = {} if split is None else split.parts

@@ -97,12 +97,12 @@ def _opened(path: Path, handle: int, *, sync: bool) -> Iterator[NewFile]:
     _disk.close(path, handle)
 
 
-def write_bytes(path: Path, content: bytes, *, keep: Path | None = None) -> None:
+def write_bytes(path: Path, *parts: bytes | memoryview, keep: Path | None = None) -> None:
     """Write a file whole: a reader finds the old content or the new, never a part.
 
     Args:
         path: The file.
-        content: What it is to hold.
+        parts: What it is to hold, one after the other.
         keep: The name in the same folder that the old content gets. What had that name is removed
             when the new content is on the disk, and not sooner.
 
@@ -115,7 +115,8 @@ def write_bytes(path: Path, content: bytes, *, keep: Path | None = None) -> None
         make_directories(path.parent)
         try:
             with new_file(temporary) as file:
-                file.write(content)
+                for part in parts:
+                    file.write(part)
             if old is not None and path.exists():
                 _second_name(path, old)
             _disk.rename(temporary, path)
@@ -235,9 +236,12 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def sha256_of(content: bytes) -> str:
-    """The SHA-256 of some bytes, as 64 hexadecimal digits."""
-    return hashlib.sha256(content).hexdigest()
+def sha256_of(*parts: bytes | memoryview) -> str:
+    """The SHA-256 of some bytes, one part after the other, as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
 
 
 def sha256_of_file(path: Path) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import datetime
-import functools
-import importlib.metadata
 import io
 import logging
 import os
@@ -25,6 +23,7 @@ from medpipe.data.split_file import write_split
 from medpipe.errors import RunError
 from medpipe.steps import PARTS
 from medpipe.training.run_checkpoints import RunCheckpoints
+from medpipe.versions import version_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -337,18 +336,9 @@ def _plugins(configuration: Configuration, registry: Registry) -> list[dict[str,
 
 def versions() -> dict[str, str]:
     """The versions of Python, medpipe and what it computes with, as far as installed."""
-    return dict(_versions())
-
-
-@functools.cache
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in VERSIONED:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    found = {name: version_of(name) for name in VERSIONED}
+    installed = {name: version for name, version in found.items() if version}
+    return {"python": platform.python_version(), **installed}
 
 
 def _git() -> dict[str, Any] | None:

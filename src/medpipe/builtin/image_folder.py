@@ -130,19 +130,19 @@ class ImageFolder(DatasetStep):
         index = {name: position for position, name in enumerate(names)}
         label_of = {id_: index[class_of[folder.name]] for id_, folder in by_id.items()}
         in_folder = (
-            [id_.partition("/")[0] for id_ in found.images]
+            [by_id[id_.partition("/")[0]] for id_ in found.images]
             if self.parts is None
-            else ["/".join(id_.split("/", 2)[:2]) for id_ in found.images]
+            else [by_id["/".join(id_.split("/", 2)[:2])] for id_ in found.images]
         )
-        filled = set(in_folder)
+        filled = {folder.id for folder in in_folder}
         self._require_images(root, [id_ for id_ in by_id if id_ not in filled], found.notes)
         nothing: Mapping[str, Any] = {}  # one for all: half a million would take 30 MB
         samples = [
             Sample(
                 id=id_,
                 image=image,
-                label=label_of[folder],
-                split=by_id[folder].part,
+                label=label_of[folder.id],
+                split=folder.part,
                 extra=nothing,
             )
             for (id_, image), folder in zip(found.images.items(), in_folder, strict=True)

@@ -100,6 +100,20 @@ class Digests(Sequence[str]):
         rows = np.frombuffer(self.packed, np.uint8).reshape(-1, self.width)
         return rows[:, :count].tobytes()
 
+    def copies(self) -> list[list[int]]:
+        """The places of each digest that occurs more than once, in the order of the first ones."""
+        places: Iterable[int] = range(len(self))
+        if self.width >= 8:  # few are left by the first eight bytes, and those without texts
+            import numpy as np
+
+            heads = np.frombuffer(self.heads(8), np.uint64)
+            _, which, counts = np.unique(heads, return_inverse=True, return_counts=True)
+            places = np.flatnonzero(counts[which] > 1).tolist()
+        same: dict[str, list[int]] = {}
+        for place in places:
+            same.setdefault(self[place], []).append(place)
+        return [found for found in same.values() if len(found) > 1]
+
     def at(self, places: Iterable[int]) -> Digests:
         """Those at some places, in this order."""
         if not self.width:

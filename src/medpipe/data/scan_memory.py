@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import logging
 import os
 import sys
 from array import array
-from contextlib import suppress
-from importlib import metadata
 from itertools import compress
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +18,10 @@ from medpipe.data.without_cache import warn_without_cache
 from medpipe.errors import MedpipeError
 from medpipe.files import cache_directory, sha256_of, write_bytes
 from medpipe.steps import Series
+from medpipe.versions import version_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from medpipe.steps import Dataset, ImageFile, Reading, Sample
@@ -264,18 +262,10 @@ def _cache_file(files: FileStates, reading: Reading) -> Path | None:
         root = os.path.commonpath(ends)  # what these two share, all share
     except ValueError:  # two drives
         root = ends[0]
-    named = json.dumps([CACHE_FORMAT, root, reading.channels, reading.window, _decoders()])
+    found = {name: version_of(name) for name in DECODERS}
+    decoders = {name: version for name, version in found.items() if version}
+    named = json.dumps([CACHE_FORMAT, root, reading.channels, reading.window, decoders])
     return cache_directory() / "scans" / f"{sha256_of(named.encode('ascii'))[:32]}.prints"
-
-
-@functools.cache
-def _decoders() -> Mapping[str, str]:
-    """The versions of the libraries that decode, of those that are installed."""
-    versions: dict[str, str] = {}
-    for name in DECODERS:
-        with suppress(metadata.PackageNotFoundError):
-            versions[name] = metadata.version(name)
-    return versions
 
 
 def _load(cache: Path) -> _Kept | None:
@@ -284,17 +274,17 @@ def _load(cache: Path) -> _Kept | None:
     A line with the digest of the rest, a line of JSON, and the columns one after the other.
     """
     try:
-        written, _, content = cache.read_bytes().partition(b"\n")
+        content = cache.read_bytes()
     except (OSError, ValueError):
         return None
-    if written != sha256_of(content).encode("ascii"):
+    view, start = memoryview(content), content.find(b"\n") + 1  # a view, not to copy it all
+    if content[:start] != _first_line(view[start:]):
         return None
-    line, _, content = content.partition(b"\n")
-    about = json.loads(line)
+    place = content.find(b"\n", start) + 1
+    about = json.loads(content[start:place])
     if about["byte_order"] != sys.byteorder:
         return None
     parts: list[bytes] = []
-    place = 0
     for size in about["bytes"]:
         parts.append(content[place : place + size])
         place += size
@@ -322,9 +312,13 @@ def _save(cache: Path, kept: _Kept) -> None:
         "flaws": sorted(prints.flaws.items()),
         "bytes": [len(part) for part in parts],
     }
-    line = json.dumps(about).encode("ascii")
-    content = b"".join((line, b"\n", *parts))
+    content = (json.dumps(about).encode("ascii") + b"\n", *parts)
     try:
-        write_bytes(cache, sha256_of(content).encode("ascii") + b"\n" + content)
+        write_bytes(cache, _first_line(*content), *content)
     except MedpipeError as error:
         warn_without_cache("The next start will read all images again", error)
+
+
+def _first_line(*content: bytes | memoryview) -> bytes:
+    """The line before the content, which tells whether it is whole."""
+    return sha256_of(*content).encode("ascii") + b"\n"

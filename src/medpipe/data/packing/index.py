@@ -256,7 +256,7 @@ class IndexMaker:
     """Collects the index while pieces are written; kinds and metadata are kept once each."""
 
     def __init__(self) -> None:
-        self.rows: dict[str, int] = {}
+        self.ids: dict[str, None] = {}
         self.kinds: dict[Kind, int] = {}
         self._metas: dict[str, int] = {}
         self._offsets = array("q")
@@ -270,15 +270,15 @@ class IndexMaker:
             DataError: A sample is in the index already.
         """
         for sample_id in piece.ids:
-            if sample_id in self.rows:
+            if sample_id in self.ids:
                 raise DataError(f"The sample {sample_id!r} was packed twice. Give each id once.")
-            self.rows[sample_id] = len(self.rows)
+            self.ids[sample_id] = None
         kinds, metas = self.kinds, self._metas
         self._offsets.extend([start + offset for offset in piece.offsets])
         self._kind_of.extend([kinds.setdefault(kind, len(kinds)) for kind in piece.kinds])
         self._meta_of.extend([metas.setdefault(meta, len(metas)) for meta in piece.metas])
 
-    def to_bytes(self, sources: bytes) -> bytes:
+    def to_bytes(self, sources: bytes) -> memoryview:
         """The index as an npz file without pickled objects.
 
         Args:
@@ -291,7 +291,7 @@ class IndexMaker:
         buffer = io.BytesIO()
         np.savez(
             buffer,
-            ids=_text(list(self.rows)),
+            ids=_text(list(self.ids)),
             kinds=_text([(kind.shape, kind.stored, kind.original) for kind in self.kinds]),
             offsets=np.asarray(self._offsets, np.int64),
             kind_of=np.asarray(self._kind_of, np.int32),
@@ -300,7 +300,7 @@ class IndexMaker:
             metas=np.frombuffer(b"".join(metas), np.uint8),
             meta_ends=np.cumsum([len(meta) for meta in metas], dtype=np.int64),
         )
-        return buffer.getvalue()
+        return buffer.getbuffer()
 
 
 def _text(content: Iterable[Any]) -> np.ndarray[Any, Any]:

@@ -128,7 +128,7 @@ class PackedWriter:
             "format": FORMAT,
             "made": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": round(time.perf_counter() - self._started, 3),
-            "samples": len(self._index.rows),
+            "samples": len(self._index.ids),
             "kinds": len(self._index.kinds),
             "values_bytes": self.bytes,
             "values_sha256": self._digest.hexdigest(),

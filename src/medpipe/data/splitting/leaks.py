@@ -98,17 +98,10 @@ def contradictions(samples: Sequence[Sample], scan: Scan, task: Task) -> str | N
 
 def contradicting(samples: Sequence[Sample], scan: Scan) -> list[list[Sample]]:
     """The samples of each image that appears under different labels, sorted by id."""
-    looks = scan.of(samples).pixels.as_texts()
-    last = {look: place for place, look in enumerate(looks)}
-    copies: dict[str, list[Sample]] = {
-        look: [] for place, look in enumerate(looks) if last[look] != place
-    }
-    for sample, look in zip(samples, looks, strict=True):
-        if look in copies:
-            copies[look].append(sample)
+    copies = ([samples[at] for at in places] for places in scan.of(samples).pixels.copies())
     found = [
         sorted(same, key=lambda sample: portable_id(sample.id))
-        for same in copies.values()
+        for same in copies
         if _differ([vector(sample.label) for sample in same])
     ]
     found.sort(key=lambda same: portable_id(same[0].id))

@@ -69,18 +69,17 @@ def together(samples: Sequence[Sample], scan: Scan) -> list[Sequence[int]]:
             index = root[index]
         return index
 
-    def join(first: dict[str, int], mark: str, index: int) -> None:
-        other = first.setdefault(mark, index)
-        if other != index:
-            a, b = find(other), find(index)
-            root[max(a, b)] = min(a, b)
+    def join(one: int, other: int) -> None:
+        a, b = find(one), find(other)
+        root[max(a, b)] = min(a, b)
 
-    pixels: dict[str, int] = {}
+    for first, *others in scan.of(samples).pixels.copies():
+        for index in others:
+            join(first, index)
     groups: dict[str, int] = {}
-    for index, (sample, look) in enumerate(zip(samples, scan.of(samples).pixels, strict=True)):
-        join(pixels, look, index)
+    for index, sample in enumerate(samples):
         if sample.group is not None:
-            join(groups, sample.group, index)
+            join(groups.setdefault(sample.group, index), index)
     members: dict[int, list[int]] = {}
     for index in range(len(samples)):
         first = find(index)
