@@ -11,7 +11,7 @@ import attrs
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy.stats import kstest
@@ -80,6 +80,8 @@ def test_narrow_images_are_scaled_to_the_bit(
     )
     shape = st.tuples(st.integers(1, 3), st.integers(1, 2), st.integers(1, 4), st.integers(1, 4))
     images = data.draw(arrays.arrays(kind, shape, elements=elements))
+    # Which of two zeros is the least, 0.0 or -0.0, is left to each reduction.
+    assume(len(set(np.signbit(images[images == 0]))) < 2)
     step = made(name, parameters)
     assert step.takes_narrow
     narrow = kind in (np.uint8, np.uint16, np.int16)  # what stands for float32
