@@ -41,6 +41,7 @@ class Options:
         seconds: How long batches are counted.
         precision: In what medpipe computes; the script always computes in float32.
         recompute: Whether medpipe computes activations again; the script always keeps them.
+        compile: Whether medpipe compiles the training step; the script doesn't.
         network: By medpipe's name.
         learning_rate: Of Adam.
         input_side: To which side images are resized; 0: not at all.
@@ -59,6 +60,7 @@ class Options:
     seconds: float = 0.0
     precision: str = "float32"
     recompute: int = 0
+    compile: int = 0
     network: str = "densenet121"
     learning_rate: float = 1e-5
     input_side: int = 0

@@ -26,8 +26,9 @@ def builder(
     """The script's set-up: the defaults are the tutorial's."""
     from medpipe import PipelineBuilder
 
-    if options.recompute:
-        parameters["recompute"] = True
+    for name in ("recompute", "compile"):
+        if getattr(options, name):
+            parameters[name] = True
     chosen = (
         PipelineBuilder(seed=options.seed, registry=registry)
         .dataset("image_folder", root=options.data, channels=1)
