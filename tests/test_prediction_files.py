@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from folders import image_folder, phantom
-from medpipe import DataError, DeviceError, Run, StepError, Task
+from medpipe import DataError, DeviceError, Run, RunError, StepError, Task
 from medpipe.cli import main
 from medpipe.prediction.files import FilePredictions
 from medpipe.prediction.listing import find_files
@@ -196,6 +196,20 @@ def test_a_run_that_is_not_finished_is_said(
         f"The run {run.path} is not finished (stopped): this is its best network so far."
     ]
     np.testing.assert_array_equal(found.scores, finished.scores)
+
+
+def test_a_run_whose_first_epoch_is_not_over_has_a_last_network_alone(
+    run: Run, root: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(run.path, tmp_path / "run")
+    (tmp_path / "run" / "checkpoints" / "best.safetensors").unlink()
+    begun = Run.load(tmp_path / "run")
+    with pytest.raises(RunError, match=r"no epoch of it is over.*--network last"):
+        begun.predict(root)
+    assert len(begun.predict(root, which="last")) == 60
+    (tmp_path / "run" / "checkpoints" / "last.safetensors").unlink()
+    with pytest.raises(RunError, match="There is no checkpoint"):
+        begun.predict(root)
 
 
 def test_volumes_and_channels_that_do_not_fit_are_refused(run: Run, tmp_path: Path) -> None:

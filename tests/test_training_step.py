@@ -25,7 +25,7 @@ from medpipe.training import loop
 from medpipe.training.loop import Progress, TrainingLoop
 from medpipe.training.memory_format import in_channels_last, is_channels_last
 from medpipe.training.stopping import StopRequest
-from test_builtin_supervised import BATCHES, Net, made, net
+from test_builtin_supervised import BATCHES, made, net
 
 
 @pytest.fixture(autouse=True)
@@ -37,10 +37,10 @@ def _fused(monkeypatch: pytest.MonkeyPatch) -> None:
 class Viewing(nn.Module):
     """Takes a view of what a convolution gives, which fails in channels last."""
 
-    def __init__(self) -> None:
+    def __init__(self, dims: int = 2) -> None:
         super().__init__()
-        self.convolution = nn.Conv2d(1, 4, 3)
-        self.head = nn.Linear(144, 3)
+        self.convolution = (nn.Conv3d if dims == 3 else nn.Conv2d)(1, 4, 3)
+        self.head = nn.Linear(4 * 6**dims, 3)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         output: torch.Tensor = self.head(self.convolution(image).view(len(image), -1))
@@ -107,10 +107,10 @@ def test_a_try_on_shapes_leaves_no_trace() -> None:
     assert all(torch.equal(before[name], value) for name, value in weights(network).items())
 
 
-@pytest.mark.parametrize("network", [net(), Viewing(), net(3)], ids=["net", "viewing", "3-D"])
-def test_prediction_gives_the_same_values_and_puts_the_weights_back(network: nn.Module) -> None:
-    network.eval()
-    dims = 3 if isinstance(network, Net) and isinstance(network.features[0], nn.Conv3d) else 2
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("make", [lambda dims: net(dims), Viewing], ids=["net", "viewing"])
+def test_prediction_gives_the_same_values_and_puts_the_weights_back(make: Any, dims: int) -> None:
+    network = make(dims).eval()
     image = torch.rand(5, 1, *[8] * dims)
     strides = [parameter.stride() for parameter in network.parameters()]
     with torch.no_grad(), in_channels_last(network) as run:
@@ -120,6 +120,21 @@ def test_prediction_gives_the_same_values_and_puts_the_weights_back(network: nn.
     for output in outputs:
         torch.testing.assert_close(output, expected)
     assert [parameter.stride() for parameter in network.parameters()] == strides
+
+
+@pytest.mark.parametrize(("dims", "order"), [(2, torch.channels_last), (3, torch.channels_last_3d)])
+def test_networks_are_evaluated_in_channels_last(dims: int, order: torch.memory_format) -> None:
+    network = net(dims).eval()
+    seen: list[bool] = []
+    network.later[0].register_forward_pre_hook(
+        lambda _, inputs: seen.append(inputs[0].is_contiguous(memory_format=order))
+    )
+    with torch.no_grad(), in_channels_last(network) as run:
+        for _ in range(2):
+            run(torch.rand(5, 1, *[8] * dims))
+        assert network.later[0].weight.is_contiguous(memory_format=order)
+    assert seen == [True, True]
+    assert network.later[0].weight.is_contiguous()
 
 
 def test_an_error_of_the_network_is_its_own() -> None:

@@ -142,7 +142,13 @@ class Run:
         """
         from medpipe.training.checkpoint import load_checkpoint
 
-        states, _ = load_checkpoint(self.path / (BEST if which == "best" else LAST))
+        best, last = self.path / BEST, self.path / LAST
+        if which == "best" and last.exists() and not best.exists():
+            raise RunError(
+                f"The run {self.path} has no best network yet, since no epoch of it is over. Go on "
+                "with it (--resume), or take the last network (which='last'; --network last)."
+            )
+        states, _ = load_checkpoint(best if which == "best" else last)
         assembly = self._assembly(registry)
         step, network = assembly.configuration.network, assembly.network(self.data)
         try:
