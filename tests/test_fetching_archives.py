@@ -321,6 +321,14 @@ def test_what_follows_the_end(tmp_path: Path) -> None:
     assert message(archive, most_ratio=10**6) == refused(archive, "it goes on after its end")
 
 
+def test_a_sum_of_minus_one_is_not_a_missing_sum(tmp_path: Path) -> None:
+    rest = b"PK\x03\x04" + b"\xff" * 419 + bytes(81)  # as signed bytes, with 8 spaces: -1
+    assert sum(rest) - 256 * 419 + 8 * 32 == -1
+    archive = tmp_path / "in.tar.gz"
+    archive.write_bytes(gzip.compress(rest[:148] + b"no sum\0 " + rest[148:] + bytes(1024)))
+    assert message(archive) == refused(archive, "it holds zip data in place of a tar archive")
+
+
 def test_files_that_are_no_tar_gz(tmp_path: Path) -> None:
     archive = tmp_path / "in.tar.gz"
     archive.write_bytes(b"<html>Not found</html>")

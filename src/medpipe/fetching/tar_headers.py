@@ -114,9 +114,9 @@ def _exactly(stream: Stream, size: int) -> bytes:
 
 def _check_sum(block: bytes) -> None:
     found = _OCTAL.fullmatch(block[148:156])
-    told = int(found[1], 8) if found is not None else -1
     total = sum(block) - sum(block[148:156]) + 8 * 32
-    if told != total and told != total - 256 * _high_bytes(block):
+    sums = (total, total - 256 * _high_bytes(block))
+    if found is None or int(found[1], 8) not in sums:
         for start, name in _PACKED.items():
             if block.startswith(start):
                 raise RefusedError(f"it holds {name} data in place of a tar archive")
