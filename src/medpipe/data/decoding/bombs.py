@@ -8,6 +8,8 @@ import os
 
 from medpipe.data.decoding.unreadable import UnreadableImageError
 
+LARGER = "If it is genuine, raise PIL.Image.MAX_IMAGE_PIXELS."
+
 
 def bomb(
     path: str | os.PathLike[str], reason: str, remedy: str = UnreadableImageError.REMEDY
@@ -33,3 +35,13 @@ def _memory() -> float:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):  # not POSIX
         return math.inf
+
+
+def refuse_pixels(path: str | os.PathLike[str], width: int, height: int) -> None:
+    """Refuse a picture of more pixels than Pillow allows, before it is decoded."""
+    from PIL import Image
+
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and width * height > limit:
+        reason = f"it has {width * height} pixels, more than Pillow's limit of {limit}"
+        raise bomb(path, reason, LARGER)

@@ -1,9 +1,8 @@
 """Decode plain JPEG files by simplejpeg, to the very values that Pillow gives.
 
 Both hand the work to libjpeg-turbo. Pillow goes through a stream, an image and a copy, which for
-a small picture takes several times as long as the decoding. Pillow remains the judge: whatever is
-not plain, complete and without a warning gives None here, and is then Pillow's to decode or to
-refuse.
+a small picture takes several times as long as the decoding. Whatever is not plain, complete and
+without a warning gives None here, and is then `jpeg.py`'s to decode or to refuse.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ START = b"\xff\xd8\xff"
 """What every JPEG file begins with."""
 END = b"\xff\xd9"
 FRAME = 0xC0
-"""The marker of a baseline frame; all other kinds are Pillow's."""
+"""The marker of a baseline frame; no other kind is plain."""
 SCAN = 0xDA
 TABLES = frozenset({0xC4, 0xDB, 0xDD})
 """Huffman and quantization tables, and the restart interval."""
@@ -79,7 +78,9 @@ def jpeg_header(content: bytes) -> JpegHeader | None:
         if marker in TABLES:
             pass
         elif marker == SCAN:
-            whole = content.endswith(END) or content.find(END, place) >= 0
+            # One scan of all components: only then does simplejpeg notice all that is missing.
+            complete = len(frame) > 5 and content[place + 4 : place + 5] == frame[5:6]
+            whole = complete and (content.endswith(END) or content.find(END, place) >= 0)
             return _header(frame, bare) if whole else None
         elif marker == FRAME and not frame:
             frame = content[place + 4 : place + 2 + length]
@@ -102,7 +103,7 @@ def _header(frame: bytes, bare: bool) -> JpegHeader | None:
 
 
 def decode_jpeg(content: bytes, header: JpegHeader) -> np.ndarray[Any, Any] | None:
-    """The pixels as Pillow gives them; None where only Pillow can tell.
+    """The pixels as Pillow gives them; None where that isn't sure.
 
     Args:
         content: The file.
