@@ -47,7 +47,7 @@ def law(name: str, examples: int) -> None:
     each()
     total = sum(counts.values())
     print(f"| {name} | {total} | {counts['equal']} | {counts['refused']} | {counts['wrong']} |")
-    for why, count in said.most_common(10):
+    for why, count in said.most_common(16):
         print(f"  {count} x {why}")
     sys.stdout.flush()
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from medpipe.data.decoding.bombs import refuse_pixels
+from medpipe.data.decoding.fast_jpeg import in_text_mode
+from medpipe.data.decoding.jpeg import MANGLED
 from medpipe.data.decoding.raster import Raster
 from medpipe.data.decoding.samples import unpacked
 from medpipe.data.decoding.unreadable import UnreadableImageError
@@ -78,7 +80,7 @@ def bmp_raster(content: bytes, path: str | os.PathLike[str]) -> Raster:
 def _header(content: bytes, path: str | os.PathLike[str]) -> _Header:
     if len(content) < FILE_HEADER + 4:
         raise _broken(path, "it ends within its header", kind="truncated")
-    offset, size = struct.unpack_from("<II", content, 10)
+    told, _, offset, size = struct.unpack_from("<IIII", content, 2)
     if size != CORE and size not in HEADERS:
         raise _broken(path, f"its header of {size} bytes is none that BMP knows")
     if len(content) < FILE_HEADER + size:
@@ -122,6 +124,8 @@ def _header(content: bytes, path: str | os.PathLike[str]) -> _Header:
     if offset < after:
         raise _broken(path, f"its pixels begin at byte {offset}, within its header or palette")
     data = memoryview(content)[offset:]
+    if len(content) > told and in_text_mode(content):
+        raise _broken(path, MANGLED)
     row = (width * bits + 31) // 32 * 4
     wanted = stored if compression in (RLE8, RLE4) else row * abs(height)
     if len(data) < wanted:

@@ -24,10 +24,15 @@ END = b"\xff\xd9"
 FRAME = 0xC0
 """The marker of a baseline frame; no other kind is plain."""
 SCAN = 0xDA
-TABLES = frozenset({0xC4, 0xDB, 0xDD})
-"""Huffman and quantization tables, and the restart interval."""
+HUFFMAN = 0xC4
+AC = 16
+"""What is added to the number of a Huffman table of AC coefficients."""
+TABLES = frozenset({0xDB, 0xDD})
+"""Quantization tables, and the restart interval."""
 REMARKS = frozenset({*range(0xE0, 0xF0), 0xFE})
 """Segments of applications, and comments."""
+FEW = 4
+"""Line feeds of which each has a carriage return before it only in files that are mangled."""
 JFIF = 0xE0
 SEGMENT = struct.Struct(">BBH")
 JFIF_LENGTH = 16
@@ -66,6 +71,7 @@ def jpeg_header(content: bytes) -> JpegHeader | None:
     if not content.startswith(START):
         return None
     place, bare = 2, True
+    tables: frozenset[int] = frozenset()
     frame = b""
     while True:
         # Each segment: 0xFF, its marker, and its length with the two bytes that give it.
@@ -75,12 +81,16 @@ def jpeg_header(content: bytes) -> JpegHeader | None:
             return None
         if first != 0xFF or length < 2:
             return None
-        if marker in TABLES:
+        if marker == HUFFMAN:
+            tables |= huffman_tables(content[place + 4 : place + 2 + length])
+        elif marker in TABLES:
             pass
         elif marker == SCAN:
             # One scan of all components: only then does simplejpeg notice all that is missing.
-            complete = len(frame) > 5 and content[place + 4 : place + 5] == frame[5:6]
-            whole = complete and (content.endswith(END) or content.find(END, place) >= 0)
+            scan = content[place + 4 : place + 2 + length]
+            if scan[:1] != frame[5:6] or not tables.issuperset(_tables_of(scan)):
+                return None
+            whole = content.endswith(END) or content.find(END, place) >= 0
             return _header(frame, bare) if whole else None
         elif marker == FRAME and not frame:
             frame = content[place + 4 : place + 2 + length]
@@ -89,6 +99,23 @@ def jpeg_header(content: bytes) -> JpegHeader | None:
         else:
             return None
         place += 2 + length
+
+
+@functools.lru_cache
+def huffman_tables(body: bytes) -> frozenset[int]:
+    """The tables that a segment brings: their number, and 16 more for those of AC coefficients."""
+    place, found = 0, set()
+    while place + 17 <= len(body):
+        found.add(body[place])
+        place += 17 + sum(body[place + 1 : place + 17])
+    return frozenset(found) if place == len(body) else frozenset()
+
+
+@functools.lru_cache
+def _tables_of(scan: bytes) -> frozenset[int]:
+    """The tables that a baseline scan of these components needs."""
+    chosen = scan[2 : 1 + 2 * scan[0] : 2]
+    return frozenset({one >> 4 for one in chosen} | {one & 15 | AC for one in chosen})
 
 
 def _header(frame: bytes, bare: bool) -> JpegHeader | None:
@@ -102,6 +129,19 @@ def _header(frame: bytes, bare: bool) -> JpegHeader | None:
     return JpegHeader(height=height, width=width, subsampling=subsampling, bare=bare)
 
 
+def in_text_mode(content: bytes) -> bool:
+    """Whether a transfer in text mode has put a carriage return before each line feed.
+
+    That leaves none without one. By chance it is so once in 256 times for each line feed, so that
+    a few must be there.
+    """
+    first = content.find(b"\n")
+    if content[first - 1 : first] != b"\r":  # nearly always
+        return False
+    returns = content.count(b"\r\n")
+    return returns >= FEW and returns == content.count(b"\n")
+
+
 def decode_jpeg(content: bytes, header: JpegHeader) -> np.ndarray[Any, Any] | None:
     """The pixels as Pillow gives them; None where that isn't sure.
 
@@ -112,7 +152,9 @@ def decode_jpeg(content: bytes, header: JpegHeader) -> np.ndarray[Any, Any] | No
     Returns:
         Whole numbers of 8 bits: of shape (height, width) for grey, else (height, width, 3).
     """
-    return _decoded(content, header.subsampling) if agrees(header.subsampling) else None
+    if in_text_mode(content) or not agrees(header.subsampling):
+        return None
+    return _decoded(content, header.subsampling)
 
 
 def _decoded(content: bytes, subsampling: Subsampling) -> np.ndarray[Any, Any] | None:

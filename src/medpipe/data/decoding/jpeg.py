@@ -15,7 +15,7 @@ import attrs
 
 from medpipe.data.decoding.bombs import refuse_pixels
 from medpipe.data.decoding.exif import orientation
-from medpipe.data.decoding.fast_jpeg import SCAN, agrees
+from medpipe.data.decoding.fast_jpeg import AC, HUFFMAN, SCAN, agrees, huffman_tables, in_text_mode
 from medpipe.data.decoding.raster import Raster
 from medpipe.data.decoding.unreadable import UnreadableImageError
 
@@ -31,10 +31,12 @@ END_MARKER = 0xD9
 FRAMES = frozenset({*range(0xC0, 0xD0)}) - {0xC4, 0xC8, 0xCC}
 DCT = {0xC0: False, 0xC1: False, 0xC2: True, 0xC9: False, 0xCA: True}
 """The frames that libjpeg decodes to 8 bits, and whether they are progressive."""
+ARITHMETIC = frozenset({0xC9, 0xCA})
 ALONE = frozenset({0x01, 0xD8, *range(0xD0, 0xD8)})
 """Markers without a length."""
 AFTER_SCAN = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
 """What ends the data of a scan: a marker that is no restart."""
+MANGLED = "a transfer in text mode has put a carriage return (0D) before each line feed (0A)"
 PROFILE = b"ICC_PROFILE\0"
 """What the segments of a colour profile begin with."""
 NOT_DAMAGED = ("determine subsampling", "not implemented", "unsupported", "not supported")
@@ -71,6 +73,8 @@ def jpeg_raster(content: bytes, path: str | os.PathLike[str]) -> Raster:
 
     from PIL.JpegImagePlugin import JpegImageFile
 
+    if in_text_mode(content):
+        raise _broken(path, MANGLED)
     frame = jpeg_frame(content, path)
     refuse_pixels(path, frame.width, frame.height)
     heard, values = _heard(content, frame, path)
@@ -121,6 +125,7 @@ def jpeg_frame(content: bytes, path: str | os.PathLike[str]) -> Frame:
     """
     frame: Frame | None = None
     scans: list[tuple[bytes, bytes]] = []
+    tables: frozenset[int] = frozenset()
     place = 2
     while True:
         marker, place = _marker(content, place, path)
@@ -137,9 +142,13 @@ def jpeg_frame(content: bytes, path: str | os.PathLike[str]) -> Frame:
             if frame is not None:
                 raise _broken(path, "it has a second frame")
             frame = _frame(marker, body, path)
+        elif marker == HUFFMAN:
+            tables |= huffman_tables(body)
         elif marker == SCAN:
             if not body or len(body) != 4 + 2 * body[0]:
                 raise _broken(path, "a scan's header has another length than its components need")
+            if frame is not None and frame.process not in ARITHMETIC:
+                _check_tables(body, tables, path)
             scans.append((body[1 : 1 + 2 * body[0] : 2], body[-3:]))
             found = AFTER_SCAN.search(content, place)
             if found is None:
@@ -198,6 +207,21 @@ def _frame(marker: int, body: bytes, path: str | os.PathLike[str]) -> Frame:
     if len(factors) != body[5] or not frame.height or not frame.width:
         raise _broken(path, f"its frame says {frame.width} x {frame.height} pixels, {factors}")
     return frame
+
+
+def _check_tables(body: bytes, tables: frozenset[int], path: str | os.PathLike[str]) -> None:
+    """Whether the tables that a scan names are there; libjpeg would take the usual ones."""
+    first, last, bits = body[-3:]
+    needed = set()
+    for one in body[2 : 1 + 2 * body[0] : 2]:
+        if first == 0 and not bits >> 4:  # refinements of DC values are plain bits
+            needed.add(one >> 4)
+        if last > 0:
+            needed.add(one & 15 | AC)
+    missing = needed - tables
+    if missing:
+        told = ", ".join(f"{'AC' if one & AC else 'DC'} {one & 15}" for one in sorted(missing))
+        raise _broken(path, f"Huffman tables of a scan are missing ({told})")
 
 
 def _check_scans(

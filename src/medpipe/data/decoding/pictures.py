@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from medpipe.data.decoding.colours import with_channels
 from medpipe.data.decoding.fast_jpeg import START, decode_jpeg, jpeg_header
 from medpipe.data.decoding.quiet import quiet_decoders
-from medpipe.data.decoding.raster import Raster, decoded
+from medpipe.data.decoding.raster import decoded
 from medpipe.data.decoding.unreadable import UnreadableImageError, damaged
 from medpipe.errors import DataError
+from medpipe.steps import DecodedImage
 
 if TYPE_CHECKING:
     import os
 
-    from medpipe.steps import DecodedImage, Reading
+    from medpipe.data.decoding.raster import Raster
+    from medpipe.steps import Reading
 
 
 def decode_picture(content: bytes, path: str | os.PathLike[str], reading: Reading) -> DecodedImage:
@@ -30,8 +33,10 @@ def decode_picture(content: bytes, path: str | os.PathLike[str], reading: Readin
         if most is None or header.height * header.width <= most:
             pixels = decode_jpeg(content, header)
             if pixels is not None:
-                raster = Raster(values=pixels, colours="RGB" if pixels.ndim == 3 else None)
-                return decoded(raster, path, reading)
+                image = DecodedImage(values=pixels, channels=pixels.ndim == 3)
+                if reading.channels in (None, "auto"):
+                    return image
+                return with_channels(image, path, reading, colours=image.channels)
     quiet_decoders()
     try:
         return decoded(_raster(content, path, reading), path, reading)
