@@ -1,0 +1,654 @@
+"""TIFF files written by hand or by tifffile: sound ones, and ones that contradict themselves."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from io import BytesIO
+from typing import Any
+
+import attrs
+import imagecodecs
+import numpy as np
+import tifffile
+from hypothesis import strategies as st
+
+from formats.expected import READINGS, Picture, right
+from formats.written import Small, Written
+from medpipe.steps import Reading
+
+BYTE, ASCII, SHORT, LONG, RATIONAL, LONG8 = 1, 2, 3, 4, 5, 16
+SIZES = {BYTE: "B", ASCII: "B", SHORT: "H", LONG: "I", LONG8: "Q"}
+UNSIGNED, SIGNED, FLOAT, VOID = 1, 2, 3, 4
+WHITE, BLACK, RGB, PALETTE, CMYK, YCBCR, LAB = 0, 1, 2, 3, 5, 6, 8
+COLOURS = {WHITE: 1, BLACK: 1, RGB: 3, PALETTE: 1, CMYK: 4, YCBCR: 3, LAB: 3}
+BITS = {UNSIGNED: [*range(1, 17), 32, 64], SIGNED: [8, 16, 32, 64], FLOAT: [16, 32, 64]}
+BITS[VOID] = BITS[UNSIGNED]
+PLAIN, DEFLATE, LZW, PACKBITS, LZMA, ZSTD = 1, 8, 5, 32773, 34925, 50000
+PACK = {
+    PLAIN: bytes,
+    DEFLATE: zlib.compress,
+    LZW: imagecodecs.lzw_encode,
+    PACKBITS: imagecodecs.packbits_encode,
+    LZMA: imagecodecs.lzma_encode,
+    ZSTD: imagecodecs.zstd_encode,
+}
+CONTRADICTIONS = (
+    "cut",
+    "complex",
+    "24 bits",
+    "samples that differ in bits",
+    "samples that differ in format",
+    "bits for fewer samples",
+    "more colours than samples",
+    "float with white as zero",
+    "taller",
+    "shorter",
+    "wider",
+    "narrower",
+    "fewer strips",
+    "more strips",
+    "strip beyond the end",
+    "strip of less",
+    "strip of a row more",
+    "sparse strip",
+    "unknown compression",
+    "unknown photometric",
+    "unknown predictor",
+    "predictor of plain data",
+    "unknown planar",
+    "unknown orientation",
+    "two pages",
+    "pages of ImageJ",
+    "depth",
+    "palette too short",
+    "no width",
+    "width twice",
+    "no size",
+    "tags beyond the end",
+    "checksum of the data",
+)
+
+
+@attrs.define(kw_only=True)
+class Layout:
+    """The fields of a file that is about to be written."""
+
+    order: str
+    big: bool
+    tags: dict[int, tuple[int, list[int]]]
+    segments: list[bytes]
+    sizes: tuple[int, int] = (273, 279)
+    again: tuple[int, int, list[int]] | None = None
+
+
+def assembled(layout: Layout, *, first: bool, following: bytes = b"") -> bytes:
+    """The file: strips and then tags, or the other way round."""
+    order, big = layout.order, layout.big
+    start = 16 if big else 8
+    tags = dict(layout.tags)
+    place = start
+    offsets = []
+
+    def directory(at: int) -> bytes:
+        entries = [(code, *tags[code]) for code in sorted(tags)]
+        if layout.again:
+            entries.append(layout.again)
+        size, room = (20, 8) if big else (12, 4)
+        after = at + (8 if big else 2) + size * len(entries) + room
+        body, extra = b"", b""
+        for code, kind, values in entries:
+            if kind == RATIONAL:
+                packed = b"".join(struct.pack(order + "II", *divmod_(one)) for one in values)
+            else:
+                packed = struct.pack(f"{order}{len(values)}{SIZES[kind]}", *values)
+            if len(packed) > room:
+                extra += bytes(len(extra) % 2)
+                pointer, extra = after + len(extra), extra + packed
+                packed = struct.pack(order + ("Q" if big else "I"), pointer)
+            body += struct.pack(order + ("HHQ" if big else "HHI"), code, kind, len(values))
+            body += packed.ljust(room, b"\0")
+        head = struct.pack(order + ("Q" if big else "H"), len(entries))
+        end = after + len(extra)
+        link = struct.pack(order + ("Q" if big else "I"), end if following else 0)
+        return head + body + link + extra + (following if following else b"")
+
+    if first:  # tags before the strips, whose places are known once the tags' length is
+        tags[layout.sizes[0]] = (tags[layout.sizes[0]][0], [0] * len(layout.segments))
+        place += len(directory(start))
+    for segment in layout.segments:
+        offsets.append(place)
+        place += len(segment)
+    tags[layout.sizes[0]] = (tags[layout.sizes[0]][0], offsets)
+    at = start if first else place + place % 2
+    mark = b"II" if order == "<" else b"MM"
+    if big:
+        head = mark + struct.pack(order + "HHHQ", 43, 8, 0, at)
+    else:
+        head = mark + struct.pack(order + "HI", 42, at)
+    data = b"".join(layout.segments)
+    if first:
+        return head + directory(at) + data
+    return head + data + bytes(place % 2) + directory(at)
+
+
+def divmod_(value: float) -> tuple[int, int]:
+    """A rational of thousandths."""
+    return round(value * 1000), 1000
+
+
+def row_bytes(row: np.ndarray[Any, Any], bits: int, order: str) -> bytes:
+    """A row of samples, the first in the highest bits, or in the file's byte order."""
+    if bits in (8, 16, 32, 64):
+        return row.astype(row.dtype.newbyteorder(order)).tobytes()
+    digits = "".join(f"{int(value):0{bits}b}" for value in row.ravel())
+    digits += "0" * (-len(digits) % 8)
+    return int(digits, 2).to_bytes(len(digits) // 8, "big")
+
+
+def predicted(block: np.ndarray[Any, Any], predictor: int) -> np.ndarray[Any, Any]:
+    """Differences to the left neighbour."""
+    if predictor != 2:
+        return block
+    whole = block.view(f"u{block.dtype.itemsize}").copy()
+    whole[:, 1:] -= whole[:, :-1].copy()
+    return whole.view(block.dtype)
+
+
+def block_bytes(block: np.ndarray[Any, Any], bits: int, order: str, predictor: int) -> bytes:
+    """The rows of a strip or tile, of shape (rows, columns, samples)."""
+    if predictor == 3:
+        rows = []
+        for row in block:
+            flat = row.reshape(-1)
+            width, count, samples = flat.dtype.itemsize, flat.size, row.shape[-1]
+            planes = flat.astype(flat.dtype.newbyteorder(">")).view(np.uint8)
+            planes = planes.reshape(count, width).T.reshape(-1)
+            out = planes.copy()
+            out[samples:] -= planes[:-samples]
+            rows.append(out.tobytes())
+        return b"".join(rows)
+    return b"".join(row_bytes(row, bits, order) for row in predicted(block, predictor))
+
+
+def reversed_bits(data: bytes) -> bytes:
+    """Each byte with its lowest bit first."""
+    return bytes(int(f"{one:08b}"[::-1], 2) for one in data)
+
+
+def samples_of(draw: Any, shape: tuple[int, ...], form: int, bits: int) -> np.ndarray[Any, Any]:
+    """Random samples over the whole range."""
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    if form == FLOAT:
+        return random.normal(size=shape).astype(f"f{bits // 8}")
+    width = next(one for one in (8, 16, 32, 64) if bits <= one)
+    if form == SIGNED:
+        top = 1 << (bits - 1)
+        return random.integers(-top, top - 1, shape, np.int64, endpoint=True).astype(
+            f"i{width // 8}"
+        )
+    values = random.integers(0, (1 << bits) - 1, shape, np.uint64, endpoint=True)
+    return values.astype(f"u{width // 8}")
+
+
+@st.composite
+def by_hand(draw: Any) -> Written:
+    """A file with any fields, and what is right for it."""
+    wrong = draw(st.one_of(st.none(), st.sampled_from(CONTRADICTIONS)))
+    form = draw(st.sampled_from([UNSIGNED, UNSIGNED, SIGNED, FLOAT, VOID]))
+    bits = draw(st.sampled_from([*BITS[form], *([8, 16] if form in (UNSIGNED, VOID) else [])]))
+    kinds = [WHITE, BLACK, BLACK, RGB, RGB]
+    if form == UNSIGNED:
+        kinds += [PALETTE] if bits <= 8 else []
+        kinds += [CMYK, YCBCR, LAB] if bits == 8 else [CMYK] if bits == 16 else []
+    kind = draw(st.sampled_from(kinds))
+    if form == FLOAT and kind == WHITE:
+        kind = BLACK
+    if wrong == "float with white as zero":
+        form, bits, kind = FLOAT, 32, WHITE
+    extra = draw(st.sampled_from([[], [], [], [0], [1], [2], [0, 0], [2, 0]]))
+    if (kind == PALETTE and len(extra) != 1) or (kind == PALETTE and extra == [0]):
+        extra = []
+    if extra[:1] == [1] and (form == SIGNED or bits not in (8, 16)):
+        extra = [2]
+    height, width = draw(st.integers(1, 9)), draw(st.integers(1, 20))
+    count = COLOURS[kind] + len(extra)
+    pixels = samples_of(draw, (height, width, count), form, bits)
+    planar = count > 1 and draw(st.booleans())
+    compression = draw(st.sampled_from([PLAIN, PLAIN, DEFLATE, 32946, LZW, PACKBITS, LZMA, ZSTD]))
+    predictor = 1
+    if compression not in (PLAIN, PACKBITS) and draw(st.booleans()):
+        predictor = 3 if form == FLOAT else 2 if bits in (8, 16, 32, 64) else 1
+    tiled = draw(st.booleans())
+    order, big, first = draw(st.sampled_from("<>")), draw(st.booleans()), draw(st.booleans())
+    fill, turn = draw(st.sampled_from([1, 1, 1, 2])), draw(st.sampled_from([1, 1, *range(1, 9)]))
+    reading = draw(READINGS)
+    if form == FLOAT and reading.channels == 1 and kind == RGB:
+        reading = Reading(channels="auto")  # how a blend of floats is rounded is nobody's law
+
+    rows = draw(st.integers(1, height))
+    columns = width
+    if tiled:
+        rows, columns = 16 * draw(st.integers(1, 2)), 16 * draw(st.integers(1, 2))
+    down, across = -(-height // rows), -(-width // columns)
+    segments = []
+    planes = [pixels[..., one : one + 1] for one in range(count)] if planar else [pixels]
+    padded = draw(st.booleans())  # a last strip that is filled up
+    for plane in planes:
+        for top in range(0, down * rows, rows):
+            for left in range(0, across * columns, columns):
+                block = plane[top : top + rows, left : left + columns]
+                if tiled or (padded and down > 1):
+                    wide = np.zeros((rows, columns, plane.shape[2]), plane.dtype)
+                    wide[: block.shape[0], : block.shape[1]] = block
+                    block = wide
+                data = block_bytes(block, bits, order, predictor)
+                packed = PACK[DEFLATE if compression == 32946 else compression](data)
+                segments.append(reversed_bits(packed) if fill == 2 else bytes(packed))
+    colours = samples_of(draw, (1 << bits if kind == PALETTE else 1, 3), UNSIGNED, 8)
+    told = draw(st.sampled_from([257, 256, 1]))
+    colour_map = colours.astype(np.uint16) * np.uint16(told)
+    if kind == PALETTE and told == 257 and draw(st.booleans()):
+        colour_map = samples_of(draw, colours.shape, UNSIGNED, 16)
+        if colour_map.max() < 256 or not (colour_map & 0xFF).any():
+            colour_map[0] = 0x1234
+        colours = colour_map
+    tags: dict[int, tuple[int, list[int]]] = {
+        256: (draw(st.sampled_from([SHORT, LONG])), [width]),
+        257: (draw(st.sampled_from([SHORT, LONG])), [height]),
+        258: (SHORT, [bits] * (count if draw(st.booleans()) or count == 1 else count)),
+        259: (SHORT, [compression]),
+        262: (SHORT, [kind]),
+        277: (SHORT, [count]),
+    }
+    if tiled:
+        tags |= {322: (SHORT, [columns]), 323: (LONG, [rows])}
+        layout = Layout(order=order, big=big, tags=tags, segments=segments, sizes=(324, 325))
+    else:
+        tags[278] = (LONG, [rows])
+        layout = Layout(order=order, big=big, tags=tags, segments=segments)
+    tags[layout.sizes[0]] = (LONG8 if big and draw(st.booleans()) else LONG, [])
+    tags[layout.sizes[1]] = (LONG, [len(one) for one in segments])
+    if form != UNSIGNED or draw(st.booleans()):
+        tags[339] = (SHORT, [form] * count)
+    if extra:
+        tags[338] = (SHORT, extra)
+    if planar or draw(st.booleans()):
+        tags[284] = (SHORT, [2 if planar else 1])
+    if predictor != 1 or (compression == LZW and draw(st.booleans())):
+        tags[317] = (SHORT, [predictor])
+    if fill == 2:
+        tags[266] = (SHORT, [2])
+    if turn != 1:
+        tags[274] = (SHORT, [turn])
+    if kind == PALETTE:
+        tags[320] = (SHORT, [int(one) for one in colour_map.T.reshape(-1)])
+    if kind == YCBCR:
+        tags[530] = (SHORT, [1, 1])
+        if draw(st.booleans()):
+            tags[529] = (RATIONAL, [0.299, 0.587, 0.114])  # type: ignore[list-item]
+            tags[532] = (RATIONAL, [0, 255, 128, 255, 128, 255])
+    if draw(st.booleans()):
+        tags[270] = (ASCII, list(b"of a hand\0"))
+    if draw(st.booleans()):
+        tags[65000] = (LONG, [1, 2, 3])
+    wrong = _spoiled(wrong, layout, (height, width, rows, count, kind, bits), draw)
+    following = b""
+    content = assembled(layout, first=first)
+    if wrong == "two pages":
+        second = attrs.evolve(layout, tags=dict(tags), segments=[b"\0" * 9])
+        del second
+        content = _two_pages(layout, first=False)
+    elif wrong == "cut":
+        content = content[: draw(st.integers(4, len(content) - 1))]
+    elif wrong == "tags beyond the end":
+        place = 8 if big else 4
+        size = 8 if big else 4
+        far = struct.pack(order + ("Q" if big else "I"), len(content) - 1)
+        content = content[:place] + far + content[place + size :]
+    del following
+
+    values: np.ndarray[Any, Any] | None = None
+    may_refuse = False
+    if wrong is None:
+        picture, may_refuse = _picture(pixels, kind, form, bits, extra, colours, turn)
+        convertible = kind not in (CMYK, YCBCR, LAB) or (
+            kind in (CMYK, YCBCR) and bits == 8 and not any(one == 0 for one in extra)
+        )
+        if reading.channels is None or convertible:
+            values = right(picture, reading)
+        if kind == PALETTE and bits > 8:
+            values = None
+    return Written(
+        about=f"{kind=} {form=} {bits=} {extra=} {height=} {width=} {rows=} {columns=} {tiled=} "
+        f"{planar=} {compression=} {predictor=} {order=} {big=} {first=} {fill=} {turn=} "
+        f"{wrong=} {reading}",
+        content=content,
+        values=values,
+        channels=values is not None and values.ndim == 3,
+        reading=reading,
+        may_refuse=may_refuse,
+    )
+
+
+def _two_pages(layout: Layout, *, first: bool) -> bytes:
+    """The file, whose page leads to one more."""
+    alone = assembled(layout, first=first)
+    order, big = layout.order, layout.big
+    one = attrs.evolve(layout, tags=dict(layout.tags))
+    place = len(alone)
+    # A page of its own behind the file, of one pixel that lies in the header.
+    tags = {256: 1, 257: 1, 258: 8, 259: 1, 262: 1, 273: 8, 277: 1, 278: 1, 279: 1}
+    room = 8 if big else 4
+    body = struct.pack(order + ("Q" if big else "H"), len(tags))
+    for code, value in tags.items():
+        body += struct.pack(order + ("HHQ" if big else "HHI"), code, LONG, 1)
+        body += struct.pack(order + "I", value).ljust(room, b"\0")
+    del one
+    start = struct.unpack_from(order + ("Q" if big else "I"), alone, 8 if big else 4)[0]
+    count = struct.unpack_from(order + ("Q" if big else "H"), alone, start)[0]
+    link = start + (8 if big else 2) + count * (20 if big else 12)
+    pointer = struct.pack(order + ("Q" if big else "I"), place)
+    return alone[:link] + pointer + alone[link + room :] + body + bytes(room)
+
+
+def _spoiled(
+    wrong: str | None, layout: Layout, told: tuple[int, int, int, int, int, int], draw: Any
+) -> str | None:
+    """Make the tags contradict the data; the contradiction, or None where it can't be."""
+    height, width, rows, count, kind, bits = told
+    tags, segments = layout.tags, layout.segments
+    offsets, counts = layout.sizes
+    tiled = offsets == 324
+
+    def put(code: int, *values: int) -> None:
+        tags[code] = (tags[code][0] if code in tags else SHORT, list(values))
+
+    def lengths() -> None:
+        tags[counts] = (LONG, [len(one) for one in segments])
+
+    plain = tags[259][1] == [PLAIN]
+    if wrong == "complex":
+        put(339, *[6] * count)
+    elif wrong == "24 bits":
+        put(258, *[24] * count)
+    elif wrong == "samples that differ in bits":
+        if count < 2:
+            return None
+        put(258, *[bits] * (count - 1), 16 if bits == 8 else 8)
+    elif wrong == "samples that differ in format":
+        if count < 2:
+            return None
+        put(339, *[1] * (count - 1), 2)
+    elif wrong == "bits for fewer samples":
+        if count < 3:
+            return None
+        put(258, *[bits] * (count - 1))
+    elif wrong == "more colours than samples":
+        put(262, 5)
+        if count >= 4 + len(tags.get(338, (0, []))[1]):
+            return (
+                None if kind == CMYK else "more colours than samples" if _put_back(tags) else None
+            )
+    elif wrong in ("taller", "shorter"):
+        if tiled:
+            put(257, height + 64 if wrong == "taller" else height)
+            if wrong == "shorter":
+                return None
+        elif wrong == "taller":
+            put(257, height + 1)
+            if height % rows and len(segments) > 1:
+                return _padded_is_enough(wrong, layout, told)
+        else:
+            if height == 1:
+                return None
+            put(257, height - 1)
+            if (height - 1) % rows and len(segments) > 1:
+                return _restore(tags, 257, height)
+            if bits * width * count < 8 or tags[259][1][0] == ZSTD:
+                return _restore(tags, 257, height)
+            if rows == height:
+                put(278, height - 1)
+    elif wrong in ("wider", "narrower"):
+        if tiled:
+            put(256, width + 64) if wrong == "wider" else None
+            return wrong if wrong == "wider" else None
+        if wrong == "wider":
+            put(256, width + 16)
+        elif width > 17 and rows * 8 > 40:
+            return None
+        else:
+            return None
+    elif wrong == "fewer strips":
+        if len(segments) < 2:
+            return None
+        del segments[-1]
+        lengths()
+    elif wrong == "more strips":
+        segments.append(segments[-1])
+        lengths()
+    elif wrong == "strip beyond the end":
+        put(counts, *[len(one) for one in segments[:-1]], len(segments[-1]) + 100000)
+    elif wrong == "strip of less":
+        if not plain:
+            return None
+        place = draw(st.integers(0, len(segments) - 1))
+        segments[place] = segments[place][:-1] or b"\0"
+        if len(layout.segments[place]) == tags[counts][1][place]:
+            return None
+        lengths()
+    elif wrong == "strip of a row more":
+        if not plain or tiled or len(segments) != 1 or bits != 8:
+            return None
+        segments[0] += bytes(width * count)
+        lengths()
+    elif wrong == "sparse strip":
+        put(counts, *[len(one) for one in segments[:-1]], 0)
+    elif wrong == "unknown compression":
+        put(259, 34676)
+    elif wrong == "unknown photometric":
+        put(262, 32803)
+    elif wrong == "unknown predictor":
+        put(317, 7)
+    elif wrong == "predictor of plain data":
+        if not plain:
+            return None
+        put(317, 2)
+    elif wrong == "unknown planar":
+        put(284, 3)
+    elif wrong == "unknown orientation":
+        put(274, 12)
+    elif wrong == "pages of ImageJ":
+        tags[270] = (ASCII, list(b"ImageJ=1.53t\nimages=3\nslices=3\n\0"))
+    elif wrong == "depth":
+        tags[32997] = (LONG, [4])
+    elif wrong == "palette too short":
+        if kind != PALETTE:
+            return None
+        put(320, *tags[320][1][:-3])
+    elif wrong == "no width":
+        del tags[256]
+    elif wrong == "width twice":
+        layout.again = (256, LONG, [width])
+    elif wrong == "no size":
+        put(257, 0)
+    elif wrong == "checksum of the data":
+        if tags[259][1][0] not in (DEFLATE, 32946) or 266 in tags:
+            return None
+        segments[-1] = segments[-1][:-1] + bytes([segments[-1][-1] ^ 1])
+    return wrong
+
+
+def _put_back(tags: dict[int, tuple[int, list[int]]]) -> bool:
+    """Say six colours more than there are samples, where four would fit."""
+    tags[338] = (SHORT, [0] * (tags[277][1][0]))
+    return True
+
+
+def _restore(tags: dict[int, tuple[int, list[int]]], code: int, value: int) -> None:
+    tags[code] = (tags[code][0], [value])
+
+
+def _padded_is_enough(wrong: str, layout: Layout, told: tuple[int, ...]) -> str | None:
+    """Whether one row more is beyond what the last strip holds."""
+    height, _, rows, *_ = told
+    full = len({len(one) for one in layout.segments}) == 1
+    if full or layout.tags[259][1] != [PLAIN]:
+        _restore(layout.tags, 257, height)
+        return None
+    return wrong
+
+
+def _picture(
+    pixels: np.ndarray[Any, Any],
+    kind: int,
+    form: int,
+    bits: int,
+    extra: list[int],
+    colours: np.ndarray[Any, Any],
+    turn: int,
+) -> tuple[Picture, bool]:
+    """What is right, and whether a refusal is right too."""
+    values = pixels.copy()
+    may_refuse = False
+    if kind == WHITE:
+        if form == SIGNED:
+            values[..., 0] = -1 - values[..., 0]
+        else:
+            values[..., 0] = (1 << bits) - 1 - values[..., 0].astype(object)
+    if kind != PALETTE and bits in (2, 4):
+        values = values * np.uint8(255 // ((1 << bits) - 1))
+    first = COLOURS[kind]
+    stored: np.ndarray[Any, Any] = values > 0 if bits == 1 and kind != PALETTE else values
+    seen = values * np.uint8(255) if bits == 1 and kind != PALETTE else values
+    if kind == PALETTE:
+        seen = colours[pixels[..., 0]]
+    elif extra[:1] in ([1], [2]):
+        alpha, kept = seen[..., first], np.delete(seen, first, axis=2)
+        if extra[0] == 1 and form != FLOAT:
+            top = (1 << bits) - 1
+            for one in range(first):
+                stained = [
+                    min(top, int(a) * top // (int(b) or top))
+                    for a, b in zip(kept[..., one].ravel(), alpha.ravel(), strict=True)
+                ]
+                kept[..., one] = np.array(stained, kept.dtype).reshape(alpha.shape)
+        elif extra[0] == 1:
+            may_refuse = True
+        seen = kept
+    if kind in (CMYK, YCBCR) and seen.shape[2] == first and bits == 8:
+        from PIL import Image
+
+        mode = "CMYK" if kind == CMYK else "YCbCr"
+        image = Image.frombytes(mode, (seen.shape[1], seen.shape[0]), seen.tobytes())
+        seen = np.array(image.convert("RGB"))
+
+    def flat(one: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        return one[..., 0] if one.shape[2] == 1 else one
+
+    picture = Picture(
+        stored=flat(stored),
+        seen=flat(seen),
+        colours=kind in (RGB, PALETTE, CMYK, YCBCR),
+        turn=turn,
+        turned_always=True,
+    )
+    return picture, may_refuse
+
+
+@st.composite
+def by_tifffile(draw: Any) -> Written:
+    """A file of tifffile's, with the values it was given."""
+    kind = draw(st.sampled_from(["minisblack", "miniswhite", "rgb"]))
+    name = draw(st.sampled_from(["u1", "u2", "u4", "i1", "i2", "i4", "f2", "f4", "f8"]))
+    if kind == "miniswhite":
+        name = draw(st.sampled_from(["u1", "u2", "u4"]))
+    compression = draw(st.sampled_from([None, "zlib", "lzw", "packbits", "lzma", "zstd", "jpeg"]))
+    if compression == "jpeg":
+        name = "u1"
+    height, width = draw(st.integers(1, 40)), draw(st.integers(1, 40))
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    shape = (height, width, 3) if kind == "rgb" else (height, width)
+    kinds = np.dtype(name)
+    if kinds.kind == "f":
+        values = random.normal(size=shape).astype(kinds)
+    else:
+        values = random.integers(0, np.iinfo(kinds).max, shape, endpoint=True).astype(kinds)
+    options: dict[str, Any] = {"photometric": kind, "compression": compression}
+    options["bigtiff"] = draw(st.booleans())
+    options["byteorder"] = draw(st.sampled_from("<>"))
+    if compression in ("zlib", "lzw", "lzma", "zstd"):
+        options["predictor"] = draw(st.booleans()) and name != "f2"
+    if draw(st.booleans()):
+        options["tile"] = (16, 16 * draw(st.integers(1, 2)))
+    else:
+        options["rowsperstrip"] = draw(st.integers(1, 40)) if compression != "jpeg" else height
+    target = BytesIO()
+    tifffile.imwrite(target, values, metadata=None, **options)
+    content = target.getvalue()
+    if compression == "jpeg":
+        with tifffile.TiffFile(BytesIO(content)) as file:
+            values = file.asarray()
+    reading = draw(READINGS)
+    if kinds.kind == "f" and reading.channels == 1 and kind == "rgb":
+        reading = Reading(channels="auto")
+    if kind == "miniswhite":
+        values = np.iinfo(kinds).max - values
+    seen = Picture(stored=values, seen=values, colours=kind == "rgb", turned_always=True)
+    wanted = right(seen, reading)
+    assert wanted is not None
+    cut = draw(st.integers(0, 5)) == 0
+    if cut:
+        content = content[: draw(st.integers(8, len(content) - 1))]
+    return Written(
+        about=f"tifffile {name=} {shape=} {options} {cut=} {reading}",
+        content=content,
+        values=None if cut else wanted,
+        channels=wanted.ndim == 3,
+        reading=reading,
+    )
+
+
+EXAMPLES = st.one_of(by_hand(), by_hand(), by_tifffile())
+
+
+def _small(kind: int, compression: int, *, bits: int = 8, big: bool = False) -> Small:
+    random = np.random.default_rng(bits + kind)
+    pixels = random.integers(0, 1 << bits, (6, 5, COLOURS[kind])).astype(f"u{bits // 8}")
+    if kind == PALETTE:
+        pixels = pixels & 15
+    segments = [
+        PACK[compression](block_bytes(pixels[top : top + 3], bits, "<", 1)) for top in (0, 3)
+    ]
+    tags: dict[int, tuple[int, list[int]]] = {
+        256: (SHORT, [5]),
+        257: (SHORT, [6]),
+        258: (SHORT, [bits] * COLOURS[kind]),
+        259: (SHORT, [compression]),
+        262: (SHORT, [kind]),
+        273: (LONG, []),
+        277: (SHORT, [COLOURS[kind]]),
+        278: (SHORT, [3]),
+        279: (LONG, [len(one) for one in segments]),
+    }
+    if kind == PALETTE:
+        colours = random.integers(0, 256, 768) * 257
+        tags[320] = (SHORT, [int(one) for one in colours])
+    layout = Layout(order="<", big=big, tags=tags, segments=[bytes(one) for one in segments])
+    content = assembled(layout, first=False)
+    start = 16 if big else 8
+    size = sum(len(one) for one in segments)
+    places = {0: "header", start: "pixels", start + size + size % 2: "tags"}
+    if size % 2:
+        places[start + size] = "padding"
+    if kind == PALETTE:
+        places[len(content) - 2 * 768] = "palette"
+    return Small(content=content, places=places, reading=Reading(channels="auto"))
+
+
+SMALL = {
+    "grey, 16 bits": _small(BLACK, PLAIN, bits=16),
+    "RGB, LZW": _small(RGB, LZW),
+    "RGB, deflate, BigTIFF": _small(RGB, DEFLATE, big=True),
+    "palette, PackBits": _small(PALETTE, PACKBITS),
+}
