@@ -7,18 +7,27 @@ import zlib
 from io import BytesIO
 from typing import Any
 
-import attrs
 import imagecodecs
 import numpy as np
 import tifffile
 from hypothesis import strategies as st
 
 from formats.expected import READINGS, Picture, right
+from formats.tiff_writer import (
+    ASCII,
+    LONG,
+    LONG8,
+    RATIONAL,
+    SHORT,
+    Layout,
+    assembled,
+    block_bytes,
+    reversed_bits,
+    two_pages,
+)
 from formats.written import Small, Written
 from medpipe.steps import Reading
 
-BYTE, ASCII, SHORT, LONG, RATIONAL, LONG8 = 1, 2, 3, 4, 5, 16
-SIZES = {BYTE: "B", ASCII: "B", SHORT: "H", LONG: "I", LONG8: "Q"}
 UNSIGNED, SIGNED, FLOAT, VOID = 1, 2, 3, 4
 WHITE, BLACK, RGB, PALETTE, CMYK, YCBCR, LAB = 0, 1, 2, 3, 5, 6, 8
 COLOURS = {WHITE: 1, BLACK: 1, RGB: 3, PALETTE: 1, CMYK: 4, YCBCR: 3, LAB: 3}
@@ -45,7 +54,6 @@ CONTRADICTIONS = (
     "taller",
     "shorter",
     "wider",
-    "narrower",
     "fewer strips",
     "more strips",
     "strip beyond the end",
@@ -68,112 +76,6 @@ CONTRADICTIONS = (
     "tags beyond the end",
     "checksum of the data",
 )
-
-
-@attrs.define(kw_only=True)
-class Layout:
-    """The fields of a file that is about to be written."""
-
-    order: str
-    big: bool
-    tags: dict[int, tuple[int, list[int]]]
-    segments: list[bytes]
-    sizes: tuple[int, int] = (273, 279)
-    again: tuple[int, int, list[int]] | None = None
-
-
-def assembled(layout: Layout, *, first: bool, following: bytes = b"") -> bytes:
-    """The file: strips and then tags, or the other way round."""
-    order, big = layout.order, layout.big
-    start = 16 if big else 8
-    tags = dict(layout.tags)
-    place = start
-    offsets = []
-
-    def directory(at: int) -> bytes:
-        entries = [(code, *tags[code]) for code in sorted(tags)]
-        if layout.again:
-            entries.append(layout.again)
-        size, room = (20, 8) if big else (12, 4)
-        after = at + (8 if big else 2) + size * len(entries) + room
-        body, extra = b"", b""
-        for code, kind, values in entries:
-            if kind == RATIONAL:
-                packed = b"".join(struct.pack(order + "II", *divmod_(one)) for one in values)
-            else:
-                packed = struct.pack(f"{order}{len(values)}{SIZES[kind]}", *values)
-            if len(packed) > room:
-                extra += bytes(len(extra) % 2)
-                pointer, extra = after + len(extra), extra + packed
-                packed = struct.pack(order + ("Q" if big else "I"), pointer)
-            body += struct.pack(order + ("HHQ" if big else "HHI"), code, kind, len(values))
-            body += packed.ljust(room, b"\0")
-        head = struct.pack(order + ("Q" if big else "H"), len(entries))
-        end = after + len(extra)
-        link = struct.pack(order + ("Q" if big else "I"), end if following else 0)
-        return head + body + link + extra + (following if following else b"")
-
-    if first:  # tags before the strips, whose places are known once the tags' length is
-        tags[layout.sizes[0]] = (tags[layout.sizes[0]][0], [0] * len(layout.segments))
-        place += len(directory(start))
-    for segment in layout.segments:
-        offsets.append(place)
-        place += len(segment)
-    tags[layout.sizes[0]] = (tags[layout.sizes[0]][0], offsets)
-    at = start if first else place + place % 2
-    mark = b"II" if order == "<" else b"MM"
-    if big:
-        head = mark + struct.pack(order + "HHHQ", 43, 8, 0, at)
-    else:
-        head = mark + struct.pack(order + "HI", 42, at)
-    data = b"".join(layout.segments)
-    if first:
-        return head + directory(at) + data
-    return head + data + bytes(place % 2) + directory(at)
-
-
-def divmod_(value: float) -> tuple[int, int]:
-    """A rational of thousandths."""
-    return round(value * 1000), 1000
-
-
-def row_bytes(row: np.ndarray[Any, Any], bits: int, order: str) -> bytes:
-    """A row of samples, the first in the highest bits, or in the file's byte order."""
-    if bits in (8, 16, 32, 64):
-        return row.astype(row.dtype.newbyteorder(order)).tobytes()
-    digits = "".join(f"{int(value):0{bits}b}" for value in row.ravel())
-    digits += "0" * (-len(digits) % 8)
-    return int(digits, 2).to_bytes(len(digits) // 8, "big")
-
-
-def predicted(block: np.ndarray[Any, Any], predictor: int) -> np.ndarray[Any, Any]:
-    """Differences to the left neighbour."""
-    if predictor != 2:
-        return block
-    whole = block.view(f"u{block.dtype.itemsize}").copy()
-    whole[:, 1:] -= whole[:, :-1].copy()
-    return whole.view(block.dtype)
-
-
-def block_bytes(block: np.ndarray[Any, Any], bits: int, order: str, predictor: int) -> bytes:
-    """The rows of a strip or tile, of shape (rows, columns, samples)."""
-    if predictor == 3:
-        rows = []
-        for row in block:
-            flat = row.reshape(-1)
-            width, count, samples = flat.dtype.itemsize, flat.size, row.shape[-1]
-            planes = flat.astype(flat.dtype.newbyteorder(">")).view(np.uint8)
-            planes = planes.reshape(count, width).T.reshape(-1)
-            out = planes.copy()
-            out[samples:] -= planes[:-samples]
-            rows.append(out.tobytes())
-        return b"".join(rows)
-    return b"".join(row_bytes(row, bits, order) for row in predicted(block, predictor))
-
-
-def reversed_bits(data: bytes) -> bytes:
-    """Each byte with its lowest bit first."""
-    return bytes(int(f"{one:08b}"[::-1], 2) for one in data)
 
 
 def samples_of(draw: Any, shape: tuple[int, ...], form: int, bits: int) -> np.ndarray[Any, Any]:
@@ -256,7 +158,7 @@ def by_hand(draw: Any) -> Written:
     tags: dict[int, tuple[int, list[int]]] = {
         256: (draw(st.sampled_from([SHORT, LONG])), [width]),
         257: (draw(st.sampled_from([SHORT, LONG])), [height]),
-        258: (SHORT, [bits] * (count if draw(st.booleans()) or count == 1 else count)),
+        258: (SHORT, [bits] * count),
         259: (SHORT, [compression]),
         262: (SHORT, [kind]),
         277: (SHORT, [count]),
@@ -293,12 +195,9 @@ def by_hand(draw: Any) -> Written:
     if draw(st.booleans()):
         tags[65000] = (LONG, [1, 2, 3])
     wrong = _spoiled(wrong, layout, (height, width, rows, count, kind, bits), draw)
-    following = b""
     content = assembled(layout, first=first)
     if wrong == "two pages":
-        second = attrs.evolve(layout, tags=dict(tags), segments=[b"\0" * 9])
-        del second
-        content = _two_pages(layout, first=False)
+        content = two_pages(layout)
     elif wrong == "cut":
         content = content[: draw(st.integers(4, len(content) - 1))]
     elif wrong == "tags beyond the end":
@@ -306,19 +205,15 @@ def by_hand(draw: Any) -> Written:
         size = 8 if big else 4
         far = struct.pack(order + ("Q" if big else "I"), len(content) - 1)
         content = content[:place] + far + content[place + size :]
-    del following
 
     values: np.ndarray[Any, Any] | None = None
-    may_refuse = False
     if wrong is None:
-        picture, may_refuse = _picture(pixels, kind, form, bits, extra, colours, turn)
+        picture = _picture(pixels, kind, form, bits, extra, colours, turn)
         convertible = kind not in (CMYK, YCBCR, LAB) or (
             kind in (CMYK, YCBCR) and bits == 8 and not any(one == 0 for one in extra)
         )
         if reading.channels is None or convertible:
             values = right(picture, reading)
-        if kind == PALETTE and bits > 8:
-            values = None
     return Written(
         about=f"{kind=} {form=} {bits=} {extra=} {height=} {width=} {rows=} {columns=} {tiled=} "
         f"{planar=} {compression=} {predictor=} {order=} {big=} {first=} {fill=} {turn=} "
@@ -327,29 +222,7 @@ def by_hand(draw: Any) -> Written:
         values=values,
         channels=values is not None and values.ndim == 3,
         reading=reading,
-        may_refuse=may_refuse,
     )
-
-
-def _two_pages(layout: Layout, *, first: bool) -> bytes:
-    """The file, whose page leads to one more."""
-    alone = assembled(layout, first=first)
-    order, big = layout.order, layout.big
-    one = attrs.evolve(layout, tags=dict(layout.tags))
-    place = len(alone)
-    # A page of its own behind the file, of one pixel that lies in the header.
-    tags = {256: 1, 257: 1, 258: 8, 259: 1, 262: 1, 273: 8, 277: 1, 278: 1, 279: 1}
-    room = 8 if big else 4
-    body = struct.pack(order + ("Q" if big else "H"), len(tags))
-    for code, value in tags.items():
-        body += struct.pack(order + ("HHQ" if big else "HHI"), code, LONG, 1)
-        body += struct.pack(order + "I", value).ljust(room, b"\0")
-    del one
-    start = struct.unpack_from(order + ("Q" if big else "I"), alone, 8 if big else 4)[0]
-    count = struct.unpack_from(order + ("Q" if big else "H"), alone, start)[0]
-    link = start + (8 if big else 2) + count * (20 if big else 12)
-    pointer = struct.pack(order + ("Q" if big else "I"), place)
-    return alone[:link] + pointer + alone[link + room :] + body + bytes(room)
 
 
 def _spoiled(
@@ -358,145 +231,83 @@ def _spoiled(
     """Make the tags contradict the data; the contradiction, or None where it can't be."""
     height, width, rows, count, kind, bits = told
     tags, segments = layout.tags, layout.segments
-    offsets, counts = layout.sizes
-    tiled = offsets == 324
-
-    def put(code: int, *values: int) -> None:
-        tags[code] = (tags[code][0] if code in tags else SHORT, list(values))
-
-    def lengths() -> None:
-        tags[counts] = (LONG, [len(one) for one in segments])
-
-    plain = tags[259][1] == [PLAIN]
-    if wrong == "complex":
-        put(339, *[6] * count)
-    elif wrong == "24 bits":
-        put(258, *[24] * count)
-    elif wrong == "samples that differ in bits":
-        if count < 2:
+    _, counts = layout.sizes
+    compression = tags[259][1][0]
+    tiled, plain = 322 in tags, compression == PLAIN
+    lengths = [len(one) for one in segments]
+    place = draw(st.integers(0, len(segments) - 1))
+    # For the tags that only have to be changed: their values, or None where nothing would be said.
+    several = count > 1
+    single = len(segments) == 1 and rows == height and bits == 8 and compression != ZSTD
+    new: dict[str, tuple[int, list[int]] | None] = {
+        "complex": (339, [6] * count),
+        "24 bits": (258, [24] * count),
+        "samples that differ in bits": (258, [bits] * (count - 1) + [bits % 16 + 8]),
+        "samples that differ in format": (339, [1] * (count - 1) + [2]),
+        "bits for fewer samples": (258, [bits] * (count - 1)),
+        "more colours than samples": (338, [0] * count),
+        "taller": (257, [height + 64]),
+        "shorter": (257, [height - 1]) if single and height > 1 else None,
+        "wider": (256, [width + 64]),
+        "strip beyond the end": (counts, [*lengths[:-1], lengths[-1] + 100_000]),
+        "sparse strip": (counts, [*lengths[:-1], 0]),
+        "unknown compression": (259, [34676]),
+        "unknown photometric": (262, [32803]),
+        "unknown predictor": (317, [7]),
+        "predictor of plain data": (317, [2]) if plain else None,
+        "unknown planar": (284, [3]),
+        "unknown orientation": (274, [12]),
+        "depth": (32997, [4]),
+        "palette too short": (320, tags[320][1][:-3]) if kind == PALETTE else None,
+        "no size": (257, [0]),
+    }
+    for name, least in (("samples that differ in bits", 1), ("samples that differ in format", 1)):
+        new[name] = new[name] if count > least else None
+    if count < 3:
+        new["bits for fewer samples"] = None
+    if wrong in new:
+        change = new[wrong]
+        if change is None:
             return None
-        put(258, *[bits] * (count - 1), 16 if bits == 8 else 8)
-    elif wrong == "samples that differ in format":
-        if count < 2:
-            return None
-        put(339, *[1] * (count - 1), 2)
-    elif wrong == "bits for fewer samples":
-        if count < 3:
-            return None
-        put(258, *[bits] * (count - 1))
-    elif wrong == "more colours than samples":
-        put(262, 5)
-        if count >= 4 + len(tags.get(338, (0, []))[1]):
-            return (
-                None if kind == CMYK else "more colours than samples" if _put_back(tags) else None
-            )
-    elif wrong in ("taller", "shorter"):
-        if tiled:
-            put(257, height + 64 if wrong == "taller" else height)
-            if wrong == "shorter":
-                return None
-        elif wrong == "taller":
-            put(257, height + 1)
-            if height % rows and len(segments) > 1:
-                return _padded_is_enough(wrong, layout, told)
-        else:
-            if height == 1:
-                return None
-            put(257, height - 1)
-            if (height - 1) % rows and len(segments) > 1:
-                return _restore(tags, 257, height)
-            if bits * width * count < 8 or tags[259][1][0] == ZSTD:
-                return _restore(tags, 257, height)
-            if rows == height:
-                put(278, height - 1)
-    elif wrong in ("wider", "narrower"):
-        if tiled:
-            put(256, width + 64) if wrong == "wider" else None
-            return wrong if wrong == "wider" else None
-        if wrong == "wider":
-            put(256, width + 16)
-        elif width > 17 and rows * 8 > 40:
-            return None
-        else:
-            return None
-    elif wrong == "fewer strips":
-        if len(segments) < 2:
+        code, values = change
+        tags[code] = (tags[code][0] if code in tags else SHORT, values)
+        if wrong == "shorter" and not tiled:
+            tags[278] = (LONG, [height - 1])
+        return wrong if wrong != "shorter" or not tiled else _put_back(tags, height)
+    if wrong == "fewer strips":
+        if not several and len(segments) < 2:
             return None
         del segments[-1]
-        lengths()
+        wrong = wrong if segments else None
     elif wrong == "more strips":
         segments.append(segments[-1])
-        lengths()
-    elif wrong == "strip beyond the end":
-        put(counts, *[len(one) for one in segments[:-1]], len(segments[-1]) + 100000)
     elif wrong == "strip of less":
-        if not plain:
+        if not plain or len(segments[place]) < 2:
             return None
-        place = draw(st.integers(0, len(segments) - 1))
-        segments[place] = segments[place][:-1] or b"\0"
-        if len(layout.segments[place]) == tags[counts][1][place]:
-            return None
-        lengths()
+        segments[place] = segments[place][: len(segments[place]) // 2]
+        if lengths[place] > 1 and layout.tags.get(278) and not tiled and len(segments) > 1:
+            segments[place] = b"\0"  # less than the rows that belong to the picture, if padded
     elif wrong == "strip of a row more":
-        if not plain or tiled or len(segments) != 1 or bits != 8:
+        if not single or tiled or not plain:
             return None
         segments[0] += bytes(width * count)
-        lengths()
-    elif wrong == "sparse strip":
-        put(counts, *[len(one) for one in segments[:-1]], 0)
-    elif wrong == "unknown compression":
-        put(259, 34676)
-    elif wrong == "unknown photometric":
-        put(262, 32803)
-    elif wrong == "unknown predictor":
-        put(317, 7)
-    elif wrong == "predictor of plain data":
-        if not plain:
-            return None
-        put(317, 2)
-    elif wrong == "unknown planar":
-        put(284, 3)
-    elif wrong == "unknown orientation":
-        put(274, 12)
     elif wrong == "pages of ImageJ":
         tags[270] = (ASCII, list(b"ImageJ=1.53t\nimages=3\nslices=3\n\0"))
-    elif wrong == "depth":
-        tags[32997] = (LONG, [4])
-    elif wrong == "palette too short":
-        if kind != PALETTE:
-            return None
-        put(320, *tags[320][1][:-3])
     elif wrong == "no width":
         del tags[256]
     elif wrong == "width twice":
         layout.again = (256, LONG, [width])
-    elif wrong == "no size":
-        put(257, 0)
     elif wrong == "checksum of the data":
-        if tags[259][1][0] not in (DEFLATE, 32946) or 266 in tags:
+        if compression not in (DEFLATE, 32946) or 266 in tags:
             return None
         segments[-1] = segments[-1][:-1] + bytes([segments[-1][-1] ^ 1])
+    tags[counts] = (LONG, [len(one) for one in segments])
     return wrong
 
 
-def _put_back(tags: dict[int, tuple[int, list[int]]]) -> bool:
-    """Say six colours more than there are samples, where four would fit."""
-    tags[338] = (SHORT, [0] * (tags[277][1][0]))
-    return True
-
-
-def _restore(tags: dict[int, tuple[int, list[int]]], code: int, value: int) -> None:
-    tags[code] = (tags[code][0], [value])
-
-
-def _padded_is_enough(wrong: str, layout: Layout, told: tuple[int, ...]) -> str | None:
-    """Whether one row more is beyond what the last strip holds."""
-    height, _, rows, *_ = told
-    full = len({len(one) for one in layout.segments}) == 1
-    if full or layout.tags[259][1] != [PLAIN]:
-        _restore(layout.tags, 257, height)
-        return None
-    return wrong
+def _put_back(tags: dict[int, tuple[int, list[int]]], height: int) -> None:
+    """A tile holds more rows than the picture anyway."""
+    tags[257] = (tags[257][0], [height])
 
 
 def _picture(
@@ -507,10 +318,9 @@ def _picture(
     extra: list[int],
     colours: np.ndarray[Any, Any],
     turn: int,
-) -> tuple[Picture, bool]:
-    """What is right, and whether a refusal is right too."""
+) -> Picture:
+    """What is right."""
     values = pixels.copy()
-    may_refuse = False
     if kind == WHITE:
         if form == SIGNED:
             values[..., 0] = -1 - values[..., 0]
@@ -534,7 +344,7 @@ def _picture(
                 ]
                 kept[..., one] = np.array(stained, kept.dtype).reshape(alpha.shape)
         elif extra[0] == 1:
-            may_refuse = True
+            kept[..., :first] /= np.where(alpha == 0, 1, alpha)[..., None].astype(kept.dtype)
         seen = kept
     if kind in (CMYK, YCBCR) and seen.shape[2] == first and bits == 8:
         from PIL import Image
@@ -546,14 +356,13 @@ def _picture(
     def flat(one: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         return one[..., 0] if one.shape[2] == 1 else one
 
-    picture = Picture(
+    return Picture(
         stored=flat(stored),
         seen=flat(seen),
         colours=kind in (RGB, PALETTE, CMYK, YCBCR),
         turn=turn,
         turned_always=True,
     )
-    return picture, may_refuse
 
 
 @st.composite

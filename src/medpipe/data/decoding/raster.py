@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 Alpha = Literal["straight", "premultiplied"]
 Colours = Literal["RGB", "CMYK", "YCbCr", "Lab"]
+COUNTS: dict[Colours | None, int] = {None: 1, "RGB": 3, "CMYK": 4, "YCbCr": 3, "Lab": 3}
+"""The channels that colours take, or a grey value."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -89,18 +91,17 @@ def _without_alpha(values: np.ndarray[Any, Any], raster: Raster) -> np.ndarray[A
 
     if raster.alpha is None:
         return values
-    place = 1 if raster.colours is None else len(raster.colours)
+    place = COUNTS[raster.colours]
     alpha, kept = values[..., place : place + 1], np.delete(values, place, axis=-1)
     if raster.alpha == "premultiplied":
-        top = 1 if values.dtype.kind == "f" else np.iinfo(values.dtype).max
-        full = alpha == top
-        if not full.all():
-            whole = np.where(full | (alpha == 0), top, alpha).astype(np.float64)
-            divided = np.minimum(kept[..., :place] * (top / whole), top)
-            if values.dtype.kind != "f":  # exactly in whole numbers, as Pillow does
-                wide = kept[..., :place].astype(np.uint64) * np.uint64(top)
-                divided = np.minimum(wide // whole.astype(np.uint64), top)
-            kept[..., :place] = divided
+        if values.dtype.kind == "f":
+            whole = np.where(alpha == 0, 1, alpha).astype(values.dtype)
+            kept[..., :place] = kept[..., :place] / whole
+        else:  # rounded down and cut off at white, as Pillow does
+            top = int(np.iinfo(values.dtype).max)
+            wide = kept[..., :place].astype(object if top >> 32 else np.uint64) * top
+            whole = np.where(alpha == 0, top, alpha).astype(wide.dtype)
+            kept[..., :place] = np.minimum(wide // whole, top)
     return kept[..., 0] if kept.shape[-1] == 1 else kept
 
 

@@ -36,6 +36,8 @@ COLOURS: dict[int, Any] = {RGB: "RGB", CMYK: "CMYK", YCBCR: "YCbCr", LAB: "Lab"}
 COUNTS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, PALETTE: 1, CMYK: 4, YCBCR: 3, LAB: 3}
 """The samples that a photometric interpretation takes; more are extra ones."""
 UNSIGNED, SIGNED, FLOAT, VOID, COMPLEX_INTEGER, COMPLEX = range(1, 7)
+WHOLE = (8, 16, 32, 64)
+"""The depths that NumPy has a type of."""
 FORMATS = {
     COMPLEX_INTEGER: "complex whole numbers",
     COMPLEX: "complex numbers",
@@ -108,6 +110,11 @@ def _layout(page: Page, path: str | os.PathLike[str]) -> _Layout:
     for name in ("ImageWidth", "ImageLength"):
         if page.number(name) is None:
             raise broken(path, f"it has no tag {name}")
+    for name in ("Compression", "PhotometricInterpretation"):
+        # Some writers leave them out. But where the tags are out of order too, or say what only a
+        # palette has, it is their codes that are damaged.
+        if name not in page.tags and (not page.ascending or "ColorMap" in page.tags):
+            raise broken(path, f"it has no tag {name}, and its tags don't fit together")
     width, height = page.tags["ImageWidth"], page.tags["ImageLength"]
     compression = page.number("Compression")
     samples = page.number("SamplesPerPixel") or 0
@@ -258,7 +265,7 @@ def _plain_segments(
             values = _typed(rows, columns * samples, layout)
         values = values.reshape(segment.rows, columns, samples)
         if predictor == 2:
-            if layout.bits not in (8, 16, 32, 64):
+            if layout.bits not in WHOLE:
                 raise broken(path, f"it says Predictor 2 for samples of {layout.bits} bits")
             whole = values.view(f"u{layout.bits // 8}")
             values = np.cumsum(whole, axis=1, dtype=whole.dtype).view(values.dtype)
@@ -270,7 +277,7 @@ def _plain_segments(
 
 def _typed(rows: np.ndarray[Any, Any], count: int, layout: _Layout) -> np.ndarray[Any, Any]:
     """Samples in this machine's byte order."""
-    if layout.bits not in (8, 16, 32, 64):
+    if layout.bits not in WHOLE:
         return unpacked(rows, count, layout.bits)
     letter = {UNSIGNED: "u", SIGNED: "i", FLOAT: "f"}[layout.form]
     typed = rows.view(f"{layout.order}{letter}{layout.bits // 8}")
@@ -309,6 +316,9 @@ def _raster(
     alpha: Any = None
     if extra and extra[0] in (1, 2):
         alpha = "premultiplied" if extra[0] == 1 else "straight"
+    if alpha == "premultiplied" and (layout.form == SIGNED or layout.bits not in (2, 4, *WHOLE)):
+        reason = f"has colours multiplied by alpha (ExtraSamples 1) in {layout.bits} bits"
+        raise UnreadableImageError(path, f"{reason}, which aren't decoded", SUPPORT)
     if kind == WHITE_IS_ZERO:
         if layout.form == FLOAT:
             raise UnreadableImageError(
@@ -355,6 +365,8 @@ def _palette(page: Page, layout: _Layout, path: str | os.PathLike[str]) -> np.nd
         reason = f"its ColorMap has {len(entries)} values for indices of {layout.bits} bits"
         raise broken(path, reason)
     colours = np.array(entries, np.uint16).reshape(3, -1).T
+    if not colours.any():
+        raise broken(path, "its ColorMap is black")
     if colours.max() < 256:  # written in 8 bits, as libtiff takes it too
         return colours.astype(np.uint8)
     high = colours >> 8

@@ -91,10 +91,13 @@ def _inflated(segment: Segment, coding: Coding, number: int) -> bytes:
     stream: Any = lzma.LZMADecompressor() if coding.compression == LZMA else zlib.decompressobj()
     try:
         # One row more than there may be, so that too many are noticed.
-        data: bytes = stream.decompress(segment.data, (segment.full + 1) * coding.row + 1)
+        most = (segment.full + 1) * coding.row + 1
+        data: bytes = stream.decompress(segment.data, most)
+        if not stream.eof and len(data) < most:  # the checksum at the end is still to be read
+            data += stream.decompress(getattr(stream, "unconsumed_tail", b""), 1)
     except (zlib.error, lzma.LZMAError) as error:
         raise broken(coding.path, f"its strip or tile {number}: {error}") from error
-    if not stream.eof and len(data) <= segment.full * coding.row:
+    if not stream.eof and len(data) < most:
         reason = f"the compressed data of its strip or tile {number} end too early"
         raise broken(coding.path, reason, kind="truncated")
     return data
@@ -148,7 +151,8 @@ def _group(segments: Sequence[Segment], coding: Coding) -> list[bytes]:
 def _check_length(segment: Segment, coding: Coding, number: int) -> None:
     """Refuse LZW and PackBits of another length than the header says, which libtiff passes over."""
     if coding.compression == LZW:
-        if segment.data.startswith(b"\0"):  # the bit order of TIFF 5 and before
+        old = len(segment.data) > 1 and segment.data[0] == 0 and segment.data[1] & 1
+        if old:  # the bit order of TIFF 5 and before, which libtiff knows
             return
         length = lzw_length(segment.data)
     elif coding.compression == PACKBITS:

@@ -66,10 +66,12 @@ class Page:
     Attributes:
         order: ``"<"`` or ``">"``: how the bytes of a number follow each other.
         tags: Numbers, tuples of numbers, and bytes, by the tag's name.
+        ascending: Whether the tags' codes ascend, as they must.
     """
 
     order: str
     tags: dict[str, Any]
+    ascending: bool
 
     def number(self, name: str) -> int | None:
         """The tag's value, or what holds without it."""
@@ -135,8 +137,10 @@ def _page(
         reason = f"its page (IFD) at byte {place} of {count} tags goes beyond its end"
         raise _broken(path, reason, kind="truncated")
     tags: dict[str, Any] = {}
+    codes = []
     for start in range(place + head, end, size):
         code, kind, length = struct.unpack_from(order + entry, content, start)
+        codes.append(code)
         value = start + size - link
         found = _tag(content, (code, kind, length), value, order + offset, path)
         for name, values in found:
@@ -144,7 +148,7 @@ def _page(
                 raise _broken(path, f"it says {name} twice")
             tags[name] = values
     (following,) = struct.unpack_from(order + offset, content, end)
-    return Page(order=order, tags=tags), following
+    return Page(order=order, tags=tags, ascending=codes == sorted(codes)), following
 
 
 def _tag(
