@@ -237,7 +237,6 @@ def _spoiled(
     lengths = [len(one) for one in segments]
     place = draw(st.integers(0, len(segments) - 1))
     # For the tags that only have to be changed: their values, or None where nothing would be said.
-    several = count > 1
     single = len(segments) == 1 and rows == height and bits == 8 and compression != ZSTD
     new: dict[str, tuple[int, list[int]] | None] = {
         "complex": (339, [6] * count),
@@ -275,10 +274,9 @@ def _spoiled(
             tags[278] = (LONG, [height - 1])
         return wrong if wrong != "shorter" or not tiled else _put_back(tags, height)
     if wrong == "fewer strips":
-        if not several and len(segments) < 2:
+        if len(segments) < 2:
             return None
         del segments[-1]
-        wrong = wrong if segments else None
     elif wrong == "more strips":
         segments.append(segments[-1])
     elif wrong == "strip of less":
