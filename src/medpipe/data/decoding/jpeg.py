@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from medpipe.data.decoding.fast_jpeg import Subsampling
 
 END_MARKER = 0xD9
-FRAMES = frozenset({*range(0xC0, 0xD0)}) - {0xC4, 0xC8, 0xCC}
+FRAMES = frozenset({*range(0xC0, 0xD0), 0xF7}) - {0xC4, 0xC8, 0xCC}
+"""The markers of frames; the last is JPEG-LS'."""
 DCT = {0xC0: False, 0xC1: False, 0xC2: True, 0xC9: False, 0xCA: True}
 """The frames that libjpeg decodes to 8 bits, and whether they are progressive."""
 ARITHMETIC = frozenset({0xC9, 0xCA})

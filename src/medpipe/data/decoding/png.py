@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from medpipe.data.decoding.bombs import refuse_pixels
+from medpipe.data.decoding.bombs import refuse_bomb, refuse_pixels
 from medpipe.data.decoding.raster import Raster
 from medpipe.data.decoding.unreadable import UnreadableImageError
 
@@ -191,6 +191,7 @@ def _inflated(chunks: _Chunks, path: str | os.PathLike[str]) -> bytes:
     """The filtered rows, exactly as many as the header says."""
     stretches = chunks.header.rows()
     length = sum(rows * bytes_ for rows, bytes_ in stretches)
+    refuse_bomb(path, length)
     stream = zlib.decompressobj()
     try:
         rows = stream.decompress(chunks.data, length + 1)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from medpipe.data.decoding.bombs import refuse_pixels
+from medpipe.data.decoding.bombs import refuse_bomb, refuse_pixels
 from medpipe.data.decoding.raster import Raster, turned
 from medpipe.data.decoding.samples import row_length, scaled, unpacked
 from medpipe.data.decoding.tiff_data import (
@@ -206,6 +206,8 @@ def _assembled(
             f"{len(lengths)} lengths"
         )
         raise broken(path, reason)
+    size = row_length(columns * layout.samples, layout.bits) * rows * across * down
+    refuse_bomb(path, max(size, layout.width * layout.height * layout.samples))
     segments = []
     for number, (place, length) in enumerate(zip(places, lengths, strict=True)):
         if not place >= 8 or length < 1:
