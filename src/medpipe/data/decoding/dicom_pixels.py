@@ -14,6 +14,14 @@ from medpipe.data.decoding.dicom_codestreams import (
     codestream_of,
     frames_of,
 )
+from medpipe.data.decoding.dicom_jpeg import (
+    DECODERS,
+    LOSSLESS,
+    LOSSY,
+    refuse_cut,
+    refuse_warned,
+    twelve_bits,
+)
 from medpipe.data.decoding.unreadable import UnreadableImageError
 
 if TYPE_CHECKING:
@@ -34,10 +42,8 @@ GREY = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
 YBR = ("YBR_FULL", "YBR_FULL_422")
 MIXED = ("YBR_ICT", "YBR_RCT")
 """Colours of JPEG 2000, which its decoders undo."""
-DECODERS = 'Install the decoders: pip install "medpipe[dicom]".'
 REPAIR = "Write the file again with a header that fits its pixels, or leave it out."
 JPEG_LS = 0xF7
-LOSSLESS = 0xC3
 
 
 @attrs.frozen(kw_only=True)
@@ -105,7 +111,7 @@ def layout_of(dataset: Dataset) -> Layout:
     if len(keywords) != 1:
         raise FrameError(f"has several elements with pixels: {', '.join(keywords)}")
     keyword = keywords[0]
-    frames = _whole(dataset, "NumberOfFrames", 1)
+    frames = _whole(dataset, "NumberOfFrames", 1) or 1  # 0 says nothing
     rows, columns = _whole(dataset, "Rows"), _whole(dataset, "Columns")
     samples = _whole(dataset, "SamplesPerPixel", 1)
     for field, number in (("NumberOfFrames", frames), ("Rows", rows), ("Columns", columns)):
@@ -241,6 +247,7 @@ def _decompressed(
         raise FrameError(f"{named} with the HighBit {layout.high}, not {layout.stored - 1}")
     refuse_bomb(path, layout.bits // 8)
     run_length = syntax == RLELossless
+    said: list[Codestream] = []
     frames = frames_of(dataset, layout.frames, run_length=run_length)
     colours = layout.kind
     plugin = ""
@@ -251,7 +258,12 @@ def _decompressed(
         said = [codestream_of(frame) for frame in frames]
         for one in said:
             _compare(one, layout)
+        for one, frame in zip(said, frames, strict=True):
+            refuse_warned(one, frame)
         colours, plugin = _colours(said, layout, decoder)
+        if {one.kind for one in said} <= LOSSY and {one.precision for one in said} == {12}:
+            twelve = twelve_bits(frames, said, layout.signed, path)
+            return _stored(dataset, twelve if layout.frames > 1 else twelve[0], layout)
     changed = attrs.evolve(layout, kind=colours)
     try:
         cells = _decoded(dataset, decoder, changed, plugin)
@@ -263,6 +275,10 @@ def _decompressed(
             f"can't decode: {why}",
             f"Remove or repair it. If decoders are missing: {DECODERS[0].lower()}{DECODERS[1:]}",
         ) from error
+    if not run_length:
+        each = cells if layout.frames > 1 else cells[None]
+        for one, frame, part in zip(said, frames, each, strict=True):
+            refuse_cut(one, frame, part)
     return _stored(dataset, cells, changed)
 
 

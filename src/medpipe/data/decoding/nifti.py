@@ -11,7 +11,7 @@ import attrs
 
 from medpipe.data.decoding.bombs import refuse_bomb
 from medpipe.data.decoding.colours import with_channels
-from medpipe.data.decoding.nifti_header import check_header, placed, scaling
+from medpipe.data.decoding.nifti_header import HeaderError, check_header, placed, scaling
 from medpipe.data.decoding.quiet import quiet_decoders
 from medpipe.data.decoding.unreadable import UnreadableImageError, damaged
 from medpipe.errors import DataError
@@ -59,6 +59,8 @@ def decode_nifti(content: bytes, path: str | os.PathLike[str], reading: Reading)
     quiet_decoders()
     try:
         image = _decoded(content, path)
+    except HeaderError as error:
+        raise UnreadableImageError(path, str(error), error.remedy, kind="damaged") from error
     except (DataError, MemoryError):
         raise
     except Exception as error:  # a damaged file can make a decoder fail in any way
