@@ -237,18 +237,45 @@ def _refuse_rest(rest: bytes) -> None:
         raise FrameError(f"has {len(rest)} bytes after the end of a compressed frame")
 
 
-def check_run_lengths(frame: bytes, segments: int) -> None:
-    """Check the header of a frame compressed by RLE (PS3.5 G.5).
+def check_run_lengths(frame: bytes, segments: int, length: int) -> None:
+    """Check a frame compressed by RLE (PS3.5 G).
+
+    Args:
+        frame: The frame.
+        segments: How many it should have: one for each byte of a pixel.
+        length: The bytes that each should hold.
 
     Raises:
-        FrameError: It has another number of segments, or they don't follow each other.
+        FrameError: They are others.
     """
     if len(frame) < 64:
         raise FrameError("is truncated: a compressed frame ends within its header")
-    count, *offsets = unpack("<16L", frame[:64])
+    count, *offsets = struct.unpack("<16L", frame[:64])
     if count != segments:
         raise FrameError(f"has {count} segments in a compressed frame, which should be {segments}")
     if offsets[0] != 64 or any(one >= other for one, other in pairwise(offsets[:count])):
         raise FrameError("has segments in a compressed frame that don't follow each other")
     if any(offsets[count:]) or offsets[count - 1] >= len(frame):
         raise FrameError("has segments in a compressed frame that lie outside of it")
+    for start, end in zip(offsets, [*offsets[1:count], len(frame)], strict=False):
+        found = _run_length(frame, start, end, length)
+        if found != length:
+            raise FrameError(f"has {found} bytes in a segment of a frame, which should be {length}")
+
+
+def _run_length(frame: bytes, place: int, end: int, enough: int) -> int:
+    """The bytes that a segment holds; more than enough where something comes after them."""
+    found = 0
+    while place < end and found < enough:
+        code = frame[place]
+        if code < 128:  # so many bytes as they are
+            place += code + 2
+            if place > end:
+                return found
+            found += code + 1
+        elif code > 128:  # one byte so many times
+            place += 2
+            found += 257 - code
+        else:
+            place += 1
+    return found if end - place <= 1 or not frame[place:end].strip(b"\0\x80") else found + 1

@@ -253,7 +253,8 @@ def _decompressed(
     plugin = ""
     if run_length:
         for frame in frames:
-            check_run_lengths(frame, layout.samples * layout.allocated // 8)
+            segments = layout.samples * layout.allocated // 8
+            check_run_lengths(frame, segments, layout.rows * layout.columns)
     else:
         said = [codestream_of(frame) for frame in frames]
         for one in said:
@@ -306,7 +307,7 @@ def _compare(said: Codestream, layout: Layout) -> None:
         if frame != header:
             raise FrameError(f"has the {field} {header}, but a compressed frame says {frame}")
     bits = said.precision
-    if bits > layout.allocated:
+    if bits > layout.allocated or (said.kind in LOSSY and bits <= 8 < layout.allocated):
         raise FrameError(
             f"has the BitsAllocated {layout.allocated}, but a compressed frame has {bits} bits"
         )
