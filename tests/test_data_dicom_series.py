@@ -26,9 +26,9 @@ def _series(paths: list[Path]) -> Series:
     return Series(files=[str(path) for path in paths])
 
 
-def _refusal(paths: list[Path]) -> str:
+def _refusal(paths: list[Path], reading: Reading = Reading()) -> str:
     with pytest.raises(DataError) as caught:
-        read_image(_series(paths))
+        read_image(_series(paths), reading)
     begin = f"The {len(paths)} files of a DICOM series in {paths[0].parent} are not one volume: "
     assert str(caught.value).startswith(begin)
     return str(caught.value).removeprefix(begin)
@@ -133,9 +133,14 @@ def test_positions_with_one_digit_are_even(tmp_path: Path) -> None:
 
 
 def test_one_slice_is_a_volume_of_depth_one(tmp_path: Path) -> None:
-    (path,) = write_series(tmp_path, VOLUME[:, :, :1], SliceThickness=4)
+    (path,) = write_series(tmp_path, VOLUME[:, :, :1], SliceThickness=9)
     found = read_image(_series([path]))
     assert found.values.shape == (4, 3, 1)
+    # A thickness is no distance.
+    assert (found.affine, found.spacing, found.spacing_of) == (None, None, "unknown")
+    _change(path, SpacingBetweenSlices=4)
+    found = read_image(_series([path]))
+    assert (found.spacing, found.spacing_of) == ((2, 3, 4), "patient")
     assert found.affine is not None
     assert found.affine[2, 2] == 4
 
@@ -143,7 +148,8 @@ def test_one_slice_is_a_volume_of_depth_one(tmp_path: Path) -> None:
 def test_one_file_of_several_frames_is_its_volume(tmp_path: Path) -> None:
     frames = np.moveaxis(VOLUME, 2, 0)
     path = write_dicom(tmp_path / "a", frames)
-    np.testing.assert_array_equal(read_image(_series([path])).values, VOLUME)
+    reading = Reading(frames="volume")
+    np.testing.assert_array_equal(read_image(_series([path]), reading).values, VOLUME)
 
 
 def test_colours_become_channels_of_the_volume(tmp_path: Path) -> None:
@@ -219,7 +225,8 @@ def test_slices_in_one_place(tmp_path: Path) -> None:
 def test_slices_that_do_not_fit(tmp_path: Path, elements: dict[str, Any], reason: str) -> None:
     paths = write_series(tmp_path, VOLUME)
     _change(paths[2], **elements)
-    assert _refusal(paths) == f"{reason.format(*paths)}. {APART}"
+    found = _refusal(paths, Reading(frames="volume"))
+    assert found == f"{reason.format(*paths)}. {APART}"
 
 
 def test_slices_without_place_or_number(tmp_path: Path) -> None:

@@ -46,6 +46,9 @@ TaskKind = Literal["multiclass", "multilabel", "regression"]
 
 OnLeak = Literal["error", "drop_train"]
 Window = Literal["voi", "none"] | tuple[float, float]
+Frames = Literal["positions", "volume", "first"]
+Padding = Literal["lowest", "keep"]
+SpacingOf = Literal["patient", "detector", "unknown"]
 
 
 def _strings(items: Iterable[str]) -> tuple[str, ...]:
@@ -71,12 +74,19 @@ class DecodedImage:
         affine: From column, row and slice (each counted from 0) to millimetres to the right,
             the front and the top of the patient (RAS+, as NIfTI has it); float64 of shape
             (4, 4). None where the file doesn't say.
+        spacing: Millimetres between rows, between columns and, in a volume, between slices. None
+            where the file doesn't say.
+        spacing_of: Where `spacing` holds: in the ``"patient"``; on the ``"detector"`` of a
+            projection, where things are larger than in the patient; or it is ``"unknown"``.
+            Unknown is never taken for 1 mm: the step ``spacing`` refuses both.
         source: The file that it was read from, for metadata; None where there is none.
     """
 
     values: np.ndarray[Any, Any]
     channels: bool = False
     affine: np.ndarray[Any, Any] | None = None
+    spacing: tuple[float, ...] | None = None
+    spacing_of: SpacingOf = "unknown"
     source: str | None = None
 
 
@@ -146,11 +156,22 @@ class Reading:
         window: Which grey values DICOM files give. ``"none"``: the stored values through the
             modality look-up (rescale), such as Hounsfield units; ``"voi"``: these through the
             file's own first window or look-up table, as a viewer shows them, or unchanged where
-            it has none; (centre, width): through that window.
+            it has none; (centre, width): through that window. MONOCHROME1 is inverted afterwards,
+            but measurements (CT, MR, PT, NM, BMD, RTDOSE) only with ``"voi"``.
+        frames: What becomes of a DICOM file of several frames. Where it says where each lies they
+            are a volume in that order. Otherwise ``"positions"`` refuses it, as it may be a film;
+            ``"volume"`` stacks them as they are stored, with unknown spacing; ``"first"`` takes
+            the first alone.
+        padding: What becomes of the pixels that DICOM's PixelPaddingValue (to
+            PixelPaddingRangeLimit) says are outside of what was measured: ``"lowest"``: they get
+            the lowest other value of the image or volume, so that no scaling sees them;
+            ``"keep"``: the value that is stored.
     """
 
     channels: Literal[1, 3, "auto"] | None = None
     window: Window = "none"
+    frames: Frames = "positions"
+    padding: Padding = "lowest"
 
 
 @attrs.frozen(kw_only=True)

@@ -21,7 +21,9 @@ from medpipe.plugin import (
     Dataset,
     DatasetStep,
     Fault,
+    Frames,
     OnLeak,
+    Padding,
     Reading,
     Sample,
     Task,
@@ -50,6 +52,9 @@ class ImageFolder(DatasetStep):
             without alpha and with palettes resolved.
         window: Which grey values DICOM files give: ``"none"``, ``"voi"`` or (centre, width); see
             `Reading`.
+        frames: What becomes of DICOM files of several frames that don't say where these lie: they
+            are refused, stacked as a ``"volume"`` in the stored order, or the ``"first"`` is taken.
+        padding: What becomes of padding in DICOM files: ``"lowest"`` or ``"keep"``; see `Reading`.
         unit: Whether each DICOM file is an image, or all files of a series in one folder, whose
             id is then ``folder/SeriesInstanceUID``.
         suffixes: Take only files whose names end so. None: all that are images.
@@ -74,6 +79,8 @@ class ImageFolder(DatasetStep):
     root: Path
     channels: Literal[1, 3, "auto"] = "auto"
     window: Window = attrs.field(default="none", validator=is_window)
+    frames: Frames = "positions"
+    padding: Padding = "lowest"
     unit: Literal["file", "series"] = "file"
     suffixes: tuple[str, ...] | None = attrs.field(default=None, validator=are_suffixes)
     classes: Merged | None = attrs.field(default=None, validator=optional(several_classes))
@@ -162,7 +169,12 @@ class ImageFolder(DatasetStep):
         return Dataset(
             samples=samples,
             task=Task(names=names),
-            reading=Reading(channels=self.channels, window=self.window),
+            reading=Reading(
+                channels=self.channels,
+                window=self.window,
+                frames=self.frames,
+                padding=self.padding,
+            ),
             on_leak=self.on_leak,
             notes=(*found.notes, *notes),
         )

@@ -12,7 +12,10 @@ from medpipe.plugin import Reading, TransformStep, read_sample_image, source_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    import numpy as np
     from monai.data import MetaTensor
+
+    from medpipe.plugin import DecodedImage, SpacingOf
 
 Axes = Literal["wh", "hw"]
 
@@ -59,32 +62,51 @@ def load(sample: dict[str, Any], *, axes: Axes = "wh") -> dict[str, Any]:
     # Always a copy: in-place transforms must not reach an array that belongs to a sample.
     values = torch.from_numpy(np.array(first, dtype=np.float32, order="C", copy=True))
     source = source_of(given) or str(sample.get("id", ""))
-    if decoded.affine is None:
+    matrix = _affine(decoded, axes)
+    if matrix is None:
         # A MetaTensor's constructor takes longer than a small image's decoding.
         image: MetaTensor = values.as_subclass(MetaTensor)
-        image.copy_meta_from(_without_place(values.ndim, decoded.channels))  # type: ignore[no-untyped-call]
+        alike = _without_place(values.ndim, decoded.channels, decoded.spacing_of)
+        image.copy_meta_from(alike)  # type: ignore[no-untyped-call]
         image.meta["affine"] = image.meta["affine"].clone()
         image.meta["filename_or_obj"] = source
     else:
-        matrix = decoded.affine if axes == "wh" else decoded.affine[:, [1, 0, 2, 3]]
         affine = torch.from_numpy(np.array(matrix, dtype=np.float64))
-        image = MetaTensor(values, affine=affine, meta=_metadata(decoded.channels, source))
+        placed = decoded.affine is not None
+        meta = _metadata(decoded.channels, source, "patient", placed=placed)
+        image = MetaTensor(values, affine=affine, meta=meta)
     return {**sample, "image": image}
 
 
-def _metadata(channels: bool, source: str) -> dict[str, Any]:
+def _affine(decoded: DecodedImage, axes: Axes) -> np.ndarray[Any, Any] | None:
+    """From the image's axes to millimetres, as far as that is known."""
+    import numpy as np
+
+    if decoded.affine is not None:
+        return decoded.affine if axes == "wh" else decoded.affine[:, [1, 0, 2, 3]]
+    if decoded.spacing is None or decoded.spacing_of != "patient":
+        return None
+    rows, columns, *slices = decoded.spacing
+    first = [columns, rows] if axes == "wh" else [rows, columns]
+    return np.diag([*first, *(slices or [1.0]), 1.0])
+
+
+def _metadata(channels: bool, source: str, of: SpacingOf, *, placed: bool) -> dict[str, Any]:
     return {
         # NaN is MONAI's word for "no channels".
         "original_channel_dim": -1 if channels else float("nan"),
         "filename_or_obj": source,
         "space": "RAS",
+        # For the steps that go by the affine.
+        "spacing_of": of,
+        "placed": placed,
     }
 
 
 @functools.cache
-def _without_place(axes: int, channels: bool) -> MetaTensor:
+def _without_place(axes: int, channels: bool, of: SpacingOf) -> MetaTensor:
     """What images of so many axes share of which nothing says where they lie."""
     import torch
     from monai.data import MetaTensor
 
-    return MetaTensor(torch.zeros((1,) * axes), meta=_metadata(channels, ""))
+    return MetaTensor(torch.zeros((1,) * axes), meta=_metadata(channels, "", of, placed=False))

@@ -30,7 +30,9 @@ from medpipe.plugin import (
     DataError,
     Dataset,
     DatasetStep,
+    Frames,
     OnLeak,
+    Padding,
     Reading,
     TaskKind,
     Window,
@@ -87,6 +89,9 @@ class Table(DatasetStep):
             without alpha and with palettes resolved.
         window: Which grey values DICOM files give: ``"none"``, ``"voi"`` or (centre, width); see
             `Reading`.
+        frames: What becomes of DICOM files of several frames that don't say where these lie: they
+            are refused, stacked as a ``"volume"`` in the stored order, or the ``"first"`` is taken.
+        padding: What becomes of padding in DICOM files: ``"lowest"`` or ``"keep"``; see `Reading`.
     """
 
     name: ClassVar[str] = "table"
@@ -123,6 +128,8 @@ class Table(DatasetStep):
     on_leak: OnLeak = "error"
     channels: Literal[1, 3, "auto"] = "auto"
     window: Window = attrs.field(default="none", validator=is_window)
+    frames: Frames = "positions"
+    padding: Padding = "lowest"
 
     def build(self) -> Dataset:
         """List the images, in the order of the rows.
@@ -164,7 +171,12 @@ class Table(DatasetStep):
                 for row, label in zip(rows, labels, strict=True)
             ],
             task=task,
-            reading=Reading(channels=self.channels, window=self.window),
+            reading=Reading(
+                channels=self.channels,
+                window=self.window,
+                frames=self.frames,
+                padding=self.padding,
+            ),
             on_leak=self.on_leak,
             notes=report.notes(),
             faults=faults,

@@ -9,6 +9,7 @@ import attrs
 from medpipe.builtin.batched_transforms import BATCHED
 from medpipe.builtin.ensure_channel_first import QUICK
 from medpipe.builtin.load_image import LoadImage
+from medpipe.builtin.placed import GUARDED
 from medpipe.builtin.transform_table import TABLE, Transform
 from medpipe.plugin import TransformStep
 
@@ -90,7 +91,7 @@ def step_class(entry: Transform) -> type[TransformStep]:
         "__module__": __name__,
         "__doc__": f"{entry.summary}\n\nMONAI's `{entry.monai}` on ``image``.",
     }
-    batched = QUICK.get(entry.name) or BATCHED.get(entry.name)
+    batched = QUICK.get(entry.name) or BATCHED.get(entry.name) or GUARDED.get(entry.name)
     return attrs.make_class(
         entry.monai.removesuffix("d"),
         fields,

@@ -175,12 +175,7 @@ class Keeper:
                 fingerprint, decoded = read(sample, self.reading)
             except DataError:
                 continue
-            image = DecodedImage(
-                values=decoded.values,
-                channels=decoded.channels,
-                affine=decoded.affine,
-                source=source_of(sample.image),
-            )
+            image = attrs.evolve(decoded, source=source_of(sample.image))
             some.append((sample, fingerprint, image))
             size += decoded.values.nbytes
             if size >= AT_ONCE:

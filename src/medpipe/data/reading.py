@@ -17,7 +17,7 @@ from medpipe.steps import DecodedImage, Reading, Series
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from medpipe.steps import ImageFile
+    from medpipe.steps import ImageFile, SpacingOf
 
 __all__ = [
     "UnreadableImageError",
@@ -42,15 +42,16 @@ def read_image(image: ImageFile, reading: Reading = Reading()) -> DecodedImage:
       With ``reading.channels`` None they are those of MONAI's ``PILReader``, which swaps the
       first two axes. Otherwise they are turned as their EXIF data say, palettes are resolved (to
       RGB, even where all colours are grey) and alpha is dropped.
-    - **NIfTI** keeps its orientation, which the affine records. Whole numbers without a scale
-      keep their type, scaled ones become float32. A fourth axis holds channels; (x, y) is an
-      image and (x, y, 1) a volume of one slice.
-    - **DICOM** values go through the modality look-up and, where asked for, a window (see
-      `Reading`): float32, or the stored type where nothing is to be done. A window (centre,
-      width) is the standard's linear function (PS3.3 C.11.2.1.2.1) onto 0 to 1. MONOCHROME1 is
-      inverted within the range that its bits, look-up table or window can take, whatever the
-      image holds. YBR and palettes become RGB. A file of several frames is a volume, in the
-      order of their places where each has one of its own.
+    - **NIfTI** keeps its orientation, which the affine records in millimetres, whatever its unit
+      (none means millimetres). Whole numbers without a scale keep their type, scaled ones become
+      float32. A fourth axis holds channels; (x, y) is an image and (x, y, 1) a volume of one
+      slice. Where neither sform nor qform is set, the spacing is known and the place is not.
+    - **DICOM** values go through the modality look-up (DoseGridScaling for doses) and, where
+      asked for, a window (see `Reading`): float32, or the stored type where nothing is to be
+      done. A window (centre, width) is the standard's linear function (PS3.3 C.11.2.1.2.1) onto
+      0 to 1. Then MONOCHROME1 is inverted within the range that its bits, look-up table or
+      window can take, whatever the image holds; measurements are not. YBR and palettes become
+      RGB. A file of several frames that says where each lies is a volume in that order.
     - A **series** is a volume, ordered along the slices' normal, or by InstanceNumber where the
       slices don't say where they are.
 
@@ -65,8 +66,8 @@ def read_image(image: ImageFile, reading: Reading = Reading()) -> DecodedImage:
     Raises:
         DataError: The file is absent, empty, damaged, of an unknown format, larger than Pillow's
             limit, of several pages, without pixels, compressed in a way that no installed
-            decoder knows, or of colours that can't be converted; or the slices of a series
-            don't make one volume. It names the file.
+            decoder knows, or of colours that can't be converted; its header contradicts its
+            pixels; or the slices of a series don't make one volume. It names the file.
     """
     return read_heard(image, reading, lambda _: None)
 
@@ -177,11 +178,29 @@ def stack_channels(images: Sequence[DecodedImage], files: Sequence[ImageFile]) -
                 "in different places, as their affines say. Resample them to one grid."
             )
     parts = [i.values if i.channels else i.values[..., None] for i in images]
+    spacing, of = _common_spacing(images)
     return DecodedImage(
         values=np.concatenate(parts, axis=-1),
         channels=True,
         affine=placed[0] if placed else None,
+        spacing=spacing,
+        spacing_of=of,
     )
+
+
+def _common_spacing(images: Sequence[DecodedImage]) -> tuple[tuple[float, ...] | None, SpacingOf]:
+    """What images of one grid say of their spacing; nothing where they contradict each other."""
+    import numpy as np
+
+    known = [image for image in images if image.spacing is not None]
+    if not known:
+        return None, "unknown"
+    first = known[0]
+    for image in known:
+        same = np.allclose(np.array(image.spacing), np.array(first.spacing), atol=1e-3)
+        if not same or image.spacing_of != first.spacing_of:
+            return None, "unknown"
+    return first.spacing, first.spacing_of
 
 
 def _check_axes(image: DecodedImage) -> None:

@@ -264,7 +264,7 @@ def _cache_file(files: FileStates, reading: Reading) -> Path | None:
         root = ends[0]
     found = {name: version_of(name) for name in DECODERS}
     decoders = {name: version for name, version in found.items() if version}
-    named = json.dumps([CACHE_FORMAT, root, reading.channels, reading.window, decoders])
+    named = json.dumps([CACHE_FORMAT, root, attrs.astuple(reading), decoders])
     return cache_directory() / "scans" / f"{sha256_of(named.encode('ascii'))[:32]}.prints"
 
 

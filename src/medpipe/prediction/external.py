@@ -188,7 +188,7 @@ def _notes(
 
 
 def _said(reading: Reading) -> str:
-    return f"channels = {reading.channels!r}, window = {reading.window!r}"
+    return ", ".join(f"{name} = {value!r}" for name, value in attrs.asdict(reading).items())
 
 
 def _were(images: Mapping[str, str], total: int) -> str:

@@ -7,7 +7,8 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from medpipe.data.decoding.dicom import DicomImage, decode_slice
-from medpipe.data.decoding.dicom_geometry import affine_of, unevenness
+from medpipe.data.decoding.dicom_geometry import affine_of, sideways, unevenness
+from medpipe.data.decoding.dicom_padding import fill
 from medpipe.data.decoding.unreadable import file_bytes
 from medpipe.errors import DataError
 from medpipe.steps import DecodedImage
@@ -54,6 +55,7 @@ def read_series(series: Series, reading: Reading, heard: Callable[[bytes], objec
         del content
         _refuse_other(paths, slices)
     if slices[0].frames > 1:
+        fill(slices[0].image.values, slices[0].padding)
         return slices[0].image
     planes = [one.plane for one in slices if one.plane is not None]
     if len(planes) == len(slices):
@@ -65,14 +67,35 @@ def read_series(series: Series, reading: Reading, heard: Callable[[bytes], objec
     else:
         order, affine = _by_number(paths, slices), None
     values = [slices[index].image.values for index in order]
+    masks = [slices[index].padding for index in order]
     channels = slices[0].image.channels
+    spacing = _spacing(affine)
     # Stacked slice by slice, so that no second volume is in memory while it is filled.
     slices.clear()
     kind = np.result_type(*{part.dtype for part in values})
     volume = np.empty((len(values), *values[0].shape), dtype=kind)
     for index in range(len(values)):
         volume[index], values[index] = values[index], np.empty(0)
-    return DecodedImage(values=np.moveaxis(volume, 0, 2), channels=channels, affine=affine)
+    if any(mask is not None for mask in masks):
+        sides = volume.shape[1:3]
+        fill(volume, np.stack([np.zeros(sides, bool) if m is None else m for m in masks]))
+    return DecodedImage(
+        values=np.moveaxis(volume, 0, 2),
+        channels=channels,
+        affine=affine,
+        spacing=spacing,
+        spacing_of="unknown" if spacing is None else "patient",
+    )
+
+
+def _spacing(affine: Array | None) -> tuple[float, ...] | None:
+    """Millimetres between rows, columns and slices."""
+    import numpy as np
+
+    if affine is None:
+        return None
+    columns, rows, slices = (float(length) for length in np.linalg.norm(affine[:3, :3], axis=0))
+    return rows, columns, slices
 
 
 def _refuse_other(paths: Sequence[str], slices: Sequence[DicomImage]) -> None:
@@ -95,7 +118,7 @@ def _refuse_other(paths: Sequence[str], slices: Sequence[DicomImage]) -> None:
         raise _refused(paths, reason, f"{APART}.")
 
 
-def _by_place(paths: Sequence[str], planes: Sequence[Plane]) -> tuple[list[int], Array]:
+def _by_place(paths: Sequence[str], planes: Sequence[Plane]) -> tuple[list[int], Array | None]:
     normal = planes[0].normal  # one for all: rounding turns each a little
     places = [float(plane.position @ normal) for plane in planes]
     order = sorted(range(len(paths)), key=lambda index: places[index])
@@ -117,7 +140,15 @@ def _by_place(paths: Sequence[str], planes: Sequence[Plane]) -> tuple[list[int],
         raise _refused(
             paths, reason, 'Add the slices that are missing, or set dataset.unit = "file".'
         )
-    return order, affine_of([planes[index] for index in order], between=planes[0].thickness)
+    sorted_planes = [planes[index] for index in order]
+    shifted = sideways(sorted_planes)
+    if shifted is not None:
+        off, which = shifted
+        reason = f"{paths[order[which]]} lies {off:.4g} mm beside the line of the others"
+        raise _refused(paths, reason, f"{APART}.")
+    if len(planes) == 1 and planes[0].between_slices is None:
+        return order, None  # SliceThickness is no distance
+    return order, affine_of(sorted_planes, between=planes[0].between_slices)
 
 
 def _by_number(paths: Sequence[str], slices: Sequence[DicomImage]) -> list[int]:

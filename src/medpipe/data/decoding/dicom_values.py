@@ -23,6 +23,13 @@ RESCALE = ("RescaleSlope", "RescaleIntercept")
 WINDOW = ("WindowCenter", "WindowWidth", "VOILUTFunction")
 
 
+MEASURED = frozenset({"BMD", "CT", "MR", "NM", "PT", "RTDOSE"})
+"""Modalities whose values are measurements, such as Hounsfield units: MONOCHROME1 says how to show
+them, not what they are."""
+MEASURED_CLASSES = ("CT ", "MR ", "Positron", "PET", "Nuclear", "RT Dose", "Parametric Map")
+"""How the names of their SOP classes begin, for files without a Modality."""
+
+
 class WindowError(DataError):
     """A window can't be applied: the message is the end of a sentence about the file."""
 
@@ -65,8 +72,24 @@ def functional_group(dataset: Dataset, frame: int, sequence: str) -> Dataset | N
     return None
 
 
+def is_measured(dataset: Dataset) -> bool:
+    """Whether the values are measurements, which are the same however they are shown."""
+    modality = dataset.get("Modality")
+    kind = dataset.get("SOPClassUID")
+    named = getattr(kind, "name", "").removeprefix("Enhanced ").removeprefix("Legacy Converted ")
+    if named.startswith("Parametric Map"):
+        return True
+    if modality:
+        return modality in MEASURED
+    return str(named.removeprefix("Enhanced ")).startswith(MEASURED_CLASSES)
+
+
 def grey_values(
-    stored: Array, header: Dataset, window: Literal["voi", "none"] | tuple[float, float]
+    stored: Array,
+    header: Dataset,
+    window: Literal["voi", "none"] | tuple[float, float],
+    *,
+    measured: bool = False,
 ) -> Array:
     """Apply the modality look-up and the window, and turn MONOCHROME1 around.
 
@@ -76,21 +99,23 @@ def grey_values(
         stored: The stored values of one frame, of shape (height, width).
         header: What `grey_header` gave for it.
         window: As `Reading.window`.
+        measured: Whether `is_measured`: then only ``"voi"``, which is for showing, turns.
 
     Returns:
         float32, or the stored number type where there is nothing to apply.
 
     Raises:
+        ValueError: The rescale is none.
         WindowError: The window can't be applied.
     """
     import numpy as np
     from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 
-    for keyword in RESCALE:
-        if keyword in header and header[keyword].value in (None, ""):
-            raise ValueError(f"its {keyword} is empty")
+    check_rescale(header)
     values = apply_modality_lut(stored, header)
-    inverted = header.PhotometricInterpretation == "MONOCHROME1"
+    inverted = header.PhotometricInterpretation == "MONOCHROME1" and (
+        window == "voi" or not measured
+    )
     bounds: tuple[float, float] | None = None
     if isinstance(window, str):
         if window == "voi":
@@ -110,6 +135,51 @@ def grey_values(
     if values.dtype == np.float64 and stored.dtype != np.float64:
         values = values.astype(np.float32)
     return values
+
+
+def check_rescale(header: Dataset) -> None:
+    """Check what takes stored values to real ones.
+
+    Raises:
+        ValueError: One half is missing, or not one finite number; or it contradicts a table.
+    """
+    from math import isfinite
+
+    there = [keyword for keyword in RESCALE if keyword in header]
+    for keyword in there:
+        value = header[keyword].value
+        if value is None or value == "":
+            raise ValueError(f"its {keyword} is empty")
+        if not isinstance(value, (int, float)) or not isfinite(value):
+            raise ValueError(f"its {keyword} is {value}, not one number")
+        if keyword == "RescaleSlope" and value == 0:
+            raise ValueError("its RescaleSlope is 0, which makes all values one")
+    if len(there) == 1:
+        other = next(keyword for keyword in RESCALE if keyword not in there)
+        raise ValueError(f"it has a {there[0]} but no {other}")
+    tables = header.get("ModalityLUTSequence")
+    if not tables:
+        return
+    if there and (float(header.RescaleSlope), float(header.RescaleIntercept)) != (1, 0):
+        raise ValueError("it has both a ModalityLUTSequence and a rescale")
+    check_table(tables[0], "ModalityLUTSequence")
+
+
+def check_table(item: Dataset, name: str) -> None:
+    """Check that a look-up table has as many entries as its descriptor says.
+
+    Raises:
+        ValueError: It has not.
+    """
+    descriptor, data = item.get("LUTDescriptor"), item.get("LUTData")
+    if descriptor is None or isinstance(descriptor, int) or len(descriptor) != 3 or data is None:
+        raise ValueError(f"its {name} has no LUTDescriptor of three numbers, or no LUTData")
+    entries, bits = int(descriptor[0]) or 1 << 16, int(descriptor[2])
+    found = 1 if isinstance(data, int) else len(data)
+    if isinstance(data, bytes):
+        found //= 2
+    if found != entries or bits not in range(8, 17):
+        raise ValueError(f"its {name} has {found} entries of {bits} bits, but says {entries}")
 
 
 def windowed(values: Array, centre: float, width: float) -> Array:

@@ -7,8 +7,11 @@ import zlib
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from medpipe.data.decoding.bombs import refuse_bomb
 from medpipe.data.decoding.colours import with_channels
+from medpipe.data.decoding.nifti_header import HeaderError, check_header, placed, scaling
 from medpipe.data.decoding.quiet import quiet_decoders
 from medpipe.data.decoding.unreadable import UnreadableImageError, damaged
 from medpipe.errors import DataError
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
 GZIP = b"\x1f\x8b"
 HEADER = 540
 """Bytes of the longest header, that of NIfTI-2."""
+ANALYZE = 348
+"""Bytes of a header of Analyze 7.5, which says so itself."""
 CHUNK = 1 << 20
 SINGLE = (b"n+1\0", b"n+2\0")
 PAIR = (b"ni1\0", b"ni2\0")
@@ -33,7 +38,16 @@ PAIR = (b"ni1\0", b"ni2\0")
 
 def is_nifti(content: bytes) -> bool:
     """Whether a file that begins so is NIfTI, or is gzipped, which no other format here is."""
-    return content.startswith(GZIP) or _mark(content) in SINGLE + PAIR
+    return content.startswith(GZIP) or _mark(content) in SINGLE + PAIR or is_analyze(content)
+
+
+def is_analyze(content: bytes) -> bool:
+    """Whether it is the header of an Analyze 7.5 pair, which has no mark."""
+    return (
+        len(content) == ANALYZE
+        and ANALYZE in (int.from_bytes(content[:4], order) for order in ("little", "big"))
+        and _mark(content) not in SINGLE + PAIR
+    )
 
 
 def decode_nifti(content: bytes, path: str | os.PathLike[str], reading: Reading) -> DecodedImage:
@@ -45,6 +59,8 @@ def decode_nifti(content: bytes, path: str | os.PathLike[str], reading: Reading)
     quiet_decoders()
     try:
         image = _decoded(content, path)
+    except HeaderError as error:
+        raise UnreadableImageError(path, str(error), error.remedy, kind="damaged") from error
     except (DataError, MemoryError):
         raise
     except Exception as error:  # a damaged file can make a decoder fail in any way
@@ -66,39 +82,41 @@ def _decoded(content: bytes, path: str | os.PathLike[str]) -> DecodedImage:
 
     head = _start(content)
     mark = _mark(head)
-    if mark in PAIR:
+    if mark in PAIR or is_analyze(head):
+        kind_of_pair = "a NIfTI pair" if mark in PAIR else "an Analyze 7.5 pair"
         raise UnreadableImageError(
             path,
-            "is the header of a NIfTI pair, whose values are in another file",
+            f"is the header of {kind_of_pair}, whose values are in another file",
             "Save the two as one .nii file.",
         )
     if mark not in SINGLE:
         raise UnreadableImageError(path, "is gzipped but holds no NIfTI image", kind="not_an_image")
     kind: Any = nibabel.Nifti1Image if mark == SINGLE[0] else nibabel.Nifti2Image
     header = kind.header_class.from_fileobj(BytesIO(head), check=False)
+    check_header(header)
     shape, number_type = header.get_data_shape(), header.get_data_dtype()
     length = (
         int(header.get_data_offset()) + int(np.prod(shape, dtype=object)) * number_type.itemsize
     )
     if content.startswith(GZIP):
         refuse_bomb(path, length)
-    whole = _whole(content, length)
-    if header.get_data_offset() < header.single_vox_offset:
-        raise UnreadableImageError(path, "has its values inside its header, as vox_offset says")
-    if len(whole) < length:
+    whole, found = _whole(content, length)
+    if found != length:
+        cut = found < length
+        said = "is truncated: it" if cut else "contradicts its header, by which it"
         raise UnreadableImageError(
             path,
-            f"is truncated: it should hold {length} bytes, not {len(whole)}",
-            kind="truncated",
+            f"{said} should hold {length} bytes, not {found}",
+            kind="truncated" if cut else "damaged",
         )
     image = kind.from_bytes(whole)
-    values = np.asanyarray(image.dataobj)
+    values = _values(image, header)
     if values.dtype.kind == "c":
         raise UnreadableImageError(
             path, "holds complex numbers", "Save their magnitude, or real and imaginary parts."
         )
-    if values.dtype.kind == "f" and number_type.kind != "f":
-        values = values.astype(np.float32)  # scaled whole numbers: nibabel gives float64
+    while values.ndim > 4 and values.shape[-1] == 1:
+        values = values[..., 0]
     if values.ndim == 5 and values.shape[3] == 1:
         values = values[..., 0, :]  # the standard's place for vectors
     if values.ndim not in (2, 3, 4):
@@ -111,15 +129,28 @@ def _decoded(content: bytes, path: str | os.PathLike[str]) -> DecodedImage:
         values = values.astype(values.dtype.newbyteorder("="))
     if not values.flags.writeable:
         values = values.copy()
-    affine = None if image.affine is None else np.asarray(image.affine, dtype=np.float64)
-    if affine is not None and not abs(np.linalg.det(affine)) > 0:
-        raise UnreadableImageError(
-            path,
-            "lies nowhere: its affine (sform or qform) is not finite or can't be inverted",
-            "Write a valid affine into its header.",
-        )
+    affine, spacing = placed(header, min(values.ndim, 3))
     # NIfTI has the column first, then the row: (x, y, z) becomes (row, column, slice).
-    return DecodedImage(values=values.swapaxes(0, 1), channels=values.ndim == 4, affine=affine)
+    return DecodedImage(
+        values=values.swapaxes(0, 1),
+        channels=values.ndim == 4,
+        affine=affine,
+        spacing=spacing,
+        spacing_of="unknown" if spacing is None else "patient",
+    )
+
+
+def _values(image: Any, header: Any) -> np.ndarray[Any, Any]:
+    import numpy as np
+
+    scaled = scaling(header)
+    values: np.ndarray[Any, Any] = np.asanyarray(image.dataobj.get_unscaled())
+    if scaled is None or values.dtype.names is not None or values.dtype.kind == "c":
+        return values
+    slope, intercept = scaled
+    kind = values.dtype if values.dtype.kind == "f" else np.dtype(np.float32)
+    numbers = values.astype(np.result_type(np.float64, kind)) * slope + intercept
+    return numbers.astype(kind.newbyteorder("="))
 
 
 def _start(content: bytes) -> bytes:
@@ -128,15 +159,16 @@ def _start(content: bytes) -> bytes:
     return zlib.decompressobj(wbits=31).decompress(content, HEADER)
 
 
-def _whole(content: bytes, length: int) -> bytes:
-    """The first `length` bytes. The rest of a gzipped file is read for its check sum alone."""
+def _whole(content: bytes, length: int) -> tuple[bytes, int]:
+    """The first `length` bytes, and how many there are in all, to the check sum of gzip."""
     if not content.startswith(GZIP):
-        return content
+        return content, len(content)
     with gzip.GzipFile(fileobj=BytesIO(content)) as file:
         whole = file.read(length)
-        while file.read(CHUNK):
-            pass
-    return whole
+        found = len(whole)
+        while more := file.read(CHUNK):
+            found += len(more)
+    return whole, found
 
 
 def _resolved(image: DecodedImage, path: str | os.PathLike[str]) -> DecodedImage:
@@ -150,4 +182,4 @@ def _resolved(image: DecodedImage, path: str | os.PathLike[str]) -> DecodedImage
             "Save each time point as a file of its own.",
         )
     values: np.ndarray[Any, Any] = np.stack([image.values[name] for name in "RGB"], axis=-1)
-    return DecodedImage(values=values, channels=True, affine=image.affine)
+    return attrs.evolve(image, values=values, channels=True)

@@ -1,0 +1,77 @@
+"""The steps that go by an image's affine: they refuse images whose affine would be a guess."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from medpipe.plugin import DataError, TransformStep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+REASONS = {
+    "unknown": "its file doesn't say how large its pixels are",
+    "detector": "its spacing is that of the detector, where things are larger than in the patient",
+}
+
+
+class NeedsSpacing(TransformStep):
+    """Resamples by millimetres: they must be known, in the patient."""
+
+    name: ClassVar[str]
+
+    def build(self) -> Callable[[dict[str, Any]], Mapping[Any, Any]]:
+        """Make the transform, which looks at each image's metadata first."""
+        return functools.partial(_with_spacing, made=super().build())
+
+
+class NeedsPlace(TransformStep):
+    """Turns by directions: where the image lies in the patient must be known."""
+
+    name: ClassVar[str]
+
+    def build(self) -> Callable[[dict[str, Any]], Mapping[Any, Any]]:
+        """Make the transform, which looks at each image's metadata first."""
+        return functools.partial(_with_place, made=super().build())
+
+
+def _with_spacing(
+    sample: dict[str, Any], *, made: Callable[[dict[str, Any]], Mapping[Any, Any]]
+) -> Mapping[Any, Any]:
+    meta = _meta(sample)
+    reason = REASONS.get(meta.get("spacing_of", ""))
+    if reason is not None:
+        raise DataError(
+            f"The step 'spacing' can't resample {_title(sample, meta)}: {reason}. Leave it out, "
+            "use the step 'resize', or use the step 'spacing' only where all files say "
+            "their spacing in the patient (DICOM's PixelSpacing)."
+        )
+    return made(sample)
+
+
+def _with_place(
+    sample: dict[str, Any], *, made: Callable[[dict[str, Any]], Mapping[Any, Any]]
+) -> Mapping[Any, Any]:
+    meta = _meta(sample)
+    if meta.get("placed") is False:
+        raise DataError(
+            f"The step 'orientation' can't turn {_title(sample, meta)}: its file doesn't say how "
+            "it lies in the patient. Leave the step out, or write its position and orientation "
+            "(in NIfTI the sform with its code) into the file."
+        )
+    return made(sample)
+
+
+def _meta(sample: dict[str, Any]) -> Mapping[str, Any]:
+    """The image's metadata; empty where another step made the image."""
+    found: Mapping[str, Any] = getattr(sample["image"], "meta", None) or {}
+    return found
+
+
+def _title(sample: Mapping[str, Any], meta: Mapping[str, Any]) -> str:
+    return str(meta.get("filename_or_obj") or sample.get("id", "the image"))
+
+
+GUARDED: dict[str, type[TransformStep]] = {"spacing": NeedsSpacing, "orientation": NeedsPlace}
+"""By the name of the step."""
