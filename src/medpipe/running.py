@@ -16,6 +16,7 @@ from medpipe.checks import Checked, examine
 from medpipe.claims import claim_directory, only_writer
 from medpipe.config import unrepeatable, write
 from medpipe.data.quarantine_file import read_quarantine
+from medpipe.data.starting import refuse_second_start
 from medpipe.going_on import (
     Change,
     Changeable,
@@ -71,6 +72,7 @@ class Running:
 
     def run(self) -> Run:
         """Check, train, evaluate, and write it all; see `medpipe.Pipeline.run`."""
+        refuse_second_start()  # before a folder is claimed
         started = time.perf_counter()
         before = Run.load(self.path) if self.resume and (self.path / RECORD).exists() else None
         changes: list[Change] = []

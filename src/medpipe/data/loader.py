@@ -23,11 +23,10 @@ from medpipe.data.limits import limit_of, limits_named
 from medpipe.data.reading import source_of
 from medpipe.data.resident import ResidentImages, free_bytes
 from medpipe.data.starting import (
-    DAEMON,
     REMEDY,
     StartMethod,
+    refuse_second_start,
     refuse_unguarded,
-    steps_not_sent,
     unguarded_script,
     unsendable,
     way_to_start,
@@ -135,8 +134,10 @@ class SampleBatches(Dataset[Batch]):
 
     def not_sent(self) -> str:
         """What of it can't be sent to a worker process that is not forked; nothing if all can."""
-        for title, why in steps_not_sent(self.chain.steps_for_workers):
-            return f"{title} can't be sent to worker processes: {why}"
+        for title, step in self.chain.steps_for_workers:
+            why = unsendable(step)
+            if why:
+                return f"{title} can't be sent to worker processes: {why}"
         for sample in self.samples:
             why = unsendable(sample)
             if why:
@@ -337,11 +338,12 @@ def _workers(batches: SampleBatches, workers: int) -> tuple[int, StartMethod | N
         RunError: Its script would be run again by each of them.
         StepError: Something can't be sent to them.
     """
+    refuse_second_start()
     if not workers:
         return 0, None
     way = way_to_start()
     if way.method is None:
-        _say_once(DAEMON)
+        _say_once(way.why_none)
         return 0, None
     if way.method == "fork":
         return workers, None

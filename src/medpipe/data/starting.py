@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from medpipe.errors import RunError
+from medpipe.errors import Problem, RunError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,9 +30,17 @@ DAEMON = (
     "This process is a daemon of multiprocessing, which may start no processes of its own: it "
     "does the work of loader workers itself."
 )
+NO_SCRIPT = (
+    "The program {name} is no file that worker processes could import: this process does their "
+    "work itself. Save it as a file to have loader workers."
+)
 NO_SECOND_START = (
     "A worker process imported this script and came upon the run again. Put what starts the run "
     f"below '{GUARD}', or set loader.workers = 0."
+)
+
+REMEDY = (
+    "Define it at the top level of a module that workers can import, or set loader.workers = 0."
 )
 
 StartMethod = Literal["fork", "forkserver", "spawn"]
@@ -46,10 +54,12 @@ class Way:
         method: The start method; None: no process may be started.
         chosen: Whether medpipe chose another method than the process has, which then may give
             way to no workers at all.
+        why_none: Why no process may be started, as a sentence.
     """
 
     method: StartMethod | None
     chosen: bool = False
+    why_none: str = ""
 
 
 def way_to_start() -> Way:
@@ -60,12 +70,15 @@ def way_to_start() -> Way:
     thread its place is taken by a server that forks while it has no threads.
     """
     if multiprocessing.current_process().daemon:
-        return Way(None)
+        return Way(None, why_none=DAEMON)
     # Asked so, the default isn't settled for the program that we are part of.
     method: Any = multiprocessing.get_start_method(allow_none=True)
     method = method or multiprocessing.get_all_start_methods()[0]
     if method == "fork" and threading.current_thread() is not threading.main_thread():
         return Way("forkserver", chosen=True)
+    script = _script()
+    if method != "fork" and script is not None and not script.is_file():
+        return Way(None, why_none=NO_SCRIPT.format(name=script.name))
     return Way(method)
 
 
@@ -89,22 +102,29 @@ def unguarded_script() -> Path | None:
 
     None where there is a guard, or no script that a new interpreter imports.
     """
-    main = sys.modules.get("__main__")
-    file = getattr(main, "__file__", None)
-    if main is None or file is None or _imported_by_name(main):
+    script = _script()
+    if script is None:
         return None
     frame = sys._current_frames().get(threading.main_thread().ident or 0)
     while frame is not None:
-        if frame.f_code.co_name == "<module>" and frame.f_globals is vars(main):
-            return None if _is_guarded(Path(file), frame.f_lineno) else Path(file)
+        if frame.f_code.co_name == "<module>" and frame.f_globals is vars(sys.modules["__main__"]):
+            return None if _is_guarded(script, frame.f_lineno) else script
         frame = frame.f_back
     return None
 
 
-def _imported_by_name(main: Any) -> bool:
-    """Whether it is a package's ``__main__``, which Python doesn't import again."""
+def _script() -> Path | None:
+    """The file that a new interpreter imports again; None in a session without one.
+
+    A package's ``__main__`` is not imported again.
+    """
+    main = sys.modules.get("__main__")
+    file = getattr(main, "__file__", None)
     named = getattr(getattr(main, "__spec__", None), "name", "")
-    return named == "__main__" or named.endswith(".__main__")
+    if file is None or named == "__main__" or named.endswith(".__main__"):
+        return None
+    began_in = getattr(multiprocessing.process, "ORIGINAL_DIR", None)  # absolute, or not known
+    return Path(began_in or "", file)
 
 
 def _is_guarded(script: Path, line: int) -> bool:
@@ -115,7 +135,9 @@ def _is_guarded(script: Path, line: int) -> bool:
         return True  # nothing that could be imported again
     return any(
         node.lineno <= line <= (node.end_lineno or line)
-        and any(isinstance(part, ast.Name) and part.id == "__name__" for part in ast.walk(node.test))
+        and any(
+            isinstance(part, ast.Name) and part.id == "__name__" for part in ast.walk(node.test)
+        )
         for node in ast.walk(tree)
         if isinstance(node, ast.If)
     )
@@ -129,10 +151,15 @@ def refuse_unguarded() -> None:
     """
     script = unguarded_script()
     if script is not None:
-        raise RunError(
-            f"Worker processes import {script} again, which would begin the run once more in each "
-            f"of them. Put what starts the run below '{GUARD}', or set loader.workers = 0."
-        )
+        raise RunError(" ".join(_unguarded(script)))
+
+
+def _unguarded(script: Path) -> tuple[str, str]:
+    """What is wrong with a script without a guard, and what to do."""
+    return (
+        f"Each worker process imports {script} again, and so would begin the run once more.",
+        f"Put what starts the run below '{GUARD}', or set loader.workers = 0.",
+    )
 
 
 def unsendable(value: object) -> str:
@@ -142,18 +169,30 @@ def unsendable(value: object) -> str:
     except Exception as error:  # whatever a stranger's object raises when it is pickled
         text = " ".join(str(error).split()) or "no message"
         return f"it can't be pickled ({type(error).__name__}: {text})"
-    main = sys.modules.get("__main__")
-    if b"__main__" in sent and not Path(getattr(main, "__file__", None) or "").is_file():
+    if b"__main__" in sent and _script() is None:
         return "it is defined in a session that no other process can import"
     return ""
 
 
-def steps_not_sent(steps: Sequence[tuple[str, object]]) -> list[tuple[str, str]]:
-    """The titles of the steps that can't be sent to a new interpreter, each with the reason."""
-    found = ((title, unsendable(step)) for title, step in steps)
-    return [(title, why) for title, why in found if why]
+def problems_of_workers(steps: Sequence[tuple[str, object]]) -> list[Problem]:
+    """What is in the way of worker processes, where they are to be started.
 
-
-REMEDY = (
-    "Define it at the top level of a module that workers can import, or set loader.workers = 0."
-)
+    Args:
+        steps: What the transform steps are called that workers need, from the front of the chain,
+            and the steps.
+    """
+    way = way_to_start()
+    if way.method in (None, "fork") or way.chosen:  # or there are none, if need be
+        return []
+    script = unguarded_script()
+    problems = []
+    if script is not None:
+        message, remedy = _unguarded(script)
+        problems.append(Problem(path="loader.workers", message=message, remedy=remedy))
+    for place, (title, step) in enumerate(steps):
+        why = unsendable(step)
+        if why:
+            message = f"{title} can't be sent to the worker processes, which {way.method} starts:"
+            message = f"{message} {why}."
+            problems.append(Problem(path=f"transform[{place}]", message=message, remedy=REMEDY))
+    return problems
