@@ -339,7 +339,8 @@ def failure(what: object, done: str, error: OSError, setting: str = "") -> str:
 
 def reason(error: OSError) -> str:
     """Why the system did not do something, to stand inside a sentence."""
-    return (error.strerror or str(error)).lower()
+    text = error.strerror or str(error)
+    return text[:1].lower() + text[1:]
 
 
 def beside(path: Path) -> Path:
