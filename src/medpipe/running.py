@@ -84,7 +84,7 @@ class Running:
             if before.status == "finished":
                 logger.info("The run %s is finished; nothing is left to do.", self.path)
                 return before
-        with only_writer(self.path), recording() as timings:
+        with only_writer(self.path) as see_ours, recording() as timings:
             with timed("imports"):
                 _import_libraries()
             logger.info("Checking the data, the network and the machine")
@@ -95,6 +95,7 @@ class Running:
                 logger.info("%s", note)
             checked = report.checked()
             found, recorder = self._recorder(checked, before, changes)
+            recorder.see_ours = see_ours
             if found is None:
                 seconds = time.perf_counter() - started
                 recorder.record["timings"]["check"] = round(seconds, 3)
