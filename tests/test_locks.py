@@ -263,10 +263,10 @@ def test_who_was_taken_over_writes_no_more(tmp_path: Path) -> None:
 def test_where_no_lease_can_be_a_run_says_so_and_goes_on(
     tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def new_file(*_: Any, **__: Any) -> None:
+    def append(*_: Any) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(locks, "new_file", new_file)
+    monkeypatch.setattr(locks, "append_passing", append)
     done = []
     with claims.only_writer(tmp_path) as see_ours:
         see_ours()

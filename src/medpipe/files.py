@@ -156,6 +156,30 @@ def finish_file(partial: Path, target: Path) -> None:
     _disk.sync_directory(target.parent)
 
 
+def append_passing(path: Path, text: str) -> None:
+    """Write at the end of a file, or make it, that means nothing once its process has ended.
+
+    It needs no place on the disk, and none in the order of what gets there.
+
+    Raises:
+        OSError: It can't be written.
+    """
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    try:
+        os.write(handle, text.encode())
+    finally:
+        os.close(handle)
+
+
+def remove_passing(path: Path) -> None:
+    """Remove such a file, if it is there.
+
+    Raises:
+        OSError: It can't be removed.
+    """
+    path.unlink(missing_ok=True)
+
+
 def remove_file(path: Path) -> None:
     """Remove a file, if it is there.
 

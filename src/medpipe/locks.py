@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from medpipe.files import continued_file, make_directories, new_file, remove_file
+from medpipe.files import append_passing, make_directories, remove_passing
 from medpipe.holders import Holder
 
 if TYPE_CHECKING:
@@ -109,8 +109,7 @@ class Lock:
         mine = Holder.me(since).text()
         try:
             # Who reads it before it is whole takes it for a process that is not known, and waits.
-            with new_file(self._file, sync=False) as file:
-                file.write(f"{mine}\n".encode())
+            append_passing(self._file, f"{mine}\n")
             # All others that wanted it before, or want it now, are seen here, or see this.
             pause = 0.002
             while others := self._others():
@@ -120,8 +119,7 @@ class Lock:
                     return before[0]
                 time.sleep(pause)  # those after this one give way
                 pause = min(0.5, 2 * pause)
-            with continued_file(self._file) as file:
-                file.write(f"{_HELD}\n".encode())
+            append_passing(self._file, f"{_HELD}\n")
             threading.Thread(target=self._live, name="medpipe lock", daemon=True).start()
         except BaseException:
             self._remove()
@@ -154,7 +152,7 @@ class Lock:
     def _remove(self) -> None:
         for pause in (0.01, 0.1, 0.5, 0):
             try:
-                remove_file(self._file)
+                remove_passing(self._file)
             except PermissionError:  # on Windows, while somebody looks at it
                 time.sleep(pause)
             except OSError:
@@ -175,7 +173,7 @@ class Lock:
                 continue
             if self._is_dead(seen):
                 with suppress(OSError):  # another user's; it stays dead
-                    remove_file(self.path.with_name(name))
+                    remove_passing(self.path.with_name(name))
             else:
                 found.append(seen)
         return found
@@ -210,10 +208,9 @@ class Lock:
         """Seconds since the last sign of life, by the clock of the file system."""
         probe = self._file.with_name(f".{self._file.name}.{secrets.token_hex(6)}.part")
         try:
-            with new_file(probe, sync=False):
-                pass
+            append_passing(probe, "")
             now = probe.stat().st_mtime_ns
-            remove_file(probe)
+            remove_passing(probe)
         except OSError:
             return 0.0
         return max(0.0, (now - seen.changed) / 1e9)
