@@ -332,7 +332,7 @@ def make_loader(
 
 
 def _workers(batches: SampleBatches, workers: int) -> tuple[int, StartMethod | None]:
-    """How many workers can be started, and how; None: as the program does it anyway.
+    """How many workers can be started, and how.
 
     Raises:
         RunError: Its script would be run again by each of them.
@@ -346,7 +346,7 @@ def _workers(batches: SampleBatches, workers: int) -> tuple[int, StartMethod | N
         _say_once(way.why_none)
         return 0, None
     if way.method == "fork":
-        return workers, None
+        return workers, way.method
     if way.chosen and (unguarded_script() is not None or batches.not_sent()):
         _say_once(
             "Batches are made without worker processes: outside the main thread none can be "

@@ -10,11 +10,12 @@ from __future__ import annotations
 import ast
 import logging
 import multiprocessing
+import os
 import pickle
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import attrs
 
@@ -43,6 +44,9 @@ REMEDY = (
     "Define it at the top level of a module that workers can import, or set loader.workers = 0."
 )
 
+VARIABLE = "MEDPIPE_START_METHOD"
+"""The environment variable that says how worker processes are started."""
+
 StartMethod = Literal["fork", "forkserver", "spawn"]
 
 
@@ -65,21 +69,44 @@ class Way:
 def way_to_start() -> Way:
     """How this process can start others, by what its program set or its Python's default.
 
+    ``MEDPIPE_START_METHOD`` goes before both.
+
     A daemonic process may have no children. Beside a thread that does something else at the same
     moment, such as another run, fork copies locks that nobody will release: outside the main
     thread its place is taken by a server that forks while it has no threads.
     """
     if multiprocessing.current_process().daemon:
         return Way(None, why_none=DAEMON)
-    # Asked so, the default isn't settled for the program that we are part of.
-    method: Any = multiprocessing.get_start_method(allow_none=True)
-    method = method or multiprocessing.get_all_start_methods()[0]
+    method = _asked_for() or _usual()
     if method == "fork" and threading.current_thread() is not threading.main_thread():
         return Way("forkserver", chosen=True)
     script = _script()
     if method != "fork" and script is not None and not script.is_file():
         return Way(None, why_none=NO_SCRIPT.format(name=script.name))
     return Way(method)
+
+
+def _asked_for() -> StartMethod | None:
+    """What the environment variable says.
+
+    Raises:
+        RunError: It names no start method of this system.
+    """
+    asked = os.environ.get(VARIABLE) or None
+    known = multiprocessing.get_all_start_methods()
+    if asked is not None and asked not in known:
+        raise RunError(
+            f"{VARIABLE} is {asked!r}, and processes can't be started so here. Set it to "
+            f"{', '.join(known[:-1])} or {known[-1]}, or to nothing."
+        )
+    return cast("StartMethod | None", asked)
+
+
+def _usual() -> StartMethod:
+    """What the program chose, or else Python's default: the first of those it has."""
+    # Asked so, the default isn't settled for the program that we are part of.
+    method = multiprocessing.get_start_method(allow_none=True)
+    return cast("StartMethod", method or multiprocessing.get_all_start_methods()[0])
 
 
 def forks() -> bool:
