@@ -15,10 +15,21 @@ if TYPE_CHECKING:
     from loopback import Loopback
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--start-method",
+        choices=("fork", "forkserver", "spawn"),
+        help="How worker processes are started, also by the processes that tests start.",
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     # A shell lets what it starts in the background ignore Ctrl-C, and so its children.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    method = config.getoption("--start-method")
+    if method is not None:
+        os.environ["MEDPIPE_START_METHOD"] = method
     # One thread for each of the processes that pytest-xdist starts, and for those that tests
     # start: two times two would wait for each other.
     if os.environ.get("PYTEST_XDIST_WORKER"):

@@ -150,7 +150,7 @@ def test_a_removed_extraction_and_the_rest_of_a_killed_one(tmp_path: Path) -> No
     shutil.rmtree(base / digest / "MedNIST")
     (base / f".{digest}.0123456789ab.part" / "MedNIST").mkdir(parents=True)
     assert len(MedNIST(root=tmp_path).build().samples) == 12
-    assert listed(base) == sorted([".lock", f".{digest}.lock", digest, "notes"])
+    assert listed(base) == sorted([digest, "notes"])
 
 
 def test_an_extraction_of_before_there_were_markers_is_made_again(tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ def test_an_unsafe_archive_is_refused_whole(tmp_path: Path) -> None:
 
 def nothing_extracted() -> bool:
     base = cache_directory() / "datasets" / "MedNIST"
-    return [name for name in listed(base) if not name.endswith(".lock")] == []
+    return listed(base) == []
 
 
 def test_archives_of_something_else(tmp_path: Path) -> None:
@@ -300,7 +300,7 @@ def test_a_download_that_fails(
         f"what came is not what was published (md5 {real} instead of {'0' * 32}). Nothing was "
         "kept. Try again later; if it stays so, its publisher changed it.",
     )
-    assert listed(cache_directory() / "datasets") == [".MedNIST.tar.gz.lock"]
+    assert listed(cache_directory() / "datasets") == []
 
 
 def test_the_published_archive_is_monais() -> None:

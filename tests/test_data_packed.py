@@ -45,6 +45,7 @@ from medpipe.data.packing.writer import PackedWriter
 from medpipe.disk import Disk
 from medpipe.errors import DataError, LimitError, MedpipeError, RunError, StepError
 from medpipe.files import through
+from medpipe.locks import tried
 
 Made = Iterable[tuple[np.ndarray[Any, Any], Mapping[str, Any]]]
 IDS = tuple(f"{number}.png" for number in range(40))
@@ -503,7 +504,7 @@ def test_a_cache_that_another_process_made_meanwhile_stays() -> None:
 
 def test_a_cache_gets_its_name_under_its_lock(monkeypatch: pytest.MonkeyPatch) -> None:
     def rename(source: Path, target: Path) -> None:
-        with folders.tried_lock(target.name) as free:
+        with tried(folders.lock_of(target.name)) as free:
             assert not free
         raise RunError("it can't be renamed")
 
@@ -517,7 +518,7 @@ def test_a_cache_gets_its_name_under_its_lock(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_cache_that_is_being_made_is_not_removed() -> None:
     build()
-    with folders.tried_lock("key") as free:
+    with tried(folders.lock_of("key")) as free:
         assert free
         assert not remove_folder("key")
     assert folder_of("key").exists()
@@ -726,7 +727,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
 def produce(ids):
     return [(np.random.default_rng(0).normal(size=50000), {}) for _ in ids]
 assert build_or_open("key", {}, [str(n) for n in range(99)], produce, workers=1) is None
-names = [p.name for p in packed_root().iterdir() if p.suffix != ".lock"]
+names = [p.name for p in packed_root().iterdir() ]
 assert not names, names
 """
     done = subprocess.run(

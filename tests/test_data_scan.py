@@ -22,6 +22,7 @@ from medpipe.data import scan_memory
 from medpipe.data.scan import Fingerprint, Scan, scan
 from medpipe.data.scan_memory import FileStates
 from medpipe.errors import DataError
+from medpipe.locks import tried
 from medpipe.steps import Dataset, Reading, Sample, Task
 
 TASK = Task(names=("a", "b"))
@@ -318,14 +319,12 @@ def test_cache_that_cannot_be_written(
 
 
 def test_one_process_at_a_time_reads_ahead(tmp_path: Path) -> None:
-    import filelock
-
     asked = []
 
     def ahead(some: Any, _: Any) -> None:
-        (lock,) = Path(os.environ["MEDPIPE_CACHE"]).rglob("*.lock")
-        with pytest.raises(filelock.Timeout):
-            filelock.FileLock(lock, timeout=0).acquire()
+        (lease,) = Path(os.environ["MEDPIPE_CACHE"]).rglob("*.lock.*")
+        with tried(lease.with_suffix("")) as free:
+            assert not free
         asked.append(len(some))
 
     scan(_folder(tmp_path), workers=1, ahead=ahead)

@@ -75,7 +75,6 @@ def attempt(content: bytes) -> dict[str, bytes | None] | None:
             "in.tar.gz": content,
             "a": None,
             "a/b": None,
-            "a/b/.out.lock": b"",
         }
         return found
 

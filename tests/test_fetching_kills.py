@@ -66,7 +66,7 @@ def test_a_download_that_is_killed_again_and_again(
         assert not target.exists() or target.read_bytes() == CONTENT
     end(start("download", publishing.url("/fine"), target))
     assert target.read_bytes() == CONTENT
-    assert sorted(p.name for p in tmp_path.iterdir()) == [".file.bin.lock", "file.bin"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file.bin"]
 
 
 def test_a_killed_download_goes_on_where_it_was(publishing: Loopback, tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_an_extraction_that_is_killed_at_any_moment(
     assert not target.exists() or is_whole(target)
     end(start("extract", archive, target))
     assert is_whole(target)
-    assert sorted(p.name for p in tmp_path.iterdir()) == [".set.lock", "set"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["set"]
 
 
 def test_an_extraction_that_is_killed_while_it_writes(archive: Path, tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_an_extraction_that_is_killed_while_it_writes(archive: Path, tmp_path: P
     assert list(tmp_path.glob(".set.*.part"))
     end(start("extract", archive, target))
     assert is_whole(target)
-    assert sorted(p.name for p in tmp_path.iterdir()) == [".set.lock", "set"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["set"]
 
 
 def test_two_processes_extract_once(archive: Path, tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_two_processes_extract_once(archive: Path, tmp_path: Path) -> None:
     for process in both:
         end(process)
     assert is_whole(target)
-    assert sorted(p.name for p in tmp_path.iterdir()) == [".set.lock", "set"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["set"]
 
 
 def test_the_marker_is_written_last_and_after_a_sync(

@@ -36,8 +36,11 @@ from medpipe.registry import Registry
 from medpipe.run import Run
 from medpipe.run_set import RunSet, Spread
 from medpipe.steps import DataInfo, Dataset, Sample, Task
+from medpipe.user_name import give_user_a_name
 
 __version__ = _version("medpipe")
+
+give_user_a_name()
 
 __all__ = [
     # pipelines

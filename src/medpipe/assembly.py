@@ -94,6 +94,12 @@ class Assembly:
     registry: Registry
     left_out: Sequence[Fault] = ()
 
+    @property
+    def workers(self) -> int:
+        """How many worker processes are asked for and worth starting on this machine."""
+        processors = available_processors()
+        return min(self.configuration.loader.workers, processors) if processors > 1 else 0
+
     def listed(self) -> Dataset:
         """List the samples of the pipeline's data set, with what is wrong with single ones.
 
@@ -240,7 +246,7 @@ class Assembly:
             kept=kept,
         )
         processors = available_processors()
-        workers = min(settings.workers, processors, len(order)) if processors > 1 else 0
+        workers = min(self.workers, len(order))
         if batches.looks_up:
             workers = 0  # a batch is one copy from the cache: to send it would cost more
         return make_loader(

@@ -9,6 +9,7 @@ import attrs
 
 from medpipe.assembly import Assembly, to_device
 from medpipe.data.preparation import PreparedData
+from medpipe.data.starting import problems_of_workers, refuse_second_start
 from medpipe.errors import (
     CheckFailed,
     DataError,
@@ -140,6 +141,7 @@ def examine(assembly: Assembly, *, keeping: bool = False, data_alone: bool = Fal
             for the check and for the packed cache.
         data_alone: Leave out the network and all that comes after it.
     """
+    refuse_second_start()
     report = CheckReport()
     configuration = assembly.configuration
     try:
@@ -168,11 +170,12 @@ def examine(assembly: Assembly, *, keeping: bool = False, data_alone: bool = Fal
         return report
     _check_monitor(assembly, report)
     _check_sampling(assembly, report)
+    sendable = _guard(report, "loader.workers", lambda: _check_workers(assembly, chain))
     network = _guard(report, "network", lambda: _check_network(assembly, report))
     if network is not None:
         _guard(report, "weights", lambda: _check_weights(assembly, network, report))
     loss_fits = _guard(report, "trainer.loss", lambda: _check_loss(assembly, report))
-    if network is not None and loss_fits:
+    if network is not None and loss_fits and sendable:
         _guard(report, "trainer", lambda: _check_trainer(assembly, network, chain, report))
     _check_memory(assembly, report)
     return report
@@ -215,6 +218,16 @@ def _check_sampling(assembly: Assembly, report: CheckReport) -> None:
                 " To weigh rare findings, set trainer.loss to bce_with_logits with pos_weight."
             )
         report.problems.append(Problem(path="loader.sampling", message=message, remedy=remedy))
+
+
+def _check_workers(assembly: Assembly, chain: Chain) -> bool:
+    """See that worker processes can be started, where there will be any."""
+    if assembly.workers and chain.has_middle(training=True):
+        named = assembly.registry.title
+        problems = problems_of_workers([(named(s), s) for _, s in chain.steps_for_workers])
+        if problems:
+            raise ProblemsError("Worker processes can't be started", problems)
+    return True
 
 
 def _check_network(assembly: Assembly, report: CheckReport) -> nn.Module | None:

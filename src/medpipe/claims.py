@@ -1,62 +1,95 @@
-"""Whose a folder is: locks between processes, and outputs that nothing has yet."""
+"""Whose a folder is: one writer at a time, and outputs that nothing has yet."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager, suppress
+import logging
+import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 from medpipe.errors import RunError
-from medpipe.files import beside, failure, make_directories, new_file, remove_file
+from medpipe.files import beside, failure, make_directories, new_file, reason, remove_file
+from medpipe.locks import SILENCE, WORD, Lock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Let one process at a time into the block; the lock ends with the process."""
-    import filelock
-
-    make_directories(path.parent)
-    with filelock.FileLock(path):
-        yield
-
+logger = logging.getLogger("medpipe")
 
 LOCK = ".lock"
 
 
 @contextmanager
-def only_writer(directory: Path) -> Iterator[None]:
+def only_writer(directory: Path) -> Iterator[Callable[[], None]]:
     """Let one process at a time write to a directory; the claim ends with the process.
+
+    A claim of a process of this machine that has ended is void. One of another machine is watched
+    for a sign of life, for a minute at most.
+
+    Yields:
+        A function that raises `RunError` where the claim was lost meanwhile: this process had
+        been stopped for so long that another took the directory over.
 
     Raises:
         RunError: Another process writes to it.
     """
-    import filelock
-
-    lock = filelock.FileLock(directory / LOCK, timeout=0)
+    lock = Lock(directory / LOCK)
     try:
-        lock.acquire()
-    except filelock.Timeout as error:
-        raise RunError(
-            f"Another process writes to {directory}. Wait until it ends, or choose another folder "
-            "with --output."
-        ) from error
-    except (OSError, NotImplementedError):  # a file system without locks
-        yield
+        _take(lock, directory)
+    except OSError as error:
+        logger.warning(
+            "Nothing can keep other processes from writing to %s: no lock can be had there (%s). "
+            "See that none does.",
+            directory,
+            reason(error),
+        )
+        yield _nothing
         return
+
+    def see_ours() -> None:
+        if lock.is_lost():
+            raise RunError(
+                f"Another process has taken over {directory}, since this one was stopped, or could "
+                f"not reach the disk, for more than {SILENCE:.0f} s. It writes no more there."
+            )
+
     try:
-        yield
+        yield see_ours
     finally:
-        with suppress(OSError):
-            (directory / LOCK).unlink()
         lock.release()
+
+
+def _nothing() -> None:
+    pass
+
+
+def _take(lock: Lock, directory: Path) -> None:
+    began, told = time.monotonic(), False
+    while (other := lock.try_once()) is not None:
+        holder = other.holder
+        alive = holder.alive()
+        if alive == "alive" or lock.showed_life():
+            raise RunError(
+                f"Another process writes to {directory}: {holder}. Wait until it ends, end it, or "
+                "choose another folder with --output."
+            )
+        if not told and time.monotonic() - began >= WORD:
+            told = True
+            logger.info(
+                "%s was claimed by %s. If it shows no sign of life, it is taken over, within "
+                "%.0f s.",
+                directory,
+                holder,
+                SILENCE,
+            )
+        time.sleep(0.1)
 
 
 def _is_content(entry: Path) -> bool:
     """Whether it is more than what a killed process left."""
-    return entry.name != LOCK and entry.suffix != ".part"
+    left = entry.name == LOCK or entry.name.startswith(f"{LOCK}.") or entry.suffix == ".part"
+    return not left
 
 
 def refuse_existing(output: Path, *, kind: Literal["file", "folder"]) -> None:

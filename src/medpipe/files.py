@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,12 +35,43 @@ def cache_directory() -> Path:
             ) from error
     import platformdirs
 
-    return Path(platformdirs.user_cache_dir("medpipe"))
+    try:
+        found = Path(platformdirs.user_cache_dir("medpipe"))
+        if not found.is_absolute() and not found.parts[0].startswith("~"):
+            # XDG_CACHE_HOME counts only where it is absolute, says its specification.
+            found = Path("~/.cache/medpipe").expanduser()
+    except RuntimeError:
+        return _cache_without_home()
+    # No HOME, and a user whom the system has no name for: by version it is left as it is.
+    return found if found.is_absolute() else _cache_without_home()
+
+
+def _cache_without_home() -> Path:
+    """A folder for temporary files that nobody else may write to, by the user's number."""
+    import tempfile
+
+    remedy = "Name a folder for caches with the environment variable MEDPIPE_CACHE."
+    user = os.getuid() if hasattr(os, "getuid") else 0
+    try:
+        path = Path(tempfile.gettempdir()) / f"medpipe-{user}"
+        with suppress(FileExistsError):
+            path.mkdir(mode=0o700)
+        status = path.lstat()
+    except OSError as error:
+        raise RunError(
+            f"There is no home folder, and no other: {reason(error)}. {remedy}"
+        ) from error
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != user or status.st_mode & 0o022:
+        raise RunError(f"There is no home folder, and {path} is not yours alone. {remedy}")
+    return path
 
 
 def elsewhere(path: Path) -> str:
     """How another place than `path` is chosen, as a sentence with a space before; or nothing."""
-    if not path.absolute().is_relative_to(cache_directory().absolute()):
+    try:
+        if not path.absolute().is_relative_to(cache_directory().absolute()):
+            return ""
+    except (OSError, RunError):  # a working directory that was removed
         return ""
     return " The environment variable MEDPIPE_CACHE chooses another cache folder."
 
@@ -154,6 +186,30 @@ def finish_file(partial: Path, target: Path) -> None:
         pass
     _disk.rename(partial, target)
     _disk.sync_directory(target.parent)
+
+
+def append_passing(path: Path, text: str) -> None:
+    """Write at the end of a file, or make it, that means nothing once its process has ended.
+
+    It needs no place on the disk, and none in the order of what gets there.
+
+    Raises:
+        OSError: It can't be written.
+    """
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    try:
+        os.write(handle, text.encode())
+    finally:
+        os.close(handle)
+
+
+def remove_passing(path: Path) -> None:
+    """Remove such a file, if it is there.
+
+    Raises:
+        OSError: It can't be removed.
+    """
+    path.unlink(missing_ok=True)
 
 
 def remove_file(path: Path) -> None:
@@ -339,7 +395,8 @@ def failure(what: object, done: str, error: OSError, setting: str = "") -> str:
 
 def reason(error: OSError) -> str:
     """Why the system did not do something, to stand inside a sentence."""
-    return (error.strerror or str(error)).lower()
+    text = error.strerror or str(error)
+    return text[:1].lower() + text[1:]
 
 
 def beside(path: Path) -> Path:

@@ -5,7 +5,6 @@ Light: importing it imports neither torch nor monai nor numpy.
 
 from __future__ import annotations
 
-from medpipe.claims import locked
 from medpipe.data.decoding.dicom_files import DicomListing, is_dicom, list_dicom
 from medpipe.data.reading import read_image, read_sample_image, source_of
 from medpipe.errors import DataError, DownloadError, Fault, FaultKind, MedpipeError, PluginError
@@ -14,6 +13,7 @@ from medpipe.fetching.download import download
 from medpipe.fetching.patience import Patience
 from medpipe.files import cache_directory, staged_directory
 from medpipe.hookspecs import hookimpl
+from medpipe.locks import locked
 from medpipe.progress import bar, track
 from medpipe.steps import (
     DataInfo,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from rich.progress import Progress, TaskID
 
 Item = TypeVar("Item")
 
@@ -40,9 +41,45 @@ def bar(description: str, total: float | None, *, unit: str = "") -> Iterator[Ba
         total: How many steps there are; None where it is not known.
         unit: What a step is: ``images``, ``batches``; ``bytes`` are shown as a size.
     """
-    if not sys.stderr.isatty():
+    shown = _shown(description, total, unit) if _is_terminal(sys.stderr) else None
+    if shown is None:
         yield _Silent()
         return
+    try:
+        yield shown
+    finally:
+        shown.end()
+
+
+def _is_terminal(stream: object) -> bool:
+    """Whether it says so; it may be None (pythonw, ``2>&-``), closed, or an object of a script."""
+    try:
+        return bool(stream.isatty())  # type: ignore[attr-defined]
+    except Exception:
+        return False
+
+
+class _Shown:
+    """A bar on the screen, which never is a reason for the work to fail."""
+
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self._progress, self._task = progress, task
+
+    def advance(self, steps: float = 1) -> None:
+        with suppress(Exception):
+            self._progress.advance(self._task, steps)
+
+    def describe(self, description: str) -> None:
+        with suppress(Exception):
+            self._progress.update(self._task, description=description)
+
+    def end(self) -> None:
+        with suppress(Exception):
+            self._progress.stop()
+
+
+def _shown(description: str, total: float | None, unit: str) -> _Shown | None:
+    """A bar that is on the screen; None where the terminal can't have one."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -56,19 +93,15 @@ def bar(description: str, total: float | None, *, unit: str = "") -> Iterator[Ba
     )
 
     count: ProgressColumn = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
-    columns = (TextColumn("{task.description}"), BarColumn(), count, TextColumn(unit))
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), count, TextColumn(unit))
     times = (TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, *times, console=Console(stderr=True), transient=True) as progress:
+    try:
+        progress = Progress(*columns, *times, console=Console(stderr=True), transient=True)
         task = progress.add_task(description, total=total)
-
-        class _Shown:
-            def advance(self, steps: float = 1) -> None:
-                progress.advance(task, steps)
-
-            def describe(self, description: str) -> None:
-                progress.update(task, description=description)
-
-        yield _Shown()
+        progress.start()
+    except Exception:  # a terminal, or what passes for one, that takes no such text; two at once
+        return None
+    return _Shown(progress, task)
 
 
 def track(

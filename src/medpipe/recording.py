@@ -26,7 +26,7 @@ from medpipe.training.run_checkpoints import RunCheckpoints
 from medpipe.versions import version_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from medpipe.data.preparation import PreparedData
@@ -74,7 +74,10 @@ class Recorder:
         path: The same.
         record: The same; it changes as the run goes on.
         checkpoints: Of the run.
+        see_ours: Raises where another process has taken the directory over.
     """
+
+    see_ours: Callable[[], object] = staticmethod(lambda: None)
 
     def __init__(
         self,
@@ -119,6 +122,7 @@ class Recorder:
         self, configuration: Configuration, registry: Registry, prepared: PreparedData
     ) -> list[str]:
         """Write what the run is made of, and give the names of what was not there so."""
+        self.see_ours()
         written = []
         if self.record["repeatable"]:
             text = write(configuration, registry=registry)
@@ -140,6 +144,7 @@ class Recorder:
             state: Objects with ``state_dict`` to go on from, by name, the network among them.
             about: Plain data to go on from.
         """
+        self.see_ours()
         row = {
             "epoch": epoch.number,
             "iterations": epoch.iterations,
@@ -157,6 +162,7 @@ class Recorder:
 
     def save(self, state: Mapping[str, Any], about: Mapping[str, Any]) -> None:
         """Write the checkpoint to go on from."""
+        self.see_ours()
         kept = {
             "epoch": None,
             **about,
@@ -196,6 +202,7 @@ class Recorder:
         self._write()
 
     def _write(self) -> None:
+        self.see_ours()
         files.write_json(self.path / RECORD, self.record)
 
 
@@ -312,6 +319,7 @@ _ENVIRONMENT = frozenset(
         "CUBLAS_WORKSPACE_CONFIG",
         "CUDA_VISIBLE_DEVICES",
         "MEDPIPE_PLUGINS",
+        "MEDPIPE_START_METHOD",
         "MKL_NUM_THREADS",
         "OMP_NUM_THREADS",
         "PYTHONHASHSEED",

@@ -16,6 +16,7 @@ from medpipe.checks import Checked, examine
 from medpipe.claims import claim_directory, only_writer
 from medpipe.config import unrepeatable, write
 from medpipe.data.quarantine_file import read_quarantine
+from medpipe.data.starting import refuse_second_start
 from medpipe.going_on import (
     Change,
     Changeable,
@@ -71,6 +72,7 @@ class Running:
 
     def run(self) -> Run:
         """Check, train, evaluate, and write it all; see `medpipe.Pipeline.run`."""
+        refuse_second_start()  # before a folder is claimed
         started = time.perf_counter()
         before = Run.load(self.path) if self.resume and (self.path / RECORD).exists() else None
         changes: list[Change] = []
@@ -82,7 +84,7 @@ class Running:
             if before.status == "finished":
                 logger.info("The run %s is finished; nothing is left to do.", self.path)
                 return before
-        with only_writer(self.path), recording() as timings:
+        with only_writer(self.path) as see_ours, recording() as timings:
             with timed("imports"):
                 _import_libraries()
             logger.info("Checking the data, the network and the machine")
@@ -93,6 +95,7 @@ class Running:
                 logger.info("%s", note)
             checked = report.checked()
             found, recorder = self._recorder(checked, before, changes)
+            recorder.see_ours = see_ours
             if found is None:
                 seconds = time.perf_counter() - started
                 recorder.record["timings"]["check"] = round(seconds, 3)

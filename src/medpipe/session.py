@@ -189,6 +189,7 @@ class Session:
     def _write_predictions(self, part: str, predictions: Predictions) -> None:
         from medpipe.evaluation.predictions import write_predictions
 
+        self.recorder.see_ours()
         write_predictions(self.recorder.path / PREDICTIONS.format(part), predictions)
 
     def _note_start_up(self, batch: float, step: float) -> None:

@@ -8,6 +8,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from cyclopts import App
@@ -22,7 +23,10 @@ from medpipe.cli.plugins import plugins
 from medpipe.cli.predict import predict
 from medpipe.cli.run import run, with_values
 from medpipe.cli.show import show
-from medpipe.errors import MedpipeError
+from medpipe.cli.streams import mend_streams
+from medpipe.errors import MedpipeError, RunError
+
+_SIGPIPE = getattr(signal, "SIGPIPE", 13)  # Windows has none
 
 app = App(
     name="medpipe",
@@ -46,6 +50,7 @@ app.command(cache)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with 0, or 2 for an error of the user's."""
+    mend_streams()
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger = logging.getLogger("medpipe")
@@ -54,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Ignite logs an error twice on its way, and without a handler Python would print that.
     logging.getLogger("ignite").addHandler(logging.NullHandler())
     try:
+        _refuse_no_folder()
         given = with_values(sys.argv[1:] if arguments is None else arguments)
         app(given, exit_on_error=False, print_error=True)
         sys.stdout.flush()
@@ -61,13 +67,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not _by_printing(error):
             raise
         # Nobody reads on, as with "| head"; what is left is not printed at the end either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(128 + signal.SIGPIPE)
+        with suppress(OSError, ValueError, AttributeError):  # an object without a file
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + _SIGPIPE)
     except MedpipeError as error:
-        print(error, file=sys.stderr)
+        _complain(error)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("Stopped.", file=sys.stderr)
+        _complain("Stopped.")
         sys.exit(130)
     except Exception as error:
         if type(error).__module__.partition(".")[0] != "cyclopts":
@@ -75,6 +82,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(2)  # a wrong argument, which cyclopts has explained
     finally:
         logger.removeHandler(handler)
+
+
+def _complain(what: object) -> None:
+    with suppress(OSError, ValueError):  # nobody listens any more
+        print(what, file=sys.stderr)
+
+
+def _refuse_no_folder() -> None:
+    """See that relative paths mean something: torch ends the process without a folder, too.
+
+    Raises:
+        RunError: The working folder is gone.
+    """
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise RunError(
+            "The folder that this was started in was removed. Change to one that is there."
+        ) from error
 
 
 def _by_printing(error: BaseException) -> bool:

@@ -68,12 +68,26 @@ class Chain:
 
     def __init__(self, steps: Sequence[tuple[str, TransformStep]], *, seed: int) -> None:
         self._seed = seed
+        self._steps = tuple(steps)
         self._links = [_link(title, step) for title, step in steps]
         self._last = len(self._links)
         while self._last and self._links[self._last - 1].step.batched:
             self._last -= 1
         random = (place for place, link in enumerate(self._links) if link.random)
         self._middle = min(next(random, self._last), self._last)
+
+    def __getstate__(self) -> tuple[Sequence[tuple[str, TransformStep]], int]:
+        # What the steps built need not pickle, and is built again; the last stretch stays here.
+        return self.steps_for_workers, self._seed
+
+    def __setstate__(self, state: tuple[Sequence[tuple[str, TransformStep]], int]) -> None:
+        steps, seed = state
+        self.__init__(steps, seed=seed)  # type: ignore[misc]
+
+    @property
+    def steps_for_workers(self) -> Sequence[tuple[str, TransformStep]]:
+        """The titles and the steps of the first and the middle stretch."""
+        return self._steps[: self._last]
 
     @property
     def first_steps(self) -> list[TransformStep]:

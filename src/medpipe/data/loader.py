@@ -5,6 +5,8 @@ Heavy: it imports torch. The rest of the package imports it inside functions.
 
 from __future__ import annotations
 
+import logging
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from multiprocessing.queues import Queue
@@ -20,6 +22,15 @@ from medpipe.data.columns import Columns
 from medpipe.data.limits import limit_of, limits_named
 from medpipe.data.reading import source_of
 from medpipe.data.resident import ResidentImages, free_bytes
+from medpipe.data.starting import (
+    REMEDY,
+    StartMethod,
+    refuse_second_start,
+    refuse_unguarded,
+    unguarded_script,
+    unsendable,
+    way_to_start,
+)
 from medpipe.errors import DataError, LimitError, MedpipeError, RunError, StepError
 
 if TYPE_CHECKING:
@@ -31,6 +42,8 @@ if TYPE_CHECKING:
     from medpipe.data.kept import KeptImages
     from medpipe.data.order import BatchKey, PassOrder
     from medpipe.steps import Reading, Sample, Task
+
+logger = logging.getLogger("medpipe")
 
 Batch = dict[str, Any]
 _NARROW = "$narrow"
@@ -82,6 +95,54 @@ class SampleBatches(Dataset[Batch]):
         self._reading = reading
         self._kept = kept
         self._resident: ResidentImages | None = None
+        self._sent: bytes | None = None
+
+    def __getstate__(self) -> bytes:
+        """Pickle once for all workers; they unpack it where an error can be told."""
+        if self._sent is None:
+            columns = {"_columns", "_rows", "_sent"}
+            self._sent = pickle.dumps({k: v for k, v in vars(self).items() if k not in columns})
+        return self._sent
+
+    def __setstate__(self, sent: bytes) -> None:
+        self._sent = sent
+
+    def forget_sent(self) -> None:
+        """Free what was pickled, when all workers have it."""
+        self._sent = None
+
+    def _unpack(self) -> None:
+        """Take what was sent, in a worker process that was not forked.
+
+        Raises:
+            StepError: Something is not what it was where it came from.
+        """
+        sent, self._sent = self._sent, None
+        if sent is None or "chain" in vars(self):
+            return
+        try:
+            vars(self).update(pickle.loads(sent))
+        except MedpipeError:
+            raise
+        except Exception as error:  # whatever a stranger's object raises when it is unpickled
+            text = " ".join(str(error).split()) or "no message"
+            raise StepError(
+                f"A worker process can't take what it was sent: {type(error).__name__}: {text}. "
+                "What a transform or a sample holds must be defined at the top level of a module "
+                "that workers can import, or set loader.workers = 0."
+            ) from error
+
+    def not_sent(self) -> str:
+        """What of it can't be sent to a worker process that is not forked; nothing if all can."""
+        for title, step in self.chain.steps_for_workers:
+            why = unsendable(step)
+            if why:
+                return f"{title} can't be sent to worker processes: {why}"
+        for sample in self.samples:
+            why = unsendable(sample)
+            if why:
+                return f"The sample {sample.id!r} can't be sent to worker processes: {why}"
+        return ""
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -92,6 +153,7 @@ class SampleBatches(Dataset[Batch]):
     def __getitems__(self, key: BatchKey) -> Batch | _Failure:
         """The batch of these samples; an error is given back rather than raised."""
         try:
+            self._unpack()
             images = self._images(key.places)
             if images is not None:
                 return {**self._columns.batch(key.places), "image": images, _NARROW: True}
@@ -186,6 +248,7 @@ class Loader(DataLoader[Batch]):
         coming: Iterator[Batch | _Failure]
         if self.num_workers or self.pin_memory:
             coming = super().__iter__()
+            made.forget_sent()
         else:  # what torch would do, without what it notes down about each batch
             coming = map(made.__getitems__, order)
         if self.ahead and self.num_workers == 0 and made.reads:
@@ -248,6 +311,7 @@ def make_loader(
             Where torch's threads take them all, they would only wait for each other.
     """
     _keep_what_is_freed()
+    workers, method = _workers(batches, workers)
     cuda = device.type == "cuda"
     resident = cuda and not workers and batches.bring_to(device, free=free_bytes(device))
     loader = Loader(
@@ -256,6 +320,7 @@ def make_loader(
         num_workers=workers,
         collate_fn=_as_it_is,  # the samples come as a whole batch
         persistent_workers=workers > 0,
+        multiprocessing_context=method,
         worker_init_fn=_begin_worker if workers else None,
         pin_memory=cuda and not resident,
         # Its own generator: otherwise building one rewinds torch's, and iterating draws from it.
@@ -264,6 +329,46 @@ def make_loader(
     loader.device = device
     loader.ahead = ahead
     return loader
+
+
+def _workers(batches: SampleBatches, workers: int) -> tuple[int, StartMethod | None]:
+    """How many workers can be started, and how.
+
+    Raises:
+        RunError: Its script would be run again by each of them.
+        StepError: Something can't be sent to them.
+    """
+    refuse_second_start()
+    if not workers:
+        return 0, None
+    way = way_to_start()
+    if way.method is None:
+        _say_once(way.why_none)
+        return 0, None
+    if way.method == "fork":
+        return workers, way.method
+    if way.chosen and (unguarded_script() is not None or batches.not_sent()):
+        _say_once(
+            "Batches are made without worker processes: outside the main thread none can be "
+            "forked safely, and what they need can't be sent to new ones."
+        )
+        return 0, None
+    refuse_unguarded()
+    try:
+        batches.__getstate__()
+    except Exception as error:
+        said = batches.not_sent() or f"The samples can't be sent to worker processes: {error}"
+        raise StepError(f"{said}. {REMEDY}") from error
+    return workers, way.method
+
+
+_said: set[str] = set()
+
+
+def _say_once(message: str) -> None:
+    if message not in _said:
+        _said.add(message)
+        logger.info(message)
 
 
 def _begin_worker(_: int) -> None:

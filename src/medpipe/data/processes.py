@@ -1,8 +1,9 @@
 """Do a piece of work for each of many chunks with all processors, and give the results in order.
 
-Processes made by fork do the work on Linux: transforms and decoders hold Python's lock, so that
-threads would not share it, and a chain of ready objects can't be sent to a new interpreter.
-Elsewhere forking isn't safe, and threads do what they can.
+Processes made by fork do the work where fork is the way in which processes are started (Linux
+before Python 3.14): transforms and decoders hold Python's lock, so that threads would not share
+it, and a chain of ready objects can't be sent to a new interpreter. Elsewhere, outside the main
+thread and in daemonic processes, forking isn't safe or allowed, and threads do what they can.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 
 from medpipe.data.limits import limit_of
+from medpipe.data.starting import forks
 from medpipe.errors import MedpipeError, RunError
 
 if TYPE_CHECKING:
@@ -91,7 +93,7 @@ def _in_order(
 
 
 def _executor(work: Callable[[Any], Any], workers: int) -> tuple[Executor, Callable[[Any], Any]]:
-    if not sys.platform.startswith("linux") or multiprocessing.current_process().daemon:
+    if not forks():
         return ThreadPoolExecutor(workers), work
     executor = ProcessPoolExecutor(
         workers,

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import attrs
 
-from medpipe.claims import locked
 from medpipe.data.fingerprints import Fingerprint, Fingerprints, FoundFingerprints
 from medpipe.data.flaws import flaw_of
 from medpipe.data.reading import (
@@ -29,6 +28,7 @@ from medpipe.data.reading import (
 from medpipe.data.scan_memory import ScanMemory
 from medpipe.errors import DataError
 from medpipe.files import sha256_of
+from medpipe.locks import locked
 from medpipe.progress import bar
 from medpipe.steps import Series
 
@@ -161,7 +161,7 @@ def _nothing(*_: object) -> None:
 def _turn(lock: Path) -> Iterator[None]:
     """Wait while another process is at it; where no lock can be had, both read."""
     with ExitStack() as stack:
-        with suppress(OSError, NotImplementedError):
+        with suppress(OSError):
             stack.enter_context(locked(lock))
         yield
 

@@ -6,7 +6,6 @@ import json
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from medpipe.claims import locked
 from medpipe.errors import DataError, RunError
 from medpipe.fetching.member_names import MARKER
 from medpipe.fetching.refusals import DamagedError, RefusedError
@@ -21,6 +20,7 @@ from medpipe.files import (
     sync_all,
     write_json,
 )
+from medpipe.locks import LONG, locked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,7 +78,7 @@ def extract_archive(
     try:
         if _is_whole(archive, target):  # also where nothing may be written
             return target
-        with locked(target.with_name(f".{target.name}.lock")):
+        with locked(target.with_name(f".{target.name}.lock"), patience=LONG):
             if not _is_whole(archive, target):  # another process was quicker
                 _clear(archive, target, replace=replace)
                 _make(archive, target, limits, check)

@@ -13,12 +13,12 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from medpipe.claims import locked
 from medpipe.errors import DownloadError, RunError
 from medpipe.fetching.asking import ask, content, shown
 from medpipe.fetching.partial import Partial, Source, note_of
 from medpipe.fetching.patience import Clock, FailedError, Patience
 from medpipe.files import elsewhere, failure
+from medpipe.locks import LONG, locked
 from medpipe.progress import Bar, bar
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def download(
     if target.is_file() and not note_of(target).exists():
         return target  # also where nothing may be written
     try:
-        with locked(target.with_name(f".{target.name}.lock")):
+        with locked(target.with_name(f".{target.name}.lock"), patience=LONG):
             partial = Partial(target, Source(url=url, checksum=checksum))
             if target.is_file():  # another process was quicker, or was killed at the very end
                 partial.discard()

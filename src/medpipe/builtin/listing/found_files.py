@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import unicodedata
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -227,9 +228,14 @@ def portable(name: str, folder: str | Path) -> str:
     try:
         name.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise DataError(
-            f"{folder} holds a name that is not UTF-8: {os.fsencode(name)!r}. Rename it."
-        ) from error
+        told = f"{folder} holds a name that is not UTF-8: {os.fsencode(name)!r}. Rename it."
+        taken = sys.getfilesystemencoding()
+        if taken.lower() not in ("utf-8", "utf8"):  # LC_ALL=C with Python's own remedy switched off
+            told = (
+                f"{folder} holds a name that is not {taken}, for which this process takes names: "
+                f"{os.fsencode(name)!r}. Set the environment variable PYTHONUTF8=1."
+            )
+        raise DataError(told) from error
     return unicodedata.normalize("NFC", name)
 
 

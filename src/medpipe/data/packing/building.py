@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 import secrets
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from medpipe.claims import locked
 from medpipe.data.packing.cache import PackedCache
 from medpipe.data.packing.folders import (
     PackingError,
@@ -20,7 +19,6 @@ from medpipe.data.packing.folders import (
     remove_broken,
     remove_leftovers,
     size_text,
-    tried_lock,
 )
 from medpipe.data.packing.work import pack, portions, try_out, workers_for
 from medpipe.data.packing.writer import PackedWriter
@@ -28,6 +26,7 @@ from medpipe.data.processes import LostWorkerError, in_order
 from medpipe.data.without_cache import warn_without_cache
 from medpipe.errors import RunError
 from medpipe.files import failure, make_directories, rename
+from medpipe.locks import locked, tried
 from medpipe.progress import bar
 
 if TYPE_CHECKING:
@@ -91,13 +90,11 @@ def _locked(key: str) -> Iterator[None]:
     with ExitStack() as stack:
         try:
             make_directories(packed_root())
-            if not stack.enter_context(tried_lock(key)):
+            if not stack.enter_context(tried(lock_of(key))):
                 logger.info("Waiting for another process, which makes the packed cache.")
                 stack.enter_context(locked(lock_of(key)))
         except OSError as error:
             raise PackingError(failure(lock_of(key), "locked", error, "MEDPIPE_CACHE")) from error
-        except NotImplementedError as error:
-            raise PackingError(f"{lock_of(key)} can't be locked: {error}.") from error
         yield
 
 
@@ -149,9 +146,6 @@ def new_cache(about: Mapping[str, Any], key: Callable[[], str]) -> Iterator[Pack
                     rename(folder_of(provisional), folder_of(own))
     except RunError as error:
         raise PackingError(str(error)) from error
-    finally:
-        with suppress(OSError):  # such as a folder that became read-only
-            lock_of(provisional).unlink()
 
 
 def fill(

@@ -21,6 +21,7 @@ from medpipe.files import (
     rename,
     sha256_of_file,
 )
+from medpipe.locks import tried
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -146,7 +147,7 @@ def remove_folder(key: str) -> bool:
     Returns:
         Whether it is gone; False where a process uses or makes it.
     """
-    with tried_lock(key) as free:
+    with tried(lock_of(key)) as free:
         if not free or not _take_away(key):
             return False
         remove_leftovers(key)
@@ -191,7 +192,7 @@ def remove_all_leftovers() -> None:
     """Remove what killed processes left of any cache that isn't being made right now."""
     names = (path.name for path in packed_root().glob(".*.part"))
     for key in sorted({name[1:].split(".", 1)[0] for name in names}):
-        with tried_lock(key) as free:
+        with tried(lock_of(key)) as free:
             if free:
                 remove_leftovers(key)
 
@@ -226,23 +227,6 @@ def make_room(needed: int, *, keep: str) -> None:
             f"The packed cache would take about {size_text(needed)}, but {packed_root()} has "
             f"{size_text(free)} free. Make room, or set MEDPIPE_CACHE to another disk."
         )
-
-
-@contextmanager
-def tried_lock(key: str) -> Iterator[bool]:
-    """Hold a key's lock if it is free; gives whether it was."""
-    import filelock
-
-    lock = filelock.FileLock(lock_of(key), timeout=0)
-    try:
-        lock.acquire()
-    except (OSError, NotImplementedError):  # filelock.Timeout is an OSError
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        lock.release()
 
 
 def hold(path: Path) -> int | None:

@@ -1,0 +1,31 @@
+"""The command's standard streams, as they should be when it begins: open, and able to take text."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from io import TextIOWrapper
+
+
+def mend_streams() -> None:
+    """See that standard input, output and error are there, and print whatever a name holds.
+
+    Where one is closed (``2>&-``, a service, pythonw), the next file that is opened would get its
+    number, and what a library writes there would end up in that file.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            with suppress(OSError):
+                # The lowest free number is this one: those before it are taken by now.
+                os.open(os.devnull, os.O_RDONLY if number == 0 else os.O_WRONLY)
+    sys.stdin = sys.stdin or open(os.devnull, encoding="utf-8")  # noqa: PTH123, SIM115
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # Names of files and classes may hold what a C locale has no text for.
+            with suppress(OSError, ValueError):
+                stream.reconfigure(errors="backslashreplace")
