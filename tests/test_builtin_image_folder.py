@@ -153,11 +153,15 @@ def test_files_called_dicom_that_are_none(tmp_path: Path) -> None:
 
 def test_class_folders_without_images(tmp_path: Path) -> None:
     fill(tmp_path, "a/1.png", "b/2.txt", "c/d/Thumbs.db", "d/3.png")
-    kinds = "Images are files ending in .png, .jpg, .jpeg, .tif, .tiff, .bmp, .nii, .nii.gz, and "
+    kinds = (
+        "Images are files ending in .png, .jpg, .jpeg, .jpe, .jfif, .jfi, .jif, .tif, .tiff, .bmp, "
+        ".dib, .nii.gz, .nii, and "
+    )
     assert message(tmp_path) == (
         f"{tmp_path}: no images in the class folders 'b', 'c'. {kinds}DICOM files. Remove the "
         "folders or add their images.\n"
-        "2 files of other kinds were passed over, 'b/2.txt' for one."
+        "1 file of other kinds was passed over, 'b/2.txt'.\n"
+        "1 hidden or system name was passed over, 'c/d/Thumbs.db'."
     )
     shutil.rmtree(tmp_path / "c")
     assert message(tmp_path) == (

@@ -63,7 +63,7 @@ def test_given_parts_with_patients_in_the_file_names(tmp_path: Path) -> None:
     ).build()
     assert dataset.task.names == ("NORMAL", "PNEUMONIA")
     assert dataset.on_leak == "drop_train"
-    assert dataset.notes == ()
+    assert dataset.notes == ("2 hidden or system names were passed over, '__MACOSX' for one.",)
     assert [(s.id, s.label, s.group, s.split) for s in dataset.samples] == [
         ("test/NORMAL/IM-0001-0001.jpeg", 0, "IM-0001", "test"),
         ("train/NORMAL/IM-0115-0001.jpeg", 0, "IM-0115", "training"),
@@ -203,9 +203,13 @@ def test_dicom_files_are_known_by_their_content(tmp_path: Path) -> None:
     ]
     notes = (
         "1 file of other kinds was passed over, 'well/p2/notes.txt'.",
-        "2 DICOM files without pixels were left out, 'DICOMDIR' for one.",
+        "2 DICOM files without pixels were passed over, 'DICOMDIR' for one.",
     )
-    assert dataset.notes == notes
+    assert dataset.notes == (
+        *notes,
+        "The groups of 3 DICOM images are made from SeriesInstanceUID: 2 series "
+        "(dataset.dicom_group).",
+    )
     series = ImageFolder(root=tmp_path, unit="series").build()
     assert [sample.id for sample in series.samples] == [
         "ill/p1/1.2.3",

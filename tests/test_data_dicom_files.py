@@ -29,8 +29,12 @@ def test_the_content_decides_what_is_dicom(tmp_path: Path) -> None:
     (tmp_path / "short").write_bytes(b"DICM")
     assert not is_dicom(tmp_path / "a.dcm")
     assert not is_dicom(tmp_path / "short")
-    assert not is_dicom(tmp_path / "absent")
     assert not is_dicom(str(tmp_path))
+    with pytest.raises(DataError) as caught:
+        is_dicom(tmp_path / "absent")
+    assert (
+        str(caught.value) == f"The image {tmp_path / 'absent'} is not there. Remove or repair it."
+    )
 
 
 def test_files_and_what_has_no_pixels(tmp_path: Path) -> None:
@@ -51,7 +55,7 @@ def test_series_are_those_of_one_folder(tmp_path: Path) -> None:
     volume = np.zeros((3, 4, 2), np.int16)
     write_series(tmp_path / "p1" / "ct", volume)
     write_dicom(tmp_path / "p1" / "ct" / "localizer", PIXELS, SeriesInstanceUID="1.9")
-    write_series(tmp_path / "p2", volume)
+    write_series(tmp_path / "p2", volume, SeriesInstanceUID="1.2.4")
     write_dicom(tmp_path / "loose", PIXELS, SeriesInstanceUID="1.7")
     write_dicom(tmp_path / "p2" / "plan", PIXELS, SeriesInstanceUID=None, **REPORT)
     listing = list_dicom(_files(tmp_path), unit="series")
@@ -59,7 +63,7 @@ def test_series_are_those_of_one_folder(tmp_path: Path) -> None:
         "1.7": ["loose"],
         "p1/ct/1.2.3": ["p1/ct/0.dcm", "p1/ct/1.dcm"],
         "p1/ct/1.9": ["p1/ct/localizer"],
-        "p2/1.2.3": ["p2/0.dcm", "p2/1.dcm"],
+        "p2/1.2.4": ["p2/0.dcm", "p2/1.dcm"],
     }
     assert list(listing.images) == list(names)
     for id_, files in names.items():

@@ -183,15 +183,26 @@ def test_an_id_may_hold_letters_that_nobody_sees() -> None:
 
 
 @pytest.mark.parametrize("kind", [Path, str])
-def test_cache_is_used_until_a_file_changes(tmp_path: Path, kind: type[Path | str]) -> None:
+def test_cache_is_used_until_a_file_changes(
+    tmp_path: Path, kind: type[Path | str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     samples = [attrs.evolve(s, image=kind(s.image)) for s in _folder(tmp_path).samples]
     dataset = Dataset(samples=samples, task=TASK)
     first = scan(dataset, workers=1)
     path = tmp_path / "0.png"
     status, content = path.stat(), path.read_bytes()
 
-    # Same size and time: the cache can't see it, which shows that it was asked.
+    # What is not read is not looked at: that shows that the cache was asked.
+    with monkeypatch.context() as patched:
+        patched.setattr("medpipe.data.scan.decode_content", pytest.fail)
+        patched.setattr("medpipe.data.scan.read", pytest.fail)
+        assert scan(dataset, workers=1) == first
+
+    # Of the same size and written at the same time, as copying programs leave it.
     path.write_bytes(bytes(len(content)))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert _error(dataset).startswith("1 of 5 images can't be read:\n")
+    path.write_bytes(content)
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert scan(dataset, workers=1) == first
 

@@ -74,7 +74,10 @@ def test_ids_are_paths_as_given_or_below_the_folder(
     Path("a/note.txt").write_text("no image")
     alone = run.predict("a")
     assert alone.ids == ("2.png", "deep/1.PNG")
-    assert alone.notes == ("Files that are no images were passed over: 'note.txt'.",)
+    assert alone.notes == (
+        "1 file of other kinds was passed over, 'note.txt'.",
+        "1 hidden or system name was passed over, '.hidden.png'.",
+    )
     assert run.predict(Path("c.png")).ids == ("c.png",)
     several = run.predict(["c.png", "b", tmp_path / "a" / "2.png"])
     assert several.ids == ("c.png", "b/2.png", str(tmp_path / "a" / "2.png"))
@@ -86,9 +89,9 @@ def test_dicom_files_are_known_by_their_content(run: Run, tmp_path: Path) -> Non
     write_dicom(tmp_path / "scan" / "report")
     write_png(tmp_path / "scan" / "same.png", pixels())
     found = run.predict(tmp_path / "scan")
-    assert found.ids == ("same.png", "IM0001")
+    assert found.ids == ("IM0001", "same.png")
     np.testing.assert_allclose(found.scores[0], found.scores[1], atol=1e-6)
-    assert found.notes == ("Files of DICOM without pixels were passed over: 'report'.",)
+    assert found.notes == ("1 DICOM file without pixels was passed over, 'report'.",)
 
 
 def test_a_series_of_slices_is_one_image(tmp_path: Path) -> None:
@@ -155,7 +158,8 @@ def test_nothing_to_predict_is_an_error(run: Run, tmp_path: Path) -> None:
         run.predict(tmp_path)
     assert str(caught.value) == (
         f"There is no image in {tmp_path}. PNG, JPEG, TIFF, BMP and NIfTI files are known by "
-        "their names there, DICOM files by their content."
+        "their names there, DICOM files by their content.\n"
+        "1 file of other kinds was passed over, 'note.txt'."
     )
     with pytest.raises(DataError) as caught:
         run.predict([])

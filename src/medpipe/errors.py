@@ -27,6 +27,7 @@ FaultKind = Literal[
     "label",
     "contradiction",
     "id",
+    "group",
     "row",
     "leak",
     "link",

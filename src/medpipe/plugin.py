@@ -5,8 +5,22 @@ Light: importing it imports neither torch nor monai nor numpy.
 
 from __future__ import annotations
 
-from medpipe.data.decoding.dicom_files import DicomListing, is_dicom, list_dicom
-from medpipe.data.reading import read_image, read_sample_image, source_of
+from medpipe.data.decoding.dicom_files import (
+    DicomListing,
+    dicom_identities,
+    is_dicom,
+    list_dicom,
+)
+from medpipe.data.decoding.dicom_identity import DicomIdentity
+from medpipe.data.listing.images import FoundImages, find_images
+from medpipe.data.listing.names import IMAGE_SUFFIXES, spellings
+from medpipe.data.listing.walking import FolderListing, file_mode
+from medpipe.data.reading import (
+    UnreadableImageError,
+    read_image,
+    read_sample_image,
+    source_of,
+)
 from medpipe.errors import DataError, DownloadError, Fault, FaultKind, MedpipeError, PluginError
 from medpipe.fetching.archives import extract_archive
 from medpipe.fetching.download import download
@@ -41,6 +55,7 @@ from medpipe.steps import (
     TransformStep,
     Window,
 )
+from medpipe.text import unseen, visible
 
 __all__ = [
     # the hook marker
@@ -80,6 +95,14 @@ __all__ = [
     "is_dicom",
     "list_dicom",
     "DicomListing",
+    "DicomIdentity",
+    "FolderListing",
+    "FoundImages",
+    "find_images",
+    "IMAGE_SUFFIXES",
+    "spellings",
+    "file_mode",
+    "dicom_identities",
     "bar",
     "track",
     "download",
@@ -88,9 +111,12 @@ __all__ = [
     "cache_directory",
     "locked",
     "staged_directory",
+    "visible",
+    "unseen",
     # errors to raise
     "MedpipeError",
     "DataError",
+    "UnreadableImageError",
     "DownloadError",
     "PluginError",
 ]

@@ -9,18 +9,23 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import attrs
 from attrs.validators import optional
 
-from medpipe.builtin.listing.class_folders import class_folders, classes_of
-from medpipe.builtin.listing.found_files import SUFFIXES, are_suffixes, files_below, find_images
+from medpipe.builtin.listing.class_folders import class_folders, class_remarks, classes_of
+from medpipe.builtin.listing.dicom_groups import DicomGroup, dicom_groups, with_header_groups
 from medpipe.builtin.listing.grouping import Patterns, Ungrouped, captures, compiled, group_of
 from medpipe.builtin.listing.parts import names_parts
+from medpipe.builtin.listing.spellings import alike
+from medpipe.builtin.listing.suffixes import are_suffixes
 from medpipe.builtin.listing.values import Merged, several_classes
 from medpipe.builtin.listing.windows import is_window
-from medpipe.builtin.listing.wording import counted, listed
+from medpipe.builtin.listing.wording import NAMED, counted, listed
 from medpipe.plugin import (
+    IMAGE_SUFFIXES,
     DataError,
     Dataset,
     DatasetStep,
     Fault,
+    FolderListing,
+    FoundImages,
     Frames,
     OnLeak,
     Padding,
@@ -28,10 +33,13 @@ from medpipe.plugin import (
     Sample,
     Task,
     Window,
+    find_images,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    from medpipe.builtin.listing.class_folders import ClassFolder
 
 _MOST_SHOWN = 10
 
@@ -40,11 +48,12 @@ _MOST_SHOWN = 10
 class ImageFolder(DatasetStep):
     r"""Images in folders: one class for each folder in `root`, files at any depth below it.
 
-    Takes ``.png``, ``.jpg``, ``.jpeg``, ``.tif``, ``.tiff``, ``.bmp``, ``.nii`` and ``.nii.gz``
-    in any case, and DICOM files whatever their names. Hidden files and folders are left aside,
-    files of other kinds (``Thumbs.db``) are passed over and counted. Links to folders are not
-    followed, links to files are. Classes are sorted by name; a sample's id is its path below
-    `root` with ``/`` between folders, in Unicode form NFC, the same on every machine.
+    Takes PNG, JPEG (``.jpg``, ``.jpeg``, ``.jpe``, ``.jfif``, ``.jfi``, ``.jif``), TIFF
+    (``.tif``, ``.tiff``), BMP (``.bmp``, ``.dib``) and NIfTI (``.nii``, ``.nii.gz``) by their
+    suffix in any case, and DICOM files whatever their names. Hidden and system files and folders
+    (``Thumbs.db``, ``@eaDir``), files of other kinds and links to folders are passed over and
+    counted; links to files are followed. Classes are sorted by name; a sample's id is its path
+    below `root` with ``/`` between folders, in Unicode form NFC, the same on every machine.
 
     Attributes:
         root: The folder that holds the class folders.
@@ -55,8 +64,8 @@ class ImageFolder(DatasetStep):
         frames: What becomes of DICOM files of several frames that don't say where these lie: they
             are refused, stacked as a ``"volume"`` in the stored order, or the ``"first"`` is taken.
         padding: What becomes of padding in DICOM files: ``"lowest"`` or ``"keep"``; see `Reading`.
-        unit: Whether each DICOM file is an image, or all files of a series in one folder, whose
-            id is then ``folder/SeriesInstanceUID``.
+        unit: Whether each DICOM file is an image, or all files of a series, whose id is then
+            ``folder/SeriesInstanceUID`` with the folder that holds them all.
         suffixes: Take only files whose names end so. None: all that are images.
         classes: Under each class the folder or folders that hold it. None: every folder is a
             class of its own name.
@@ -67,7 +76,12 @@ class ImageFolder(DatasetStep):
         group_pattern: A regular expression that is searched in each id; what it captures, joined
             by ``/``, is the sample's group: samples of one group (one patient) stay in one part.
             ``(person\d+)``. Of a list the first that is found counts. None: every image is a
-            group of its own.
+            group of its own, unless it is DICOM (`dicom_group`).
+        dicom_group: Where images are DICOM and no group is given: with which of the header's
+            identifiers groups begin: the ``"patient"`` (PatientID with its issuer), the ``"study"``
+            or the ``"series"``. What is blank, stands for nobody or is the same everywhere says
+            nothing, and the next one counts. ``"none"``: headers are not to be trusted: each image
+            is a group of its own, and the files of a series lie in one folder.
         ungrouped: What becomes of images in which no pattern is found: an error, each a group of
             its ``"own"``, or ``"drop"``: they are left out.
         on_leak: What to do where `parts` divide a group or copies of one image: ``"error"``, or
@@ -86,6 +100,7 @@ class ImageFolder(DatasetStep):
     classes: Merged | None = attrs.field(default=None, validator=optional(several_classes))
     parts: Merged | None = attrs.field(default=None, validator=optional(names_parts))
     group_pattern: Patterns | None = attrs.field(default=None, validator=captures)
+    dicom_group: DicomGroup = "patient"
     ungrouped: Ungrouped = "error"
     on_leak: OnLeak = "error"
 
@@ -115,33 +130,37 @@ class ImageFolder(DatasetStep):
         """List the images; what is wrong with single files goes to `faults`, if it is there."""
         root = Path(self.root).expanduser()
         try:
-            layout = class_folders(
-                root,
-                parts=self.parts,
-                classes=self.classes,
-                suffixes=self.suffixes,
-                faults=faults,
-            )
-            files = dict(layout.beside)
-            links: list[str] = []
-            file_links: set[str] = set(files)
-            for folder in layout.folders:
-                files.update(files_below(folder.path, folder.id, links, file_links, faults))
-        except OSError as error:
-            raise DataError(f"{error.filename or root} can't be read: {error.strerror}.") from error
-        class_of, names = classes_of(root, layout.folders, self.classes)
-        found = find_images(
-            files, suffixes=self.suffixes, unit=self.unit, links=file_links, faults=faults
+            return self._listed(root, faults)
+        except DataError as error:
+            # What could not be read may be why the rest is not laid out as it should be.
+            more = [str(fault) for fault in faults or () if str(fault) not in str(error)]
+            if not more:
+                raise
+            raise DataError("\n".join([str(error), *more[:_MOST_SHOWN]])) from error
+
+    def _listed(self, root: Path, faults: list[Fault] | None) -> Dataset:
+        listing = FolderListing(faults=faults)
+        folders = class_folders(
+            root, listing, parts=self.parts, classes=self.classes, suffixes=self.suffixes
         )
-        by_id = {folder.id: folder for folder in layout.folders}
+        for folder in folders:
+            listing.look_below(folder.path, folder.id)
+        class_of, names = classes_of(root, folders, self.classes)
+        by_id = {folder.id: folder for folder in folders}
+        folder_of = self._folder_of(by_id)
+        found = find_images(
+            listing,
+            suffixes=self.suffixes,
+            unit=self.unit,
+            across_folders=self.dicom_group != "none",
+            apart=lambda id_: (class_of[folder_of(id_).name], folder_of(id_).part),
+        )
+        first_of = found.first_of
         index = {name: position for position, name in enumerate(names)}
         label_of = {id_: index[class_of[folder.name]] for id_, folder in by_id.items()}
-        in_folder = (
-            [by_id[id_.partition("/")[0]] for id_ in found.images]
-            if self.parts is None
-            else [by_id["/".join(id_.split("/", 2)[:2])] for id_ in found.images]
-        )
+        in_folder = [folder_of(first_of.get(id_, id_)) for id_ in found.images]
         filled = {folder.id for folder in in_folder}
+        filled |= {folder_of(id_).id for id_ in found.members}  # of one class, one series
         self._require_images(root, [id_ for id_ in by_id if id_ not in filled], found.notes)
         nothing: Mapping[str, Any] = {}  # one for all: half a million would take 30 MB
         samples = [
@@ -157,12 +176,8 @@ class ImageFolder(DatasetStep):
         samples.sort(key=attrgetter("id"))
         samples.sort(key=attrgetter("label"))
         samples, notes = self._grouped(root, samples)
-        if links:
-            one = len(links) == 1
-            notes.append(
-                f"{counted(len(links), 'link')} to {'a folder was' if one else 'folders were'} not "
-                f"followed, {min(links)!r}{'' if one else ' for one'}."
-            )
+        samples, more = self._grouped_by_headers(samples, found, faults)
+        notes += [*more, *class_remarks(folders, class_of, merged=self.classes is not None)]
         without = [name for name in names if name not in {class_of[f.name] for f in by_id.values()}]
         if without:
             notes.append(f"No folder is there that dataset.classes names for {listed(without)}.")
@@ -179,12 +194,18 @@ class ImageFolder(DatasetStep):
             notes=(*found.notes, *notes),
         )
 
+    def _folder_of(self, by_id: Mapping[str, ClassFolder]) -> Callable[[str], ClassFolder]:
+        """What gives the class folder of a file's id."""
+        if self.parts is None:
+            return lambda id_: by_id[id_.partition("/")[0]]
+        return lambda id_: by_id["/".join(id_.split("/", 2)[:2])]
+
     def _require_images(self, root: Path, empty: Sequence[str], notes: Sequence[str]) -> None:
         """Refuse class folders without images."""
         if not empty:
             return
         several = len(empty) > 1
-        kinds = f"files ending in {', '.join(self.suffixes or SUFFIXES)}"
+        kinds = f"files ending in {', '.join(self.suffixes or IMAGE_SUFFIXES)}"
         kinds += ", and DICOM files" if self.suffixes is None else " (dataset.suffixes)"
         lines = [
             f"{root}: no images in the class folder{'s' * several} {listed(empty)}. Images are "
@@ -200,9 +221,18 @@ class ImageFolder(DatasetStep):
             return samples, []
         patterns = compiled(self.group_pattern)
         pairs = [(sample, group_of(patterns, sample.id)) for sample in samples]
+        same = alike({group for _, group in pairs if group is not None})
+        said = []
+        if same:
+            named = "; ".join(listed(one) for one in same[:NAMED])
+            more = f"; and {len(same) - NAMED:,} more" if len(same) > NAMED else ""
+            said.append(
+                "dataset.group_pattern captures groups that differ only in case, in spaces or in "
+                f"how a number is written: {named}{more}. Where these are one, rename them."
+            )
         without = [sample.id for sample, group in pairs if group is None]
         if not without:
-            return [attrs.evolve(sample, group=group) for sample, group in pairs], []
+            return [attrs.evolve(sample, group=group) for sample, group in pairs], said
         if self.ungrouped == "error" or (self.ungrouped == "drop" and len(without) == len(pairs)):
             shown = [f"  {id_}" for id_ in without[:_MOST_SHOWN]]
             if len(without) > _MOST_SHOWN:
@@ -226,4 +256,13 @@ class ImageFolder(DatasetStep):
             f"{became if own else left} (dataset.ungrouped), {without[0]!r}"
             f"{'' if one else ' for one'}."
         )
-        return kept, [note]
+        return kept, [note, *said]
+
+    def _grouped_by_headers(
+        self, samples: list[Sample], found: FoundImages, faults: list[Fault] | None
+    ) -> tuple[list[Sample], list[str]]:
+        """The samples with the groups that DICOM headers say, where no other is given."""
+        groups = dicom_groups(
+            found.identities, beginning=self.dicom_group, whole_series=self.unit == "series"
+        )
+        return with_header_groups(samples, groups, faults, given=self.group_pattern is not None)

@@ -133,7 +133,9 @@ def extracted(archive: Path) -> Path:
     base = _datasets() / FOLDER
     try:
         state = archive.stat()
-        seen = f"{archive.resolve()}\n{state.st_size}\n{state.st_mtime_ns}"
+        # Copying programs set the time of the content; the other one nobody can set.
+        times = f"{state.st_mtime_ns}\n{state.st_ctime_ns}\n{state.st_ino}"
+        seen = f"{archive.resolve()}\n{state.st_size}\n{times}"
         note = base / "notes" / hashlib.sha256(os.fsencode(seen)).hexdigest()[:16]
         known = _noted(note)
         digest = known or _digest_of(archive)

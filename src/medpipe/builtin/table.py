@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -10,7 +12,12 @@ import attrs
 from attrs.validators import optional
 
 from medpipe.builtin.listing import table_rules as rules
-from medpipe.builtin.listing.found_files import are_suffixes
+from medpipe.builtin.listing.dicom_groups import (
+    DicomGroup,
+    dicom_groups,
+    series_twice,
+    with_header_groups,
+)
 from medpipe.builtin.listing.grouping import Patterns, Ungrouped, compiled
 from medpipe.builtin.listing.labels import (
     ClassReader,
@@ -21,21 +28,27 @@ from medpipe.builtin.listing.labels import (
 )
 from medpipe.builtin.listing.parts import PART_WORDS, part_of_value
 from medpipe.builtin.listing.row_report import RowReport
+from medpipe.builtin.listing.suffixes import are_suffixes
 from medpipe.builtin.listing.table_file import is_encoding, read_table
 from medpipe.builtin.listing.table_images import ImageFinder, columns_of, names_columns
-from medpipe.builtin.listing.table_rows import RowReader
+from medpipe.builtin.listing.table_rows import KeptRow, RowReader
 from medpipe.builtin.listing.values import Merged, by_value, key, one_or_several
 from medpipe.builtin.listing.windows import is_window
 from medpipe.plugin import (
+    IMAGE_SUFFIXES,
     DataError,
     Dataset,
     DatasetStep,
+    Fault,
     Frames,
     OnLeak,
     Padding,
     Reading,
     TaskKind,
     Window,
+    dicom_identities,
+    file_mode,
+    source_of,
 )
 
 
@@ -74,9 +87,13 @@ class Table(DatasetStep):
         missing_files: What to do with rows whose image is blank or not there.
         keep: Columns that travel with each sample to its predictions, as text.
         group: The column with what must stay in one part, usually the patient. None: every image
-            is a group of its own, unless there is a `group_pattern`.
+            is a group of its own, unless there is a `group_pattern` or it is DICOM
+            (`dicom_group`).
         group_pattern: A regular expression that is searched in each id; what it captures, joined
             by ``/``, is the group. Of a list the first that is found counts.
+        dicom_group: Where images are DICOM and no group is given: with which of the header's
+            identifiers groups begin, ``"patient"``, ``"study"`` or ``"series"``, as `image_folder`
+            has it; ``"none"``: headers are not to be trusted.
         ungrouped: What to do with rows without a group: an error, each a group of its ``"own"``,
             or ``"drop"``.
         split: The column with the part of each image. None: the library chooses.
@@ -122,6 +139,7 @@ class Table(DatasetStep):
     keep: tuple[str, ...] = attrs.field(default=(), validator=rules.keep_fits)
     group: str | None = None
     group_pattern: Patterns | None = attrs.field(default=None, validator=rules.pattern_fits)
+    dicom_group: DicomGroup = "patient"
     ungrouped: Ungrouped = "error"
     split: str | None = None
     parts: Merged | None = attrs.field(default=None, validator=rules.parts_fit)
@@ -152,11 +170,12 @@ class Table(DatasetStep):
         file = Path(self.file).expanduser()
         root = file.parent if self.root is None else Path(self.root).expanduser()
         table = read_table(file, encoding=self.encoding, delimiter=self.delimiter)
-        if not root.is_dir():
+        if not stat.S_ISDIR(file_mode(os.fspath(root))):
             raise DataError(f"dataset.root: there is no folder {root}.")
         report = RowReport(file=file)
         reader = self._reader(root)
         rows = reader.rows(table, table.positions(file, self._columns()), report)
+        notes = self._group_by_headers(rows, report)
         faults = () if strictly else report.take_faults()
         report.raise_problems()
         if faults and not rows:
@@ -178,9 +197,40 @@ class Table(DatasetStep):
                 padding=self.padding,
             ),
             on_leak=self.on_leak,
-            notes=report.notes(),
+            notes=(*report.notes(), *notes),
             faults=faults,
         )
+
+    def _group_by_headers(self, rows: list[KeptRow], report: RowReport) -> list[str]:
+        """Give rows without a group that of their DICOM header; what contradicts it is refused."""
+        if self.dicom_group == "none":
+            return []
+        files = {
+            row.sample.id: path
+            for row in rows
+            if not (path := source_of(row.sample.image) or "").lower().endswith(IMAGE_SUFFIXES)
+        }
+        wrong: list[Fault] = []
+        identities = dicom_identities(files, wrong) if files else {}
+        whole_series = self.unit == "series"
+        if whole_series:
+            wrong += series_twice(identities, files)
+        groups = dicom_groups(identities, beginning=self.dicom_group, whole_series=whole_series)
+        given = self.group is not None or self.group_pattern is not None
+        samples, notes = with_header_groups(
+            [row.sample for row in rows], groups, wrong, given=given
+        )
+        numbers = {row.sample.id: row.number for row in rows}
+        for fault in wrong:
+            message = f"row {numbers[fault.sample]}: {fault.message}"
+            report.refuse_row(attrs.evolve(fault, message=message))
+        left_out = {fault.sample for fault in wrong}
+        rows[:] = [
+            attrs.evolve(row, sample=sample)
+            for row, sample in zip(rows, samples, strict=True)
+            if sample.id not in left_out
+        ]
+        return notes
 
     def _columns(self) -> list[tuple[str, str]]:
         """The columns that are needed, each with the field that names it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from numbers import Real
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from medpipe.data.splitting.leaks import contradicting, label_text
 from medpipe.data.splitting.units import together
 from medpipe.errors import DataError, Fault, FaultKind
 from medpipe.steps import PARTS, Part
+from medpipe.text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -51,11 +53,14 @@ def id_faults(samples: Sequence[Sample]) -> Iterator[Fault]:
     if not twice and not not_text:
         return
     no_names = set(not_text)
+    same = Counter(portable_id(sample.id) for sample in samples)
     for sample in samples:
         if sample.id in no_names:
             yield fault(sample, "id", no_text(sample.id))
         elif portable_id(sample.id) in twice:
             message = f"Several samples have the id {sample.id!r}."
+            if same[portable_id(sample.id)] == 1:
+                message = f"The id {sample.id!r} differs from another only in what can't be seen."
             yield fault(sample, "id", message, "Give each sample an id of its own.")
 
 
@@ -137,6 +142,10 @@ def contradiction_faults(samples: Sequence[Sample], scan: Scan, task: Task) -> I
                 )
 
 
+def _one_group(one: str | None, other: str | None) -> bool:
+    return one is not None and other is not None and visible(one) == visible(other)
+
+
 def leak_faults(dataset: Dataset, scan: Scan, parts: Mapping[str, Part]) -> Iterator[Fault]:
     """The training side of what the parts divide although it must stay in one.
 
@@ -155,7 +164,7 @@ def leak_faults(dataset: Dataset, scan: Scan, parts: Mapping[str, Part]) -> Iter
                 continue
             sample = samples[index]
             others = [i for i, p in zip(indices, placed, strict=True) if p == stays]
-            group = [i for i in others if sample.group and samples[i].group == sample.group]
+            group = [i for i in others if _one_group(sample.group, samples[i].group)]
             copy = [i for i in others if looks[i] == looks[index]]
             other = samples[(group or copy or others)[0]].id
             why = f"both are of the group {sample.group!r}"

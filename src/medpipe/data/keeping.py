@@ -22,7 +22,7 @@ from medpipe.data.packing.cache import PackedCache
 from medpipe.data.packing.folders import PackingError, packed_folders
 from medpipe.data.packing.index import SOURCE, Piece
 from medpipe.data.reading import image_files, source_of
-from medpipe.data.scan import read
+from medpipe.data.scan import content_digest, read
 from medpipe.errors import DataError, MedpipeError, RunError
 from medpipe.files import sha256_of
 from medpipe.steps import DecodedImage
@@ -98,21 +98,23 @@ class Keeper:
         """
         ordered = sorted(dataset.samples, key=attrgetter("id"))
         ids = [sample.id for sample in ordered]
-        sources = self._sources(ordered, Fingerprints.of(prints).of_ids(ids))
+        known = Fingerprints.of(prints).of_ids(ids)
+        sources = self._sources(ordered, known)
 
         @functools.cache
-        def making() -> tuple[dict[str, tuple[Sample, bytes]], Donors]:
+        def making() -> tuple[dict[str, tuple[Sample, bytes]], dict[str, int], Donors]:
             """What is needed only where a cache is made."""
             pairs = zip(ordered, _cut(sources), strict=True)
-            return dict(zip(ids, pairs, strict=True)), self._donors()
+            places = dict(zip(ids, range(len(ids)), strict=True))
+            return dict(zip(ids, pairs, strict=True)), places, self._donors()
 
         def produce(some: Sequence[str]) -> Iterator[Made]:
-            by_id, donors = making()
+            by_id, places, donors = making()
             for id_ in some:
                 sample, source = by_id[id_]
                 donor = donors.get(source)
                 if donor is None:
-                    yield self.made(sample)
+                    yield self._made_from(sample, known.sha256[places[id_]])
                 else:
                     cache, other = donor
                     yield cache.array(other), cache.meta(other)
@@ -126,6 +128,29 @@ class Keeper:
             sources=sources,
         )
         return None if cache is None else KeptImages(cache=cache)
+
+    def _made_from(self, sample: Sample, sha256: str) -> Made:
+        """As `made`, of the very content that was looked through.
+
+        Raises:
+            DataError: The file has another content by now.
+        """
+        if self.reads:
+            found, decoded = read(sample, self.reading)
+            now: str | None = found.sha256
+            made = self.made(sample, self._image(sample, decoded))
+        else:  # what a step of a stranger's reads is not heard of
+            made = self.made(sample)
+            now = content_digest(sample)
+        if now is not None and now != sha256:
+            raise DataError(
+                f"The image {source_of(sample.image)} was changed after it had been looked "
+                "through. Start again when nothing writes to the data any longer."
+            )
+        return made
+
+    def _image(self, sample: Sample, decoded: DecodedImage) -> DecodedImage:
+        return attrs.evolve(decoded, source=source_of(sample.image))
 
     def read_ahead(self, samples: Sequence[Sample], found: FoundFingerprints) -> None:
         """Read samples and keep what leaves the first stretch, each file being read once.
@@ -175,7 +200,7 @@ class Keeper:
                 fingerprint, decoded = read(sample, self.reading)
             except DataError:
                 continue
-            image = attrs.evolve(decoded, source=source_of(sample.image))
+            image = self._image(sample, decoded)
             some.append((sample, fingerprint, image))
             size += decoded.values.nbytes
             if size >= AT_ONCE:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from typing import TYPE_CHECKING
 
 from medpipe.data.faults import fault
@@ -28,7 +29,10 @@ def link_faults(samples: Sequence[Sample]) -> Iterator[Fault]:
             root = _root(text, sample.id)
             if root not in real_roots:
                 real_roots[root] = os.path.realpath(root)
-            target = _target(text, root)
+            try:
+                target = _target(text, root)
+            except (OSError, ValueError):
+                break  # a fault of its own: it can't be read either
             if target is not None and not _below(target, real_roots[root]):
                 yield fault(
                     sample,
@@ -53,7 +57,7 @@ def _target(path: str, root: str) -> str | None:
     """Where a file below a root really is, if it or a folder between the two is a link."""
     place = path
     while len(place) > len(root):
-        if os.path.islink(place):  # noqa: PTH114
+        if stat.S_ISLNK(os.lstat(place).st_mode):
             return os.path.realpath(path)
         place = os.path.dirname(place)  # noqa: PTH120
     return None

@@ -31,6 +31,7 @@ from medpipe.files import sha256_of
 from medpipe.locks import locked
 from medpipe.progress import bar
 from medpipe.steps import Series
+from medpipe.text import visible
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,8 +97,8 @@ Seen = Callable[["Sample", "DecodedImage"], object]
 def scan(dataset: Dataset, *, workers: int, ahead: Ahead | None = None) -> Scan:
     """Read and decode every image of a data set.
 
-    What was read is kept in the cache directory; a file is read again when its path, size or
-    time of change differs.
+    What was read is kept in the cache directory; a file is read again when its path, its size,
+    its number on the disk or one of its times differs.
 
     Args:
         dataset: The samples, and how to decode them.
@@ -142,11 +143,14 @@ def look_through(
             memory = ScanMemory(dataset)
             found = memory.known()
             if _most(samples, found):
+                memory.settle()
                 unread = [sample for sample in samples if sample.id not in found]
                 ahead(unread, found)
                 memory.save(found)
     stored = zip(samples, memory.files.sizes, strict=True)
     chunks = _chunks([(sample, size) for sample, size in stored if sample.id not in found])
+    if chunks:
+        memory.settle()
     errors = _read_all(chunks, dataset.reading, workers, found, seen or _nothing)
     memory.save(found)
     ids = [sample.id for sample in samples if sample.id in found]
@@ -201,6 +205,26 @@ def _read(file: ImageFile, reading: Reading) -> tuple[DecodedImage, bytes]:
     if not isinstance(file, Series):
         return decoded, digests[0]
     return decoded, hashlib.sha256(b"".join(sorted(digests))).digest()
+
+
+def content_digest(sample: Sample) -> str | None:
+    """As `Fingerprint.sha256`, from the files as they are now; None for an image in memory.
+
+    Raises:
+        DataError: A file can't be read.
+    """
+    files = image_files(sample.image)
+    if files is None:
+        return None
+    digests = [_digest_of(file) for file in files]
+    return digests[0].hex() if len(digests) == 1 else sha256_of(b"".join(digests))
+
+
+def _digest_of(file: ImageFile) -> bytes:
+    if not isinstance(file, Series):
+        return hashlib.sha256(file_bytes(file)).digest()
+    digests = sorted(hashlib.sha256(file_bytes(path)).digest() for path in file.files)
+    return hashlib.sha256(b"".join(digests)).digest()
 
 
 def _fingerprint(sample: Sample, decoded: DecodedImage, sha256: str | None) -> Fingerprint:
@@ -363,20 +387,22 @@ def no_text(sample_id: str) -> str:
 
 
 def odd_ids(samples: Sequence[Sample]) -> tuple[set[str], list[str]]:
-    """Which ids occur twice, as `portable_id` has them; which are empty or no valid Unicode."""
+    """Which ids look like another, as `portable_id` has them; which are empty or no Unicode."""
     ids = {sample.id for sample in samples}
     together = "".join(ids)
-    plain = together.isascii() and "\\" not in together and "" not in ids
-    if len(ids) == len(samples) and plain:
+    plain = together.isascii() and together.isprintable() and "\\" not in together
+    spaces = " " in together and any(id_ != id_.strip(" ") for id_ in ids)
+    if len(ids) == len(samples) and plain and not spaces and "" not in ids:
         return set(), []  # as almost always
-    seen: set[str] = set()
+    seen: dict[str, str] = {}
     twice: set[str] = set()
     not_text: list[str] = []
     for sample in samples:
         name = portable_id(sample.id)
-        if name in seen:
-            twice.add(name)
-        seen.add(name)
+        look = visible(name) or name
+        if look in seen:
+            twice.update((name, seen[look]))
+        seen.setdefault(look, name)
         if not name or (not (name.isascii() or name.isprintable()) and _has_surrogates(name)):
             not_text.append(sample.id)
     return twice, not_text

@@ -1,4 +1,9 @@
-"""What is remembered of images that were read: fingerprints by path, size and time of change."""
+"""What is remembered of images that were read: fingerprints by what their files are.
+
+A file is known again by its path, its size, its number on the disk and both of its times: when its
+content was written, which copying programs set as they like (``cp -p``, ``rsync -t``, ``unzip``),
+and when anything of it was changed, which nobody can set.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,7 @@ import json
 import logging
 import os
 import sys
+import time
 from array import array
 from itertools import compress
 from typing import TYPE_CHECKING, Any
@@ -28,7 +34,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("medpipe")
 
-CACHE_FORMAT = 5
+CACHE_FORMAT = 6
 DECODERS = (
     "pillow",
     "simplejpeg",
@@ -42,15 +48,23 @@ DECODERS = (
 )
 """The distributions that decode: other versions may decode the same bytes to other values."""
 
-FileState = tuple[str, int, int]
-"""Name, size and time of change; see `FileStates`."""
-NO_FILE: FileState = ("", 0, 0)
-Columns = tuple[bytes, bytes, bytes]
-"""The names, the sizes and the times of `FileStates`."""
-NO_COLUMNS: Columns = (b"", b"", b"")
+FileState = tuple[str, int, int, int, int]
+"""Name, size, both times and number; see `FileStates`."""
+NO_FILE: FileState = ("", 0, 0, 0, 0)
+Columns = tuple[bytes, bytes, bytes, bytes, bytes]
+"""The names, the sizes, both times and the numbers of `FileStates`."""
+NO_COLUMNS: Columns = (b"", b"", b"", b"", b"")
+
+TICK = 20_000_000
+"""Nanoseconds within which two changes of a file may have one time: a tick of the system's clock
+has ten milliseconds at most."""
+COARSE_TICK = 2_000_000_000
+"""The same on disks that write down whole seconds."""
 
 AT_ONCE = 4096
 """Files that are looked at together."""
+_NUMBER = (1 << 64) - 1
+"""Numbers of files are longer on some disks under Windows."""
 _BETWEEN = "\0"
 """Between names: no path holds it."""
 
@@ -63,12 +77,16 @@ class FileStates:
         names: The absolute path of each sample's file; of several files or a series a text that
             tells their paths, sizes and times. Empty: there is no such file.
         sizes: In bytes, of all files of a sample together.
-        times: Of change, in nanoseconds; 0 where the name tells them.
+        times: When the content was written, in nanoseconds; 0 where the name tells them.
+        changed: When anything of the file was changed; of several the last one.
+        numbers: Of the files on the disk; 0 where the name tells them.
     """
 
     names: Sequence[str]
     sizes: array[int]
     times: array[int]
+    changed: array[int]
+    numbers: array[int]
 
     @classmethod
     def of(cls, samples: Sequence[Sample]) -> FileStates:
@@ -77,22 +95,31 @@ class FileStates:
         plain = _plain(images) if set(map(type, images)) == {str} else None
         if plain is not None:
             return plain
-        names: list[str] = []
-        sizes, times = array("q"), array("q")
-        for image in images:
-            one = isinstance(image, (str, os.PathLike))
-            name, size, time = (_status(image) or NO_FILE) if one else _several(image)  # type: ignore[arg-type]
-            names.append(name)
-            sizes.append(size)
-            times.append(time)
-        return cls(names=names, sizes=sizes, times=times)
+        found = [
+            (_status(image) or NO_FILE)
+            if isinstance(image, (str, os.PathLike))
+            else _several(image)
+            for image in images
+        ]
+        columns: list[Any] = list(zip(*found, strict=True)) or [()] * 5
+        names, *counted, numbers = columns
+        sizes, times, changed = (array("q", column) for column in counted)
+        return cls(
+            names=names, sizes=sizes, times=times, changed=changed, numbers=array("Q", numbers)
+        )
 
     @classmethod
     def from_columns(cls, columns: Columns) -> FileStates:
         """Take back what `columns` gave."""
-        text, sizes, times = columns
+        text, sizes, times, changed, numbers = columns
         names = text.decode("utf-8", "surrogatepass").split(_BETWEEN) if sizes else ()
-        return cls(names=names, sizes=array("q", sizes), times=array("q", times))
+        return cls(
+            names=names,
+            sizes=array("q", sizes),
+            times=array("q", times),
+            changed=array("q", changed),
+            numbers=array("Q", numbers),
+        )
 
     def those(self, chosen: Sequence[bool]) -> FileStates:
         """Those of some samples."""
@@ -102,16 +129,21 @@ class FileStates:
             names=list(compress(self.names, chosen)),
             sizes=array("q", compress(self.sizes, chosen)),
             times=array("q", compress(self.times, chosen)),
+            changed=array("q", compress(self.changed, chosen)),
+            numbers=array("Q", compress(self.numbers, chosen)),
         )
 
     def columns(self) -> Columns:
         """The attributes in bytes, as they are kept."""
         text = _BETWEEN.join(self.names).encode("utf-8", "surrogatepass")
-        return text, self.sizes.tobytes(), self.times.tobytes()
+        columns = (self.sizes, self.times, self.changed, self.numbers)
+        sizes, times, changed, numbers = [column.tobytes() for column in columns]
+        return text, sizes, times, changed, numbers
 
     def rows(self) -> Iterator[FileState]:
         """One sample's after the other."""
-        return zip(self.names, self.sizes, self.times, strict=True)
+        columns = (self.sizes, self.times, self.changed, self.numbers)
+        return zip(self.names, *columns, strict=True)
 
     def ends(self) -> tuple[str, str] | None:
         """The first and the last of all paths, in their order as text; None where there is none."""
@@ -154,6 +186,7 @@ class ScanMemory:
         self.files = FileStates.of(dataset.samples)
         self.path = _cache_file(self.files, dataset.reading)
         self._kept = _load(self.path) if self.path else None
+        self._settled = 0
 
     def whole(self) -> Fingerprints | None:
         """The fingerprints, where just these samples were read last, in this order; else None."""
@@ -173,12 +206,29 @@ class ScanMemory:
                 found.add(sample_id, entries[state])
         return found
 
+    def settle(self) -> None:
+        """Wait until what is written to the files from now on gives them another time.
+
+        To be called before they are read. Two changes within one tick of a clock leave one time:
+        a file that was read between the two would be taken for unchanged for ever.
+        """
+        newest = max(self.files.changed, default=0)
+        tick = TICK if newest % 1_000_000_000 else COARSE_TICK
+        rest = newest + tick - time.time_ns()
+        if 0 < rest <= tick:
+            time.sleep(rest / 1e9)
+        self._settled = time.time_ns()
+
     def save(self, found: FoundFingerprints) -> None:
-        """Remember the fingerprints of these samples, and forget all others of these files."""
+        """Remember the fingerprints of these samples, and forget all others of these files.
+
+        What a disk whose clock is ahead changed just now is not remembered: it is read again.
+        """
         if self.path is None:
             return
-        pairs = zip(self._ids, self.files.names, strict=True)
-        read = [bool(name) and sample_id in found for sample_id, name in pairs]
+        states = zip(self._ids, self.files.names, self.files.changed, strict=True)
+        limit = self._settled or time.time_ns()
+        read = [bool(name) and id_ in found and changed < limit for id_, name, changed in states]
         columns = self.files.those(read).columns()
         if columns != (self._kept.columns if self._kept else NO_COLUMNS):
             prints = found.of_ids(compress(self._ids, read))
@@ -195,15 +245,17 @@ def _plain(paths: Sequence[Any]) -> FileStates | None:
     absolute = f"{_BETWEEN}{together}".count(f"{_BETWEEN}/") == len(paths)
     if not absolute or _roundabout(together):
         return None
-    sizes, times = array("q"), array("q")
+    sizes, times, changed, numbers = array("q"), array("q"), array("q"), array("Q")
     try:
         for start in range(0, len(paths), AT_ONCE):  # what os.stat gives takes 500 bytes
             statuses = list(map(os.stat, paths[start : start + AT_ONCE]))
             sizes.extend([status.st_size for status in statuses])
             times.extend([status.st_mtime_ns for status in statuses])
+            changed.extend([status.st_ctime_ns for status in statuses])
+            numbers.extend([status.st_ino & _NUMBER for status in statuses])
     except (OSError, ValueError):
         return None
-    return FileStates(names=paths, sizes=sizes, times=times)
+    return FileStates(names=paths, sizes=sizes, times=times, changed=changed, numbers=numbers)
 
 
 def _roundabout(paths: str) -> bool:
@@ -215,23 +267,25 @@ def _roundabout(paths: str) -> bool:
 def _several(image: Any) -> FileState:
     """The state of a sample of several files, or of a series."""
     parts: list[Any] = []
-    total = 0
+    total = last = 0
     for file in image_files(image) or ():
         statuses = _statuses(file)
         if statuses is None:
             return NO_FILE
-        total += sum(size for _, size, _ in statuses)
+        total += sum(size for _, size, *_ in statuses)
+        last = max(last, *(changed for *_, changed, _ in statuses))
         if isinstance(file, Series):  # hundreds of files
             text = json.dumps(sorted(statuses)).encode("ascii")
             parts.append([min(statuses)[0], "series", sha256_of(text)])
         else:
             parts += statuses
     # Several files are another sample than each alone.
-    return (json.dumps([isinstance(image, tuple), *parts]), total, 0) if parts else NO_FILE
+    name = json.dumps([isinstance(image, tuple), *parts])
+    return (name, total, 0, last, 0) if parts else NO_FILE
 
 
 def _statuses(file: ImageFile) -> list[FileState] | None:
-    """Path, size and time of change of each file; None where there is none."""
+    """The state of each file; None where one is not there."""
     paths = file.files if isinstance(file, Series) else (file,)
     found: list[FileState] = []
     for path in paths:
@@ -251,7 +305,8 @@ def _status(path: str | os.PathLike[str]) -> FileState | None:
     text = os.fspath(path)
     if not text.startswith("/") or _roundabout(text):  # abspath takes longer than stat
         text = os.path.abspath(text)  # noqa: PTH100
-    return text, status.st_size, status.st_mtime_ns
+    times = status.st_mtime_ns, status.st_ctime_ns
+    return text, status.st_size, *times, status.st_ino & _NUMBER
 
 
 def _cache_file(files: FileStates, reading: Reading) -> Path | None:
@@ -288,9 +343,9 @@ def _load(cache: Path) -> _Kept | None:
     for size in about["bytes"]:
         parts.append(content[place : place + size])
         place += size
-    names, sizes, times, sha256, pixels, kind_of = parts
+    names, sizes, times, changed, numbers, sha256, pixels, kind_of = parts
     return _Kept(
-        columns=(names, sizes, times),
+        columns=(names, sizes, times, changed, numbers),
         fingerprints=Fingerprints(
             ids=(),
             sha256=Digests(width=32, packed=sha256),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("medpipe")
 
-FORMAT = 2
+FORMAT = 3
 """To be raised with every change of how samples are divided."""
 WORTH = 2000
 """From how many samples on a split is remembered: fewer are divided in less time."""

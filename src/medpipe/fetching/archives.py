@@ -165,6 +165,8 @@ def _marker(archive: Path, found: Found) -> dict[str, Any]:
         "archive": {
             "bytes": state.st_size,
             "mtime_ns": state.st_mtime_ns,
+            "ctime_ns": state.st_ctime_ns,
+            "inode": state.st_ino,
             "sha256": sha256_of_file(archive),
         },
         "files": found.files,
@@ -189,6 +191,7 @@ def _is_of(archive: Path, known: dict[str, Any]) -> bool:
     state, told = archive.stat(), known["archive"]
     if told.get("bytes") != state.st_size:
         return False
-    if told.get("mtime_ns") == state.st_mtime_ns:
+    times = told.get("mtime_ns"), told.get("ctime_ns"), told.get("inode")
+    if times == (state.st_mtime_ns, state.st_ctime_ns, state.st_ino):
         return True
     return bool(told.get("sha256") == sha256_of_file(archive))

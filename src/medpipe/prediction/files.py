@@ -107,8 +107,14 @@ def predict_files(
         DeviceError: The device is not there.
     """
     where = device_named(device)
-    unit: Any = getattr(trained.assembly.configuration.dataset, "unit", "file")
-    found = find_files(paths, reading=trained.reading, unit=unit, workers=available_processors())
+    dataset: Any = trained.assembly.configuration.dataset
+    found = find_files(
+        paths,
+        reading=trained.reading,
+        unit=getattr(dataset, "unit", "file"),
+        workers=available_processors(),
+        across_folders=getattr(dataset, "dicom_group", "patient") != "none",
+    )
     if found.unreadable and (not skip_unreadable or not found.images):
         raise _unreadable(found)
     for sentence in (*found.notes, *found.unreadable.values()):

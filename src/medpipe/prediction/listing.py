@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,17 +11,16 @@ from typing import Any, Literal
 
 import attrs
 
-from medpipe.data.decoding.dicom_files import is_dicom, list_dicom
+from medpipe.data.decoding.dicom_files import is_dicom
 from medpipe.data.faults import FLAWS
 from medpipe.data.flaws import NOT_FINITE
+from medpipe.data.listing.images import find_images
+from medpipe.data.listing.walking import FolderListing, file_mode
 from medpipe.data.reading import UnreadableImageError, source_of
 from medpipe.data.scan import Fingerprint, fingerprint
-from medpipe.errors import DataError
+from medpipe.errors import DataError, Fault
 from medpipe.progress import track
 from medpipe.steps import ImageFile, Reading, Sample, Series
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".nii", ".nii.gz")
-"""Images that are known by their names in a folder; DICOM files are known by their content."""
 
 Images = dict[str, ImageFile | tuple[ImageFile, ...]]
 
@@ -48,18 +48,21 @@ def find_files(
     reading: Reading,
     unit: Literal["file", "series"],
     workers: int,
+    across_folders: bool = True,
 ) -> FoundFiles:
     """Find and read images.
 
-    A file's id is its path as given. A folder is searched at any depth, hidden names left aside;
-    an image's id is its path below the folder, with the folder before it where several paths are
-    given. A `Series` and several files in a tuple have the id of the first file.
+    A file's id is its path as given. A folder is searched as data sets are: at any depth, hidden
+    and system names and links to folders passed over and counted. An image's id is its path below
+    the folder, with the folder before it where several paths are given. A `Series`
+    and several files in a tuple have the id of the first file.
 
     Args:
         paths: Files, folders, series, or tuples whose images are stacked as channels.
         reading: How the files are decoded.
-        unit: Whether each DICOM file is an image, or each series in a folder.
+        unit: Whether each DICOM file is an image, or each series.
         workers: How many threads read.
+        across_folders: Whether the files of a series may lie in several folders.
 
     Raises:
         DataError: A folder holds no image, or two images have one id.
@@ -70,13 +73,16 @@ def find_files(
     listing = _Listing(alone=len(given) == 1)
     for item in given:
         listing.take(item)
-    unreadable = listing.resolve_dicom(unit)
+    listing.resolve(unit, across_folders=across_folders)
+    unreadable = listing.unreadable
     if not listing.images and not unreadable:
-        raise DataError(
+        lines = [
             f"There is no image in {', '.join(str(folder) for folder in listing.folders)}. PNG, "
             "JPEG, TIFF, BMP and NIfTI files are known by their names there, DICOM files by their "
-            "content."
-        )
+            "content.",
+            *listing.notes,
+        ]
+        raise DataError("\n".join(lines))
     read = _read_all(listing.images, reading, workers)
     unreadable |= {id_: found for id_, found in read.items() if isinstance(found, str)}
     fingerprints = {id_: found for id_, found in read.items() if isinstance(found, Fingerprint)}
@@ -84,20 +90,22 @@ def find_files(
         images={id_: listing.images[id_] for id_ in fingerprints},
         fingerprints=fingerprints,
         unreadable=dict(sorted(unreadable.items())),
-        notes=listing.notes(),
+        notes=listing.notes,
     )
 
 
 class _Listing:
-    """Images by id, in the order in which they are given, and DICOM files yet to be looked at."""
+    """Images by id, in the order in which they are given, and files yet to be looked at."""
 
     def __init__(self, *, alone: bool) -> None:
         self.images: Images = {}
         self.folders: list[Path] = []
+        self.unreadable: dict[str, str] = {}
+        self.notes: tuple[str, ...] = ()
         self._alone = alone
-        self._dicom: dict[str, str] = {}
-        self._passed: list[str] = []
-        self._without_pixels: tuple[str, ...] = ()
+        self._faults: list[Fault] = []
+        self._listing = FolderListing(faults=self._faults)
+        self._order: dict[str, None] = {}
 
     def take(self, item: ImageFile | tuple[ImageFile, ...]) -> None:
         if isinstance(item, tuple):
@@ -106,65 +114,49 @@ class _Listing:
             self._add(_first(item[0]), item)
         elif isinstance(item, Series):
             self._add(_first(item), item)
-        elif Path(item).is_dir():
-            self._search(Path(item))
-        elif is_dicom(item):
-            self._add(os.fspath(item), os.fspath(item), self._dicom)
         else:
-            self._add(os.fspath(item), os.fspath(item))
+            path = os.fspath(item)
+            try:
+                if stat.S_ISDIR(file_mode(path)):
+                    self._search(Path(item))
+                elif _is_dicom(path):
+                    self._add(path, path, self._listing.files)
+                else:
+                    self._add(path, path)
+            except UnreadableImageError as error:
+                self.unreadable[path] = f"{error.path} {error.reason}."
 
-    def resolve_dicom(self, unit: Literal["file", "series"]) -> dict[str, str]:
-        """Take images and series from the DICOM files; give those that can't be read."""
-        if not self._dicom:
-            return {}
-        broken: dict[str, str] = {}
-        try:
-            found = list_dicom(self._dicom, unit=unit)
-        except DataError:
-            # One file at a time, to learn which.
-            for id_, path in self._dicom.items():
-                try:
-                    list_dicom({id_: path}, unit=unit)
-                except DataError as error:
-                    broken[id_] = str(error).splitlines()[1].strip()
-            whole = {id_: path for id_, path in self._dicom.items() if id_ not in broken}
-            found = list_dicom(whole, unit=unit)
-        for id_, image in found.images.items():
-            self._add(id_, image)
-        self._without_pixels = found.skipped
-        return broken
-
-    def notes(self) -> tuple[str, ...]:
-        """What was passed over."""
-        some = []
-        for ids, what in (
-            (self._passed, "that are no images"),
-            (self._without_pixels, "of DICOM without pixels"),
-        ):
-            if ids:
-                more = f" and {len(ids) - 1} more" if len(ids) > 1 else ""
-                some.append(f"Files {what} were passed over: {ids[0]!r}{more}.")
-        return tuple(some)
+    def resolve(self, unit: Literal["file", "series"], *, across_folders: bool) -> None:
+        """Tell images from other files, and take together what is a series."""
+        found = find_images(self._listing, unit=unit, across_folders=across_folders)
+        images: Images = {**self.images, **found.images}
+        self.images = {id_: images[id_] for id_ in self._order if id_ in images}
+        self.images.update((id_, images[id_]) for id_ in images if id_ not in self.images)
+        self.unreadable.update((fault.sample, str(fault)) for fault in self._faults)
+        self.notes = found.notes
 
     def _search(self, folder: Path) -> None:
         self.folders.append(folder)
-        before = "" if self._alone else f"{folder.as_posix()}/"
-        for path in sorted(folder.rglob("*")):
-            below = path.relative_to(folder)
-            if any(p.startswith(".") or p == "__MACOSX" for p in below.parts) or path.is_dir():
-                continue
-            id_ = f"{before}{below.as_posix()}"
-            if path.name.lower().endswith(SUFFIXES):
-                self._add(id_, os.fspath(path))
-            elif is_dicom(path):
-                self._add(id_, os.fspath(path), self._dicom)
-            else:
-                self._passed.append(id_)
+        inner = attrs.evolve(self._listing, files={})  # all that it counts goes to one place
+        inner.look_below(os.fspath(folder), "" if self._alone else folder.as_posix())
+        for id_, path in inner.files.items():
+            self._add(id_, path, self._listing.files)
 
     def _add(self, id_: str, image: Any, among: dict[str, Any] | None = None) -> None:
-        if id_ in self.images or (among is self._dicom and id_ in self._dicom):
+        if id_ in self._order:
             raise DataError(f"{id_} is given twice. Name each file, or its folder, once.")
+        self._order[id_] = None
         (self.images if among is None else among)[id_] = image
+
+
+def _is_dicom(path: str) -> bool:
+    """Whether it is DICOM; what is not there is said by who reads it."""
+    try:
+        return is_dicom(path)
+    except UnreadableImageError as error:
+        if error.kind == "missing":
+            return False
+        raise
 
 
 def _first(image: ImageFile) -> str:

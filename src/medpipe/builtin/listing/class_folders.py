@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
+import stat
 from typing import TYPE_CHECKING
 
 import attrs
 
-from medpipe.builtin.listing.found_files import find_images, is_file, portable, visible
 from medpipe.builtin.listing.parts import PART_WORDS, part_of_value
-from medpipe.builtin.listing.values import Merged, composed, one_or_several
+from medpipe.builtin.listing.spellings import alike
+from medpipe.builtin.listing.values import Merged, one_or_several
 from medpipe.builtin.listing.wording import counted, listed
-from medpipe.plugin import DataError, Fault
+from medpipe.plugin import DataError, Fault, FolderListing, find_images, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from medpipe.plugin import Part
 
@@ -41,64 +43,58 @@ class ClassFolder:
     part: Part | None = None
 
 
-@attrs.frozen(kw_only=True)
-class ClassFolders:
-    """The class folders below a root.
-
-    Attributes:
-        folders: Sorted by id.
-        beside: Files that lie beside them, path by id: none of them is an image.
-    """
-
-    folders: Sequence[ClassFolder]
-    beside: Mapping[str, str]
-
-
 def class_folders(
     root: Path,
+    listing: FolderListing,
     *,
     parts: Merged | None,
     classes: Merged | None,
     suffixes: Sequence[str] | None,
-    faults: list[Fault] | None = None,
-) -> ClassFolders:
+) -> list[ClassFolder]:
     """Find the class folders: directly below the root, or below the folders of the parts.
 
     Args:
         root: The folder to look in.
+        listing: Gets the files that lie beside the class folders; images among them are an
+            error, or faults where it has a place for these.
         parts: The folders of each part, if there are such.
         classes: The folders of each class, if they aren't the classes themselves.
         suffixes: What the names of images end in; None: all kinds.
-        faults: Gets the images beside the class folders. None: they are an error.
 
     Raises:
-        DataError: They are not laid out so.
-        OSError: A folder can't be read.
+        DataError: They are not laid out so, or can't be read.
     """
-    if not root.exists():
-        raise DataError(
-            f"dataset.root: there is no folder {root}. Name the folder that holds one folder for "
-            "each class; on the command line by --set dataset.root=FOLDER."
-        )
-    if not root.is_dir():
-        raise DataError(
-            f"dataset.root: {root} is a file. Name the folder that holds one folder for each class."
-        )
-    folders, beside = _level(root, "", suffixes, faults)
+    _require_folder(root)
+    folders = _level(os.fspath(root), "", suffixes, listing)
     if parts is None:
         if classes is None:
             _refuse_parts(root, list(folders))
-        found = [ClassFolder(id=name, name=name, path=path) for name, path in folders.items()]
-        return ClassFolders(folders=found, beside=beside)
+        return [ClassFolder(id=name, name=name, path=path) for name, path in folders.items()]
     found = []
     for name, part in _part_folders(root, list(folders), parts).items():
-        inner, files = _level(Path(folders[name]), f"{name}/", suffixes, faults)
-        beside.update(files)
+        inner = _level(folders[name], name, suffixes, listing)
         found += [
             ClassFolder(id=f"{name}/{inside}", name=inside, path=path, part=part)
             for inside, path in inner.items()
         ]
-    return ClassFolders(folders=found, beside=beside)
+    return found
+
+
+def _require_folder(root: Path) -> None:
+    try:
+        mode = os.stat(root).st_mode  # noqa: PTH116  (pathlib takes what can't be read for absent)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DataError(
+            f"dataset.root: there is no folder {root}. Name the folder that holds one folder for "
+            "each class; on the command line by --set dataset.root=FOLDER."
+        ) from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise DataError(f"dataset.root: {root} can't be read: {reason.lower()}.") from error
+    if not stat.S_ISDIR(mode):
+        raise DataError(
+            f"dataset.root: {root} is a file. Name the folder that holds one folder for each class."
+        )
 
 
 def classes_of(
@@ -106,59 +102,87 @@ def classes_of(
 ) -> tuple[dict[str, str], tuple[str, ...]]:
     """The class of each folder's name; and all classes, sorted.
 
+    Names that look the same are one class.
+
     Raises:
         DataError: There is one class only, or `classes` leaves a folder out.
     """
     held = list(dict.fromkeys(folder.name for folder in folders))
     if classes is None:
-        if len(held) == 1:
+        of_name = {name: visible(name) or name for name in held}
+        if len(set(of_name.values())) == 1:
             raise DataError(
                 f"{root} holds one class only, {held[0]!r}. A classifier needs two or more: "
                 "dataset.root must be the folder above the class folders."
             )
-        return {name: name for name in held}, tuple(sorted(held))
+        return of_name, tuple(sorted(set(of_name.values())))
     class_of = {
-        composed(value): composed(name)
+        visible(value): visible(name)
         for name, values in classes.items()
         for value in one_or_several(values)
     }
-    unnamed = [name for name in held if name not in class_of]
+    unnamed = [name for name in held if visible(name) not in class_of]
     if unnamed:
         raise DataError(
             f"dataset.classes names no class for the folder{'s' * (len(unnamed) > 1)} "
             f"{listed(unnamed)} in {root}. Add each to a class, or move it away."
         )
-    return class_of, tuple(sorted(set(class_of.values())))
+    return {name: class_of[visible(name)] for name in held}, tuple(sorted(set(class_of.values())))
+
+
+def class_remarks(
+    folders: Iterable[ClassFolder], class_of: Mapping[str, str], *, merged: bool
+) -> list[str]:
+    """Sentences about class folders whose names look alike.
+
+    Args:
+        folders: The class folders.
+        class_of: The class of each name.
+        merged: Whether `dataset.classes` says what is one.
+    """
+    by_look: dict[str, set[str]] = {}
+    for folder in folders:
+        by_look.setdefault(visible(folder.name), set()).add(folder.name)
+    remarks = [
+        f"The class folders {listed(sorted(names))} differ only in what can't be seen, and are one "
+        f"class, {class_of[min(names)]!r}."
+        for names in by_look.values()
+        if len(names) > 1
+    ]
+    same = [] if merged else alike(set(class_of.values()))
+    remarks += [
+        f"The classes {listed(names)} differ only in case, in spaces or in how a number is "
+        "written. Where they are one, merge them in dataset.classes."
+        for names in same
+    ]
+    return remarks
 
 
 def _level(
-    folder: Path, above: str, suffixes: Sequence[str] | None, faults: list[Fault] | None
-) -> tuple[dict[str, str], dict[str, str]]:
-    """The folders in a folder by name, sorted; and the files by id that are no images."""
-    folders: dict[str, str] = {}
-    files: dict[str, str] = {}
-    for entry in visible(folder):
-        name = portable(entry.name, folder)
-        if entry.is_dir(follow_symlinks=False):
-            if name in folders:
-                raise DataError(
-                    f"{folder} holds two folders whose names are both {name!r} in Unicode form "
-                    "NFC. Rename one of them."
-                )
-            folders[name] = entry.path
-        elif entry.is_dir():
-            raise DataError(
-                f"{entry.path} is a link to a folder, and such links are not followed. Put the "
-                "folder itself there, or remove the link."
-            )
-        elif is_file(entry):
-            files[f"{above}{name}"] = entry.path
-    images = find_images(files, suffixes=suffixes, unit="file").images
-    if images and faults is not None and folders:
+    folder: str, above: str, suffixes: Sequence[str] | None, listing: FolderListing
+) -> dict[str, str]:
+    """The folders in a folder by name, sorted; none of the files beside them is an image."""
+    known, links = set(listing.files), len(listing.folder_links)
+    start = f"{above}/" if above else ""
+    folders = {
+        id_.removeprefix(start): path
+        for id_, path in listing.look(folder, above, required=True).items()
+    }
+    if len(listing.folder_links) > links:
+        link = os.path.join(folder, listing.folder_links[links].removeprefix(start))  # noqa: PTH118
+        raise DataError(
+            f"{link} is a link to a folder, and such links are not followed. Put the folder "
+            "itself there, or remove the link."
+        )
+    files = {id_: path for id_, path in listing.files.items() if id_ not in known}
+    # What is wrong with them is found again, and said, with all the other files.
+    beside = FolderListing(files=files, broken=listing.broken, faults=[])
+    images = find_images(beside, suffixes=suffixes).images
+    if images and listing.faults is not None and folders:
         for id_ in images:
-            path = files.pop(id_)
+            path = listing.files.pop(id_)
             message = f"The image {path} lies outside of any class folder."
-            faults.append(
+            listing.faults.append(
                 Fault(kind="label", message=message, sample=id_, path=path, remedy=_PLACE)
             )
     elif images:
@@ -169,21 +193,22 @@ def _level(
     if not folders:
         state = "holds no folders" if files else "is empty"
         raise DataError(f"{folder} {state}. It must hold one folder of images for each class.")
-    return dict(sorted(folders.items())), files
+    return dict(sorted(folders.items()))
 
 
 def _refuse_parts(root: Path, folders: Sequence[str]) -> None:
     parts: dict[Part, list[str]] = {}
     for name in folders:
-        if name.lower() in _LIKE_PARTS:
-            parts.setdefault(_LIKE_PARTS[name.lower()], []).append(name)
+        like = _LIKE_PARTS.get(visible(name).lower())
+        if like is not None:
+            parts.setdefault(like, []).append(name)
     if not parts:
         return
-    like = sorted(name for names in parts.values() for name in names)
+    alike_parts = sorted(name for names in parts.values() for name in names)
     lines = [
-        f"{root} holds the folders {listed(folders)}: {listed(like)} "
-        f"{'looks like a given part' if len(like) == 1 else 'look like given parts'} of a data "
-        "set, not like classes. To take them as parts, write:",
+        f"{root} holds the folders {listed(folders)}: {listed(alike_parts)} "
+        f"{'looks like a given part' if len(alike_parts) == 1 else 'look like given parts'} of a "
+        "data set, not like classes. To take them as parts, write:",
         "  [dataset.parts]",
         *(f"  {part} = {_toml(names)}" for part, names in parts.items()),
         "Or point dataset.root at one of them. If they are classes, name them in dataset.classes.",
@@ -198,16 +223,17 @@ def _toml(names: Sequence[str]) -> str:
 
 def _part_folders(root: Path, folders: Sequence[str], parts: Merged) -> dict[str, Part]:
     """The part of each folder directly below the root."""
-    wanted = {composed(name): part for name, part in part_of_value(parts).items()}
-    missing = [name for name in wanted if name not in folders]
+    wanted = {visible(name): part for name, part in part_of_value(parts).items()}
+    held = set(map(visible, folders))
+    missing = [name for name in wanted if name not in held]
     if missing:
         raise DataError(
             f"dataset.parts: {root} holds no folder {listed(missing)}. It holds {listed(folders)}."
         )
-    unnamed = [name for name in folders if name not in wanted]
+    unnamed = [name for name in folders if visible(name) not in wanted]
     if unnamed:
         raise DataError(
             f"dataset.parts names no part for the folder{'s' * (len(unnamed) > 1)} "
             f"{listed(unnamed)} in {root}. Add each to a part, or move it away."
         )
-    return {name: wanted[name] for name in folders}
+    return {name: wanted[visible(name)] for name in folders}

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from medpipe.builtin.listing.values import one_or_several
+from medpipe.plugin import visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,6 +52,6 @@ def group_of(patterns: Sequence[re.Pattern[str]], id_: str) -> str | None:
     for pattern in patterns:
         match = pattern.search(id_)
         if match:
-            captured = [text or "" for text in match.groups()]
+            captured = [visible(text or "") for text in match.groups()]
             return "/".join(captured) if any(captured) else None
     return None

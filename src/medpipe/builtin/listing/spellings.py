@@ -17,10 +17,10 @@ BLANKS = frozenset(
 
 
 def alike(values: Iterable[str]) -> list[tuple[str, ...]]:
-    """Values that differ only in case, or in how one number is written, together and sorted."""
+    """Values that differ only in case, in spaces, or in how one number is written, sorted."""
     found: dict[Key, list[str]] = {}
     for value in sorted(set(values)):
-        found.setdefault(key(value.casefold()), []).append(value)
+        found.setdefault(key(" ".join(value.casefold().split())), []).append(value)
     return [tuple(same) for same in found.values() if len(same) > 1]
 
 

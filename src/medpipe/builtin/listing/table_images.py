@@ -4,23 +4,42 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+import stat
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import attrs
 
-from medpipe.builtin.listing.found_files import files_below
 from medpipe.builtin.listing.values import composed
 from medpipe.builtin.listing.wording import listed
-from medpipe.plugin import DataError, is_dicom, list_dicom
+from medpipe.plugin import (
+    IMAGE_SUFFIXES,
+    DataError,
+    Fault,
+    FaultKind,
+    FolderListing,
+    UnreadableImageError,
+    file_mode,
+    find_images,
+    spellings,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from medpipe.plugin import ImageFile
 
-Refuse: TypeAlias = Callable[[str, str], None]
-"""Takes what is wrong, and the remedy."""
+Absent: TypeAlias = Callable[[str, str], None]
+"""Takes what is not there, and the remedy."""
+
+
+class Refuse(Protocol):
+    """Takes what is wrong, and the remedy."""
+
+    def __call__(self, problem: str, remedy: str, kind: FaultKind = "row") -> None:  # noqa: D102
+        ...
+
+
 _BRACES = re.compile(r"\{([^{}]+)\}")
 
 
@@ -68,7 +87,7 @@ class ImageFinder:
     suffixes: tuple[str, ...]
     unit: Literal["file", "series"]
 
-    def names(self, cell: Mapping[str, str], absent: Refuse) -> tuple[str, ...] | None:
+    def names(self, cell: Mapping[str, str], absent: Absent) -> tuple[str, ...] | None:
         """The paths as the row has them, with ``/``; None where a cell is blank."""
         columns = dict.fromkeys(name for text in self.templates for name in columns_of(text))
         blank = [name for name in columns if not cell[name]]
@@ -79,7 +98,7 @@ class ImageFinder:
         return tuple(self._filled(text, cell).replace("\\", "/") for text in self.templates)
 
     def find(
-        self, names: Sequence[str], absent: Refuse, refuse: Refuse
+        self, names: Sequence[str], absent: Absent, refuse: Refuse
     ) -> tuple[ImageFile, ...] | None:
         """The files; None where one is not there (`absent`) or can't be used (`refuse`)."""
         look = self._series if self.unit == "series" else self._file
@@ -92,12 +111,21 @@ class ImageFinder:
             return cell[text]
         return _BRACES.sub(lambda match: cell[match[1]], text)
 
-    def _file(self, name: str, absent: Refuse, refuse: Refuse) -> str | None:
+    def _file(self, name: str, absent: Absent, refuse: Refuse) -> str | None:
         written = os.path.join(self.root, name)  # noqa: PTH118  (many files)
-        for suffix in ("", *self.suffixes):
-            if os.path.isfile(written + suffix):  # noqa: PTH113
-                return written + suffix
-        if os.path.isdir(written):  # noqa: PTH112
+        folder = False
+        for path in self._tried(written):
+            mode = self._mode(path, refuse)
+            if mode is None:
+                return None
+            if stat.S_ISREG(mode):
+                return path
+            if path == written:
+                folder = stat.S_ISDIR(mode)
+                if mode and not folder:
+                    refuse(f"{path} is no file but a pipe, a socket or a device.", "")
+                    return None
+        if folder:
             refuse(
                 f"{written} is a folder.",
                 'Where each folder holds one DICOM series set dataset.unit = "series".',
@@ -112,37 +140,78 @@ class ImageFinder:
             absent(f"there is no file {written}.", hint)
         return None
 
-    def _series(self, name: str, absent: Refuse, refuse: Refuse) -> ImageFile | None:
+    def _tried(self, written: str) -> Iterator[str]:
+        """The paths to look for: as written, with each suffix, then in its other spellings."""
+        yield written
+        for suffix in self.suffixes:
+            yield written + suffix
+        for suffix in self.suffixes:
+            for other in spellings(suffix):
+                for spelled in dict.fromkeys((other, other.lower(), other.upper())):
+                    if spelled != suffix:
+                        yield written + spelled
+
+    def _mode(self, path: str, refuse: Refuse) -> int | None:
+        """The kind of a file, 0 where there is none; None, refused, where that can't be told."""
+        try:
+            return file_mode(path)
+        except UnreadableImageError as error:
+            refuse(f"{error.path} {error.reason}.", "", error.kind)
+            return None
+
+    def _series(self, name: str, absent: Absent, refuse: Refuse) -> ImageFile | None:
         folder = os.path.join(self.root, name)  # noqa: PTH118
-        if os.path.isfile(folder):  # noqa: PTH113
+        mode = self._mode(folder, refuse)
+        if mode is None:
+            return None
+        if mode and not stat.S_ISDIR(mode):
             refuse(
                 f"{folder} is a file.",
                 'With dataset.unit = "series" name the folder of each series; for single files '
                 'set it to "file".',
             )
             return None
-        if not os.path.isdir(folder):  # noqa: PTH112
+        if not mode:
             absent(f"there is no folder {folder}.", "")
             return None
+        faults: list[Fault] = []
         try:
-            files = {id_: path for id_, path in files_below(folder, "").items() if is_dicom(path)}
-            found = list_dicom(files, unit="series").images
+            listing = FolderListing(faults=faults)
+            listing.look_below(folder)
+            others = FolderListing(
+                faults=faults,
+                files={
+                    id_: path
+                    for id_, path in listing.files.items()
+                    if not id_.lower().endswith(IMAGE_SUFFIXES)
+                },
+                broken=listing.broken,
+            )
+            found = find_images(others, unit="series")
         except DataError as error:
-            refuse(str(error).replace("\n", "\n    "), "")
+            refuse(str(error).replace("\n", "\n    "), "", "unreadable")
             return None
-        except OSError as error:
-            refuse(f"{error.filename or folder} can't be read: {error.strerror}.", "")
+        for fault in faults:
+            refuse(fault.message, fault.remedy, fault.kind)
+        if listing.folder_links:
+            refuse(
+                f"the folder {folder} holds a link to a folder, {min(listing.folder_links)!r}, and "
+                "such links are not followed.",
+                "Put the folder itself there, or remove the link.",
+            )
+        if faults or listing.folder_links:
             return None
-        if not found:
+        if not found.images:
             absent(f"the folder {folder} holds no DICOM images.", "")
             return None
-        if len(found) > 1:
+        if len(found.images) > 1:
             refuse(
-                f"the folder {folder} holds {len(found)} DICOM series: {listed(sorted(found))}.",
+                f"the folder {folder} holds {len(found.images)} DICOM series: "
+                f"{listed(sorted(found.images))}.",
                 "Give each series a folder of its own, and name that.",
             )
             return None
-        return next(iter(found.values()))
+        return next(iter(found.images.values()))
 
 
 def same_file(path: str) -> str:

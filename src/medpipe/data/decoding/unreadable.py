@@ -12,11 +12,14 @@ from medpipe.errors import DataError
 if TYPE_CHECKING:
     from medpipe.errors import FaultKind
 
-# A pipe that nobody writes to would be waited for for ever.
-_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
-_CLOEXEC = getattr(os, "O_CLOEXEC", 0)
+READ_ONLY = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+READ_ONLY |= getattr(os, "O_NONBLOCK", 0)
+"""How files are opened: a pipe that nobody writes to would be waited for for ever."""
+_TRIES = 3
+"""How often a file is read that changes meanwhile."""
 _CUT_OFF = ("truncated", "less than expected")
 """What Pillow and pydicom say of a file that ends too early."""
+_WAIT = "Wait until whatever writes it is done, then start again."
 _AT_ONCE = 1 << 30
 """Bytes of one call: no system takes more than 2 GB."""
 
@@ -65,14 +68,9 @@ def file_bytes(path: str | os.PathLike[str]) -> bytes:
     """
     try:
         # The calls themselves: for small files a file object takes longer than the reading.
-        number = os.open(path, _FLAGS | _CLOEXEC)
+        number = os.open(path, READ_ONLY)
         try:
-            status = os.fstat(number)
-            if not stat.S_ISREG(status.st_mode):
-                raise _no_file(path, status.st_mode)
-            content = os.read(number, min(status.st_size + 1, _AT_ONCE))
-            if len(content) != status.st_size:
-                content += _rest(number)
+            content = _whole(path, number)
         finally:
             os.close(number)
     except FileNotFoundError as error:
@@ -86,6 +84,27 @@ def file_bytes(path: str | os.PathLike[str]) -> bytes:
     if not content:
         raise UnreadableImageError(path, "is empty", kind="empty")
     return content
+
+
+def _whole(path: str | os.PathLike[str], number: int) -> bytes:
+    """The content of an open file, as it was at one time."""
+    status = os.fstat(number)
+    if not stat.S_ISREG(status.st_mode):
+        raise _no_file(path, status.st_mode)
+    for _ in range(_TRIES):
+        content = os.read(number, min(status.st_size + 1, _AT_ONCE))
+        if len(content) != status.st_size:
+            content += _rest(number)
+        before, status = status, os.fstat(number)
+        if _same(before, status) and len(content) == status.st_size:
+            return content
+        os.lseek(number, 0, os.SEEK_SET)
+    raise UnreadableImageError(path, "is being written to", _WAIT, kind="unreadable")
+
+
+def _same(one: os.stat_result, other: os.stat_result) -> bool:
+    """Whether nobody wrote to a file between the two."""
+    return one.st_mtime_ns == other.st_mtime_ns and one.st_size == other.st_size
 
 
 def _rest(number: int) -> bytes:

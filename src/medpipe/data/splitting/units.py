@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from medpipe.data.scan import portable_id
 from medpipe.data.splitting.iterative import ALL, NONE, UNKNOWN, divide_iteratively
 from medpipe.data.splitting.shares import Name, Unit, divide
+from medpipe.text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -79,7 +80,7 @@ def together(samples: Sequence[Sample], scan: Scan) -> list[Sequence[int]]:
     groups: dict[str, int] = {}
     for index, sample in enumerate(samples):
         if sample.group is not None:
-            join(groups.setdefault(sample.group, index), index)
+            join(groups.setdefault(visible(sample.group), index), index)
     members: dict[int, list[int]] = {}
     for index in range(len(samples)):
         first = find(index)
