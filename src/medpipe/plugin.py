@@ -38,6 +38,7 @@ from medpipe.steps import (
     TransformStep,
     Window,
 )
+from medpipe.text import unseen, visible
 
 __all__ = [
     # the hook marker
@@ -82,6 +83,8 @@ __all__ = [
     "cache_directory",
     "locked",
     "staged_directory",
+    "visible",
+    "unseen",
     # errors to raise
     "MedpipeError",
     "DataError",

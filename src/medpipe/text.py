@@ -1,0 +1,72 @@
+"""What can be seen of a text, so that two names which look the same are the same.
+
+Web forms, spreadsheets and files that were put together leave signs that no screen shows: a
+zero-width space, a byte-order mark, a soft hyphen. A label or a patient with such a sign is another
+label or patient to a program, and the same one to everybody who looks.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+
+_IGNORED = {
+    0x034F,  # combining grapheme joiner
+    *(0x115F, 0x1160, 0x3164, 0xFFA0),  # fillers of Hangul syllables
+    *(0x17B4, 0x17B5),  # inherent vowels of Khmer
+    *range(0x180B, 0x1810),  # variation selectors of Mongolian
+    *range(0xFE00, 0xFE10),  # variation selectors: how a sign is drawn, not which one it is
+    *range(0xE0100, 0xE01F0),
+}
+"""What Unicode calls default ignorable beside its format characters."""
+_DRAWN = frozenset("\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2")
+"""Format characters that are drawn all the same: signs before Arabic numbers."""
+_BLANK = "\u2800"
+"""A Braille pattern without a dot: drawn as a space."""
+
+
+def visible(text: str) -> str:
+    """The text as a reader sees it: in form NFC, with plain spaces and none around it.
+
+    Zero-width spaces and joiners, byte-order marks, soft hyphens, directional marks, variation
+    selectors and control characters are left out; each space of another kind (no-break, thin,
+    ideographic, a tab, a line break) becomes a plain one. What can be seen stays, the case and
+    runs of spaces too. What leaves this function comes out of it unchanged a second time.
+    """
+    if text.isascii() and text.isprintable():
+        return text.strip(" ")
+    kept = "".join([" " if _is_space(sign) else sign for sign in text if not is_invisible(sign)])
+    return unicodedata.normalize("NFC", kept).strip(" ")
+
+
+def is_invisible(sign: str) -> bool:
+    """Whether a character is neither drawn nor a space."""
+    category = unicodedata.category(sign)
+    if category == "Cf":
+        return sign not in _DRAWN
+    if category == "Cc":
+        return not sign.isspace()
+    return ord(sign) in _IGNORED
+
+
+def unseen(text: str) -> tuple[str, ...]:
+    """The characters that `visible` leaves out or turns into plain spaces, by code and name.
+
+    Each once, in order: ``("U+200B ZERO WIDTH SPACE",)``. Plain spaces around the text, and how its
+    accents are put together, are no such characters.
+    """
+    if text.isascii() and text.isprintable():
+        return ()
+    odd = (sign for sign in text if is_invisible(sign) or (sign != " " and _is_space(sign)))
+    return tuple(map(_named, dict.fromkeys(odd)))
+
+
+def _named(sign: str) -> str:
+    name = unicodedata.name(sign, "") or _CONTROLS.get(ord(sign), "CONTROL CHARACTER")
+    return f"U+{ord(sign):04X} {name}"
+
+
+def _is_space(sign: str) -> bool:
+    return sign.isspace() or sign == _BLANK
+
+
+_CONTROLS = {0x00: "NUL", 0x09: "TAB", 0x0A: "LINE FEED", 0x0D: "CARRIAGE RETURN"}
