@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -97,6 +98,14 @@ class ImageFinder:
         for suffix in ("", *self.suffixes):
             if os.path.isfile(written + suffix):  # noqa: PTH113
                 return written + suffix
+        if not (name.isascii() and name.isprintable()):
+            seen = composed(name)
+            for form in ("NFC", "NFD"):
+                other = os.path.join(self.root, unicodedata.normalize(form, seen))  # noqa: PTH118
+                for suffix in ("", *self.suffixes):
+                    if os.path.isfile(other + suffix):  # noqa: PTH113
+                        return other + suffix
+            written = os.path.join(self.root, seen)  # noqa: PTH118
         if os.path.isdir(written):  # noqa: PTH112
             refuse(
                 f"{written} is a folder.",
@@ -114,6 +123,8 @@ class ImageFinder:
 
     def _series(self, name: str, absent: Refuse, refuse: Refuse) -> ImageFile | None:
         folder = os.path.join(self.root, name)  # noqa: PTH118
+        if not os.path.exists(folder):  # noqa: PTH110
+            folder = os.path.join(self.root, composed(name))  # noqa: PTH118
         if os.path.isfile(folder):  # noqa: PTH113
             refuse(
                 f"{folder} is a file.",
