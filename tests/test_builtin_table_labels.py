@@ -262,9 +262,23 @@ def test_findings_in_a_cell_come_back(
     ("parameters", "expected"),
     [
         (
-            {"label": ("a", "b"), "task": "multiclass"},
-            "classes are in one column, and dataset.label names several. Name one, or set "
-            'dataset.task to "multilabel" or "regression".',
+            {"label": ("a", "b"), "task": "multiclass", "classes": {"x": "a", "y": "c"}},
+            "with several columns of classes it names each of them once, as 'b' is not.",
+        ),
+        (
+            {"repeated": "any"},
+            "it is for multilabel, and this is multiclass. Leave it out, or set dataset.task = "
+            '"multilabel".',
+        ),
+        (
+            {"decimal": ","},
+            "it is for regression, and this is multiclass. Leave it out, or set dataset.task = "
+            '"regression".',
+        ),
+        (
+            {"decimal": ",", "task": "regression"},
+            "with a comma before the decimals cells stand between something else: set "
+            "dataset.delimiter too, such as ';'.",
         ),
         ({"label": ()}, "name a column."),
         ({"label": ("a", "a")}, "a column is named twice."),
@@ -332,6 +346,9 @@ def test_values_that_look_alike_or_like_a_blank_cell_are_said(tmp_path: Path) ->
                     "well,nan", "well,2", group="patient")  # fmt: skip
     assert dataset.task.names == ("Ill", "NA", "ill", "well")
     assert dataset.notes == (
+        "Column 'patient' has groups that are numbers with a power of ten, as a spreadsheet "
+        "writes long ones: '1E+05' in row 4. Groups that differed may be one now: take the ids "
+        "from where the table was made.",
         "Column 'patient' has groups that differ only in case or in how a number is written: "
         "'001', '1'; '100000', '1E+05'. Where these are one, write them alike.",
         "Column 'patient' has the groups 'nan'. Where this stands for a blank cell, name it in "

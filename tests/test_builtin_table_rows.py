@@ -81,7 +81,9 @@ def test_one_file_under_two_names(tmp_path: Path) -> None:
     assert message(file, suffixes=(".png",)) == (
         "t.csv can't be used:\n"
         "  row 4: 'a.png' is in row 2 already.\n"
-        "Each image may be in one row: leave the others out, for example with dataset.where."
+        "Each image may be in one row. Where there is one for each annotation or reader set "
+        'dataset.repeated to "agree" (a sample of rows that say the same) or, for findings, "any"; '
+        "or leave the others out, for example with dataset.where."
     )
 
 

@@ -354,7 +354,12 @@ class Half(TrainerStep):
             some = [*every, torch.nn.Parameter(torch.zeros(1))]
         optimizer = torch.optim.SGD(some, lr=0.1)
         engine = SupervisedTrainer(
-            parts.device, 1, parts.loader, parts.network, optimizer, parts.loss
+            parts.device,
+            self.max_epochs,
+            parts.loader,
+            parts.network,
+            optimizer,
+            parts.loss,
         )
         state = {"network": parts.network, "optimizer": optimizer}
         if self.wrong == "state":

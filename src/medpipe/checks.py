@@ -26,9 +26,10 @@ from medpipe.steps import PARTS, DataInfo
 from medpipe.training.hardware import Precision, choose_device, choose_precision, device_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import torch
+    from ignite.engine import Engine
     from torch import nn
 
     from medpipe.data.chain import Chain
@@ -45,6 +46,7 @@ class Checked:
     device: torch.device
     precision: Precision
     weights: WeightsReport | None
+    planned: Mapping[str, Any] | None
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -61,6 +63,7 @@ class CheckReport:
         parameters: How many parameters the network has.
         weights: Which tensors the network starts from; None where it starts fresh.
         memory: What a training step takes.
+        planned: What the schedules of the trainer are laid out for; None where it wasn't built.
     """
 
     problems: list[Problem] = attrs.field(factory=list)
@@ -72,6 +75,7 @@ class CheckReport:
     parameters: int | None = None
     weights: WeightsReport | None = None
     memory: MemoryEstimate | None = None
+    planned: Mapping[str, Any] | None = None
 
     @property
     def ok(self) -> bool:
@@ -104,6 +108,7 @@ class CheckReport:
             device=self.device,
             precision=self.precision,
             weights=self.weights,
+            planned=self.planned,
         )
 
     def __str__(self) -> str:
@@ -166,16 +171,18 @@ def examine(assembly: Assembly, *, keeping: bool = False, data_alone: bool = Fal
         report.problems += problems
         return report
     report.notes += report.prepared.dataset.notes
+    has_batches = _check_batches(assembly, report)
     if data_alone:
         return report
     _check_monitor(assembly, report)
+    _check_patience(assembly, report)
     _check_sampling(assembly, report)
     sendable = _guard(report, "loader.workers", lambda: _check_workers(assembly, chain))
     network = _guard(report, "network", lambda: _check_network(assembly, report))
     if network is not None:
         _guard(report, "weights", lambda: _check_weights(assembly, network, report))
     loss_fits = _guard(report, "trainer.loss", lambda: _check_loss(assembly, report))
-    if network is not None and loss_fits and sendable:
+    if network is not None and loss_fits and has_batches and sendable:
         _guard(report, "trainer", lambda: _check_trainer(assembly, network, chain, report))
     _check_memory(assembly, report)
     return report
@@ -193,6 +200,32 @@ def _guard(report: CheckReport, path: str, examine_part: Callable[[], Any]) -> A
         text = " ".join(str(error).split())
         report.problems.append(Problem(path=path, message=f"{type(error).__name__}: {text}"))
     return None
+
+
+def _check_batches(assembly: Assembly, report: CheckReport) -> bool:
+    """See that there is an iteration in an epoch, and say whether there is."""
+    assert report.prepared is not None
+    count = len(report.prepared.parts["training"])
+    size = assembly.configuration.loader.batch_size
+    if not assembly.configuration.loader.drop_last or count >= size:
+        return True
+    message = (
+        f"there is no iteration in an epoch: the training part has {count} samples, fewer than "
+        f"loader.batch_size = {size}, and a last batch that isn't full is left out."
+    )
+    remedy = f"Set it to false, or loader.batch_size to {count} or less."
+    report.problems.append(Problem(path="loader.drop_last", message=message, remedy=remedy))
+    return False
+
+
+def _check_patience(assembly: Assembly, report: CheckReport) -> None:
+    """See that what is to be waited for can come."""
+    assert report.prepared is not None
+    trainer = assembly.configuration.trainer
+    if trainer.patience is not None and not report.prepared.parts["validation"]:
+        message = "it waits for a better validation, and the validation part is empty."
+        remedy = "Set split.validation above 0, or leave it out."
+        report.problems.append(Problem(path="trainer.patience", message=message, remedy=remedy))
 
 
 def _check_monitor(assembly: Assembly, report: CheckReport) -> None:
@@ -346,6 +379,8 @@ def _check_trainer(
     import torch
     from ignite.engine import Engine
 
+    from medpipe.training.planned import planned
+
     data, prepared = report.data, report.prepared
     assert data is not None
     assert prepared is not None
@@ -365,6 +400,8 @@ def _check_trainer(
         raise DataError(f"{title} gives an engine that is no ignite.engine.Engine.")
     if "network" not in training.state:
         raise DataError(f"{title} leaves 'network' out of its state.")
+    _check_length(assembly, title, training.engine, report)
+    report.planned = planned(training)
     optimizers = [o for o in training.state.values() if isinstance(o, torch.optim.Optimizer)]
     owned = {id(p) for o in optimizers for group in o.param_groups for p in group["params"]}
     own = dict(network.named_parameters())
@@ -377,6 +414,20 @@ def _check_trainer(
         )
     if strangers:
         raise DataError(f"{title} trains {len(strangers)} parameters that are not the network's.")
+
+
+def _check_length(assembly: Assembly, title: str, engine: Engine, report: CheckReport) -> None:
+    """See that an engine does all epochs, and something in each, as far as it says beforehand."""
+    length, epochs = engine.state.epoch_length, engine.state.max_epochs
+    wanted = assembly.configuration.trainer.max_epochs
+    if length == 0:
+        message = f"{title} gives an engine whose epochs have no iteration."
+        remedy = "Look at the loader that it takes its batches from, and at its epoch_length."
+        report.problems.append(Problem(path="trainer", message=message, remedy=remedy))
+    if epochs is not None and epochs != wanted:
+        message = f"{title} gives an engine for {epochs} epochs, not trainer.max_epochs = {wanted}."
+        remedy = "Give the engine the step's max_epochs."
+        report.problems.append(Problem(path="trainer", message=message, remedy=remedy))
 
 
 def _check_memory(assembly: Assembly, report: CheckReport) -> None:

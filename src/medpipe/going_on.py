@@ -12,6 +12,8 @@ from medpipe.errors import RunError
 from medpipe.recording import CONFIGURATION
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from medpipe.run import Run
 
 Changeable = Literal["configuration", "data", "packages", "threads", "hardware"]
@@ -139,6 +141,70 @@ def refuse(before: Run, changes: Collection[Change], allow: Collection[Changeabl
             + "".join(f"  {change.line}\n" for change in refused)
             + "Put that back, or begin a new run in another output."
             + ("" if before.status == "finished" else _way_on(refused))
+        )
+
+
+def refuse_for_finished(before: Run, changes: Collection[Change]) -> None:
+    """Raise where a finished run is to go on with something else, and nothing would come of it.
+
+    Raises:
+        RunError: It is so.
+    """
+    changed = [change.line for change in changes if change.what]
+    if changed:
+        raise RunError(
+            f"The run {before.path} is finished, so that nothing would come of what is another "
+            "now:\n"
+            + "".join(f"  {line}\n" for line in changed)
+            + "Put that back, or begin a new run in another output; with weights.run it starts "
+            "from this run's best network."
+        )
+
+
+def refuse_other_plan(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise where a schedule was laid out for another length than it would be now.
+
+    Args:
+        path: The run directory.
+        before: What the checkpoint says; see `medpipe.training.planned`.
+        now: The same of the trainer as it is built now.
+
+    Raises:
+        RunError: It says what differs, and what to do.
+    """
+    names = [name for name in dict.fromkeys([*before, *now]) if before.get(name) != now.get(name)]
+    if names:
+        lines = "".join(
+            f"  {name}: {before.get(name)!r} then, {now.get(name)!r} now\n" for name in names
+        )
+        raise RunError(
+            f"The run {path} can't go on, since its schedule was laid out for another length, and "
+            f"the learning rate would jump or come to no end:\n{lines}"
+            "That follows from trainer.max_epochs, trainer.epoch_length, trainer.accumulation, "
+            "loader.batch_size and the number of training samples. Put them back, or begin a new "
+            "run in another output; with weights.run it starts from this run's best network."
+        )
+
+
+def refuse_too_few_epochs(path: Path, progress: Mapping[str, Any], max_epochs: int) -> None:
+    """Raise where a run has more epochs behind it already than it is to have now.
+
+    Args:
+        path: The run directory.
+        progress: See `medpipe.training.loop.Progress`.
+        max_epochs: How many it is to have.
+
+    Raises:
+        RunError: It is so.
+    """
+    if progress["finished"] or not progress["epoch_length"]:
+        return
+    whole, begun = divmod(progress["iteration"], progress["epoch_length"])
+    now = whole if progress["validating"] and not begun else whole + 1
+    if now > max_epochs:
+        raise RunError(
+            f"The run {path} can't go on with trainer.max_epochs = {max_epochs}: it is in epoch "
+            f"{now} already. Set it to {now} or more, or begin a new run in another output."
         )
 
 

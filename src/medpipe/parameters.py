@@ -13,12 +13,14 @@ import re
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import attrs
 
 from medpipe.errors import Problem
+from medpipe.plain import plain
 from medpipe.ready import Ready, wrap
 from medpipe.steps import STEP_KINDS, Step
 
@@ -151,6 +153,8 @@ def convert(
     expected: Any, value: object, *, path: str, resolve: ResolveStep
 ) -> tuple[Any, list[Problem]]:
     """Check one value against a type; give the value as that type has it, or the problems."""
+    if hasattr(value, "tolist") and hasattr(value, "dtype"):
+        value = plain(value)  # as NumPy and pandas give numbers, for example from a search
     origin = typing.get_origin(expected)
     if origin in (typing.Union, types.UnionType):
         return _convert_union(expected, value, path=path, resolve=resolve)
@@ -244,7 +248,7 @@ def _convert_scalar(expected: Any, value: object) -> Any:
         return next((item for item in same if type(item) is type(value)), MISSING)
     if expected is bool or isinstance(value, bool):
         return value if expected is bool and isinstance(value, bool) else MISSING
-    if expected is float and isinstance(value, (int, float)):
+    if expected is float and isinstance(value, Real):
         try:
             number = float(value)
         except OverflowError:

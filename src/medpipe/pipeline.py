@@ -18,6 +18,7 @@ from medpipe.data_report import DataReport, examine_data
 from medpipe.errors import RunError
 from medpipe.going_on import Changeable, allowed
 from medpipe.parameters import parameter_types
+from medpipe.plain import plain
 from medpipe.ready import Ready
 from medpipe.recording import RECORD
 from medpipe.registry import Registry
@@ -184,6 +185,7 @@ class Pipeline:
         """
         from medpipe.training.stopping import StopRequest
 
+        count = plain(count)
         if count < 1:
             raise RunError(f"The number of seeds must be at least 1, got {count}.")
         run = self.configuration.run
@@ -274,7 +276,7 @@ class Pipeline:
 
 
 def _seconds(max_time: float | timedelta | None) -> float | None:
-    return max_time.total_seconds() if isinstance(max_time, timedelta) else max_time
+    return max_time.total_seconds() if isinstance(max_time, timedelta) else plain(max_time)
 
 
 def _parameters(value: Any) -> list[str]:

@@ -17,6 +17,7 @@ from medpipe.claims import claim_directory, only_writer
 from medpipe.config import unrepeatable, write
 from medpipe.data.quarantine_file import read_quarantine
 from medpipe.data.starting import refuse_second_start
+from medpipe.errors import RunError
 from medpipe.going_on import (
     Change,
     Changeable,
@@ -25,6 +26,9 @@ from medpipe.going_on import (
     changes_of_data,
     changes_of_machine,
     refuse,
+    refuse_for_finished,
+    refuse_other_plan,
+    refuse_too_few_epochs,
 )
 from medpipe.recording import (
     QUARANTINE,
@@ -82,6 +86,7 @@ class Running:
             changes = self._changes_of_configuration(before)
             refuse(before, changes, self.allow)
             if before.status == "finished":
+                refuse_for_finished(before, changes)
                 logger.info("The run %s is finished; nothing is left to do.", self.path)
                 return before
         with only_writer(self.path) as see_ours, recording() as timings:
@@ -156,6 +161,9 @@ class Running:
             return None, Recorder(self.path, record, made_of=now)
         changes = changes or changes_of_checkpoint(found.about, now)
         refuse(before, changes, self.allow)
+        refuse_too_few_epochs(self.path, found.about["progress"], configuration.trainer.max_epochs)
+        if checked.planned is not None:
+            refuse_other_plan(self.path, found.about["planned"], checked.planned)
         for change in changes:
             logger.warning("Something has changed since the run began: %s", change.line)
         lines = [change.line for change in changes]
@@ -183,6 +191,7 @@ class Running:
         except BaseException as error:
             recorder.fail(error)
             raise
+        stands_still = not (ended or session.advanced)
         # An engine and its handlers refer to each other: one fold's network would take memory of
         # the device from the next.
         del session
@@ -190,6 +199,13 @@ class Running:
         if not ended:
             recorder.stop(str(stop.reason), interrupted=stop.interrupted)
             logger.info("The run stopped by %s and can go on.", stop.reason)
+        if stands_still and not stop.interrupted:
+            raise RunError(
+                f"The run {self.path} was stopped by {stop.reason} before anything new was done, "
+                "as it would be the next time: so it is not to be submitted again as it is. Leave "
+                "more time between the start and the signal: enough for the check and all of the "
+                "validation, or of the test part."
+            )
         if stop.interrupted:
             logger.info("Go on with the same command, --output %s and --resume.", self.path)
             raise KeyboardInterrupt

@@ -15,6 +15,7 @@ import attrs
 from medpipe.assembly import Assembly, Loaders
 from medpipe.checks import Checked
 from medpipe.data.limits import limits_named
+from medpipe.going_on import refuse_other_plan, refuse_too_few_epochs
 from medpipe.recording import PREDICTIONS, Recorder
 from medpipe.timing import START_UP, WHOLE_START_UP, Timings, timed
 from medpipe.training.allocation import follow_steps, kept_memory
@@ -56,6 +57,13 @@ class Session:
     timings: Timings = attrs.field(factory=Timings)
     _loss: Loss = attrs.field(init=False)
     _network: torch.nn.Module = attrs.field(init=False)
+    _progress: Progress = attrs.field(init=False)
+    _start: tuple[int, bool, bool] = attrs.field(init=False)
+
+    @property
+    def advanced(self) -> bool:
+        """Whether anything has been done that the next session need not do again."""
+        return _place(self._progress) != self._start
 
     def run(self, found: Found | None) -> bool:
         """Train and evaluate.
@@ -76,11 +84,13 @@ class Session:
     def _run(self, loaders: Loaders, found: Found | None) -> bool:
         from medpipe.evaluation.metrics import MONITORS, default_monitor
         from medpipe.training.loop import Progress, TrainingLoop
+        from medpipe.training.planned import planned
         from medpipe.training.restoring import checkpoint_of, refuse_not_finite, restore
         from medpipe.training.stopping import Stopped
 
         checked = self.checked
         task = checked.data.task
+        trainer = self.assembly.configuration.trainer
         with timed("building"):
             training, self._loss = self.assembly.training(
                 data=checked.data,
@@ -93,7 +103,13 @@ class Session:
         follow_steps(training.engine)
         progress = Progress()
         if found is not None:
+            refuse_other_plan(self.recorder.path, found.about["planned"], planned(training))
             progress = restore(found, training, loaders.training)
+            refuse_too_few_epochs(self.recorder.path, attrs.asdict(progress), trainer.max_epochs)
+            if progress.finished and not progress.early:
+                # More epochs may be asked for than when the last one had ended.
+                done = progress.iteration // (progress.epoch_length or 1)
+                progress.finished = done >= trainer.max_epochs
             self.recorder.checkpoints.settle(found)
             if self.recorder.record["sessions"][-1]["changed"]:
                 # What it was made of is no longer what the run is made of.
@@ -102,7 +118,7 @@ class Session:
             self.recorder.go_on(
                 self.assembly.configuration, self.assembly.registry, checked.prepared
             )
-        trainer = self.assembly.configuration.trainer
+        self._progress, self._start = progress, _place(progress)
         monitor = trainer.monitor or default_monitor(task)
 
         def validate() -> Mapping[str, Any]:
@@ -181,7 +197,7 @@ class Session:
             samples=checked.prepared.dataset.samples,
             loss=self._loss,
             description=description,
-            before_batch=self.stop.check,
+            before_batch=lambda: self.stop.check(first=not self.advanced),
         )
         metrics = compute_metrics(predictions, intervals=last, subgroups=last)
         return predictions, {"loss": loss, **metrics}
@@ -240,6 +256,10 @@ def _sparing(trainer: TrainerStep, precision: Precision) -> list[str]:
     if precision == "float32":
         settings.append('trainer.precision = "bfloat16"')
     return settings
+
+
+def _place(progress: Progress) -> tuple[int, bool, bool]:
+    return progress.iteration, progress.validating, progress.finished
 
 
 def _nothing(*_: object) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import attrs
 
 from medpipe.errors import Fault
+from medpipe.plain import plain, plain_number, plain_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,7 +53,13 @@ SpacingOf = Literal["patient", "detector", "unknown"]
 
 
 def _strings(items: Iterable[str]) -> tuple[str, ...]:
-    return tuple(items)
+    return tuple([plain_text(item) for item in items])
+
+
+def _extra(extra: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not extra:
+        return extra
+    return {name: plain_number(value) for name, value in extra.items()}
 
 
 def _faults(items: Iterable[Fault]) -> tuple[Fault, ...]:
@@ -116,18 +123,19 @@ class Sample:
             of shape (height, width) or (height, width, channels), as an image file would
             decode; or a `DecodedImage`, which may be a volume.
         label: For ``multiclass`` the class's index, for ``regression`` a number, for
-            ``multilabel`` a vector of 0 and 1. NaN stands for missing.
+            ``multilabel`` a vector of 0 and 1. NaN stands for missing. Numbers and arrays of
+            NumPy, PyTorch and pandas become Python's own.
         group: What must stay in one part, usually the patient. None: a group of its own.
         split: The part that the data bring for this sample. None: the library chooses.
         extra: Columns that travel with the sample to its predictions.
     """
 
-    id: str
+    id: str = attrs.field(converter=plain_text)
     image: ImageFile | tuple[ImageFile, ...] | np.ndarray[Any, Any] | DecodedImage
-    label: int | float | tuple[float, ...]
-    group: str | None = None
-    split: Part | None = None
-    extra: Mapping[str, Any] = attrs.field(factory=dict)
+    label: int | float | tuple[float, ...] = attrs.field(converter=plain)
+    group: str | None = attrs.field(default=None, converter=plain_text)
+    split: Part | None = attrs.field(default=None, converter=plain_text)
+    extra: Mapping[str, Any] = attrs.field(factory=dict, converter=_extra)
 
 
 @attrs.frozen(kw_only=True)
@@ -266,10 +274,15 @@ class Training:
             the loss of each iteration in its output under ``loss``.
         state: What a checkpoint must hold, by name: objects with ``state_dict``. It includes
             ``network`` and the optimizers.
+        planned: What its schedules were laid out for, as plain numbers by name, such as the number
+            of all steps: a run that goes on is refused where it would be for another. Empty: for
+            nothing, as a constant rate or one that falls with the validation loss. None: that is
+            found in the objects of `state` where they are schedules of torch, Ignite or MONAI.
     """
 
     engine: Engine
     state: Mapping[str, Any]
+    planned: Mapping[str, Any] | None = None
 
 
 class Step:

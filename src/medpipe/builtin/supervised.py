@@ -196,11 +196,20 @@ class Supervised(TrainerStep):
         if parts.device.type == "cuda" and optimizer.defaults["fused"]:
             # On a processor the loss is there at once, and the loop looks at it before the step.
             guard(trainer, optimizer, parts.device)
-        schedule = self._schedule(optimizer, math.ceil(length / self.accumulation))
+        epoch_steps = math.ceil(length / self.accumulation)
+        schedule = self._schedule(optimizer, epoch_steps)
         if schedule is not None:
             state["schedule"] = schedule
             trainer.add_event_handler(Events.ITERATION_COMPLETED, _advance, schedule)
-        return Training(engine=trainer, state=state)
+        return Training(engine=trainer, state=state, planned=self._planned(epoch_steps))
+
+    def _planned(self, epoch_steps: int) -> dict[str, int]:
+        """What the schedule was laid out for."""
+        if self.schedule is None:
+            return {}
+        if isinstance(self.schedule, Steps):  # with more epochs it goes on as it began
+            return {"steps of the optimizer in an epoch": epoch_steps}
+        return {"steps of the optimizer in all": self.max_epochs * epoch_steps}
 
     def _optimizer(
         self, network: torch.nn.Module, owner: dict[str, int | None]

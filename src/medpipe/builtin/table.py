@@ -25,13 +25,14 @@ from medpipe.builtin.listing.labels import (
     FlagReader,
     LabelReader,
     NumberReader,
+    OneHotReader,
 )
 from medpipe.builtin.listing.parts import PART_WORDS, part_of_value
 from medpipe.builtin.listing.row_report import RowReport
 from medpipe.builtin.listing.suffixes import are_suffixes
-from medpipe.builtin.listing.table_file import is_encoding, read_table
+from medpipe.builtin.listing.table_file import Quotes, is_encoding, read_table
 from medpipe.builtin.listing.table_images import ImageFinder, columns_of, names_columns
-from medpipe.builtin.listing.table_rows import KeptRow, RowReader
+from medpipe.builtin.listing.table_rows import KeptRow, Repeated, RowReader
 from medpipe.builtin.listing.values import Merged, by_value, key, one_or_several
 from medpipe.builtin.listing.windows import is_window
 from medpipe.plugin import (
@@ -64,6 +65,12 @@ class Table(DatasetStep):
         file: The table: ``.csv``; ``.tsv`` or ``.tab``; ``.parquet``; text also as ``.gz``.
         encoding: How text is encoded, by Python's name: ``cp1252``, ``latin-1``.
         delimiter: What stands between two cells. None: a tab in TSV, else a comma.
+        quotes: Double quotes around cells: ``"checked"``: a cell that holds whole rows, because its
+            quote is not closed in its row, is refused; ``"trusted"``: it is taken; ``"none"``:
+            quotes are characters like others.
+        decimal: What stands before the decimals of a regression's numbers.
+        short_rows: What to do with rows that end before a column that is needed: an error, or
+            the cells are ``"blank"``.
         missing_values: What stands for a blank cell: ``["NA", "?"]``; not in `keep` or `where`.
         root: The folder that relative image paths start from. None: the folder of `file`.
         image: The column with the path of each image, or a template with columns in braces,
@@ -72,8 +79,9 @@ class Table(DatasetStep):
         unit: ``"series"``: `image` names folders, each with the files of one DICOM series.
         label: The column with the labels, or several.
         task: ``"multiclass"``: one class in each row; ``"multilabel"``: findings, either a column
-            for each with 1, 0 or nothing, or all in one cell; ``"regression"``: numbers. None:
-            several columns or a `separator` mean multilabel, else multiclass.
+            for each with 1, 0 or nothing, or all in one cell; ``"regression"``: numbers. With
+            several columns of classes (one-hot) each row has one 1. None: several columns or a
+            `separator` mean multilabel, else multiclass.
         separator: What stands between the findings in one cell: ``"|"``.
         negative: With `separator`, what stands for no finding: ``["No Finding"]``.
         uncertain: With a column for each finding, what -1 stands for. None: it is refused.
@@ -85,6 +93,10 @@ class Table(DatasetStep):
             compared without spaces around it, numbers as numbers.
         missing_labels: What to do with rows without a label.
         missing_files: What to do with rows whose image is blank or not there.
+        repeated: What to do with several rows for one image (for each box, or each reader): an
+            error; ``"agree"``: one sample, where they have the same label, group and part;
+            ``"any"``: the same, and a finding is there if one of them has it. Of `keep` what
+            differs is joined by ``; ``.
         keep: Columns that travel with each sample to its predictions, as text.
         group: The column with what must stay in one part, usually the patient. None: every image
             is a group of its own, unless there is a `group_pattern` or it is DICOM
@@ -116,13 +128,16 @@ class Table(DatasetStep):
     file: Path
     encoding: str = attrs.field(default="utf-8", validator=is_encoding)
     delimiter: str | None = attrs.field(default=None, validator=optional(rules.is_delimiter))
+    quotes: Quotes = "checked"
+    decimal: Literal[".", ","] = attrs.field(default=".", validator=rules.decimal_fits)
+    short_rows: Literal["error", "blank"] = "error"
     missing_values: tuple[str, ...] = ()
     root: Path | None = None
     image: str | tuple[str, ...] = attrs.field(default="image", validator=names_columns)
     suffixes: tuple[str, ...] | None = attrs.field(default=None, validator=are_suffixes)
     unit: Literal["file", "series"] = "file"
     label: str | tuple[str, ...] = attrs.field(default="label", validator=rules.label_fits)
-    task: TaskKind | None = attrs.field(default=None, validator=rules.task_fits)
+    task: TaskKind | None = None
     separator: str | None = attrs.field(default=None, validator=rules.separator_fits)
     negative: tuple[str, ...] = attrs.field(default=(), validator=rules.negative_fits)
     uncertain: Literal["missing", "positive", "negative"] | None = attrs.field(
@@ -136,6 +151,7 @@ class Table(DatasetStep):
     where: Mapping[str, rules.Wanted] | None = attrs.field(default=None, validator=rules.where_fits)
     missing_labels: Literal["error", "drop"] = "error"
     missing_files: Literal["error", "drop"] = "error"
+    repeated: Repeated = attrs.field(default="error", validator=rules.repeated_fits)
     keep: tuple[str, ...] = attrs.field(default=(), validator=rules.keep_fits)
     group: str | None = None
     group_pattern: Patterns | None = attrs.field(default=None, validator=rules.pattern_fits)
@@ -169,7 +185,9 @@ class Table(DatasetStep):
     def _list(self, *, strictly: bool) -> Dataset:
         file = Path(self.file).expanduser()
         root = file.parent if self.root is None else Path(self.root).expanduser()
-        table = read_table(file, encoding=self.encoding, delimiter=self.delimiter)
+        table = read_table(
+            file, encoding=self.encoding, delimiter=self.delimiter, quotes=self.quotes
+        )
         if not stat.S_ISDIR(file_mode(os.fspath(root))):
             raise DataError(f"dataset.root: there is no folder {root}.")
         report = RowReport(file=file)
@@ -247,11 +265,18 @@ class Table(DatasetStep):
         kind = rules.task_kind(self)
         classes = None if self.classes is None else by_value(self.classes)
         if kind == "regression":
-            return NumberReader(columns=columns, unit=self.label_unit)
+            return NumberReader(columns=columns, unit=self.label_unit, decimal=self.decimal)
+        if kind == "multiclass" and len(columns) > 1:
+            return OneHotReader(columns=columns, classes=classes)
         if kind == "multiclass":
             return ClassReader(column=columns[0], classes=classes, asked=self.task is not None)
         if self.separator is None:
-            return FlagReader(columns=columns, uncertain=self.uncertain, blank=self.blank)
+            return FlagReader(
+                columns=columns,
+                uncertain=self.uncertain,
+                blank=self.blank,
+                asked=self.task is not None,
+            )
         return FindingReader(
             column=columns[0],
             separator=self.separator,
@@ -285,4 +310,7 @@ class Table(DatasetStep):
             split=self.split,
             part_of={key(value): part for value, part in part_of.items()},
             usual_parts=self.parts is None,
+            short_rows=self.short_rows,
+            quotes=self.quotes,
+            repeated=self.repeated,
         )

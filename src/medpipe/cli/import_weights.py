@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -25,15 +26,21 @@ def import_weights(
         overwrite: Write also where the output holds something else.
     """
     from medpipe.training.pickled import import_pickled
+    from medpipe.training.weights_problems import listed
 
     done = import_pickled(file, out, key=key, overwrite=overwrite)
     there = "" if done.written else ", which was there already with the same content"
     print(f"{len(done.names)} tensors, {done.size / 1e6:.1f} MB, in {done.path}{there}")
     if done.left_out:
-        more = f" and {len(done.left_out) - 6} more" if len(done.left_out) > 6 else ""
-        print(f"left out, being no tensors: {', '.join(done.left_out[:6])}{more}")
+        print(f"left out, being no tensors: {listed(done.left_out)}")
+    if done.key:
+        print(f"taken from {done.key!r} in {file}")
+    if done.beside:
+        print(f"left out beside it: {listed(done.beside)}")
+    if done.others:
+        print(f"tensors are also at {listed(map(repr, done.others))}: choose them with --key")
     print("[weights]")
     print(f'file = "{done.path.as_posix()}"')
     print(f'sha256 = "{done.sha256}"')
-    if all(name.startswith("module.") for name in done.names):
-        print('strip = ["module."]')
+    if done.wrappers:
+        print(f"strip = {json.dumps(done.wrappers)}")

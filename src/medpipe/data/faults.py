@@ -81,7 +81,7 @@ def _odd(label: object, task: Task) -> str | None:
     """What is wrong with a label, as the end of a sentence; None: nothing."""
     names = task.names
     if task.kind == "multiclass":
-        one = isinstance(label, (int, float)) and math.isfinite(label)
+        one = isinstance(label, Real) and math.isfinite(label)
         if not one or label != int(label) or not 0 <= label < len(names):  # type: ignore[operator,call-overload]
             return f", but the {len(names)} classes ({', '.join(names)}) are 0 to {len(names) - 1}"
         return None

@@ -17,6 +17,7 @@ from safetensors.torch import load, save
 
 from medpipe import files
 from medpipe.errors import CheckpointError, RunError
+from medpipe.plain import plain_number
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -180,10 +181,14 @@ def _pack(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
         # A copy for itself: safetensors refuses tensors that share memory.
         tensors[path] = value.detach().to("cpu", copy=True).contiguous()
         return {_TENSOR: path}
+    value = plain_number(value)
     if isinstance(value, Mapping):
         # Optimizers have whole numbers for keys, which JSON would turn into text.
         return {
-            _PAIRS: [[key, _pack(item, f"{path}.{key}", tensors)] for key, item in value.items()]
+            _PAIRS: [
+                [plain_number(key), _pack(item, f"{path}.{key}", tensors)]
+                for key, item in value.items()
+            ]
         }
     if isinstance(value, (list, tuple)):
         packed = [_pack(item, f"{path}.{i}", tensors) for i, item in enumerate(value)]

@@ -5,6 +5,7 @@ Heavy: it imports torch and ignite; the package imports it inside functions.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections import deque
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from medpipe.steps import Training
 
 Metrics = Mapping[str, Any]
+
+logger = logging.getLogger("medpipe")
 
 
 @attrs.frozen(kw_only=True)
@@ -61,6 +64,7 @@ class Progress:
         best_loss: The validation loss of the best epoch.
         best_epoch: Its number; 0: none yet.
         finished: Whether the training has come to its end, early stopping included.
+        early: Whether that was before all epochs were done.
     """
 
     iteration: int = 0
@@ -72,6 +76,7 @@ class Progress:
     best_loss: float | None = None
     best_epoch: int = 0
     finished: bool = False
+    early: bool = False
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -117,6 +122,7 @@ class TrainingLoop:
                 samples. Where the engine has MONAI's iteration events, nothing of that step is
                 applied. Where the optimizers have ``found_inf`` they skip the step themselves,
                 and the loss is looked at one iteration later, so that nobody waits for it.
+                Or the engine ended by itself, and not between two epochs.
             StepError: The engine's output has no loss.
         """
         if self.progress.finished:
@@ -143,7 +149,38 @@ class TrainingLoop:
                 Events.ITERATION_COMPLETED, lambda: self._finish_iteration(started, shown)
             )
             engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: self._finish_epoch(started))
+            began = self.progress.iteration
             engine.run()
+            if not self.progress.finished and self.stop.reason is None:
+                self._end_with_engine(began)
+
+    def _end_with_engine(self, began: int) -> None:
+        """Take what has ended by itself for finished, where that is between two epochs.
+
+        Raises:
+            TrainingError: It is not: to go on would be to come to the same place again and again.
+        """
+        engine, progress = self.training.engine, self.progress
+        if progress.iteration == began:
+            raise TrainingError(
+                "The trainer's engine ended by itself without one iteration, in epoch "
+                f"{max(engine.state.epoch, 1)} of {self.max_epochs}. Look whether its loader gives "
+                "batches, and what terminates it."
+            )
+        if progress.losses or self._pending:
+            raise TrainingError(
+                f"The trainer's engine ended by itself in epoch {engine.state.epoch} of "
+                f"{self.max_epochs}, after {len(progress.losses) + len(self._pending)} of "
+                f"{progress.epoch_length} iterations. Look whether its loader gives fewer batches "
+                "than the engine's epoch_length, and what terminates it."
+            )
+        logger.warning(
+            "The trainer's engine ended by itself after epoch %d of %d, and so the training does.",
+            engine.state.epoch,
+            self.max_epochs,
+        )
+        progress.finished = progress.early = True
+        self.on_save(progress)
 
     def _finish_iteration(self, started: _Clock, shown: _Shown) -> None:
         engine, progress = self.training.engine, self.progress
@@ -177,6 +214,11 @@ class TrainingLoop:
         """Validate and report; give whether training goes on."""
         engine, progress = self.training.engine, self.progress
         self._look(0)
+        if not progress.losses:
+            raise TrainingError(
+                f"Epoch {engine.state.epoch} had no iteration. Look whether the loader that the "
+                "trainer's engine takes its batches from gives any."
+            )
         progress.validating = True
         try:
             metrics = self.validate() if self.validate is not None else {}
@@ -198,6 +240,7 @@ class TrainingLoop:
             best=better,
         )
         patience_over = self.patience is not None and number - progress.best_epoch >= self.patience
+        progress.early = patience_over and number < self.max_epochs
         progress.finished = patience_over or number >= self.max_epochs
         progress.losses, progress.seconds, progress.validating = [], 0.0, False
         self.on_epoch(epoch, progress)

@@ -14,6 +14,7 @@ from medpipe.errors import RunError, TrainingError
 from medpipe.training.checkpoint import Gradients
 from medpipe.training.determinism import Generators
 from medpipe.training.loop import Progress
+from medpipe.training.planned import planned
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,6 +35,7 @@ def checkpoint_of(
         state[GRADIENTS] = Gradients(training.state["network"])
     return state, {
         "progress": attrs.asdict(progress),
+        "planned": planned(training),
         "position": list(loader.position),
         "classes": {name: _class(item) for name, item in training.state.items()},
     }

@@ -42,13 +42,17 @@ class StopRequest:
         """Whether it was Ctrl-C that asked."""
         return self._signal is signal.SIGINT
 
-    def check(self) -> None:
+    def check(self, *, first: bool = False) -> None:
         """Leave what can be done again.
+
+        Args:
+            first: Whether it is the first that this session does. A time limit then waits for its
+                end: otherwise each session would leave it at the same place as the one before.
 
         Raises:
             Stopped: The run is to stop.
         """
-        if self.reason is not None:
+        if self._signal is not None or (self.reason is not None and not first):
             raise Stopped
 
     @contextmanager

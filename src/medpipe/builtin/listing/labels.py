@@ -7,10 +7,11 @@ are: `read` looks at one row's cells, `finish` at all that was read.
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
 
 import attrs
 
@@ -37,10 +38,24 @@ MANY = 50
 
 
 class LabelReader(Protocol):
-    """Reads one kind of label."""
+    """Reads one kind of label.
+
+    Attributes:
+        joins_any: Whether `joined` can take what any row says.
+    """
+
+    joins_any: ClassVar[bool]
 
     def read(self, cells: Sequence[str], refuse: Refuse) -> Any:
         """What the cells of one row say; None where they say nothing."""
+
+    def joined(self, values: Sequence[Any], *, anyone: bool) -> Any:
+        """What several rows say of one image; None where they differ.
+
+        Args:
+            values: What `read` gave for each.
+            anyone: Whether a finding is there if one row has it.
+        """
 
     def finish(self, rows: Read, report: RowReport) -> tuple[Sequence[Label], Task]:
         """The labels of the rows that stay, and the question."""
@@ -56,6 +71,8 @@ class ClassReader:
         asked: Whether the configuration says in so many words that these are classes.
     """
 
+    joins_any: ClassVar[bool] = False
+
     column: str
     classes: Mapping[Key, str] | None
     asked: bool
@@ -63,6 +80,11 @@ class ClassReader:
     def read(self, cells: Sequence[str], refuse: Refuse) -> str | None:
         """The value."""
         return composed(cells[0]) or None
+
+    def joined(self, values: Sequence[str], *, anyone: bool) -> str | None:
+        """The value, where all are of one class."""
+        named = self.classes or {}
+        return values[0] if len({named.get(key(value), value) for value in values}) == 1 else None
 
     def finish(self, rows: Read, report: RowReport) -> tuple[Sequence[Label], Task]:
         """The index of each row's class, among all classes sorted."""
@@ -103,6 +125,57 @@ class ClassReader:
 
 
 @attrs.frozen(kw_only=True)
+class OneHotReader:
+    """A column for each class, of which one in each row is 1.
+
+    Attributes:
+        columns: The columns, which name the classes.
+        classes: The class of each column; None: every column is one.
+    """
+
+    joins_any: ClassVar[bool] = False
+
+    columns: tuple[str, ...]
+    classes: Mapping[Key, str] | None
+
+    def read(self, cells: Sequence[str], refuse: Refuse) -> str | None:
+        """The column that has the 1; None where all cells are blank."""
+        if not any(cells):
+            return None
+        flags = [_FLAGS.get(key(cell.lower())) if cell else 0.0 for cell in cells]
+        pairs = list(zip(self.columns, cells, flags, strict=True))
+        odd = [(column, cell) for column, cell, flag in pairs if flag is None]
+        ones = [column for column, _, flag in pairs if flag == 1]
+        if odd:
+            column, cell = odd[0]
+            refuse(f"{cell!r} in column {column!r} is neither 1 nor 0.", _ONE_HOT)
+        elif not ones:
+            refuse(f"no 1 in the columns {listed(self.columns)}.", _ONE_HOT)
+        elif len(ones) > 1:
+            refuse(f"a 1 in each of the columns {listed(ones)}.", _ONE_HOT)
+        return ones[0] if len(ones) == 1 else self.columns[0]
+
+    def joined(self, values: Sequence[str], *, anyone: bool) -> str | None:
+        """The column, where all are of one class."""
+        named = self.classes or {}
+        return values[0] if len({named.get(key(value), value) for value in values}) == 1 else None
+
+    def finish(self, rows: Read, report: RowReport) -> tuple[Sequence[Label], Task]:
+        """The index of each row's class, in the order of the columns, or of merged ones sorted."""
+        if self.classes is None:
+            names = tuple(map(composed, self.columns))
+            held = {composed(value) for _, value in rows}
+            empty = [name for name in names if name not in held]
+            if empty:
+                report.remarks.append(f"No row is of {listed(empty)} (dataset.label).")
+            index = {column: place for place, column in enumerate(self.columns)}
+            return [index[value] for _, value in rows], Task(names=names)
+        values = [(number, (value,)) for number, value in rows]
+        names = _names(values, self.classes, "label", report)
+        return [names.index(self.classes[key(value)]) for _, value in rows], Task(names=names)
+
+
+@attrs.frozen(kw_only=True)
 class FindingReader:
     """Any number of findings in one cell.
 
@@ -113,6 +186,8 @@ class FindingReader:
         classes: The finding that each value is merged into; None: every value is a finding.
         blank_is_negative: Whether a blank cell says that there is no finding.
     """
+
+    joins_any: ClassVar[bool] = True
 
     column: str
     separator: str
@@ -135,6 +210,14 @@ class FindingReader:
                 "Correct the table, or leave such rows out with dataset.where.",
             )
         return found
+
+    def joined(self, values: Sequence[tuple[str, ...]], *, anyone: bool) -> Any:
+        """All findings, or the same ones."""
+        if anyone:
+            return tuple(dict.fromkeys(value for some in values for value in some))
+        named = self.classes or {}
+        sets = {frozenset(named.get(key(value), value) for value in some) for some in values}
+        return values[0] if len(sets) == 1 else None
 
     def finish(self, rows: Read, report: RowReport) -> tuple[Sequence[Label], Task]:
         """For each row a vector of 0 and 1, over all findings sorted."""
@@ -168,11 +251,22 @@ class FlagReader:
         columns: The columns, which name the findings.
         uncertain: What -1 stands for; None: it is refused.
         blank: What a blank cell stands for.
+        asked: Whether the configuration says in so many words that these are findings.
     """
+
+    joins_any: ClassVar[bool] = True
 
     columns: tuple[str, ...]
     uncertain: Literal["missing", "positive", "negative"] | None
     blank: Literal["missing", "negative"]
+    asked: bool = True
+
+    def joined(self, values: Sequence[tuple[float, ...]], *, anyone: bool) -> Any:
+        """Each finding that one row has, or the same ones; what one row knows is known."""
+        if not anyone:
+            return _same_numbers(values)
+        columns = zip(*values, strict=True)
+        return tuple(max((v for v in some if v == v), default=math.nan) for some in columns)
 
     def read(self, cells: Sequence[str], refuse: Refuse) -> tuple[float, ...] | None:
         """The row's vector; None where every label is missing."""
@@ -182,6 +276,12 @@ class FlagReader:
     def finish(self, rows: Read, report: RowReport) -> tuple[Sequence[Label], Task]:
         """The vectors as they are, in the order of the columns."""
         names = tuple(map(composed, self.columns))
+        if not self.asked and len(names) > 1 and all(sum(vector) == 1 for _, vector in rows):
+            report.remarks.append(
+                f"Each row has exactly one 1 in the columns {listed(names)}. Where these are "
+                'classes, of which an image has one, set dataset.task = "multiclass"; where they '
+                'are findings, "multilabel".'
+            )
         return [vector for _, vector in rows], Task(kind="multilabel", names=names)
 
     def _flag(self, column: str, cell: str, refuse: Refuse) -> float:
@@ -211,10 +311,18 @@ class NumberReader:
     Attributes:
         columns: The columns, which name the targets.
         unit: Their unit.
+        decimal: What stands before the decimals.
     """
+
+    joins_any: ClassVar[bool] = False
 
     columns: tuple[str, ...]
     unit: str | None
+    decimal: Literal[".", ","] = "."
+
+    def joined(self, values: Sequence[tuple[float, ...]], *, anyone: bool) -> Any:
+        """The numbers, where all are the same."""
+        return _same_numbers(values)
 
     def read(self, cells: Sequence[str], refuse: Refuse) -> tuple[float, ...] | None:
         """The numbers, NaN for blank cells; None where all are blank."""
@@ -228,23 +336,41 @@ class NumberReader:
             return [numbers[0] for _, numbers in rows], task
         return [numbers for _, numbers in rows], task
 
-    def _number(self, column: str, cell: str, refuse: Refuse) -> float:
-        if not cell:
+    def _number(self, column: str, written: str, refuse: Refuse) -> float:
+        if not written:
             return math.nan
+        cell = written
+        if self.decimal == ",":
+            cell = "" if "." in written else written.replace(",", ".")
         if is_number(cell) and abs(float(cell)) <= LARGEST:
             return float(cell)
         if is_number(cell):
             refuse(
-                f"{cell!r} in column {column!r} is too large for a float32.",
+                f"{written!r} in column {column!r} is too large for a float32.",
                 "Give the target in another unit.",
             )
             return 0.0
-        refuse(
-            f"{cell!r} in column {column!r} is no number.",
+        remedy = (
             'Write 63.5; where a word stands for a blank cell ("NA"), name it in '
-            "dataset.missing_values.",
+            "dataset.missing_values."
         )
+        if _GROUPED.fullmatch(written):
+            remedy = "Write numbers without signs between thousands: 1234.5."
+        elif self.decimal == "." and is_number(written.replace(",", ".")):
+            remedy = 'Where a comma stands before the decimals set dataset.decimal = ",".'
+        refuse(f"{written!r} in column {column!r} is no number.", remedy)
         return 0.0
+
+
+_ONE_HOT = (
+    "Of columns of classes one is 1 in each row, and the others are 0 or blank. Where an image may "
+    'have several or none set dataset.task = "multilabel".'
+)
+_GROUPED = re.compile(r"[+-]?\d{1,3}([,. ']\d{3})+(\.\d+|,\d+)?")
+
+
+def _same_numbers(values: Sequence[tuple[float, ...]]) -> tuple[float, ...] | None:
+    return values[0] if len({tuple(map(repr, some)) for some in values}) == 1 else None
 
 
 _MEANING = {"missing": math.nan, "negative": 0.0, "positive": 1.0}

@@ -6,24 +6,35 @@ import codecs
 import csv
 import gzip
 import io
+import threading
 import zlib
-from typing import TYPE_CHECKING, Any, TypeAlias
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import attrs
 
 from medpipe.builtin.listing.values import composed
-from medpipe.builtin.listing.wording import listed, nearest
+from medpipe.builtin.listing.wording import listed, nearest, rows_named
 from medpipe.plugin import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 Row: TypeAlias = tuple[int, list[str]]
 """A row's number and its cells, without the spaces around them."""
+Quotes: TypeAlias = Literal["checked", "trusted", "none"]
+_LIMIT = threading.Lock()
+"""The largest cell that Python's csv takes is a setting of the whole process."""
 _WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 """What the files of Excel and other spreadsheets begin with."""
 
+QUOTES = (
+    "Double a quote that is part of a text in quotes, or, where quotes mean nothing in this table, "
+    'set dataset.quotes = "none".'
+)
+NAMED_TEXT = 60
+"""How much of a cell a sentence shows."""
 SHOWN = 40
 """How many columns an error lists."""
 
@@ -33,17 +44,23 @@ class TableContent:
     """What a table holds.
 
     Attributes:
-        header: The names of the columns, in Unicode form NFC.
+        header: The names of the columns, as they can be seen.
         rows: The rows below the header that hold something, with their numbers, as a spreadsheet
             shows them: the header is row 1.
         unread: Columns that hold neither text nor numbers, with the type of what they hold.
         uncut: The character that seems to stand between the cells, but was not taken for that.
+        delimiter: What was taken for that; None where cells are apart without one.
+        problems: What is wrong with the whole, each with its remedy.
+        remarks: Sentences for the notes.
     """
 
     header: Sequence[str]
     rows: Sequence[Row]
     unread: Mapping[str, str] = attrs.field(factory=dict)
     uncut: str | None = None
+    delimiter: str | None = None
+    problems: Sequence[tuple[str, str]] = ()
+    remarks: Sequence[str] = ()
 
     def positions(self, file: Path, wanted: Sequence[tuple[str, str]]) -> dict[str, int]:
         """Where each column is that a field of the data set names.
@@ -83,7 +100,9 @@ class TableContent:
         return {name: self.header.index(composed(name)) for name in names}
 
 
-def read_table(file: Path, *, encoding: str, delimiter: str | None) -> TableContent:
+def read_table(
+    file: Path, *, encoding: str, delimiter: str | None, quotes: Quotes = "checked"
+) -> TableContent:
     """Read a table; its kind is told by its suffix.
 
     ``.parquet`` is Parquet; ``.tsv`` and ``.tab`` are separated by tabs, everything else by
@@ -100,7 +119,9 @@ def read_table(file: Path, *, encoding: str, delimiter: str | None) -> TableCont
     else:
         tabs = name.removesuffix(".gz").endswith((".tsv", ".tab"))
         between = delimiter or ("\t" if tabs else ",")
-        content = _separated(file, _text(file, encoding), between)
+        text, remarks = _text(file, encoding)
+        content = _separated(file, text, between, quotes)
+        content = attrs.evolve(content, remarks=[*remarks, *content.remarks])
     if not content.rows:
         raise DataError(f"{file} has column names but no rows below them.")
     return content
@@ -131,7 +152,8 @@ def _bytes(file: Path) -> bytes:
         raise DataError(f"dataset.file: {file} can't be read: {reason}.") from error
 
 
-def _text(file: Path, encoding: str) -> str:
+def _text(file: Path, encoding: str) -> tuple[str, list[str]]:
+    """The text, and what is odd about how it is encoded."""
     content = _bytes(file)
     if file.name.lower().endswith(".gz"):
         try:
@@ -148,7 +170,7 @@ def _text(file: Path, encoding: str) -> str:
     # A byte-order mark is no part of the first column's name.
     exact = "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
     try:
-        return content.decode(exact)
+        text = content.decode(exact)
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         called = "UTF-8" if exact == "utf-8-sig" else repr(encoding)
@@ -158,21 +180,66 @@ def _text(file: Path, encoding: str) -> str:
             f"{file} is not {called}: line {line} holds the byte 0x{content[error.start]:02x}. "
             f"Set dataset.encoding ({usual}), or save it as CSV UTF-8."
         ) from error
+    if "\0" in text:
+        raise DataError(_about_nul(file, text, content))
+    return text, _as_utf8(text, content, encoding)
 
 
-def _separated(file: Path, text: str, delimiter: str) -> TableContent:
+def _about_nul(file: Path, text: str, content: bytes) -> str:
+    """The sentence about NUL characters: another encoding, or a damaged file."""
+    start = content[:4000]
+    for place, name in ((1, "utf-16-le"), (0, "utf-16-be")):
+        if start[place::2].count(0) > len(start) // 4:
+            return f'{file} is UTF-16. Set dataset.encoding = "{name}", or save it as CSV UTF-8.'
+    line = text.count("\n", 0, text.index("\0")) + 1
+    return (
+        f"{file} holds {text.count(chr(0))} NUL characters, the first in line {line}: it is "
+        "damaged, or no text. Get it again, or save it as CSV UTF-8."
+    )
+
+
+def _as_utf8(text: str, content: bytes, encoding: str) -> list[str]:
+    """Say that a text was read in another encoding than it seems to be in."""
+    if text.isascii() or codecs.lookup(encoding).name.startswith("utf"):
+        return []
+    try:
+        other = content.decode("utf-8")
+    except UnicodeDecodeError:
+        return []
+    pairs = zip(text.splitlines(), other.splitlines(), strict=False)
+    number, one, two = next((n, a, b) for n, (a, b) in enumerate(pairs, 1) if a != b)
+    return [
+        f"dataset.encoding is {encoding!r}, and the table is valid UTF-8 too: line {number} reads "
+        f"{one[:NAMED_TEXT]!r}, and would read {two[:NAMED_TEXT]!r}."
+    ]
+
+
+def _separated(file: Path, text: str, delimiter: str, quotes: Quotes) -> TableContent:
     rows: list[Row] = []
-    number = 0
+    number = line = 0
     reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True
+        io.StringIO(text, newline=""),
+        delimiter=delimiter,
+        strict=True,
+        skipinitialspace=True,
+        quoting=csv.QUOTE_NONE if quotes == "none" else csv.QUOTE_MINIMAL,
     )
     try:
-        for number, cells in enumerate(reader, 1):
-            stripped = [cell.strip() for cell in cells]
-            if any(stripped):
-                rows.append((number, stripped))
+        with _cells_of(len(text)):
+            for number, cells in enumerate(reader, 1):
+                line = reader.line_num
+                stripped = [cell.strip() for cell in cells]
+                if any(map(composed, stripped)):
+                    rows.append((number, stripped))
     except csv.Error as error:
-        raise DataError(f"{file} is no CSV: row {number + 1}: {error}.") from error
+        where = f"row {number + 1}" + (f" (line {line + 1})" if line != number else "")
+        if "end of data" in str(error):
+            said = "a double quote is opened and not closed before the end of the file"
+        elif "expected after" in str(error):
+            said = "text stands behind the double quote that closes a cell"
+        else:
+            said = str(error)
+        raise DataError(f"{file} is no CSV: {where}: {said}. {QUOTES}") from error
     if text[:4].lower() == "sep=":
         raise DataError(
             f"{file}: row 1 is {text.splitlines()[0]!r}, which is for Excel alone. Remove the row, "
@@ -183,33 +250,84 @@ def _separated(file: Path, text: str, delimiter: str) -> TableContent:
     if rows[0][0] != 1:
         raise DataError(f"{file}: row 1 is blank. It must hold the column names.")
     header = [composed(name) for name in rows[0][1]]
+    while len(header) > 1 and not header[-1]:  # a delimiter at the end of each row
+        header.pop()
     signs = [sign for sign in ";\t|," if sign != delimiter and sign in header[0]]
+    kept, problems, remarks = _without_headers(header, rows[1:])
     return TableContent(
-        header=header, rows=rows[1:], uncut=signs[0] if len(header) == 1 and signs else None
+        header=header,
+        rows=kept,
+        uncut=signs[0] if len(header) == 1 and signs else None,
+        delimiter=delimiter,
+        problems=problems,
+        remarks=remarks,
     )
 
 
+@contextmanager
+def _cells_of(size: int) -> Iterator[None]:
+    """Let cells be as large as this in the block; csv refuses larger ones than 131,072."""
+    with _LIMIT:
+        before = csv.field_size_limit()
+        csv.field_size_limit(max(before, size + 1))
+        try:
+            yield
+        finally:
+            csv.field_size_limit(before)
+
+
+def _without_headers(
+    header: Sequence[str], rows: list[Row]
+) -> tuple[list[Row], list[tuple[str, str]], list[str]]:
+    """Leave out rows that are row 1 again, as where two tables were put together."""
+    names = sorted(header)
+    again, moved = [], []
+    for number, cells in rows if len(header) > 1 else ():
+        if composed(cells[0]) not in names:
+            continue
+        seen = list(map(composed, cells))
+        while len(seen) > len(header) and not seen[-1]:
+            seen.pop()
+        if seen == list(header):
+            again.append(number)
+        elif sorted(seen) == names:
+            moved.append(number)
+    problems = [
+        (
+            f"row {number} has the column names of row 1 in another order.",
+            "Two tables were put together: bring their columns into one order.",
+        )
+        for number in moved
+    ]
+    if not again or len(again) == len(rows):
+        return rows, problems, []
+    kept = [row for row in rows if row[0] not in set(again)]
+    return kept, problems, [f"Row 1 is repeated and was passed over, {rows_named(again)}."]
+
+
 def _parquet(file: Path) -> TableContent:
-    columns = _parquet_columns(file)
     unread: dict[str, str] = {}
-    texts: dict[str, list[str]] = {}
-    for written, values in columns.items():
-        name = composed(written.strip())
+    names: list[str] = []
+    texts: list[list[str]] = []
+    for written, values in _parquet_columns(file):
+        name = composed(written)
         # Bytes, lists, arrays: what has a length and is no text.
         odd = next((v for v in values if hasattr(v, "__len__") and not isinstance(v, str)), None)
         if odd is None:
-            texts[name] = [_cell(value) for value in values]
+            names.append(name)
+            texts.append(_cells(values))
         else:
             unread[name] = type(odd).__name__
     rows = [
         (number, list(cells))
-        for number, cells in enumerate(zip(*texts.values(), strict=True), 2)
-        if any(cells)
+        for number, cells in enumerate(zip(*texts, strict=True), 2)
+        if any(map(composed, cells))
     ]
-    return TableContent(header=list(texts), rows=rows, unread=unread)
+    return TableContent(header=names, rows=rows, unread=unread)
 
 
-def _parquet_columns(file: Path) -> dict[str, list[Any]]:
+def _parquet_columns(file: Path) -> list[tuple[str, list[Any]]]:
+    """The columns in their order, of which two may have one name."""
     content = io.BytesIO(_bytes(file))
     try:
         import pyarrow.parquet
@@ -226,16 +344,25 @@ def _parquet_columns(file: Path) -> dict[str, list[Any]]:
         except (OSError, ValueError, ImportError) as error:
             raise _damaged(file, error) from error
         frame = frame.astype(object).where(frame.notna(), None)
-        return {str(name): frame[name].tolist() for name in frame.columns}
+        return [(str(n), frame.iloc[:, at].tolist()) for at, n in enumerate(frame.columns)]
     try:
-        table = pyarrow.parquet.read_table(content)
+        table = pyarrow.parquet.ParquetFile(content).read()
     except (OSError, ValueError) as error:  # what pyarrow's errors are
         raise _damaged(file, error) from error
-    return dict(zip(table.column_names, (c.to_pylist() for c in table.columns), strict=True))
+    columns = (column.to_pylist() for column in table.columns)
+    return list(zip(table.column_names, columns, strict=True))
 
 
 def _damaged(file: Path, error: Exception) -> DataError:
     return DataError(f"{file} can't be read as Parquet: {error}".rstrip(".") + ".")
+
+
+def _cells(values: list[Any]) -> list[str]:
+    """A column as text, whole numbers as such: beside missing ones pandas makes them floats."""
+    known = [v for v in values if v is not None and v == v]
+    if known and all(isinstance(v, float) and v.is_integer() and abs(v) < 2**53 for v in known):
+        values = [int(v) if v is not None and v == v else None for v in values]
+    return [_cell(value) for value in values]
 
 
 def _cell(value: Any) -> str:

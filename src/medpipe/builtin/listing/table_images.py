@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
@@ -112,17 +113,17 @@ class ImageFinder:
         return _BRACES.sub(lambda match: cell[match[1]], text)
 
     def _file(self, name: str, absent: Absent, refuse: Refuse) -> str | None:
-        written = os.path.join(self.root, name)  # noqa: PTH118  (many files)
+        written = os.path.join(self.root, _seen(name))  # noqa: PTH118  (many files)
         folder = False
-        for path in self._tried(written):
+        for path, as_named in self._tried(name):
             mode = self._mode(path, refuse)
             if mode is None:
                 return None
             if stat.S_ISREG(mode):
                 return path
-            if path == written:
+            if mode and as_named:
                 folder = stat.S_ISDIR(mode)
-                if mode and not folder:
+                if not folder:
                     refuse(f"{path} is no file but a pipe, a socket or a device.", "")
                     return None
         if folder:
@@ -140,16 +141,21 @@ class ImageFinder:
             absent(f"there is no file {written}.", hint)
         return None
 
-    def _tried(self, written: str) -> Iterator[str]:
-        """The paths to look for: as written, with each suffix, then in its other spellings."""
-        yield written
-        for suffix in self.suffixes:
-            yield written + suffix
-        for suffix in self.suffixes:
-            for other in spellings(suffix):
-                for spelled in dict.fromkeys((other, other.lower(), other.upper())):
-                    if spelled != suffix:
-                        yield written + spelled
+    def _tried(self, name: str) -> Iterator[tuple[str, bool]]:
+        """The paths to look for, and whether each has the name itself, without a suffix.
+
+        As written, with each suffix, then in their other spellings.
+        """
+        for form in _forms(name):
+            path = os.path.join(self.root, form)  # noqa: PTH118
+            yield path, True
+            for suffix in self.suffixes:
+                yield path + suffix, False
+            for suffix in self.suffixes:
+                for other in spellings(suffix):
+                    for spelled in dict.fromkeys((other, other.lower(), other.upper())):
+                        if spelled != suffix:
+                            yield path + spelled, False
 
     def _mode(self, path: str, refuse: Refuse) -> int | None:
         """The kind of a file, 0 where there is none; None, refused, where that can't be told."""
@@ -160,8 +166,12 @@ class ImageFinder:
             return None
 
     def _series(self, name: str, absent: Absent, refuse: Refuse) -> ImageFile | None:
-        folder = os.path.join(self.root, name)  # noqa: PTH118
-        mode = self._mode(folder, refuse)
+        mode: int | None = 0
+        for form in _forms(name):
+            folder = os.path.join(self.root, form)  # noqa: PTH118
+            mode = self._mode(folder, refuse)
+            if mode != 0:
+                break
         if mode is None:
             return None
         if mode and not stat.S_ISDIR(mode):
@@ -217,3 +227,15 @@ class ImageFinder:
 def same_file(path: str) -> str:
     """What two ways to write one path have in common."""
     return composed(os.path.normpath(path))
+
+
+def _seen(name: str) -> str:
+    return name if name.isascii() and name.isprintable() else composed(name)
+
+
+def _forms(name: str) -> Iterator[str]:
+    """A name as it is written, and then in both Unicode forms of what can be seen of it."""
+    yield name
+    if not (name.isascii() and name.isprintable()):
+        for form in ("NFC", "NFD"):
+            yield unicodedata.normalize(form, composed(name))

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import attrs
 
 from medpipe.builtin.listing.grouping import Ungrouped, group_of
 from medpipe.builtin.listing.spellings import remarks_on
-from medpipe.builtin.listing.table_images import same_file
-from medpipe.builtin.listing.values import Key, composed, key
-from medpipe.builtin.listing.wording import listed
+from medpipe.builtin.listing.table_cells import Oddities, cleaned, look_at_groups, swallowed
+from medpipe.builtin.listing.table_file import QUOTES, Quotes
+from medpipe.builtin.listing.table_images import columns_of, same_file
+from medpipe.builtin.listing.values import Key, composed, composed_lines, key
+from medpipe.builtin.listing.wording import counted, listed, rows_named
 from medpipe.plugin import Fault, FaultKind, Sample
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from medpipe.builtin.listing.table_images import ImageFinder
     from medpipe.plugin import Part
 
+Repeated: TypeAlias = Literal["error", "agree", "any"]
 _DROP_FILES = 'To leave such rows out set dataset.missing_files = "drop".'
 _DROP_LABELS = 'To leave such rows out set dataset.missing_labels = "drop".'
 _UNGROUPED = (
@@ -41,11 +44,13 @@ class KeptRow:
         number: Its number.
         sample: Its sample, but for the label.
         label: What the label reader gave for it.
+        path: What all ways to write its (first) file have in common.
     """
 
     number: int
     sample: Sample
     label: Any
+    path: str
 
 
 @attrs.define(kw_only=True)
@@ -95,6 +100,9 @@ class RowReader:
         split: The column of the parts.
         part_of: The part that each of its values stands for.
         usual_parts: Whether these are the usual words, in any case.
+        short_rows: What to do with rows that end before a column that is needed.
+        quotes: Whether cells are looked at for rows that a quote swallowed.
+        repeated: What to do with several rows for one image.
     """
 
     finder: ImageFinder
@@ -111,6 +119,9 @@ class RowReader:
     split: str | None
     part_of: Mapping[Key, Part]
     usual_parts: bool
+    short_rows: Literal["error", "blank"] = "error"
+    quotes: Quotes = "checked"
+    repeated: Repeated = "error"
 
     def rows(
         self, table: TableContent, positions: Mapping[str, int], report: RowReport
@@ -120,15 +131,42 @@ class RowReader:
         first_row: dict[str, int] = {}
         width = len(table.header)
         cells_of: list[tuple[int, dict[str, str]]] = []
+        odd = Oddities()
+        for problem in table.problems:
+            report.refuse(*problem)
+        report.remarks += table.remarks
+        torn = self._swallowed(table, positions, report)
+        short = []
         for number, cells in table.rows:
-            if any(cells[width:]):
+            if number in torn:
+                continue
+            if any(map(composed, cells[width:])):
                 report.refuse(
                     f"row {number}: {len(cells)} cells, but row 1 has {width}.",
                     "Put cells that hold the delimiter in double quotes.",
                 )
                 continue
-            cells = [*cells, *[""] * (width - len(cells))]
-            cells_of.append((number, {name: cells[at] for name, at in positions.items()}))
+            if len(cells) < width:
+                lacking = [name for name, at in positions.items() if at >= len(cells)]
+                if lacking and self.short_rows == "error":
+                    report.refuse(
+                        f"row {number}: {len(cells)} cells, but row 1 has {width}: it ends before "
+                        f"column {lacking[0]!r}.",
+                        'Where cells at the end are left out set dataset.short_rows = "blank".',
+                    )
+                    continue
+                short.append(number)
+                cells = [*cells, *[""] * (width - len(cells))]
+            raw = {name: cells[at] for name, at in positions.items()}
+            cells_of.append((number, cleaned(number, raw, odd, as_written=self._as_written)))
+        if short:
+            report.remarks.append(
+                f"{counted(len(short), 'row')} with fewer cells than row 1 {_was(short)} read with "
+                f"blank ones at the end, {rows_named(short)}."
+            )
+        report.remarks += odd.remarks()
+        if self.group is not None:
+            look_at_groups(self.group, [(n, cell[self.group]) for n, cell in cells_of], report)
         self._check_values(cells_of, report)
         for number, cell in cells_of:
             row = _Row(number=number)
@@ -142,6 +180,8 @@ class RowReader:
                 report.own.append(number)
             if found is not None and not row.problems:
                 kept.append(found)
+        if self.repeated != "error":
+            kept = self._joined(kept, report)
         if self.group is not None:
             report.remarks += remarks_on(
                 {one.sample.group for one in kept if one.sample.group is not None},
@@ -150,6 +190,86 @@ class RowReader:
                 merged="write them alike",
             )
         return kept
+
+    @property
+    def _as_written(self) -> frozenset[str]:
+        """The columns whose cells are not only compared: paths, and what travels along."""
+        images = (name for text in self.finder.templates for name in columns_of(text))
+        return frozenset((*images, *self.keep))
+
+    def _swallowed(
+        self, table: TableContent, positions: Mapping[str, int], report: RowReport
+    ) -> set[int]:
+        """The rows in which a quote swallowed others, which are refused."""
+        if self.quotes == "trusted":
+            return set()
+        columns = dict.fromkeys(name for text in self.finder.templates for name in columns_of(text))
+        places = {name: positions[name] for name in columns}
+
+        def is_there(cells: Sequence[str]) -> bool:
+            if len(cells) <= max(places.values()):
+                return False
+            names = self.finder.names({n: cells[at].strip() for n, at in places.items()}, _ignore)
+            return names is not None and self.finder.find(names, _ignore, _ignore) is not None
+
+        torn = set()
+        for number, column, line in swallowed(table, list(places.values()), is_there):
+            torn.add(number)
+            report.refuse(
+                f"row {number}: the cell in column {column!r} holds rows of the table, such as "
+                f"{line[:60]!r}: a double quote before them is not closed in its row.",
+                f'{QUOTES} Where the cell is right as it is set it to "trusted".',
+            )
+        return torn
+
+    def _joined(self, kept: Sequence[KeptRow], report: RowReport) -> list[KeptRow]:
+        """One row for each image; rows of one image that say different things are refused."""
+        together: dict[str, list[KeptRow]] = {}
+        for row in kept:
+            together.setdefault(row.path, []).append(row)
+        joined = []
+        several = 0
+        for same in together.values():
+            first = same[0]
+            if len(same) > 1:
+                several += len(same)
+                first = self._one_of(same, report)
+            joined.append(first)
+        if several:
+            images = sum(len(same) > 1 for same in together.values())
+            report.remarks.append(
+                f"{several:,} rows name one of {counted(images, 'image')} each, and became a "
+                "sample for each image (dataset.repeated)."
+            )
+        return joined
+
+    def _one_of(self, same: Sequence[KeptRow], report: RowReport) -> KeptRow:
+        first = same[0]
+        numbers = [row.number for row in same]
+        label = self.labels.joined([row.label for row in same], anyone=self.repeated == "any")
+        differing = [] if label is not None else ["labels"]
+        differing += ["groups"] if len({row.sample.group for row in same}) > 1 else []
+        differing += ["parts"] if len({row.sample.split for row in same}) > 1 else []
+        if differing:
+            remedy = (
+                "Correct them, or leave the others out, for example with dataset.where."
+                if label is not None or not self.labels.joins_any or self.repeated == "any"
+                else 'Where a finding is there if one of them has it set dataset.repeated = "any".'
+            )
+            report.refuse(
+                f"{rows_named(numbers)} name the image {first.sample.id!r} with different "
+                f"{' and '.join(differing)}.",
+                remedy,
+            )
+        extra = {
+            column: "; ".join(dict.fromkeys(row.sample.extra[column] for row in same))
+            for column in self.keep
+        }
+        return attrs.evolve(
+            first,
+            label=first.label if label is None else label,
+            sample=attrs.evolve(first.sample, extra=extra),
+        )
 
     def _read(self, row: _Row, raw: Mapping[str, str], first_row: dict[str, int]) -> KeptRow | None:
         if any(key(raw[column]) not in wanted for column, wanted in self.where.items()):
@@ -179,17 +299,18 @@ class RowReader:
         if found is not None and isinstance(found[0], str):
             path = found[0]  # with the suffix that was tried
         row.path = path
-        before = first_row.setdefault(same_file(path), row.number)
-        if before != row.number:
+        same = same_file(path)
+        before = first_row.setdefault(same, row.number)
+        if before != row.number and self.repeated == "error":
             # A name of its own: to leave it out is not to leave out the row before.
             row.id = f"{id_} (row {row.number})"
             row.refuse(f"{names[0]!r} is in row {before} already.", _ONE, "id")
         if found is None:
             return None
         image = found[0] if len(found) == 1 else found
-        extra = {column: composed(raw[column]) for column in self.keep}
+        extra = {column: composed_lines(raw[column]) for column in self.keep}
         sample = Sample(id=id_, image=image, label=0, group=group, split=part, extra=extra)
-        return KeptRow(number=row.number, sample=sample, label=label)
+        return KeptRow(number=row.number, sample=sample, label=label, path=same)
 
     def _absent(self, row: _Row, problem: str, hint: str) -> None:
         if self.missing_files == "drop":
@@ -255,7 +376,19 @@ class RowReader:
             )
 
 
-_ONE = "Each image may be in one row: leave the others out, for example with dataset.where."
+def _ignore(*_: object, **__: object) -> None:
+    pass
+
+
+def _was(rows: Sequence[int]) -> str:
+    return "was" if len(rows) == 1 else "were"
+
+
+_ONE = (
+    "Each image may be in one row. Where there is one for each annotation or reader set "
+    'dataset.repeated to "agree" (a sample of rows that say the same) or, for findings, "any"; or '
+    "leave the others out, for example with dataset.where."
+)
 _PARTS = (
     "Write training, validation or test, or say in dataset.parts which values stand for them; "
     "dataset.where leaves rows out."

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from medpipe.builtin.listing.grouping import captures
 from medpipe.builtin.listing.parts import names_parts
-from medpipe.builtin.listing.values import names_classes, one_or_several, several_classes
+from medpipe.builtin.listing.values import key, names_classes, one_or_several, several_classes
 
 if TYPE_CHECKING:
     import attrs
@@ -48,16 +48,6 @@ def label_fits(table: object, field: Field, value: str | tuple[str, ...]) -> Non
         raise ValueError("name a column.")
     if len(set(columns)) < len(columns):
         raise ValueError("a column is named twice.")
-
-
-def task_fits(table: object, field: Field, value: TaskKind | None) -> None:
-    """Classes are in one column."""
-    several = len(one_or_several(getattr(table, "label", "label"))) > 1
-    if value == "multiclass" and several:
-        raise ValueError(
-            "classes are in one column, and dataset.label names several. Name one, or set "
-            'dataset.task to "multilabel" or "regression".'
-        )
 
 
 def separator_fits(table: object, field: Field, value: str | None) -> None:
@@ -108,6 +98,15 @@ def classes_fit(
         return
     kind = task_kind(table)
     (several_classes if kind == "multiclass" else names_classes)(table, field, value)
+    columns = one_or_several(getattr(table, "label", "label"))
+    if kind == "multiclass" and len(columns) > 1:
+        merged = {key(one) for values in value.values() for one in one_or_several(values)}
+        lacking = [column for column in columns if key(column) not in merged]
+        if lacking or len(merged) > len(columns):
+            raise ValueError(
+                "with several columns of classes it names each of them once, as "
+                f"{(lacking or sorted(map(str, merged)))[0]!r} is not."
+            )
     if kind == "regression":
         raise ValueError("a regression has no classes. Leave it out.")
     if kind == "multilabel" and getattr(table, "separator", None) is None:
@@ -122,6 +121,23 @@ def where_fits(table: object, field: Field, value: Mapping[str, Wanted] | None) 
     if not value or empty:
         named = f" for {empty[0]!r}" if empty else ""
         raise ValueError(f"it names no value{named}. Name one, or leave it out.")
+
+
+def decimal_fits(table: object, field: Field, value: str) -> None:
+    """Only numbers have decimals, and a delimiter is not among them."""
+    if value != ".":
+        _only("regression", table)
+        if getattr(table, "delimiter", None) in (None, value):
+            raise ValueError(
+                "with a comma before the decimals cells stand between something else: set "
+                "dataset.delimiter too, such as ';'."
+            )
+
+
+def repeated_fits(table: object, field: Field, value: str) -> None:
+    """Only a finding can be there because one row of several has it."""
+    if value == "any":
+        _only("multilabel", table)
 
 
 def keep_fits(table: object, field: Field, value: tuple[str, ...]) -> None:

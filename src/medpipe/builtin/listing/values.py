@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from medpipe.plugin import visible
 
 if TYPE_CHECKING:
     import attrs
@@ -19,8 +20,13 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 
 
 def composed(text: str) -> str:
-    """Unicode form NFC, so that ids and classes are the same whoever wrote them."""
-    return unicodedata.normalize("NFC", text)
+    """What can be seen of a text, so that ids and classes are the same whoever wrote them."""
+    return visible(text)
+
+
+def composed_lines(text: str) -> str:
+    """The same of a text that may have line breaks, which stay."""
+    return "\n".join(map(visible, text.splitlines())) if not text.isprintable() else visible(text)
 
 
 def is_number(text: str) -> bool:
@@ -33,8 +39,8 @@ def key(value: str | float) -> Key:
 
     Numbers are exact: identifiers of twenty digits stay apart, as they would not as floats.
     """
-    text = str(value).strip()
-    return Decimal(text) if is_number(text) else composed(text)
+    text = composed(str(value))
+    return Decimal(text) if is_number(text) else text
 
 
 def one_or_several(value: str | tuple[str, ...]) -> tuple[str, ...]:
