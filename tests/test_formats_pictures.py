@@ -18,7 +18,8 @@ from PIL import Image
 
 from formats.damage import damage
 from formats.jpeg import drawn, written
-from formats.tiff import ASCII, LONG, LONG8, LZW, PACK, PACKBITS, SHORT, Layout, assembled
+from formats.tiff import PACK
+from formats.tiff_writer import ASCII, LONG, LZW, PACKBITS, SHORT, Layout, assembled
 from formats.written import Small, Written, wrong
 from medpipe import DataError
 from medpipe.data.reading import decode_content, read_image
@@ -242,6 +243,14 @@ def test_planes_that_imagej_has_put_behind_the_page() -> None:
     )
 
 
+def test_planes_that_tifffile_has_put_behind_the_page(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    values = np.zeros((7, 20, 30), np.uint8)
+    tifffile.imwrite(path, values, photometric="minisblack", truncate=True)
+    with pytest.raises(DataError, match="has 7 pages, of which only the first would be read"):
+        read_image(path)
+
+
 def test_smaller_copies_are_no_pages(tmp_path: Path) -> None:
     values = RANDOM.integers(0, 256, (64, 48), np.uint8)
     path = tmp_path / "a.tif"
@@ -267,7 +276,7 @@ def test_strips_that_hold_more_rows_than_the_header_says(compression: int) -> No
 
 
 def test_a_strip_beyond_the_end() -> None:
-    content = _tiff(np.ones((5, 4, 1), np.uint8), {279: (LONG8 - 12, [1000])})
+    content = _tiff(np.ones((5, 4, 1), np.uint8), {279: (LONG, [1000])})
     assert _said(content) == (
         "The image a is damaged: its strip 0 goes beyond its end. Remove or repair it."
     )

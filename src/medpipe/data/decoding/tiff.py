@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -21,6 +20,7 @@ from medpipe.data.decoding.tiff_data import (
     broken,
     decompressed,
 )
+from medpipe.data.decoding.tiff_planes import only_page
 from medpipe.data.decoding.tiff_tags import MARKS, Page, tiff_pages
 from medpipe.data.decoding.unreadable import UnreadableImageError
 
@@ -47,8 +47,6 @@ DEPTHS = {
     SIGNED: frozenset({8, 16, 32, 64}),
     FLOAT: frozenset({16, 32, 64}),
 }
-IMAGEJ = re.compile(rb"^ImageJ=.*?^images=(\d+)", re.MULTILINE | re.DOTALL)
-"""How ImageJ says that planes follow the only page of a file."""
 SUPPORT = "Save it as an uncompressed grey or RGB TIFF, or as PNG."
 
 
@@ -76,7 +74,7 @@ def tiff_raster(content: bytes, path: str | os.PathLike[str]) -> Raster:
         DataError: Its tags contradict each other or its data, it has several pages that are no
             smaller copies, or it is of a kind that isn't decoded, or too large.
     """
-    page = _only(tiff_pages(content, path), path)
+    page = only_page(tiff_pages(content, path), path)
     layout = _layout(page, path)
     refuse_pixels(path, layout.width, layout.height)
     if page.number("Compression") in (JPEG, OLD_JPEG):
@@ -88,22 +86,6 @@ def tiff_raster(content: bytes, path: str | os.PathLike[str]) -> Raster:
     else:
         values = _assembled(page, layout, _plain_segments, content, path)
     return _raster(values, page, layout, path)
-
-
-def _only(pages: list[Page], path: str | os.PathLike[str]) -> Page:
-    """The page that is meant: the only one that is no smaller copy of another."""
-    whole = [page for page in pages if not page.is_copy()] if len(pages) > 1 else pages
-    found = IMAGEJ.match(whole[0].tags.get("ImageDescription", b"")) if whole else None
-    planes = int(found[1]) if found else 1
-    depth = max((page.number("ImageDepth") or 1 for page in whole), default=1)
-    count = max(len(whole), planes, depth)
-    if not whole or count > 1:
-        raise UnreadableImageError(
-            path,
-            f"has {count or len(pages)} pages, of which only the first would be read",
-            "Save each page as a file of its own.",
-        )
-    return whole[0]
 
 
 def _layout(page: Page, path: str | os.PathLike[str]) -> _Layout:
