@@ -88,6 +88,36 @@ def _values(content: bytes, reading: Reading = AUTO) -> np.ndarray[Any, Any]:
     return decode_content(content, "a", reading).values
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_values_may_be_changed(name: str) -> None:
+    for title, small in import_module(f"formats.{name}").SMALL.items():
+        for channels in (None, "auto", 1, 3):
+            values = _values(small.content, Reading(channels=channels))  # type: ignore[arg-type]
+            assert values.flags.writeable, title
+            assert values.flags.c_contiguous, title
+            assert values.dtype.isnative, title
+
+
+def test_values_that_lie_in_the_file_as_they_are_may_be_changed_too() -> None:
+    greys = bytes(one for grey in range(256) for one in (grey, grey, grey, 0))
+    told = (40, 4, -2, 1, 8, 0, 8, 0, 0, 0, 0)
+    header = struct.pack("<2sIHHIIiiHHIIiiII", b"BM", 1086, 0, 0, 1078, *told)
+    values = _values(header + greys + bytes(range(8)))
+    assert values.tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    values[:] = 0
+
+
+def test_a_decoder_that_fails_in_a_way_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise IndexError("list index out of range")
+
+    monkeypatch.setattr("medpipe.data.decoding.png.png_raster", fails)
+    content = import_module("formats.png").SMALL["grey, 8 bits"].content
+    assert _said(content) == (
+        "The image a is damaged: list index out of range. Remove or repair it."
+    )
+
+
 def test_a_jpeg_cut_in_half_with_an_end_marker() -> None:
     whole = written(drawn(128, 128, 1, 0), quality=90)
     assert _said(whole[: len(whole) // 2] + b"\xff\xd9") == (
