@@ -314,7 +314,9 @@ def by_tifffile(draw: Any) -> Written:
 EXAMPLES = st.one_of(by_hand(), by_hand(), by_tifffile())
 
 
-def _small(kind: int, compression: int, *, bits: int = 8, big: bool = False) -> Small:
+def _small(
+    kind: int, compression: int, *, bits: int = 8, big: bool = False, first: bool = False
+) -> Small:
     random = np.random.default_rng(bits + kind)
     pixels = random.integers(0, 1 << bits, (6, 5, COLOURS[kind])).astype(f"u{bits // 8}")
     if kind == PALETTE:
@@ -337,12 +339,14 @@ def _small(kind: int, compression: int, *, bits: int = 8, big: bool = False) -> 
         colours = random.integers(0, 256, 768) * 257
         tags[320] = (SHORT, [int(one) for one in colours])
     layout = Layout(order="<", big=big, tags=tags, segments=[bytes(one) for one in segments])
-    content = assembled(layout, first=False)
+    content = assembled(layout, first=first)
     start = 16 if big else 8
     size = sum(len(one) for one in segments)
     places = {0: "header", start: "pixels", start + size + size % 2: "tags"}
     if size % 2:
         places[start + size] = "padding"
+    if first:
+        places = {0: "header", start: "tags", len(content) - size: "pixels"}
     if kind == PALETTE:
         places[len(content) - 2 * 768] = "palette"
     return Small(content=content, places=places, reading=Reading(channels="auto"))
@@ -350,6 +354,7 @@ def _small(kind: int, compression: int, *, bits: int = 8, big: bool = False) -> 
 
 SMALL = {
     "grey, 16 bits": _small(BLACK, PLAIN, bits=16),
+    "grey, 16 bits, tags first": _small(BLACK, PLAIN, bits=16, first=True),
     "RGB, LZW": _small(RGB, LZW),
     "RGB, deflate, BigTIFF": _small(RGB, DEFLATE, big=True),
     "palette, PackBits": _small(PALETTE, PACKBITS),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -13,6 +14,7 @@ from medpipe.data.decoding.tiff_data import (
     FAX,
     JPEG,
     KNOWN,
+    NONE,
     OLD_JPEG,
     PREDICTABLE,
     Coding,
@@ -188,6 +190,7 @@ def _assembled(
             f"{len(lengths)} lengths"
         )
         raise broken(path, reason)
+    shape = columns, 1 if layout.planar else layout.samples
     size = row_length(columns * layout.samples, layout.bits) * rows * across * down
     refuse_bomb(path, max(size, layout.width * layout.height * layout.samples))
     segments = []
@@ -200,7 +203,11 @@ def _assembled(
         left = rows if tiled else min(rows, layout.height - number % down * rows)
         # A single strip is as long as the picture; of several, the last may be filled up.
         segments.append(Segment(data=content[place : place + length], rows=left, full=rows))
-    shape = columns, 1 if layout.planar else layout.samples
+    if page.number("Compression") == NONE:
+        row = row_length(columns * shape[1], layout.bits)
+        used = [min(len(one.data), one.rows * row) for one in segments]
+        ends = [(at, at + length) for at, length in zip(places, used, strict=True)]
+        _refuse_overlaps([*page.spans, *ends], path)
     blocks = decode(page, layout, segments, shape, path)
     if not tiled:
         joined = np.concatenate(blocks).reshape(planes, layout.height, layout.width, -1)
@@ -209,6 +216,17 @@ def _assembled(
         joined = grid.swapaxes(2, 3).reshape(planes, down * rows, across * columns, -1)
         joined = joined[:, : layout.height, : layout.width]
     return np.moveaxis(joined[..., 0], 0, -1) if layout.planar else joined[0]
+
+
+def _refuse_overlaps(spans: list[tuple[int, int]], path: str | os.PathLike[str]) -> None:
+    """Refuse pixels that lie partly within others or within tags: their place is wrong.
+
+    Without compression nothing else would tell. Some writers store equal tiles once.
+    """
+    ordered = sorted(set(spans))
+    for (first, end), (following, _) in pairwise(ordered):
+        if first < following < end:
+            raise broken(path, f"what lies at byte {first} overlaps what lies at byte {following}")
 
 
 def _plain_segments(
