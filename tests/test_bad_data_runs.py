@@ -58,7 +58,7 @@ def test_training_refuses_by_default(root: Path, tmp_path: Path) -> None:
         "The pipeline can't run:\n"
         "  dataset: 3 of 27 samples can't be used:\n"
         f"  The image {root}/a/empty.png is empty.\n"
-        f"  The image {root}/b/cut.png is damaged: image file is truncated.\n"
+        f"  The image {root}/b/cut.png is damaged: it ends within its IDAT chunk.\n"
         f"  The image {root}/b/nan.tif holds NaN values.\n"
         'Repair or remove them, or leave them out: set run.bad_data = "quarantine" (on the '
         "command line --quarantine). medpipe check --data lists all that is wrong."
@@ -279,7 +279,7 @@ def test_the_commands(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert code == 2
     assert out.splitlines()[-4:] == [
         f"empty          The image {root}/a/empty.png is empty.",
-        f"truncated      The image {root}/b/cut.png is damaged: image file is truncated.",
+        f"truncated      The image {root}/b/cut.png is damaged: it ends within its IDAT chunk.",
         f"nan            The image {root}/b/nan.tif holds NaN values.",
         "3 faults: 1 empty, 1 nan, 1 truncated.",
     ]

@@ -372,7 +372,7 @@ def test_what_is_read_ahead_gives_the_same(
     assert message.splitlines() == [
         "2 of 41 images can't be read:",
         f"  {tmp_path / '3.png'} is not there.",
-        f"  {tmp_path / 'damaged.png'} is damaged: image file is truncated.",
+        f"  {tmp_path / 'damaged.png'} is damaged: it ends within its IDAT chunk.",
         "Remove or repair them.",
     ]
 

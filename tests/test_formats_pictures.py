@@ -18,7 +18,8 @@ from PIL import Image
 
 from formats.damage import damage
 from formats.jpeg import drawn, written
-from formats.tiff import ASCII, LONG, LONG8, LZW, PACK, PACKBITS, SHORT, Layout, assembled
+from formats.tiff import PACK
+from formats.tiff_writer import ASCII, LONG, LZW, PACKBITS, SHORT, Layout, assembled
 from formats.written import Small, Written, wrong
 from medpipe import DataError
 from medpipe.data.reading import decode_content, read_image
@@ -85,6 +86,36 @@ def _said(content: bytes, reading: Reading = AUTO) -> str:
 
 def _values(content: bytes, reading: Reading = AUTO) -> np.ndarray[Any, Any]:
     return decode_content(content, "a", reading).values
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_values_may_be_changed(name: str) -> None:
+    for title, small in import_module(f"formats.{name}").SMALL.items():
+        for channels in (None, "auto", 1, 3):
+            values = _values(small.content, Reading(channels=channels))  # type: ignore[arg-type]
+            assert values.flags.writeable, title
+            assert values.flags.c_contiguous, title
+            assert values.dtype.isnative, title
+
+
+def test_values_that_lie_in_the_file_as_they_are_may_be_changed_too() -> None:
+    greys = bytes(one for grey in range(256) for one in (grey, grey, grey, 0))
+    told = (40, 4, -2, 1, 8, 0, 8, 0, 0, 0, 0)
+    header = struct.pack("<2sIHHIIiiHHIIiiII", b"BM", 1086, 0, 0, 1078, *told)
+    values = _values(header + greys + bytes(range(8)))
+    assert values.tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    values[:] = 0
+
+
+def test_a_decoder_that_fails_in_a_way_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise IndexError("list index out of range")
+
+    monkeypatch.setattr("medpipe.data.decoding.png.png_raster", fails)
+    content = import_module("formats.png").SMALL["grey, 8 bits"].content
+    assert _said(content) == (
+        "The image a is damaged: list index out of range. Remove or repair it."
+    )
 
 
 def test_a_jpeg_cut_in_half_with_an_end_marker() -> None:
@@ -242,6 +273,14 @@ def test_planes_that_imagej_has_put_behind_the_page() -> None:
     )
 
 
+def test_planes_that_tifffile_has_put_behind_the_page(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    values = np.zeros((7, 20, 30), np.uint8)
+    tifffile.imwrite(path, values, photometric="minisblack", truncate=True)
+    with pytest.raises(DataError, match="has 7 pages, of which only the first would be read"):
+        read_image(path)
+
+
 def test_smaller_copies_are_no_pages(tmp_path: Path) -> None:
     values = RANDOM.integers(0, 256, (64, 48), np.uint8)
     path = tmp_path / "a.tif"
@@ -267,7 +306,7 @@ def test_strips_that_hold_more_rows_than_the_header_says(compression: int) -> No
 
 
 def test_a_strip_beyond_the_end() -> None:
-    content = _tiff(np.ones((5, 4, 1), np.uint8), {279: (LONG8 - 12, [1000])})
+    content = _tiff(np.ones((5, 4, 1), np.uint8), {279: (LONG, [1000])})
     assert _said(content) == (
         "The image a is damaged: its strip 0 goes beyond its end. Remove or repair it."
     )

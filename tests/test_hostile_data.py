@@ -216,18 +216,16 @@ def found(pipeline: Pipeline, root: Path) -> list[str]:
 
 EXPECTED: dict[str, list[str]] = {
     "truncated PNG": [
-        "truncated a/x.png: The image ROOT/a/x.png is damaged: image file is truncated.",
+        "truncated a/x.png: The image ROOT/a/x.png is damaged: it ends within its IDAT chunk.",
     ],
     "PNG of its first bytes": [
-        "truncated a/x.png: The image ROOT/a/x.png is damaged: Truncated File Read.",
+        "truncated a/x.png: The image ROOT/a/x.png is damaged: it ends within its IHDR chunk.",
     ],
     "truncated JPEG": [
-        "truncated a/x.jpg: The image ROOT/a/x.jpg is damaged: image file is truncated (24 "
-        "bytes not processed).",
+        "truncated a/x.jpg: The image ROOT/a/x.jpg is damaged: it ends without an end marker.",
     ],
     "JPEG of its first bytes": [
-        "not_an_image a/x.jpg: The image ROOT/a/x.jpg is not a PNG, JPEG, TIFF, BMP, NIfTI "
-        "or DICOM image.",
+        "truncated a/x.jpg: The image ROOT/a/x.jpg is damaged: it ends without an end marker.",
     ],
     "truncated DICOM": [
         "truncated a/cut.dcm: The image ROOT/a/cut.dcm is damaged: The number of bytes of "
@@ -275,18 +273,16 @@ EXPECTED: dict[str, list[str]] = {
         "pixels: it may be cut off.",
     ],
     "PNG bomb": [
-        "bomb a/x.png: The image ROOT/a/x.png may be a decompression bomb: Image size "
-        "(3600000000 pixels) exceeds limit of 178956970 pixels, could be decompression bomb "
-        "DOS attack. If it is genuine, raise PIL.Image.MAX_IMAGE_PIXELS.",
+        "bomb a/x.png: The image ROOT/a/x.png may be a decompression bomb: it has 3600000000 "
+        "pixels, more than Pillow's limit of 89478485. If it is genuine, raise "
+        "PIL.Image.MAX_IMAGE_PIXELS.",
     ],
-    "PNG text bomb": [
-        "damaged a/x.png: The image ROOT/a/x.png is damaged: Decompressed data too large for "
-        "PngImagePlugin.MAX_TEXT_CHUNK.",
+    "PNG text bomb": [  # texts are not unpacked
     ],
     "JPEG bomb": [
-        "bomb a/x.jpg: The image ROOT/a/x.jpg may be a decompression bomb: Image size "
-        "(4290250000 pixels) exceeds limit of 178956970 pixels, could be decompression bomb "
-        "DOS attack. If it is genuine, raise PIL.Image.MAX_IMAGE_PIXELS.",
+        "bomb a/x.jpg: The image ROOT/a/x.jpg may be a decompression bomb: it has 4290250000 "
+        "pixels, more than Pillow's limit of 89478485. If it is genuine, raise "
+        "PIL.Image.MAX_IMAGE_PIXELS.",
     ],
     "NIfTI bomb": [
         "bomb a/x.nii.gz: The image ROOT/a/x.nii.gz may be a decompression bomb: it should hold "
@@ -297,8 +293,8 @@ EXPECTED: dict[str, list[str]] = {
         "281466386841600 bytes, more than this machine's memory.",
     ],
     "damaged PNG": [
-        "damaged a/x.png: The image ROOT/a/x.png is damaged: broken data stream when reading "
-        "image file.",
+        "damaged a/x.png: The image ROOT/a/x.png is damaged: the checksum (CRC) of its IDAT "
+        "chunk at byte 33 is wrong.",
     ],
     "TIFF of two pages": [
         "unsupported a/pages.tif: The image ROOT/a/pages.tif has 2 pages, of which only the "

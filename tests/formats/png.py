@@ -135,7 +135,7 @@ def files(draw: Any) -> Written:
     changed = {"taller": (1, height + 1), "shorter": (1, height - 1), "depth": (2, 3)}
     changed |= {"colour type": (3, 5), "compression method": (4, 1), "filter method": (5, 1)}
     changed |= {"interlace method": (6, 2), "no size": (draw(st.integers(0, 1)), 0)}
-    changed |= {"wider": (0, width + 8)}
+    changed |= {"wider": (0, width + 64)}
     if wrong in changed:
         place, value = changed[wrong]
         fields[place] = value

@@ -9,6 +9,8 @@ import attrs
 import numpy as np
 
 BYTE, ASCII, SHORT, LONG, RATIONAL, LONG8 = 1, 2, 3, 4, 5, 16
+WHITE, BLACK, RGB, PALETTE, CMYK, YCBCR, LAB = 0, 1, 2, 3, 5, 6, 8
+PLAIN, DEFLATE, LZW, PACKBITS, LZMA, ZSTD = 1, 8, 5, 32773, 34925, 50000
 SIZES = {BYTE: "B", ASCII: "B", SHORT: "H", LONG: "I", LONG8: "Q"}
 
 

@@ -56,6 +56,10 @@ def _grey(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """ITU-R 601-2 luma in whole numbers, to the digit what Pillow gives for 8 bits."""
     import numpy as np
 
+    if values.dtype == np.uint8 and values.ndim == 3:  # several times faster
+        from PIL import Image
+
+        return np.array(Image.fromarray(np.ascontiguousarray(values)).convert("L"))
     if values.dtype.kind not in "iu":
         blended: np.ndarray[Any, Any] = values @ np.array([0.299, 0.587, 0.114])
         return blended.astype(values.dtype)

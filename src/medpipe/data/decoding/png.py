@@ -40,6 +40,8 @@ PASSES = (
 CHUNK = struct.Struct(">I4s")
 HEADER = struct.Struct(">IIBBBBB")
 LARGEST = (1 << 31) - 1
+STORED = (1 << 16) - 1
+"""The bytes of a block that isn't compressed, at most."""
 TURNING = (b"Raw profile type exif\0", b"Raw profile type APP1\0", b"XML:com.adobe.xmp\0")
 """Keywords of texts that may say how a picture is to be turned."""
 REST = ((16, 2), (16, 6))
@@ -237,19 +239,30 @@ def _by_pillow(header: _Header, rows: bytes, raw: str | None = None) -> np.ndarr
     from PIL.PngImagePlugin import PngImageFile
 
     fields = (header.width, header.height, header.depth, header.colour, 0, 0, header.interlaced)
-    stored = zlib.compress(rows, 0)
-    palette = _chunk(b"PLTE", bytes(3)) if header.colour == 3 else b""
-    plain = SIGNATURE + _chunk(b"IHDR", HEADER.pack(*fields)) + palette
-    with PngImageFile(BytesIO(plain + _chunk(b"IDAT", stored) + _chunk(b"IEND", b""))) as image:
+    parts = [SIGNATURE, *_chunk(b"IHDR", HEADER.pack(*fields))]
+    parts += _chunk(b"PLTE", bytes(3)) if header.colour == 3 else []
+    parts += [*_chunk(b"IDAT", _stored(rows)), *_chunk(b"IEND", b"")]
+    with PngImageFile(BytesIO(b"".join(parts))) as image:
         if raw is not None:
             image.tile = [image.tile[0]._replace(args=raw)]
         image.load()
         return np.array(image)
 
 
-def _chunk(name: bytes, body: bytes) -> bytes:
+def _stored(data: bytes) -> bytes:
+    """A zlib stream that holds the data as they are; zlib itself takes several times as long."""
+    view = memoryview(data)
+    parts: list[bytes | memoryview] = [b"\x78\x01"]
+    for start in range(0, len(data), STORED):
+        block = view[start : start + STORED]
+        last = start + STORED >= len(data)
+        parts += [struct.pack("<BHH", last, len(block), len(block) ^ 0xFFFF), block]
+    return b"".join([*parts, zlib.adler32(data).to_bytes(4, "big")])
+
+
+def _chunk(name: bytes, body: bytes) -> list[bytes]:
     checksum = zlib.crc32(body, zlib.crc32(name))
-    return CHUNK.pack(len(body), name) + body + checksum.to_bytes(4, "big")
+    return [CHUNK.pack(len(body), name), body, checksum.to_bytes(4, "big")]
 
 
 def _orientation(content: bytes) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -14,6 +14,7 @@ from medpipe.data.decoding.tiff_data import (
     FAX,
     JPEG,
     KNOWN,
+    NONE,
     OLD_JPEG,
     PREDICTABLE,
     Coding,
@@ -21,6 +22,7 @@ from medpipe.data.decoding.tiff_data import (
     broken,
     decompressed,
 )
+from medpipe.data.decoding.tiff_planes import only_page
 from medpipe.data.decoding.tiff_tags import MARKS, Page, tiff_pages
 from medpipe.data.decoding.unreadable import UnreadableImageError
 
@@ -47,8 +49,6 @@ DEPTHS = {
     SIGNED: frozenset({8, 16, 32, 64}),
     FLOAT: frozenset({16, 32, 64}),
 }
-IMAGEJ = re.compile(rb"^ImageJ=.*?^images=(\d+)", re.MULTILINE | re.DOTALL)
-"""How ImageJ says that planes follow the only page of a file."""
 SUPPORT = "Save it as an uncompressed grey or RGB TIFF, or as PNG."
 
 
@@ -76,7 +76,7 @@ def tiff_raster(content: bytes, path: str | os.PathLike[str]) -> Raster:
         DataError: Its tags contradict each other or its data, it has several pages that are no
             smaller copies, or it is of a kind that isn't decoded, or too large.
     """
-    page = _only(tiff_pages(content, path), path)
+    page = only_page(tiff_pages(content, path), path)
     layout = _layout(page, path)
     refuse_pixels(path, layout.width, layout.height)
     if page.number("Compression") in (JPEG, OLD_JPEG):
@@ -88,22 +88,6 @@ def tiff_raster(content: bytes, path: str | os.PathLike[str]) -> Raster:
     else:
         values = _assembled(page, layout, _plain_segments, content, path)
     return _raster(values, page, layout, path)
-
-
-def _only(pages: list[Page], path: str | os.PathLike[str]) -> Page:
-    """The page that is meant: the only one that is no smaller copy of another."""
-    whole = [page for page in pages if not page.is_copy()] if len(pages) > 1 else pages
-    found = IMAGEJ.match(whole[0].tags.get("ImageDescription", b"")) if whole else None
-    planes = int(found[1]) if found else 1
-    depth = max((page.number("ImageDepth") or 1 for page in whole), default=1)
-    count = max(len(whole), planes, depth)
-    if not whole or count > 1:
-        raise UnreadableImageError(
-            path,
-            f"has {count or len(pages)} pages, of which only the first would be read",
-            "Save each page as a file of its own.",
-        )
-    return whole[0]
 
 
 def _layout(page: Page, path: str | os.PathLike[str]) -> _Layout:
@@ -206,6 +190,7 @@ def _assembled(
             f"{len(lengths)} lengths"
         )
         raise broken(path, reason)
+    shape = columns, 1 if layout.planar else layout.samples
     size = row_length(columns * layout.samples, layout.bits) * rows * across * down
     refuse_bomb(path, max(size, layout.width * layout.height * layout.samples))
     segments = []
@@ -218,7 +203,11 @@ def _assembled(
         left = rows if tiled else min(rows, layout.height - number % down * rows)
         # A single strip is as long as the picture; of several, the last may be filled up.
         segments.append(Segment(data=content[place : place + length], rows=left, full=rows))
-    shape = columns, 1 if layout.planar else layout.samples
+    if page.number("Compression") == NONE:
+        row = row_length(columns * shape[1], layout.bits)
+        used = [min(len(one.data), one.rows * row) for one in segments]
+        ends = [(at, at + length) for at, length in zip(places, used, strict=True)]
+        _refuse_overlaps([*page.spans, *ends], path)
     blocks = decode(page, layout, segments, shape, path)
     if not tiled:
         joined = np.concatenate(blocks).reshape(planes, layout.height, layout.width, -1)
@@ -227,6 +216,17 @@ def _assembled(
         joined = grid.swapaxes(2, 3).reshape(planes, down * rows, across * columns, -1)
         joined = joined[:, : layout.height, : layout.width]
     return np.moveaxis(joined[..., 0], 0, -1) if layout.planar else joined[0]
+
+
+def _refuse_overlaps(spans: list[tuple[int, int]], path: str | os.PathLike[str]) -> None:
+    """Refuse pixels that lie partly within others or within tags: their place is wrong.
+
+    Without compression nothing else would tell. Some writers store equal tiles once.
+    """
+    ordered = sorted(set(spans))
+    for (first, end), (following, _) in pairwise(ordered):
+        if first < following < end:
+            raise broken(path, f"what lies at byte {first} overlaps what lies at byte {following}")
 
 
 def _plain_segments(

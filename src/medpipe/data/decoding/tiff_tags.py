@@ -67,11 +67,14 @@ class Page:
         order: ``"<"`` or ``">"``: how the bytes of a number follow each other.
         tags: Numbers, tuples of numbers, and bytes, by the tag's name.
         ascending: Whether the tags' codes ascend, as they must.
+        spans: The first byte, and the one behind the last, of the tags themselves and of the
+            values that lie elsewhere.
     """
 
     order: str
     tags: dict[str, Any]
     ascending: bool
+    spans: tuple[tuple[int, int], ...]
 
     def number(self, name: str) -> int | None:
         """The tag's value, or what holds without it."""
@@ -137,18 +140,21 @@ def _page(
         reason = f"its page (IFD) at byte {place} of {count} tags goes beyond its end"
         raise _broken(path, reason, kind="truncated")
     tags: dict[str, Any] = {}
-    codes = []
+    codes: list[int] = []
+    spans = [(place, end + link)]
     for start in range(place + head, end, size):
         code, kind, length = struct.unpack_from(order + entry, content, start)
         codes.append(code)
         value = start + size - link
-        found = _tag(content, (code, kind, length), value, order + offset, path)
+        found = _tag(content, (code, kind, length), value, order + offset, path, spans)
         for name, values in found:
             if name in tags:
                 raise _broken(path, f"it says {name} twice")
             tags[name] = values
     (following,) = struct.unpack_from(order + offset, content, end)
-    return Page(order=order, tags=tags, ascending=codes == sorted(codes)), following
+    ascending = codes == sorted(codes)
+    page = Page(order=order, tags=tags, ascending=ascending, spans=tuple(spans))
+    return page, following
 
 
 def _tag(
@@ -157,6 +163,7 @@ def _tag(
     place: int,
     pointer: str,
     path: str | os.PathLike[str],
+    spans: list[tuple[int, int]],
 ) -> Iterator[tuple[str, Any]]:
     """The name and the values of one tag, where it is one that says something of the pixels."""
     code, kind, count = told
@@ -176,6 +183,7 @@ def _tag(
     size = struct.calcsize(order + form) * count
     if size > struct.calcsize(pointer):
         (place,) = struct.unpack_from(pointer, content, place)
+        spans.append((place, place + size))
     if place + size > len(content):
         raise _broken(path, f"the values of its tag {name} lie outside it", kind="truncated")
     if code in BYTES:
