@@ -6,6 +6,7 @@ Light: importing it imports neither torch nor monai nor numpy.
 from __future__ import annotations
 
 from medpipe.claims import locked
+from medpipe.data.decoding.arrays import as_float32
 from medpipe.data.decoding.dicom_files import DicomListing, is_dicom, list_dicom
 from medpipe.data.reading import read_image, read_sample_image, source_of
 from medpipe.errors import DataError, DownloadError, Fault, FaultKind, MedpipeError, PluginError
@@ -76,6 +77,7 @@ __all__ = [
     # services
     "read_image",
     "read_sample_image",
+    "as_float32",
     "source_of",
     "is_dicom",
     "list_dicom",

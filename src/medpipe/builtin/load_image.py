@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
 
-from medpipe.plugin import Reading, TransformStep, read_sample_image, source_of
+from medpipe.plugin import Reading, TransformStep, as_float32, read_sample_image, source_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -59,9 +59,9 @@ def load(sample: dict[str, Any], *, axes: Axes = "wh") -> dict[str, Any]:
     given = sample["image"]
     decoded = read_sample_image(given, sample.get("reading") or Reading())
     first = decoded.values.swapaxes(0, 1) if axes == "wh" else decoded.values
-    # Always a copy: in-place transforms must not reach an array that belongs to a sample.
-    values = torch.from_numpy(np.array(first, dtype=np.float32, order="C", copy=True))
     source = source_of(given) or str(sample.get("id", ""))
+    # Always a copy: in-place transforms must not reach an array that belongs to a sample.
+    values = torch.from_numpy(as_float32(first, source))
     matrix = _affine(decoded, axes)
     if matrix is None:
         # A MetaTensor's constructor takes longer than a small image's decoding.
