@@ -72,8 +72,7 @@ def load(sample: dict[str, Any], *, axes: Axes = "wh") -> dict[str, Any]:
         image.meta["filename_or_obj"] = source
     else:
         affine = torch.from_numpy(np.array(matrix, dtype=np.float64))
-        placed = decoded.affine is not None
-        meta = _metadata(decoded.channels, source, "patient", placed=placed)
+        meta = _metadata(decoded.channels, source, "patient")
         image = MetaTensor(values, affine=affine, meta=meta)
     return {**sample, "image": image}
 
@@ -91,15 +90,13 @@ def _affine(decoded: DecodedImage, axes: Axes) -> np.ndarray[Any, Any] | None:
     return np.diag([*first, *(slices or [1.0]), 1.0])
 
 
-def _metadata(channels: bool, source: str, of: SpacingOf, *, placed: bool) -> dict[str, Any]:
+def _metadata(channels: bool, source: str, of: SpacingOf) -> dict[str, Any]:
     return {
         # NaN is MONAI's word for "no channels".
         "original_channel_dim": -1 if channels else float("nan"),
         "filename_or_obj": source,
         "space": "RAS",
-        # For the steps that go by the affine.
-        "spacing_of": of,
-        "placed": placed,
+        "spacing_of": of,  # for the step that goes by the affine
     }
 
 
@@ -109,4 +106,4 @@ def _without_place(axes: int, channels: bool, of: SpacingOf) -> MetaTensor:
     import torch
     from monai.data import MetaTensor
 
-    return MetaTensor(torch.zeros((1,) * axes), meta=_metadata(channels, "", of, placed=False))
+    return MetaTensor(torch.zeros((1,) * axes), meta=_metadata(channels, "", of))
