@@ -83,8 +83,8 @@ def test_frames_beyond_their_number_are_refused(tmp_path: Path) -> None:
     dataset.save_as(tmp_path / "a", enforce_file_format=True)
     assert refusal(read_image, tmp_path / "a") == (
         f"The image {tmp_path / 'a'} holds 180 bytes of pixels, as many as 3 frames have, but "
-        "Rows, Columns, SamplesPerPixel, BitsAllocated and NumberOfFrames (1) say 60. Write the file "
-        "again with a header that fits its pixels, or leave it out."
+        "Rows, Columns, SamplesPerPixel, BitsAllocated and NumberOfFrames (1) say 60. Write the "
+        "file again with a header that fits its pixels, or leave it out."
     )
 
 

@@ -476,6 +476,9 @@ def special(draw: st.DrawFn) -> Written:
         right, colours = np.stack([lut[colour][at] for colour in range(3)], axis=-1), True
         for colour, name in enumerate(("Red", "Green", "Blue")):
             content = lut[colour].tobytes()
+            if bits == 8 and order == ">":  # in words, the first entry in the low byte
+                content += bytes(len(content) % 2)
+                content = np.frombuffer(content, "<u2").astype(">u2").tobytes()
             said = entries + 2 if wrong else entries
             header[f"{name}PaletteColorLookupTableDescriptor"] = [said, first, bits]
             content += bytes(len(content) % 2)
