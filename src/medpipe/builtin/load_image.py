@@ -27,9 +27,9 @@ class LoadImage(TransformStep):
     What MONAI's `LoadImaged` gives for PNG, JPEG, BMP and NIfTI, and for DICOM of one image with
     a linear rescale, value for value: a `MetaTensor` of shape (width, height), with the depth of
     a volume and then the channels of an image that has them. Its metadata say where the channels
-    are, for ``ensure_channel_first``, and where the image lies, for ``spacing`` and
-    ``orientation``. Several files become the channels of one image. How files are decoded is the
-    data set's to say (`Reading`).
+    are, for ``ensure_channel_first``, and where the image lies and whether its
+    spacing is the patient's, for ``spacing``. Several files become the channels of one image. How
+    files are decoded is the data set's to say (`Reading`).
 
     Attributes:
         axes: ``"wh"``: the width first, as MONAI has it; ``"hw"``: the height first, as PyTorch
