@@ -59,6 +59,7 @@ def test_an_image_as_its_constructor_would_make_it(
         "original_channel_dim": -1 if channels else float("nan"),
         "filename_or_obj": "x",
         "space": "RAS",
+        "spacing_of": "patient" if affine else "unknown",
     }
     place = torch.from_numpy(swapped.copy()) if affine else None
     expected = MetaTensor(

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut
-from pydicom.uid import RLELossless
+from pydicom.uid import JPEGLSLossless, RLELossless
 
 from drawn_dicom import dicom, items, write_dicom
 from medpipe.data.decoding.dicom_files import is_dicom
@@ -403,12 +403,15 @@ def test_a_compressed_file_that_no_decoder_can_decode(tmp_path: Path) -> None:
         f"The image {tmp_path / 'a'} has 99 segments in a compressed frame, which should be 2. "
         "Write the file again with a header that fits its pixels, or leave it out."
     )
-    content[content.index(b"\xfe\xff\x00\xe0", 8) + 8] = 2
-    content[-8:] = b"\x80" * 8  # which says nothing
+    dataset = dicom(COUNTS)
+    dataset.compress(JPEGLSLossless, generate_instance_uid=False)
+    content = bytearray(dataset.PixelData)
+    content[-20:-4] = bytes(16)
     dataset.PixelData = bytes(content)
     dataset.save_as(tmp_path / "a")
     said = _refusal(tmp_path / "a")
-    assert " is compressed as RLE Lossless (1.2.840.10008.1.2.5), which the installed" in said
+    assert " is compressed as JPEG-LS Lossless Image Compression (1.2.840.10008.1.2.4.80), " in said
+    assert " which the installed decoders (" in said
     assert "can't decode: " in said
 
 

@@ -85,7 +85,9 @@ FORMATS: dict[str, Callable[[Path], Any]] = {
     "DICOM": _dicom(WIDE, RescaleSlope=2, RescaleIntercept=-24, WindowCenter=9, WindowWidth=99),
     "DICOM MONOCHROME1": _dicom(WIDE, PhotometricInterpretation="MONOCHROME1"),
     "DICOM RGB": _dicom(COLOURS, colours=True),
-    "DICOM frames": _dicom(np.moveaxis(VOLUME, 2, 0)),
+    "DICOM frames": _dicom(
+        np.moveaxis(VOLUME, 2, 0), GridFrameOffsetVector=[2.0 * n for n in range(VOLUME.shape[2])]
+    ),
     "DICOM series": _series,
 }
 READINGS = {

@@ -213,8 +213,8 @@ def test_parts_and_another_reading_are_noted(run: Run) -> None:
     assert run.evaluate(given).notes == (
         "Two rows were left out.",
         "The parts that the data bring are not looked at: all 36 are taken.",
-        "The images are read as in training (channels = 1, window = 'none'), not as this data set "
-        "says (channels = 3, window = 'none').",
+        "The images are read as in training (channels = 1), not as this data set says "
+        "(channels = 3).",
     )
 
 

@@ -5,6 +5,7 @@ Light: importing it imports neither torch nor monai nor numpy.
 
 from __future__ import annotations
 
+from medpipe.data.decoding.arrays import as_float32
 from medpipe.data.decoding.dicom_files import (
     DicomListing,
     dicom_identities,
@@ -91,6 +92,7 @@ __all__ = [
     # services
     "read_image",
     "read_sample_image",
+    "as_float32",
     "source_of",
     "is_dicom",
     "list_dicom",

@@ -180,7 +180,7 @@ def native(draw: st.DrawFn) -> Written:
         padding=draw(st.sampled_from(["lowest", "keep"])),
     )
     pixels = _in_cells(values, header, syntax == ExplicitVRBigEndian)
-    wrong = draw(st.sampled_from([None, None, *WRONG]))
+    wrong = draw(st.sampled_from(WRONG)) if draw(st.booleans()) else None
     told, spoiled, pixels = _spoiled(wrong, header, pixels)
     dataset = dataset_of(syntax, **told)
     dataset.PixelData = pixels
@@ -361,7 +361,7 @@ def compressed(draw: st.DrawFn) -> Written:
         encoded = [_encoded(syntax, frame, bits) for frame in values]
     if syntax == JPEGBaseline8Bit:
         values = np.stack([imagecodecs.jpeg8_decode(frame) for frame in encoded])
-    wrong = draw(st.sampled_from([None, None, None, *SPOILED]))
+    wrong = draw(st.sampled_from(SPOILED)) if draw(st.booleans()) else None
     header: dict[str, Any] = {
         "Modality": "OT",
         "NumberOfFrames": frames if frames > 1 else None,
@@ -476,6 +476,9 @@ def special(draw: st.DrawFn) -> Written:
         right, colours = np.stack([lut[colour][at] for colour in range(3)], axis=-1), True
         for colour, name in enumerate(("Red", "Green", "Blue")):
             content = lut[colour].tobytes()
+            if bits == 8 and order == ">":  # in words, the first entry in the low byte
+                content += bytes(len(content) % 2)
+                content = np.frombuffer(content, "<u2").astype(">u2").tobytes()
             said = entries + 2 if wrong else entries
             header[f"{name}PaletteColorLookupTableDescriptor"] = [said, first, bits]
             content += bytes(len(content) % 2)

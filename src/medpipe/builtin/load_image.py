@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
 
-from medpipe.plugin import Reading, TransformStep, read_sample_image, source_of
+from medpipe.plugin import Reading, TransformStep, as_float32, read_sample_image, source_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,8 +28,8 @@ class LoadImage(TransformStep):
     8), JPEG, BMP and NIfTI, and for DICOM of one image with a linear rescale, value for value:
     a `MetaTensor` of shape (width, height), with the depth of a volume and then the channels of
     an image that has them. Its metadata say where the channels are, for ``ensure_channel_first``,
-    and where the image lies, for ``spacing`` and ``orientation``. Several files become the
-    channels of one image. How files are decoded is the data set's to say (`Reading`).
+    where the image lies, and whether its spacing is the patient's, for ``spacing``. Several files
+    become the channels of one image. How files are decoded is the data set's to say (`Reading`).
 
     Attributes:
         axes: ``"wh"``: the width first, as MONAI has it; ``"hw"``: the height first, as PyTorch
@@ -59,9 +59,9 @@ def load(sample: dict[str, Any], *, axes: Axes = "wh") -> dict[str, Any]:
     given = sample["image"]
     decoded = read_sample_image(given, sample.get("reading") or Reading())
     first = decoded.values.swapaxes(0, 1) if axes == "wh" else decoded.values
-    # Always a copy: in-place transforms must not reach an array that belongs to a sample.
-    values = torch.from_numpy(np.array(first, dtype=np.float32, order="C", copy=True))
     source = source_of(given) or str(sample.get("id", ""))
+    # Always a copy: in-place transforms must not reach an array that belongs to a sample.
+    values = torch.from_numpy(as_float32(first, source))
     matrix = _affine(decoded, axes)
     if matrix is None:
         # A MetaTensor's constructor takes longer than a small image's decoding.
@@ -72,8 +72,7 @@ def load(sample: dict[str, Any], *, axes: Axes = "wh") -> dict[str, Any]:
         image.meta["filename_or_obj"] = source
     else:
         affine = torch.from_numpy(np.array(matrix, dtype=np.float64))
-        placed = decoded.affine is not None
-        meta = _metadata(decoded.channels, source, "patient", placed=placed)
+        meta = _metadata(decoded.channels, source, "patient")
         image = MetaTensor(values, affine=affine, meta=meta)
     return {**sample, "image": image}
 
@@ -91,15 +90,13 @@ def _affine(decoded: DecodedImage, axes: Axes) -> np.ndarray[Any, Any] | None:
     return np.diag([*first, *(slices or [1.0]), 1.0])
 
 
-def _metadata(channels: bool, source: str, of: SpacingOf, *, placed: bool) -> dict[str, Any]:
+def _metadata(channels: bool, source: str, of: SpacingOf) -> dict[str, Any]:
     return {
         # NaN is MONAI's word for "no channels".
         "original_channel_dim": -1 if channels else float("nan"),
         "filename_or_obj": source,
         "space": "RAS",
-        # For the steps that go by the affine.
-        "spacing_of": of,
-        "placed": placed,
+        "spacing_of": of,  # for the step that goes by the affine
     }
 
 
@@ -109,4 +106,4 @@ def _without_place(axes: int, channels: bool, of: SpacingOf) -> MetaTensor:
     import torch
     from monai.data import MetaTensor
 
-    return MetaTensor(torch.zeros((1,) * axes), meta=_metadata(channels, "", of, placed=False))
+    return MetaTensor(torch.zeros((1,) * axes), meta=_metadata(channels, "", of))

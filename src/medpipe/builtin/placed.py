@@ -26,16 +26,6 @@ class NeedsSpacing(TransformStep):
         return functools.partial(_with_spacing, made=super().build())
 
 
-class NeedsPlace(TransformStep):
-    """Turns by directions: where the image lies in the patient must be known."""
-
-    name: ClassVar[str]
-
-    def build(self) -> Callable[[dict[str, Any]], Mapping[Any, Any]]:
-        """Make the transform, which looks at each image's metadata first."""
-        return functools.partial(_with_place, made=super().build())
-
-
 def _with_spacing(
     sample: dict[str, Any], *, made: Callable[[dict[str, Any]], Mapping[Any, Any]]
 ) -> Mapping[Any, Any]:
@@ -50,19 +40,6 @@ def _with_spacing(
     return made(sample)
 
 
-def _with_place(
-    sample: dict[str, Any], *, made: Callable[[dict[str, Any]], Mapping[Any, Any]]
-) -> Mapping[Any, Any]:
-    meta = _meta(sample)
-    if meta.get("placed") is False:
-        raise DataError(
-            f"The step 'orientation' can't turn {_title(sample, meta)}: its file doesn't say how "
-            "it lies in the patient. Leave the step out, or write its position and orientation "
-            "(in NIfTI the sform with its code) into the file."
-        )
-    return made(sample)
-
-
 def _meta(sample: dict[str, Any]) -> Mapping[str, Any]:
     """The image's metadata; empty where another step made the image."""
     found: Mapping[str, Any] = getattr(sample["image"], "meta", None) or {}
@@ -73,5 +50,5 @@ def _title(sample: Mapping[str, Any], meta: Mapping[str, Any]) -> str:
     return str(meta.get("filename_or_obj") or sample.get("id", "the image"))
 
 
-GUARDED: dict[str, type[TransformStep]] = {"spacing": NeedsSpacing, "orientation": NeedsPlace}
+GUARDED: dict[str, type[TransformStep]] = {"spacing": NeedsSpacing}
 """By the name of the step."""

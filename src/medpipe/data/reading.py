@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
+from medpipe.data.decoding.arrays import plain_array
 from medpipe.data.decoding.dicom import decode_dicom
 from medpipe.data.decoding.dicom_files import has_mark
 from medpipe.data.decoding.dicom_series import read_series
@@ -98,16 +101,17 @@ def read_sample_image(image: Any, reading: Reading) -> DecodedImage:
     Args:
         image: A path or a `Series`; several of either, whose channels are put one after the
             other; an array of shape (height, width) or (height, width, channels); or a
-            `DecodedImage`. The last two are given back as they are.
+            `DecodedImage`. The last two are given back as they are, in this machine's byte order.
         reading: How each file is decoded.
 
     Raises:
         DataError: As `read_image`; or the files of one sample differ in size or place; or an
-            array has another number of axes.
+            array has another number of axes, or values that are no real numbers.
     """
     if isinstance(image, DecodedImage):
         _check_axes(image)
-        return image
+        values = plain_array(image.values)
+        return image if values is image.values else attrs.evolve(image, values=values)
     files = image_files(image)
     if files is not None:
         decoded = [read_image(file, reading) for file in files]
@@ -124,7 +128,7 @@ def read_sample_image(image: Any, reading: Reading) -> DecodedImage:
             f"A sample's image is an array of shape {image.shape}, which is neither "
             "(height, width) nor (height, width, channels). Give a volume as a DecodedImage."
         )
-    return DecodedImage(values=image, channels=image.ndim == 3)
+    return DecodedImage(values=plain_array(image), channels=image.ndim == 3)
 
 
 def image_files(image: Any) -> tuple[ImageFile, ...] | None:

@@ -181,14 +181,16 @@ def _notes(
         notes.append(f"The parts that the data bring are not looked at: all {count} are taken.")
     if listed.reading not in (trained.reading, Reading()):
         notes.append(
-            f"The images are read as in training ({_said(trained.reading)}), not as this data set "
-            f"says ({_said(listed.reading)})."
+            f"The images are read as in training ({_said(trained.reading, listed.reading)}), not "
+            f"as this data set says ({_said(listed.reading, trained.reading)})."
         )
     return notes
 
 
-def _said(reading: Reading) -> str:
-    return ", ".join(f"{name} = {value!r}" for name, value in attrs.asdict(reading).items())
+def _said(reading: Reading, other: Reading) -> str:
+    """How images are read, as far as it is another way."""
+    ours, theirs = attrs.asdict(reading), attrs.asdict(other)
+    return ", ".join(f"{name} = {ours[name]!r}" for name in ours if ours[name] != theirs[name])
 
 
 def _were(images: Mapping[str, str], total: int) -> str:

@@ -14,7 +14,7 @@ COLOURS = ("Red", "Green", "Blue")
 
 
 def resolved_palette(dataset: Dataset, stored: Array) -> Array:
-    """The colours of stored indices, by pydicom (PS3.3 C.7.6.3.1.5 and C.7.9).
+    """The colours of stored indices (PS3.3 C.7.6.3.1.5 and C.7.9).
 
     Args:
         dataset: The file.
@@ -26,6 +26,7 @@ def resolved_palette(dataset: Dataset, stored: Array) -> Array:
     Raises:
         ValueError: The tables are missing or contradict their descriptors.
     """
+    import numpy as np
     from pydicom.pixels.processing import apply_color_lut
 
     descriptors = [dataset.get(f"{colour}PaletteColorLookupTableDescriptor") for colour in COLOURS]
@@ -47,10 +48,37 @@ def resolved_palette(dataset: Dataset, stored: Array) -> Array:
                 f"its palette has {len(table)} bytes of {colour.lower()}, but says {entries} "
                 f"entries of {bits} bits"
             )
-    coloured: Array = apply_color_lut(stored, dataset)[..., :3]  # a fourth would be alpha
-    return coloured
+    if dataset.get("RedPaletteColorLookupTableData") is None:
+        coloured: Array = apply_color_lut(stored, dataset)[..., :3]  # a fourth would be alpha
+        return coloured
+    place = np.clip(stored.astype(np.int64) - int(known[0][1]), 0, entries - 1)
+    parts = [
+        _table(dataset, f"{colour}PaletteColorLookupTableData", entries, bits)[place]
+        for colour in COLOURS
+    ]
+    return np.stack(parts, axis=-1)
+
+
+def _table(dataset: Dataset, keyword: str, entries: int, bits: int) -> Array:
+    """One table, of uint8 or uint16.
+
+    Raises:
+        ValueError: Its entries have more bits than it says.
+    """
+    import numpy as np
+
+    content = dataset[keyword].value
+    order = "<" if dataset.file_meta.TransferSyntaxUID.is_little_endian else ">"
+    if len(content) == 2 * entries:
+        table = np.frombuffer(content, f"{order}u2")
+        if bits == 8 and table.max() > 255:
+            raise ValueError(f"its palette has entries of more than {bits} bits")
+        return table.astype(np.uint8 if bits == 8 else np.uint16)
+    if order == ">" and dataset[keyword].VR == "OW":  # two entries in a word, the first low
+        content = np.frombuffer(content, ">u2").astype("<u2").tobytes()
+    return np.frombuffer(content, np.uint8)[:entries]
 
 
 def _lengths(entries: int, bits: int) -> tuple[int, ...]:
     """The bytes that a table may have: colours of 8 bits are stored in one byte or in two."""
-    return (2 * entries,) if bits == 16 else (entries + entries % 2, entries, 2 * entries)
+    return (2 * entries,) if bits == 16 else (entries + entries % 2, 2 * entries)

@@ -93,7 +93,7 @@ def grey_values(
 ) -> Array:
     """Apply the modality look-up and the window, and turn MONOCHROME1 around.
 
-    The look-ups are pydicom's: DICOM PS3.3 C.11.1 and C.11.2.
+    The rescale and windows are pydicom's: DICOM PS3.3 C.11.1 and C.11.2.
 
     Args:
         stored: The stored values of one frame, of shape (height, width).
@@ -112,7 +112,9 @@ def grey_values(
     from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 
     check_rescale(header)
-    values = apply_modality_lut(stored, header)
+    tables = header.get("ModalityLUTSequence")
+    # pydicom's table takes 8 and 16 bits alone.
+    values = looked_up(stored, tables[0], header) if tables else apply_modality_lut(stored, header)
     inverted = header.PhotometricInterpretation == "MONOCHROME1" and (
         window == "voi" or not measured
     )
@@ -180,6 +182,23 @@ def check_table(item: Dataset, name: str) -> None:
         found //= 2
     if found != entries or bits not in range(8, 17):
         raise ValueError(f"its {name} has {found} entries of {bits} bits, but says {entries}")
+
+
+def looked_up(stored: Array, item: Dataset, header: Dataset) -> Array:
+    """Values through a table of `check_table`: uint8 or uint16.
+
+    What lies below its first value or above its last gets the first or the last entry.
+    """
+    import numpy as np
+
+    first, bits = int(item.LUTDescriptor[1]), int(item.LUTDescriptor[2])
+    data: Any = item.LUTData
+    if isinstance(data, bytes):
+        little = header.file_meta.TransferSyntaxUID.is_little_endian
+        data = np.frombuffer(data, "<u2" if little else ">u2")
+    table = np.atleast_1d(np.asarray(data)).astype(np.uint8 if bits == 8 else np.uint16)
+    found: Array = table[np.clip(stored.astype(np.int64) - first, 0, len(table) - 1)]
+    return found
 
 
 def windowed(values: Array, centre: float, width: float) -> Array:

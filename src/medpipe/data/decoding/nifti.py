@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import zlib
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -156,7 +155,8 @@ def _values(image: Any, header: Any) -> np.ndarray[Any, Any]:
 def _start(content: bytes) -> bytes:
     if not content.startswith(GZIP):
         return content[:HEADER]
-    return zlib.decompressobj(wbits=31).decompress(content, HEADER)
+    with gzip.GzipFile(fileobj=BytesIO(content)) as file:  # it may have several members
+        return file.read(HEADER)
 
 
 def _whole(content: bytes, length: int) -> tuple[bytes, int]:

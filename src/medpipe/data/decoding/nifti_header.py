@@ -14,6 +14,8 @@ UNITS = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 """Millimetres by the code of a length's unit: not said, metre, millimetre, micrometre. Most
 programs write millimetres without a code."""
 AFFINE = "Write a valid affine into its header."
+HUGE = 1e12
+"""Millimetres that no image lies away; NaN is not below it either."""
 REST = b"\r\n\x1a\n"
 """What follows the mark of NIfTI-2, to find what a transfer of text did to a file."""
 
@@ -116,7 +118,8 @@ def placed(header: Any, dims: int) -> tuple[Array | None, tuple[float, ...] | No
             return None, None
         columns, rows, *slices = steps
         return None, tuple(unit * step for step in (rows, columns, *slices))
-    if not (np.isfinite(affine).all() and abs(np.linalg.det(affine)) > 0):
+    largest = float(np.abs(affine).max())
+    if not (largest < HUGE and abs(np.linalg.det(affine)) > 0):
         raise HeaderError(
             "lies nowhere: its affine (sform or qform) is not finite or can't be inverted",
             AFFINE,

@@ -11,7 +11,7 @@ import re
 import threading
 import warnings
 
-_DECODERS = re.compile(r"(pydicom|PIL)\.")
+_DECODERS = re.compile(r"(pydicom|PIL|nibabel)\.")
 _FILTER = ("ignore", None, Warning, _DECODERS, 0)
 _lock = threading.Lock()
 

@@ -1,0 +1,84 @@
+"""Arrays in memory: which can be images, and whether float32 can hold them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from medpipe.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
+
+EXACT = 1 << 24
+"""Whole numbers up to this one are float32's, too."""
+STEPS = 256
+"""Between the lowest and the highest value of an image float32 must tell so many apart."""
+REAL = frozenset("?bBhHiIlLqQefdg")
+
+
+def plain_array(image: Array) -> Array:
+    """The array as an image: of real numbers in this machine's byte order, and nothing masked.
+
+    Raises:
+        DataError: It is empty, or holds something else.
+    """
+    import numpy as np
+
+    kind = image.dtype
+    if type(image) is np.ndarray and kind.char in REAL and kind.isnative and image.size:
+        return image
+    if kind.char not in REAL:
+        what = "complex numbers" if kind.kind == "c" else f"values of the type {kind}"
+        raise DataError(
+            f"A sample's image is an array of {what}, which are no real numbers. Make them "
+            "numbers, such as float32; of complex ones their magnitude."
+        )
+    if not image.size:
+        raise DataError(f"A sample's image is an array of shape {image.shape}, which is empty.")
+    if isinstance(image, np.ma.MaskedArray):
+        if np.ma.is_masked(image):
+            raise DataError(
+                "A sample's image is an array of which values are masked. Fill them: "
+                "image.filled(0)."
+            )
+        image = image.data
+    plain = np.asarray(image)
+    return plain if kind.isnative else plain.astype(kind.newbyteorder("="))
+
+
+def as_float32(values: Array, named: str) -> Array:
+    """A copy of the values as float32, in which training computes.
+
+    Args:
+        values: Real numbers.
+        named: What they are, for errors.
+
+    Raises:
+        DataError: Some are infinite in float32 and not before, or it can't tell them apart.
+    """
+    import numpy as np
+
+    if values.dtype.itemsize <= 2 or values.dtype == np.float32:
+        return np.array(values, dtype=np.float32, order="C", copy=True)
+    with np.errstate(over="ignore", under="ignore"):
+        found: Array = np.array(values, dtype=np.float32, order="C", copy=True)
+    least, most = found.min(), found.max()
+    if values.dtype.kind == "f" and not (np.isfinite(least) and np.isfinite(most)):
+        if (np.isinf(found) & ~np.isinf(values)).any():
+            raise DataError(
+                f"{named} has values beyond 3.4e38, which are infinite in float32, in which "
+                "training computes. Scale them before."
+            )
+        return found
+    largest = max(abs(least), abs(most))
+    if largest < EXACT:
+        return found
+    step, span = float(np.spacing(largest)), float(values.max()) - float(values.min())
+    if 0 < span < STEPS * step:
+        raise DataError(
+            f"{named} has values up to {largest:g} that differ by {span:g} at most, which float32, "
+            "in which training computes, can't tell apart. Subtract their lowest value before."
+        )
+    return found
