@@ -238,6 +238,7 @@ def within(seconds: int) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
+@pytest.mark.usefixtures("forked")
 @pytest.mark.parametrize(
     ("do", "message"),
     [

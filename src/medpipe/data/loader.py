@@ -25,6 +25,7 @@ from medpipe.data.resident import ResidentImages, free_bytes
 from medpipe.data.starting import (
     REMEDY,
     StartMethod,
+    prepare_server,
     refuse_second_start,
     refuse_unguarded,
     unguarded_script,
@@ -354,6 +355,8 @@ def _workers(batches: SampleBatches, workers: int) -> tuple[int, StartMethod | N
         )
         return 0, None
     refuse_unguarded()
+    if way.method == "forkserver":
+        prepare_server()
     try:
         batches.__getstate__()
     except Exception as error:

@@ -44,6 +44,7 @@ REMEDY = (
     "Define it at the top level of a module that workers can import, or set loader.workers = 0."
 )
 
+LOADED = ("torch", "monai.transforms", "medpipe.data.loader")
 VARIABLE = "MEDPIPE_START_METHOD"
 """The environment variable that says how worker processes are started."""
 
@@ -112,6 +113,19 @@ def _usual() -> StartMethod:
 def forks() -> bool:
     """Whether a worker may be forked off this process, here and now."""
     return sys.platform.startswith("linux") and way_to_start().method == "fork"
+
+
+def prepare_server() -> None:
+    """Have the server of ``forkserver`` import once what every worker needs, if it does not run.
+
+    Each worker would take seconds for torch and MONAI; so it is forked off with them. What a
+    program has chosen itself stays.
+    """
+    from multiprocessing import forkserver  # not on Windows
+
+    server = getattr(forkserver, "_forkserver", None)
+    if getattr(server, "_preload_modules", None) == ["__main__"]:  # Python's default
+        multiprocessing.set_forkserver_preload(["__main__", *LOADED])
 
 
 def refuse_second_start() -> None:
