@@ -28,6 +28,7 @@ from medpipe.data.starting import (
     prepare_server,
     refuse_second_start,
     refuse_unguarded,
+    starting_named,
     unguarded_script,
     unsendable,
     way_to_start,
@@ -248,7 +249,8 @@ class Loader(DataLoader[Batch]):
         made = cast("SampleBatches", self.dataset)
         coming: Iterator[Batch | _Failure]
         if self.num_workers or self.pin_memory:
-            coming = super().__iter__()
+            with starting_named():
+                coming = super().__iter__()
             made.forget_sent()
         else:  # what torch would do, without what it notes down about each batch
             coming = map(made.__getitems__, order)
