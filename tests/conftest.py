@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
 import signal
@@ -59,6 +60,17 @@ def _marked(request: pytest.FixtureRequest) -> None:
         and "MEDPIPE_DATA" not in os.environ
     ):
         pytest.skip("needs MEDPIPE_DATA to name the folder of MedNIST or MedNIST.tar.gz")
+
+
+@pytest.fixture
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Worker processes are forked, whatever the suite was asked for: they inherit what is planted.
+
+    Their number, and what they do, is tested under each start method in `test_start_methods`.
+    """
+    if "fork" not in multiprocessing.get_all_start_methods():
+        pytest.skip("needs fork")
+    monkeypatch.setenv("MEDPIPE_START_METHOD", "fork")
 
 
 @pytest.fixture

@@ -296,6 +296,7 @@ def test_images_of_several_kinds_stay_where_they_are(
     assert ResidentImages.of(found, rows[:-1], CPU, free=1e12) is not None
 
 
+@pytest.mark.usefixtures("forked")
 def test_worker_processes_look_nothing_up_on_a_device(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -360,6 +360,7 @@ def test_built_once_then_opened() -> None:
     assert parts() == []
 
 
+@pytest.mark.usefixtures("forked")
 @pytest.mark.parametrize("processes", [True, False])
 def test_many_workers_give_the_same(processes: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     alone = build("alone")
@@ -407,6 +408,7 @@ def test_the_error_of_a_sample_is_raised(seconds: float, monkeypatch: pytest.Mon
     assert parts() == []
 
 
+@pytest.mark.usefixtures("forked")
 def test_a_killed_worker_is_no_end(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -662,6 +664,7 @@ def _alive(process: int) -> bool:
     return True
 
 
+@pytest.mark.usefixtures("forked")
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
 def test_a_killed_build_leaves_nothing_that_opens(tmp_path: Path) -> None:
     log = tmp_path / "log"

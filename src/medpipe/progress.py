@@ -66,15 +66,15 @@ class _Shown:
         self._progress, self._task = progress, task
 
     def advance(self, steps: float = 1) -> None:
-        with suppress(Exception):
+        with suppress(Exception, SystemExit):
             self._progress.advance(self._task, steps)
 
     def describe(self, description: str) -> None:
-        with suppress(Exception):
+        with suppress(Exception, SystemExit):
             self._progress.update(self._task, description=description)
 
     def end(self) -> None:
-        with suppress(Exception):
+        with suppress(Exception, SystemExit):
             self._progress.stop()
 
 
@@ -99,7 +99,10 @@ def _shown(description: str, total: float | None, unit: str) -> _Shown | None:
         progress = Progress(*columns, *times, console=Console(stderr=True), transient=True)
         task = progress.add_task(description, total=total)
         progress.start()
-    except Exception:  # a terminal, or what passes for one, that takes no such text; two at once
+    except (
+        Exception,
+        SystemExit,
+    ):  # a terminal, or what passes for one, that takes no such text; two at once
         return None
     return _Shown(progress, task)
 

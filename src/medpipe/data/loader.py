@@ -25,8 +25,10 @@ from medpipe.data.resident import ResidentImages, free_bytes
 from medpipe.data.starting import (
     REMEDY,
     StartMethod,
+    prepare_server,
     refuse_second_start,
     refuse_unguarded,
+    starting_named,
     unguarded_script,
     unsendable,
     way_to_start,
@@ -247,7 +249,8 @@ class Loader(DataLoader[Batch]):
         made = cast("SampleBatches", self.dataset)
         coming: Iterator[Batch | _Failure]
         if self.num_workers or self.pin_memory:
-            coming = super().__iter__()
+            with starting_named():
+                coming = super().__iter__()
             made.forget_sent()
         else:  # what torch would do, without what it notes down about each batch
             coming = map(made.__getitems__, order)
@@ -354,6 +357,8 @@ def _workers(batches: SampleBatches, workers: int) -> tuple[int, StartMethod | N
         )
         return 0, None
     refuse_unguarded()
+    if way.method == "forkserver":
+        prepare_server()
     try:
         batches.__getstate__()
     except Exception as error:

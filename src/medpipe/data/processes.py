@@ -19,6 +19,7 @@ from collections import deque
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
@@ -94,7 +95,7 @@ def _in_order(
 
 def _executor(work: Callable[[Any], Any], workers: int) -> tuple[Executor, Callable[[Any], Any]]:
     if not forks():
-        return ThreadPoolExecutor(workers), work
+        return ThreadPoolExecutor(workers), partial(_in_thread, work)
     executor = ProcessPoolExecutor(
         workers,
         mp_context=multiprocessing.get_context("fork"),
@@ -133,6 +134,16 @@ def _watch(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(WATCH_SECONDS)
     os._exit(1)
+
+
+def _in_thread(work: Callable[[Any], Any], chunk: Any) -> Any:
+    try:
+        return work(chunk)
+    except Exception as error:
+        named = limit_of(error)
+        if named is None or named is error:
+            raise
+        raise named from error
 
 
 def _in_worker(chunk: Any) -> Any:

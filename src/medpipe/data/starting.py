@@ -14,15 +14,16 @@ import os
 import pickle
 import sys
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 import attrs
 
-from medpipe.errors import Problem, RunError
+from medpipe.errors import LimitError, Problem, RunError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 logger = logging.getLogger("medpipe")
 
@@ -44,6 +45,7 @@ REMEDY = (
     "Define it at the top level of a module that workers can import, or set loader.workers = 0."
 )
 
+LOADED = ("torch", "monai.transforms", "medpipe.data.loader")
 VARIABLE = "MEDPIPE_START_METHOD"
 """The environment variable that says how worker processes are started."""
 
@@ -112,6 +114,37 @@ def _usual() -> StartMethod:
 def forks() -> bool:
     """Whether a worker may be forked off this process, here and now."""
     return sys.platform.startswith("linux") and way_to_start().method == "fork"
+
+
+def prepare_server() -> None:
+    """Have the server of ``forkserver`` import once what every worker needs, if it does not run.
+
+    Each worker would take seconds for torch and MONAI; so it is forked off with them. What a
+    program has chosen itself stays.
+    """
+    from multiprocessing import forkserver  # not on Windows
+
+    server = getattr(forkserver, "_forkserver", None)
+    if getattr(server, "_preload_modules", None) == ["__main__"]:  # Python's default
+        multiprocessing.set_forkserver_preload(["__main__", *LOADED])
+
+
+@contextmanager
+def starting_named() -> Iterator[None]:
+    """Say what it means that a process, or the server that starts them, ended as it began.
+
+    Raises:
+        LimitError: It did.
+    """
+    try:
+        yield
+    except (ConnectionError, EOFError) as error:
+        text = " ".join(str(error).split()) or type(error).__name__
+        raise LimitError(
+            f"Worker processes can't be started: they end as they begin ({text}). What they print "
+            "says why. Raise the limit of open files with 'ulimit -n 4096', or set "
+            "loader.workers = 0."
+        ) from error
 
 
 def refuse_second_start() -> None:
