@@ -185,7 +185,7 @@ class Table(DatasetStep):
             task=task,
             reading=Reading(channels=self.channels, window=self.window),
             on_leak=self.on_leak,
-            notes=(*report.notes(), *notes),
+            notes=(*report.notes(), *reader.finder.passed.notes(), *notes),
             faults=faults,
         )
 
@@ -256,6 +256,7 @@ class Table(DatasetStep):
                 templates=one_or_several(self.image),
                 suffixes=self.suffixes or (),
                 unit=self.unit,
+                across_folders=self.dicom_group != "none",
             ),
             labels=self._labels(),
             label_columns=one_or_several(self.label),
