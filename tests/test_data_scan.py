@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 import time
+import types
 from pathlib import Path
 from typing import Any
 
@@ -264,24 +265,43 @@ def test_a_file_of_the_same_size_and_time_is_read_again(
     assert after.sha256 == content_digest(dataset.samples[0])
 
 
+@pytest.mark.parametrize("kind", [str, Path])
+@pytest.mark.parametrize("told", ["st_size", "st_mtime_ns", "st_ctime_ns", "st_ino"])
+def test_all_that_is_known_of_a_file_tells_it_from_another(
+    told: str, kind: type[Path | str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {"st_size": 1, "st_mtime_ns": 2, "st_ctime_ns": 3, "st_ino": 4}
+    samples = [Sample(id="x", image=kind(tmp_path / "x"), label=0)]
+
+    def columns(**changes: int) -> scan_memory.Columns:
+        status = types.SimpleNamespace(**{**known, **changes})
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "stat", lambda _: status)
+            return FileStates.of(samples).columns()
+
+    assert columns() == columns()
+    assert columns() != columns(**{told: 9})
+
+
 def test_a_change_within_one_tick_of_the_clock_is_seen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Files are read only when a later change would give them another time."""
     dataset = _folder(tmp_path)
     newest = max(path.stat().st_ctime_ns for path in tmp_path.glob("*.png"))
-    read_at: list[int] = []
+    done: list[object] = []
     own = scanning.file_bytes
-    monkeypatch.setattr(scanning, "read", lambda *_: pytest.fail("all are tiny"))
 
     def noted(path: str) -> bytes:
-        read_at.append(time.time_ns())
+        done.append("read")
         return own(path)
 
     monkeypatch.setattr(scanning, "file_bytes", noted)
+    monkeypatch.setattr(scan_memory.time, "sleep", done.append)
+    monkeypatch.setattr(scan_memory.time, "time_ns", lambda: newest + 1_000_000)
     samples = [attrs.evolve(sample, image=str(sample.image)) for sample in dataset.samples]
     scan(attrs.evolve(dataset, samples=samples), workers=1)
-    assert min(read_at) >= newest + scan_memory.TICK
+    assert done == [pytest.approx((scan_memory.TICK - 1_000_000) / 1e9), *["read"] * 5]
 
 
 def test_what_a_clock_that_is_ahead_changed_just_now_is_read_again(
