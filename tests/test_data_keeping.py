@@ -25,7 +25,7 @@ from medpipe.data.fingerprints import FoundFingerprints
 from medpipe.data.keeping import Keeper
 from medpipe.data.packing.cache import PackedCache
 from medpipe.data.packing.folders import PackingError, packed_folders, packed_root
-from medpipe.errors import CheckFailed
+from medpipe.errors import CheckFailed, MedpipeError
 from medpipe.plugin import DecodedImage, Reading, Sample, TransformStep
 from medpipe.steps import Dataset
 
@@ -145,6 +145,31 @@ def test_a_damaged_earlier_cache_gives_nothing(
     made = counted(monkeypatch)
     assert len(all_batches(builder(root))) > 0
     assert len(made) == 23
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_a_file_that_changes_after_it_was_looked_through_is_not_kept_as_another(
+    reads: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether its images are handed to the chain, or a step of the chain reads them itself."""
+    root = image_folder(tmp_path / "data", samples=24)
+    pipeline = builder(root).build()
+    monkeypatch.setattr(Keeper, "reads", property(lambda self: reads))
+    assert pipeline.check_data().ok
+    changed = sorted(root.rglob("*.png"))[3]
+
+    def donors(self: Keeper) -> dict[bytes, Any]:
+        Image.fromarray(255 - np.asarray(Image.open(changed))).save(changed)
+        return {}
+
+    monkeypatch.setattr(Keeper, "_donors", donors)
+    with pytest.raises(MedpipeError) as caught:
+        pipeline.build_loaders()
+    assert (
+        f"The image {changed} was changed after it had been looked through. Start again when "
+        "nothing writes to the data any longer." in str(caught.value)
+    )
+    assert packed_folders() == []
 
 
 @attrs.frozen(kw_only=True)

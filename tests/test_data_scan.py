@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 import time
+import types
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from drawn_dicom import write_series
 from medpipe.data import scan as scanning
 from medpipe.data import scan_memory
-from medpipe.data.scan import Fingerprint, Scan, scan
+from medpipe.data.reading import file_bytes
+from medpipe.data.scan import Fingerprint, Scan, content_digest, scan
 from medpipe.data.scan_memory import FileStates
 from medpipe.errors import DataError
 from medpipe.locks import tried
-from medpipe.steps import Dataset, Reading, Sample, Task
+from medpipe.steps import Dataset, Reading, Sample, Series, Task
 
 TASK = Task(names=("a", "b"))
 
@@ -217,6 +220,140 @@ def test_cache_is_used_until_a_file_changes(
     Image.fromarray(np.zeros((6, 4), np.uint8)).save(path)
     assert scan(dataset, workers=1).fingerprints["0.png"] != first.fingerprints["0.png"]
     assert len(_caches()) == 1
+
+
+def _replaced(path: Path, content: bytes, how: str) -> None:
+    """Give a file another content of its size and its time, as programs do that copy."""
+    status, other = path.stat(), path.with_name("other")
+    if how == "written over":  # cp -p
+        path.write_bytes(content)
+    else:
+        other.write_bytes(content)
+        os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
+        if how == "moved there":  # rsync -t, unzip
+            other.replace(path)
+        else:
+            path.unlink()
+            path.hardlink_to(other)
+            other.unlink()
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.mark.parametrize("kind", ["file", "channels", "series"])
+@pytest.mark.parametrize("how", ["written over", "moved there", "linked there"])
+def test_a_file_of_the_same_size_and_time_is_read_again(
+    tmp_path: Path, how: str, kind: str
+) -> None:
+    if kind == "series":
+        write_series(tmp_path, np.arange(24, dtype=np.int16).reshape(3, 4, 2))
+    else:
+        for place in (0, 1):
+            Image.fromarray(np.full((4, 5), place, np.uint8)).save(tmp_path / f"{place}.tif")
+    files = sorted(map(str, tmp_path.iterdir()))
+    images: dict[str, Any] = {
+        "file": files[1],
+        "channels": tuple(files),
+        "series": Series(files=files),
+    }
+    dataset = Dataset(samples=[Sample(id="x", image=images[kind], label=0)], task=TASK)
+    before = scan(dataset, workers=1).fingerprints["x"]
+    path = Path(files[1])
+    content = path.read_bytes()
+    _replaced(path, content[:-1] + bytes([content[-1] ^ 1]), how)
+    after = scan(dataset, workers=1).fingerprints["x"]
+    assert after.sha256 != before.sha256
+    assert after.pixels != before.pixels
+    assert after.sha256 == content_digest(dataset.samples[0])
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+@pytest.mark.parametrize("told", ["st_size", "st_mtime_ns", "st_ctime_ns", "st_ino"])
+def test_all_that_is_known_of_a_file_tells_it_from_another(
+    told: str, kind: type[Path | str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {"st_size": 1, "st_mtime_ns": 2, "st_ctime_ns": 3, "st_ino": 4}
+    samples = [Sample(id="x", image=kind(tmp_path / "x"), label=0)]
+
+    def columns(**changes: int) -> scan_memory.Columns:
+        status = types.SimpleNamespace(**{**known, **changes})
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "stat", lambda _: status)
+            return FileStates.of(samples).columns()
+
+    assert columns() == columns()
+    assert columns() != columns(**{told: 9})
+
+
+def test_a_change_within_one_tick_of_the_clock_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files are read only when a later change would give them another time."""
+    dataset = _folder(tmp_path)
+    newest = max(path.stat().st_ctime_ns for path in tmp_path.glob("*.png"))
+    done: list[object] = []
+    own = scanning.file_bytes
+
+    def noted(path: str) -> bytes:
+        done.append("read")
+        return own(path)
+
+    monkeypatch.setattr(scanning, "file_bytes", noted)
+    monkeypatch.setattr(scan_memory.time, "sleep", done.append)
+    monkeypatch.setattr(scan_memory.time, "time_ns", lambda: newest + 1_000_000)
+    samples = [attrs.evolve(sample, image=str(sample.image)) for sample in dataset.samples]
+    scan(attrs.evolve(dataset, samples=samples), workers=1)
+    assert done == [pytest.approx((scan_memory.TICK - 1_000_000) / 1e9), *["read"] * 5]
+
+
+def test_what_a_clock_that_is_ahead_changed_just_now_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = _folder(tmp_path)
+    now = time.time_ns()
+    monkeypatch.setattr(scan_memory.time, "time_ns", lambda: now - 3600 * 10**9)
+    scan(dataset, workers=1)
+    read_again: list[object] = []
+    own = scanning.decode_content
+
+    def noted(content: bytes, image: Any, reading: Reading) -> Any:
+        read_again.append(image)
+        return own(content, image, reading)
+
+    monkeypatch.setattr(scanning, "decode_content", noted)
+    scan(dataset, workers=1)
+    assert len(read_again) == 5
+    monkeypatch.setattr(scan_memory.time, "time_ns", lambda: now + 3600 * 10**9)
+    scan(dataset, workers=1)
+    assert len(read_again) == 10
+    scan(dataset, workers=1)
+    assert len(read_again) == 10
+
+
+def test_a_file_that_is_written_to_while_it_is_read_is_read_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.png"
+    path.write_bytes(b"old" * 100)
+    real, times = os.read, [1, 0]
+
+    def read_and_write(number: int, count: int) -> bytes:
+        content = real(number, count)
+        if times[0]:
+            times[0] -= 1
+            path.write_bytes(b"new" * 100)
+            times[1] += 1
+            os.utime(path, ns=(1, times[1]))
+        return content
+
+    monkeypatch.setattr(os, "read", read_and_write)
+    assert file_bytes(path) == b"new" * 100
+    times[0] = 99
+    with pytest.raises(DataError) as caught:
+        file_bytes(path)
+    assert str(caught.value) == (
+        f"The image {path} is being written to. Wait until whatever writes it is done, then start "
+        "again."
+    )
 
 
 def test_cache_goes_by_the_files_and_not_by_their_places(tmp_path: Path) -> None:

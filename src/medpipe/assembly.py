@@ -15,7 +15,7 @@ from medpipe.data.chain import Chain
 from medpipe.data.fitting import unfit_samples
 from medpipe.data.order import PassOrder
 from medpipe.data.preparation import PreparedData, Unfit, prepare
-from medpipe.errors import Fault, MedpipeError, StepError
+from medpipe.errors import BadDataError, Fault, MedpipeError, StepError
 from medpipe.parameters import unstructure
 from medpipe.ready import Ready
 from medpipe.recording import versions
@@ -114,10 +114,17 @@ class Assembly:
         """List the samples of a data set; one that can't be used is an error.
 
         Raises:
+            BadDataError: Samples can't be used: all of them are listed.
             DataError: The data can't be used as they are.
             StepError: The step failed.
         """
-        return self._listed(step, step.build)
+        dataset = self._listed(step, step.build_with_faults)
+        if dataset.faults:
+            total = len(dataset.samples) + len({fault.sample for fault in dataset.faults})
+            count = f"{len(dataset.faults)} of {total} samples"
+            remedies = ["Repair or remove them."]
+            raise BadDataError(f"{count} can't be used:", dataset.faults, remedies)
+        return dataset
 
     def _listed(self, step: DatasetStep, build: Callable[[], Dataset]) -> Dataset:
         dataset = self._built(step, build)

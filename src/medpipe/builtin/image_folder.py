@@ -124,7 +124,8 @@ class ImageFolder(DatasetStep):
                 fit a file.
         """
         faults: list[Fault] = []
-        return attrs.evolve(self._list(faults), faults=faults)
+        listed = self._list(faults)
+        return attrs.evolve(listed, faults=sorted(faults, key=attrgetter("sample")))
 
     def _list(self, faults: list[Fault] | None) -> Dataset:
         """List the images; what is wrong with single files goes to `faults`, if it is there."""

@@ -215,7 +215,7 @@ class Table(DatasetStep):
                 padding=self.padding,
             ),
             on_leak=self.on_leak,
-            notes=(*report.notes(), *notes),
+            notes=(*report.notes(), *reader.finder.passed.notes(), *notes),
             faults=faults,
         )
 
@@ -293,6 +293,7 @@ class Table(DatasetStep):
                 templates=one_or_several(self.image),
                 suffixes=self.suffixes or (),
                 unit=self.unit,
+                across_folders=self.dicom_group != "none",
             ),
             labels=self._labels(),
             label_columns=one_or_several(self.label),

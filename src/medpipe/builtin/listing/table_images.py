@@ -81,12 +81,16 @@ class ImageFinder:
         templates: What names them; several are stacked as channels.
         suffixes: Tried in this order where a file isn't there as written.
         unit: ``"file"``, or ``"series"``: each names a folder with one DICOM series.
+        across_folders: Whether the files of a series may lie in several folders below that one.
+        passed: Gets what was passed over in these folders.
     """
 
     root: Path
     templates: tuple[str, ...]
     suffixes: tuple[str, ...]
     unit: Literal["file", "series"]
+    across_folders: bool = True
+    passed: FolderListing = attrs.field(factory=FolderListing)
 
     def names(self, cell: Mapping[str, str], absent: Absent) -> tuple[str, ...] | None:
         """The paths as the row has them, with ``/``; None where a cell is blank."""
@@ -197,20 +201,17 @@ class ImageFinder:
                 },
                 broken=listing.broken,
             )
-            found = find_images(others, unit="series")
+            found = find_images(others, unit="series", across_folders=self.across_folders)
         except DataError as error:
             refuse(str(error).replace("\n", "\n    "), "", "unreadable")
             return None
         for fault in faults:
             refuse(fault.message, fault.remedy, fault.kind)
-        if listing.folder_links:
-            refuse(
-                f"the folder {folder} holds a link to a folder, {min(listing.folder_links)!r}, and "
-                "such links are not followed.",
-                "Put the folder itself there, or remove the link.",
-            )
-        if faults or listing.folder_links:
+        if faults:
             return None
+        self.passed.system += [f"{name}/{id_}" for id_ in listing.system]
+        self.passed.folder_links += [f"{name}/{id_}" for id_ in listing.folder_links]
+        self.passed.special += [f"{name}/{id_}" for id_ in listing.special]
         if not found.images:
             absent(f"the folder {folder} holds no DICOM images.", "")
             return None

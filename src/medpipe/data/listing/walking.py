@@ -146,7 +146,7 @@ class FolderListing:
                 f"{'' if one else ' for one'}."
             )
         if self.alike:
-            some.append(alike_note(self.alike, "name", "names"))
+            some.append(_alike_note(sorted(self.alike)))
         return tuple(filter(None, some))
 
     def _take_another(self, id_: str, path: str) -> None:
@@ -282,13 +282,12 @@ def passed_over(ids: Sequence[str], noun: str, after: str = "") -> str:
     )
 
 
-def alike_note(alike: Sequence[tuple[str, ...]], noun: str, nouns: str) -> str:
-    """A sentence about names that look alike."""
+def _alike_note(alike: Sequence[tuple[str, ...]]) -> str:
     named = "; ".join(", ".join(map(repr, same)) for same in alike[:NAMED])
     more = f"; and {len(alike) - NAMED:,} more" if len(alike) > NAMED else ""
     return (
-        f"Some {nouns} differ only in case, in spaces or in what can't be seen, and each is taken "
-        f"as a {noun} of its own: {named}{more}."
+        "Some names differ only in case, in spaces or in what can't be seen, and each is taken as "
+        f"a name of its own: {named}{more}."
     )
 
 
