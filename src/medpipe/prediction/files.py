@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from medpipe import files
+from medpipe.data.filling import filled_by
 from medpipe.errors import DataError
 from medpipe.evaluation.predictions import answer_cell, answers, csv_line
 from medpipe.prediction.listing import FoundFiles, find_files
@@ -108,7 +109,13 @@ def predict_files(
     """
     where = device_named(device)
     unit: Any = getattr(trained.assembly.configuration.dataset, "unit", "file")
-    found = find_files(paths, reading=trained.reading, unit=unit, workers=available_processors())
+    found = find_files(
+        paths,
+        reading=trained.reading,
+        unit=unit,
+        workers=available_processors(),
+        fills=filled_by(trained.assembly.chain()),
+    )
     if found.unreadable and (not skip_unreadable or not found.images):
         raise _unreadable(found)
     for sentence in (*found.notes, *found.unreadable.values()):
