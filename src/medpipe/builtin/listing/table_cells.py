@@ -59,8 +59,9 @@ def swallowed(
                 forms = {form for row in rows for form in _forms(row, images)}
 
             def is_row(found: Sequence[str], forms: set[Form] = forms) -> bool:
-                known = not forms.isdisjoint(_forms(found, images))
-                return len(found) >= len(table.header) and (known or is_there(found))
+                if len(found) < len(table.header):
+                    return False
+                return not forms.isdisjoint(_forms(found, images)) or is_there(found)
 
             line = _row_in(cell, cells[place + 1 :], table.delimiter, is_row)
             if line is not None:

@@ -19,7 +19,7 @@ from medpipe.plugin import Fault, FaultKind, Sample
 
 if TYPE_CHECKING:
     import re
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from medpipe.builtin.listing.labels import LabelReader
     from medpipe.builtin.listing.row_report import RowReport
@@ -134,7 +134,7 @@ class RowReader:
         odd = Oddities()
         for problem in table.problems:
             report.refuse(*problem)
-        report.remarks += table.remarks
+        report.remarks += [*table.remarks, *_near_names(table.header, positions)]
         torn = self._swallowed(table, positions, report)
         short = []
         for number, cells in table.rows:
@@ -374,6 +374,25 @@ class RowReader:
                 f"no row has {listed(absent)} in column {self.split!r}.",
                 "Correct dataset.parts.",
             )
+
+
+def _near_names(header: Sequence[str], wanted: Iterable[str]) -> list[str]:
+    """Say which columns are called almost as one that is used."""
+
+    def alike(name: str) -> str:
+        return composed(name).casefold().replace(" ", "")
+
+    said = []
+    for name in wanted:
+        near = [
+            other for other in header if other != composed(name) and alike(other) == alike(name)
+        ]
+        if near:
+            said.append(
+                f"Beside the column {name!r} there is {listed(near)}, which differs only in case "
+                "or spaces."
+            )
+    return said
 
 
 def _ignore(*_: str) -> None:
