@@ -13,7 +13,7 @@ from medpipe.builtin.listing.wording import counted, listed, rows_named
 from medpipe.plugin import unseen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from medpipe.builtin.listing.row_report import RowReport
     from medpipe.builtin.listing.table_file import TableContent
@@ -196,3 +196,22 @@ def cleaned(
         seen = composed(cell)
         found[column] = cell if seen and column in as_written else seen
     return found
+
+
+def near_names(header: Sequence[str], wanted: Iterable[str]) -> list[str]:
+    """Say which columns are called almost as one that is used."""
+
+    def alike(name: str) -> str:
+        return composed(name).casefold().replace(" ", "")
+
+    said = []
+    for name in wanted:
+        near = [
+            other for other in header if other != composed(name) and alike(other) == alike(name)
+        ]
+        if near:
+            said.append(
+                f"Beside the column {name!r} there is {listed(near)}, which differs only in case "
+                "or spaces."
+            )
+    return said
