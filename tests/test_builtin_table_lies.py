@@ -282,6 +282,14 @@ def test_two_tables_put_together(tmp_path: Path) -> None:
     )
 
 
+def test_a_column_called_almost_as_another_is_said(tmp_path: Path) -> None:
+    text = "image,label,Label,la bel,other\na.png,x,1,2,3\nb.png,y,1,2,3\n"
+    assert build(tmp_path, text).notes == (
+        "Beside the column 'label' there is 'Label', 'la bel', which differs only in case or "
+        "spaces.",
+    )
+
+
 # Numbers
 
 

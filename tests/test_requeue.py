@@ -278,3 +278,20 @@ def test_what_schedules_of_a_plugin_know_is_found() -> None:
 def test_what_a_trainer_says_of_its_schedule_counts() -> None:
     engine = Engine(lambda *_: None)
     assert planned(Training(engine=engine, state={}, planned={"end": 3})) == {"end": 3}
+
+
+def test_what_another_command_left_unfinished_is_not_submitted_again(tmp_path: Path) -> None:
+    from medpipe.cli.run import _stopped
+    from medpipe.run import Run
+    from medpipe.run_set import RunSet
+
+    def run(name: str, status: str) -> Run:
+        configuration = tiny().build().configuration
+        return Run(path=tmp_path / name, record={"status": status}, configuration=configuration)
+
+    left = (run("fold-2", "failed"), run("fold-7", "stopped"))
+    some = RunSet(path=tmp_path, runs=(), unfinished=left)
+    assert _stopped(some, ["fold-0", "fold-1"]) is None
+    stopped = _stopped(some, [f"fold-{fold}" for fold in range(10)])
+    assert stopped is not None
+    assert stopped.path.name == "fold-2"

@@ -12,6 +12,7 @@ import attrs
 from medpipe.collector import paused_collector
 from medpipe.config import Configuration
 from medpipe.data.chain import Chain
+from medpipe.data.filling import filled_by
 from medpipe.data.fitting import unfit_samples
 from medpipe.data.order import PassOrder
 from medpipe.data.preparation import PreparedData, Unfit, prepare
@@ -158,6 +159,7 @@ class Assembly:
                 bad_data=bad_data,
                 left_out=self.left_out,
                 unfit=None if chain is None else self.unfit(chain),
+                fills=None if chain is None else filled_by(chain),
             )
 
     def unfit(self, chain: Chain) -> Unfit:

@@ -10,6 +10,7 @@ import attrs
 
 from medpipe.collector import paused_collector
 from medpipe.data.faults import fault, leak_faults
+from medpipe.data.filling import filled_by
 from medpipe.data.links import link_faults
 from medpipe.data.near_duplicates import Looks, near_pairs
 from medpipe.data.quarantine_file import written
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from medpipe.assembly import Assembly
+    from medpipe.data.filling import Fills
     from medpipe.steps import Dataset, Sample
 
 SHOWN = 3
@@ -113,7 +115,9 @@ def _examined(assembly: Assembly) -> DataReport:
     looks = Looks()
     try:
         dataset = assembly.listed()
-        sifted = sift(dataset, workers=available_processors(), seen=looks.see)
+        sifted = sift(
+            dataset, workers=available_processors(), seen=looks.see, fills=_fills(assembly)
+        )
     except MedpipeError as error:
         return DataReport(samples=0, faults=(Fault(kind="listing", message=str(error)),))
     keep = assembly.configuration.run.bad_data == "keep"
@@ -134,10 +138,17 @@ def _examined(assembly: Assembly) -> DataReport:
         samples=len(dataset.samples) + len({one.sample for one in dataset.faults}),
         faults=tuple(faults),
         warnings=(*sifted.warnings, *allowed, *links, *copies, *pairs),
-        notes=dataset.notes,
+        notes=(*dataset.notes, *sifted.filled),
         near_pairs=near,
         crossing_pairs=crossing,
     )
+
+
+def _fills(assembly: Assembly) -> Fills | None:
+    try:
+        return filled_by(assembly.chain())
+    except MedpipeError:  # `_unfit` says so
+        return None
 
 
 def _unfit(assembly: Assembly, good: Dataset, sifted: Sifted) -> Sequence[Fault]:

@@ -34,8 +34,7 @@ def visible(text: str) -> str:
     """
     if text.isascii() and text.isprintable():
         return text.strip(" ")
-    kept = "".join([" " if _is_space(sign) else sign for sign in text if not is_invisible(sign)])
-    return unicodedata.normalize("NFC", kept).strip(" ")
+    return unicodedata.normalize("NFC", text.translate(_SEEN)).strip(" ")
 
 
 def is_invisible(sign: str) -> bool:
@@ -56,8 +55,7 @@ def unseen(text: str) -> tuple[str, ...]:
     """
     if text.isascii() and text.isprintable():
         return ()
-    odd = (sign for sign in text if is_invisible(sign) or (sign != " " and _is_space(sign)))
-    return tuple(map(_named, dict.fromkeys(odd)))
+    return tuple(_named(sign) for sign in dict.fromkeys(text) if _SEEN[ord(sign)] != ord(sign))
 
 
 def _named(sign: str) -> str:
@@ -69,4 +67,15 @@ def _is_space(sign: str) -> bool:
     return sign.isspace() or sign == _BLANK
 
 
+class _Seen(dict[int, int | None]):
+    """What is seen of each character, for `str.translate`: worked out when it is first met."""
+
+    def __missing__(self, code: int) -> int | None:
+        sign = chr(code)
+        seen = None if is_invisible(sign) else ord(" ") if _is_space(sign) else code
+        self[code] = seen
+        return seen
+
+
+_SEEN = _Seen()
 _CONTROLS = {0x00: "NUL", 0x09: "TAB", 0x0A: "LINE FEED", 0x0D: "CARRIAGE RETURN"}

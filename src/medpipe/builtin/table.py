@@ -32,7 +32,8 @@ from medpipe.builtin.listing.row_report import RowReport
 from medpipe.builtin.listing.suffixes import are_suffixes
 from medpipe.builtin.listing.table_file import Quotes, is_encoding, read_table
 from medpipe.builtin.listing.table_images import ImageFinder, columns_of, names_columns
-from medpipe.builtin.listing.table_rows import KeptRow, Repeated, RowReader
+from medpipe.builtin.listing.table_repeated import KeptRow
+from medpipe.builtin.listing.table_rows import Repeated, RowReader
 from medpipe.builtin.listing.values import Merged, by_value, key, one_or_several
 from medpipe.builtin.listing.windows import is_window
 from medpipe.plugin import (

@@ -357,6 +357,12 @@ INTENSITY = (
         },
     ),
     Transform(
+        "signal_fill_empty",
+        "SignalFillEmptyd",
+        "Replaces NaN by a number.",
+        {"replacement": Parameter(float, 0.0)},
+    ),
+    Transform(
         "clip_intensity_percentiles",
         "ClipIntensityPercentilesd",
         "Clips the values to two of the image's percentiles.",

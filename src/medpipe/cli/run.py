@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,6 +17,7 @@ from medpipe.cli.source import QUARANTINED, builder_of
 from medpipe.errors import RunError
 from medpipe.going_on import CHANGEABLE, Changeable
 from medpipe.run import Run
+from medpipe.run_set import RunSet
 from medpipe.timing import Timings, recording, table
 
 STOPPED = 75
@@ -89,9 +90,13 @@ def run(
         raise RunError("--allow-changed is for a run that goes on: give --resume too.")
     with recording(_timings()):
         pipeline = builder_of(configuration, settings).build()
+        members: Collection[str] = ()
         if output is not None and folds:
+            members = [f"fold-{fold}" for fold in range(pipeline.configuration.split.folds or 0)]
             some = pipeline.run_folds(output, resume=resume, allow_changed=allow, max_time=limit)
         elif output is not None and seeds is not None:
+            first = pipeline.configuration.run.seed
+            members = [f"seed-{seed}" for seed in range(first, first + seeds)]
             some = pipeline.run_seeds(
                 seeds, output, resume=resume, allow_changed=allow, max_time=limit
             )
@@ -103,10 +108,20 @@ def run(
     if timings:
         for member in (*some.runs, *some.unfinished):
             print(f"{member.path.name}:\n{table(member.timings)}")
-    last = some.runs[-1] if not some.unfinished else some.unfinished[-1]
-    if last.status != "finished":
-        _stop(last.path, last.record["sessions"][-1]["stopped_by"])
+    stopped = _stopped(some, members)
+    if stopped is not None:
+        _stop(stopped.path, stopped.record["sessions"][-1]["stopped_by"])
     print(f"The runs are in {output}")
+
+
+def _stopped(some: RunSet, members: Collection[str]) -> Run | None:
+    """The run at which this command stopped; None where it came to its end.
+
+    In the folder there may be others that are not finished, of a command that asked for more folds
+    or seeds: to go on would never finish them.
+    """
+    there = (run for run in some.unfinished if run.path.parent == some.path)
+    return next((run for run in there if run.path.name in members), None)
 
 
 def _finish(done: Run, *, timings: bool) -> None:

@@ -110,6 +110,13 @@ class Chain:
         """
         return self._apply(sample, 0, len(self._links), training=training, epoch=epoch)
 
+    def stages(self, sample: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """What leaves each step but the random ones, one after the other; raises as the chain."""
+        current, file = dict(sample), source_of(sample["image"])
+        for index in range(len(self._links)):
+            current = self._apply(current, index, index + 1, training=False, epoch=0, file=file)
+            yield current
+
     def first(self, sample: Mapping[str, Any]) -> dict[str, Any]:
         """Apply the first stretch to a sample; raises as the whole chain."""
         return self._apply(sample, 0, self._middle, training=False, epoch=0)

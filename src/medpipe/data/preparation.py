@@ -26,6 +26,7 @@ from medpipe.timing import timed
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from medpipe.data.filling import Fills
     from medpipe.data.scan import Ahead
     from medpipe.data.splits import Split
     from medpipe.settings import BadData, SplitSettings
@@ -103,6 +104,7 @@ def prepare(
     bad_data: BadData = "refuse",
     left_out: Sequence[Fault] = (),
     unfit: Unfit | None = None,
+    fills: Fills | None = None,
 ) -> PreparedData:
     """Look through a data set and divide it.
 
@@ -114,6 +116,7 @@ def prepare(
         bad_data: What to do with faulty samples; see `medpipe.settings.RunSettings`.
         left_out: What an earlier session of the run left out; it stays so.
         unfit: Finds samples that don't fit the others, where such are to be left out.
+        fills: Says of images that are not finite whether they leave the chain so.
 
     Raises:
         BadDataError: Samples are faulty, and are not to be left out.
@@ -122,7 +125,7 @@ def prepare(
     """
     dataset = _without_earlier(dataset, left_out)
     with timed("scanning"):
-        sifted = sift(dataset, workers=workers, ahead=ahead)
+        sifted = sift(dataset, workers=workers, ahead=ahead, fills=fills)
     found = sifted.scan
     dataset, quarantine = choose(sifted, bad_data)
     if bad_data == "quarantine":

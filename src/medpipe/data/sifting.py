@@ -15,6 +15,8 @@ from medpipe.data.faults import (
     label_faults,
     part_faults,
 )
+from medpipe.data.filling import REMEDY, without_filled
+from medpipe.data.flaws import NOT_FINITE
 from medpipe.data.scan import Scan, look_through
 from medpipe.data.splitting.leaks import contradictions
 from medpipe.errors import BadDataError, DataError, Fault, FaultKind
@@ -22,6 +24,7 @@ from medpipe.errors import BadDataError, DataError, Fault, FaultKind
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from medpipe.data.filling import Fills
     from medpipe.data.scan import Ahead, Seen
     from medpipe.settings import BadData
     from medpipe.steps import Dataset
@@ -42,6 +45,7 @@ class Sifted:
         faults: What is wrong, in the order of the samples.
         warnings: What may be wrong, and is trained on.
         notes: The warnings in a sentence for each kind, for the run's record.
+        filled: The sentence among them on images whose values the chain fills.
     """
 
     dataset: Dataset
@@ -49,6 +53,7 @@ class Sifted:
     faults: tuple[Fault, ...]
     warnings: tuple[Fault, ...] = ()
     notes: tuple[str, ...] = ()
+    filled: tuple[str, ...] = ()
 
     def without(self, faults: Iterable[Fault]) -> Dataset:
         """The data set without the samples of these faults, and with the notes."""
@@ -61,7 +66,12 @@ class Sifted:
 
 
 def sift(
-    dataset: Dataset, *, workers: int, ahead: Ahead | None = None, seen: Seen | None = None
+    dataset: Dataset,
+    *,
+    workers: int,
+    ahead: Ahead | None = None,
+    seen: Seen | None = None,
+    fills: Fills | None = None,
 ) -> Sifted:
     """Look at every sample once: its id, its label, its file and its pixels.
 
@@ -70,6 +80,8 @@ def sift(
         workers: How many threads read.
         ahead: See `medpipe.data.scan.scan`.
         seen: See `look_through`.
+        fills: Says of images that are not finite whether they leave the chain so; see
+            `medpipe.data.filling`.
 
     Raises:
         DataError: There are no samples, or no two classes.
@@ -90,7 +102,9 @@ def sift(
     if errors:
         by_id = {sample.id: sample for sample in named.samples}
         found += [error_fault(by_id[sample_id], error) for sample_id, error in errors]
-    flaws = list(flaw_faults(named.samples, scan))
+    flaws, filled = without_filled(
+        list(flaw_faults(named.samples, scan)), named.samples, dataset.reading, fills
+    )
     constant = [fault for fault in flaws if fault.kind == "constant"]
     found += [*labels, *(fault for fault in flaws if fault.kind != "constant")]
     odd = {fault.sample for fault in found}
@@ -100,7 +114,7 @@ def sift(
     contradicting = [c for c in contradiction_faults(good, scan, task) if c.sample not in blank]
     # Two readers may well see two things in one image, or measure two numbers.
     seen_twice = [] if task.kind == "multiclass" else contradicting
-    notes = [_constant_note(constant)] if constant else []
+    notes = [*filled, *([_constant_note(constant)] if constant else [])]
     if seen_twice:
         notes += [contradictions(good, scan, task) or ""]
     else:
@@ -111,6 +125,7 @@ def sift(
         faults=_in_order(found, dataset),
         warnings=(*constant, *seen_twice),
         notes=tuple(notes),
+        filled=tuple(filled),
     )
 
 
@@ -151,6 +166,8 @@ def refusal(faults: Sequence[Fault], total: int) -> BadDataError:
         'Repair or remove them, or leave them out: set run.bad_data = "quarantine" (on the '
         "command line --quarantine). medpipe check --data lists all that is wrong."
     ]
+    if any(fault.kind in NOT_FINITE for fault in faults):
+        remedies.append(REMEDY)
     if any(fault.kind in TRAINABLE for fault in faults):
         remedies.append('Images under two labels are trained on with run.bad_data = "keep".')
     return BadDataError(f"{count} of {total} samples can't be used:", faults, remedies)

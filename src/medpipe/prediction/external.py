@@ -11,6 +11,7 @@ import attrs
 from medpipe import files
 from medpipe.claims import refuse_existing
 from medpipe.data.faults import flaw_faults
+from medpipe.data.filling import filled_by, without_filled
 from medpipe.data.flaws import NOT_FINITE
 from medpipe.data.scan import Scan, scan
 from medpipe.errors import BadDataError, DataError
@@ -120,7 +121,7 @@ def _evaluate(
     listed = data if isinstance(data, Dataset) else trained.assembly.dataset(data)
     dataset = attrs.evolve(matched(listed, trained.data.task), reading=trained.reading)
     found = scan(dataset, workers=available_processors())
-    _refuse_not_finite(dataset, found)
+    filled = _refuse_not_finite(dataset, found, trained)
     splits = trained.path / SPLITS
     overlap = seen_in("training", splits, found)
     if overlap and not allow_overlap:
@@ -131,6 +132,7 @@ def _evaluate(
         )
     notes = [
         *dataset.notes,
+        *filled,
         *_notes(listed, trained, overlap, seen_in("validation", splits, found)),
     ]
     for note in notes:
@@ -157,11 +159,17 @@ def _evaluate(
     )
 
 
-def _refuse_not_finite(dataset: Dataset, found: Scan) -> None:
+def _refuse_not_finite(dataset: Dataset, found: Scan, trained: TrainedNetwork) -> list[str]:
+    """Refuse images that leave the run's chain with NaN or infinity; give a note on the others."""
     faults = [f for f in flaw_faults(dataset.samples, found) if f.kind in NOT_FINITE]
-    if faults:
-        count = f"{len(faults)} of {len(dataset.samples)} samples"
-        raise BadDataError(f"{count} can't be used:", faults, ["Repair or remove them."])
+    if not faults:
+        return []
+    chain = trained.assembly.chain()
+    left, notes = without_filled(faults, dataset.samples, dataset.reading, filled_by(chain))
+    if left:
+        count = f"{len(left)} of {len(dataset.samples)} samples"
+        raise BadDataError(f"{count} can't be used:", left, ["Repair or remove them."])
+    return notes
 
 
 def _notes(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from medpipe import files
+from medpipe.data.filling import filled_by
 from medpipe.errors import DataError
 from medpipe.evaluation.predictions import answer_cell, answers, csv_line
 from medpipe.prediction.listing import FoundFiles, find_files
@@ -114,6 +115,7 @@ def predict_files(
         unit=getattr(dataset, "unit", "file"),
         workers=available_processors(),
         across_folders=getattr(dataset, "dicom_group", "patient") != "none",
+        fills=filled_by(trained.assembly.chain()),
     )
     if found.unreadable and (not skip_unreadable or not found.images):
         raise _unreadable(found)

@@ -7,7 +7,8 @@ import stat
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
@@ -21,6 +22,9 @@ from medpipe.data.scan import Fingerprint, fingerprint
 from medpipe.errors import DataError, Fault
 from medpipe.progress import track
 from medpipe.steps import ImageFile, Reading, Sample, Series
+
+if TYPE_CHECKING:
+    from medpipe.data.filling import Fills
 
 Images = dict[str, ImageFile | tuple[ImageFile, ...]]
 
@@ -49,6 +53,7 @@ def find_files(
     unit: Literal["file", "series"],
     workers: int,
     across_folders: bool = True,
+    fills: Fills = lambda *_: "",
 ) -> FoundFiles:
     """Find and read images.
 
@@ -63,6 +68,7 @@ def find_files(
         unit: Whether each DICOM file is an image, or each series.
         workers: How many threads read.
         across_folders: Whether the files of a series may lie in several folders.
+        fills: Says of images that are not finite whether they leave the chain so.
 
     Raises:
         DataError: A folder holds no image, or two images have one id.
@@ -83,7 +89,7 @@ def find_files(
             *listing.notes,
         ]
         raise DataError("\n".join(lines))
-    read = _read_all(listing.images, reading, workers)
+    read = _read_all(listing.images, reading, workers, fills)
     unreadable |= {id_: found for id_, found in read.items() if isinstance(found, str)}
     fingerprints = {id_: found for id_, found in read.items() if isinstance(found, Fingerprint)}
     return FoundFiles(
@@ -163,12 +169,15 @@ def _first(image: ImageFile) -> str:
     return image.files[0] if isinstance(image, Series) else os.fspath(image)
 
 
-def _read_all(images: Images, reading: Reading, workers: int) -> dict[str, Fingerprint | str]:
+def _read_all(
+    images: Images, reading: Reading, workers: int, fills: Fills
+) -> dict[str, Fingerprint | str]:
     """For each image its fingerprint, or a sentence about why it can't be predicted."""
 
     def read(id_: str) -> Fingerprint | str:
+        sample = Sample(id=id_, image=images[id_], label=0)
         try:
-            found = fingerprint(Sample(id=id_, image=images[id_], label=0), reading)
+            found = fingerprint(sample, reading)
         except UnreadableImageError as error:
             own = "" if error.remedy == UnreadableImageError.REMEDY else f" {error.remedy}"
             return f"{error.path} {error.reason}.{own}"
@@ -176,7 +185,13 @@ def _read_all(images: Images, reading: Reading, workers: int) -> dict[str, Finge
             return str(error)
         if found.flaw is None or found.flaw not in NOT_FINITE:
             return found
-        return f"{source_of(images[id_])} {FLAWS[found.flaw]}."
+        with turn:
+            said = fills(sample, reading)
+        if said is None:
+            return found
+        return f"{source_of(images[id_])} {FLAWS[found.flaw]}{', ' * bool(said)}{said}."
+
+    turn = Lock()  # a chain is for one thread
 
     # Few, since each may hold a large volume in memory.
     with ThreadPoolExecutor(max(1, min(workers, 4))) as threads:

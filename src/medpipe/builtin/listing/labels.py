@@ -83,8 +83,7 @@ class ClassReader:
 
     def joined(self, values: Sequence[str], *, anyone: bool) -> str | None:
         """The value, where all are of one class."""
-        named = self.classes or {}
-        return values[0] if len({named.get(key(value), value) for value in values}) == 1 else None
+        return _one_class(values, self.classes)
 
     def finish(self, rows: Read, report: RowReport) -> tuple[Sequence[Label], Task]:
         """The index of each row's class, among all classes sorted."""
@@ -157,8 +156,7 @@ class OneHotReader:
 
     def joined(self, values: Sequence[str], *, anyone: bool) -> str | None:
         """The column, where all are of one class."""
-        named = self.classes or {}
-        return values[0] if len({named.get(key(value), value) for value in values}) == 1 else None
+        return _one_class(values, self.classes)
 
     def finish(self, rows: Read, report: RowReport) -> tuple[Sequence[Label], Task]:
         """The index of each row's class, in the order of the columns, or of merged ones sorted."""
@@ -367,6 +365,11 @@ _ONE_HOT = (
     'have several or none set dataset.task = "multilabel".'
 )
 _GROUPED = re.compile(r"[+-]?\d{1,3}([,. ']\d{3})+(\.\d+|,\d+)?")
+
+
+def _one_class(values: Sequence[str], classes: Mapping[Key, str] | None) -> str | None:
+    named = classes or {}
+    return values[0] if len({named.get(key(value), value) for value in values}) == 1 else None
 
 
 def _same_numbers(values: Sequence[tuple[float, ...]]) -> tuple[float, ...] | None:

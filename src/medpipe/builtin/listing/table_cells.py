@@ -13,7 +13,7 @@ from medpipe.builtin.listing.wording import counted, listed, rows_named
 from medpipe.plugin import unseen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from medpipe.builtin.listing.row_report import RowReport
     from medpipe.builtin.listing.table_file import TableContent
@@ -59,8 +59,9 @@ def swallowed(
                 forms = {form for row in rows for form in _forms(row, images)}
 
             def is_row(found: Sequence[str], forms: set[Form] = forms) -> bool:
-                known = not forms.isdisjoint(_forms(found, images))
-                return len(found) >= len(table.header) and (known or is_there(found))
+                if len(found) < len(table.header):
+                    return False
+                return not forms.isdisjoint(_forms(found, images)) or is_there(found)
 
             line = _row_in(cell, cells[place + 1 :], table.delimiter, is_row)
             if line is not None:
@@ -195,3 +196,22 @@ def cleaned(
         seen = composed(cell)
         found[column] = cell if seen and column in as_written else seen
     return found
+
+
+def near_names(header: Sequence[str], wanted: Iterable[str]) -> list[str]:
+    """Say which columns are called almost as one that is used."""
+
+    def alike(name: str) -> str:
+        return composed(name).casefold().replace(" ", "")
+
+    said = []
+    for name in wanted:
+        near = [
+            other for other in header if other != composed(name) and alike(other) == alike(name)
+        ]
+        if near:
+            said.append(
+                f"Beside the column {name!r} there is {listed(near)}, which differs only in case "
+                "or spaces."
+            )
+    return said

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import attrs
 
 from medpipe.builtin.listing.grouping import Ungrouped, group_of
 from medpipe.builtin.listing.spellings import remarks_on
-from medpipe.builtin.listing.table_cells import Oddities, cleaned, look_at_groups, swallowed
+from medpipe.builtin.listing.table_cells import (
+    Oddities,
+    cleaned,
+    look_at_groups,
+    near_names,
+    swallowed,
+)
 from medpipe.builtin.listing.table_file import QUOTES, Quotes
 from medpipe.builtin.listing.table_images import columns_of, same_file
+from medpipe.builtin.listing.table_repeated import KeptRow, joined
 from medpipe.builtin.listing.values import Key, composed, composed_lines, key
 from medpipe.builtin.listing.wording import counted, listed, rows_named
 from medpipe.plugin import Fault, FaultKind, Sample
@@ -34,23 +41,6 @@ _UNGROUPED = (
     'Where rows have no group set dataset.ungrouped to "own" (each is a group of its own) or '
     '"drop" (they are left out).'
 )
-
-
-@attrs.frozen(kw_only=True)
-class KeptRow:
-    """A row that is taken.
-
-    Attributes:
-        number: Its number.
-        sample: Its sample, but for the label.
-        label: What the label reader gave for it.
-        path: What all ways to write its (first) file have in common.
-    """
-
-    number: int
-    sample: Sample
-    label: Any
-    path: str
 
 
 @attrs.define(kw_only=True)
@@ -134,7 +124,7 @@ class RowReader:
         odd = Oddities()
         for problem in table.problems:
             report.refuse(*problem)
-        report.remarks += table.remarks
+        report.remarks += [*table.remarks, *near_names(table.header, positions)]
         torn = self._swallowed(table, positions, report)
         short = []
         for number, cells in table.rows:
@@ -181,7 +171,7 @@ class RowReader:
             if found is not None and not row.problems:
                 kept.append(found)
         if self.repeated != "error":
-            kept = self._joined(kept, report)
+            kept = joined(kept, self.labels, report, anyone=self.repeated == "any")
         if self.group is not None:
             report.remarks += remarks_on(
                 {one.sample.group for one in kept if one.sample.group is not None},
@@ -221,55 +211,6 @@ class RowReader:
                 f'{QUOTES} Where the cell is right as it is set it to "trusted".',
             )
         return torn
-
-    def _joined(self, kept: Sequence[KeptRow], report: RowReport) -> list[KeptRow]:
-        """One row for each image; rows of one image that say different things are refused."""
-        together: dict[str, list[KeptRow]] = {}
-        for row in kept:
-            together.setdefault(row.path, []).append(row)
-        joined = []
-        several = 0
-        for same in together.values():
-            first = same[0]
-            if len(same) > 1:
-                several += len(same)
-                first = self._one_of(same, report)
-            joined.append(first)
-        if several:
-            images = sum(len(same) > 1 for same in together.values())
-            report.remarks.append(
-                f"{several:,} rows name one of {counted(images, 'image')} each, and became a "
-                "sample for each image (dataset.repeated)."
-            )
-        return joined
-
-    def _one_of(self, same: Sequence[KeptRow], report: RowReport) -> KeptRow:
-        first = same[0]
-        numbers = [row.number for row in same]
-        label = self.labels.joined([row.label for row in same], anyone=self.repeated == "any")
-        differing = [] if label is not None else ["labels"]
-        differing += ["groups"] if len({row.sample.group for row in same}) > 1 else []
-        differing += ["parts"] if len({row.sample.split for row in same}) > 1 else []
-        if differing:
-            remedy = (
-                "Correct them, or leave the others out, for example with dataset.where."
-                if label is not None or not self.labels.joins_any or self.repeated == "any"
-                else 'Where a finding is there if one of them has it set dataset.repeated = "any".'
-            )
-            report.refuse(
-                f"{rows_named(numbers)} name the image {first.sample.id!r} with different "
-                f"{' and '.join(differing)}.",
-                remedy,
-            )
-        extra = {
-            column: "; ".join(dict.fromkeys(row.sample.extra[column] for row in same))
-            for column in self.keep
-        }
-        return attrs.evolve(
-            first,
-            label=first.label if label is None else label,
-            sample=attrs.evolve(first.sample, extra=extra),
-        )
 
     def _read(self, row: _Row, raw: Mapping[str, str], first_row: dict[str, int]) -> KeptRow | None:
         if any(key(raw[column]) not in wanted for column, wanted in self.where.items()):
