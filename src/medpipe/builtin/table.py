@@ -6,7 +6,7 @@ import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import attrs
 from attrs.validators import optional
@@ -32,7 +32,6 @@ from medpipe.builtin.listing.row_report import RowReport
 from medpipe.builtin.listing.suffixes import are_suffixes
 from medpipe.builtin.listing.table_file import Quotes, is_encoding, read_table
 from medpipe.builtin.listing.table_images import ImageFinder, columns_of, names_columns
-from medpipe.builtin.listing.table_repeated import KeptRow
 from medpipe.builtin.listing.table_rows import Repeated, RowReader
 from medpipe.builtin.listing.values import Merged, by_value, key, one_or_several
 from medpipe.builtin.listing.windows import is_window
@@ -52,6 +51,9 @@ from medpipe.plugin import (
     file_mode,
     source_of,
 )
+
+if TYPE_CHECKING:
+    from medpipe.builtin.listing.table_repeated import KeptRow
 
 
 @attrs.frozen(kw_only=True)
