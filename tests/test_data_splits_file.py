@@ -44,8 +44,9 @@ def test_split_file_round_trip(
     ids: list[str], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     from medpipe.data.scan import portable_id
+    from medpipe.text import visible
 
-    ids = list({portable_id(i): i for i in ids}.values())
+    ids = list({visible(portable_id(i)) or i: i for i in ids}.values())
     samples = [_sample(i, data.draw(st.sampled_from([0, 1.5, (1.0, 0.0)])), i + "\r") for i in ids]
     split = Split(parts={i: data.draw(st.sampled_from(PARTS)) for i in ids})
     path = tmp_path_factory.mktemp("split") / "splits.csv"

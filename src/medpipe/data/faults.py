@@ -11,10 +11,9 @@ from medpipe.data.decoding.unreadable import UnreadableImageError
 from medpipe.data.reading import source_of
 from medpipe.data.scan import no_text, odd_ids, portable_id
 from medpipe.data.splitting.leaks import contradicting, label_text
-from medpipe.data.splitting.units import together
+from medpipe.data.splitting.units import seen_as, together
 from medpipe.errors import DataError, Fault, FaultKind
 from medpipe.steps import PARTS, Part
-from medpipe.text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -143,7 +142,7 @@ def contradiction_faults(samples: Sequence[Sample], scan: Scan, task: Task) -> I
 
 
 def _one_group(one: str | None, other: str | None) -> bool:
-    return one is not None and other is not None and visible(one) == visible(other)
+    return one is not None and other is not None and seen_as(one) == seen_as(other)
 
 
 def leak_faults(dataset: Dataset, scan: Scan, parts: Mapping[str, Part]) -> Iterator[Fault]:

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import attrs
 
 from medpipe.data.scan import portable_id
-from medpipe.data.splitting.units import together, vector
+from medpipe.data.splitting.units import seen_as, together, vector
 from medpipe.steps import PARTS, Part
-from medpipe.text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -28,7 +27,7 @@ def divided(samples: Sequence[Sample], scan: Scan, parts: Mapping[str, Part]) ->
     lines: list[str] = []
     if len(set(parts.values())) < 2:  # as wherever the data bring none
         return lines
-    groups = _crossing(((visible(s.group), s.id) for s in samples if s.group is not None), parts)
+    groups = _crossing(((seen_as(s.group), s.id) for s in samples if s.group is not None), parts)
     if groups:
         named = [f"{key!r} ({_parts_of(ids, parts)})" for key, ids in groups[:NAMED]]
         lines.append(f"{_count(len(groups), 'group')}: {_list(named, len(groups))}.")

@@ -80,7 +80,7 @@ def together(samples: Sequence[Sample], scan: Scan) -> list[Sequence[int]]:
     groups: dict[str, int] = {}
     for index, sample in enumerate(samples):
         if sample.group is not None:
-            join(groups.setdefault(visible(sample.group), index), index)
+            join(groups.setdefault(seen_as(sample.group), index), index)
     members: dict[int, list[int]] = {}
     for index in range(len(samples)):
         first = find(index)
@@ -88,6 +88,11 @@ def together(samples: Sequence[Sample], scan: Scan) -> list[Sequence[int]]:
             members.setdefault(first, [first]).append(index)
     # A list for each of those that are alone would take more memory than all the rest.
     return [members.get(index, (index,)) for index in range(len(samples)) if root[index] == index]
+
+
+def seen_as(group: str) -> str:
+    """A group as a reader sees it, or as it is where nothing of it can be seen."""
+    return visible(group) or group
 
 
 def count_of(units: Sequence[Unit]) -> str:
