@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,14 @@ import nibabel
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
+from PIL import Image
+from pydicom.encaps import encapsulate
+from pydicom.uid import JPEGBaseline8Bit
 
 from drawn_dicom import dicom, write_dicom, write_series
 from medpipe.builtin.load_image import LoadImage
 from medpipe.builtin.transforms import TRANSFORMS
-from medpipe.data.reading import read_image, read_sample_image
+from medpipe.data.reading import decode_content, read_image, read_sample_image
 from medpipe.errors import DataError
 from medpipe.steps import DecodedImage, Reading, Series
 
@@ -72,6 +76,36 @@ def test_no_damage_of_gzipped_nifti_is_silent(name: str) -> None:
         assert counted["cut"]["silent"] == 0, place
         if small.checked:
             assert sum(count["silent"] for count in counted.values()) == 0, place
+
+
+@pytest.mark.parametrize("kind", ["RGB", "YBR_FULL", "YBR_FULL_422"])
+@pytest.mark.parametrize("said", ["JFIF", "Adobe", "RGB"])
+def test_lossy_jpeg_has_the_colours_that_it_says(kind: str, said: str) -> None:
+    colours = np.zeros((32, 32, 3), np.uint8)
+    colours[:16], colours[16:] = (200, 30, 60), (20, 180, 90)
+    written = BytesIO()
+    Image.fromarray(colours).save(
+        written, "JPEG", quality=98, subsampling=0, keep_rgb=said == "RGB"
+    )
+    frame = written.getvalue()
+    if said == "Adobe":
+        adobe = b"\xff\xee\x00\x0eAdobe\x00\x64\0\0\0\0\x01"
+        frame = frame[:2] + adobe + frame[4 + int.from_bytes(frame[4:6], "big") :]
+
+    def content(frame: bytes) -> bytes:
+        dataset = dicom(colours, colours=True, PhotometricInterpretation=kind)
+        dataset.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+        dataset.PixelData = encapsulate([frame])
+        dataset["PixelData"].VR = "OB"
+        return dicom_files.content_of(dataset)
+
+    found = decode_content(content(frame), "a", Reading(channels="auto"))
+    assert int(np.abs(found.values.astype(int) - colours).max()) <= 2
+    cut = content(frame[: len(frame) - 40] + b"\xff\xd9")
+    assert refusal(decode_content, cut, "a", Reading()) == (
+        "The image a is damaged: Corrupt JPEG data: premature end of data segment. Write the file "
+        "again with a header that fits its pixels, or leave it out."
+    )
 
 
 # --- frames -----------------------------------------------------------------------------------

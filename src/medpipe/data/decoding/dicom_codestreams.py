@@ -147,7 +147,7 @@ def codestream_of(frame: bytes) -> Codestream:
 def _jpeg(frame: bytes) -> Codestream:
     found: Codestream | None = None
     colours: Colours | None = None
-    jfif = adobe = False
+    jfif = adobe = halved = False
     place = 2
     while True:
         while frame[place : place + 2] == b"\xff\xff":
@@ -168,6 +168,8 @@ def _jpeg(frame: bytes) -> Codestream:
             ids = bytes(body[6 + 3 * number] for number in range(components))
             if ids in (b"RGB", b"rgb"):
                 colours = "rgb"
+            # Of red, green and blue none has fewer samples than the others.
+            halved = len({body[7 + 3 * number] for number in range(components)}) > 1
             found = Codestream(
                 kind=code, height=height, width=width, components=components, precision=precision
             )
@@ -184,7 +186,7 @@ def _jpeg(frame: bytes) -> Codestream:
     _refuse_rest(frame[place + 2 :])
     if found is None:
         raise FrameError("is damaged: a compressed frame has no header")
-    if colours is None and jfif:
+    if colours is None and (jfif or halved):
         colours = "ycc"
     return attrs.evolve(found, colours=colours, adobe=adobe)
 

@@ -20,10 +20,13 @@ if TYPE_CHECKING:
 LOSSY = frozenset({0xC0, 0xC1, 0xC2})
 """Baseline, extended and progressive."""
 LOSSLESS = 0xC3
-TAIL = 8
+TAIL = 3
 """Bytes at the end of a scan that are changed to see what they were for."""
+CHANGES = (0x55, 0, 0x0F, 0x33)
 SAMPLES = 8 * (TAIL + 2)
 """They can't hold more samples, each of which takes a bit at least."""
+BLOCKS = 4 * TAIL + 1
+"""Nor more blocks of lossy JPEG, each of which takes two."""
 MONOCHROME, LOSSLESS_SYNTAX, EXTENDED_SYNTAX = (
     "MONOCHROME2",
     "1.2.840.10008.1.2.4.57",
@@ -75,12 +78,9 @@ def twelve_bits(
     decoded = []
     for frame, one in zip(frames, said, strict=True):
         values = _by_gdcm(frame, one, EXTENDED_SYNTAX)
-        try:
-            other = _by_gdcm(_other_tail(frame), one, EXTENDED_SYNTAX)
-        except ValueError:
-            other = values
+        other = _with_another_tail(frame, one, EXTENDED_SYNTAX, values)
         blocks = np.flatnonzero(_in_blocks(values != other))
-        if blocks.size and blocks[0] < -(-one.height // 8) * -(-one.width // 8) - SAMPLES // 2:
+        if blocks.size and blocks[0] < -(-one.height // 8) * -(-one.width // 8) - BLOCKS:
             raise FrameError("is truncated: a compressed frame ends too early")
         decoded.append(values)
     return np.stack(decoded).astype(np.int16 if signed else np.uint16)
@@ -112,9 +112,10 @@ def refuse_cut(said: Codestream, frame: bytes, cells: Array) -> None:
     if predictor == 1 and len(np.unique(steps, axis=0)) > 1:
         return
     try:
-        first, other = (_by_gdcm(one, said, LOSSLESS_SYNTAX) for one in (frame, _other_tail(frame)))
+        first = _by_gdcm(frame, said, LOSSLESS_SYNTAX)
     except (ImportError, ValueError):
         return  # another decoder made the samples
+    other = _with_another_tail(frame, said, LOSSLESS_SYNTAX, first)
     changed = np.flatnonzero(first.reshape(-1) != other.reshape(-1))
     if changed.size and changed[0] < first.size - SAMPLES:
         raise FrameError("is truncated: a compressed frame ends too early")
@@ -131,17 +132,27 @@ def _in_blocks(changed: Array) -> Array:
     return blocks
 
 
-def _other_tail(frame: bytes) -> bytes:
-    """The frame with other bytes at the end of its last scan."""
+def _with_another_tail(frame: bytes, said: Codestream, syntax: str, values: Array) -> Array:
+    """What a frame decodes to with other bytes at the end of its last scan.
+
+    `values`, those that it has, where no other bytes change it: not all are codes of the frame.
+    """
     end = len(frame)
     for found in MARKER.finditer(frame, frame.rindex(b"\xff\xda") + 2):
         end = found.start()
         break
     start = end - TAIL
     start += frame[start - 1] == 0xFF  # what follows it belongs to it
-    # Never 0xFF, which would begin a marker.
-    changed = bytes((byte ^ 0x55) & 0x7F for byte in frame[start:end])
-    return frame[:start] + changed + frame[end:]
+    for change in CHANGES:
+        # Never 0xFF, which would begin a marker.
+        tail = bytes((byte ^ change) & 0x7F if change else 0 for byte in frame[start:end])
+        try:
+            other = _by_gdcm(frame[:start] + tail + frame[end:], said, syntax)
+        except ValueError:
+            continue
+        if (other != values).any():
+            return other
+    return values
 
 
 def _by_gdcm(frame: bytes, said: Codestream, syntax: str) -> Array:
