@@ -17,6 +17,7 @@ from hostile import floats, noise, picture, saved, written
 from medpipe import CheckFailed, PipelineBuilder, Registry, Run, RunError, StepError
 from medpipe.cli import main
 from medpipe.data.chain import Chain
+from medpipe.data.filling import REMEDY
 from medpipe.data.quarantine_file import read_quarantine, write_quarantine
 from medpipe.data.scan import scan
 from medpipe.errors import Fault
@@ -61,7 +62,8 @@ def test_training_refuses_by_default(root: Path, tmp_path: Path) -> None:
         f"  The image {root}/b/cut.png is damaged: it ends within its IDAT chunk.\n"
         f"  The image {root}/b/nan.tif holds NaN values.\n"
         'Repair or remove them, or leave them out: set run.bad_data = "quarantine" (on the '
-        "command line --quarantine). medpipe check --data lists all that is wrong."
+        "command line --quarantine). medpipe check --data lists all that is wrong.\n"
+        f"{REMEDY}"
     )
 
 
