@@ -36,11 +36,11 @@ from medpipe.registry import Registry
 from medpipe.run import Run
 from medpipe.run_set import RunSet, Spread
 from medpipe.steps import DataInfo, Dataset, Sample, Task
-from medpipe.user_name import give_user_a_name
+from medpipe.user_name import give_user_a_name as _give_user_a_name
 
 __version__ = _version("medpipe")
 
-give_user_a_name()
+_give_user_a_name()
 
 __all__ = [
     # pipelines
