@@ -281,6 +281,24 @@ def test_frames_are_a_volume_in_the_order_of_their_places(tmp_path: Path) -> Non
     )
 
 
+def test_frames_with_places_and_pixels_of_unknown_size_are_no_volume(tmp_path: Path) -> None:
+    place = {
+        "SharedFunctionalGroupsSequence": items(
+            PlaneOrientationSequence=items(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])
+        )
+    }
+    groups = _frame_places([6, 0, 4, 2])
+    path = write_dicom(tmp_path / "a", FRAMES, PerFrameFunctionalGroupsSequence=groups, **place)
+    assert _refusal(path) == (
+        f"The image {path} has frames that say where in the patient they lie, but not how large "
+        "their pixels are (PixelSpacing). Write PixelSpacing into the headers, or set "
+        'dataset.missing_spacing = "unknown" to read such volumes with an unknown spacing.'
+    )
+    found = read_image(path, Reading(missing_spacing="unknown"))
+    assert found.values[0, 0].tolist() == [10, 30, 20, 0]
+    assert (found.affine, found.spacing_of) == (None, "unknown")
+
+
 def test_frames_that_are_turned_differently_lie_nowhere(tmp_path: Path) -> None:
     groups = _frame_places([6, 0, 4, 2])
     turned = items(ImageOrientationPatient=[0, 1, 0, 0, 0, 1])

@@ -300,10 +300,17 @@ def test_whose_the_spacing_is(
     )
 
 
-def test_a_series_without_pixel_spacing_is_a_volume_of_unknown_spacing(tmp_path: Path) -> None:
+def test_pixels_of_unknown_size_make_no_volume_unless_asked_for(tmp_path: Path) -> None:
     volume = RANDOM.integers(0, 900, (4, 3, 4)).astype(np.int16)
     paths = write_series(tmp_path, volume, PixelSpacing="")
-    found = read_image(Series(files=[str(path) for path in reversed(paths)]))
+    series = Series(files=[str(path) for path in reversed(paths)])
+    assert refusal(read_image, series) == (
+        f"The 4 files of a DICOM series in {tmp_path} are not one volume: they say where in the "
+        "patient they lie, but not how large their pixels are (PixelSpacing). Write PixelSpacing "
+        'into the headers, or set dataset.missing_spacing = "unknown" to read such volumes with '
+        "an unknown spacing."
+    )
+    found = read_image(series, Reading(missing_spacing="unknown"))
     np.testing.assert_array_equal(found.values, volume)
     assert (found.affine, found.spacing, found.spacing_of) == (None, None, "unknown")
 

@@ -49,6 +49,7 @@ OnLeak = Literal["error", "drop_train"]
 Window = Literal["voi", "none"] | tuple[float, float]
 Frames = Literal["positions", "volume", "first"]
 Padding = Literal["lowest", "keep"]
+MissingSpacing = Literal["error", "unknown"]
 SpacingOf = Literal["patient", "detector", "unknown"]
 
 
@@ -174,12 +175,16 @@ class Reading:
             PixelPaddingRangeLimit) says are outside of what was measured: ``"lowest"``: they get
             the lowest other value of the image or volume, so that no scaling sees them;
             ``"keep"``: the value that is stored.
+        missing_spacing: What becomes of a DICOM volume that says where its slices lie, but not
+            how large their pixels are: ``"error"``: it is refused, since its header is not whole;
+            ``"unknown"``: it is read, without an affine. Never is a spacing of 1 mm taken.
     """
 
     channels: Literal[1, 3, "auto"] | None = None
     window: Window = "none"
     frames: Frames = "positions"
     padding: Padding = "lowest"
+    missing_spacing: MissingSpacing = "error"
 
 
 @attrs.frozen(kw_only=True)

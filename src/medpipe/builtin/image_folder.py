@@ -27,6 +27,7 @@ from medpipe.plugin import (
     FolderListing,
     FoundImages,
     Frames,
+    MissingSpacing,
     OnLeak,
     Padding,
     Reading,
@@ -64,6 +65,8 @@ class ImageFolder(DatasetStep):
         frames: What becomes of DICOM files of several frames that don't say where these lie: they
             are refused, stacked as a ``"volume"`` in the stored order, or the ``"first"`` is taken.
         padding: What becomes of padding in DICOM files: ``"lowest"`` or ``"keep"``; see `Reading`.
+        missing_spacing: What becomes of DICOM volumes whose slices have places and no PixelSpacing:
+            an error, or they are read with a spacing that is ``"unknown"``.
         unit: Whether each DICOM file is an image, or all files of a series, whose id is then
             ``folder/SeriesInstanceUID`` with the folder that holds them all.
         suffixes: Take only files whose names end so. None: all that are images.
@@ -95,6 +98,7 @@ class ImageFolder(DatasetStep):
     window: Window = attrs.field(default="none", validator=is_window)
     frames: Frames = "positions"
     padding: Padding = "lowest"
+    missing_spacing: MissingSpacing = "error"
     unit: Literal["file", "series"] = "file"
     suffixes: tuple[str, ...] | None = attrs.field(default=None, validator=are_suffixes)
     classes: Merged | None = attrs.field(default=None, validator=optional(several_classes))
@@ -190,6 +194,7 @@ class ImageFolder(DatasetStep):
                 window=self.window,
                 frames=self.frames,
                 padding=self.padding,
+                missing_spacing=self.missing_spacing,
             ),
             on_leak=self.on_leak,
             notes=(*found.notes, *notes),

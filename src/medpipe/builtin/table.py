@@ -42,6 +42,7 @@ from medpipe.plugin import (
     DatasetStep,
     Fault,
     Frames,
+    MissingSpacing,
     OnLeak,
     Padding,
     Reading,
@@ -124,6 +125,8 @@ class Table(DatasetStep):
         frames: What becomes of DICOM files of several frames that don't say where these lie: they
             are refused, stacked as a ``"volume"`` in the stored order, or the ``"first"`` is taken.
         padding: What becomes of padding in DICOM files: ``"lowest"`` or ``"keep"``; see `Reading`.
+        missing_spacing: What becomes of DICOM volumes whose slices have places and no PixelSpacing:
+            an error, or they are read with a spacing that is ``"unknown"``.
     """
 
     name: ClassVar[str] = "table"
@@ -167,6 +170,7 @@ class Table(DatasetStep):
     window: Window = attrs.field(default="none", validator=is_window)
     frames: Frames = "positions"
     padding: Padding = "lowest"
+    missing_spacing: MissingSpacing = "error"
 
     def build(self) -> Dataset:
         """List the images, in the order of the rows.
@@ -216,6 +220,7 @@ class Table(DatasetStep):
                 window=self.window,
                 frames=self.frames,
                 padding=self.padding,
+                missing_spacing=self.missing_spacing,
             ),
             on_leak=self.on_leak,
             notes=(*report.notes(), *reader.finder.passed.notes(), *notes),

@@ -38,13 +38,14 @@ __all__ = [
 def read_image(image: ImageFile, reading: Reading = Reading()) -> DecodedImage:
     """Decode an image file, or the files of a series. May be called from several threads.
 
-    The content decides how, not the name: PNG, JPEG, TIFF and BMP as Pillow does, NIfTI (gzipped
-    or not) by nibabel, DICOM by pydicom.
+    The content decides how, not the name: PNG, JPEG, TIFF and BMP, NIfTI (gzipped or not) by
+    nibabel, DICOM by pydicom. What a file says of itself is held against its data.
 
-    - **Pictures** keep values of 16 bits and floats; Pillow itself reduces RGB of 16 bits to 8.
-      With ``reading.channels`` None they are those of MONAI's ``PILReader``, which swaps the
-      first two axes. Otherwise they are turned as their EXIF data say, palettes are resolved (to
-      RGB, even where all colours are grey) and alpha is dropped.
+    - **Pictures** keep their values: 16 bits in every kind of PNG, all whole numbers and floats of
+      TIFF. With ``reading.channels`` None they are as stored: those of MONAI's ``PILReader``, which
+      swaps the first two axes, but never reduced to 8 bits. Otherwise they are turned as their
+      EXIF data say, palettes are resolved (to RGB, even where all colours are grey) and alpha is
+      dropped.
     - **NIfTI** keeps its orientation, which the affine records in millimetres, whatever its unit
       (none means millimetres). Whole numbers without a scale keep their type, scaled ones become
       float32. A fourth axis holds channels; (x, y) is an image and (x, y, 1) a volume of one

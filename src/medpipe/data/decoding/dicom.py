@@ -40,6 +40,11 @@ FRAMES = (
     'Set dataset.frames = "volume" to stack them as they are stored, or "first" to take the first '
     "alone."
 )
+NO_SPACING = "say where in the patient they lie, but not how large their pixels are (PixelSpacing)"
+UNKNOWN = (
+    'Write PixelSpacing into the headers, or set dataset.missing_spacing = "unknown" to read such '
+    "volumes with an unknown spacing."
+)
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -143,6 +148,8 @@ def _image(
     if places is None:
         image = attrs.evolve(found.image, spacing=pixels, spacing_of=size.of)
         return attrs.evolve(found, image=image, plane=plane_of(dataset))
+    if not isinstance(places, str) and pixels is None and reading.missing_spacing == "error":
+        raise UnreadableImageError(path, f"has frames that {NO_SPACING}", UNKNOWN)
     order = slice(None) if isinstance(places, str) else places.order
     if padding is not None:
         padding = np.moveaxis(padding[order], 0, 2)

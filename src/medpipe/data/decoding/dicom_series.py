@@ -6,7 +6,7 @@ from itertools import pairwise
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from medpipe.data.decoding.dicom import DicomImage, decode_slice
+from medpipe.data.decoding.dicom import NO_SPACING, UNKNOWN, DicomImage, decode_slice
 from medpipe.data.decoding.dicom_geometry import affine_of, sideways, unevenness
 from medpipe.data.decoding.dicom_padding import fill
 from medpipe.data.decoding.unreadable import file_bytes
@@ -60,6 +60,8 @@ def read_series(series: Series, reading: Reading, heard: Callable[[bytes], objec
     planes = [one.plane for one in slices if one.plane is not None]
     if len(planes) == len(slices):
         order, affine = _by_place(paths, planes)
+        if planes[0].pixels is None and reading.missing_spacing == "error":
+            raise _refused(paths, f"they {NO_SPACING}", UNKNOWN)
     elif planes:
         lost = next(path for path, one in zip(paths, slices, strict=True) if one.plane is None)
         reason = f"{lost} doesn't say where in the patient it lies, and others do"
