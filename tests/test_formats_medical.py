@@ -380,17 +380,17 @@ def test_arrays_of_every_real_type(kind: str, order: str) -> None:
 @pytest.mark.parametrize(
     ("values", "reason"),
     [
-        (np.zeros((2, 3), complex), "an array of complex numbers, which are no real numbers"),
-        (np.full((2, 3), None), "an array of values of the type object, which are no real"),
-        (np.zeros((2, 3), "M8[s]"), "an array of values of the type datetime64[s], which are no"),
-        (np.zeros((0, 3)), "an array of shape (0, 3), which is empty"),
-        (np.ma.masked_less(np.eye(3), 1), "an array of which values are masked"),
+        (np.zeros((2, 3), complex), "holds complex numbers, which are no real numbers"),
+        (np.full((2, 3), None), "holds values of the type object, which are no real"),
+        (np.zeros((2, 3), "M8[s]"), "holds values of the type datetime64[s], which are no"),
+        (np.zeros((0, 3)), "has no pixels: its shape is (0, 3)"),
+        (np.ma.masked_less(np.eye(3), 1), "is an array of which values are masked"),
     ],
 )
 def test_arrays_that_are_no_images(values: Any, reason: str) -> None:
     for array in (values, DecodedImage(values=values)):
         assert refusal(read_sample_image, array, Reading()).startswith(
-            f"A sample's image is {reason}"
+            f"The image in memory {reason}"
         )
 
 

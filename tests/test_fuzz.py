@@ -306,7 +306,11 @@ SEEDS = {
     "DICOM": dicoms,
     "NIfTI": niftis,
 }
-READINGS = (Reading(), Reading(channels=1), Reading(channels=3, window="file"))
+READINGS = (
+    Reading(frames="volume"),
+    Reading(channels=1, frames="first"),
+    Reading(channels=3, window="voi", frames="volume"),
+)
 
 
 @pytest.mark.parametrize("kind", SEEDS)

@@ -214,6 +214,7 @@ def found(pipeline: Pipeline, root: Path) -> list[str]:
     return [line.replace(str(root), "ROOT").replace(str(root.parent), "ABOVE") for line in lines]
 
 
+NUMBERS = "Make them numbers, such as float32; of complex ones their magnitude."
 EXPECTED: dict[str, list[str]] = {
     "truncated PNG": [
         "truncated a/x.png: The image ROOT/a/x.png is damaged: it ends within its IDAT chunk.",
@@ -315,19 +316,21 @@ EXPECTED: dict[str, list[str]] = {
         "nan a/x.tif: The image ROOT/a/x.tif holds NaN values.",
     ],
     "beyond float32": [
-        "infinite a/x.nii: The image ROOT/a/x.nii holds infinite values, or values beyond float32.",
+        "infinite a/x.nii: The image ROOT/a/x.nii holds infinite values, or values beyond float32, "
+        "and the chain fails on it: ROOT/a/x.nii has values beyond 3.4e38, which are infinite in "
+        "float32, in which training computes. Scale them before.",
     ],
     "complex NIfTI": [
         "unsupported a/x.nii: The image ROOT/a/x.nii holds complex numbers. Save their "
         "magnitude, or real and imaginary parts.",
     ],
     "NIfTI that lies nowhere": [
-        "unsupported a/x.nii: The image ROOT/a/x.nii lies nowhere: its affine (sform or "
+        "damaged a/x.nii: The image ROOT/a/x.nii lies nowhere: its affine (sform or "
         "qform) is not finite or can't be inverted. Write a valid affine into its header.",
     ],
     "NIfTI without pixels": [
-        "unsupported a/x.nii: The image ROOT/a/x.nii has the shape (0,), which is no image "
-        "of 2 or 3 dimensions with channels. Save each time point as a file of its own.",
+        "damaged a/x.nii: The image ROOT/a/x.nii is damaged: its dim is [0, 32], with a side below "
+        "1.",
     ],
     "beside the class folders": [
         "label x.png: The image ROOT/x.png lies outside of any class folder. Put it into the "
@@ -457,20 +460,23 @@ EXPECTED: dict[str, list[str]] = {
         "tuple of these, a numpy array or a DecodedImage.",
     ],
     "an array without pixels": [
-        "empty x: The image of the sample 'x' has no pixels: its shape is (0, 5).",
+        "empty x: The image of the sample 'x' has no pixels: its shape is (0, 5). Leave it out.",
     ],
     "an array of one row": [
         "unsupported x: A sample's image is an array of shape (5,), which is neither "
         "(height, width) nor (height, width, channels). Give a volume as a DecodedImage.",
     ],
     "an array of texts": [
-        "unsupported x: The image of the sample 'x' holds no numbers but str32.",
+        "unsupported x: The image of the sample 'x' holds values of the type <U1, which are no "
+        f"real numbers. {NUMBERS}",
     ],
     "an array of objects": [
-        "unsupported x: The image of the sample 'x' holds no numbers but object.",
+        "unsupported x: The image of the sample 'x' holds values of the type object, which are "
+        f"no real numbers. {NUMBERS}",
     ],
     "an array of complex numbers": [
-        "unsupported x: The image of the sample 'x' holds no numbers but complex128.",
+        "unsupported x: The image of the sample 'x' holds complex numbers, which are no real "
+        f"numbers. {NUMBERS}",
     ],
     "an array with NaN": [
         "nan x: The image of the sample 'x' holds NaN values.",

@@ -47,7 +47,7 @@ def filled_by(chain: Chain) -> Fills:
                 if left is not None and left.numel() and left.abs().max() == LARGEST:
                     return "and a step makes the largest float32 of them, beside which all is alike"
         except MedpipeError as error:
-            return f"and the chain fails on it: {error}"
+            return f"and the chain fails on it: {str(error).removesuffix('.')}"
         if left is None or not left.numel():
             return "and the chain gives no image tensor"
         if not bool(left.isfinite().all()):

@@ -187,7 +187,13 @@ def read(sample: Sample, reading: Reading) -> tuple[Fingerprint, DecodedImage]:
     """As `fingerprint`, with the image as `read_sample_image` gives it."""
     files = image_files(sample.image)
     if files is None:
-        decoded = read_sample_image(sample.image, reading)
+        try:
+            decoded = read_sample_image(sample.image, reading)
+        except UnreadableImageError as error:
+            named = f"of the sample {sample.id!r}"
+            raise UnreadableImageError(
+                named, error.reason, error.remedy, kind=error.kind
+            ) from error
         return _fingerprint(sample, decoded, None), decoded
     if len(files) == 1:
         decoded, digest = _read(files[0], reading)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from medpipe.data.decoding.unreadable import UnreadableImageError
 from medpipe.errors import DataError
 
 if TYPE_CHECKING:
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
+IN_MEMORY = "in memory"
+"""What stands in an error in place of a path, until it is known whose image it is."""
 EXACT = 1 << 24
 """Whole numbers up to this one are float32's, too."""
 STEPS = 256
@@ -31,18 +34,18 @@ def plain_array(image: Array) -> Array:
         return image
     if kind.char not in REAL:
         what = "complex numbers" if kind.kind == "c" else f"values of the type {kind}"
-        raise DataError(
-            f"A sample's image is an array of {what}, which are no real numbers. Make them "
-            "numbers, such as float32; of complex ones their magnitude."
+        raise UnreadableImageError(
+            IN_MEMORY,
+            f"holds {what}, which are no real numbers",
+            "Make them numbers, such as float32; of complex ones their magnitude.",
         )
     if not image.size:
-        raise DataError(f"A sample's image is an array of shape {image.shape}, which is empty.")
+        reason = f"has no pixels: its shape is {image.shape}"
+        raise UnreadableImageError(IN_MEMORY, reason, "Leave it out.", kind="empty")
     if isinstance(image, np.ma.MaskedArray):
         if np.ma.is_masked(image):
-            raise DataError(
-                "A sample's image is an array of which values are masked. Fill them: "
-                "image.filled(0)."
-            )
+            reason = "is an array of which values are masked"
+            raise UnreadableImageError(IN_MEMORY, reason, "Fill them: image.filled(0).")
         image = image.data
     plain = np.asarray(image)
     return plain if kind.isnative else plain.astype(kind.newbyteorder("="))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from medpipe.data.decoding.colours import with_channels
-from medpipe.data.decoding.dicom_frames import places_of
+from medpipe.data.decoding.dicom_frames import Places, places_of
 from medpipe.data.decoding.dicom_geometry import affine_of, plane_of
 from medpipe.data.decoding.dicom_padding import fill, padded
 from medpipe.data.decoding.dicom_palette import resolved_palette
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     import numpy as np
     from pydicom import Dataset
 
-    from medpipe.data.decoding.dicom_frames import Places
     from medpipe.data.decoding.dicom_geometry import Plane
     from medpipe.data.decoding.dicom_pixels import Stored
     from medpipe.steps import Reading
@@ -148,13 +147,14 @@ def _image(
     if places is None:
         image = attrs.evolve(found.image, spacing=pixels, spacing_of=size.of)
         return attrs.evolve(found, image=image, plane=plane_of(dataset))
-    if not isinstance(places, str) and pixels is None and reading.missing_spacing == "error":
+    if isinstance(places, str):
+        places = Places(order=np.arange(layout.frames))
+    elif places.in_patient and pixels is None and reading.missing_spacing == "error":
         raise UnreadableImageError(path, f"has frames that {NO_SPACING}", UNKNOWN)
-    order = slice(None) if isinstance(places, str) else places.order
     if padding is not None:
-        padding = np.moveaxis(padding[order], 0, 2)
-    image = DecodedImage(values=np.moveaxis(frames[order], 0, 2), channels=colours)
-    if not isinstance(places, str) and places.between is not None and pixels is not None:
+        padding = np.moveaxis(padding[places.order], 0, 2)
+    image = DecodedImage(values=np.moveaxis(frames[places.order], 0, 2), channels=colours)
+    if places.between is not None and pixels is not None:
         image = attrs.evolve(
             image,
             affine=places.affine if size.of == "patient" else None,

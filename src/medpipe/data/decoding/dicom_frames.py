@@ -29,11 +29,13 @@ class Places:
         order: From the first along the normal to the last.
         affine: As `DecodedImage.affine`.
         between: Millimetres from one to the next; None where they are uneven.
+        in_patient: Whether it is known where in the patient they lie.
     """
 
     order: Array
     affine: Array | None = None
     between: float | None = None
+    in_patient: bool = False
 
 
 def places_of(dataset: Dataset, count: int) -> Places | str:
@@ -68,14 +70,15 @@ def _ordered(places: Sequence[float], planes: Sequence[Plane] | None) -> Places 
     if min(steps) < APART:
         return "says that some of them lie in one place, as time points and echoes do"
     if unevenness(ordered) is not None:
-        return Places(order=order)
+        return Places(order=order, in_patient=planes is not None)
     between = float(steps.mean())
     if planes is None:
         return Places(order=order, between=between)
     sorted_planes = [planes[index] for index in order]
     if sideways(sorted_planes) is not None:
-        return Places(order=order)
-    return Places(order=order, affine=affine_of(sorted_planes), between=between)
+        return Places(order=order, in_patient=True)
+    affine = affine_of(sorted_planes)
+    return Places(order=order, affine=affine, between=between, in_patient=True)
 
 
 def _offsets(dataset: Dataset, count: int) -> list[float] | None:
