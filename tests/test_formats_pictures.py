@@ -319,3 +319,35 @@ def test_a_bmp_that_is_cut() -> None:
         "The image a is damaged: its pixels take 252 bytes, of which 247 are there. "
         "Remove or repair it."
     )
+
+
+@pytest.mark.parametrize(("kind", "compression"), [("JPEG", 4), ("PNG", 5)])
+def test_a_bmp_that_holds_a_file_of_another_format(kind: str, compression: int) -> None:
+    target = BytesIO()
+    Image.fromarray(drawn(9, 7, 3, 0)).save(target, kind)
+    inner = target.getvalue()
+
+    def outer(width: int) -> bytes:
+        fields = (width, 9, 1, 0, compression, len(inner), 0, 0, 0, 0)
+        header = struct.pack("<IiiHHIIiiII", 40, *fields)
+        return struct.pack("<2sIHHI", b"BM", 54 + len(inner), 0, 0, 54) + header + inner
+
+    assert np.array_equal(
+        decode_content(outer(7), "a", AUTO).values, decode_content(inner, "b", AUTO).values
+    )
+    assert _said(outer(8)) == (
+        "The image a is damaged: its header says 8 x 9 pixels, the file in it 7 x 9. "
+        "Remove or repair it."
+    )
+
+
+def test_colours_that_no_pixel_can_name_are_passed_over() -> None:
+    target = BytesIO()
+    Image.fromarray(np.arange(63, dtype=np.uint8).reshape(9, 7)).save(target, "BMP")
+    whole = bytearray(target.getvalue())
+    at = 54 + 4 * 256
+    whole[10:14] = (at + 8).to_bytes(4, "little")
+    whole[46:50] = (258).to_bytes(4, "little")
+    more = bytes(whole[:at]) + b"\x01\x02\x03\x00" * 2 + bytes(whole[at:])
+    found = decode_content(more, "a", AUTO)
+    assert np.array_equal(found.values, np.arange(63).reshape(9, 7))

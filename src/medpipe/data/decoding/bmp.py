@@ -23,9 +23,10 @@ FILE_HEADER = 14
 CORE = 12
 """The length of OS/2's first header, which has sizes of 16 bits and palettes of three bytes."""
 HEADERS = frozenset({16, 40, 52, 56, 64, 108, 124})
-RAW, RLE8, RLE4, FIELDS, ALPHA_FIELDS = 0, 1, 2, 3, 6
+RAW, RLE8, RLE4, FIELDS, JPEG, PNG, ALPHA_FIELDS = 0, 1, 2, 3, 4, 5, 6
 COMPRESSIONS = {RAW: (1, 2, 4, 8, 16, 24, 32), RLE8: (8,), RLE4: (4,), FIELDS: (16, 32)}
 COMPRESSIONS[ALPHA_FIELDS] = COMPRESSIONS[FIELDS]
+COMPRESSIONS[JPEG] = COMPRESSIONS[PNG] = (0, 24)
 """The bits of a pixel that each compression knows."""
 MASKS = {16: (0x7C00, 0x3E0, 0x1F, 0), 32: (0xFF0000, 0xFF00, 0xFF, 0)}
 """Where red, green, blue and alpha lie without masks of a file's own."""
@@ -54,6 +55,8 @@ def bmp_raster(content: bytes, path: str | os.PathLike[str]) -> Raster:
     import numpy as np
 
     header = _header(content, path)
+    if header.compression in (JPEG, PNG):
+        return _inner(header, path)
     if header.compression in (RLE8, RLE4):
         from medpipe.data.decoding.bmp_runs import expanded
 
@@ -75,6 +78,21 @@ def bmp_raster(content: bytes, path: str | os.PathLike[str]) -> Raster:
     ):
         return Raster(values=values.astype(bool) if len(palette) == 2 else values)
     return Raster(values=values, palette=palette)
+
+
+def _inner(header: _Header, path: str | os.PathLike[str]) -> Raster:
+    """The picture of a BMP whose pixels are a file of another format."""
+    from medpipe.data.decoding.jpeg import jpeg_raster
+    from medpipe.data.decoding.png import png_raster
+
+    content = bytes(header.data)
+    is_png = header.compression == PNG
+    raster = png_raster(content, path, upright=False) if is_png else jpeg_raster(content, path)
+    height, width = raster.values.shape[:2]
+    if (height, width) != (header.height, header.width) or header.top_down:
+        told = f"{header.width} x {'-' * header.top_down}{header.height}"
+        raise _broken(path, f"its header says {told} pixels, the file in it {width} x {height}")
+    return raster
 
 
 def _header(content: bytes, path: str | os.PathLike[str]) -> _Header:
@@ -110,16 +128,14 @@ def _header(content: bytes, path: str | os.PathLike[str]) -> _Header:
     masks, after = _masks(content, size, compression, bits)
     entry = 3 if size == CORE else 4
     palette = b""
-    if bits <= 8:
+    if 0 < bits <= 8:
         count = colours or 1 << bits
-        if count > 1 << bits:
-            raise _broken(path, f"its header says {count} colours for {bits} bits")
         # A palette that ends where the pixels begin may be shorter than the header says.
         if size == CORE or not colours:
             count = min(count, max(0, offset - after) // entry)
         palette = content[after : after + count * entry]
         after += len(palette)
-        if not palette or len(palette) % entry:
+        if not palette or len(palette) < min(count, 1 << bits) * entry or len(palette) % entry:
             raise _broken(path, "its palette is missing", kind="truncated")
     if offset < after:
         raise _broken(path, f"its pixels begin at byte {offset}, within its header or palette")
@@ -127,11 +143,12 @@ def _header(content: bytes, path: str | os.PathLike[str]) -> _Header:
     if len(content) > told and in_text_mode(content):
         raise _broken(path, MANGLED)
     row = (width * bits + 31) // 32 * 4
-    wanted = stored if compression in (RLE8, RLE4) else row * abs(height)
+    coded = compression in (RLE8, RLE4, JPEG, PNG)
+    wanted = stored if coded else row * abs(height)
     if len(data) < wanted:
         reason = f"its pixels take {wanted} bytes, of which {len(data)} are there"
         raise _broken(path, reason, kind="truncated")
-    if compression not in (RLE8, RLE4) and stored and not wanted <= stored < wanted + row:
+    if not coded and stored and not wanted <= stored < wanted + row:
         raise _broken(path, f"its header says {stored} bytes of pixels, its size {wanted}")
     return _Header(
         width=width,
@@ -139,7 +156,7 @@ def _header(content: bytes, path: str | os.PathLike[str]) -> _Header:
         top_down=height < 0,
         bits=bits,
         compression=compression,
-        palette=palette,
+        palette=palette[: entry << bits],  # more can't be named
         entry=entry,
         masks=masks,
         data=data[: wanted or len(data)],
