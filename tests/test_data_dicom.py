@@ -240,11 +240,13 @@ def test_a_window_of_which_nothing_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("intercept", [0, -1024])
-def test_a_table_of_8_bits_for_values_of_12(tmp_path: Path, intercept: int) -> None:
+@pytest.mark.parametrize("vr", ["SS", "US"])
+def test_a_table_of_8_bits_for_values_of_12(tmp_path: Path, intercept: int, vr: str) -> None:
     table = items(
-        LUTDescriptor=[4096, intercept, 8], LUTData=(np.arange(4096, dtype="<u2") // 16).tobytes()
+        LUTDescriptor=[4096, intercept % (1 << 16) if vr == "US" else intercept, 8],
+        LUTData=(np.arange(4096, dtype="<u2") // 16).tobytes(),
     )
-    table[0]["LUTDescriptor"].VR = "SS"
+    table[0]["LUTDescriptor"].VR = vr
     path = write_dicom(
         tmp_path / "a",
         COUNTS,

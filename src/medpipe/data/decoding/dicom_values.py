@@ -176,7 +176,9 @@ def _shown(values: Array, header: Dataset) -> Array:
         if item.get("LUTDescriptor") is not None and item.get("LUTData") is not None:
             check_table(item, "VOILUTSequence")
             # pydicom's look-up counts in a table's own type: one of 8 bits ends at 255 for it.
-            return looked_up(values, item, header)
+            # Floats have no bits stored, and any value.
+            negative = "BitsStored" not in header or min(_range(header, "none")) < 0
+            return looked_up(values, item, header, negative=negative)
     if not has_window(header):
         return values
     function = header.get("VOILUTFunction") or FUNCTIONS[0]
@@ -266,14 +268,23 @@ def check_table(item: Dataset, name: str) -> None:
         raise ValueError(f"its {name} has {found} entries of {bits} bits, but says {entries}")
 
 
-def looked_up(stored: Array, item: Dataset, header: Dataset) -> Array:
+def looked_up(stored: Array, item: Dataset, header: Dataset, *, negative: bool = False) -> Array:
     """Values through a table of `check_table`: uint8 or uint16.
 
     What lies below its first value or above its last gets the first or the last entry.
+
+    Args:
+        stored: The values.
+        item: The table.
+        header: Of the file, for its byte order.
+        negative: Whether values may be below 0. Then the first one that the table maps is signed
+            (PS3.3 C.11.2.1.1), though without VRs a file's PixelRepresentation says otherwise.
     """
     import numpy as np
 
     first, bits = int(item.LUTDescriptor[1]), int(item.LUTDescriptor[2])
+    if negative and first >= 1 << 15:
+        first -= 1 << 16
     data: Any = item.LUTData
     if isinstance(data, bytes):
         little = header.file_meta.TransferSyntaxUID.is_little_endian
