@@ -220,6 +220,13 @@ def test_constant_colours_are_constant(pixels: Any, channels: int) -> None:
 
 def test_beyond_float32_is_infinite() -> None:
     assert flaw_of(DecodedImage(values=np.array([[0.0, 1e39]]))) == "infinite"
+
+
+@pytest.mark.parametrize("kind", ["e", "f", "d", "g"])
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
+def test_infinities_of_every_type(kind: str, value: float) -> None:
+    assert flaw_of(DecodedImage(values=np.array([[0, value]], kind))) == "infinite"
+    assert flaw_of(DecodedImage(values=np.array([[0, np.finfo(np.float16).max]], kind))) is None
     assert flaw_of(DecodedImage(values=np.array([[0.0, -3.4e38]]))) is None
 
 

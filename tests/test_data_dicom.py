@@ -206,6 +206,102 @@ def test_windows_that_cannot_be_applied(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("keyword", "value", "said"),
+    [
+        ("WindowWidth", None, "it has a WindowCenter but no WindowWidth"),
+        ("WindowCenter", "", "it has a WindowWidth but no WindowCenter"),
+    ],
+)
+def test_half_a_window(tmp_path: Path, keyword: str, value: Any, said: str) -> None:
+    elements = {"WindowCenter": 5, "WindowWidth": 9, keyword: value}
+    path = write_dicom(
+        tmp_path / "a", COUNTS, **{k: v for k, v in elements.items() if v is not None}
+    )
+    assert _refusal(path, Reading(window="voi")) == (
+        f"The image {path} has a window that can't be applied: {said}. "
+        'Set dataset.window = "none", or to the centre and width of a window.'
+    )
+    np.testing.assert_array_equal(read_image(path).values, COUNTS)
+
+
+def test_a_window_of_which_nothing_is_said(tmp_path: Path) -> None:
+    empty = write_dicom(tmp_path / "a", COUNTS, WindowCenter="", WindowWidth="", VOILUTFunction="")
+    np.testing.assert_array_equal(read_image(empty, Reading(window="voi")).values, COUNTS)
+    window = {"WindowCenter": 2000, "WindowWidth": 900}
+    plain = write_dicom(tmp_path / "b", COUNTS, **window)
+    empty = write_dicom(tmp_path / "c", COUNTS, **window, VOILUTFunction="")
+    shown = [read_image(path, Reading(window="voi")).values for path in (plain, empty)]
+    np.testing.assert_array_equal(*shown)
+    other = write_dicom(tmp_path / "d", COUNTS, **window, VOILUTFunction="CUBIC")
+    assert "its VOILUTFunction is CUBIC, none of LINEAR, LINEAR_EXACT, SIGMOID." in _refusal(
+        other, Reading(window="voi")
+    )
+
+
+@pytest.mark.parametrize("intercept", [0, -1024])
+@pytest.mark.parametrize("vr", ["SS", "US"])
+def test_a_table_of_8_bits_for_values_of_12(tmp_path: Path, intercept: int, vr: str) -> None:
+    table = items(
+        LUTDescriptor=[4096, intercept % (1 << 16) if vr == "US" else intercept, 8],
+        LUTData=(np.arange(4096, dtype="<u2") // 16).tobytes(),
+    )
+    table[0]["LUTDescriptor"].VR = vr
+    path = write_dicom(
+        tmp_path / "a",
+        COUNTS,
+        BitsStored=12,
+        HighBit=11,
+        RescaleSlope=1,
+        RescaleIntercept=intercept,
+        VOILUTSequence=table,
+    )
+    np.testing.assert_array_equal(read_image(path, Reading(window="voi")).values, COUNTS // 16)
+
+
+# --- what follows from the rest may be missing ------------------------------------------------
+
+
+def test_fields_that_follow_from_others(tmp_path: Path) -> None:
+    path = write_dicom(tmp_path / "a", COUNTS, SamplesPerPixel=None)
+    np.testing.assert_array_equal(read_image(path).values, COUNTS)
+    path = write_dicom(tmp_path / "b", COUNTS, NumberOfFrames="  ")
+    np.testing.assert_array_equal(read_image(path).values, COUNTS)
+
+
+def test_the_order_of_colours(tmp_path: Path) -> None:
+    """Compressed frames say it themselves; uncompressed ones don't."""
+    colours = RANDOM.integers(0, 256, (6, 5, 3), dtype=np.uint8)
+    path = write_dicom(tmp_path / "a", colours, colours=True, PlanarConfiguration=None)
+    assert _refusal(path) == (
+        f"The image {path} has no PlanarConfiguration. "
+        "Write the file again with a header that fits its pixels, or leave it out."
+    )
+    for syntax in (JPEGLSLossless, RLELossless):
+        colours = np.stack([COUNTS.repeat(9, 0) >> shift & 15 for shift in (0, 4, 8)], axis=-1)
+        dataset = dicom(colours.astype(np.uint8), colours=True)
+        dataset.compress(syntax, encoding_plugin="pydicom" if syntax == RLELossless else "")
+        del dataset.PlanarConfiguration
+        dataset.save_as(path, enforce_file_format=True)
+        np.testing.assert_array_equal(read_image(path).values, colours)
+
+
+@pytest.mark.parametrize(("value", "told"), [(0, "0.0"), ([1, 2], "[1.0, 2.0]"), ("", "empty")])
+def test_a_dose_without_its_scale(tmp_path: Path, value: Any, told: str) -> None:
+    path = write_dicom(tmp_path / "a", COUNTS, Modality="RTDOSE", DoseGridScaling=value)
+    assert _refusal(path) == (
+        f"The image {path} is damaged: its DoseGridScaling is {told}, not one number above 0. "
+        "Remove or repair it."
+    )
+
+
+def test_several_modalities_are_none(tmp_path: Path) -> None:
+    path = write_dicom(tmp_path / "a", COUNTS, Modality=["CR", "DX"], PixelSpacing=[2, 3])
+    found = read_image(path)
+    np.testing.assert_array_equal(found.values, COUNTS)
+    assert found.spacing_of == "patient"  # its class is CT
+
+
 # --- channels ---------------------------------------------------------------------------------
 
 

@@ -125,6 +125,18 @@ def test_each_slice_has_its_own_rescale(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_image(_series(paths)).values, expected)
 
 
+def test_a_slice_without_a_rescale_among_others(tmp_path: Path) -> None:
+    paths = write_series(tmp_path, VOLUME)
+    for path in paths[:3]:
+        _change(path, RescaleSlope=1, RescaleIntercept=0)  # changes nothing, and so may be missing
+    np.testing.assert_array_equal(read_image(_series(paths)).values, VOLUME)
+    _change(paths[1], RescaleIntercept=-1024)
+    assert _refusal(paths) == (
+        f"{paths[1]} has a rescale (RescaleSlope, RescaleIntercept) and {paths[3]} has none. "
+        f"{APART}"
+    )
+
+
 def test_positions_with_one_digit_are_even(tmp_path: Path) -> None:
     paths = write_series(tmp_path, VOLUME)
     for n, path in enumerate(paths):

@@ -249,3 +249,34 @@ def test_what_nibabel_mends_is_not_logged(tmp_path: Path, caplog: pytest.LogCapt
     path.write_bytes(content)
     np.testing.assert_array_equal(read_image(path).values, VOLUME.swapaxes(0, 1))
     assert caplog.messages == []
+
+
+def test_a_qfac_of_zero_is_one(tmp_path: Path) -> None:
+    image = nibabel.Nifti1Image(VOLUME, None)
+    image.set_qform(np.diag([2, 3, 4, 1]), code=1)
+    path = tmp_path / "a.nii"
+    nibabel.save(image, path)
+    content = bytearray(path.read_bytes())
+    content[76:80] = bytes(4)  # pixdim[0]
+    path.write_bytes(content)
+    np.testing.assert_array_equal(read_image(path).affine, np.diag([2, 3, 4, 1]))
+
+
+def test_a_sheared_sform_beside_the_qform_that_comes_nearest(tmp_path: Path) -> None:
+    """As dcm2niix writes scans of a tilted gantry: a qform knows no shears."""
+    image = nibabel.Nifti1Image(VOLUME, None)
+    affine = np.array([[2, 0, 0, -9], [0, 3, 1.5, 8], [0, 0, 4, 7], [0, 0, 0, 1]])
+    image.set_sform(affine, code=1)
+    image.set_qform(affine, code=1)
+    path = tmp_path / "a.nii"
+    nibabel.save(image, path)
+    np.testing.assert_array_equal(read_image(path).affine, affine)
+
+    image.set_qform(
+        np.diag([2, 3, 4, 1]) @ [[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0] * 3 + [1]]
+    )
+    nibabel.save(image, path)
+    assert _refusal(path) == (
+        f"The image {path} contradicts itself: its sform and qform say two places in one space "
+        "(code 1). Set the code of the one that is wrong to 0."
+    )

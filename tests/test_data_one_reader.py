@@ -86,7 +86,9 @@ FORMATS: dict[str, Callable[[Path], Any]] = {
     "DICOM MONOCHROME1": _dicom(WIDE, PhotometricInterpretation="MONOCHROME1"),
     "DICOM RGB": _dicom(COLOURS, colours=True),
     "DICOM frames": _dicom(
-        np.moveaxis(VOLUME, 2, 0), GridFrameOffsetVector=[2.0 * n for n in range(VOLUME.shape[2])]
+        np.moveaxis(VOLUME, 2, 0),
+        GridFrameOffsetVector=[2.0 * n for n in range(VOLUME.shape[2])],
+        PixelSpacing=[2, 3],
     ),
     "DICOM series": _series,
 }

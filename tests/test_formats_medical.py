@@ -410,5 +410,7 @@ def test_what_float32_cannot_tell_apart_is_refused() -> None:
         "x has values up to 1.09951e+12 that differ by 5 at most, which float32, in which training "
         "computes, can't tell apart. Subtract their lowest value before."
     )
+    said = refusal(LoadImage().build(), {"image": values.astype(np.uint64) + 2**63, "id": "x"})
+    assert "that differ by 5 at most" in said  # nor can float64
     LoadImage().build()({"image": values - (1 << 40)})
     LoadImage().build()({"image": np.arange(6).reshape(2, 3) << 40})

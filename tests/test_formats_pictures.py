@@ -234,6 +234,25 @@ def test_white_is_the_largest_value_at_every_depth(kind: str) -> None:
         ]
 
 
+def test_jpeg_in_tiff_of_colours_and_alpha(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    colours = RANDOM.integers(0, 256, (4, 5, 4), np.uint8).repeat(8, 0).repeat(8, 1)
+    Image.fromarray(colours).save(path, compression="jpeg", quality=100)
+    with Image.open(path) as image:
+        expected = np.array(image)
+    np.testing.assert_array_equal(read_image(path).values, expected)
+    np.testing.assert_array_equal(read_image(path, AUTO).values, expected[..., :3])
+
+    Image.fromarray(colours).convert("LA").save(path, compression="jpeg")
+    with pytest.raises(DataError) as caught:
+        read_image(path)
+    assert str(caught.value) == (
+        f"The image {path} is compressed as JPEG of 2 samples of 8 bits "
+        "(PhotometricInterpretation 1), which isn't decoded. "
+        "Save it as an uncompressed grey or RGB TIFF, or as PNG."
+    )
+
+
 def test_floats_with_white_as_zero_are_refused() -> None:
     values = RANDOM.normal(size=(5, 4, 1)).astype("f4")
     assert _said(_tiff(values, {262: (SHORT, [0]), 339: (SHORT, [3])})) == (

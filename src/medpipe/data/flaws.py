@@ -38,8 +38,9 @@ def flaw_of(image: DecodedImage) -> Flaw | None:
 
 def _finite(values: np.ndarray[Any, Any]) -> bool:
     # NaN is passed on by both, and no array of truth values is made.
-    least, most = values.min(), values.max()
-    return bool(least >= -LARGEST and most <= LARGEST)
+    # As Python's floats: float16 would take the limit itself for infinite.
+    least, most = float(values.min()), float(values.max())
+    return least >= -LARGEST and most <= LARGEST
 
 
 def _constant(values: np.ndarray[Any, Any], channels: bool) -> bool:

@@ -78,7 +78,10 @@ def as_float32(values: Array, named: str) -> Array:
     largest = max(abs(least), abs(most))
     if largest < EXACT:
         return found
-    step, span = float(np.spacing(largest)), float(values.max()) - float(values.min())
+    lowest, highest = values.min(), values.max()
+    # In Python's own whole numbers: float64 can't tell large ones apart either.
+    span = float(highest - lowest if values.dtype.kind == "f" else int(highest) - int(lowest))
+    step = float(np.spacing(largest))
     if 0 < span < STEPS * step:
         raise DataError(
             f"{named} has values up to {largest:g} that differ by {span:g} at most, which float32, "

@@ -16,9 +16,11 @@ from medpipe.data.decoding.dicom_pixels import stored_values
 from medpipe.data.decoding.dicom_spacing import pixel_size
 from medpipe.data.decoding.dicom_values import (
     WindowError,
+    dose_scale,
     grey_header,
     grey_values,
     is_measured,
+    rescaled,
 )
 from medpipe.data.decoding.quiet import quiet_decoders
 from medpipe.data.decoding.unreadable import UnreadableImageError, damaged
@@ -57,6 +59,7 @@ class DicomImage:
         frames: How many.
         plane: Where the first frame lies.
         number: The InstanceNumber.
+        rescaled: Whether its header takes the stored values to others; None: it doesn't say.
     """
 
     image: DecodedImage
@@ -64,6 +67,7 @@ class DicomImage:
     frames: int
     plane: Plane | None
     number: int | None
+    rescaled: bool | None
 
 
 def decode_dicom(content: bytes, path: str | os.PathLike[str], reading: Reading) -> DecodedImage:
@@ -129,8 +133,9 @@ def _image(
             for n, frame in enumerate(frames)
         ]
         frames = np.stack(parts)
-        if dataset.get("DoseGridScaling") is not None:
-            frames = (frames * np.float64(dataset.DoseGridScaling)).astype(np.float32)
+        scale = dose_scale(dataset)
+        if scale is not None:
+            frames = (frames * np.float64(scale)).astype(np.float32)
     if not frames.flags.writeable:
         frames = frames.copy()
     colours = frames.ndim == 4
@@ -141,6 +146,7 @@ def _image(
         frames=1,
         plane=None,
         number=int(number) if isinstance(number, int) else None,
+        rescaled=rescaled(grey_header(dataset, 0)) if layout.samples == 1 else False,
     )
     size = pixel_size(dataset)
     pixels = None if size.rows is None or size.columns is None else (size.rows, size.columns)

@@ -93,14 +93,14 @@ def plane_of(dataset: Dataset, frame: int = 0) -> Plane | None:
     for detector in detectors[:1]:  # nuclear medicine
         place, turn = (detector, detector) if "ImagePositionPatient" in detector else (place, turn)
     position, orientation = place.get("ImagePositionPatient"), turn.get("ImageOrientationPatient")
-    if not (_several(position, 3) and _several(orientation, 6)):
+    numbers = _numbers(position, orientation)
+    if numbers is None:
         return None
     spacing = measures.get("PixelSpacing")
     if spacing is not None and spacing != "" and lengths(spacing) is None:
         # Not taken for 1 mm: volumes would be resampled by it.
         raise ValueError(f"its PixelSpacing is {spacing}, not two lengths above 0")
     size = pixel_size(dataset, frame)
-    numbers = np.array([*position, *orientation], dtype=np.float64)
     between = measures.get("SpacingBetweenSlices")
     plane = Plane(
         position=numbers[:3],
@@ -116,9 +116,17 @@ def plane_of(dataset: Dataset, frame: int = 0) -> Plane | None:
     return plane if known else None
 
 
-def _several(value: Any, count: int) -> bool:
-    """Whether an element has so many values: a damaged one may have another number, or none."""
-    return isinstance(value, Sequence) and len(value) == count
+def _numbers(position: Any, orientation: Any) -> Array | None:
+    """All numbers of both elements: damaged ones may have another number of them, or none."""
+    import numpy as np
+
+    for value, count in ((position, 3), (orientation, 6)):
+        if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != count:
+            return None
+    try:
+        return np.array([*position, *orientation], dtype=np.float64)
+    except ValueError:  # texts, or empty ones among them
+        return None
 
 
 def unevenness(places: Sequence[float]) -> tuple[float, int] | None:

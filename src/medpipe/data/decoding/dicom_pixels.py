@@ -113,13 +113,13 @@ def layout_of(dataset: Dataset) -> Layout:
     keyword = keywords[0]
     frames = _whole(dataset, "NumberOfFrames", 1) or 1  # 0 says nothing
     rows, columns = _whole(dataset, "Rows"), _whole(dataset, "Columns")
-    samples = _whole(dataset, "SamplesPerPixel", 1)
     for field, number in (("NumberOfFrames", frames), ("Rows", rows), ("Columns", columns)):
         if number < 1:
             raise FrameError(f"has the {field} {number}")
     kind = str(dataset.get("PhotometricInterpretation") or "")
     if not kind:
         raise FrameError("has no PhotometricInterpretation")
+    samples = _whole(dataset, "SamplesPerPixel", 1 if kind in GREY else 3)
     if samples != (1 if kind in GREY else 3):
         raise FrameError(f"has the PhotometricInterpretation {kind} and SamplesPerPixel {samples}")
     if keyword != WHOLE:
@@ -211,7 +211,7 @@ def _native(dataset: Dataset, syntax: UID, layout: Layout) -> Stored:
 
     bits = layout.bits * 2 // 3 if layout.halved else layout.bits
     right, found = (bits + 7) // 8, len(dataset[layout.keyword].value)
-    planes = _whole(dataset, "PlanarConfiguration", 0) if layout.samples > 1 else 0
+    planes = _whole(dataset, "PlanarConfiguration") if layout.samples > 1 else 0
     if planes not in (0, 1) or (layout.halved and (planes or layout.columns % 2)):
         raise FrameError(f"has the PlanarConfiguration {planes}, which its pixels can't have")
     if found < right:
@@ -223,7 +223,7 @@ def _native(dataset: Dataset, syntax: UID, layout: Layout) -> Stored:
             f"holds {found} bytes of pixels{several}, but Rows, Columns, SamplesPerPixel, "
             f"BitsAllocated and NumberOfFrames ({layout.frames}) say {right}"
         )
-    cells = _cells(dataset, get_decoder(syntax))
+    cells = _cells(dataset, get_decoder(syntax), layout)
     return _stored(dataset, cells, layout)
 
 
@@ -284,13 +284,28 @@ def _decompressed(
 
 
 def _decoded(dataset: Dataset, decoder: Decoder, layout: Layout, plugin: str) -> Array:
-    if layout.kind != dataset.PhotometricInterpretation:
+    dataset = _with(dataset, PhotometricInterpretation=layout.kind)
+    if layout.samples > 1 and dataset.get("PlanarConfiguration") is None:
+        # Nothing depends on it: frames say themselves how they are laid out.
+        dataset = _with(dataset, PlanarConfiguration=0)
+    return _cells(dataset, decoder, layout, plugin)
+
+
+def _with(dataset: Dataset, **elements: Any) -> Dataset:
+    """The data set with other values of some elements; the given one is left as it is."""
+    changed = {key: value for key, value in elements.items() if dataset.get(key) != value}
+    if changed:
         dataset = dataset.copy()
-        dataset.PhotometricInterpretation = layout.kind
-    return _cells(dataset, decoder, plugin)
+        for keyword, value in changed.items():
+            setattr(dataset, keyword, value)
+    return dataset
 
 
-def _cells(dataset: Dataset, decoder: Decoder, plugin: str = "") -> Array:
+def _cells(dataset: Dataset, decoder: Decoder, layout: Layout, plugin: str = "") -> Array:
+    # What pydicom needs though it follows from the rest, and what it can't read when it is blank.
+    dataset = _with(dataset, SamplesPerPixel=layout.samples)
+    if dataset.get("NumberOfFrames") == "":
+        dataset = _with(dataset, NumberOfFrames=layout.frames)
     # Bits that are not used are looked at below, not only taken away.
     options: dict[str, Any] = {"correct_unused_bits": False}
     cells, _ = decoder.as_array(dataset, raw=True, decoding_plugin=plugin, **options)

@@ -110,6 +110,13 @@ def _refuse_other(paths: Sequence[str], slices: Sequence[DicomImage]) -> None:
     if one != other:
         reason = f"{paths[0]} has the shape {one} and {path} {other}"
         raise _refused(paths, reason, f"{APART}.")
+    said = [one.rescaled for one in slices]
+    if True in said and None in said:
+        reason = (
+            f"{paths[said.index(True)]} has a rescale (RescaleSlope, RescaleIntercept) and "
+            f"{paths[said.index(None)]} has none"
+        )
+        raise _refused(paths, reason, f"{APART}.")
     if first.plane is None or last.plane is None:
         return
     if not last.plane.parallel(first.plane):

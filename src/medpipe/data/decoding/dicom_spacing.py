@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from medpipe.data.decoding.dicom_values import functional_group
+from medpipe.data.decoding.dicom_values import functional_group, modality_of
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -50,7 +50,7 @@ def pixel_size(dataset: Dataset, frame: int = 0) -> PixelSize:
     spacing = lengths(dataset.get("PixelSpacing"))
     detector = lengths(dataset.get("ImagerPixelSpacing"))
     if spacing is not None:
-        projected = dataset.get("Modality") in PROJECTIONS or detector is not None
+        projected = modality_of(dataset) in PROJECTIONS or detector is not None
         calibrated = dataset.get("PixelSpacingCalibrationType") in CALIBRATED or (
             detector is not None
             and any(abs(a - b) > SAME * b for a, b in zip(spacing, detector, strict=True))

@@ -21,7 +21,8 @@ TABLES = (
 )
 RESCALE = ("RescaleSlope", "RescaleIntercept")
 WINDOW = ("WindowCenter", "WindowWidth", "VOILUTFunction")
-
+FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
+"""The first holds where nothing is said."""
 
 MEASURED = frozenset({"BMD", "CT", "MR", "NM", "PT", "RTDOSE"})
 """Modalities whose values are measurements, such as Hounsfield units: MONOCHROME1 says how to show
@@ -72,9 +73,32 @@ def functional_group(dataset: Dataset, frame: int, sequence: str) -> Dataset | N
     return None
 
 
+def modality_of(dataset: Dataset) -> str:
+    """The Modality; empty where it isn't said, or is several."""
+    found = dataset.get("Modality")
+    return found if isinstance(found, str) else ""
+
+
+def dose_scale(dataset: Dataset) -> float | None:
+    """What takes the values of a dose to Gray; None for what is no dose.
+
+    Raises:
+        ValueError: It is no number above 0.
+    """
+    from math import isfinite
+
+    if "DoseGridScaling" not in dataset:
+        return None
+    value = dataset["DoseGridScaling"].value
+    if not isinstance(value, (int, float)) or not isfinite(value) or value <= 0:
+        told = "empty" if value is None or value == "" else value
+        raise ValueError(f"its DoseGridScaling is {told}, not one number above 0")
+    return float(value)
+
+
 def is_measured(dataset: Dataset) -> bool:
     """Whether the values are measurements, which are the same however they are shown."""
-    modality = dataset.get("Modality")
+    modality = modality_of(dataset)
     kind = dataset.get("SOPClassUID")
     named = getattr(kind, "name", "").removeprefix("Enhanced ").removeprefix("Legacy Converted ")
     if named.startswith("Parametric Map"):
@@ -109,7 +133,7 @@ def grey_values(
         WindowError: The window can't be applied.
     """
     import numpy as np
-    from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
+    from pydicom.pixels.processing import apply_modality_lut
 
     check_rescale(header)
     tables = header.get("ModalityLUTSequence")
@@ -122,7 +146,7 @@ def grey_values(
     if isinstance(window, str):
         if window == "voi":
             try:
-                values = apply_voi_lut(values, header)
+                values = _shown(values, header)
             except (ValueError, NotImplementedError, AttributeError, LookupError) as error:
                 raise WindowError(f"has a window that can't be applied: {error}") from error
         if inverted:
@@ -137,6 +161,57 @@ def grey_values(
     if values.dtype == np.float64 and stored.dtype != np.float64:
         values = values.astype(np.float32)
     return values
+
+
+def _shown(values: Array, header: Dataset) -> Array:
+    """Values through the file's first look-up table or, without one, its first window.
+
+    Raises:
+        ValueError: The table or the window contradicts itself.
+    """
+    from pydicom import Dataset as Header
+    from pydicom.pixels.processing import apply_windowing
+
+    for item in (header.get("VOILUTSequence") or ())[:1]:
+        if item.get("LUTDescriptor") is not None and item.get("LUTData") is not None:
+            check_table(item, "VOILUTSequence")
+            # pydicom's look-up counts in a table's own type: one of 8 bits ends at 255 for it.
+            # Floats have no bits stored, and any value.
+            negative = "BitsStored" not in header or min(_range(header, "none")) < 0
+            return looked_up(values, item, header, negative=negative)
+    if not has_window(header):
+        return values
+    function = header.get("VOILUTFunction") or FUNCTIONS[0]
+    if function not in FUNCTIONS:
+        raise ValueError(f"its VOILUTFunction is {function}, none of {', '.join(FUNCTIONS)}")
+    header = Header(header)
+    header.VOILUTFunction = function
+    return apply_windowing(values, header)
+
+
+def has_window(header: Dataset) -> bool:
+    """Whether there is a window: its two halves may both be absent or empty.
+
+    Raises:
+        ValueError: One half is missing, or is no number.
+    """
+    from collections.abc import Sequence
+    from math import isfinite
+
+    first: dict[str, Any] = {}
+    for keyword in WINDOW[:2]:
+        value = header.get(keyword)
+        if value is None or value == "":
+            continue
+        several = isinstance(value, Sequence) and not isinstance(value, str)
+        first[keyword] = value[0] if several and value else value
+    for keyword, value in first.items():
+        if not isinstance(value, (int, float)) or not isfinite(value):
+            raise ValueError(f"its {keyword} is {header[keyword].value}, not a number")
+    if len(first) == 1:
+        other = next(keyword for keyword in WINDOW[:2] if keyword not in first)
+        raise ValueError(f"it has a {next(iter(first))} but no {other}")
+    return bool(first)
 
 
 def check_rescale(header: Dataset) -> None:
@@ -167,6 +242,15 @@ def check_rescale(header: Dataset) -> None:
     check_table(tables[0], "ModalityLUTSequence")
 
 
+def rescaled(header: Dataset) -> bool | None:
+    """Whether stored values become others, as `check_rescale` knows it; None: nothing is said."""
+    if header.get("ModalityLUTSequence"):
+        return True
+    if RESCALE[0] not in header:
+        return None
+    return (header[RESCALE[0]].value, header[RESCALE[1]].value) != (1, 0)
+
+
 def check_table(item: Dataset, name: str) -> None:
     """Check that a look-up table has as many entries as its descriptor says.
 
@@ -184,20 +268,30 @@ def check_table(item: Dataset, name: str) -> None:
         raise ValueError(f"its {name} has {found} entries of {bits} bits, but says {entries}")
 
 
-def looked_up(stored: Array, item: Dataset, header: Dataset) -> Array:
+def looked_up(stored: Array, item: Dataset, header: Dataset, *, negative: bool = False) -> Array:
     """Values through a table of `check_table`: uint8 or uint16.
 
     What lies below its first value or above its last gets the first or the last entry.
+
+    Args:
+        stored: The values.
+        item: The table.
+        header: Of the file, for its byte order.
+        negative: Whether values may be below 0. Then the first one that the table maps is signed
+            (PS3.3 C.11.2.1.1), though without VRs a file's PixelRepresentation says otherwise.
     """
     import numpy as np
 
     first, bits = int(item.LUTDescriptor[1]), int(item.LUTDescriptor[2])
+    if negative and first >= 1 << 15:
+        first -= 1 << 16
     data: Any = item.LUTData
     if isinstance(data, bytes):
         little = header.file_meta.TransferSyntaxUID.is_little_endian
         data = np.frombuffer(data, "<u2" if little else ">u2")
     table = np.atleast_1d(np.asarray(data)).astype(np.uint8 if bits == 8 else np.uint16)
-    found: Array = table[np.clip(stored.astype(np.int64) - first, 0, len(table) - 1)]
+    whole = np.floor(stored) if stored.dtype.kind == "f" else stored
+    found: Array = table[np.clip(whole.astype(np.int64) - first, 0, len(table) - 1)]
     return found
 
 

@@ -96,6 +96,8 @@ def placed(header: Any, dims: int) -> tuple[Array | None, tuple[float, ...] | No
     import numpy as np
 
     unit = UNITS[int(header["xyzt_units"]) % 8]
+    if header["pixdim"][0] == 0:  # counts as 1, by the standard
+        header["pixdim"][0] = 1
     codes = int(header["sform_code"]), int(header["qform_code"])
     if any(not 0 <= code <= 5 for code in codes):
         raise HeaderError(
@@ -105,7 +107,7 @@ def placed(header: Any, dims: int) -> tuple[Array | None, tuple[float, ...] | No
     qform = np.asarray(header.get_qform(), np.float64) if codes[1] and not codes[0] else None
     if codes[0] and codes[0] == codes[1] and sform is not None:
         other = np.asarray(header.get_qform(), np.float64)
-        if not np.allclose(sform[:3, :3], other[:3, :3], atol=0.02 * float(_sides(other).max())):
+        if not _alike(sform, other) and not _alike(_without_shears(header, sform), other):
             raise HeaderError(
                 "contradicts itself: its sform and qform say two places in one space "
                 f"(code {codes[0]})",
@@ -128,6 +130,27 @@ def placed(header: Any, dims: int) -> tuple[Array | None, tuple[float, ...] | No
     scaled[:3] *= unit
     columns, rows, *slices = (float(side) for side in _sides(scaled)[:dims])
     return scaled, (rows, columns, *slices)
+
+
+def _alike(one: Array, other: Array) -> bool:
+    import numpy as np
+
+    return np.allclose(one[:3, :3], other[:3, :3], atol=0.02 * float(_sides(other).max()))
+
+
+def _without_shears(header: Any, sform: Array) -> Array:
+    """The qform that comes nearest to an sform, as writers choose it: it knows no shears.
+
+    A tilted gantry has some.
+    """
+    import numpy as np
+
+    if not np.isfinite(sform).all() or not abs(np.linalg.det(sform)) > 0:
+        return sform
+    nearest = header.copy()
+    nearest.set_qform(sform, strip_shears=True)
+    found: Array = np.asarray(nearest.get_qform(), np.float64)
+    return found
 
 
 def _sides(affine: Array) -> Array:

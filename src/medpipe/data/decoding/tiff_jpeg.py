@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from medpipe.data.decoding.fast_jpeg import SCAN
 from medpipe.data.decoding.jpeg import jpeg_frame
 from medpipe.data.decoding.tiff_data import broken
+from medpipe.data.decoding.unreadable import UnreadableImageError
 
 if TYPE_CHECKING:
     import os
@@ -39,14 +40,20 @@ def jpeg_segments(
     """
     import simplejpeg
 
-    from medpipe.data.decoding.tiff import CMYK, RGB, YCBCR
+    from medpipe.data.decoding.tiff import CMYK, RGB, SUPPORT, UNSIGNED, YCBCR
 
     columns, samples = shape
+    spaces = {3: (RGB, YCBCR), 4: (RGB, CMYK)}
+    # Four components are left as they are, be they inks or colours and alpha.
     space = {1: "GRAY", 3: "RGB", 4: "CMYK"}.get(samples)
-    fits = samples == 1 or layout.photometric in ({3: (RGB, YCBCR), 4: (CMYK,)}.get(samples, ()))
-    if space is None or not fits or layout.bits != 8 or layout.form != 1:
-        told = f"{samples} samples of {layout.bits} bits"
-        raise broken(path, f"its strips or tiles are JPEG, and it says {told}")
+    fits = samples == 1 or layout.photometric in spaces.get(samples, ())
+    if space is None or not fits or layout.bits != 8 or layout.form != UNSIGNED:
+        raise UnreadableImageError(
+            path,
+            f"is compressed as JPEG of {samples} samples of {layout.bits} bits "
+            f"(PhotometricInterpretation {layout.photometric}), which isn't decoded",
+            SUPPORT,
+        )
     if layout.photometric == YCBCR and layout.planar:
         raise broken(path, "it has YCbCr colours apart (PlanarConfiguration 2)")
     tables = page.tags.get("JPEGTables", b"")
