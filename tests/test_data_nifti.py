@@ -200,7 +200,8 @@ def test_what_is_no_image(tmp_path: Path) -> None:
     path = tmp_path / "a.gz"
     path.write_bytes(gzip.compress(b"patient,age\n" * 99))
     assert _refusal(path) == (
-        f"The image {path} is gzipped but holds no NIfTI image. Remove or repair it."
+        f"The image {path} is gzipped but holds no NIfTI image. "
+        "Convert it to NIfTI, or leave it out."
     )
     nibabel.save(nibabel.Nifti1Pair(VOLUME, AFFINE), tmp_path / "pair.hdr")
     assert _refusal(tmp_path / "pair.hdr") == (

@@ -261,7 +261,8 @@ EXPECTED: dict[str, list[str]] = {
         "or DICOM image.",
     ],
     "gzipped text called NIfTI": [
-        "not_an_image a/x.nii.gz: The image ROOT/a/x.nii.gz is gzipped but holds no NIfTI image.",
+        "not_an_image a/x.nii.gz: The image ROOT/a/x.nii.gz is gzipped but holds no NIfTI image. "
+        "Convert it to NIfTI, or leave it out.",
     ],
     "text called DICOM": [
         "not_an_image a/x.dcm: ROOT/a/x.dcm is called DICOM without DICOM's mark (DICM at "

@@ -89,7 +89,12 @@ def _decoded(content: bytes, path: str | os.PathLike[str]) -> DecodedImage:
             "Save the two as one .nii file.",
         )
     if mark not in SINGLE:
-        raise UnreadableImageError(path, "is gzipped but holds no NIfTI image", kind="not_an_image")
+        raise UnreadableImageError(
+            path,
+            "is gzipped but holds no NIfTI image",
+            "Convert it to NIfTI, or leave it out.",
+            kind="not_an_image",
+        )
     kind: Any = nibabel.Nifti1Image if mark == SINGLE[0] else nibabel.Nifti2Image
     header = kind.header_class.from_fileobj(BytesIO(head), check=False)
     check_header(header)
