@@ -47,6 +47,7 @@ from medpipe.plugin import (
     Padding,
     Reading,
     TaskKind,
+    UnreadableImageError,
     Window,
     dicom_identities,
     file_mode,
@@ -195,7 +196,11 @@ class Table(DatasetStep):
         table = read_table(
             file, encoding=self.encoding, delimiter=self.delimiter, quotes=self.quotes
         )
-        if not stat.S_ISDIR(file_mode(os.fspath(root))):
+        try:
+            is_folder = stat.S_ISDIR(file_mode(os.fspath(root)))
+        except UnreadableImageError as error:
+            raise DataError(f"dataset.root: {root} {error.reason}.") from error
+        if not is_folder:
             raise DataError(f"dataset.root: there is no folder {root}.")
         report = RowReport(file=file)
         reader = self._reader(root)

@@ -252,7 +252,8 @@ def _separated(file: Path, text: str, delimiter: str, quotes: Quotes) -> TableCo
     header = [composed(name) for name in rows[0][1]]
     while len(header) > 1 and not header[-1]:  # a delimiter at the end of each row
         header.pop()
-    signs = [sign for sign in ";\t|," if sign != delimiter and sign in header[0]]
+    # A tab is a space in what can be seen of the name.
+    signs = [sign for sign in ";\t|," if sign != delimiter and sign in rows[0][1][0]]
     kept, problems, remarks = _without_headers(header, rows[1:])
     return TableContent(
         header=header,
