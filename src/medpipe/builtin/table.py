@@ -35,6 +35,7 @@ from medpipe.builtin.listing.table_images import ImageFinder, columns_of, names_
 from medpipe.builtin.listing.table_rows import Repeated, RowReader
 from medpipe.builtin.listing.values import Merged, by_value, key, one_or_several
 from medpipe.builtin.listing.windows import is_window
+from medpipe.builtin.listing.wording import counted, rows_named
 from medpipe.plugin import (
     IMAGE_SUFFIXES,
     DataError,
@@ -252,6 +253,14 @@ class Table(DatasetStep):
             [row.sample for row in rows], groups, wrong, given=given
         )
         numbers = {row.sample.id: row.number for row in rows}
+        headed = {numbers[s.id] for s in samples if s.group is not None}.intersection(report.own)
+        if headed:
+            report.own = [number for number in report.own if number not in headed]
+            have = "has that of its header" if len(headed) == 1 else "have those of their headers"
+            notes.append(
+                f"{counted(len(headed), 'row')} without a group {have} (dataset.dicom_group), "
+                f"{rows_named(sorted(headed))}."
+            )
         for fault in wrong:
             message = f"row {numbers[fault.sample]}: {fault.message}"
             report.refuse_row(attrs.evolve(fault, message=message))
