@@ -99,9 +99,9 @@ class Pipeline:
         """Check, train, evaluate, and write it all to a run directory.
 
         With SIGTERM, SIGUSR1, SIGHUP or Ctrl-C, and when `max_time` is over, it finishes the
-        iteration, saves a checkpoint and stops: the run's status is then ``stopped``, and `resume` goes on
-        at that very iteration. After Ctrl-C, KeyboardInterrupt is raised; a second one is raised
-        at once.
+        iteration, saves a checkpoint and stops: the run's status is then ``stopped``, and `resume`
+        goes on at that very iteration. After Ctrl-C, KeyboardInterrupt is raised; a second one is
+        raised at once.
 
         Args:
             output: The run directory, empty or new; by default ``runs/<data set>-<time>``.
