@@ -84,6 +84,11 @@ def test_a_folder_is_listed_sorted_with_other_files_passed_over(tmp_path: Path) 
     assert dataset.task.kind == "multiclass"
     assert dataset.task.names == CLASSES == tuple(sorted(CLASSES))
     assert dataset.reading == Reading(channels=None)
+    assert dataset.notes == (
+        "1 file of other kinds was passed over, 'Hand/notes.txt'.",
+        "2 hidden or system names were passed over, 'Hand/._000000.jpeg' for one.",
+        "1 folder in the folders of the classes was passed over, 'Hand/folder.jpeg'.",
+    )
     assert ids(dataset) == [f"{name}/{n:06d}.jpeg" for name in CLASSES for n in range(2)]
     assert [sample.label for sample in dataset.samples] == [n // 2 for n in range(12)]
     assert all(Path(str(sample.image)).is_file() for sample in dataset.samples)
@@ -175,6 +180,27 @@ def test_a_class_that_is_missing_or_empty(tmp_path: Path) -> None:
     assert message(step) == f"MedNIST in {folder} has no images in Hand. {then}"
     (folder / "Hand").rmdir()
     assert message(step) == f"MedNIST in {folder} has no folder Hand. {then}"
+
+
+def test_a_link_to_nothing_is_named(tmp_path: Path) -> None:
+    link = fill(tmp_path) / "MedNIST" / "Hand" / "lost.jpeg"
+    link.symlink_to("moved.jpeg")
+    said = f"{link} is a link to a file that is not there."
+    step = MedNIST(root=tmp_path)
+    assert message(step) == said
+    dataset = step.build_with_faults()
+    assert len(dataset.samples) == 12
+    assert [(f.kind, f.sample, f.message) for f in dataset.faults] == [
+        ("missing", "Hand/lost.jpeg", said)
+    ]
+
+
+def test_a_root_that_can_not_be_looked_at(tmp_path: Path) -> None:
+    circle = tmp_path / "circle"
+    circle.symlink_to("circle")
+    assert message(MedNIST(root=circle)) == (
+        f"{circle} can't be looked at: too many levels of symbolic links."
+    )
 
 
 def test_a_root_that_is_not_there(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import os
 import re
 import shutil
 import sys
@@ -244,3 +245,40 @@ def test_a_row_for_excel_and_a_table_of_many_columns(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         Table(file=tmp_path / "wide.csv").build()
     assert str(caught.value).endswith(", 'c39' and 3 more.")
+
+
+def test_cells_between_tabs_in_a_file_that_is_not_called_so(folder: Path) -> None:
+    (folder / "t.csv").write_text("image\tlabel\na.png\tx\nb.png\ty\n")
+    assert message(folder / "t.csv") == (
+        "t.csv can't be used:\n  dataset.image: there is no column 'image'.\n"
+        "  dataset.label: there is no column 'label'.\n  Its columns are 'image label'. "
+        "If its cells stand between '\\t', set dataset.delimiter so."
+    )
+
+
+def test_row_names_of_r_without_a_column_name(folder: Path) -> None:
+    (folder / "t.csv").write_text('"image","label"\n"1","a.png","x"\n"2","b.png","y"\n')
+    assert message(folder / "t.csv") == (
+        "t.csv: row 1 has 2 names and each row below it has 3 cells: the first column has no "
+        "name, as where R writes a table with row names. Put a name in front of row 1, or write "
+        "it with row.names = FALSE."
+    )
+
+
+def test_a_title_above_the_names_is_not_taken_for_row_names(folder: Path) -> None:
+    (folder / "t.csv").write_text("Study 7,\nimage,label\na.png,x\nb.png,y\n")
+    assert message(folder / "t.csv") == (
+        "t.csv can't be used:\n  dataset.image: there is no column 'image'.\n"
+        "  dataset.label: there is no column 'label'.\n  Its columns are 'Study 7'."
+    )
+
+
+@pytest.mark.skipif(os.sep != "/", reason="there such a path may be one")
+def test_paths_of_windows_on_another_system(folder: Path) -> None:
+    (folder / "t.csv").write_text("image,label\nC:\\data\\a.png,x\n\\\\pacs\\b.png,y\n.\\b.png,y\n")
+    assert message(folder / "t.csv") == (
+        "t.csv can't be used:\n  row 2: there is no file C:/data/a.png.\n"
+        "  row 3: there is no file //pacs/b.png.\n"
+        "A path with a drive or a server of Windows means nothing here: write paths relative to "
+        'dataset.root. To leave such rows out set dataset.missing_files = "drop".'
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 import attrs
@@ -315,3 +316,21 @@ def test_a_pattern_that_nests_too_deeply_is_refused() -> None:
     pattern = "(" * 5000 + ")" * 5000
     with pytest.raises(ConfigError, match="is no regular expression: "):
         PipelineBuilder.from_toml(f'{HEAD}[weights]\nfile = "a"\nskip = ["{pattern}"]')
+
+
+def test_a_path_of_windows_whose_backslashes_toml_reads_as_escapes() -> None:
+    with pytest.raises(ConfigError) as caught:
+        PipelineBuilder.from_toml(
+            'format = 1\n[dataset]\nstep = "image_folder"\nroot = "C:\\temp\\new"'
+        )
+    assert [str(problem) for problem in caught.value.problems] == [
+        r"dataset.root: holds U+0009 TAB, U+000A LINE FEED: 'C:\temp\new'. In double quotes "
+        "a backslash begins an escape, as TOML has it. Write a path of Windows in single quotes "
+        r"('C:\data\images'), or with forward slashes."
+    ]
+
+
+def test_a_folder_with_a_tab_in_its_name_is_a_path(tmp_path: Path) -> None:
+    (tmp_path / "a\tb").mkdir()
+    root = str(tmp_path / "a\tb")
+    assert convert(Path, root, path="dataset.root", resolve=lambda *_: Step) == (Path(root), [])

@@ -264,6 +264,27 @@ def test_images_without_a_given_group_get_that_of_their_patient(tmp_path: Path) 
         "b/y": "PatientID P2",
         "b/z": "PatientID P2",
     }
+    draw(tmp_path / "b/w", PatientID="")
+    notes = ImageFolder(root=tmp_path, group_pattern=r"(g\d)_", ungrouped="own").build().notes
+    assert notes == (
+        "1 image in which dataset.group_pattern captures nothing is a group of its own "
+        "(dataset.ungrouped), 'b/w'.",
+        "3 images in which dataset.group_pattern captures nothing have those of their headers "
+        "(dataset.dicom_group), 'a/x' for one.",
+    )
+
+
+def test_rows_without_a_given_group_get_that_of_their_patient(tmp_path: Path) -> None:
+    for name, patient in (("1.dcm", "P1"), ("2.dcm", "P1"), ("3.dcm", "P2"), ("4.dcm", "")):
+        draw(tmp_path / name, PatientID=patient)
+    file = tmp_path / "t.csv"
+    file.write_text("image,label,who\n1.dcm,a,x\n2.dcm,b,\n3.dcm,a,z\n4.dcm,b,\n")
+    dataset = Table(file=file, group="who", ungrouped="own").build()
+    assert [sample.group for sample in dataset.samples] == ["x", "x", "z", None]
+    assert dataset.notes == (
+        "1 row without a group is a group of its own (dataset.ungrouped), row 5.",
+        "1 row without a group has that of its header (dataset.dicom_group), row 3.",
+    )
 
 
 def test_a_table_of_dicom_files_has_the_same_groups(tmp_path: Path) -> None:

@@ -251,3 +251,18 @@ def test_leftovers_are_removed_at_any_depth(tmp_path: Path) -> None:
     (tmp_path / ".link.78.part").symlink_to(tmp_path / "inner")  # the link goes, not the folder
     files.remove_leftovers(tmp_path)
     assert [entry.name for entry in tmp_path.rglob("*")] == ["inner", "kept"]
+
+
+def test_what_can_not_be_looked_at_is_not_taken_for_absent(tmp_path: Path) -> None:
+    assert not files.mode_of(tmp_path / "nothing")
+    (tmp_path / "file").touch()
+    assert not files.mode_of(tmp_path / "file" / "inside")
+    circle = tmp_path / "circle"
+    circle.symlink_to("circle")
+    said = f"{circle}/new can't be looked at: too many levels of symbolic links."
+    for look in (files.mode_of, lambda path: claims.refuse_existing(path, kind="file")):
+        with pytest.raises(RunError) as caught:
+            look(circle / "new")
+        assert str(caught.value) == said
+    with pytest.raises(RunError, match="be looked at: embedded null"):
+        files.mode_of(Path("x\0/f"))

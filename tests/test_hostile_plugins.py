@@ -11,9 +11,12 @@ import pytest
 
 from medpipe import MedpipeError, PipelineBuilder, Registry
 from medpipe.plugin import (
+    Dataset,
     DatasetStep,
     LossStep,
     NetworkStep,
+    Sample,
+    Task,
     TrainerStep,
     TransformStep,
     hookimpl,
@@ -212,6 +215,9 @@ def exits(*_: Any) -> Any:
     raise SystemExit(3)
 
 
+TASK = Task(names=("a", "b"))
+IN = "dataset: the dataset step 'odd' (odd) built a Dataset in which"
+
 BUILDS: dict[str, tuple[str, Callable[..., Any], str]] = {
     "a data set that is none": (
         "dataset",
@@ -223,6 +229,33 @@ BUILDS: dict[str, tuple[str, Callable[..., Any], str]] = {
         lambda: 1 / 0,
         "dataset: the dataset step 'odd' (odd) failed to build: ZeroDivisionError: "
         "division by zero",
+    ),
+    "a data set of something else": (
+        "dataset",
+        lambda: Dataset(samples=[{"id": "x"}], task=TASK),  # type: ignore[list-item]
+        f"{IN} \"{{'id': 'x'}}\" stands among the samples, which is no Sample.",
+    ),
+    "a data set whose ids are paths": (
+        "dataset",
+        lambda: Dataset(samples=[Sample(id=Path("x"), image="x", label=0)], task=TASK),  # type: ignore[arg-type]
+        f"{IN} sample 0 (from 0) has the id {Path('x')!r}, which is no text. Give it as str.",
+    ),
+    "a data set whose groups are bytes": (
+        "dataset",
+        lambda: Dataset(samples=[Sample(id="x", image="x", label=0, group=b"p")], task=TASK),  # type: ignore[arg-type]
+        f"{IN} the sample 'x' has the group b'p', which is no text. Give it as str, or None where "
+        "it is unknown.",
+    ),
+    "a data set of one class twice": (
+        "dataset",
+        lambda: Dataset(samples=[], task=Task(names=("a", "b", "a\u200b"))),
+        f"{IN} the task has names that look the same: 'a', 'a\\u200b'. Give each class or finding "
+        "a name of its own.",
+    ),
+    "a data set of a class without a name": (
+        "dataset",
+        lambda: Dataset(samples=[], task=Task(names=("a", None))),  # type: ignore[arg-type]
+        f"{IN} the task has the name None, which is no text. Give it as str.",
     ),
     "a transform that is none": (
         "transform",

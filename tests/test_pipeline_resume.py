@@ -411,7 +411,9 @@ device = "cpu"
 """
 
 
-@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 75), ("SIGUSR1", 75), ("SIGINT", 130)])
+@pytest.mark.parametrize(
+    ("name", "code"), [("SIGTERM", 75), ("SIGUSR1", 75), ("SIGHUP", 75), ("SIGINT", 130)]
+)
 def test_signals_end_the_command_with_a_whole_checkpoint(
     tmp_path: Path, name: str, code: int
 ) -> None:

@@ -157,3 +157,8 @@ def test_a_checkpoint_holds_numbers_of_numpy(tmp_path: Any) -> None:
     save_checkpoint(tmp_path / "c.safetensors", {"counting": Counting()}, about={"n": 1})
     states, _ = load_checkpoint(tmp_path / "c.safetensors")
     assert states["counting"] == {1: 0.5, "best": True}
+
+
+@pytest.mark.parametrize("nothing", [None, "", " ", "\u200b", float("nan"), np.float64("nan")])
+def test_a_group_that_says_nothing_is_none(nothing: Any) -> None:
+    assert Sample(id="x", image="x", label=0, group=nothing).group is None

@@ -376,8 +376,16 @@ def test_the_command_refuses_what_is_not_there_at_once(
 ) -> None:
     assert call("predict", run.path) == 2
     assert capsys.readouterr().err == "Name the files or folders to predict.\n"
-    assert call("predict", run.path, tmp_path / "nothing") == 2
-    assert capsys.readouterr().err == f"There is no file or folder {tmp_path / 'nothing'}.\n"
+    circle = tmp_path / "circle"
+    circle.symlink_to("circle")
+    (tmp_path / "file").touch()
+    paths = [tmp_path / "nothing", circle / "x.png", tmp_path / "file" / "x.png"]
+    assert call("predict", run.path, *paths) == 2
+    assert capsys.readouterr().err == (
+        f"There is no file or folder {paths[0]}.\n"
+        f"{paths[1]} can't be looked at: too many levels of symbolic links.\n"
+        f"There is no file or folder {paths[2]}.\n"
+    )
 
 
 def test_the_command_leaves_out_what_cannot_be_read_where_asked(

@@ -14,6 +14,7 @@ from medpipe.config import Configuration
 from medpipe.data.chain import Chain
 from medpipe.data.filling import filled_by
 from medpipe.data.fitting import unfit_samples
+from medpipe.data.names import no_names
 from medpipe.data.order import PassOrder
 from medpipe.data.preparation import PreparedData, Unfit, prepare
 from medpipe.errors import BadDataError, Fault, MedpipeError, StepError
@@ -131,6 +132,9 @@ class Assembly:
         dataset = self._built(step, build)
         if not isinstance(dataset, Dataset):
             raise StepError(f"{self.registry.title(step)} built {dataset!r}, which is no Dataset.")
+        wrong = no_names(dataset)
+        if wrong is not None:
+            raise StepError(f"{self.registry.title(step)} built a Dataset in which {wrong}")
         return dataset
 
     def prepare_data(self, chain: Chain | None = None, *, keeping: bool = False) -> PreparedData:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 from medpipe.errors import RunError
-from medpipe.files import beside, failure, make_directories, new_file, reason, remove_file
+from medpipe.files import beside, failure, make_directories, mode_of, new_file, reason, remove_file
 from medpipe.locks import SILENCE, WORD, Lock
 
 if TYPE_CHECKING:
@@ -96,9 +96,9 @@ def refuse_existing(output: Path, *, kind: Literal["file", "folder"]) -> None:
     """See that an output is new.
 
     Raises:
-        RunError: It is there already.
+        RunError: It is there already, or nobody can tell.
     """
-    if output.exists():
+    if mode_of(output):
         raise RunError(
             f"The output {output} is there already, and medpipe does not overwrite it. Choose "
             f"another {kind} with --output."

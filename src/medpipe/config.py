@@ -16,7 +16,7 @@ import attrs
 
 from medpipe import files
 from medpipe.errors import ConfigError, NotRepeatableError, Problem, UnknownStepError
-from medpipe.parameters import convert, join, show, suggestion, unstructure
+from medpipe.parameters import BACKSLASHES, convert, join, show, suggestion, unstructure
 from medpipe.ready import Ready
 from medpipe.settings import LoaderSettings, RunSettings, SplitSettings, WeightsSettings
 from medpipe.steps import (
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 LARGEST = 1_000_000
 """Bytes of a configuration file: one of that size is another file, and would take seconds."""
+_OF_ESCAPES = ("Unescaped '\\'", "Invalid hex value", "Escaped character is not")
 DEEPEST = 16
 """Levels of tables and lists in a configuration."""
 
@@ -114,10 +115,12 @@ def parse(text: str, *, source: str = "the configuration") -> dict[str, Any]:
         return tomllib.loads(text)
     except RecursionError as error:
         cause: Exception = error
-        message = "It nests too deeply."
+        message, remedy = "It nests too deeply.", ""
     except ValueError as error:  # among them numbers of more digits than Python reads
         cause, message = error, f"{error}."
-    raise ConfigError(f"{source} is no valid TOML", [Problem(path="", message=message)]) from cause
+        remedy = BACKSLASHES if message.startswith(_OF_ESCAPES) else ""
+    problem = Problem(path="", message=message, remedy=remedy)
+    raise ConfigError(f"{source} is no valid TOML", [problem]) from cause
 
 
 def read_text(path: Path) -> str:

@@ -399,6 +399,23 @@ def reason(error: OSError) -> str:
     return text[:1].lower() + text[1:]
 
 
+def mode_of(path: Path) -> int:
+    """What a path is, as `stat.S_ISREG` and its sisters take it; 0: there is nothing.
+
+    pathlib takes some of what can't be looked at for absent, and lets other errors through.
+
+    Raises:
+        RunError: That can't be told: a folder above may not be looked into, or the disk fails.
+    """
+    try:
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+    except (OSError, ValueError) as error:
+        why = reason(error) if isinstance(error, OSError) else str(error)
+        raise RunError(f"{path} can't be looked at: {why}.") from error
+
+
 def beside(path: Path) -> Path:
     """A name for what becomes `path`, in the same folder; nobody reads such a one."""
     return path.with_name(f".{path.name}.{os.urandom(6).hex()}.part")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 import re
 import types
 import typing
@@ -23,6 +24,7 @@ from medpipe.errors import Problem
 from medpipe.plain import plain
 from medpipe.ready import Ready, wrap
 from medpipe.steps import STEP_KINDS, Step
+from medpipe.text import unseen
 
 ResolveStep: TypeAlias = Callable[[type[Step], str], type[Step]]
 """Finds the class of a step by kind and name; raises LookupError with a message for people."""
@@ -68,6 +70,10 @@ def parameter_types(cls: type[Any]) -> Mapping[str, Any]:
     return _RESOLVED[cls]
 
 
+BACKSLASHES = (
+    "In double quotes a backslash begins an escape, as TOML has it. Write a path of Windows in "
+    r"single quotes ('C:\data\images'), or with forward slashes."
+)
 _RESOLVED: dict[type[Any], Mapping[str, Any]] = {}
 
 
@@ -175,6 +181,9 @@ def convert(
         found = [problem for _, problems in items.values() for problem in problems]
         return {key: item for key, (item, _) in items.items()}, found
     else:
+        if expected is Path and isinstance(value, str) and _has_escapes(value):
+            said = f"holds {', '.join(unseen(value))}: {value!r}."
+            return None, [Problem(path=path, message=said, remedy=BACKSLASHES)]
         converted = _convert_scalar(expected, value)
         if converted is not MISSING:
             return converted, []
@@ -261,6 +270,11 @@ def _convert_scalar(expected: Any, value: object) -> Any:
     if expected in (int, str) and isinstance(value, expected):
         return expected(value)
     return MISSING
+
+
+def _has_escapes(path: str) -> bool:
+    r"""Whether a path that is not there holds what ``\t`` or ``\n`` in double quotes stands for."""
+    return any(sign in path for sign in "\b\t\n\f\r") and not os.path.lexists(path)
 
 
 def _convert_union(

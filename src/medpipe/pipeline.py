@@ -16,6 +16,7 @@ from medpipe.collector import paused_collector
 from medpipe.config import Configuration, toml_text
 from medpipe.data_report import DataReport, examine_data
 from medpipe.errors import RunError
+from medpipe.files import mode_of
 from medpipe.going_on import Changeable, allowed
 from medpipe.parameters import parameter_types
 from medpipe.plain import plain
@@ -97,10 +98,10 @@ class Pipeline:
     ) -> Run:
         """Check, train, evaluate, and write it all to a run directory.
 
-        With SIGTERM, SIGUSR1 or Ctrl-C, and when `max_time` is over, it finishes the iteration,
-        saves a checkpoint and stops: the run's status is then ``stopped``, and `resume` goes on
-        at that very iteration. After Ctrl-C, KeyboardInterrupt is raised; a second one is raised
-        at once.
+        With SIGTERM, SIGUSR1, SIGHUP or Ctrl-C, and when `max_time` is over, it finishes the
+        iteration, saves a checkpoint and stops: the run's status is then ``stopped``, and `resume`
+        goes on at that very iteration. After Ctrl-C, KeyboardInterrupt is raised; a second one is
+        raised at once.
 
         Args:
             output: The run directory, empty or new; by default ``runs/<data set>-<time>``.
@@ -257,7 +258,7 @@ class Pipeline:
         allow: frozenset[Changeable],
         stop: StopRequest,
     ) -> RunSet:
-        if (output / RECORD).exists():
+        if mode_of(output / RECORD):
             raise RunError(f"The output {output} holds a single run. Choose another folder.")
         for place, (name, configuration) in enumerate(members.items()):
             member = Running(

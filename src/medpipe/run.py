@@ -15,6 +15,7 @@ from medpipe import config
 from medpipe.assembly import Assembly
 from medpipe.config import Configuration
 from medpipe.errors import RunError
+from medpipe.files import mode_of
 from medpipe.recording import CONFIGURATION, HISTORY, PREDICTIONS, RECORD
 from medpipe.registry import Registry
 from medpipe.steps import DataInfo, Reading, Task
@@ -122,7 +123,7 @@ class Run:
         from medpipe.evaluation.predictions import read_predictions
 
         path = self.path / PREDICTIONS.format(part)
-        if not path.is_file():
+        if not mode_of(path):
             raise RunError(f"The run {self.path} has no predictions on the part {part!r}.")
         return read_predictions(path, self.data.task)
 
@@ -281,7 +282,7 @@ class Run:
         if self._configuration is not None:
             return self._configuration
         path = self.path / CONFIGURATION
-        if not path.is_file():
+        if not mode_of(path):
             why = "; ".join(self.record["not_repeatable_because"])
             raise RunError(
                 f"The run {self.path} can't be built again, since it used ready objects ({why}). "

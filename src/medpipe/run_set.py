@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import stat
 import statistics
 from collections import defaultdict
 from pathlib import Path
@@ -232,7 +233,7 @@ class RunSet:
 
 def _run_directories(folder: Path) -> Iterator[Path]:
     """The run directories, in natural order; what is inside one is not looked at."""
-    if (folder / RECORD).is_file():
+    if stat.S_ISREG(files.mode_of(folder / RECORD)):
         yield folder
         return
     try:

@@ -78,7 +78,7 @@ class Running:
         """Check, train, evaluate, and write it all; see `medpipe.Pipeline.run`."""
         refuse_second_start()  # before a folder is claimed
         started = time.perf_counter()
-        before = Run.load(self.path) if self.resume and (self.path / RECORD).exists() else None
+        before = Run.load(self.path) if self.resume and files.mode_of(self.path / RECORD) else None
         changes: list[Change] = []
         if before is None:
             claim_directory(self.path, marker=RECORD)

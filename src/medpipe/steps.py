@@ -14,6 +14,7 @@ import attrs
 
 from medpipe.errors import Fault
 from medpipe.plain import plain, plain_number, plain_text
+from medpipe.text import visible
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,6 +56,16 @@ SpacingOf = Literal["patient", "detector", "unknown"]
 
 def _strings(items: Iterable[str]) -> tuple[str, ...]:
     return tuple([plain_text(item) for item in items])
+
+
+def _group(value: Any) -> Any:
+    """A group as text; what is blank or NaN, as tables have what is missing, says nothing."""
+    if value is None:
+        return None
+    text = plain_text(value)
+    if isinstance(text, str):
+        return text if visible(text) else None
+    return None if isinstance(text, float) and text != text else text
 
 
 def _extra(extra: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -126,7 +137,8 @@ class Sample:
         label: For ``multiclass`` the class's index, for ``regression`` a number, for
             ``multilabel`` a vector of 0 and 1. NaN stands for missing. Numbers and arrays of
             NumPy, PyTorch and pandas become Python's own.
-        group: What must stay in one part, usually the patient. None: a group of its own.
+        group: What must stay in one part, usually the patient. None: a group of its own, and so is
+            what is blank or NaN.
         split: The part that the data bring for this sample. None: the library chooses.
         extra: Columns that travel with the sample to its predictions.
     """
@@ -134,7 +146,7 @@ class Sample:
     id: str = attrs.field(converter=plain_text)
     image: ImageFile | tuple[ImageFile, ...] | np.ndarray[Any, Any] | DecodedImage
     label: int | float | tuple[float, ...] = attrs.field(converter=plain)
-    group: str | None = attrs.field(default=None, converter=plain_text)
+    group: str | None = attrs.field(default=None, converter=_group)
     split: Part | None = attrs.field(default=None, converter=plain_text)
     extra: Mapping[str, Any] = attrs.field(factory=dict, converter=_extra)
 

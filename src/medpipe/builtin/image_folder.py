@@ -252,17 +252,11 @@ class ImageFolder(DatasetStep):
                 '"drop" (they are left out).',
             ]
             raise DataError("\n".join(lines))
-        own = self.ungrouped == "own"
-        kept = [attrs.evolve(s, group=group) for s, group in pairs if own or group is not None]
-        one = len(without) == 1
-        became = f"{'is' if one else 'are each'} a group of {'its' if one else 'their'} own"
-        left = f"{'was' if one else 'were'} left out"
-        note = (
-            f"{counted(len(without), 'image')} in which dataset.group_pattern captures nothing "
-            f"{became if own else left} (dataset.ungrouped), {without[0]!r}"
-            f"{'' if one else ' for one'}."
-        )
-        return kept, [note, *said]
+        if self.ungrouped == "own":  # unless a header says more
+            return [attrs.evolve(sample, group=group) for sample, group in pairs], said
+        kept = [attrs.evolve(s, group=group) for s, group in pairs if group is not None]
+        left = "was left out" if len(without) == 1 else "were left out"
+        return kept, [_without_group(without, f"{left} (dataset.ungrouped)"), *said]
 
     def _grouped_by_headers(
         self, samples: list[Sample], found: FoundImages, faults: list[Fault] | None
@@ -271,4 +265,23 @@ class ImageFolder(DatasetStep):
         groups = dicom_groups(
             found.identities, beginning=self.dicom_group, whole_series=self.unit == "series"
         )
-        return with_header_groups(samples, groups, faults, given=self.group_pattern is not None)
+        given = self.group_pattern is not None
+        grouped, notes = with_header_groups(samples, groups, faults, given=given)
+        if not given:
+            return grouped, notes
+        own = [sample.id for sample in grouped if sample.group is None]
+        pairs = zip(samples, grouped, strict=True)
+        headed = [now.id for before, now in pairs if before.group is None and now.group is not None]
+        are = "is a group of its own" if len(own) == 1 else "are each a group of their own"
+        have = "has that" if len(headed) == 1 else "have those"
+        notes += [_without_group(own, f"{are} (dataset.ungrouped)")] if own else []
+        of = f"{have} of {'its header' if len(headed) == 1 else 'their headers'}"
+        notes += [_without_group(headed, f"{of} (dataset.dicom_group)")] if headed else []
+        return grouped, notes
+
+
+def _without_group(ids: Sequence[str], became: str) -> str:
+    return (
+        f"{counted(len(ids), 'image')} in which dataset.group_pattern captures nothing {became}, "
+        f"{ids[0]!r}{'' if len(ids) == 1 else ' for one'}."
+    )

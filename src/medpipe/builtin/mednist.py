@@ -5,21 +5,29 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import stat
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import attrs
 
+from medpipe.builtin.listing.wording import counted
 from medpipe.plugin import (
     DataError,
     Dataset,
     DatasetStep,
     DownloadError,
+    Fault,
+    FolderListing,
     Sample,
     Task,
+    UnreadableImageError,
     cache_directory,
     download,
     extract_archive,
+    file_mode,
+    find_images,
     locked,
     staged_directory,
 )
@@ -35,8 +43,8 @@ URL = (
 MD5 = "0bc7306e7427e00ad1c5526a6677552d"
 FOLDER = "MedNIST"
 ARCHIVE = "MedNIST.tar.gz"
-_SUFFIXES = (".jpeg", ".jpg", ".png")
 _MOST_DOWNLOADED = 200_000_000
+_MOST_SHOWN = 10
 _log = logging.getLogger("medpipe")
 
 
@@ -51,7 +59,8 @@ class MedNIST(DatasetStep):
 
     Gathered from TCIA, the RSNA Bone Age Challenge and the NIH Chest X-ray data set by
     Dr. Bradley J. Erickson (Mayo Clinic), CC BY-SA 4.0; the same files, url and checksum as
-    ``monai.apps.MedNISTDataset``.
+    ``monai.apps.MedNISTDataset``. The images are those directly in the six class folders, and what
+    is passed over beside them is counted.
 
     Attributes:
         root: The folder that holds ``MedNIST`` or ``MedNIST.tar.gz``. None: only the other
@@ -69,21 +78,37 @@ class MedNIST(DatasetStep):
 
         Raises:
             DownloadError: The images are nowhere and can't be downloaded.
+            DataError: A class is missing or empty, a file can't be reached, or the archive is not
+                to be trusted.
+        """
+        return self._list(None)
+
+    def build_with_faults(self) -> Dataset:
+        """List the images as `build` does, with what is wrong with single files as faults.
+
+        Raises:
+            DownloadError: The images are nowhere and can't be downloaded.
             DataError: A class is missing or empty, or the archive is not to be trusted.
         """
-        return Dataset(samples=list_samples(self._find()), task=Task(names=CLASSES))
+        faults: list[Fault] = []
+        dataset = self._list(faults)
+        return attrs.evolve(dataset, faults=sorted(faults, key=attrgetter("sample")))
+
+    def _list(self, faults: list[Fault] | None) -> Dataset:
+        samples, notes = list_samples(self._find(), faults)
+        return Dataset(samples=samples, task=Task(names=CLASSES), notes=notes)
 
     def _find(self) -> Path:
         places = self._places()
         for place in places:
             folder, archive = place / FOLDER, place / ARCHIVE
-            if any((folder / name).is_dir() for name in CLASSES):
+            if any(_is_folder(folder / name) for name in CLASSES):
                 _log.debug("MedNIST is taken from %s", folder)
                 return folder
-            if all((place / name).is_dir() for name in CLASSES):  # the folder itself was named
+            if all(_is_folder(place / name) for name in CLASSES):  # the folder itself was named
                 _log.debug("MedNIST is taken from %s", place)
                 return place
-            if archive.is_file():
+            if stat.S_ISREG(_mode(archive)):
                 _log.debug("MedNIST is taken from %s", archive)
                 return extracted(archive)
         return extracted(self._download(places))
@@ -93,7 +118,7 @@ class MedNIST(DatasetStep):
         places = []
         if self.root is not None:
             root = Path(self.root).expanduser()
-            if not root.is_dir():
+            if not _is_folder(root):
                 raise DataError(
                     f"dataset.root: there is no folder {root}. Name the folder that holds "
                     f"{FOLDER}/ or {ARCHIVE}."
@@ -179,39 +204,60 @@ def _refuse_another(archive: Path) -> Callable[[Path], None]:
     return refuse
 
 
-def list_samples(folder: Path) -> list[Sample]:
-    """The samples of a folder with the six classes, sorted by id.
+def list_samples(
+    folder: Path, faults: list[Fault] | None = None
+) -> tuple[list[Sample], tuple[str, ...]]:
+    """The samples of a folder with the six classes, sorted by id, and notes of what is no sample.
+
+    Args:
+        folder: The folder.
+        faults: Gets what is wrong with single files. None: that is an error.
 
     Raises:
         DataError: A class is missing or holds no image.
     """
-    samples = []
-    for label, name in enumerate(CLASSES):
-        try:
-            with os.scandir(folder / name) as entries:
-                found = {
-                    entry.name: entry.path
-                    for entry in entries
-                    if entry.name.lower().endswith(_SUFFIXES)
-                    and not entry.name.startswith(".")
-                    and entry.is_file()
-                }
-        except (FileNotFoundError, NotADirectoryError) as error:
+    samples: list[Sample] = []
+    listing = FolderListing(faults=faults)
+    inner: list[str] = []
+    for name in CLASSES:
+        if not _is_folder(folder / name):
             raise DataError(
                 f"MedNIST in {folder} has no folder {name}. Complete it, or remove {folder} so "
                 "that the archive is used."
-            ) from error
-        except OSError as error:
-            raise DataError(f"{folder / name} can't be read: {error}.") from error
-        if not found:
+            )
+        inner += listing.look(os.fspath(folder / name), name, required=True)
+    found = find_images(listing)
+    by_class: dict[str, list[str]] = {name: [] for name in CLASSES}
+    for id_ in found.images:
+        by_class[id_.partition("/")[0]].append(id_)
+    for label, (name, ids) in enumerate(by_class.items()):
+        if not ids:
+            wrong = [f"\n{fault}" for fault in faults or () if fault.sample.startswith(f"{name}/")]
             raise DataError(
                 f"MedNIST in {folder} has no images in {name}. Complete it, or remove {folder} so "
-                "that the archive is used."
+                f"that the archive is used.{''.join(wrong[:_MOST_SHOWN])}"
             )
-        samples += [
-            Sample(id=f"{name}/{file}", image=found[file], label=label) for file in sorted(found)
-        ]
-    return samples
+        samples += [Sample(id=id_, image=found.images[id_], label=label) for id_ in sorted(ids)]
+    if not inner:
+        return samples, found.notes
+    below = (
+        f"{counted(len(inner), 'folder')} in the folders of the classes "
+        f"{'was' if len(inner) == 1 else 'were'} passed over, {min(inner)!r}"
+        f"{'' if len(inner) == 1 else ' for one'}."
+    )
+    return samples, (*found.notes, below)
+
+
+def _is_folder(path: Path) -> bool:
+    return stat.S_ISDIR(_mode(path))
+
+
+def _mode(path: Path) -> int:
+    """What a path is; what can't be looked at is not taken for absent."""
+    try:
+        return file_mode(os.fspath(path))
+    except UnreadableImageError as error:
+        raise DataError(f"{error.path} {error.reason}.") from error
 
 
 def _datasets() -> Path:

@@ -35,6 +35,7 @@ from medpipe.builtin.listing.table_images import ImageFinder, columns_of, names_
 from medpipe.builtin.listing.table_rows import Repeated, RowReader
 from medpipe.builtin.listing.values import Merged, by_value, key, one_or_several
 from medpipe.builtin.listing.windows import is_window
+from medpipe.builtin.listing.wording import counted, rows_named
 from medpipe.plugin import (
     IMAGE_SUFFIXES,
     DataError,
@@ -47,6 +48,7 @@ from medpipe.plugin import (
     Padding,
     Reading,
     TaskKind,
+    UnreadableImageError,
     Window,
     dicom_identities,
     file_mode,
@@ -195,7 +197,11 @@ class Table(DatasetStep):
         table = read_table(
             file, encoding=self.encoding, delimiter=self.delimiter, quotes=self.quotes
         )
-        if not stat.S_ISDIR(file_mode(os.fspath(root))):
+        try:
+            is_folder = stat.S_ISDIR(file_mode(os.fspath(root)))
+        except UnreadableImageError as error:
+            raise DataError(f"dataset.root: {root} {error.reason}.") from error
+        if not is_folder:
             raise DataError(f"dataset.root: there is no folder {root}.")
         report = RowReport(file=file)
         reader = self._reader(root)
@@ -247,6 +253,14 @@ class Table(DatasetStep):
             [row.sample for row in rows], groups, wrong, given=given
         )
         numbers = {row.sample.id: row.number for row in rows}
+        headed = {numbers[s.id] for s in samples if s.group is not None}.intersection(report.own)
+        if headed:
+            report.own = [number for number in report.own if number not in headed]
+            have = "has that of its header" if len(headed) == 1 else "have those of their headers"
+            notes.append(
+                f"{counted(len(headed), 'row')} without a group {have} (dataset.dicom_group), "
+                f"{rows_named(sorted(headed))}."
+            )
         for fault in wrong:
             message = f"row {numbers[fault.sample]}: {fault.message}"
             report.refuse_row(attrs.evolve(fault, message=message))

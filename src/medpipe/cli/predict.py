@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,6 +12,9 @@ from cyclopts import Parameter
 from medpipe import Run
 from medpipe.claims import refuse_existing
 from medpipe.errors import RunError
+from medpipe.files import mode_of
+
+_MOST_SHOWN = 10
 
 
 def predict(
@@ -36,9 +41,7 @@ def predict(
     """
     if not paths:
         raise RunError("Name the files or folders to predict.")
-    for path in paths:
-        if not Path(path).exists():
-            raise RunError(f"There is no file or folder {path}.")
+    _require(paths)
     if output is not None:
         refuse_existing(output, kind="file")
     found = Run.load(run).predict(
@@ -53,3 +56,20 @@ def predict(
         return
     found.write(output)
     print(f"The predictions for {len(found)} images are in {output}")
+
+
+def _require(paths: Sequence[str]) -> None:
+    """See that all are there; what else is wrong with a file is said with all files."""
+    wrong = []
+    for path in paths:
+        if os.path.lexists(path):
+            continue
+        try:
+            mode_of(Path(path))
+        except RunError as error:
+            wrong.append(str(error))
+        else:
+            wrong.append(f"There is no file or folder {path}.")
+    if wrong:
+        more = [f"and {len(wrong) - _MOST_SHOWN:,} more"] if len(wrong) > _MOST_SHOWN else []
+        raise RunError("\n".join([*wrong[:_MOST_SHOWN], *more]))

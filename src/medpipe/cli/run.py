@@ -59,7 +59,7 @@ def run(
     """Check, train and evaluate a pipeline, and write a run directory.
 
     Ends with exit code 0 when all is done, 2 for a problem, and 75 when it was stopped by
-    --max-time, SIGTERM or SIGUSR1 and can go on.
+    --max-time, SIGTERM, SIGUSR1 or SIGHUP and can go on.
 
     Args:
         configuration: A file that ends in .toml, or the name of a recipe.

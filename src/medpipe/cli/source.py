@@ -8,6 +8,7 @@ from typing import Any
 
 from medpipe import PipelineBuilder, config
 from medpipe.errors import ConfigError, Problem
+from medpipe.files import mode_of
 from medpipe.recording import CONFIGURATION
 
 QUARANTINED = "run.bad_data=quarantine"
@@ -25,7 +26,7 @@ def builder_of(source: str, settings: list[str]) -> PipelineBuilder:
         ConfigError: It can't be read or has problems.
     """
     is_file = source.endswith(".toml")
-    if not is_file and (Path(source) / CONFIGURATION).is_file():
+    if not is_file and mode_of(Path(source) / CONFIGURATION):
         remedy = f"The configuration of the run in it is {Path(source) / CONFIGURATION}."
         problem = Problem(path=source, message="is a folder.", remedy=remedy)
         raise ConfigError("The configuration can't be read", [problem])

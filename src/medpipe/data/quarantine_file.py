@@ -7,7 +7,7 @@ import io
 from typing import TYPE_CHECKING, cast, get_args
 
 from medpipe.errors import Fault, FaultKind, RunError
-from medpipe.files import keep_text
+from medpipe.files import keep_text, mode_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +42,7 @@ def read_quarantine(path: Path) -> tuple[Fault, ...]:
     Raises:
         RunError: It can't be read, or holds something else.
     """
-    if not path.exists():
+    if not mode_of(path):
         return ()
     try:
         text = path.read_bytes().decode("utf-8")  # read as text, "\r\n" in a name would be "\n"

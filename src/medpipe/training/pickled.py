@@ -5,6 +5,7 @@ Heavy: it imports torch; the package imports it inside functions.
 
 from __future__ import annotations
 
+import stat
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -101,9 +102,10 @@ def import_pickled(
     found = dict(_tables(content))
     place = _place(found, key, source, content)
     table = found[place]
-    if out.exists() and out.samefile(source):
+    mode = files.mode_of(out)
+    if mode and out.samefile(source):
         raise RunError(f"{out} is the pickled file itself. Choose another --out.")
-    if out.is_dir():
+    if stat.S_ISDIR(mode):
         raise RunError(f"{out} is a folder. Name a file in it with --out.")
     if out.suffix != ".safetensors":
         raise RunError(f"{out} would be a safetensors file: let its name end in .safetensors.")
@@ -117,8 +119,8 @@ def import_pickled(
     left_out = tuple(str(name) for name in table if name not in taken)
     tensors = {name: _plain(name, tensor, source) for name, tensor in taken.items()}
     written = save(tensors, metadata={"format": "pt"})
-    same = out.is_file() and out.read_bytes() == written
-    if out.exists() and not same and not overwrite:
+    same = stat.S_ISREG(mode) and _holds(out, written)
+    if mode and not same and not overwrite:
         raise RunError(
             f"{out} holds something else already. Choose another --out, or give --overwrite."
         )
@@ -233,6 +235,12 @@ def _beside(content: object, place: str) -> tuple[str, ...]:
 def _placeholders(content: object) -> list[Placeholder]:
     some = list(content.values()) if isinstance(content, Mapping) else []
     return [item for item in (content, *some) if isinstance(item, Placeholder) and item.named]
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    with suppress(OSError):  # what can't be read is something else
+        return path.read_bytes() == content
+    return False
 
 
 def _tables(

@@ -57,15 +57,15 @@ class StopRequest:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Take SIGTERM, SIGUSR1 and SIGINT for requests inside the block.
+        """Take SIGTERM, SIGUSR1, SIGHUP and SIGINT for requests inside the block.
 
         A second Ctrl-C raises KeyboardInterrupt at once. Handlers that a script has set itself
         stay, and only the main thread can listen.
         """
         before = {}
         if threading.current_thread() is threading.main_thread():
-            for name in ("SIGTERM", "SIGUSR1", "SIGINT"):
-                number = getattr(signal, name, None)  # Windows has no SIGUSR1
+            for name in ("SIGTERM", "SIGUSR1", "SIGHUP", "SIGINT"):
+                number = getattr(signal, name, None)  # Windows has neither SIGUSR1 nor SIGHUP
                 if number is None:
                     continue
                 current = signal.getsignal(number)

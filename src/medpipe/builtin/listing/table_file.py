@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import attrs
 
 from medpipe.builtin.listing.values import composed
-from medpipe.builtin.listing.wording import listed, nearest, rows_named
+from medpipe.builtin.listing.wording import counted, listed, nearest, rows_named
 from medpipe.plugin import DataError
 
 if TYPE_CHECKING:
@@ -250,10 +250,23 @@ def _separated(file: Path, text: str, delimiter: str, quotes: Quotes) -> TableCo
     if rows[0][0] != 1:
         raise DataError(f"{file}: row 1 is blank. It must hold the column names.")
     header = [composed(name) for name in rows[0][1]]
+    unnamed = not header[-1]
     while len(header) > 1 and not header[-1]:  # a delimiter at the end of each row
         header.pop()
-    signs = [sign for sign in ";\t|," if sign != delimiter and sign in header[0]]
+    # A tab is a space in what can be seen of the name.
+    signs = [sign for sign in ";\t|," if sign != delimiter and sign in rows[0][1][0]]
     kept, problems, remarks = _without_headers(header, rows[1:])
+    if (
+        len(header) > 1
+        and not unnamed
+        and kept
+        and all(len(cells) == len(header) + 1 and cells[-1] for _, cells in kept)
+    ):
+        raise DataError(
+            f"{file}: row 1 has {counted(len(header), 'name')} and each row below it has "
+            f"{len(header) + 1} cells: the first column has no name, as where R writes a table "
+            "with row names. Put a name in front of row 1, or write it with row.names = FALSE."
+        )
     return TableContent(
         header=header,
         rows=kept,

@@ -41,6 +41,11 @@ class Refuse(Protocol):
         ...
 
 
+_OF_WINDOWS = re.compile(r"[A-Za-z]:/|//")
+_RELATIVE = (
+    "A path with a drive or a server of Windows means nothing here: write paths relative to "
+    "dataset.root."
+)
 _BRACES = re.compile(r"\{([^{}]+)\}")
 
 
@@ -135,6 +140,8 @@ class ImageFinder:
                 f"{written} is a folder.",
                 'Where each folder holds one DICOM series set dataset.unit = "series".',
             )
+        elif os.sep == "/" and _OF_WINDOWS.match(name):
+            absent(f"there is no file {written}.", _RELATIVE)
         elif self.suffixes:
             absent(f"there is no file {written}, nor with {', '.join(self.suffixes)}.", "")
         else:
