@@ -210,14 +210,15 @@ def test_a_worker_that_is_killed(tmp_path: Path) -> None:
 
 
 def _kill_worker_at(iteration: int) -> None:
-    """Kill one of this process's loader workers from outside, as the system does."""
+    """Kill this process's loader workers from outside, as the system does."""
 
     def kill() -> None:
         import multiprocessing
 
-        workers = [child for child in multiprocessing.active_children() if child.daemon]
-        os.kill(workers[-1].pid or 0, signal.SIGKILL)
-        workers[-1].join()
+        # In no order: one alone could be of a loader that is done with its work.
+        for worker in [child for child in multiprocessing.active_children() if child.daemon]:
+            os.kill(worker.pid or 0, signal.SIGKILL)
+            worker.join()
 
     at["training", iteration] = kill
 
