@@ -222,7 +222,8 @@ def files(draw: Any) -> Written:
     table = b"".join(
         bytes(colour[::-1]) + (b"" if size == 12 else b"\0") for colour in palette.tolist()
     )
-    gap = draw(st.sampled_from([0, 0, 4]))
+    # Colours that no pixel can name are passed over, if there is room for them.
+    gap = 0 if wrong == "too many colours" else draw(st.sampled_from([0, 0, 4]))
     offset = 14 + len(header) + len(table) + gap
     told_offset = offset
     if wrong == "pixels within the header":
