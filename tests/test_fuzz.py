@@ -271,7 +271,13 @@ def dicoms() -> list[bytes]:
     grey = phantom(12, 16).samples[0].image
     made = []
     for dataset in (
-        dicom(grey.astype(np.int16), RescaleSlope=2, RescaleIntercept=-1000, WindowCenter=40),
+        dicom(
+            grey.astype(np.int16),
+            RescaleSlope=2,
+            RescaleIntercept=-1000,
+            WindowCenter=40,
+            WindowWidth=400,
+        ),
         dicom(np.stack([grey] * 3, axis=-1), colours=True),
         dicom(np.stack([grey] * 2)),
     ):
