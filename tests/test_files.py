@@ -264,5 +264,5 @@ def test_what_can_not_be_looked_at_is_not_taken_for_absent(tmp_path: Path) -> No
         with pytest.raises(RunError) as caught:
             look(circle / "new")
         assert str(caught.value) == said
-    with pytest.raises(RunError, match="be looked at: .*embedded null"):
+    with pytest.raises(RunError, match=r"be looked at: .*embedded null"):
         files.mode_of(Path("x\0/f"))
