@@ -34,7 +34,7 @@ def with_channels(
 
     wanted = reading.channels
     have = image.values.shape[-1] if image.channels else 1
-    if wanted in (None, "auto") or (wanted == have and have == 3):
+    if wanted in (None, "auto") or (wanted == have and image.channels == (have == 3)):
         return image
     if have == 1:
         values = image.values[..., 0] if image.channels else image.values

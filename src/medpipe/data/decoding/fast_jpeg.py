@@ -24,6 +24,9 @@ END = b"\xff\xd9"
 FRAME = 0xC0
 """The marker of a baseline frame; no other kind is plain."""
 SCAN = 0xDA
+SCAN_START = b"\xff\xda"
+SHARED = 4096
+"""Bytes up to which what comes before the pixels is remembered."""
 HUFFMAN = 0xC4
 AC = 16
 """What is added to the number of a Huffman table of AC coefficients."""
@@ -70,6 +73,22 @@ def jpeg_header(content: bytes) -> JpegHeader | None:
     """The header of a baseline JPEG, grey or of three components; None for everything else."""
     if not content.startswith(START):
         return None
+    start = content.find(SCAN_START, 2)
+    end = start + 2 + int.from_bytes(content[start + 2 : start + 4], "big")
+    # Images of one source begin with the same bytes.
+    if 0 <= start < end <= SHARED:
+        header, end = _before_pixels(content[:end])
+    else:
+        header, end = _walked(content)
+    if not end:  # the mark of a scan stood in another segment
+        header, end = _walked(content)
+    if header is None or not (content.endswith(END) or content.find(END, end) >= 0):
+        return None
+    return header
+
+
+def _walked(content: bytes) -> tuple[JpegHeader | None, int]:
+    """The header, and where the segment of its scan ends; 0 where the content ends before."""
     place, bare = 2, True
     tables: frozenset[int] = frozenset()
     frame = b""
@@ -78,27 +97,30 @@ def jpeg_header(content: bytes) -> JpegHeader | None:
         try:
             first, marker, length = SEGMENT.unpack_from(content, place)
         except struct.error:  # there are no four bytes more
-            return None
+            return None, 0
         if first != 0xFF or length < 2:
-            return None
+            return None, len(content)
+        end = place + 2 + length
         if marker == HUFFMAN:
-            tables |= huffman_tables(content[place + 4 : place + 2 + length])
+            tables |= huffman_tables(content[place + 4 : end])
         elif marker in TABLES:
             pass
         elif marker == SCAN:
             # One scan of all components: only then does simplejpeg notice all that is missing.
-            scan = content[place + 4 : place + 2 + length]
+            scan = content[place + 4 : end]
             if scan[:1] != frame[5:6] or not tables.issuperset(_tables_of(scan)):
-                return None
-            whole = content.endswith(END) or content.find(END, place) >= 0
-            return _header(frame, bare) if whole else None
+                return None, end
+            return _header(frame, bare), end
         elif marker == FRAME and not frame:
-            frame = content[place + 4 : place + 2 + length]
+            frame = content[place + 4 : end]
         elif marker in REMARKS:
             bare = bare and marker == JFIF and length == JFIF_LENGTH
         else:
-            return None
-        place += 2 + length
+            return None, end
+        place = end
+
+
+_before_pixels = functools.lru_cache(_walked)
 
 
 @functools.lru_cache

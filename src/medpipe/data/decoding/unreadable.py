@@ -92,19 +92,15 @@ def _whole(path: str | os.PathLike[str], number: int) -> bytes:
     if not stat.S_ISREG(status.st_mode):
         raise _no_file(path, status.st_mode)
     for _ in range(_TRIES):
-        content = os.read(number, min(status.st_size + 1, _AT_ONCE))
-        if len(content) != status.st_size:
+        size, time = status.st_size, status.st_mtime_ns
+        content = os.read(number, min(size + 1, _AT_ONCE))
+        if len(content) != size:
             content += _rest(number)
-        before, status = status, os.fstat(number)
-        if _same(before, status) and len(content) == status.st_size:
+        status = os.fstat(number)
+        if status.st_mtime_ns == time and status.st_size == size == len(content):
             return content
         os.lseek(number, 0, os.SEEK_SET)
     raise UnreadableImageError(path, "is being written to", _WAIT, kind="unreadable")
-
-
-def _same(one: os.stat_result, other: os.stat_result) -> bool:
-    """Whether nobody wrote to a file between the two."""
-    return one.st_mtime_ns == other.st_mtime_ns and one.st_size == other.st_size
 
 
 def _rest(number: int) -> bytes:
