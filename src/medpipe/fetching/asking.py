@@ -100,11 +100,11 @@ def ask(
         opener.add_handler(handler)
     where = url
     for _ in range(_MOST_REDIRECTS + 1):
-        clock.refuse_too_late()
+        left = clock.refuse_too_late()
         try:
             _refuse_plain(where, sent_on=where != url)
             request = urllib.request.Request(where, headers={**headers, "User-Agent": "medpipe"})
-            wait = min(clock.patience.connect, clock.left)
+            wait = min(clock.patience.connect, left)
             return cast("http.client.HTTPResponse", opener.open(request, timeout=wait))
         except urllib.error.HTTPError as error:
             with error:

@@ -66,14 +66,16 @@ class Clock:
         """Seconds until the whole download is given up."""
         return self._end - time.monotonic()
 
-    def refuse_too_late(self) -> None:
-        """See that there is time left.
+    def refuse_too_late(self) -> float:
+        """See that there is time left; gives how much, which is above 0.
 
         Raises:
             FailedError: There is none.
         """
-        if self.left <= 0:
+        left = self.left
+        if left <= 0:
             raise FailedError(f"it took longer than {self.patience.longest:,g} seconds")
+        return left
 
 
 class Pace:
@@ -87,8 +89,8 @@ class Pace:
     @property
     def longest_wait(self) -> float:
         """How long the next bytes may take."""
-        self._clock.refuse_too_late()
-        return min(self._clock.patience.silence, self._clock.left)
+        # Asked once: a moment later none may be left, and no socket waits for less than nothing.
+        return min(self._clock.patience.silence, self._clock.refuse_too_late())
 
     def came(self, count: int, waited: float) -> None:
         """Take down that bytes came.
