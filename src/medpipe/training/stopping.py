@@ -46,7 +46,7 @@ class StopRequest:
         """Leave what can be done again.
 
         Args:
-            first: Whether it is the first that this session does. A time limit then waits for its
+            first: Whether it is the first one of the run's session. A time limit then waits for its
                 end: otherwise each session would leave it at the same place as the one before.
 
         Raises:
