@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 import medpipe
-from medpipe.parameters import describe_type, parameter_types
+from medpipe.registry.parameters import describe_type, parameter_types
 from medpipe.steps import STEP_KINDS, Step
 
 if TYPE_CHECKING:

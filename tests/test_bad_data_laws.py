@@ -12,12 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from medpipe.data import near_duplicates
-from medpipe.data.fingerprints import Fingerprint, Fingerprints, FoundFingerprints
-from medpipe.data.flaws import flaw_of
-from medpipe.data.links import link_faults
-from medpipe.data.near_duplicates import NEAR, Looks, hashes_of, near_pairs, shrunk
 from medpipe.data.preparation import prepare
+from medpipe.data.quality import near_duplicates
+from medpipe.data.quality.links import link_faults
+from medpipe.data.quality.near_duplicates import (
+    NEAR,
+    PerceptualHashes,
+    hashes_of,
+    near_pairs,
+    shrunk,
+)
+from medpipe.data.scanning.fingerprints import Fingerprint, Fingerprints, FoundFingerprints
+from medpipe.data.scanning.pixel_defects import flaw_of
 from medpipe.errors import BadDataError
 from medpipe.settings import SplitSettings
 from medpipe.steps import Dataset, DecodedImage, Sample, Task
@@ -117,7 +123,7 @@ def test_copies_that_were_changed_a_little_look_alike_and_others_do_not() -> Non
 
 def test_hashes_do_not_depend_on_what_is_hashed_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(near_duplicates, "TOGETHER", 3)
-    looks = Looks()
+    looks = PerceptualHashes()
     images = {f"s{n}": DecodedImage(values=np.array(structured(n, 40 + n))) for n in range(7)}
     for sample_id, image in images.items():
         looks.see(Sample(id=sample_id, image="x.png", label=0), image)

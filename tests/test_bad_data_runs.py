@@ -15,13 +15,13 @@ import pytest
 import hostile
 from hostile import floats, noise, picture, saved, written
 from medpipe import CheckFailed, PipelineBuilder, Registry, Run, RunError, StepError
+from medpipe.checks.data_info import probes
 from medpipe.cli import main
 from medpipe.data.chain import Chain
-from medpipe.data.filling import REMEDY
-from medpipe.data.quarantine_file import read_quarantine, write_quarantine
-from medpipe.data.scan import scan
+from medpipe.data.quality.non_finite import REMEDY
+from medpipe.data.quality.quarantine_file import read_quarantine, write_quarantine
+from medpipe.data.scanning.scan import scan
 from medpipe.errors import Fault
-from medpipe.measurement import probes
 from medpipe.plugin import TransformStep, hookimpl
 
 
@@ -382,7 +382,9 @@ def test_a_transform_that_fails_in_training_names_file_sample_and_step(
 def test_a_step_that_fails_on_every_sample_is_not_blamed_on_one(tmp_path: Path) -> None:
     chain = Chain([("the step", Picky(wrong="all", form="batch"))], seed=0)
     with pytest.raises(StepError) as caught:
-        chain.last({"id": ["a", "b"]}, training=True, epoch=0, file_of=lambda i: f"/{i}.png")
+        chain.batched_stage(
+            {"id": ["a", "b"]}, training=True, epoch=0, file_of=lambda i: f"/{i}.png"
+        )
     assert str(caught.value) == (
         "the step failed on the batch of the sample 'a' (/a.png): ValueError: I do not like it"
     )

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import medpipe
 from medpipe import ConfigError, NotRepeatableError, PipelineBuilder, Registry
-from medpipe.parameters import parameter_types, structure
+from medpipe.registry.parameters import parameter_types, structure
 from medpipe.settings import LoaderSettings, RunSettings, SplitSettings, WeightsSettings
 from medpipe.steps import STEP_KINDS, LossStep, Step, TransformStep
 

@@ -16,9 +16,9 @@ from monai.data import MetaTensor
 
 from folders import phantom
 from medpipe import Registry, StepError
-from medpipe.builtin.transforms import TRANSFORMS
+from medpipe.builtin.transforms.monai_transforms import TRANSFORMS
 from medpipe.data.chain import Chain, random_key, sample_dictionary
-from medpipe.data.loader import collate
+from medpipe.data.loading.loader import collate
 from medpipe.plugin import DataError, TransformStep
 
 STEPS: dict[str, Any] = {step.name: step for step in TRANSFORMS}
@@ -355,21 +355,23 @@ def test_a_sample_gets_the_same_alone_and_in_any_batch(name: str, values: dict[s
     chain = chain_of(step)
     dataset = phantom(14, size=33 if name != "rand_rotate90" else 32)
     given = [sample_dictionary(sample, dataset.reading) for sample in dataset.samples]
-    parts = [chain.middle(chain.first(s), training=True, epoch=1) for s in given]
+    parts = [chain.per_sample_stage(chain.cached_stage(s), training=True, epoch=1) for s in given]
     whole = collate([chain(s, training=True, epoch=1) for s in given], dataset.task)["image"]
     for size in (1, 4, 14):
         cut = [
-            chain.last(collate(parts[start : start + size], dataset.task), training=True, epoch=1)
+            chain.batched_stage(
+                collate(parts[start : start + size], dataset.task), training=True, epoch=1
+            )
             for start in range(0, 14, size)
         ]
         assert torch.equal(torch.cat([batch["image"] for batch in cut]), whole)
-    plain = chain.last(collate(parts, dataset.task), training=False, epoch=1)["image"]
+    plain = chain.batched_stage(collate(parts, dataset.task), training=False, epoch=1)["image"]
     changed = [not torch.equal(*pair) for pair in zip(plain, whole, strict=True)]
     assert 0 < sum(changed) < 14
     # A step that follows and has no form for batches puts it in the middle; it draws the same.
     middle = chain_of(step, STEPS["gaussian_smooth"](sigma=0.0001))
-    assert middle.has_middle(training=True)
-    alone = [middle.middle(middle.first(s), training=True, epoch=1) for s in given]
+    assert middle.has_per_sample_stage(training=True)
+    alone = [middle.per_sample_stage(middle.cached_stage(s), training=True, epoch=1) for s in given]
     assert torch.equal(collate(alone, dataset.task)["image"], whole)
     again = collate([chain(s, training=True, epoch=2) for s in given], dataset.task)["image"]
     assert not torch.equal(again, whole)
@@ -421,7 +423,7 @@ def test_what_has_no_form_for_batches_is_monai_s(name: str, values: dict[str, An
     step = STEPS[name](**values)
     assert not step.batched
     chain = Chain([(name, step)], seed=2)
-    assert chain.has_middle(training=True)
+    assert chain.has_per_sample_stage(training=True)
     given = {"image": images((1, 12, 15)), "id": "a"}
     ours = chain(given, training=True)["image"]
     theirs = step.build()
@@ -444,7 +446,9 @@ def test_wrong_numbers_of_axes_are_an_error() -> None:
     step = STEPS["rand_zoom"](prob=1.0, min_zoom=(0.8, 0.9, 0.8), max_zoom=(1.0, 1.1, 1.1))
     chain = Chain([("the step 'rand_zoom'", step)], seed=0)
     with pytest.raises(StepError) as caught:
-        chain.last({"image": images((2, 1, 8, 8)), "id": ["a", "b"]}, training=True, epoch=0)
+        chain.batched_stage(
+            {"image": images((2, 1, 8, 8)), "id": ["a", "b"]}, training=True, epoch=0
+        )
     assert str(caught.value) == (
         "the step 'rand_zoom' failed on the batch of the sample 'a': ValueError: min_zoom and "
         "max_zoom have 3 numbers for 2-D"

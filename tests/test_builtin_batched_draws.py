@@ -13,7 +13,7 @@ import pytest
 import torch
 from scipy.stats import chi2_contingency, ks_2samp, kstest
 
-from medpipe.builtin.transforms import TRANSFORMS
+from medpipe.builtin.transforms.monai_transforms import TRANSFORMS
 
 STEPS: dict[str, Any] = {step.name: step for step in TRANSFORMS}
 DRAWS = 3000

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import medpipe
-from medpipe.builtin.image_folder import ImageFolder
+from medpipe.builtin.datasets.image_folder import ImageFolder
 from medpipe.plugin import DataError, Reading, Series
 
 if TYPE_CHECKING:

@@ -16,15 +16,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from medpipe.builtin.losses import (
-    L1,
-    LOSSES,
-    MSE,
-    BCEWithLogits,
-    CrossEntropy,
-    Focal,
-    Huber,
-)
+from medpipe.builtin.losses import L1, LOSSES, MSE, BCEWithLogits, CrossEntropy, Focal, Huber
 from medpipe.plugin import DataError, DataInfo, LossStep, Task, TaskKind
 
 

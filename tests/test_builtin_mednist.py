@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from medpipe.builtin import mednist
-from medpipe.builtin.mednist import CLASSES, MedNIST
+from medpipe.builtin.datasets import mednist
+from medpipe.builtin.datasets.mednist import CLASSES, MedNIST
 from medpipe.fetching import archives
 from medpipe.plugin import DataError, Dataset, Reading, cache_directory
 

@@ -9,8 +9,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from medpipe.builtin import phantom
-from medpipe.builtin.phantom import Phantom
+from medpipe.builtin.datasets import phantom
+from medpipe.builtin.datasets.phantom import Phantom
 from medpipe.plugin import Dataset, Reading
 
 NAMES = ("AbdomenCT", "BreastMRI", "CXR", "ChestCT", "Hand", "HeadCT")

@@ -13,8 +13,8 @@ from ignite.engine import Events
 from torch import nn
 
 from medpipe import ConfigError, MedpipeError, Pipeline, PipelineBuilder, Registry
-from medpipe.builtin.recomputation import recomputing, repeated_blocks
-from medpipe.builtin.supervised import Supervised
+from medpipe.builtin.trainers.recomputation import recomputing, repeated_blocks
+from medpipe.builtin.trainers.supervised import Supervised
 from medpipe.errors import DataError
 from medpipe.plugin import DataInfo, NetworkStep, hookimpl
 from medpipe.training.memory import forward_on_meta
@@ -24,7 +24,7 @@ from test_pipeline_resume import state
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from medpipe.training.hardware import Precision
+    from medpipe.system.hardware import Precision
 
 
 class Block(nn.Module):

@@ -16,8 +16,8 @@ from ignite.engine import Events
 from torch import nn
 
 from medpipe import ConfigError, PipelineBuilder, Registry
-from medpipe.builtin.parameter_groups import Freezing, ParameterGroup, divide
-from medpipe.builtin.supervised import Supervised
+from medpipe.builtin.trainers.parameter_groups import Freezing, ParameterGroup, divide
+from medpipe.builtin.trainers.supervised import Supervised
 from medpipe.errors import DataError
 from medpipe.plugin import DataInfo, Task, Training, TrainingParts
 

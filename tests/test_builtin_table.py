@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medpipe.builtin.table import Table
+from medpipe.builtin.datasets.table import Table
 from medpipe.plugin import DataError, Reading, visible
 
 

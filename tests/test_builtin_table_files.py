@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medpipe.builtin.listing.table_file import read_table
-from medpipe.builtin.table import Table
+from medpipe.builtin.datasets.listing.table_file import read_table
+from medpipe.builtin.datasets.table import Table
 from medpipe.plugin import DataError, visible
 
 TEXT = "image,label\na.png,sch\xf6n\nb.png,x\n"

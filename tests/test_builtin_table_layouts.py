@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from medpipe.builtin.table import Table
+from medpipe.builtin.datasets.table import Table
 from medpipe.plugin import Task
 
 

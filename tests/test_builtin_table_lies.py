@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medpipe.builtin.table import Table
+from medpipe.builtin.datasets.table import Table
 from medpipe.plugin import DataError, Dataset
 from test_text import SPACES, UNSEEN
 

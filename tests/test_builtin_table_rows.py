@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import medpipe
-from medpipe.builtin.table import Table
+from medpipe.builtin.datasets.table import Table
 from medpipe.plugin import DataError, Dataset, Series
 from test_builtin_image_folder_layouts import write_dicom
 

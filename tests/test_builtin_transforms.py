@@ -17,14 +17,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from monai import transforms as monai_transforms
+from monai import transforms as of_monai
 from monai.data import MetaTensor
 from monai.transforms import Compose, MapTransform, RandomizableTrait
 from PIL import Image
 
-from medpipe.builtin import transforms
-from medpipe.builtin.transform_table import TABLE, Transform
-from medpipe.builtin.transforms import TRANSFORMS, LoadImage
+from medpipe.builtin.transforms import monai_transforms
+from medpipe.builtin.transforms.monai_transforms import TRANSFORMS, LoadImage
+from medpipe.builtin.transforms.transform_table import TABLE, Transform
 from medpipe.plugin import DataError, DecodedImage, Reading
 
 STEPS = {step.name: step for step in TRANSFORMS}
@@ -94,7 +94,7 @@ def image(dims: int, channels: int = 1) -> MetaTensor:
 
 @pytest.mark.parametrize("entry", TABLE, ids=lambda entry: entry.name)
 def test_the_table_fits_monai(entry: Transform) -> None:
-    monai_class = getattr(monai_transforms, entry.monai)
+    monai_class = getattr(of_monai, entry.monai)
     assert issubclass(monai_class, MapTransform)
     assert issubclass(monai_class, RandomizableTrait) is entry.random
     signature = inspect.signature(monai_class.__init__).parameters
@@ -120,7 +120,7 @@ def test_each_does_what_monai_does(entry: Transform, dims: int) -> None:
     values = required(entry, dims)
     channels = 2 if entry.name == "remove_repeated_channel" else 1
     ours = STEPS[entry.name](**values).build()
-    theirs = getattr(monai_transforms, entry.monai)(keys="image", **entry.fixed, **values)
+    theirs = getattr(of_monai, entry.monai)(keys="image", **entry.fixed, **values)
     for transform in (ours, theirs):
         if entry.random:
             transform.set_random_state(seed=3)  # type: ignore[attr-defined]
@@ -146,7 +146,7 @@ def test_each_is_a_well_made_step(step: type) -> None:
     assert "__attrs_attrs__" in step.__dict__
     assert made == step(**values)
     assert pickle.loads(pickle.dumps(made)) == made
-    assert getattr(transforms, step.__name__) is step
+    assert getattr(monai_transforms, step.__name__) is step
     assert repr(made).startswith(f"{step.__name__}(")
     assert "MONAI's `" in step.__doc__
     for field in attrs.fields(attrs.resolve_types(step)):
@@ -217,7 +217,8 @@ def test_impossible_numbers_are_refused(name: str, values: dict[str, float]) -> 
 def test_importing_the_steps_stays_light() -> None:
     code = (
         "import sys, json\n"
-        "import medpipe.builtin.transforms, medpipe.builtin.networks, medpipe.builtin.losses\n"
+        "from medpipe.builtin import losses, networks\n"
+        "from medpipe.builtin.transforms import monai_transforms\n"
         "heavy = {'torch', 'monai', 'numpy', 'PIL', 'ignite', 'sklearn', 'scipy'}\n"
         "print(json.dumps(sorted(heavy & set(sys.modules))))"
     )
@@ -235,10 +236,10 @@ def chain(*names: str) -> Compose:
 def tutorial_of_monai() -> Compose:
     return Compose(
         [
-            monai_transforms.LoadImaged(keys="image"),
-            monai_transforms.EnsureChannelFirstd(keys="image"),
-            monai_transforms.ScaleIntensityd(keys="image"),
-            monai_transforms.ToTensord(keys="image"),
+            of_monai.LoadImaged(keys="image"),
+            of_monai.EnsureChannelFirstd(keys="image"),
+            of_monai.ScaleIntensityd(keys="image"),
+            of_monai.ToTensord(keys="image"),
         ]
     )
 
@@ -266,7 +267,7 @@ def test_load_image_gives_what_monai_gives(tmp_path, file: str) -> None:
     path = tmp_path / file
     FILES[file].save(path)
     ours = LoadImage().build()({"image": path, "label": 2})
-    theirs = monai_transforms.LoadImaged(keys="image")({"image": path, "label": 2})["image"]
+    theirs = of_monai.LoadImaged(keys="image")({"image": path, "label": 2})["image"]
     loaded = ours["image"]
     assert isinstance(loaded, MetaTensor)
     assert ours["label"] == 2

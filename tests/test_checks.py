@@ -11,6 +11,7 @@ import pytest
 
 from folders import image_folder
 from medpipe import CheckReport, Dataset, PipelineBuilder, Registry, Sample, Task
+from medpipe.checks import pipeline_check
 from medpipe.plugin import DataInfo, TrainerStep, Training, TrainingParts, hookimpl
 
 
@@ -326,9 +327,8 @@ def test_too_large_a_batch_for_the_memory_is_refused(tmp_path: Path) -> None:
 
 
 def test_memory_that_is_not_there_is_refused(tmp_path: Path, monkeypatch: Any) -> None:
-    from medpipe import checks
 
-    monkeypatch.setattr(checks, "device_memory", lambda device: 1000)
+    monkeypatch.setattr(pipeline_check, "device_memory", lambda device: 1000)
     found = problems(folder(image_folder(tmp_path)))
     assert found == [
         "loader.batch_size: a training step takes about 0.0 MB, but cpu has 0.0 MB free. "

@@ -13,9 +13,9 @@ import pytest
 
 from medpipe.cli import app, main
 from medpipe.cli.cache import cache
-from medpipe.data.packing.cache import PackedCache
-from medpipe.data.packing.folders import folder_of, packed_folders, packed_root
-from medpipe.data.packing.writer import PackedWriter
+from medpipe.data.cache.cache import PackedCache
+from medpipe.data.cache.folders import folder_of, packed_folders, packed_root
+from medpipe.data.cache.writer import PackedWriter
 
 
 @pytest.fixture(autouse=True)

@@ -18,8 +18,8 @@ from torch import nn
 
 from medpipe.cli.import_weights import import_weights
 from medpipe.errors import DataError, RunError
-from medpipe.files import sha256_of
 from medpipe.settings import WeightsSettings
+from medpipe.system.files import sha256_of
 from medpipe.training.pickled import import_pickled
 from medpipe.training.weights import start_from
 

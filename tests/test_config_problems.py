@@ -10,8 +10,8 @@ import pytest
 
 import medpipe
 from medpipe import ConfigError, PipelineBuilder, config
-from medpipe.parameters import convert, structure
 from medpipe.plugin import NetworkStep, TransformStep
+from medpipe.registry.parameters import convert, structure
 from medpipe.steps import Step
 
 HEAD = 'format = 1\n[dataset]\nstep = "phantom"\n'

@@ -20,8 +20,8 @@ from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut
 from pydicom.uid import JPEGLSLossless, RLELossless
 
 from drawn_dicom import dicom, items, write_dicom
-from medpipe.data.decoding.dicom_files import is_dicom
-from medpipe.data.reading import read_image
+from medpipe.data.readers.dicom.files import is_dicom
+from medpipe.data.readers.reader import read_image
 from medpipe.errors import DataError
 from medpipe.steps import Reading
 

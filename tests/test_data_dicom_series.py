@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from pydicom import dcmread
 
 from drawn_dicom import write_dicom, write_series
-from medpipe.data.reading import read_image, read_sample_image
-from medpipe.data.scan import fingerprint
+from medpipe.data.readers.reader import read_image, read_sample_image
+from medpipe.data.scanning.scan import fingerprint
 from medpipe.errors import DataError
 from medpipe.steps import Reading, Sample, Series
 

@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from medpipe.data.decoding import fast_jpeg, pictures
-from medpipe.data.decoding.fast_jpeg import agrees, decode_jpeg, jpeg_header
-from medpipe.data.decoding.pictures import decode_picture
-from medpipe.data.reading import read_image
+from medpipe.data.readers import fast_jpeg, pictures
+from medpipe.data.readers.fast_jpeg import agrees, decode_jpeg, jpeg_header
+from medpipe.data.readers.pictures import decode_picture
+from medpipe.data.readers.reader import read_image
 from medpipe.errors import DataError
 from medpipe.steps import Reading
 
@@ -270,7 +270,7 @@ def test_a_library_that_decodes_to_other_values_is_not_used(
 
 @pytest.mark.real_data
 def test_mednist_is_bit_for_bit_that_of_pillow() -> None:
-    from medpipe.builtin.mednist import MedNIST
+    from medpipe.builtin.datasets.mednist import MedNIST
 
     samples = MedNIST(download=False).build().samples[::25]
     assert len(samples) > 2000

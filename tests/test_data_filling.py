@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from medpipe import BadDataError, DataError, Dataset, PipelineBuilder, Sample
-from medpipe.data.filling import REMEDY
+from medpipe.data.quality.non_finite import REMEDY
 
 
 def volumes(root: Path, count: int = 10, *, value: float = np.nan, only: int | None = None) -> Path:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medpipe.data.fingerprints import Digests, Fingerprint, Fingerprints, FoundFingerprints
+from medpipe.data.scanning.fingerprints import Digests, Fingerprint, Fingerprints, FoundFingerprints
 
 HEX = "0123456789abcdef"
 SHAPES = st.sampled_from([(4, 5), (5, 4), (4, 5, 6)])

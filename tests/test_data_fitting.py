@@ -8,10 +8,10 @@ import attrs
 import numpy as np
 import pytest
 
-from medpipe.data import fitting
 from medpipe.data.chain import Chain
-from medpipe.data.fitting import unfit_samples
-from medpipe.data.scan import scan
+from medpipe.data.quality import shape_outliers
+from medpipe.data.quality.shape_outliers import unfit_samples
+from medpipe.data.scanning.scan import scan
 from medpipe.steps import Dataset, Reading, Sample, Task, TransformStep
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def test_a_chain_that_gives_no_image_is_no_fault_of_a_sample(gives: str) -> None
 def test_where_all_differ_the_chain_lacks_a_step(
     count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fitting, "MANY", 100)
+    monkeypatch.setattr(shape_outliers, "MANY", 100)
     (found,) = unfit([(8 + n, 8) for n in range(count)] * 2)
     assert (found.sample, found.kind) == ("", "size")
     assert found.message.startswith(
@@ -129,7 +129,7 @@ def test_where_all_differ_the_chain_lacks_a_step(
 
 
 def test_of_many_kinds_the_rare_ones_are_all_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fitting, "MANY", 10)
+    monkeypatch.setattr(shape_outliers, "MANY", 10)
     shapes = [(8, 8)] * 400 + [(9 + n, 8) for n in range(40)]
     assert [fault.sample for fault in unfit(shapes)] == [f"s{n}" for n in range(400, 440)]
 

@@ -1,4 +1,4 @@
-"""What leaves a chain's first stretch is kept: in one reading, and from what there is already."""
+"""What leaves a chain's cached stage is kept: in one reading, and from what there is already."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ from PIL import Image
 from folders import image_folder
 from medpipe import PipelineBuilder, Registry
 from medpipe.assembly import Assembly
-from medpipe.data import keeping, scan
+from medpipe.data.cache import transform_cache
+from medpipe.data.cache.cache import PackedCache
+from medpipe.data.cache.folders import PackingError, packed_folders, packed_root
+from medpipe.data.cache.transform_cache import TransformCache
 from medpipe.data.chain import Chain
-from medpipe.data.fingerprints import FoundFingerprints
-from medpipe.data.keeping import Keeper
-from medpipe.data.packing.cache import PackedCache
-from medpipe.data.packing.folders import PackingError, packed_folders, packed_root
+from medpipe.data.scanning import scan
+from medpipe.data.scanning.fingerprints import FoundFingerprints
 from medpipe.errors import CheckFailed, MedpipeError
 from medpipe.plugin import DecodedImage, Reading, Sample, TransformStep
 from medpipe.steps import Dataset
@@ -53,21 +54,21 @@ def all_batches(some: PipelineBuilder) -> list[torch.Tensor]:
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The ids of the samples that are made, from now on."""
     made: list[str] = []
-    own = Keeper.made
+    own = TransformCache.made
 
-    def made_and_noted(self: Keeper, sample: Sample, image: Any = None) -> Any:
+    def made_and_noted(self: TransformCache, sample: Sample, image: Any = None) -> Any:
         made.append(sample.id)
         return own(self, sample, image)
 
-    monkeypatch.setattr(Keeper, "made", made_and_noted)
+    monkeypatch.setattr(TransformCache, "made", made_and_noted)
     return made
 
 
-@pytest.mark.parametrize("at_once", [1, 1500, keeping.AT_ONCE])
+@pytest.mark.parametrize("at_once", [1, 1500, transform_cache.AT_ONCE])
 def test_one_reading_keeps_what_two_keep(
     at_once: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeping, "AT_ONCE", at_once)
+    monkeypatch.setattr(transform_cache, "AT_ONCE", at_once)
     root = image_folder(tmp_path / "data", samples=48)
     opened: list[str] = []
     own = scan.read_heard
@@ -154,15 +155,15 @@ def test_a_file_that_changes_after_it_was_looked_through_is_not_kept_as_another(
     """Whether its images are handed to the chain, or a step of the chain reads them itself."""
     root = image_folder(tmp_path / "data", samples=24)
     pipeline = builder(root).build()
-    monkeypatch.setattr(Keeper, "reads", property(lambda self: reads))
+    monkeypatch.setattr(TransformCache, "reads", property(lambda self: reads))
     assert pipeline.check_data().ok
     changed = sorted(root.rglob("*.png"))[3]
 
-    def donors(self: Keeper) -> dict[bytes, Any]:
+    def donors(self: TransformCache) -> dict[bytes, Any]:
         Image.fromarray(255 - np.asarray(Image.open(changed))).save(changed)
         return {}
 
-    monkeypatch.setattr(Keeper, "_donors", donors)
+    monkeypatch.setattr(TransformCache, "_donors", donors)
     with pytest.raises(MedpipeError) as caught:
         pipeline.build_loaders()
     assert (
@@ -182,12 +183,16 @@ class ByLabel(TransformStep):
         return lambda sample: {**sample, "image": sample["image"] + sample["label"]}
 
 
-def keeper(step: type[TransformStep], *, images_alone: bool) -> tuple[Keeper, Reading]:
+def transform_cache(
+    step: type[TransformStep], *, images_alone: bool
+) -> tuple[TransformCache, Reading]:
     registry = Registry.discover()
     chain = Chain([("a", registry.create(TransformStep, "load_image", {})), ("b", step())], seed=0)
     reading = Reading(channels=1)
     return (
-        Keeper(chain=chain, reading=reading, steps=[], images_alone=images_alone, workers=1),
+        TransformCache(
+            chain=chain, reading=reading, steps=[], images_alone=images_alone, workers=1
+        ),
         reading,
     )
 
@@ -195,7 +200,7 @@ def keeper(step: type[TransformStep], *, images_alone: bool) -> tuple[Keeper, Re
 def test_a_strangers_step_may_look_at_the_label(tmp_path: Path) -> None:
     file = tmp_path / "a.png"
     Image.fromarray(np.full((4, 4), 7, np.uint8)).save(file)
-    some, reading = keeper(ByLabel, images_alone=False)
+    some, reading = transform_cache(ByLabel, images_alone=False)
     from medpipe.steps import Task
 
     for label in (0, 1):
@@ -229,23 +234,25 @@ class More(TransformStep):
 @pytest.mark.parametrize("what", ["label", "spacing", "image"])
 def test_a_step_that_changes_more_than_the_image_keeps_nothing(what: str) -> None:
     chain = Chain([("more", More(what=what))], seed=0)
-    keeper = Keeper(chain=chain, reading=Reading(), steps=[], images_alone=True, workers=1)
+    transform_cache = TransformCache(
+        chain=chain, reading=Reading(), steps=[], images_alone=True, workers=1
+    )
     with pytest.raises(PackingError, match="changes more of a sample than its image"):
-        keeper.made(Sample(id="a", image="a.png", label=0))
+        transform_cache.made(Sample(id="a", image="a.png", label=0))
 
 
 def test_what_is_kept_is_named_by_all_that_it_depends_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    some, reading = keeper(ByLabel, images_alone=False)
+    some, reading = transform_cache(ByLabel, images_alone=False)
     names = {some.about()["made_by"]}
     for changes in ({"reading": attrs.evolve(reading, channels=3)}, {"steps": [{"step": "other"}]}):
         names.add(attrs.evolve(some, **changes).about()["made_by"])
-    monkeypatch.setattr(keeping, "FORMAT", keeping.FORMAT + 1)
+    monkeypatch.setattr(transform_cache, "FORMAT", transform_cache.FORMAT + 1)
     names.add(some.about()["made_by"])
     assert len(names) == 4
 
 
 def test_without_a_first_stretch_nothing_is_kept(tmp_path: Path) -> None:
-    some, _ = keeper(ByLabel, images_alone=False)
+    some, _ = transform_cache(ByLabel, images_alone=False)
     dataset = builder(image_folder(tmp_path / "data", samples=12)).build().configuration.dataset
     assert some.fits(dataset.build())
     assert not attrs.evolve(some, chain=Chain([], seed=0)).fits(dataset.build())
@@ -256,7 +263,7 @@ def test_what_can_not_be_read_ahead_is_left_out_and_the_rest_is_kept(tmp_path: P
     dataset = builder(root).build().configuration.dataset.build()
     broken = dataset.samples[3]
     Path(broken.image).write_bytes(b"")
-    some, _ = keeper(ByLabel, images_alone=False)
+    some, _ = transform_cache(ByLabel, images_alone=False)
     found = FoundFingerprints()
     some.read_ahead(dataset.samples, found)
     assert len(found) == 23
@@ -271,13 +278,13 @@ def test_the_name_of_the_file_comes_back(tmp_path: Path) -> None:
     assembly = Assembly(configuration=pipeline.configuration, registry=pipeline.registry)
     prepared = assembly.prepare_data()
     chain = assembly.chain()
-    kept = assembly.kept_images(prepared, chain)
+    kept = assembly.cached_images(prepared, chain)
     assert kept is not None
     from medpipe.data.chain import sample_dictionary
 
     for sample in prepared.dataset.samples[:5]:
         given = sample_dictionary(sample, prepared.dataset.reading)
-        whole, back = chain.first(given)["image"], kept.sample(given)["image"]
+        whole, back = chain.cached_stage(given)["image"], kept.sample(given)["image"]
         assert torch.equal(whole, back)
         assert _plain(whole.meta) == _plain(back.meta)
         assert back.meta["filename_or_obj"] == str(sample.image)
@@ -326,7 +333,7 @@ def test_a_full_disk_leaves_the_reading_to_the_scan(
 def test_collector_is_paused_and_comes_back() -> None:
     import gc
 
-    from medpipe.collector import paused_collector
+    from medpipe.system.gc_pause import paused_collector
 
     def fail() -> None:
         with paused_collector():

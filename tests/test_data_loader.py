@@ -18,15 +18,15 @@ import pytest
 import torch
 
 from medpipe import DataError, Registry, RunError
-from medpipe.data import loader as loader_module
-from medpipe.data import resident
+from medpipe.data.cache import device_cache
+from medpipe.data.cache.cache import PackedCache
+from medpipe.data.cache.cached_images import CachedImages
+from medpipe.data.cache.device_cache import DeviceCache
+from medpipe.data.cache.writer import PackedWriter
 from medpipe.data.chain import Chain
-from medpipe.data.kept import KeptImages
-from medpipe.data.loader import Loader, SampleBatches, collate, make_loader
-from medpipe.data.order import PassOrder
-from medpipe.data.packing.cache import PackedCache
-from medpipe.data.packing.writer import PackedWriter
-from medpipe.data.resident import ResidentImages
+from medpipe.data.loading import loader as loader_module
+from medpipe.data.loading.batch_sampler import EpochBatchSampler
+from medpipe.data.loading.loader import Loader, SampleBatches, collate, make_loader
 from medpipe.errors import LimitError
 from medpipe.plugin import TransformStep
 from medpipe.steps import Reading, Sample, Task
@@ -39,11 +39,11 @@ IMAGES["03"][:] = 7  # constant
 CPU = torch.device("cpu")
 
 
-def kept(path: Path, images: Mapping[str, np.ndarray[Any, Any]] = IMAGES) -> KeptImages:
+def kept(path: Path, images: Mapping[str, np.ndarray[Any, Any]] = IMAGES) -> CachedImages:
     with PackedWriter(path / "cache", {}) as writer:
         for id_, image in images.items():
             writer.add(id_, image, {})
-    return KeptImages(cache=PackedCache(path / "cache"))
+    return CachedImages(cache=PackedCache(path / "cache"))
 
 
 def samples(kind: str = "multiclass") -> list[Sample]:
@@ -74,17 +74,17 @@ def chain(*steps: TransformStep) -> Chain:
     return Chain([(step.name, step) for step in steps], seed=5)
 
 
-def batches_of(kept: KeptImages | None, *steps: TransformStep, **changes: Any) -> SampleBatches:
+def batches_of(cached: CachedImages | None, *steps: TransformStep, **changes: Any) -> SampleBatches:
     given: dict[str, Any] = {"samples": samples(), "task": task(), "training": True, **changes}
     return SampleBatches(
-        given.pop("samples"), chain=chain(*steps), reading=Reading(), kept=kept, **given
+        given.pop("samples"), chain=chain(*steps), reading=Reading(), cached=cached, **given
     )
 
 
 def loader(
     batches: SampleBatches, *, workers: int = 0, seed: int | None = 3, ahead: bool = False
 ) -> Loader:
-    order = PassOrder(count=len(batches), batch_size=4, seed=seed)
+    order = EpochBatchSampler(count=len(batches), batch_size=4, seed=seed)
     return make_loader(batches, order, workers=workers, device=CPU, ahead=ahead)
 
 
@@ -109,14 +109,14 @@ def one_by_one(kind: str, places: Sequence[int]) -> dict[str, Any]:
         {**s.extra, "image": IMAGES[s.id], "label": s.label, "id": s.id, "reading": Reading()}
         for s in chosen
     ]
-    return chain().last(collate(given, task(kind)), training=True, epoch=0)
+    return chain().batched_stage(collate(given, task(kind)), training=True, epoch=0)
 
 
 @pytest.mark.parametrize("kind", ["multiclass", "multilabel", "regression"])
 def test_a_batch_that_is_looked_up_is_the_collated_one(tmp_path: Path, kind: str) -> None:
     made = batches_of(kept(tmp_path), samples=samples(kind), task=task(kind))
     loading = loader(made)
-    order = PassOrder(count=COUNT, batch_size=4, seed=3)
+    order = EpochBatchSampler(count=COUNT, batch_size=4, seed=3)
     seen = set()
     for batch, key in zip(loading, order, strict=True):
         expected = one_by_one(kind, key.places.tolist())
@@ -197,7 +197,7 @@ def test_an_error_while_reading_ahead_is_raised_in_its_turn(tmp_path: Path) -> N
 FREED = """
 import resource
 import torch
-from medpipe.data.loader import _keep_what_is_freed
+from medpipe.data.loading.loader import _keep_what_is_freed
 _keep_what_is_freed()
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -242,7 +242,7 @@ class Seen(TransformStep):
 class SeenNarrow(Seen):
     """The same, for images as they are kept."""
 
-    takes_narrow: ClassVar[bool] = True
+    accepts_integer_images: ClassVar[bool] = True
 
 
 def test_only_who_says_so_gets_narrow_images(tmp_path: Path) -> None:
@@ -252,7 +252,7 @@ def test_only_who_says_so_gets_narrow_images(tmp_path: Path) -> None:
         made = batches_of(found, *chosen)
         if not chosen:
             made.chain = Chain([], seed=0)
-        order = PassOrder(count=COUNT, batch_size=COUNT)
+        order = EpochBatchSampler(count=COUNT, batch_size=COUNT)
         (batch,) = make_loader(made, order, workers=0, device=CPU)
         assert batch["image"].dtype == torch.float32
         assert np.array_equal(batch["image"], np.stack([*IMAGES.values()]))
@@ -264,7 +264,7 @@ def test_only_who_says_so_gets_narrow_images(tmp_path: Path) -> None:
 def test_images_on_the_device_give_the_same_batches(
     tmp_path: Path, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resident, "CHUNK", chunk)
+    monkeypatch.setattr(device_cache, "CHUNK", chunk)
     found = kept(tmp_path)
     plain = two_passes(loader(batches_of(found)))
     made = batches_of(found)
@@ -279,7 +279,7 @@ def test_images_stay_away_from_a_device_that_they_would_fill(tmp_path: Path) -> 
     made = batches_of(kept(tmp_path))
     assert not made.bring_to(CPU, free=3 * COUNT * 30 - 3)
     assert made.reads
-    assert resident.free_bytes(CPU) == 0
+    assert device_cache.free_bytes(CPU) == 0
     assert not batches_of(None).bring_to(CPU, free=1e12)
 
 
@@ -291,8 +291,8 @@ def test_images_of_several_kinds_stay_where_they_are(
 ) -> None:
     found = kept(tmp_path, {**IMAGES, "odd": odd})
     rows = found.rows([*IMAGES, "odd"])
-    assert ResidentImages.of(found, rows, CPU, free=1e12) is None
-    assert ResidentImages.of(found, rows[:-1], CPU, free=1e12) is not None
+    assert DeviceCache.of(found, rows, CPU, free=1e12) is None
+    assert DeviceCache.of(found, rows[:-1], CPU, free=1e12) is not None
 
 
 @pytest.mark.usefixtures("forked")
@@ -301,7 +301,7 @@ def test_worker_processes_look_nothing_up_on_a_device(
 ) -> None:
     """A process that is forked can't use the device of the one before it."""
     made = batches_of(kept(tmp_path))
-    monkeypatch.setattr("medpipe.data.loader.free_bytes", lambda _: 1e12)
+    monkeypatch.setattr("medpipe.data.loading.loader.free_bytes", lambda _: 1e12)
     brought: list[torch.device] = []
 
     def bring_to(device: torch.device, *, free: float) -> bool:
@@ -309,7 +309,7 @@ def test_worker_processes_look_nothing_up_on_a_device(
         return True
 
     monkeypatch.setattr(made, "bring_to", bring_to)
-    order = PassOrder(count=COUNT, batch_size=4)
+    order = EpochBatchSampler(count=COUNT, batch_size=4)
     for workers in (2, 0):
         make_loader(made, order, workers=workers, device=torch.device("cuda"))
         assert len(brought) == (workers == 0)
@@ -331,7 +331,7 @@ def test_a_limit_in_a_worker_is_handed_over_by_its_name(
 
     made = batches_of(kept(tmp_path))
     monkeypatch.setattr(made, "_images", images)
-    (key,) = itertools.islice(PassOrder(count=COUNT, batch_size=4), 1)
+    (key,) = itertools.islice(EpochBatchSampler(count=COUNT, batch_size=4), 1)
     handed_over = made[key]
     assert isinstance(handed_over, loader_module._Failure)
     assert handed_over.kind is LimitError
@@ -353,7 +353,7 @@ def test_images_of_two_shapes_are_no_batch() -> None:
 
 def test_a_batch_on_the_device_is_a_copy(tmp_path: Path) -> None:
     found = kept(tmp_path)
-    there = ResidentImages.of(found, found.rows([*IMAGES]), CPU, free=1e12)
+    there = DeviceCache.of(found, found.rows([*IMAGES]), CPU, free=1e12)
     assert there is not None
     there.stacked(np.arange(4)).zero_()
     assert np.array_equal(there.images, np.stack([*IMAGES.values()]))
@@ -364,9 +364,9 @@ def test_a_batch_on_the_device_is_a_copy(tmp_path: Path) -> None:
 def test_batches_on_a_gpu_are_those_of_the_processor(
     tmp_path: Path, share: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resident, "SHARE", share)
+    monkeypatch.setattr(device_cache, "SHARE", share)
     found = kept(tmp_path)
-    order = PassOrder(count=COUNT, batch_size=4, seed=3)
+    order = EpochBatchSampler(count=COUNT, batch_size=4, seed=3)
     made = batches_of(found)
     on_gpu = make_loader(made, order, workers=0, device=torch.device("cuda"))
     assert made.reads == (share == 0)

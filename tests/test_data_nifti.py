@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from monai import transforms as monai_transforms
 
-from medpipe.builtin.transforms import LoadImage
-from medpipe.data.reading import read_image
+from medpipe.builtin.transforms.monai_transforms import LoadImage
+from medpipe.data.readers.reader import read_image
 from medpipe.errors import DataError
 from medpipe.steps import Reading
 

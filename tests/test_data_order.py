@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medpipe.data.chain import random_key
-from medpipe.data.order import BatchKey, PassOrder, _sorting
+from medpipe.data.loading.batch_sampler import BatchKey, EpochBatchSampler, _sorting
 
 
 def balanced_one_by_one(classes: list[int], *, seed: int, this_pass: int) -> list[int]:
@@ -30,17 +30,17 @@ def balanced_one_by_one(classes: list[int], *, seed: int, this_pass: int) -> lis
     this_pass=st.integers(0, 9),
 )
 def test_balanced_sampling(classes: list[int], seed: int, this_pass: int) -> None:
-    order = PassOrder(count=len(classes), batch_size=4, seed=seed, classes=classes)
+    order = EpochBatchSampler(count=len(classes), batch_size=4, seed=seed, classes=classes)
     expected = balanced_one_by_one(classes, seed=seed, this_pass=this_pass)
     assert order.order(this_pass).tolist() == expected
 
 
 def test_the_order_is_what_it_always_was() -> None:
-    order = PassOrder(count=10, batch_size=4, seed=7)
+    order = EpochBatchSampler(count=10, batch_size=4, seed=7)
     assert order.order(0).tolist() == [2, 9, 0, 6, 1, 4, 3, 7, 8, 5]
     assert order.order(1).tolist() == [5, 9, 3, 0, 7, 1, 8, 4, 2, 6]
     classes = [0, 0, 0, 0, 0, 0, 0, 1, 1, 2]
-    balanced = PassOrder(count=10, batch_size=4, seed=7, classes=classes)
+    balanced = EpochBatchSampler(count=10, batch_size=4, seed=7, classes=classes)
     assert balanced.order(0).tolist() == [8, 3, 8, 9, 6, 5, 4, 9, 7, 5]
 
 
@@ -54,7 +54,7 @@ def test_the_order_is_what_it_always_was() -> None:
 def test_batches_cut_the_order_and_may_begin_anywhere(
     count: int, batch_size: int, drop_last: bool, seed: int | None, data: st.DataObject
 ) -> None:
-    order = PassOrder(count=count, batch_size=batch_size, drop_last=drop_last, seed=seed)
+    order = EpochBatchSampler(count=count, batch_size=batch_size, drop_last=drop_last, seed=seed)
     passes = [[key.places.tolist() for key in order] for _ in range(3)]
     for number, batches in enumerate(passes):
         whole = order.order(number).tolist()
@@ -73,7 +73,7 @@ def test_batches_cut_the_order_and_may_begin_anywhere(
 
 @pytest.mark.parametrize("seed", [None, 3])
 def test_a_key_is_small_wherever_it_goes(seed: int | None) -> None:
-    order = PassOrder(count=100_000, batch_size=512, seed=seed)
+    order = EpochBatchSampler(count=100_000, batch_size=512, seed=seed)
     key = next(iter(order))
     assert isinstance(key, BatchKey)
     sent = pickle.dumps(key)

@@ -26,26 +26,24 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
 from faults.disks import Failing, Remembering
-from medpipe.data.packing import building, folders, mapped, work
-from medpipe.data.packing.building import build_or_open
-from medpipe.data.packing.cache import PackedCache
-from medpipe.data.packing.folders import (
+from medpipe.data.cache import building, folders, mapped, work
+from medpipe.data.cache.building import build_or_open
+from medpipe.data.cache.cache import PackedCache
+from medpipe.data.cache.folders import (
     PackingError,
     cache_limit,
     folder_of,
     packed_root,
     remove_folder,
-    size_text,
 )
-from medpipe.data.packing.folders import (
-    packed_folders as list_folders,
-)
-from medpipe.data.packing.index import IndexMaker, PackedIndex, Piece, narrowed
-from medpipe.data.packing.writer import PackedWriter
-from medpipe.disk import Disk
+from medpipe.data.cache.folders import packed_folders as list_folders
+from medpipe.data.cache.index import IndexMaker, PackedIndex, Piece, narrowed
+from medpipe.data.cache.writer import PackedWriter
 from medpipe.errors import DataError, LimitError, MedpipeError, RunError, StepError
-from medpipe.files import through
-from medpipe.locks import tried
+from medpipe.system.disk import Disk
+from medpipe.system.file_errors import size_text
+from medpipe.system.files import through
+from medpipe.system.locks import tried
 
 Made = Iterable[tuple[np.ndarray[Any, Any], Mapping[str, Any]]]
 IDS = tuple(f"{number}.png" for number in range(40))
@@ -629,8 +627,8 @@ def test_other_samples_under_the_same_key(caplog: pytest.LogCaptureFixture) -> N
 CHILD = """
 import os, sys, time
 import numpy as np
-from medpipe.data.packing import work as packed_work
-from medpipe.data.packing.building import build_or_open
+from medpipe.data.cache import work as packed_work
+from medpipe.data.cache.building import build_or_open
 packed_work.TRIAL_SECONDS = 0.02
 log = sys.argv[1]
 def produce(ids):
@@ -723,8 +721,8 @@ def test_a_file_size_limit_while_writing(tmp_path: Path) -> None:
     code = """
 import resource, signal, sys
 import numpy as np
-from medpipe.data.packing.building import build_or_open
-from medpipe.data.packing.folders import packed_root
+from medpipe.data.cache.building import build_or_open
+from medpipe.data.cache.folders import packed_root
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
 def produce(ids):
@@ -738,7 +736,7 @@ assert not names, names
             sys.executable,
             "-c",
             code.replace(
-                ", packed_root\n", "\nfrom medpipe.data.packing.folders import packed_root\n"
+                ", packed_root\n", "\nfrom medpipe.data.cache.folders import packed_root\n"
             ),
         ],
         capture_output=True,

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from medpipe.data.reading import file_bytes, read_image, read_sample_image
+from medpipe.data.readers.reader import file_bytes, read_image, read_sample_image
 from medpipe.errors import DataError
 from medpipe.steps import DecodedImage, Reading, Series
 from test_limits import within

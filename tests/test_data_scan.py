@@ -19,14 +19,14 @@ import pytest
 from PIL import Image
 
 from drawn_dicom import write_series
-from medpipe.data import scan as scanning
-from medpipe.data import scan_memory
-from medpipe.data.reading import file_bytes
-from medpipe.data.scan import Fingerprint, Scan, content_digest, scan
-from medpipe.data.scan_memory import FileStates
+from medpipe.data.readers.reader import file_bytes
+from medpipe.data.scanning import scan as scanning
+from medpipe.data.scanning import scan_cache
+from medpipe.data.scanning.scan import Fingerprint, Scan, content_digest, scan
+from medpipe.data.scanning.scan_cache import FileStates
 from medpipe.errors import DataError
-from medpipe.locks import tried
 from medpipe.steps import Dataset, Reading, Sample, Series, Task
+from medpipe.system.locks import tried
 
 TASK = Task(names=("a", "b"))
 
@@ -197,8 +197,8 @@ def test_cache_is_used_until_a_file_changes(
 
     # What is not read is not looked at: that shows that the cache was asked.
     with monkeypatch.context() as patched:
-        patched.setattr("medpipe.data.scan.decode_content", pytest.fail)
-        patched.setattr("medpipe.data.scan.read", pytest.fail)
+        patched.setattr("medpipe.data.scanning.scan.decode_content", pytest.fail)
+        patched.setattr("medpipe.data.scanning.scan.read", pytest.fail)
         assert scan(dataset, workers=1) == first
 
     # Of the same size and written at the same time, as copying programs leave it.
@@ -274,7 +274,7 @@ def test_all_that_is_known_of_a_file_tells_it_from_another(
     known = {"st_size": 1, "st_mtime_ns": 2, "st_ctime_ns": 3, "st_ino": 4}
     samples = [Sample(id="x", image=kind(tmp_path / "x"), label=0)]
 
-    def columns(**changes: int) -> scan_memory.Columns:
+    def columns(**changes: int) -> scan_cache.Columns:
         status = types.SimpleNamespace(**{**known, **changes})
         with monkeypatch.context() as patched:
             patched.setattr(os, "stat", lambda _: status)
@@ -298,11 +298,11 @@ def test_a_change_within_one_tick_of_the_clock_is_seen(
         return own(path)
 
     monkeypatch.setattr(scanning, "file_bytes", noted)
-    monkeypatch.setattr(scan_memory.time, "sleep", done.append)
-    monkeypatch.setattr(scan_memory.time, "time_ns", lambda: newest + 1_000_000)
+    monkeypatch.setattr(scan_cache.time, "sleep", done.append)
+    monkeypatch.setattr(scan_cache.time, "time_ns", lambda: newest + 1_000_000)
     samples = [attrs.evolve(sample, image=str(sample.image)) for sample in dataset.samples]
     scan(attrs.evolve(dataset, samples=samples), workers=1)
-    assert done == [pytest.approx((scan_memory.TICK - 1_000_000) / 1e9), *["read"] * 5]
+    assert done == [pytest.approx((scan_cache.TICK - 1_000_000) / 1e9), *["read"] * 5]
 
 
 def test_what_a_clock_that_is_ahead_changed_just_now_is_read_again(
@@ -310,7 +310,7 @@ def test_what_a_clock_that_is_ahead_changed_just_now_is_read_again(
 ) -> None:
     dataset = _folder(tmp_path)
     now = time.time_ns()
-    monkeypatch.setattr(scan_memory.time, "time_ns", lambda: now - 3600 * 10**9)
+    monkeypatch.setattr(scan_cache.time, "time_ns", lambda: now - 3600 * 10**9)
     scan(dataset, workers=1)
     read_again: list[object] = []
     own = scanning.decode_content
@@ -322,7 +322,7 @@ def test_what_a_clock_that_is_ahead_changed_just_now_is_read_again(
     monkeypatch.setattr(scanning, "decode_content", noted)
     scan(dataset, workers=1)
     assert len(read_again) == 5
-    monkeypatch.setattr(scan_memory.time, "time_ns", lambda: now + 3600 * 10**9)
+    monkeypatch.setattr(scan_cache.time, "time_ns", lambda: now + 3600 * 10**9)
     scan(dataset, workers=1)
     assert len(read_again) == 10
     scan(dataset, workers=1)
@@ -420,9 +420,9 @@ def test_cache_knows_what_else_the_values_depend_on(
     if what == "window":
         dataset = attrs.evolve(dataset, reading=Reading(window="voi"))
     elif what == "decoders":
-        monkeypatch.setattr(scan_memory, "version_of", lambda _: "0.1")
+        monkeypatch.setattr(scan_cache, "version_of", lambda _: "0.1")
     else:
-        monkeypatch.setattr(scan_memory, "CACHE_FORMAT", 0)
+        monkeypatch.setattr(scan_cache, "CACHE_FORMAT", 0)
     scan(dataset, workers=1)
     assert len(_caches()) == 2
 

@@ -9,21 +9,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medpipe.data import split_memory
-from medpipe.data.scan import Fingerprint, Scan
-from medpipe.data.split_memory import remembered_split
-from medpipe.data.splits import Split, make_split
+from medpipe.data.scanning.scan import Fingerprint, Scan
+from medpipe.data.splits.split import Split, make_split, split_cache
+from medpipe.data.splits.split_cache import remembered_split
 from medpipe.errors import DataError
-from medpipe.files import cache_directory
 from medpipe.settings import SplitSettings
 from medpipe.steps import Sample, Task
+from medpipe.system.cache_folder import cache_directory
 
 TASK = Task(names=("a", "b"))
 
 
 @pytest.fixture(autouse=True)
 def _worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(split_memory, "WORTH", 0)
+    monkeypatch.setattr(split_cache, "WORTH", 0)
 
 
 def data(count: int, groups: int | None = None) -> tuple[list[Sample], Scan]:
@@ -66,7 +65,7 @@ def test_made_once_and_found_again(
     expected = make_split(samples, scan, chosen, TASK)
     with pytest.MonkeyPatch.context() as patch:
         assert same(remembered_split(samples, scan, chosen, TASK), expected)
-        patch.setattr(split_memory, "make_split", no_split)
+        patch.setattr(split_cache, "make_split", no_split)
         assert same(remembered_split(samples[::-1], scan, chosen, TASK), expected)
 
 
@@ -78,7 +77,7 @@ def test_whatever_it_depends_on_makes_another(monkeypatch: pytest.MonkeyPatch) -
     *firsts, last = sorted(samples, key=lambda sample: sample.id)
     renamed = attrs.evolve(last, id=f"{last.id}x")
     of_renamed = {**dict(scan.fingerprints), renamed.id: scan.fingerprints[last.id]}
-    monkeypatch.setattr(split_memory, "make_split", no_split)
+    monkeypatch.setattr(split_cache, "make_split", no_split)
     changes: list[tuple[Any, Any, Any, Any]] = [
         ([attrs.evolve(samples[0], label=1), *samples[1:]], scan, SplitSettings(), TASK),
         ([attrs.evolve(samples[0], group="g"), *samples[1:]], scan, SplitSettings(), TASK),
@@ -94,14 +93,14 @@ def test_whatever_it_depends_on_makes_another(monkeypatch: pytest.MonkeyPatch) -
         with pytest.raises(AssertionError, match="made again"):
             remembered_split(*change)
     remembered_split(samples, scan, SplitSettings(), TASK)
-    monkeypatch.setattr(split_memory, "FORMAT", split_memory.FORMAT + 1)
+    monkeypatch.setattr(split_cache, "FORMAT", split_cache.FORMAT + 1)
     with pytest.raises(AssertionError, match="made again"):
         remembered_split(samples, scan, SplitSettings(), TASK)
 
 
 def test_few_samples_are_divided_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     samples, scan = data(60)
-    monkeypatch.setattr(split_memory, "WORTH", 61)
+    monkeypatch.setattr(split_cache, "WORTH", 61)
     remembered_split(samples, scan, SplitSettings(), TASK)
     assert not (cache_directory() / "splits").exists()
 

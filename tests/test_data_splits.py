@@ -15,15 +15,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medpipe.data.scan import Fingerprint, Scan, scan
-from medpipe.data.split_file import read_split, write_split
-from medpipe.data.splits import Split, make_split
-from medpipe.data.splitting.leaks import divided
-from medpipe.data.splitting.shares import Unit, divide
+from medpipe.data.scanning.scan import Fingerprint, Scan, scan
+from medpipe.data.splits.leaks import find_leaks
+from medpipe.data.splits.shares import Unit, divide
+from medpipe.data.splits.split import Split, make_split
+from medpipe.data.splits.split_file import read_split, write_split
 from medpipe.errors import DataError
-from medpipe.files import sha256_of
 from medpipe.settings import SplitSettings
 from medpipe.steps import PARTS, Part, Sample, Task
+from medpipe.system.files import sha256_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -121,7 +121,7 @@ def test_laws(case: Case, how: SplitSettings) -> None:
     # groups and duplicates whole
     units = case.units()
     assert all(len({split[i] for i in unit}) == 1 for unit in units)
-    assert divided(case.samples, case.scan, split) == []
+    assert not find_leaks(case.samples, case.scan, split)
     # class shares within one group of the target
     labels = {s.id: s.label for s in case.samples}
     fractions: dict[Part, float] = {
@@ -143,7 +143,7 @@ def test_laws(case: Case, how: SplitSettings) -> None:
 @given(case=cases(mixed=True), how=SETTINGS, random=st.randoms(use_true_random=False))
 def test_order_and_separator_change_nothing(case: Case, how: SplitSettings, random: Any) -> None:
     split = make_split(case.samples, case.scan, how, TASK)
-    assert divided(case.samples, case.scan, split) == []
+    assert not find_leaks(case.samples, case.scan, split)
 
     shuffled = random.sample(case.samples, len(case.samples))
     assert make_split(shuffled, case.scan, how, TASK) == split
@@ -166,8 +166,8 @@ def test_composed_letters_change_nothing() -> None:
 
 PROCESS = """
 import json, sys
-from medpipe.data.scan import Fingerprint, Scan
-from medpipe.data.splits import make_split
+from medpipe.data.scanning.scan import Fingerprint, Scan
+from medpipe.data.splits.split import make_split
 from medpipe.settings import SplitSettings
 from medpipe.steps import Sample, Task
 rows = json.load(sys.stdin)
@@ -387,7 +387,7 @@ def test_class_without_training_samples() -> None:
 
 @pytest.mark.real_data
 def test_mednist(tmp_path: Path) -> None:
-    from medpipe.builtin.mednist import MedNIST
+    from medpipe.builtin.datasets.mednist import MedNIST
 
     dataset = MedNIST().build()
     found = scan(dataset, workers=os.cpu_count() or 1)
@@ -397,7 +397,7 @@ def test_mednist(tmp_path: Path) -> None:
     copied = [count for count in copies.values() if count > 1]
     assert len(copied) == 348
     assert sum(copied) - len(copied) == 440
-    assert divided(dataset.samples, found, split) == []
+    assert not find_leaks(dataset.samples, found, split)
     assert all(
         copies[f.pixels] == 1 or split[i] == "training" for i, f in found.fingerprints.items()
     )

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medpipe.data.scan import Scan
-from medpipe.data.split_file import read_split, write_split
-from medpipe.data.splits import Split, make_split
+from medpipe.data.scanning.scan import Scan
+from medpipe.data.splits.split import Split, make_split
+from medpipe.data.splits.split_file import read_split, write_split
 from medpipe.errors import ChangedError, DataError
 from medpipe.settings import SplitSettings
 from medpipe.steps import PARTS, Dataset, Part, Sample, Task
@@ -43,8 +43,8 @@ names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6
 def test_split_file_round_trip(
     ids: list[str], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    from medpipe.data.scan import portable_id
-    from medpipe.text import visible
+    from medpipe.data.ids import portable_id
+    from medpipe.system.text import visible
 
     ids = list({visible(portable_id(i)) or i: i for i in ids}.values())
     samples = [_sample(i, data.draw(st.sampled_from([0, 1.5, (1.0, 0.0)])), i + "\r") for i in ids]

@@ -13,10 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medpipe.data.preparation import prepare
-from medpipe.data.splits import make_split
-from medpipe.data.splitting.iterative import ALL, NONE, UNKNOWN, _rarest_first, divide_iteratively
-from medpipe.data.splitting.shares import Missing, Unit, divide
-from medpipe.data.splitting.units import units_of
+from medpipe.data.splits.iterative import (
+    ALL,
+    NONE,
+    UNKNOWN,
+    _rarest_first,
+    divide_iteratively,
+)
+from medpipe.data.splits.shares import Missing, Unit, divide
+from medpipe.data.splits.split import make_split
+from medpipe.data.splits.units import units_of
 from medpipe.errors import DataError
 from medpipe.settings import SplitSettings
 from medpipe.steps import Dataset, Sample, Task

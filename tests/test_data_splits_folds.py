@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 import medpipe
-from medpipe.data.splits import make_split
+from medpipe.data.splits.split import make_split
 from medpipe.errors import ConfigError, DataError
 from medpipe.settings import SplitSettings
 from medpipe.steps import Sample, Task

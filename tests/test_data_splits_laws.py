@@ -11,9 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medpipe.data.scan import Fingerprint, Scan
-from medpipe.data.splits import Split, make_split
-from medpipe.data.splitting.leaks import brought_parts, contradictions, divided, without_leaks
+from medpipe.data.quality.contradictions import contradictions
+from medpipe.data.scanning.scan import Fingerprint, Scan
+from medpipe.data.splits.leak_messages import leak_lines
+from medpipe.data.splits.leak_removal import without_leaks
+from medpipe.data.splits.leaks import find_leaks, predefined_parts
+from medpipe.data.splits.split import Split, make_split
 from medpipe.errors import DataError
 from medpipe.settings import SplitSettings
 from medpipe.steps import PARTS, Dataset, Sample, Task
@@ -160,20 +163,20 @@ def test_every_sample_is_held_out_once(case: Made, folds: int, seed: int) -> Non
 @settings(max_examples=200, deadline=None)
 @given(case=made(brought=True, leaky=True))
 def test_left_out_is_only_what_crosses_and_nothing_crosses_then(case: Made) -> None:
-    parts = brought_parts(case.samples)
+    parts = predefined_parts(case.samples)
     kept = without_leaks(case.dataset, case.scan, parts)
     ids = {s.id for s in kept.samples}
-    assert divided(kept.samples, case.scan, parts) == []
+    assert not find_leaks(kept.samples, case.scan, parts)
     for together in case.merged():
         homes = {parts[i] for i in together}
         # All that belongs together is in the part that counts most.
         stays = next(part for part in ("test", "validation", "training") if part in homes)
         assert together & ids == {i for i in together if parts[i] == stays}
-    crossing = divided(case.samples, case.scan, parts)
+    crossing = find_leaks(case.samples, case.scan, parts)
     assert len(kept.notes) == bool(crossing)
     if crossing:
         assert f"{len(case.samples) - len(ids)} sample" in kept.notes[0]
-        assert all(line in kept.notes[0] for line in crossing)
+        assert all(line in kept.notes[0] for line in leak_lines(crossing, parts))
         with pytest.raises(DataError, match="drop_train"):
             make_split(
                 case.samples, case.scan, SplitSettings(validation=0, test=0), case.dataset.task

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from medpipe.data.preparation import PreparedData, prepare
-from medpipe.data.splitting.leaks import brought_parts, contradictions, without_leaks
+from medpipe.data.quality.contradictions import contradictions
+from medpipe.data.splits.leak_removal import without_leaks
+from medpipe.data.splits.leaks import predefined_parts
 from medpipe.errors import DataError
 from medpipe.settings import SplitSettings
 from medpipe.steps import Dataset, Sample, Task
@@ -58,7 +60,7 @@ def test_what_is_left_out_and_the_note_about_it() -> None:
     ]
     scan = _scan(samples, {"a2": "one", "b1": "one", "d1": "two", "d2": "two"})
     dataset = Dataset(samples=samples, task=TASK, on_leak="drop_train", notes=["earlier"])
-    kept = without_leaks(dataset, scan, brought_parts(samples))
+    kept = without_leaks(dataset, scan, predefined_parts(samples))
     assert [s.id for s in kept.samples] == ["a1", "c2", "d2", "e1"]
     assert kept.notes == (
         "earlier",
@@ -66,7 +68,7 @@ def test_what_is_left_out_and_the_note_about_it() -> None:
         "data bring divide what must stay in one part: 2 groups: 'a' (training, test), "
         "'c' (validation, test). 1 set of duplicate images: 'd1' (training) = 'd2' (validation).",
     )
-    assert without_leaks(kept, scan, brought_parts(samples)) is kept
+    assert without_leaks(kept, scan, predefined_parts(samples)) is kept
 
 
 def test_prepared_data_hold_only_what_is_kept() -> None:

@@ -19,7 +19,7 @@ from scipy.stats import kstest
 from folders import image_folder, phantom
 from medpipe import PipelineBuilder, Registry, StepError
 from medpipe.data.chain import Chain, sample_dictionary
-from medpipe.data.loader import collate
+from medpipe.data.loading.loader import collate
 from medpipe.plugin import TransformStep
 
 TRANSFORMS = Registry.discover().transforms
@@ -83,7 +83,7 @@ def test_narrow_images_are_scaled_to_the_bit(
     # Which of two zeros is the least, 0.0 or -0.0, is left to each reduction.
     assume(len(set(np.signbit(images[images == 0]))) < 2)
     step = made(name, parameters)
-    assert step.takes_narrow
+    assert step.accepts_integer_images
     narrow = kind in (np.uint8, np.uint16, np.int16)  # what stands for float32
     floats = images.astype(np.float32) if narrow else images
     transform = step.build()
@@ -137,8 +137,10 @@ def test_the_stretches_are_the_chain(
     dataset = phantom(12, size=32)
     given_ = [sample_dictionary(sample, dataset.reading) for sample in dataset.samples]
     whole = [chain(sample, training=training, epoch=2) for sample in given_]
-    parts = [chain.middle(chain.first(s), training=training, epoch=2) for s in given_]
-    batch = chain.last(collate(parts, dataset.task), training=training, epoch=2)
+    parts = [
+        chain.per_sample_stage(chain.cached_stage(s), training=training, epoch=2) for s in given_
+    ]
+    batch = chain.batched_stage(collate(parts, dataset.task), training=training, epoch=2)
     expected = collate(whole, dataset.task)
     assert torch.equal(batch["image"], expected["image"])
     assert batch.keys() == expected.keys()
@@ -172,13 +174,15 @@ def test_random_steps_for_batches_draw_for_each_sample(size: int) -> None:
     dataset = phantom(12, size=32)
     given_ = [sample_dictionary(sample, dataset.reading) for sample in dataset.samples]
     whole = collate([chain(s, training=True, epoch=1) for s in given_], dataset.task)["image"]
-    parts = [chain.middle(chain.first(s), training=True, epoch=1) for s in given_]
+    parts = [chain.per_sample_stage(chain.cached_stage(s), training=True, epoch=1) for s in given_]
     cut = [
-        chain.last(collate(parts[start : start + size], dataset.task), training=True, epoch=1)
+        chain.batched_stage(
+            collate(parts[start : start + size], dataset.task), training=True, epoch=1
+        )
         for start in range(0, 12, size)
     ]
     assert torch.equal(torch.cat([batch["image"] for batch in cut]), whole)
-    for_test = chain.last(collate(parts, dataset.task), training=False, epoch=1)["image"]
+    for_test = chain.batched_stage(collate(parts, dataset.task), training=False, epoch=1)["image"]
     assert not torch.equal(for_test, whole)
 
 
@@ -191,7 +195,9 @@ def test_a_batched_step_that_fails_is_named() -> None:
 
     chain = Chain([("the step 'broken'", Broken())], seed=1)
     with pytest.raises(StepError) as caught:
-        chain.last({"image": torch.zeros(2, 1, 3, 3), "id": ["a", "b"]}, training=True, epoch=0)
+        chain.batched_stage(
+            {"image": torch.zeros(2, 1, 3, 3), "id": ["a", "b"]}, training=True, epoch=0
+        )
     assert str(caught.value) == (
         "the step 'broken' failed on the batch of the sample 'a': ValueError: no"
     )
@@ -205,7 +211,9 @@ def test_a_draw_that_fails_is_named_with_its_sample() -> None:
     chain = Chain([("the step 'broken'", Broken())], seed=1)
     message = "the step 'broken' failed on the sample 'a': ValueError: no"
     with pytest.raises(StepError) as caught:
-        chain.last({"image": torch.zeros(2, 1, 3, 3), "id": ["a", "b"]}, training=True, epoch=0)
+        chain.batched_stage(
+            {"image": torch.zeros(2, 1, 3, 3), "id": ["a", "b"]}, training=True, epoch=0
+        )
     assert str(caught.value) == message
     with pytest.raises(StepError) as caught:
         chain({"image": torch.zeros(1, 3, 3), "id": "a"}, training=True)
@@ -224,7 +232,7 @@ class Many(Shift):
 
 def drawn_by(chain: Chain, ids: list[str], epoch: int) -> list[float]:
     batch = {"image": torch.zeros(len(ids), 1, 1, 1), "id": ids}
-    return chain.last(batch, training=True, epoch=epoch)["image"].flatten().tolist()
+    return chain.batched_stage(batch, training=True, epoch=epoch)["image"].flatten().tolist()
 
 
 def test_what_is_drawn_depends_on_seed_pass_sample_and_place_alone() -> None:
@@ -269,10 +277,10 @@ class Both(Shift):
 def test_a_step_with_both_forms_is_drawn_where_batches_can_be() -> None:
     sample = {"image": torch.zeros(1, 2, 2), "id": "a"}
     fast = Chain([("both", Both())], seed=1)
-    assert not fast.has_middle(training=True)
+    assert not fast.has_per_sample_stage(training=True)
     assert fast(sample, training=True)["image"].max() < 10
     slow = Chain([("both", Both(fast=False))], seed=1)
-    assert slow.has_middle(training=True)
+    assert slow.has_per_sample_stage(training=True)
     assert slow(sample, training=True)["image"].min() == 1000
     assert slow(sample, training=False)["image"].max() == 0
 
@@ -325,7 +333,7 @@ def test_kept_images_serve_a_run_and_its_next(tmp_path: Path) -> None:
 
 
 def test_another_parameter_or_file_is_made_anew(tmp_path: Path) -> None:
-    from medpipe.files import cache_directory
+    from medpipe.system.cache_folder import cache_directory
 
     root = image_folder(tmp_path / "data", samples=48)
 

@@ -11,8 +11,8 @@ import pytest
 
 from drawn_dicom import write_dicom, write_series
 from medpipe import PipelineBuilder
-from medpipe.builtin.image_folder import ImageFolder
-from medpipe.builtin.table import Table
+from medpipe.builtin.datasets.image_folder import ImageFolder
+from medpipe.builtin.datasets.table import Table
 from medpipe.plugin import DataError, Reading, Series
 from medpipe.prediction.listing import find_files
 

@@ -15,10 +15,10 @@ from PIL import Image
 
 from drawn_dicom import write_dicom
 from faults.reads import CODES, Reads, operations
-from medpipe.builtin.image_folder import ImageFolder
-from medpipe.builtin.table import Table
-from medpipe.data.scan import scan
-from medpipe.data.sifting import sift
+from medpipe.builtin.datasets.image_folder import ImageFolder
+from medpipe.builtin.datasets.table import Table
+from medpipe.data.quality.screening import sift
+from medpipe.data.scanning.scan import scan
 from medpipe.errors import MedpipeError
 from medpipe.plugin import Reading
 from medpipe.prediction.listing import find_files

@@ -18,10 +18,10 @@ import attrs
 import pytest
 
 from loopback import CONTENT, HALF, ONE, OTHER, TWO
-from medpipe.disk import Disk
 from medpipe.fetching import download as downloading
-from medpipe.files import through
 from medpipe.plugin import DownloadError, Patience, download
+from medpipe.system.disk import Disk
+from medpipe.system.files import through
 
 if TYPE_CHECKING:
     from loopback import Loopback

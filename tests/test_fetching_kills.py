@@ -148,8 +148,8 @@ def test_the_marker_is_written_last_and_after_a_sync(
     archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a power cut would leave: each step must be on the disk before the next one begins."""
-    from medpipe.disk import Disk
-    from medpipe.files import through
+    from medpipe.system.disk import Disk
+    from medpipe.system.files import through
 
     done: list[str] = []
 

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from faults.disks import Failing, Remembering, Short
 from faults.power import disk_after, lose_power
-from medpipe import RunError, claims, files
-from medpipe.disk import Disk
+from medpipe import RunError
+from medpipe.system import file_errors, files, output_folders
+from medpipe.system.disk import Disk
 
 
 def operations(disk: Remembering) -> list[str]:
@@ -206,7 +207,7 @@ def test_a_claim_that_fails_says_what_to_change(
     if is_there:
         (tmp_path / "run").mkdir()
     with files.through(Failing(0, code)), pytest.raises(RunError) as caught:
-        claims.claim_directory(tmp_path / "run", marker="run.json")
+        output_folders.claim_directory(tmp_path / "run", marker="run.json")
     assert str(caught.value) == (
         f"The output {tmp_path / 'run'} can't be written: {os.strerror(code).lower()}. {remedy}"
     )
@@ -215,11 +216,11 @@ def test_a_claim_that_fails_says_what_to_change(
 @pytest.mark.parametrize("left", [".lock", ".lock.0123456789abcdef", ".run.json.0123456789ab.part"])
 def test_what_a_killed_process_left_is_no_content(tmp_path: Path, left: str) -> None:
     (tmp_path / left).touch()
-    claims.claim_directory(tmp_path, marker="run.json")
+    output_folders.claim_directory(tmp_path, marker="run.json")
     assert [entry.name for entry in tmp_path.iterdir()] == [left]  # and nothing more is left
     (tmp_path / "other").touch()
     with pytest.raises(RunError, match="is not empty and holds no run"):
-        claims.claim_directory(tmp_path, marker="run.json")
+        output_folders.claim_directory(tmp_path, marker="run.json")
 
 
 def test_a_staged_folder_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -254,15 +255,18 @@ def test_leftovers_are_removed_at_any_depth(tmp_path: Path) -> None:
 
 
 def test_what_can_not_be_looked_at_is_not_taken_for_absent(tmp_path: Path) -> None:
-    assert not files.mode_of(tmp_path / "nothing")
+    assert not file_errors.mode_of(tmp_path / "nothing")
     (tmp_path / "file").touch()
-    assert not files.mode_of(tmp_path / "file" / "inside")
+    assert not file_errors.mode_of(tmp_path / "file" / "inside")
     circle = tmp_path / "circle"
     circle.symlink_to("circle")
     said = f"{circle}/new can't be looked at: too many levels of symbolic links."
-    for look in (files.mode_of, lambda path: claims.refuse_existing(path, kind="file")):
+    for look in (
+        file_errors.mode_of,
+        lambda path: output_folders.refuse_existing(path, kind="file"),
+    ):
         with pytest.raises(RunError) as caught:
             look(circle / "new")
         assert str(caught.value) == said
     with pytest.raises(RunError, match=r"be looked at: .*embedded null"):
-        files.mode_of(Path("x\0/f"))
+        file_errors.mode_of(Path("x\0/f"))

@@ -15,9 +15,9 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGBaseline8Bit
 
 from drawn_dicom import dicom, write_dicom, write_series
-from medpipe.builtin.load_image import LoadImage
-from medpipe.builtin.transforms import TRANSFORMS
-from medpipe.data.reading import decode_content, read_image, read_sample_image
+from medpipe.builtin.transforms.load_image import LoadImage
+from medpipe.builtin.transforms.monai_transforms import TRANSFORMS
+from medpipe.data.readers.reader import decode_content, read_image, read_sample_image
 from medpipe.errors import DataError
 from medpipe.steps import DecodedImage, Reading, Series
 

@@ -22,7 +22,7 @@ from formats.tiff import PACK
 from formats.tiff_writer import ASCII, LONG, LZW, PACKBITS, SHORT, Layout, assembled
 from formats.written import Small, Written, wrong
 from medpipe import DataError
-from medpipe.data.reading import decode_content, read_image
+from medpipe.data.readers.reader import decode_content, read_image
 from medpipe.steps import Reading
 
 FORMATS = ("png", "jpeg", "tiff", "bmp")
@@ -111,7 +111,7 @@ def test_a_decoder_that_fails_in_a_way_of_its_own(monkeypatch: pytest.MonkeyPatc
     def fails(*_: Any, **__: Any) -> None:
         raise IndexError("list index out of range")
 
-    monkeypatch.setattr("medpipe.data.decoding.png.png_raster", fails)
+    monkeypatch.setattr("medpipe.data.readers.png.png_raster", fails)
     content = import_module("formats.png").SMALL["grey, 8 bits"].content
     assert _said(content) == (
         "The image a is damaged: list index out of range. Remove or repair it."

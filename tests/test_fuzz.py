@@ -29,7 +29,7 @@ from folders import phantom
 from fuzzed import Clock, harmless, mutated
 from medpipe import PipelineBuilder, Registry, config
 from medpipe.cli.source import builder_of
-from medpipe.data.reading import decode_content
+from medpipe.data.readers.reader import decode_content
 from medpipe.steps import Reading
 from medpipe.training.checkpoint import load_checkpoint, save_checkpoint
 

@@ -14,9 +14,8 @@ from typing import Any
 import pytest
 
 from faults import runs
-from medpipe import CheckpointError, PipelineBuilder, Run, RunError, files
-from medpipe.disk import Disk
-from medpipe.going_on import (
+from medpipe import CheckpointError, PipelineBuilder, Run, RunError
+from medpipe.runs.resume import (
     CHANGEABLE,
     allowed,
     changes_of_checkpoint,
@@ -24,6 +23,8 @@ from medpipe.going_on import (
     changes_of_data,
     changes_of_machine,
 )
+from medpipe.system import files
+from medpipe.system.disk import Disk
 from medpipe.training.checkpoint import load_checkpoint, save_checkpoint
 from medpipe.training.run_checkpoints import _State
 from test_cli import TINY
@@ -421,7 +422,7 @@ def test_each_change_of_what_a_run_is_made_of_is_of_its_kind(other: str) -> None
     now = {"configuration": "1", "data": "2", "split": "3"}
     before = {**now, other: "9"}
     kind = "configuration" if other == "configuration" else "data"
-    (found,) = changes_of_checkpoint({"made_of": before}, now)
+    (found,) = changes_of_checkpoint({"provenance_digests": before}, now)
     assert found.what == kind
     record = {name: {"digest": before[name]} for name in ("data", "split")}
     assert [change.what for change in changes_of_data(record, now)] == (

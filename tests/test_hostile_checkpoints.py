@@ -174,7 +174,7 @@ def no_moments(parts: Parts) -> None:
 
 
 def another_run(parts: Parts) -> None:
-    parts.about["made_of"]["data"] = "0" * 64
+    parts.about["provenance_digests"]["data"] = "0" * 64
 
 
 def a_number(parts: Parts) -> None:
@@ -390,15 +390,21 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "no history": (told(lambda p: p.about.pop("history")), lacking("history")),
     "nothing about it": (
         told(lambda p: p.about.clear()),
-        lacking("epoch, best_epoch, metrics, history, made_of, progress, position, classes"),
+        lacking(
+            "epoch, best_epoch, metrics, history, provenance_digests, progress, position, classes"
+        ),
     ),
     "about it a list": (
         texts(about="[]"),
-        lacking("epoch, best_epoch, metrics, history, made_of, progress, position, classes"),
+        lacking(
+            "epoch, best_epoch, metrics, history, provenance_digests, progress, position, classes"
+        ),
     ),
     "about it a number": (
         texts(about="7"),
-        lacking("epoch, best_epoch, metrics, history, made_of, progress, position, classes"),
+        lacking(
+            "epoch, best_epoch, metrics, history, provenance_digests, progress, position, classes"
+        ),
     ),
     "progress that is a number": (told(lambda p: p.about.update(progress=1)), lacking("progress")),
     "progress without an iteration": (

@@ -20,10 +20,12 @@ import pytest
 
 from folders import image_folder
 from medpipe import LimitError, MedpipeError, PipelineBuilder, Registry, RunError, StepError
-from medpipe.data.limits import FILES, KILLED, PROCESSES, limit_of
-from medpipe.disk import Disk
-from medpipe.files import cache_directory, through
+from medpipe.data.splits import split_cache
 from medpipe.plugin import DataInfo, NetworkStep, TransformStep, hookimpl
+from medpipe.system.cache_folder import cache_directory
+from medpipe.system.disk import Disk
+from medpipe.system.files import through
+from medpipe.system.resource_errors import FILES, KILLED, PROCESSES, limit_of
 from medpipe.training.checkpoint import load_checkpoint
 from test_discovery_plugins import install, medpipe
 from test_pipeline_resume import state
@@ -418,7 +420,7 @@ def test_no_file_handles_for_the_workers(tmp_path: Path, left: int) -> None:
 
 
 def test_no_file_handles_for_the_images(tmp_path: Path) -> None:
-    from medpipe.data.scan import scan
+    from medpipe.data.scanning.scan import scan
     from medpipe.steps import Reading
 
     images = image_folder(tmp_path / "images", samples=12)
@@ -437,8 +439,8 @@ def test_no_file_handles_for_the_packed_cache(
 ) -> None:
     import numpy as np
 
-    from medpipe.data.packing.building import build_or_open
-    from medpipe.data.packing.folders import lock_of
+    from medpipe.data.cache.building import build_or_open
+    from medpipe.data.cache.folders import lock_of
 
     build_or_open("before", {}, [], lambda ids: [], workers=1)  # what it imports is there
     with handles_left(0), caplog.at_level(logging.WARNING):
@@ -451,7 +453,7 @@ def test_no_file_handles_for_the_packed_cache(
 
 
 def test_no_file_handles_in_a_process_that_makes_samples() -> None:
-    from medpipe.data.processes import in_order
+    from medpipe.system.processes import in_order
 
     def work(_: int) -> None:
         raise os_error(errno.EMFILE)
@@ -491,9 +493,8 @@ def test_a_cache_that_can_not_be_written_to_is_said_once(
     monkeypatch: pytest.MonkeyPatch,
     code: int,
 ) -> None:
-    from medpipe.data import split_memory
 
-    monkeypatch.setattr(split_memory, "WORTH", 1)
+    monkeypatch.setattr(split_cache, "WORTH", 1)
     cache = tmp_path / "cache"
     monkeypatch.setenv("MEDPIPE_CACHE", str(cache))
     images = image_folder(tmp_path / "images")

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from drawn_dicom import write_series
-from medpipe.builtin.image_folder import ImageFolder
-from medpipe.builtin.table import Table
+from medpipe.builtin.datasets.image_folder import ImageFolder
+from medpipe.builtin.datasets.table import Table
 from medpipe.data.listing.names import IMAGE_SUFFIXES, is_system_name, may_hold_system_names
 from medpipe.data.listing.walking import FolderListing
 from medpipe.plugin import DataError, Reading, spellings

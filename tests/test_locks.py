@@ -15,13 +15,14 @@ from typing import Any
 import attrs
 import pytest
 
-from medpipe import RunError, claims, files, holders, locks
-from medpipe.holders import Holder
-from medpipe.locks import Lock, LockedError, locked, tried
+from medpipe import RunError
+from medpipe.system import file_errors, lock_holders, locks, output_folders
+from medpipe.system.lock_holders import Holder
+from medpipe.system.locks import Lock, LockedError, locked, tried
 
 HOLDING = """
 import pathlib, sys
-from medpipe.locks import locked
+from medpipe.system.locks import locked
 with locked(pathlib.Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
@@ -183,7 +184,7 @@ def test_what_is_no_lock_of_ours_holds_nobody_up(tmp_path: Path, content: str) -
 def test_of_many_that_begin_at_once_each_has_its_turn_alone(tmp_path: Path) -> None:
     program = (
         "import os, pathlib, sys\n"
-        "from medpipe.locks import locked\n"
+        "from medpipe.system.locks import locked\n"
         "top = pathlib.Path(sys.argv[1])\n"
         "for _ in range(15):\n"
         "    with locked(top / 'lock'):\n"
@@ -228,7 +229,7 @@ def test_a_run_of_another_machine_that_lives_is_not_taken_over(tmp_path: Path, c
     file = lease(tmp_path / ".lock", ELSEWHERE)
     signs = iter(range(10**6))
     clock.on_sleep.append(lambda: clock.now > 1004 and os.utime(file, ns=(0, next(signs))))
-    with pytest.raises(RunError) as caught, claims.only_writer(tmp_path):
+    with pytest.raises(RunError) as caught, output_folders.only_writer(tmp_path):
         pass
     assert str(caught.value) == (
         f"Another process writes to {tmp_path}: process 99999 on node1, since noon. Wait until it "
@@ -242,7 +243,7 @@ def test_a_run_whose_node_was_lost_is_taken_over(
 ) -> None:
     lease(tmp_path / ".lock", ELSEWHERE)
     caplog.set_level(logging.INFO, "medpipe")
-    with claims.only_writer(tmp_path) as see_ours:
+    with output_folders.only_writer(tmp_path) as see_ours:
         see_ours()
     assert caplog.messages[0] == (
         f"{tmp_path} was claimed by process 99999 on node1, since noon. If it shows no sign of "
@@ -251,7 +252,7 @@ def test_a_run_whose_node_was_lost_is_taken_over(
 
 
 def test_who_was_taken_over_writes_no_more(tmp_path: Path) -> None:
-    with claims.only_writer(tmp_path) as see_ours:
+    with output_folders.only_writer(tmp_path) as see_ours:
         see_ours()
         (file,) = tmp_path.glob(".lock.*")
         file.unlink()
@@ -268,11 +269,11 @@ def test_where_no_lease_can_be_a_run_says_so_and_goes_on(
 
     monkeypatch.setattr(locks, "append_passing", append)
     done = []
-    with claims.only_writer(tmp_path) as see_ours:
+    with output_folders.only_writer(tmp_path) as see_ours:
         see_ours()
         done.append(True)
     assert done
-    why = files.reason(OSError(number, os.strerror(number)))
+    why = file_errors.reason(OSError(number, os.strerror(number)))
     assert caplog.messages == [
         f"Nothing can keep other processes from writing to {tmp_path}: no lock can be had there "
         f"({why}). See that none does."
@@ -294,7 +295,7 @@ def test_a_lock_needs_no_flock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_without_proc_a_process_is_known_by_its_signs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(holders, "PROC", tmp_path / "proc")
+    monkeypatch.setattr(lock_holders, "PROC", tmp_path / "proc")
     me = Holder.me("noon")
     assert me == Holder(host=platform.node(), process=os.getpid(), since="noon")
     assert me.alive() == "unknown"

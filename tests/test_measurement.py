@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from medpipe import Dataset, PipelineBuilder, Sample, Task
-from medpipe.builtin.transforms import LoadImage
+from medpipe.builtin.transforms.monai_transforms import LoadImage
+from medpipe.checks.data_info import probes
 from medpipe.data.preparation import prepare
-from medpipe.measurement import probes
 from medpipe.plugin import DataInfo, DecodedImage
 from medpipe.settings import SplitSettings
 

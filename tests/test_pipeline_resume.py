@@ -109,7 +109,7 @@ def state(run: Run) -> dict[str, Any]:
     states, about = load_checkpoint(run.path / "checkpoints/last.safetensors")
     best, _ = load_checkpoint(run.path / "checkpoints/best.safetensors")
     about["progress"].pop("seconds")
-    about.pop("made_of")  # the configurations that are compared differ
+    about.pop("provenance_digests")  # the configurations that are compared differ
     for row in about["history"]:
         row.pop("seconds")
     return {
@@ -212,8 +212,8 @@ def test_one_process_at_a_time_writes_to_a_run(tmp_path: Path) -> None:
     pipeline = tiny(max_epochs=1).build()
     pipeline.run(tmp_path / "run", max_time=0)
     holds = (
-        "import sys, medpipe.claims, pathlib\n"
-        f"with medpipe.claims.only_writer(pathlib.Path({str(tmp_path / 'run')!r})):\n"
+        "import sys, pathlib\nfrom medpipe.system import output_folders\n"
+        f"with output_folders.only_writer(pathlib.Path({str(tmp_path / 'run')!r})):\n"
         "    print('held', flush=True)\n"
         "    sys.stdin.read()\n"
     )

@@ -18,8 +18,8 @@ import medpipe
 from faults.disks import Failing
 from folders import image_folder
 from medpipe import CheckFailed, PipelineBuilder, Run, RunError
-from medpipe.files import through
-from medpipe.recording import Recorder
+from medpipe.runs.recorder import Recorder
+from medpipe.system.files import through
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -440,7 +440,7 @@ def test_an_output_that_cannot_be_written_is_refused() -> None:
 
 
 def test_what_fails_before_a_run_begins_writes_nothing(tmp_path: Path) -> None:
-    recorder = Recorder(tmp_path, {"timings": {}, "sessions": [{}]}, made_of={})
+    recorder = Recorder(tmp_path, {"timings": {}, "sessions": [{}]}, provenance_digests={})
     recorder.fail(ValueError("too early"))
     assert not list(tmp_path.iterdir())
 
@@ -448,7 +448,7 @@ def test_what_fails_before_a_run_begins_writes_nothing(tmp_path: Path) -> None:
 def test_where_an_end_can_not_be_recorded_it_is_said(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    recorder = Recorder(tmp_path, {"timings": {}, "sessions": [{}]}, made_of={})
+    recorder = Recorder(tmp_path, {"timings": {}, "sessions": [{}]}, provenance_digests={})
     recorder._begun = True
     with through(Failing(0, errno.EROFS, lasting=True)):
         recorder.fail(ValueError("the error itself"))

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as some
 
 from medpipe import Dataset, MedpipeError, PipelineBuilder, Sample, Task
-from medpipe.plain import plain, plain_number, plain_text
+from medpipe.system.plain_numbers import plain, plain_number, plain_text
 from medpipe.training.checkpoint import load_checkpoint, save_checkpoint
 
 PICTURE = np.zeros((8, 8), np.uint8)

@@ -16,7 +16,7 @@ from folders import image_folder
 from medpipe import BadDataError, DataError, Dataset, Run, RunError, Sample, StepError, Task
 from medpipe.cli import main
 from medpipe.evaluation.predictions import read_predictions
-from medpipe.registry import Registry
+from medpipe.registry.registry import Registry
 from medpipe.steps import DatasetStep, Reading
 from trained import run_on
 

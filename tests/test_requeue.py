@@ -10,8 +10,8 @@ import torch
 from ignite.engine import Engine, Events
 
 from medpipe import CheckFailed, RunError, TrainingError
-from medpipe.going_on import refuse_too_few_epochs
 from medpipe.plugin import Training
+from medpipe.runs.resume import refuse_too_few_epochs
 from medpipe.training.loop import Progress, TrainingLoop
 from medpipe.training.planned import planned
 from medpipe.training.stopping import Stopped, StopRequest
@@ -282,8 +282,8 @@ def test_what_a_trainer_says_of_its_schedule_counts() -> None:
 
 def test_what_another_command_left_unfinished_is_not_submitted_again(tmp_path: Path) -> None:
     from medpipe.cli.run import _stopped
-    from medpipe.run import Run
-    from medpipe.run_set import RunSet
+    from medpipe.runs.run import Run
+    from medpipe.runs.run_set import RunSet
 
     def run(name: str, status: str) -> Run:
         configuration = tiny().build().configuration

@@ -19,7 +19,7 @@ from folders import image_folder
 from medpipe.errors import RunError
 from medpipe.evaluation.metrics import compute_metrics
 from medpipe.evaluation.predictions import read_predictions, write_predictions
-from medpipe.run_set import RunSet, Spread
+from medpipe.runs.run_set import RunSet, Spread
 
 
 def builder(root: Path, seed: int = 0, **options: Any) -> medpipe.PipelineBuilder:

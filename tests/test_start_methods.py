@@ -26,16 +26,16 @@ from medpipe import (
     StepError,
     Task,
 )
-from medpipe.data import loader as loader_module
-from medpipe.data import starting
 from medpipe.data.chain import Chain
-from medpipe.data.loader import SampleBatches, make_loader
-from medpipe.data.order import PassOrder
-from medpipe.data.processes import in_order
-from medpipe.files import sha256_of
+from medpipe.data.loading import loader as loader_module
+from medpipe.data.loading.batch_sampler import EpochBatchSampler
+from medpipe.data.loading.loader import SampleBatches, make_loader
 from medpipe.plugin import TransformStep, hookimpl
-from medpipe.ready import ReadyTransform
+from medpipe.registry.wrapped import ReadyTransform
 from medpipe.steps import Reading
+from medpipe.system import start_methods
+from medpipe.system.files import sha256_of
+from medpipe.system.processes import in_order
 
 METHODS = multiprocessing.get_all_start_methods()
 IMAGES = np.random.default_rng(0).normal(size=(10, 1, 16, 16)).astype(np.float32)
@@ -109,7 +109,7 @@ def batches_of(*steps: TransformStep) -> SampleBatches:
 
 def digest(workers: int, *steps: TransformStep) -> str:
     """Of all that two passes give."""
-    order = PassOrder(count=len(SAMPLES), batch_size=4, seed=5)
+    order = EpochBatchSampler(count=len(SAMPLES), batch_size=4, seed=5)
     loader = make_loader(batches_of(*steps), order, workers=workers, device=torch.device("cpu"))
     given = [batch for _ in range(2) for batch in loader]
     loader.close()
@@ -127,7 +127,7 @@ def steps() -> tuple[TransformStep, ...]:
 def test_workers_change_no_bit_however_they_are_started(
     method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(starting.VARIABLE, method)
+    monkeypatch.setenv(start_methods.VARIABLE, method)
     alone = digest(0, *steps())
     assert digest(2, *steps()) == alone
     if method != "spawn":  # each of which imports torch anew
@@ -135,7 +135,7 @@ def test_workers_change_no_bit_however_they_are_started(
 
 
 def test_what_a_worker_can_not_take_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(starting.VARIABLE, "forkserver")
+    monkeypatch.setenv(start_methods.VARIABLE, "forkserver")
     with pytest.raises(StepError) as caught:
         digest(1, ReadyTransform(Vanishing()))
     assert str(caught.value) == (
@@ -148,7 +148,7 @@ def test_what_a_worker_can_not_take_is_named(monkeypatch: pytest.MonkeyPatch) ->
 def test_what_can_not_be_sent_is_a_problem_of_the_check(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv(starting.VARIABLE, "spawn")
+    monkeypatch.setenv(start_methods.VARIABLE, "spawn")
     monkeypatch.setattr("medpipe.assembly.available_processors", lambda: 2)
 
     def local(sample: dict[str, Any]) -> dict[str, Any]:
@@ -167,15 +167,15 @@ def test_what_can_not_be_sent_is_a_problem_of_the_check(
     )
     assert first.remedy == second.remedy == remedy
     assert builder(local, workers=0).build().check().ok
-    monkeypatch.setenv(starting.VARIABLE, "fork")
+    monkeypatch.setenv(start_methods.VARIABLE, "fork")
     assert builder(local).build().check().ok
 
 
 def test_a_sample_that_can_not_be_sent_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(starting.VARIABLE, "spawn")
+    monkeypatch.setenv(start_methods.VARIABLE, "spawn")
     made = batches_of(ReadyTransform(doubled))
     made.samples = [*SAMPLES, attrs.evolve(SAMPLES[0], id="lock", extra={"is": threading.Lock()})]
-    order = PassOrder(count=1, batch_size=1)
+    order = EpochBatchSampler(count=1, batch_size=1)
     with pytest.raises(StepError, match=r"^The sample 'lock' can't be sent to worker processes: "):
         make_loader(made, order, workers=1, device=torch.device("cpu"))
 
@@ -189,7 +189,7 @@ def test_a_daemonic_process_does_it_alone_and_says_so_once(
     caplog.set_level(logging.INFO, "medpipe")
     assert digest(2, *steps()) == alone
     assert digest(2, *steps()) == alone
-    assert caplog.messages == [starting.DAEMON]
+    assert caplog.messages == [start_methods.DAEMON]
     with in_order(lambda chunk: chunk + 1, range(5), workers=2) as made:
         assert list(made) == [1, 2, 3, 4, 5]
 
@@ -213,10 +213,10 @@ def in_thread(do: Callable[[], Any]) -> Any:
 def test_outside_the_main_thread_nothing_is_forked(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setenv(starting.VARIABLE, "fork")
-    assert starting.way_to_start() == starting.Way("fork")
-    assert in_thread(starting.way_to_start) == starting.Way("forkserver", chosen=True)
-    assert not in_thread(starting.forks)
+    monkeypatch.setenv(start_methods.VARIABLE, "fork")
+    assert start_methods.way_to_start() == start_methods.Way("fork")
+    assert in_thread(start_methods.way_to_start) == start_methods.Way("forkserver", chosen=True)
+    assert not in_thread(start_methods.forks)
     assert in_thread(lambda: digest(2, *steps())) == digest(0, *steps())
     caplog.set_level(logging.INFO, "medpipe")
     monkeypatch.setattr(loader_module, "_said", set())
@@ -229,21 +229,21 @@ def test_outside_the_main_thread_nothing_is_forked(
 
 
 def test_a_start_method_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(starting.VARIABLE, "threads")
+    monkeypatch.setenv(start_methods.VARIABLE, "threads")
     with pytest.raises(RunError, match=r"^MEDPIPE_START_METHOD is 'threads', and processes can't"):
-        starting.way_to_start()
+        start_methods.way_to_start()
 
 
 def test_what_the_program_chose_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(starting.VARIABLE, raising=False)
+    monkeypatch.delenv(start_methods.VARIABLE, raising=False)
     monkeypatch.setattr(multiprocessing, "get_start_method", lambda allow_none: None)
-    assert starting.way_to_start().method == METHODS[0]
+    assert start_methods.way_to_start().method == METHODS[0]
     monkeypatch.setattr(multiprocessing, "get_start_method", lambda allow_none: "spawn")
-    assert starting.way_to_start() == starting.Way("spawn")
-    assert not starting.forks()
+    assert start_methods.way_to_start() == start_methods.Way("spawn")
+    assert not start_methods.forks()
 
 
-ASKS = "from medpipe.data.starting import unguarded_script, way_to_start\n"
+ASKS = "from medpipe.system.start_methods import unguarded_script, way_to_start\n"
 SAYS = "print(way_to_start().method, unguarded_script() is not None)"
 
 
@@ -264,7 +264,7 @@ SAYS = "print(way_to_start().method, unguarded_script() is not None)"
 def test_a_script_is_guarded_or_not(
     tmp_path: Path, text: str, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(starting.VARIABLE, "spawn")
+    monkeypatch.setenv(start_methods.VARIABLE, "spawn")
     (tmp_path / "script.py").write_text(text)
     command = [sys.executable, "script.py"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
@@ -272,7 +272,7 @@ def test_a_script_is_guarded_or_not(
 
 
 def test_sessions_without_a_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(starting.VARIABLE, "spawn")
+    monkeypatch.setenv(start_methods.VARIABLE, "spawn")
     done = subprocess.run(
         [sys.executable, "-c", ASKS + SAYS], capture_output=True, text=True, check=True
     )
@@ -298,7 +298,7 @@ except medpipe.MedpipeError as error:
 def test_a_script_without_a_guard_is_refused_and_not_run_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(starting.VARIABLE, "spawn")
+    monkeypatch.setenv(start_methods.VARIABLE, "spawn")
     script = tmp_path / "script.py"
     script.write_text(UNGUARDED)
     done = subprocess.run(
@@ -318,5 +318,5 @@ def test_a_worker_that_comes_upon_its_own_run_stops(monkeypatch: pytest.MonkeyPa
     for do in (builder().build().check, lambda: builder().build().run("nowhere")):
         with pytest.raises(RunError) as caught:
             do()
-        assert str(caught.value) == starting.NO_SECOND_START
+        assert str(caught.value) == start_methods.NO_SECOND_START
     assert not Path("nowhere").exists()

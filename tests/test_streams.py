@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from medpipe import RunError, files
+from medpipe import RunError
 from medpipe.cli import main
 from medpipe.cli.streams import mend_streams
-from medpipe.progress import bar, track
-from medpipe.user_name import ASKED, give_user_a_name
+from medpipe.system import cache_folder
+from medpipe.system.progress import bar, track
+from medpipe.system.user_name import ASKED, give_user_a_name
 
 
 class Writer:
@@ -145,11 +146,11 @@ def test_a_cache_without_a_home_is_the_users_alone(
     expected = tmp_path / f"medpipe-{os.getuid()}"
     for found in (no_home, lambda _: "~/.cache/medpipe"):  # by version of platformdirs
         monkeypatch.setattr(platformdirs, "user_cache_dir", found)
-        assert files.cache_directory() == expected
+        assert cache_folder.cache_directory() == expected
     assert expected.stat().st_mode & 0o777 == 0o700
     expected.chmod(0o777)
     with pytest.raises(RunError) as caught:
-        files.cache_directory()
+        cache_folder.cache_directory()
     assert str(caught.value) == (
         f"There is no home folder, and {expected} is not yours alone. Name a folder for caches "
         "with the environment variable MEDPIPE_CACHE."
@@ -158,7 +159,7 @@ def test_a_cache_without_a_home_is_the_users_alone(
     (tmp_path / "other").mkdir(mode=0o700)
     expected.symlink_to(tmp_path / "other")
     with pytest.raises(RunError, match="is not yours alone"):
-        files.cache_directory()
+        cache_folder.cache_directory()
 
 
 def test_a_relative_cache_of_the_desktop_counts_for_nothing(
@@ -167,7 +168,7 @@ def test_a_relative_cache_of_the_desktop_counts_for_nothing(
     monkeypatch.delenv("MEDPIPE_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert files.cache_directory() == tmp_path / ".cache/medpipe"
+    assert cache_folder.cache_directory() == tmp_path / ".cache/medpipe"
 
 
 def test_a_user_without_a_name_gets_one(monkeypatch: pytest.MonkeyPatch) -> None:

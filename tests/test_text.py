@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from medpipe.text import is_invisible, unseen, visible
+from medpipe.system.text import is_invisible, unseen, visible
 
 UNSEEN = [
     "\u200b",  # zero-width space

@@ -13,7 +13,7 @@ import pytest
 from medpipe import Run
 from medpipe.cli import main
 from medpipe.cli.run import _timings
-from medpipe.timing import START_UP, WHOLE_START_UP, Timings, recording, table, timed
+from medpipe.system.timing import START_UP, WHOLE_START_UP, Timings, recording, table, timed
 from test_cli import TINY, call
 from test_pipeline_run import registered, tiny
 

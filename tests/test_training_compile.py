@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from medpipe import MedpipeError
-from medpipe.builtin import training_step
-from medpipe.builtin.supervised import Supervised
+from medpipe.builtin.trainers import training_step
+from medpipe.builtin.trainers.supervised import Supervised
 from test_builtin_supervised import Net, made, net, state_of
 from test_pipeline_resume import state, tiny
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from medpipe.training.hardware import choose_precision
+from medpipe.system.hardware import choose_precision
 
 CPU = torch.device("cpu")
 

@@ -18,8 +18,8 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from medpipe import StepError, TrainingError
-from medpipe.builtin import training_step
-from medpipe.builtin.training_step import guard
+from medpipe.builtin.trainers import training_step
+from medpipe.builtin.trainers.training_step import guard
 from medpipe.plugin import Training
 from medpipe.training import loop
 from medpipe.training.loop import Progress, TrainingLoop

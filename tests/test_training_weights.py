@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from medpipe.errors import ConfigError, ProblemsError
-from medpipe.files import sha256_of
 from medpipe.settings import WeightsSettings
+from medpipe.system.files import sha256_of
 from medpipe.training.checkpoint import save_checkpoint
 from medpipe.training.run_checkpoints import BEST
 from medpipe.training.weights import (

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from medpipe.versions import version_of
+from medpipe.system.versions import version_of
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,8 +6,8 @@ from importlib.metadata import version as _version
 
 from medpipe.assembly import Loaders
 from medpipe.builder import PipelineBuilder
-from medpipe.checks import CheckReport
-from medpipe.data_report import DataReport
+from medpipe.checks.data_report import DataReport
+from medpipe.checks.pipeline_check import CheckReport
 from medpipe.errors import (
     BadDataError,
     ChangedError,
@@ -28,15 +28,15 @@ from medpipe.errors import (
     TrainingError,
     UnknownStepError,
 )
-from medpipe.parameters import step
 from medpipe.pipeline import Pipeline
 from medpipe.prediction.external import Evaluation
 from medpipe.prediction.files import FilePredictions
-from medpipe.registry import Registry
-from medpipe.run import Run
-from medpipe.run_set import RunSet, Spread
+from medpipe.registry.parameters import step
+from medpipe.registry.registry import Registry
+from medpipe.runs.run import Run
+from medpipe.runs.run_set import RunSet, Spread
 from medpipe.steps import DataInfo, Dataset, Sample, Task
-from medpipe.user_name import give_user_a_name as _give_user_a_name
+from medpipe.system.user_name import give_user_a_name as _give_user_a_name
 
 __version__ = _version("medpipe")
 

@@ -9,19 +9,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
-from medpipe.collector import paused_collector
 from medpipe.config import Configuration
 from medpipe.data.chain import Chain
-from medpipe.data.filling import filled_by
-from medpipe.data.fitting import unfit_samples
-from medpipe.data.names import no_names
-from medpipe.data.order import PassOrder
+from medpipe.data.ids import no_names
+from medpipe.data.loading.batch_sampler import EpochBatchSampler
 from medpipe.data.preparation import PreparedData, Unfit, prepare
+from medpipe.data.quality.non_finite import filled_by
+from medpipe.data.quality.shape_outliers import unfit_samples
 from medpipe.errors import BadDataError, Fault, MedpipeError, StepError
-from medpipe.parameters import unstructure
-from medpipe.ready import Ready
-from medpipe.recording import versions
-from medpipe.registry import Registry
+from medpipe.registry.parameters import unstructure
+from medpipe.registry.registry import Registry
+from medpipe.registry.wrapped import Wrapped
 from medpipe.settings import WeightsSettings
 from medpipe.steps import (
     DataInfo,
@@ -33,8 +31,10 @@ from medpipe.steps import (
     Training,
     TrainingParts,
 )
-from medpipe.timing import timed
-from medpipe.training.hardware import available_processors
+from medpipe.system.gc_pause import paused_collector
+from medpipe.system.hardware import available_processors
+from medpipe.system.timing import timed
+from medpipe.system.versions import versions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,10 +42,10 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from medpipe.data.keeping import Keeper
-    from medpipe.data.kept import KeptImages
-    from medpipe.data.loader import Loader
-    from medpipe.training.hardware import Precision
+    from medpipe.data.cache.cached_images import CachedImages
+    from medpipe.data.cache.transform_cache import TransformCache
+    from medpipe.data.loading.loader import Loader
+    from medpipe.system.hardware import Precision
 
 Made = TypeVar("Made")
 
@@ -137,13 +137,13 @@ class Assembly:
             raise StepError(f"{self.registry.title(step)} built a Dataset in which {wrong}")
         return dataset
 
-    def prepare_data(self, chain: Chain | None = None, *, keeping: bool = False) -> PreparedData:
+    def prepare_data(self, chain: Chain | None = None, *, caching: bool = False) -> PreparedData:
         """List, scan and split the samples.
 
         Args:
             chain: Where it could be built: what doesn't leave it as the rest is left out, if that
                 is asked for.
-            keeping: Whether what leaves its first stretch is to be kept: files that must be read
+            caching: Whether what leaves its cached stage is to be kept: files that must be read
                 are then read once for both.
 
         Raises:
@@ -154,12 +154,16 @@ class Assembly:
             with timed("listing"):
                 dataset = self.listed()
             bad_data = self.configuration.run.bad_data
-            keeper = self._keeper(chain, dataset) if keeping and chain is not None else None
+            transform_cache = (
+                self._transform_cache(chain, dataset) if caching and chain is not None else None
+            )
             return prepare(
                 dataset,
                 self.configuration.split,
                 workers=available_processors(),
-                ahead=keeper.read_ahead if keeper is not None and keeper.reads else None,
+                ahead=transform_cache.read_ahead
+                if transform_cache is not None and transform_cache.reads
+                else None,
                 bad_data=bad_data,
                 left_out=self.left_out,
                 unfit=None if chain is None else self.unfit(chain),
@@ -228,12 +232,12 @@ class Assembly:
         part: Part,
         device: torch.device,
         *,
-        kept: KeptImages | None = None,
+        cached: CachedImages | None = None,
     ) -> Loader | None:
         """The batches of a part; None where it is empty."""
         import torch
 
-        from medpipe.data.loader import SampleBatches, make_loader
+        from medpipe.data.loading.loader import SampleBatches, make_loader
 
         samples = prepared.parts[part]
         if not samples:
@@ -243,7 +247,7 @@ class Assembly:
         balanced = (
             training and settings.sampling == "balanced" and dataset.task.kind == "multiclass"
         )
-        order = PassOrder(
+        order = EpochBatchSampler(
             count=len(samples),
             batch_size=settings.batch_size,
             drop_last=training and settings.drop_last,
@@ -256,7 +260,7 @@ class Assembly:
             task=dataset.task,
             reading=dataset.reading,
             training=training,
-            kept=kept,
+            cached=cached,
         )
         processors = available_processors()
         workers = min(self.workers, len(order))
@@ -273,47 +277,47 @@ class Assembly:
     def loaders(self, prepared: PreparedData, device: torch.device) -> Loaders:
         """The batches of every part."""
         chain = self.chain()
-        kept = self.kept_images(prepared, chain)
+        cached = self.cached_images(prepared, chain)
 
         def loader(part: Part) -> Loader | None:
-            return self.loader(prepared, chain, part, device, kept=kept)
+            return self.loader(prepared, chain, part, device, cached=cached)
 
         training = loader("training")
         assert training is not None  # preparing the data refuses an empty training part
         return Loaders(training=training, validation=loader("validation"), test=loader("test"))
 
-    def kept_images(self, prepared: PreparedData, chain: Chain) -> KeptImages | None:
-        """The results of the chain's first stretch, where they can be kept."""
-        keeper = self._keeper(chain, prepared.dataset)
-        if keeper is None:
+    def cached_images(self, prepared: PreparedData, chain: Chain) -> CachedImages | None:
+        """The results of the chain's cached stage, where they can be kept."""
+        transform_cache = self._transform_cache(chain, prepared.dataset)
+        if transform_cache is None:
             return None
         with paused_collector():
-            return keeper.keep(prepared.dataset, prepared.scan.fingerprints)
+            return transform_cache.keep(prepared.dataset, prepared.scan.fingerprints)
 
-    def _keeper(self, chain: Chain, dataset: Dataset) -> Keeper | None:
-        """What keeps the results of the chain's first stretch; None where they can't be kept."""
+    def _transform_cache(self, chain: Chain, dataset: Dataset) -> TransformCache | None:
+        """What keeps the results of the chain's cached stage; None where they can't be kept."""
         if self.configuration.loader.cache == "off":
             return None
-        from medpipe.data.keeping import Keeper
+        from medpipe.data.cache.transform_cache import TransformCache
 
         described = []
         images_alone = True
-        for step in chain.first_steps:
+        for step in chain.cached_steps:
             plugin = self.registry.plugin_of(step)
-            if plugin is None or not plugin.version or isinstance(step, Ready):
+            if plugin is None or not plugin.version or isinstance(step, Wrapped):
                 return None  # nothing says when it has changed
             images_alone = images_alone and plugin.distribution == "medpipe"
             parameters = unstructure(step, name_of=self.registry.saved_name)
             described.append({**parameters, "version": plugin.version})
         computing = {name: found for name, found in versions().items() if name in COMPUTING}
-        keeper = Keeper(
+        transform_cache = TransformCache(
             chain=chain,
             reading=dataset.reading,
             steps=[*described, computing],
             images_alone=images_alone,
             workers=available_processors(),
         )
-        return keeper if keeper.fits(dataset) else None
+        return transform_cache if transform_cache.fits(dataset) else None
 
     def training(
         self,

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 import attrs
 
-from medpipe import config, files
+from medpipe import config
 from medpipe.config import Configuration
-from medpipe.discovery import step_class_problems
 from medpipe.errors import ConfigError, Problem
-from medpipe.parameters import StepReference, join, structure, unstructure
 from medpipe.pipeline import Pipeline
-from medpipe.ready import Ready
-from medpipe.registry import Registry
+from medpipe.registry.loading import step_class_problems
+from medpipe.registry.parameters import StepReference, join, structure, unstructure
+from medpipe.registry.registry import Registry
+from medpipe.registry.wrapped import Wrapped
 from medpipe.steps import (
     DataInfo,
     Dataset,
@@ -24,6 +24,7 @@ from medpipe.steps import (
     TrainerStep,
     TransformStep,
 )
+from medpipe.system import files
 
 if TYPE_CHECKING:
     import os
@@ -395,7 +396,7 @@ def _make(kind: type[Step], given: object, registry: Registry) -> Any:
     if isinstance(given, type):
         remedy = f"Give an object: {given.__name__}(...)."
         problems = [Problem(path="", message=f"got the class {given.__name__}.", remedy=remedy)]
-    elif isinstance(given, Step) and not isinstance(given, Ready):
+    elif isinstance(given, Step) and not isinstance(given, Wrapped):
         problems = [
             Problem(path="", message=f"{p}.") for p in step_class_problems(type(given), kind)
         ]

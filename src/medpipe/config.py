@@ -14,23 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from medpipe import files
 from medpipe.errors import ConfigError, NotRepeatableError, Problem, UnknownStepError
-from medpipe.parameters import BACKSLASHES, convert, join, show, suggestion, unstructure
-from medpipe.ready import Ready
+from medpipe.registry.parameters import BACKSLASHES, convert, join, show, suggestion, unstructure
+from medpipe.registry.wrapped import Wrapped
 from medpipe.settings import LoaderSettings, RunSettings, SplitSettings, WeightsSettings
-from medpipe.steps import (
-    DatasetStep,
-    NetworkStep,
-    Step,
-    TrainerStep,
-    TransformStep,
-)
+from medpipe.steps import DatasetStep, NetworkStep, Step, TrainerStep, TransformStep
+from medpipe.system import file_errors
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from medpipe.registry import Registry
+    from medpipe.registry.registry import Registry
 
 FORMAT = 1
 LARGEST = 1_000_000
@@ -136,7 +130,7 @@ def read_text(path: Path) -> str:
             return content.decode("utf-8-sig")  # some editors put a mark in front
         reason = f"larger than {LARGEST:,} bytes"
     except OSError as error:
-        reason = files.reason(error)
+        reason = file_errors.reason(error)
     except ValueError as error:
         start = getattr(error, "start", None)
         reason = str(error) if start is None else f"not UTF-8 (byte {start})"
@@ -362,7 +356,7 @@ def unrepeatable(configuration: Configuration, *, registry: Registry) -> list[st
     """Why a configuration can't be written: a line for each step that has no name to write."""
     lines = []
     for path, step in configuration.steps():
-        if isinstance(step, Ready):
+        if isinstance(step, Wrapped):
             lines.append(f"{path}: the ready object {step.title}")
         else:
             try:

@@ -17,14 +17,7 @@ import pluggy
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from medpipe.steps import (
-        DatasetStep,
-        LossStep,
-        NetworkStep,
-        Step,
-        TrainerStep,
-        TransformStep,
-    )
+    from medpipe.steps import DatasetStep, LossStep, NetworkStep, Step, TrainerStep, TransformStep
 
 PROJECT = "medpipe"
 """The name of the entry-point group and of the pluggy project."""

@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from medpipe.assembly import Assembly, Loaders
-from medpipe.checks import CheckReport, examine
-from medpipe.collector import paused_collector
+from medpipe.checks.data_report import DataReport, examine_data
+from medpipe.checks.pipeline_check import CheckReport, examine
 from medpipe.config import Configuration, toml_text
-from medpipe.data_report import DataReport, examine_data
 from medpipe.errors import RunError
-from medpipe.files import mode_of
-from medpipe.going_on import Changeable, allowed
-from medpipe.parameters import parameter_types
-from medpipe.plain import plain
-from medpipe.ready import Ready
-from medpipe.recording import RECORD
-from medpipe.registry import Registry
-from medpipe.run_set import RunSet
-from medpipe.running import Running
+from medpipe.registry.parameters import parameter_types
+from medpipe.registry.registry import Registry
+from medpipe.registry.wrapped import Wrapped
+from medpipe.runs.recorder import RECORD
+from medpipe.runs.resume import Changeable, allowed
+from medpipe.runs.run_set import RunSet
+from medpipe.runs.runner import Runner
 from medpipe.steps import Step
-from medpipe.timing import Timings, recording
+from medpipe.system.file_errors import mode_of
+from medpipe.system.gc_pause import paused_collector
+from medpipe.system.plain_numbers import plain
+from medpipe.system.timing import Timings, recording
 from medpipe.training.allocation import keep_while_running
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from ignite.engine import Engine
     from torch import nn
 
-    from medpipe.run import Run
+    from medpipe.runs.run import Run
     from medpipe.training.stopping import StopRequest
 
 __all__ = ["Pipeline"]
@@ -61,7 +61,7 @@ class Pipeline:
         lines = []
         for path, step in self.configuration.steps():
             lines.append(f"{path}: {self.registry.title(step)}")
-            if not isinstance(step, Ready):
+            if not isinstance(step, Wrapped):
                 lines += _parameters(step)
         for section in ("weights", "loader", "split", "run"):
             lines.append(f"{section}:")
@@ -124,7 +124,7 @@ class Pipeline:
         if resume and output is None:
             raise RunError("To go on with a run, say which: give its directory as output.")
         path = Path(output) if output is not None else self._default_output()
-        return Running(
+        return Runner(
             assembly=self._assembly(),
             path=path,
             resume=resume,
@@ -216,7 +216,7 @@ class Pipeline:
             CheckFailed: The check found problems.
         """
         with paused_collector():
-            checked = examine(self._assembly(), keeping=True, data_alone=True).checked()
+            checked = examine(self._assembly(), caching=True, data_alone=True).checked()
             return self._assembly().loaders(checked.prepared, checked.device)
 
     def build_trainer(self) -> Engine:
@@ -261,7 +261,7 @@ class Pipeline:
         if mode_of(output / RECORD):
             raise RunError(f"The output {output} holds a single run. Choose another folder.")
         for place, (name, configuration) in enumerate(members.items()):
-            member = Running(
+            member = Runner(
                 assembly=attrs.evolve(self._assembly(), configuration=configuration),
                 path=output / name,
                 resume=resume,

@@ -5,18 +5,13 @@ Light: importing it imports neither torch nor monai nor numpy.
 
 from __future__ import annotations
 
-from medpipe.data.decoding.arrays import as_float32
-from medpipe.data.decoding.dicom_files import (
-    DicomListing,
-    dicom_identities,
-    is_dicom,
-    list_dicom,
-)
-from medpipe.data.decoding.dicom_identity import DicomIdentity
 from medpipe.data.listing.images import FoundImages, find_images
 from medpipe.data.listing.names import IMAGE_SUFFIXES, spellings
 from medpipe.data.listing.walking import FolderListing, file_mode
-from medpipe.data.reading import (
+from medpipe.data.readers.arrays import as_float32
+from medpipe.data.readers.dicom.files import DicomListing, dicom_identities, is_dicom, list_dicom
+from medpipe.data.readers.dicom.identity import DicomIdentity
+from medpipe.data.readers.reader import (
     UnreadableImageError,
     read_image,
     read_sample_image,
@@ -26,10 +21,7 @@ from medpipe.errors import DataError, DownloadError, Fault, FaultKind, MedpipeEr
 from medpipe.fetching.archives import extract_archive
 from medpipe.fetching.download import download
 from medpipe.fetching.patience import Patience
-from medpipe.files import cache_directory, staged_directory
 from medpipe.hookspecs import hookimpl
-from medpipe.locks import locked
-from medpipe.progress import bar, track
 from medpipe.steps import (
     DataInfo,
     Dataset,
@@ -57,7 +49,11 @@ from medpipe.steps import (
     TransformStep,
     Window,
 )
-from medpipe.text import unseen, visible
+from medpipe.system.cache_folder import cache_directory
+from medpipe.system.files import staged_directory
+from medpipe.system.locks import locked
+from medpipe.system.progress import bar, track
+from medpipe.system.text import unseen, visible
 
 __all__ = [
     # the hook marker

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import attrs
 
 from medpipe.errors import Fault
-from medpipe.plain import plain, plain_number, plain_text
-from medpipe.text import visible
+from medpipe.system.plain_numbers import plain, plain_number, plain_text
+from medpipe.system.text import visible
 
 if TYPE_CHECKING:
     import numpy as np
@@ -351,16 +351,16 @@ class TransformStep(Step):
         takes_decoded: Whether a step that reads files also takes, in place of a sample's files,
             the `DecodedImage` that `read_sample_image` gives for them. Then files that are read
             to find duplicates need not be read again for the packed cache.
-        takes_narrow: Whether `apply_batch` also takes, in place of float32 images, whole numbers
-            of the same values in fewer bits (``uint8``, ``uint16``, ``int16``), as images are
-            kept. It then gives what it gives for float32: as float32, or again in fewer bits.
+        accepts_integer_images: Whether `apply_batch` also takes, in place of float32 images,
+            integers of the same values in fewer bits (``uint8``, ``uint16``, ``int16``), as the
+            cache holds them. It then gives what it gives for float32, as float32 or in fewer bits.
             For others the library makes them float32 first.
     """
 
     kind: ClassVar[str] = "transform"
     random: ClassVar[bool] = False
     takes_decoded: ClassVar[bool] = False
-    takes_narrow: ClassVar[bool] = False
+    accepts_integer_images: ClassVar[bool] = False
 
     def build(self) -> Callable[[dict[str, Any]], Mapping[Any, Any]]:
         """Give a MONAI dictionary transform, or any callable on a sample.

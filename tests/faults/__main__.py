@@ -130,7 +130,7 @@ def main() -> None:
     given = parser.parse_args()
     server.prepare()
     from folders import image_folder
-    from medpipe.recording import versions
+    from medpipe.system.versions import versions
 
     random = Random(given.seed)
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:

@@ -20,8 +20,8 @@ from faults.disks import Failing, Killing, Remembering, Short, Watching
 from faults.power import disk_after, lose_power
 from faults.server import forked
 from medpipe import MedpipeError, PipelineBuilder, Run
-from medpipe.disk import Disk
-from medpipe.files import through
+from medpipe.system.disk import Disk
+from medpipe.system.files import through
 from medpipe.training.run_checkpoints import BEST, FOLDER, LAST, RunCheckpoints
 
 CODES = (errno.ENOSPC, errno.EIO, errno.EACCES)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import attrs
 
-from medpipe.disk import Disk
+from medpipe.system.disk import Disk
 
 
 class Watching(Disk):

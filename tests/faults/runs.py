@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import attrs
 
 from medpipe import PipelineBuilder, Registry, Run
-from medpipe.builtin.supervised import Supervised
+from medpipe.builtin.trainers.supervised import Supervised
 from medpipe.plugin import DataInfo, NetworkStep, TrainerStep, Training, TrainingParts, hookimpl
 from medpipe.training.checkpoint import load_checkpoint
 
@@ -113,7 +113,7 @@ def digest(run: Run) -> str:
     parts: dict[str, Any] = {"metrics": run.metrics, "best": run.record["best_epoch"]}
     for which in ("last", "best"):
         states, about = load_checkpoint(run.path / f"checkpoints/{which}.safetensors")
-        about.pop("made_of", None)
+        about.pop("provenance_digests", None)
         parts[which] = (_plain(states), _untimed(about))
     for name in ("splits.csv", "predictions_validation.csv", "predictions_test.csv"):
         parts[name] = hashlib.sha256((run.path / name).read_bytes()).hexdigest()

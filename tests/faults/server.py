@@ -29,7 +29,7 @@ def prepare() -> None:
     import torch
 
     torch.set_num_threads(1)
-    from medpipe.running import LIBRARIES
+    from medpipe.runs.runner import LIBRARIES
 
     for name in (*LIBRARIES, "medpipe.training.restoring"):
         importlib.import_module(name)

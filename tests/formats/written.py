@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 
 from medpipe import DataError
-from medpipe.data.reading import decode_content
+from medpipe.data.readers.reader import decode_content
 from medpipe.steps import DecodedImage, Reading
 
 

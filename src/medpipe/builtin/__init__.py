@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from medpipe.builtin.image_folder import ImageFolder
+from medpipe.builtin.datasets.image_folder import ImageFolder
+from medpipe.builtin.datasets.mednist import MedNIST
+from medpipe.builtin.datasets.phantom import Phantom
+from medpipe.builtin.datasets.table import Table
 from medpipe.builtin.losses import LOSSES
-from medpipe.builtin.mednist import MedNIST
 from medpipe.builtin.networks import NETWORKS
-from medpipe.builtin.phantom import Phantom
-from medpipe.builtin.supervised import TRAINERS
-from medpipe.builtin.table import Table
-from medpipe.builtin.transforms import TRANSFORMS
+from medpipe.builtin.trainers.supervised import TRAINERS
+from medpipe.builtin.transforms.monai_transforms import TRANSFORMS
 from medpipe.plugin import hookimpl
 
 if TYPE_CHECKING:

@@ -7,18 +7,18 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from medpipe.data.packing.folders import (
+from medpipe.data.cache.folders import (
     PackedFolder,
     cache_limit,
     damage_of,
     packed_folders,
     remove_all_leftovers,
     remove_folder,
-    size_text,
 )
 from medpipe.errors import MedpipeError
-from medpipe.files import cache_directory
-from medpipe.progress import track
+from medpipe.system.cache_folder import cache_directory
+from medpipe.system.file_errors import size_text
+from medpipe.system.progress import track
 
 cache = App(
     name="cache", help="List, verify and clear the packed caches, which runs make of their images."

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from medpipe.cli.source import QUARANTINED, builder_of
 from medpipe.errors import RunError
-from medpipe.files import write_json
+from medpipe.system.files import write_json
 
 
 def check(

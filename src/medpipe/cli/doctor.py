@@ -5,19 +5,19 @@ from __future__ import annotations
 import os
 import sys
 
-from medpipe.files import cache_directory
-from medpipe.registry import Registry
+from medpipe.registry.registry import Registry
+from medpipe.system.cache_folder import cache_directory
 
 
 def doctor() -> None:
     """Show versions, device, processors, memory, data and plugins; exit code 1 if one is broken."""
-    from medpipe.recording import versions
-    from medpipe.training.hardware import (
+    from medpipe.system.hardware import (
         available_memory,
         available_processors,
         choose_device,
         is_faster_in_bfloat16,
     )
+    from medpipe.system.versions import versions
 
     for name, version in versions().items():
         print(f"{name:16}{version}")

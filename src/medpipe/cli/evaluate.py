@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from medpipe import Registry, Run, config
-from medpipe.claims import refuse_existing
 from medpipe.errors import ConfigError, Problem
 from medpipe.evaluation.metrics import metric_lines
 from medpipe.steps import DatasetStep
+from medpipe.system.output_folders import refuse_existing
 
 
 def evaluate(

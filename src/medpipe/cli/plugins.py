@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from medpipe.registry import Registry
+from medpipe.registry.registry import Registry
 from medpipe.steps import STEP_KINDS
 
 

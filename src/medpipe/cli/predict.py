@@ -10,9 +10,9 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from medpipe import Run
-from medpipe.claims import refuse_existing
 from medpipe.errors import RunError
-from medpipe.files import mode_of
+from medpipe.system.file_errors import mode_of
+from medpipe.system.output_folders import refuse_existing
 
 _MOST_SHOWN = 10
 

@@ -15,10 +15,10 @@ from cyclopts import Parameter
 
 from medpipe.cli.source import QUARANTINED, builder_of
 from medpipe.errors import RunError
-from medpipe.going_on import CHANGEABLE, Changeable
-from medpipe.run import Run
-from medpipe.run_set import RunSet
-from medpipe.timing import Timings, recording, table
+from medpipe.runs.resume import CHANGEABLE, Changeable
+from medpipe.runs.run import Run
+from medpipe.runs.run_set import RunSet
+from medpipe.system.timing import Timings, recording, table
 
 STOPPED = 75
 """The exit code of a run that stopped and can go on: "temporary failure" in sysexits.h."""

@@ -7,8 +7,8 @@ from typing import Any, Literal, cast
 
 import attrs
 
-from medpipe.parameters import describe_type, parameter_types
-from medpipe.registry import Registry
+from medpipe.registry.parameters import describe_type, parameter_types
+from medpipe.registry.registry import Registry
 from medpipe.steps import STEP_KINDS
 
 

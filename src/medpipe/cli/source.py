@@ -8,8 +8,8 @@ from typing import Any
 
 from medpipe import PipelineBuilder, config
 from medpipe.errors import ConfigError, Problem
-from medpipe.files import mode_of
-from medpipe.recording import CONFIGURATION
+from medpipe.runs.recorder import CONFIGURATION
+from medpipe.system.file_errors import mode_of
 
 QUARANTINED = "run.bad_data=quarantine"
 """What ``--quarantine`` is short for."""

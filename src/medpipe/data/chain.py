@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from medpipe.data.reading import source_of
+from medpipe.data.readers.reader import source_of
 from medpipe.errors import MedpipeError, StepError
 from medpipe.steps import Reading, Sample, TransformStep
 
@@ -54,9 +54,9 @@ class _Link:
 class Chain:
     """The transforms of a pipeline, built.
 
-    A chain falls into three stretches: the *first*, of deterministic steps from the front, whose
-    results can be kept; the *middle*, one sample at a time; and the *last*, the longest ending of
-    which every step has a form for whole batches. Together they give what the whole chain gives.
+    A chain has three stages: the *cached* stage, of deterministic steps from the front; the
+    *per-sample* stage; and the *batched* stage, the longest ending of which every step has a form
+    for batches. Together they give what the whole chain gives.
 
     Args:
         steps: The steps and their titles for errors, in order.
@@ -70,14 +70,14 @@ class Chain:
         self._seed = seed
         self._steps = tuple(steps)
         self._links = [_link(title, step) for title, step in steps]
-        self._last = len(self._links)
-        while self._last and self._links[self._last - 1].step.batched:
-            self._last -= 1
+        self._batched_from = len(self._links)
+        while self._batched_from and self._links[self._batched_from - 1].step.batched:
+            self._batched_from -= 1
         random = (place for place, link in enumerate(self._links) if link.random)
-        self._middle = min(next(random, self._last), self._last)
+        self._random_from = min(next(random, self._batched_from), self._batched_from)
 
     def __getstate__(self) -> tuple[Sequence[tuple[str, TransformStep]], int]:
-        # What the steps built need not pickle, and is built again; the last stretch stays here.
+        # What the steps built need not pickle, and is built again; the batched stage stays here.
         return self.steps_for_workers, self._seed
 
     def __setstate__(self, state: tuple[Sequence[tuple[str, TransformStep]], int]) -> None:
@@ -86,17 +86,17 @@ class Chain:
 
     @property
     def steps_for_workers(self) -> Sequence[tuple[str, TransformStep]]:
-        """The titles and the steps of the first and the middle stretch."""
-        return self._steps[: self._last]
+        """The titles and the steps of the cached and the per-sample stage."""
+        return self._steps[: self._batched_from]
 
     @property
-    def first_steps(self) -> list[TransformStep]:
-        """The steps of the first stretch."""
-        return [link.step for link in self._links[: self._middle]]
+    def cached_steps(self) -> list[TransformStep]:
+        """The steps of the cached stage."""
+        return [link.step for link in self._links[: self._random_from]]
 
-    def has_middle(self, *, training: bool) -> bool:
-        """Whether there is anything to do one sample at a time after the first stretch."""
-        links = self._links[self._middle : self._last]
+    def has_per_sample_stage(self, *, training: bool) -> bool:
+        """Whether there is anything to do one sample at a time after the cached stage."""
+        links = self._links[self._random_from : self._batched_from]
         return any(training or not link.random for link in links)
 
     def __call__(
@@ -117,11 +117,11 @@ class Chain:
             current = self._apply(current, index, index + 1, training=False, epoch=0, file=file)
             yield current
 
-    def first(self, sample: Mapping[str, Any]) -> dict[str, Any]:
-        """Apply the first stretch to a sample; raises as the whole chain."""
-        return self._apply(sample, 0, self._middle, training=False, epoch=0)
+    def cached_stage(self, sample: Mapping[str, Any]) -> dict[str, Any]:
+        """Apply the cached stage to a sample; raises as the whole chain."""
+        return self._apply(sample, 0, self._random_from, training=False, epoch=0)
 
-    def middle(
+    def per_sample_stage(
         self,
         sample: Mapping[str, Any],
         *,
@@ -129,19 +129,19 @@ class Chain:
         epoch: int,
         file: str | None = None,
     ) -> dict[str, Any]:
-        """Apply the middle stretch to a sample that has left the first.
+        """Apply the per-sample stage to a sample that has left the cached stage.
 
         Args:
-            sample: As it left the first stretch.
+            sample: As it left the cached stage.
             training: Whether random steps apply.
             epoch: The pass of the data.
             file: The sample's file, for errors: the image no longer tells.
         """
         return self._apply(
-            sample, self._middle, self._last, training=training, epoch=epoch, file=file
+            sample, self._random_from, self._batched_from, training=training, epoch=epoch, file=file
         )
 
-    def last(
+    def batched_stage(
         self,
         batch: dict[str, Any],
         *,
@@ -150,10 +150,10 @@ class Chain:
         narrow: bool = False,
         file_of: Callable[[str], str | None] = lambda _: None,
     ) -> dict[str, Any]:
-        """Apply the last stretch to a batch, where it is.
+        """Apply the batched stage to a batch, where it is.
 
         Args:
-            batch: What left the middle stretch, collated.
+            batch: What left the per-sample stage, collated.
             training: Whether random steps apply.
             epoch: The pass of the data.
             narrow: Whether the images stand for float32 of the same values; then float32 comes
@@ -164,10 +164,10 @@ class Chain:
             StepError: A step failed; the message names it, its plugin, and the sample on which it
                 fails alone, or else the first of the batch, and its file.
         """
-        for index, link in enumerate(self._links[self._last :], self._last):
+        for index, link in enumerate(self._links[self._batched_from :], self._batched_from):
             if link.random and not training:
                 continue
-            if narrow and not link.step.takes_narrow:
+            if narrow and not link.step.accepts_integer_images:
                 batch, narrow = {**batch, "image": batch["image"].float()}, False
             draws: list[Mapping[str, Any]] = [{}] * len(batch["id"])
             if link.random:

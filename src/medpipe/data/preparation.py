@@ -11,28 +11,29 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from medpipe.data.faults import leak_faults
-from medpipe.data.quarantine_file import written
-from medpipe.data.scan import Scan
-from medpipe.data.sifting import choose, quarantine_note, sift
-from medpipe.data.split_file import read_split
-from medpipe.data.split_memory import remembered_split
-from medpipe.data.splitting.leaks import brought_parts, without_leaks
-from medpipe.data.splitting.units import vector
+from medpipe.data.quality.faults import leak_faults
+from medpipe.data.quality.quarantine_file import written
+from medpipe.data.quality.screening import choose, quarantine_note, sift
+from medpipe.data.scanning.scan import Scan
+from medpipe.data.splits.leak_removal import without_leaks
+from medpipe.data.splits.leaks import predefined_parts
+from medpipe.data.splits.split_cache import remembered_split
+from medpipe.data.splits.split_file import read_split
+from medpipe.data.splits.units import vector
 from medpipe.errors import DataError, Fault
 from medpipe.steps import PARTS, Dataset, Part, Sample
-from medpipe.timing import timed
+from medpipe.system.timing import timed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from medpipe.data.filling import Fills
-    from medpipe.data.scan import Ahead
-    from medpipe.data.splits import Split
+    from medpipe.data.quality.non_finite import Fills
+    from medpipe.data.scanning.scan import Ahead
+    from medpipe.data.splits.split import Split
     from medpipe.settings import BadData, SplitSettings
 
 Unfit = Callable[[Dataset, Scan], "Sequence[Fault]"]
-"""Finds samples that don't fit the others; see `medpipe.data.fitting.unfit_samples`."""
+"""Finds samples that don't fit the others; see `data.quality.shape_outliers.unfit_samples`."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -139,7 +140,7 @@ def prepare(
             dataset, split = read_split(settings.file, dataset, found, settings)
         else:
             if dataset.on_leak == "drop_train":
-                dataset = without_leaks(dataset, found, brought_parts(dataset.samples))
+                dataset = without_leaks(dataset, found, predefined_parts(dataset.samples))
             split = remembered_split(dataset.samples, found, settings, dataset.task)
     ordered = sorted(dataset.samples, key=attrgetter("id"))
     placed = [split.parts[sample.id] for sample in ordered]
@@ -172,7 +173,7 @@ def _without_more(
     more = [] if unfit is None else [fault for fault in unfit(dataset, found) if fault.sample]
     dataset = _without(dataset, more)
     if dataset.on_leak == "error" and settings.file is None:
-        leaks = list(leak_faults(dataset, found, brought_parts(dataset.samples)))
+        leaks = list(leak_faults(dataset, found, predefined_parts(dataset.samples)))
         dataset, more = _without(dataset, leaks), [*more, *leaks]
     return dataset, more
 

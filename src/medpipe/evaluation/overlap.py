@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from medpipe.data.scan import Scan
+    from medpipe.data.scanning.scan import Scan
     from medpipe.steps import Part
 
 KEYS = ("sha256", "pixels")

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from medpipe.errors import DataError, RunError
-from medpipe.files import reason, write_text
 from medpipe.steps import Task
+from medpipe.system.file_errors import reason
+from medpipe.system.files import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -10,9 +10,9 @@ from medpipe.errors import DataError, RunError
 from medpipe.fetching.member_names import MARKER
 from medpipe.fetching.refusals import DamagedError, RefusedError
 from medpipe.fetching.unpacking import Found, Limits, look_through, write_members
-from medpipe.files import (
-    elsewhere,
-    failure,
+from medpipe.system.cache_folder import elsewhere
+from medpipe.system.file_errors import failure
+from medpipe.system.files import (
     remove_directory,
     remove_leftovers_of,
     sha256_of_file,
@@ -20,7 +20,7 @@ from medpipe.files import (
     sync_all,
     write_json,
 )
-from medpipe.locks import LONG, locked
+from medpipe.system.locks import LONG, locked
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,9 +17,10 @@ from medpipe.errors import DownloadError, RunError
 from medpipe.fetching.asking import ask, content, shown
 from medpipe.fetching.partial import Partial, Source, note_of
 from medpipe.fetching.patience import Clock, FailedError, Patience
-from medpipe.files import elsewhere, failure
-from medpipe.locks import LONG, locked
-from medpipe.progress import Bar, bar
+from medpipe.system.cache_folder import elsewhere
+from medpipe.system.file_errors import failure
+from medpipe.system.locks import LONG, locked
+from medpipe.system.progress import Bar, bar
 
 if TYPE_CHECKING:
     import ssl

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from medpipe.files import (
+from medpipe.system.files import (
     continued_file,
     finish_file,
     new_file,

@@ -10,8 +10,8 @@ from medpipe.fetching.gunzipping import gunzipped
 from medpipe.fetching.member_names import Tree, parts_of
 from medpipe.fetching.refusals import DamagedError, RefusedError
 from medpipe.fetching.tar_headers import Stream, next_member, padding
-from medpipe.files import make_directories, new_file
-from medpipe.progress import bar
+from medpipe.system.files import make_directories, new_file
+from medpipe.system.progress import bar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from medpipe import files
-from medpipe.claims import refuse_existing
-from medpipe.data.faults import flaw_faults
-from medpipe.data.filling import filled_by, without_filled
-from medpipe.data.flaws import NOT_FINITE
-from medpipe.data.scan import Scan, scan
+from medpipe.data.quality.faults import flaw_faults
+from medpipe.data.quality.non_finite import filled_by, without_filled
+from medpipe.data.scanning.pixel_defects import NOT_FINITE
+from medpipe.data.scanning.scan import Scan, scan
+from medpipe.data.splits.split_file import SPLITS
 from medpipe.errors import BadDataError, DataError
 from medpipe.evaluation.matching import matched
 from medpipe.evaluation.overlap import seen_in
 from medpipe.evaluation.predictions import Predictions, write_predictions
 from medpipe.prediction.network import TrainedNetwork, device_named, predict_samples
-from medpipe.recording import SPLITS
 from medpipe.steps import Dataset, DatasetStep, Reading
-from medpipe.training.hardware import available_processors
+from medpipe.system import files
+from medpipe.system.hardware import available_processors
+from medpipe.system.output_folders import refuse_existing
 
 if TYPE_CHECKING:
     from pathlib import Path

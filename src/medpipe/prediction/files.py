@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from medpipe import files
-from medpipe.data.filling import filled_by
+from medpipe.data.quality.non_finite import filled_by
 from medpipe.errors import DataError
 from medpipe.evaluation.predictions import answer_cell, answers, csv_line
 from medpipe.prediction.listing import FoundFiles, find_files
 from medpipe.prediction.network import TrainedNetwork, device_named, predict_samples
 from medpipe.steps import Sample, Task
-from medpipe.training.hardware import available_processors
+from medpipe.system import files
+from medpipe.system.hardware import available_processors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from medpipe.data.decoding.dicom_files import is_dicom
-from medpipe.data.faults import FLAWS
-from medpipe.data.flaws import NOT_FINITE
 from medpipe.data.listing.images import find_images
 from medpipe.data.listing.walking import FolderListing, file_mode
-from medpipe.data.reading import UnreadableImageError, source_of
-from medpipe.data.scan import Fingerprint, fingerprint
+from medpipe.data.quality.faults import FLAWS
+from medpipe.data.readers.dicom.files import is_dicom
+from medpipe.data.readers.reader import UnreadableImageError, source_of
+from medpipe.data.scanning.pixel_defects import NOT_FINITE
+from medpipe.data.scanning.scan import Fingerprint, fingerprint
 from medpipe.errors import DataError, Fault
-from medpipe.progress import track
 from medpipe.steps import ImageFile, Reading, Sample, Series
+from medpipe.system.progress import track
 
 if TYPE_CHECKING:
-    from medpipe.data.filling import Fills
+    from medpipe.data.quality.non_finite import Fills
 
 Images = dict[str, ImageFile | tuple[ImageFile, ...]]
 

@@ -13,12 +13,12 @@ import attrs
 
 from medpipe.assembly import Assembly, to_device
 from medpipe.data.chain import sample_dictionary
-from medpipe.data.limits import limits_named
-from medpipe.data.order import PassOrder
+from medpipe.data.loading.batch_sampler import EpochBatchSampler
 from medpipe.errors import DataError, DeviceError, StepError
 from medpipe.settings import RunSettings
 from medpipe.steps import DataInfo, Reading, Sample
-from medpipe.training.hardware import available_processors, choose_device
+from medpipe.system.hardware import available_processors, choose_device
+from medpipe.system.resource_errors import limits_named
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from medpipe.data.chain import Chain
-    from medpipe.data.scan import Fingerprint
+    from medpipe.data.scanning.scan import Fingerprint
     from medpipe.evaluation.predictions import Predictions
-    from medpipe.training.hardware import Precision
+    from medpipe.system.hardware import Precision
 
 logger = logging.getLogger("medpipe")
 
@@ -83,7 +83,7 @@ def predict_samples(
     Raises:
         DataError: Images leave the chain in a shape that the network does not take.
     """
-    from medpipe.data.loader import SampleBatches, make_loader
+    from medpipe.data.loading.loader import SampleBatches, make_loader
     from medpipe.training.predict import predict
 
     if batch_size is not None and batch_size < 1:
@@ -100,7 +100,7 @@ def predict_samples(
     }
     notes = _try_sizes(trained, network, seen, device)
     ragged = None in trained.data.spatial_shape or len(set(map(_shape, seen.values()))) > 1
-    order = PassOrder(
+    order = EpochBatchSampler(
         count=len(samples), batch_size=1 if ragged else batch_size or settings.batch_size
     )
     batches = SampleBatches(
@@ -129,7 +129,7 @@ def _through(
     chain: Chain, sample: Sample, found: Fingerprint, trained: TrainedNetwork
 ) -> torch.Tensor:
     """An image as it leaves the chain, if it has the axes and channels that the network takes."""
-    from medpipe.data.loader import as_tensor
+    from medpipe.data.loading.loader import as_tensor
 
     data = trained.data
     try:

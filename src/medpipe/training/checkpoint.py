@@ -15,9 +15,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from medpipe import files
 from medpipe.errors import CheckpointError, RunError
-from medpipe.plain import plain_number
+from medpipe.system import file_errors, files
+from medpipe.system.plain_numbers import plain_number
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,7 +68,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     except FileNotFoundError as error:
         raise RunError(f"There is no checkpoint {path}.") from error
     except OSError as error:
-        raise RunError(files.failure(path, "read", error)) from error
+        raise RunError(file_errors.failure(path, "read", error)) from error
     try:
         tensors = load(content)
         header = header_of(content)

@@ -18,7 +18,7 @@ from ignite.engine import Engine, Events
 
 from medpipe.errors import StepError, TrainingError
 from medpipe.evaluation.metrics import is_better
-from medpipe.progress import Bar, bar
+from medpipe.system.progress import Bar, bar
 from medpipe.training.stopping import Stopped, StopRequest
 
 if TYPE_CHECKING:

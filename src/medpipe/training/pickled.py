@@ -18,8 +18,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from medpipe import files
 from medpipe.errors import DataError, RunError
+from medpipe.system import file_errors, files
 from medpipe.training.inert import Placeholder, load_inert
 from medpipe.training.weights_problems import listed
 
@@ -102,7 +102,7 @@ def import_pickled(
     found = dict(_tables(content))
     place = _place(found, key, source, content)
     table = found[place]
-    mode = files.mode_of(out)
+    mode = file_errors.mode_of(out)
     if mode and out.samefile(source):
         raise RunError(f"{out} is the pickled file itself. Choose another --out.")
     if stat.S_ISDIR(mode):
@@ -145,7 +145,7 @@ def _read(source: Path) -> object:
     except FileNotFoundError as error:
         raise DataError(f"There is no file {source}.") from error
     except OSError as error:
-        raise DataError(f"{source} can't be read: {files.reason(error)}.") from error
+        raise DataError(f"{source} can't be read: {file_errors.reason(error)}.") from error
     if _is_safetensors(content):
         raise DataError(
             f"{source} is a safetensors file already: name it as weights.file, as it is."

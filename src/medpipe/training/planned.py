@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
-from medpipe.plain import plain
+from medpipe.system.plain_numbers import plain
 
 if TYPE_CHECKING:
     from medpipe.steps import Training

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from medpipe.evaluation.predictions import Predictions, to_scores
-from medpipe.progress import bar
+from medpipe.system.progress import bar
 from medpipe.training.memory_format import in_channels_last
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from medpipe.steps import Loss, Sample, Task
-    from medpipe.training.hardware import Precision
+    from medpipe.system.hardware import Precision
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[Any]:

@@ -19,7 +19,7 @@ from medpipe.training.planned import planned
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from medpipe.data.loader import Loader
+    from medpipe.data.loading.loader import Loader
     from medpipe.steps import Training
     from medpipe.training.run_checkpoints import Found
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from medpipe import files
 from medpipe.errors import CheckpointError, RunError
+from medpipe.system import files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -172,7 +172,7 @@ _KEPT: dict[str, tuple[type, ...]] = {
     "best_epoch": (int, type(None)),
     "metrics": (dict,),
     "history": (list,),
-    "made_of": (dict,),
+    "provenance_digests": (dict,),
     "progress": (dict,),
     "position": (list,),
     "classes": (dict,),

@@ -15,8 +15,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import nn
 
-from medpipe import files
 from medpipe.errors import Problem, ProblemsError, RunError
+from medpipe.system import file_errors, files
 from medpipe.training.checkpoint import header_of, is_checkpoint, verify
 from medpipe.training.head import BUFFERS
 from medpipe.training.run_checkpoints import BEST
@@ -146,7 +146,7 @@ def read_weights(settings: WeightsSettings) -> Weights:
     except FileNotFoundError as error:
         raise _problem(field, f"there is no file {source}.", absent) from error
     except OSError as error:
-        why = files.reason(error)
+        why = file_errors.reason(error)
         raise _problem(field, f"{source} can't be read: {why}.") from error
     digest = files.sha256_of(content)
     if settings.sha256 not in (None, digest):

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Literal
 
 import attrs
 
-from medpipe.data.decoding.dicom_files import is_dicom, list_dicom
-from medpipe.data.decoding.dicom_identity import DicomIdentity
-from medpipe.data.decoding.unreadable import UnreadableImageError
 from medpipe.data.listing.names import DICOM_SUFFIXES, IMAGE_SUFFIXES, are_all_images
 from medpipe.data.listing.walking import passed_over
+from medpipe.data.readers.dicom.files import is_dicom, list_dicom
+from medpipe.data.readers.dicom.identity import DicomIdentity
+from medpipe.data.readers.unreadable import UnreadableImageError
 from medpipe.errors import DataError, Fault
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from medpipe.text import visible
+from medpipe.system.text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

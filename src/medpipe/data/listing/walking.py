@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from medpipe.data.decoding.unreadable import UnreadableImageError
-from medpipe.data.limits import limit_of
 from medpipe.data.listing.names import (
     DICOM_SUFFIXES,
     IMAGE_SUFFIXES,
@@ -20,8 +18,10 @@ from medpipe.data.listing.names import (
     look_alike,
     may_hold_system_names,
 )
+from medpipe.data.readers.unreadable import UnreadableImageError
 from medpipe.errors import DataError, Fault, FaultKind
-from medpipe.text import unseen, visible
+from medpipe.system.resource_errors import limit_of
+from medpipe.system.text import unseen, visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,1 +1,0 @@
-"""The forms for batches of MONAI's random transforms, and of what often follows them."""

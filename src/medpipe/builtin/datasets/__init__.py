@@ -1,0 +1,1 @@
+"""Dataset steps: `mednist`, `phantom`, `image_folder` and `table`."""

@@ -1,0 +1,297 @@
+"""Images in folders, one folder for each class."""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import attrs
+from attrs.validators import optional
+
+from medpipe.builtin.datasets.listing.class_folders import class_folders, class_remarks, classes_of
+from medpipe.builtin.datasets.listing.dicom_groups import (
+    DicomGroup,
+    dicom_groups,
+    with_header_groups,
+)
+from medpipe.builtin.datasets.listing.grouping import (
+    Patterns,
+    Ungrouped,
+    captures,
+    compiled,
+    group_of,
+)
+from medpipe.builtin.datasets.listing.parts import names_parts
+from medpipe.builtin.datasets.listing.spellings import alike
+from medpipe.builtin.datasets.listing.suffixes import are_suffixes
+from medpipe.builtin.datasets.listing.values import Merged, several_classes
+from medpipe.builtin.datasets.listing.windows import is_window
+from medpipe.builtin.datasets.listing.wording import NAMED, counted, listed
+from medpipe.plugin import (
+    IMAGE_SUFFIXES,
+    DataError,
+    Dataset,
+    DatasetStep,
+    Fault,
+    FolderListing,
+    FoundImages,
+    Frames,
+    MissingSpacing,
+    OnLeak,
+    Padding,
+    Reading,
+    Sample,
+    Task,
+    Window,
+    find_images,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from medpipe.builtin.datasets.listing.class_folders import ClassFolder
+
+_MOST_SHOWN = 10
+
+
+@attrs.frozen(kw_only=True)
+class ImageFolder(DatasetStep):
+    r"""Images in folders: one class for each folder in `root`, files at any depth below it.
+
+    Takes PNG, JPEG (``.jpg``, ``.jpeg``, ``.jpe``, ``.jfif``, ``.jfi``, ``.jif``), TIFF
+    (``.tif``, ``.tiff``), BMP (``.bmp``, ``.dib``) and NIfTI (``.nii``, ``.nii.gz``) by their
+    suffix in any case, and DICOM files whatever their names. Hidden and system files and folders
+    (``Thumbs.db``, ``@eaDir``), files of other kinds and links to folders are passed over and
+    counted; links to files are followed. Classes are sorted by name; a sample's id is its path
+    below `root` with ``/`` between folders, in Unicode form NFC, the same on every machine.
+
+    Attributes:
+        root: The folder that holds the class folders.
+        channels: 1: images become grey; 3: they become RGB; ``"auto"``: as the files have them,
+            without alpha and with palettes resolved.
+        window: Which grey values DICOM files give: ``"none"``, ``"voi"`` or (centre, width); see
+            `Reading`.
+        frames: What becomes of DICOM files of several frames that don't say where these lie: they
+            are refused, stacked as a ``"volume"`` in the stored order, or the ``"first"`` is taken.
+        padding: What becomes of padding in DICOM files: ``"lowest"`` or ``"keep"``; see `Reading`.
+        missing_spacing: What becomes of DICOM volumes whose slices have places and no PixelSpacing:
+            an error, or they are read with a spacing that is ``"unknown"``.
+        unit: Whether each DICOM file is an image, or all files of a series, whose id is then
+            ``folder/SeriesInstanceUID`` with the folder that holds them all.
+        suffixes: Take only files whose names end so. None: all that are images.
+        classes: Under each class the folder or folders that hold it. None: every folder is a
+            class of its own name.
+        parts: Under ``training`` (or ``train``), ``validation`` (``valid``, ``val``) and ``test``
+            the folder or folders directly below `root` that hold the class folders of that part.
+            The classes of all parts are one list; a part need not have all. None: the library
+            divides the images.
+        group_pattern: A regular expression that is searched in each id; what it captures, joined
+            by ``/``, is the sample's group: samples of one group (one patient) stay in one part.
+            ``(person\d+)``. Of a list the first that is found counts. None: every image is a
+            group of its own, unless it is DICOM (`dicom_group`).
+        dicom_group: Where images are DICOM and no group is given: with which of the header's
+            identifiers groups begin: the ``"patient"`` (PatientID with its issuer), the ``"study"``
+            or the ``"series"``. What is blank, stands for nobody or is the same everywhere says
+            nothing, and the next one counts. ``"none"``: headers are not to be trusted: each image
+            is a group of its own, and the files of a series lie in one folder.
+        ungrouped: What becomes of images in which no pattern is found: an error, each a group of
+            its ``"own"``, or ``"drop"``: they are left out.
+        on_leak: What to do where `parts` divide a group or copies of one image: ``"error"``, or
+            ``"drop_train"``: leave the training side out.
+    """
+
+    name: ClassVar[str] = "image_folder"
+
+    root: Path
+    channels: Literal[1, 3, "auto"] = "auto"
+    window: Window = attrs.field(default="none", validator=is_window)
+    frames: Frames = "positions"
+    padding: Padding = "lowest"
+    missing_spacing: MissingSpacing = "error"
+    unit: Literal["file", "series"] = "file"
+    suffixes: tuple[str, ...] | None = attrs.field(default=None, validator=are_suffixes)
+    classes: Merged | None = attrs.field(default=None, validator=optional(several_classes))
+    parts: Merged | None = attrs.field(default=None, validator=optional(names_parts))
+    group_pattern: Patterns | None = attrs.field(default=None, validator=captures)
+    dicom_group: DicomGroup = "patient"
+    ungrouped: Ungrouped = "error"
+    on_leak: OnLeak = "error"
+
+    def build(self) -> Dataset:
+        """List the images, sorted by class and id.
+
+        Raises:
+            DataError: The folder isn't there or isn't laid out so, a file can't be reached, or
+                `group_pattern` does not fit a file.
+        """
+        return self._list(None)
+
+    def build_with_faults(self) -> Dataset:
+        """List the images as `build` does, with what is wrong with single files as faults.
+
+        That is images beside the class folders, folders that can't be read, links that lead
+        nowhere, names that are no Unicode and damaged DICOM files.
+
+        Raises:
+            DataError: The folder isn't there or isn't laid out so, or `group_pattern` does not
+                fit a file.
+        """
+        faults: list[Fault] = []
+        listed = self._list(faults)
+        return attrs.evolve(listed, faults=sorted(faults, key=attrgetter("sample")))
+
+    def _list(self, faults: list[Fault] | None) -> Dataset:
+        """List the images; what is wrong with single files goes to `faults`, if it is there."""
+        root = Path(self.root).expanduser()
+        try:
+            return self._listed(root, faults)
+        except DataError as error:
+            # What could not be read may be why the rest is not laid out as it should be.
+            more = [str(fault) for fault in faults or () if str(fault) not in str(error)]
+            if not more:
+                raise
+            raise DataError("\n".join([str(error), *more[:_MOST_SHOWN]])) from error
+
+    def _listed(self, root: Path, faults: list[Fault] | None) -> Dataset:
+        listing = FolderListing(faults=faults)
+        folders = class_folders(
+            root, listing, parts=self.parts, classes=self.classes, suffixes=self.suffixes
+        )
+        for folder in folders:
+            listing.look_below(folder.path, folder.id)
+        class_of, names = classes_of(root, folders, self.classes)
+        by_id = {folder.id: folder for folder in folders}
+        folder_of = self._folder_of(by_id)
+        found = find_images(
+            listing,
+            suffixes=self.suffixes,
+            unit=self.unit,
+            across_folders=self.dicom_group != "none",
+            apart=lambda id_: (class_of[folder_of(id_).name], folder_of(id_).part),
+        )
+        first_of = found.first_of
+        index = {name: position for position, name in enumerate(names)}
+        label_of = {id_: index[class_of[folder.name]] for id_, folder in by_id.items()}
+        in_folder = [folder_of(first_of.get(id_, id_)) for id_ in found.images]
+        filled = {folder.id for folder in in_folder}
+        filled |= {folder_of(id_).id for id_ in found.members}  # of one class, one series
+        self._require_images(root, [id_ for id_ in by_id if id_ not in filled], found.notes)
+        nothing: Mapping[str, Any] = {}  # one for all: half a million would take 30 MB
+        samples = [
+            Sample(
+                id=id_,
+                image=image,
+                label=label_of[folder.id],
+                split=folder.part,
+                extra=nothing,
+            )
+            for (id_, image), folder in zip(found.images.items(), in_folder, strict=True)
+        ]
+        samples.sort(key=attrgetter("id"))
+        samples.sort(key=attrgetter("label"))
+        samples, notes = self._grouped(root, samples)
+        samples, more = self._grouped_by_headers(samples, found, faults)
+        notes += [*more, *class_remarks(folders, class_of, merged=self.classes is not None)]
+        without = [name for name in names if name not in {class_of[f.name] for f in by_id.values()}]
+        if without:
+            notes.append(f"No folder is there that dataset.classes names for {listed(without)}.")
+        return Dataset(
+            samples=samples,
+            task=Task(names=names),
+            reading=Reading(
+                channels=self.channels,
+                window=self.window,
+                frames=self.frames,
+                padding=self.padding,
+                missing_spacing=self.missing_spacing,
+            ),
+            on_leak=self.on_leak,
+            notes=(*found.notes, *notes),
+        )
+
+    def _folder_of(self, by_id: Mapping[str, ClassFolder]) -> Callable[[str], ClassFolder]:
+        """What gives the class folder of a file's id."""
+        if self.parts is None:
+            return lambda id_: by_id[id_.partition("/")[0]]
+        return lambda id_: by_id["/".join(id_.split("/", 2)[:2])]
+
+    def _require_images(self, root: Path, empty: Sequence[str], notes: Sequence[str]) -> None:
+        """Refuse class folders without images."""
+        if not empty:
+            return
+        several = len(empty) > 1
+        kinds = f"files ending in {', '.join(self.suffixes or IMAGE_SUFFIXES)}"
+        kinds += ", and DICOM files" if self.suffixes is None else " (dataset.suffixes)"
+        lines = [
+            f"{root}: no images in the class folder{'s' * several} {listed(empty)}. Images are "
+            f"{kinds}. Remove the folder{'s' * several} or add {'their' if several else 'its'} "
+            "images.",
+            *notes,
+        ]
+        raise DataError("\n".join(lines))
+
+    def _grouped(self, root: Path, samples: list[Sample]) -> tuple[list[Sample], list[str]]:
+        """The samples with their groups, and what is to be said about those that have none."""
+        if self.group_pattern is None:
+            return samples, []
+        patterns = compiled(self.group_pattern)
+        pairs = [(sample, group_of(patterns, sample.id)) for sample in samples]
+        same = alike({group for _, group in pairs if group is not None})
+        said = []
+        if same:
+            named = "; ".join(listed(one) for one in same[:NAMED])
+            more = f"; and {len(same) - NAMED:,} more" if len(same) > NAMED else ""
+            said.append(
+                "dataset.group_pattern captures groups that differ only in case, in spaces or in "
+                f"how a number is written: {named}{more}. Where these are one, rename them."
+            )
+        without = [sample.id for sample, group in pairs if group is None]
+        if not without:
+            return [attrs.evolve(sample, group=group) for sample, group in pairs], said
+        if self.ungrouped == "error" or (self.ungrouped == "drop" and len(without) == len(pairs)):
+            shown = [f"  {id_}" for id_ in without[:_MOST_SHOWN]]
+            if len(without) > _MOST_SHOWN:
+                shown.append(f"  and {len(without) - _MOST_SHOWN:,} more")
+            lines = [
+                f"dataset.group_pattern captures nothing in {len(without):,} of "
+                f"{counted(len(samples), 'image')} in {root}:",
+                *shown,
+                "Change the pattern, or give a list, of which the first that is found counts. Or "
+                'set dataset.ungrouped to "own" (each of these images is a group of its own) or '
+                '"drop" (they are left out).',
+            ]
+            raise DataError("\n".join(lines))
+        if self.ungrouped == "own":  # unless a header says more
+            return [attrs.evolve(sample, group=group) for sample, group in pairs], said
+        kept = [attrs.evolve(s, group=group) for s, group in pairs if group is not None]
+        left = "was left out" if len(without) == 1 else "were left out"
+        return kept, [_without_group(without, f"{left} (dataset.ungrouped)"), *said]
+
+    def _grouped_by_headers(
+        self, samples: list[Sample], found: FoundImages, faults: list[Fault] | None
+    ) -> tuple[list[Sample], list[str]]:
+        """The samples with the groups that DICOM headers say, where no other is given."""
+        groups = dicom_groups(
+            found.identities, beginning=self.dicom_group, whole_series=self.unit == "series"
+        )
+        given = self.group_pattern is not None
+        grouped, notes = with_header_groups(samples, groups, faults, given=given)
+        if not given:
+            return grouped, notes
+        own = [sample.id for sample in grouped if sample.group is None]
+        pairs = zip(samples, grouped, strict=True)
+        headed = [now.id for before, now in pairs if before.group is None and now.group is not None]
+        are = "is a group of its own" if len(own) == 1 else "are each a group of their own"
+        have = "has that" if len(headed) == 1 else "have those"
+        notes += [_without_group(own, f"{are} (dataset.ungrouped)")] if own else []
+        of = f"{have} of {'its header' if len(headed) == 1 else 'their headers'}"
+        notes += [_without_group(headed, f"{of} (dataset.dicom_group)")] if headed else []
+        return grouped, notes
+
+
+def _without_group(ids: Sequence[str], became: str) -> str:
+    return (
+        f"{counted(len(ids), 'image')} in which dataset.group_pattern captures nothing {became}, "
+        f"{ids[0]!r}{'' if len(ids) == 1 else ' for one'}."
+    )

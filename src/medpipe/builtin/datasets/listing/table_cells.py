@@ -1,0 +1,217 @@
+"""What the cells of a table's rows seem to be and are not: rows swallowed by a quote, odd signs."""
+
+from __future__ import annotations
+
+import csv
+import re
+from typing import TYPE_CHECKING, TypeAlias
+
+import attrs
+
+from medpipe.builtin.datasets.listing.values import composed
+from medpipe.builtin.datasets.listing.wording import counted, listed, rows_named
+from medpipe.plugin import unseen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from medpipe.builtin.datasets.listing.row_report import RowReport
+    from medpipe.builtin.datasets.listing.table_file import TableContent
+
+Form: TypeAlias = tuple[str, ...]
+_WORD = re.compile(r"(?<!\.)\b\w+")
+"""Any word but a suffix."""
+_SEPARATE = re.compile(r"\S\W\S")
+_LINE = ("U+0009", "U+000A", "U+000D")
+"""Tabs and line breaks, which a text may well have."""
+_LOST = "\ufffd"
+"""What stands where a program could not read a character."""
+_SCIENTIFIC = re.compile(r"\d(\.\d+)?[eE]\+?\d{2,3}")
+_DECIMALS = re.compile(r"\d+\.0")
+_DATE = re.compile(r"(\d{1,2}-[A-Z][a-z]{2}|[A-Z][a-z]{2}-\d{2})(-\d{2,4})?")
+
+
+def swallowed(
+    table: TableContent, images: Sequence[int], is_there: Callable[[Sequence[str]], bool]
+) -> Iterator[tuple[int, str, str]]:
+    """The cells that hold rows of the table, since a quote before them is not closed in its row.
+
+    A line of a cell is a row where it has as many cells as row 1 and its image is there, or is
+    written as the images of other rows are, but for their numbers or words.
+
+    Args:
+        table: The table.
+        images: Where the columns of the images are.
+        is_there: Whether the images of some cells are there.
+
+    Yields:
+        The row's number, the column's name, and the first of the lines.
+    """
+    if table.delimiter is None:
+        return
+    forms: set[Form] | None = None
+    for number, cells in table.rows:
+        for place, cell in enumerate(cells):
+            if "\n" not in cell and "\r" not in cell:
+                continue
+            if forms is None:
+                rows = (row for _, row in table.rows if len(row) > max(images))
+                forms = {form for row in rows for form in _forms(row, images)}
+
+            def is_row(found: Sequence[str], forms: set[Form] = forms) -> bool:
+                if len(found) < len(table.header):
+                    return False
+                return not forms.isdisjoint(_forms(found, images)) or is_there(found)
+
+            line = _row_in(cell, cells[place + 1 :], table.delimiter, is_row)
+            if line is not None:
+                named = table.header[place] if place < len(table.header) else f"number {place + 1}"
+                yield number, named, line
+                break
+
+
+def _row_in(
+    cell: str, behind: Sequence[str], delimiter: str, is_row: Callable[[Sequence[str]], bool]
+) -> str | None:
+    """The first line of a cell that is a row, if there is one."""
+    lines = cell.splitlines()[1:]
+    for place, line in enumerate(lines):
+        try:
+            found = next(csv.reader([line], delimiter=delimiter), [])
+        except csv.Error:
+            continue
+        if place == len(lines) - 1:  # the row that the quote ends in goes on behind it
+            found = [*found, *behind]
+        if is_row(found):
+            return line
+    return None
+
+
+def _forms(cells: Sequence[str], images: Sequence[int]) -> Iterator[Form]:
+    """How the images of a row are written: the same for all numbers, or for all words."""
+    if len(cells) <= max(images):
+        return
+    names = [composed(cells[place]).replace("\\", "/").rpartition("/")[2] for place in images]
+    yield tuple(re.sub(r"\d+", "0", name) for name in names)
+    words = tuple(_WORD.sub("w", name) for name in names)
+    if all(_SEPARATE.search(form) for form in words):  # one word alone is nothing to tell by
+        yield words
+
+
+@attrs.define(kw_only=True)
+class Oddities:
+    """Collects what is odd about cells that are used, for the notes.
+
+    Attributes:
+        unseen: The rows, by the column, of cells with characters that can't be seen.
+        signs: Which these are, by the column.
+        lost: The rows, by the column, of cells with the sign for a lost character.
+        mangled: The same of UTF-8 that was read as something else, with the first cell.
+    """
+
+    unseen: dict[str, list[int]] = attrs.field(factory=dict)
+    signs: dict[str, dict[str, None]] = attrs.field(factory=dict)
+    lost: dict[str, list[int]] = attrs.field(factory=dict)
+    mangled: dict[str, list[tuple[int, str]]] = attrs.field(factory=dict)
+
+    def look(self, number: int, column: str, cell: str) -> None:
+        """Look at a cell that is not plain ASCII."""
+        odd = [sign for sign in unseen(cell) if not sign.startswith(_LINE)]
+        if odd:
+            self.unseen.setdefault(column, []).append(number)
+            self.signs.setdefault(column, {}).update(dict.fromkeys(odd))
+        if _LOST in cell:
+            self.lost.setdefault(column, []).append(number)
+        if _read_wrongly(cell):
+            self.mangled.setdefault(column, []).append((number, cell))
+
+    def remarks(self) -> list[str]:
+        """Sentences about them."""
+        said = [
+            f"{counted(len(rows), 'cell')} in column {column!r} with characters that can't be seen "
+            f"({', '.join(self.signs[column])}) {_was(rows)} read without them, {rows_named(rows)}."
+            for column, rows in self.unseen.items()
+        ]
+        said += [
+            f"{counted(len(rows), 'cell')} in column {column!r} {_was(rows)} written by a program "
+            f"that lost characters (U+FFFD), {rows_named(rows)}: what differed in them no longer "
+            "does."
+            for column, rows in self.lost.items()
+        ]
+        said += [
+            f"{counted(len(some), 'cell')} in column {column!r} {_was(some)} UTF-8 that was read "
+            f"in another encoding and written so, such as {listed([some[0][1]])}, "
+            f"{rows_named([number for number, _ in some])}."
+            for column, some in self.mangled.items()
+        ]
+        return said
+
+
+def _was(some: Sequence[object]) -> str:
+    return "was" if len(some) == 1 else "were"
+
+
+def _read_wrongly(cell: str) -> bool:
+    """Whether it is ``JÃ¼rgen``: the bytes of UTF-8, each taken for a character."""
+    if "Ã" not in cell and "Â" not in cell:
+        return False
+    try:
+        return cell.encode("cp1252").decode("utf-8") != cell
+    except UnicodeError:
+        return False
+
+
+def look_at_groups(column: str, rows: Sequence[tuple[int, str]], report: RowReport) -> None:
+    """Say where a spreadsheet seems to have changed the ids of a column of groups."""
+    known = [(number, value) for number, value in rows if value]
+    by_form = {
+        "numbers with a power of ten, as a spreadsheet writes long ones": _SCIENTIFIC,
+        "days, as a spreadsheet makes of what looks like one": _DATE,
+    }
+    for said, form in by_form.items():
+        found = [(number, value) for number, value in known if form.fullmatch(value)]
+        if found:
+            report.remarks.append(
+                f"Column {column!r} has groups that are {said}: {found[0][1]!r} in "
+                f"{rows_named([number for number, _ in found])}. Groups that differed may be one "
+                "now: take the ids from where the table was made."
+            )
+    if known and all(_DECIMALS.fullmatch(value) for _, value in known):
+        report.remarks.append(
+            f"The groups in column {column!r} are written as numbers with decimals, such as "
+            f"{known[0][1]!r}: where they are ids, another table may have them without."
+        )
+
+
+def cleaned(
+    number: int, cells: Mapping[str, str], odd: Oddities, *, as_written: frozenset[str]
+) -> dict[str, str]:
+    """The cells of a row as they can be seen; paths stay as they are written."""
+    found = {}
+    for column, cell in cells.items():
+        if cell.isascii() and cell.isprintable():
+            found[column] = cell
+            continue
+        odd.look(number, column, cell)
+        seen = composed(cell)
+        found[column] = cell if seen and column in as_written else seen
+    return found
+
+
+def near_names(header: Sequence[str], wanted: Iterable[str]) -> list[str]:
+    """Say which columns are called almost as one that is used."""
+
+    def alike(name: str) -> str:
+        return composed(name).casefold().replace(" ", "")
+
+    said = []
+    for name in wanted:
+        near = [
+            other for other in header if other != composed(name) and alike(other) == alike(name)
+        ]
+        if near:
+            said.append(
+                f"Beside the column {name!r} there is {listed(near)}, which differs only in case "
+                "or spaces."
+            )
+    return said

@@ -1,0 +1,183 @@
+"""Which parameters of the table data set go together.
+
+Each check is a validator: it is run for one field of a table whose other fields may have no value
+yet, which is why they are read with their defaults here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping  # noqa: TC003  (parameters' types are looked up)
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from medpipe.builtin.datasets.listing.grouping import captures
+from medpipe.builtin.datasets.listing.parts import names_parts
+from medpipe.builtin.datasets.listing.values import (
+    key,
+    names_classes,
+    one_or_several,
+    several_classes,
+)
+
+if TYPE_CHECKING:
+    import attrs
+
+    from medpipe.plugin import TaskKind
+
+    Field: TypeAlias = attrs.Attribute[Any]
+
+Wanted: TypeAlias = str | int | float | tuple[str | int | float, ...]
+"""The value, or the values, that rows must have in a column."""
+RESERVED = ("image", "label", "id", "reading")
+"""What a sample's dictionary holds already."""
+
+
+def task_kind(table: object) -> TaskKind:
+    """The kind of task that a table's parameters ask for."""
+    given: TaskKind | None = getattr(table, "task", None)
+    if given is not None:
+        return given
+    several = len(one_or_several(getattr(table, "label", "label"))) > 1
+    return "multilabel" if several or getattr(table, "separator", None) else "multiclass"
+
+
+def is_delimiter(table: object, field: Field, value: str) -> None:
+    """One character that can stand between cells."""
+    if len(value) != 1 or value in '"\r\n ':
+        raise ValueError(f"one character is needed, such as ';', got {value!r}.")
+
+
+def label_fits(table: object, field: Field, value: str | tuple[str, ...]) -> None:
+    """At least one column, none twice."""
+    columns = one_or_several(value)
+    if not columns or not all(columns):
+        raise ValueError("name a column.")
+    if len(set(columns)) < len(columns):
+        raise ValueError("a column is named twice.")
+
+
+def separator_fits(table: object, field: Field, value: str | None) -> None:
+    """Findings in one column."""
+    if value is None:
+        return
+    if not value.strip():
+        raise ValueError("it needs a character that is no space.")
+    _only("multilabel", table)
+    if len(one_or_several(getattr(table, "label", "label"))) > 1:
+        raise ValueError(
+            "it is for findings in one column, and dataset.label names several. Leave it out."
+        )
+
+
+def negative_fits(table: object, field: Field, value: tuple[str, ...]) -> None:
+    """Values that mean no finding stand among findings."""
+    if value and getattr(table, "separator", None) is None:
+        raise ValueError("it is for findings in one cell. Set dataset.separator too.")
+
+
+def uncertain_fits(table: object, field: Field, value: str | None) -> None:
+    """A column of 1, 0 and -1 for each finding."""
+    if value is None:
+        return
+    _only("multilabel", table)
+    if getattr(table, "separator", None) is not None:
+        raise ValueError("it is for a column for each finding, and dataset.separator for one cell.")
+
+
+def blank_fits(table: object, field: Field, value: str) -> None:
+    """Only a finding can be absent."""
+    if value != "missing":
+        _only("multilabel", table)
+
+
+def label_unit_fits(table: object, field: Field, value: str | None) -> None:
+    """Only numbers have a unit."""
+    if value is not None:
+        _only("regression", table)
+
+
+def classes_fit(
+    table: object, field: Field, value: Mapping[str, str | tuple[str, ...]] | None
+) -> None:
+    """Classes, or findings in one cell."""
+    if value is None:
+        return
+    kind = task_kind(table)
+    (several_classes if kind == "multiclass" else names_classes)(table, field, value)
+    columns = one_or_several(getattr(table, "label", "label"))
+    if kind == "multiclass" and len(columns) > 1:
+        merged = {key(one) for values in value.values() for one in one_or_several(values)}
+        lacking = [column for column in columns if key(column) not in merged]
+        if lacking or len(merged) > len(columns):
+            raise ValueError(
+                "with several columns of classes it names each of them once, as "
+                f"{(lacking or sorted(map(str, merged)))[0]!r} is not."
+            )
+    if kind == "regression":
+        raise ValueError("a regression has no classes. Leave it out.")
+    if kind == "multilabel" and getattr(table, "separator", None) is None:
+        raise ValueError("it merges values of one column, and here each finding has its own.")
+
+
+def where_fits(table: object, field: Field, value: Mapping[str, Wanted] | None) -> None:
+    """Values for each column."""
+    if value is None:
+        return
+    empty = [column for column, wanted in value.items() if wanted == ()]
+    if not value or empty:
+        named = f" for {empty[0]!r}" if empty else ""
+        raise ValueError(f"it names no value{named}. Name one, or leave it out.")
+
+
+def decimal_fits(table: object, field: Field, value: str) -> None:
+    """Only numbers have decimals, and a delimiter is not among them."""
+    if value != ".":
+        _only("regression", table)
+        if getattr(table, "delimiter", None) in (None, value):
+            raise ValueError(
+                "with a comma before the decimals cells stand between something else: set "
+                "dataset.delimiter too, such as ';'."
+            )
+
+
+def repeated_fits(table: object, field: Field, value: str) -> None:
+    """Only a finding can be there because one row of several has it."""
+    if value == "any":
+        _only("multilabel", table)
+
+
+def keep_fits(table: object, field: Field, value: tuple[str, ...]) -> None:
+    """Names that a sample's dictionary has room for."""
+    taken = [column for column in value if column in RESERVED]
+    if taken:
+        raise ValueError(
+            f"{taken[0]!r} is what medpipe calls something of its own in each sample. Rename the "
+            "column in the table."
+        )
+    if len(set(value)) < len(value) or not all(value):
+        raise ValueError("a column is named twice, or not at all.")
+
+
+def pattern_fits(table: object, field: Field, value: str | tuple[str, ...] | None) -> None:
+    """Patterns that capture, where no column says the group."""
+    captures(table, field, value)
+    if value is not None and getattr(table, "group", None) is not None:
+        raise ValueError("dataset.group names a column of groups already. Leave one of them out.")
+
+
+def parts_fit(
+    table: object, field: Field, value: Mapping[str, str | tuple[str, ...]] | None
+) -> None:
+    """Parts for the values of a column."""
+    if value is None:
+        return
+    names_parts(table, field, value)
+    if getattr(table, "split", None) is None:
+        raise ValueError("it names values of a column. Name that column with dataset.split.")
+
+
+def _only(kind: TaskKind, table: object) -> None:
+    found = task_kind(table)
+    if found != kind:
+        raise ValueError(
+            f'it is for {kind}, and this is {found}. Leave it out, or set dataset.task = "{kind}".'
+        )

@@ -1,0 +1,264 @@
+"""MedNIST: the data set of the MONAI tutorial."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import stat
+from operator import attrgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import attrs
+
+from medpipe.builtin.datasets.listing.wording import counted
+from medpipe.plugin import (
+    DataError,
+    Dataset,
+    DatasetStep,
+    DownloadError,
+    Fault,
+    FolderListing,
+    Sample,
+    Task,
+    UnreadableImageError,
+    cache_directory,
+    download,
+    extract_archive,
+    file_mode,
+    find_images,
+    locked,
+    staged_directory,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CLASSES = ("AbdomenCT", "BreastMRI", "CXR", "ChestCT", "Hand", "HeadCT")
+"""The six classes, sorted by code point as MONAI sorts them; a label is an index here."""
+URL = (
+    "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/MedNIST.tar.gz"
+)
+MD5 = "0bc7306e7427e00ad1c5526a6677552d"
+FOLDER = "MedNIST"
+ARCHIVE = "MedNIST.tar.gz"
+_MOST_DOWNLOADED = 200_000_000
+_MOST_SHOWN = 10
+_log = logging.getLogger("medpipe")
+
+
+@attrs.frozen(kw_only=True)
+class MedNIST(DatasetStep):
+    """MedNIST: 58,954 grey images of 64x64 pixels in six classes.
+
+    Looks for the folder ``MedNIST`` or for ``MedNIST.tar.gz`` in `root`, then in the folder that
+    the environment variable ``MEDPIPE_DATA`` names, then in ``datasets`` in the cache directory;
+    what is found first is taken. An archive is extracted once, into the cache directory. If
+    nothing is found, the archive that MONAI publishes is downloaded to the cache directory.
+
+    Gathered from TCIA, the RSNA Bone Age Challenge and the NIH Chest X-ray data set by
+    Dr. Bradley J. Erickson (Mayo Clinic), CC BY-SA 4.0; the same files, url and checksum as
+    ``monai.apps.MedNISTDataset``. The images are those directly in the six class folders, and what
+    is passed over beside them is counted.
+
+    Attributes:
+        root: The folder that holds ``MedNIST`` or ``MedNIST.tar.gz``. None: only the other
+            places are searched.
+        download: Whether the archive may be downloaded.
+    """
+
+    name: ClassVar[str] = "mednist"
+
+    root: Path | None = None
+    download: bool = True
+
+    def build(self) -> Dataset:
+        """List the images, sorted by id; the first use extracts or downloads them.
+
+        Raises:
+            DownloadError: The images are nowhere and can't be downloaded.
+            DataError: A class is missing or empty, a file can't be reached, or the archive is not
+                to be trusted.
+        """
+        return self._list(None)
+
+    def build_with_faults(self) -> Dataset:
+        """List the images as `build` does, with what is wrong with single files as faults.
+
+        Raises:
+            DownloadError: The images are nowhere and can't be downloaded.
+            DataError: A class is missing or empty, or the archive is not to be trusted.
+        """
+        faults: list[Fault] = []
+        dataset = self._list(faults)
+        return attrs.evolve(dataset, faults=sorted(faults, key=attrgetter("sample")))
+
+    def _list(self, faults: list[Fault] | None) -> Dataset:
+        samples, notes = list_samples(self._find(), faults)
+        return Dataset(samples=samples, task=Task(names=CLASSES), notes=notes)
+
+    def _find(self) -> Path:
+        places = self._places()
+        for place in places:
+            folder, archive = place / FOLDER, place / ARCHIVE
+            if any(_is_folder(folder / name) for name in CLASSES):
+                _log.debug("MedNIST is taken from %s", folder)
+                return folder
+            if all(_is_folder(place / name) for name in CLASSES):  # the folder itself was named
+                _log.debug("MedNIST is taken from %s", place)
+                return place
+            if stat.S_ISREG(_mode(archive)):
+                _log.debug("MedNIST is taken from %s", archive)
+                return extracted(archive)
+        return extracted(self._download(places))
+
+    def _places(self) -> list[Path]:
+        """The folders to search, the first one first."""
+        places = []
+        if self.root is not None:
+            root = Path(self.root).expanduser()
+            if not _is_folder(root):
+                raise DataError(
+                    f"dataset.root: there is no folder {root}. Name the folder that holds "
+                    f"{FOLDER}/ or {ARCHIVE}."
+                )
+            places.append(root)
+        chosen = os.environ.get("MEDPIPE_DATA")
+        if chosen:
+            places.append(Path(chosen).expanduser())
+        return [*places, _datasets()]
+
+    def _download(self, searched: list[Path]) -> Path:
+        where = ", ".join(str(place) for place in searched)
+        missing = f"MedNIST is not here: neither {FOLDER}/ nor {ARCHIVE} is in {where}"
+        remedy = (
+            "Set the environment variable MEDPIPE_DATA or dataset.root to the folder that holds "
+            'one of them, or use the generated data set: [dataset] step = "phantom".'
+        )
+        if not self.download:
+            raise DownloadError(f"{missing}, and dataset.download is false. {remedy}")
+        target = _datasets() / ARCHIVE
+        try:
+            return download(URL, target, checksum=f"md5:{MD5}", most_bytes=_MOST_DOWNLOADED)
+        except DownloadError as error:
+            raise DownloadError(f"{missing}. {error} {remedy}") from error
+
+
+def extracted(archive: Path) -> Path:
+    """The folder with the archive's six classes; the first call extracts it.
+
+    It lies in the cache directory under the first 16 digits of the archive's SHA-256, so that
+    another archive is never taken for it. A note of path, size and time spares later calls the
+    reading of the whole archive.
+
+    Raises:
+        DataError: The archive is not to be trusted, or lacks a class.
+    """
+    base = _datasets() / FOLDER
+    try:
+        state = archive.stat()
+        # Copying programs set the time of the content; the other one nobody can set.
+        times = f"{state.st_mtime_ns}\n{state.st_ctime_ns}\n{state.st_ino}"
+        seen = f"{archive.resolve()}\n{state.st_size}\n{times}"
+        note = base / "notes" / hashlib.sha256(os.fsencode(seen)).hexdigest()[:16]
+        known = _noted(note)
+        digest = known or _digest_of(archive)
+        target = base / digest
+        extract_archive(archive, target, check=_refuse_another(archive), replace=True)
+        if known is None:
+            with locked(base / ".lock"):
+                if not (note / digest).is_dir():
+                    with staged_directory(note / digest):
+                        pass  # its name says all
+    except OSError as error:
+        raise DataError(
+            f"{archive} can't be extracted to {base}: {error}. Choose a cache folder that you may "
+            "write to with the environment variable MEDPIPE_CACHE."
+        ) from error
+    return target / FOLDER
+
+
+def _noted(note: Path) -> str | None:
+    """The digest that a note holds, as the name of what is in it."""
+    return next((entry.name for entry in note.iterdir()), None) if note.is_dir() else None
+
+
+def _digest_of(archive: Path) -> str:
+    with archive.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def _refuse_another(archive: Path) -> Callable[[Path], None]:
+    """What refuses a folder that lacks one of the classes."""
+
+    def refuse(folder: Path) -> None:
+        try:
+            list_samples(folder / FOLDER)
+        except DataError as error:
+            raise DataError(
+                f"{archive} is not a MedNIST archive: it has no images in one of its folders "
+                f"{', '.join(f'{FOLDER}/{name}' for name in CLASSES)}. Nothing was kept."
+            ) from error
+
+    return refuse
+
+
+def list_samples(
+    folder: Path, faults: list[Fault] | None = None
+) -> tuple[list[Sample], tuple[str, ...]]:
+    """The samples of a folder with the six classes, sorted by id, and notes of what is no sample.
+
+    Args:
+        folder: The folder.
+        faults: Gets what is wrong with single files. None: that is an error.
+
+    Raises:
+        DataError: A class is missing or holds no image.
+    """
+    samples: list[Sample] = []
+    listing = FolderListing(faults=faults)
+    inner: list[str] = []
+    for name in CLASSES:
+        if not _is_folder(folder / name):
+            raise DataError(
+                f"MedNIST in {folder} has no folder {name}. Complete it, or remove {folder} so "
+                "that the archive is used."
+            )
+        inner += listing.look(os.fspath(folder / name), name, required=True)
+    found = find_images(listing)
+    by_class: dict[str, list[str]] = {name: [] for name in CLASSES}
+    for id_ in found.images:
+        by_class[id_.partition("/")[0]].append(id_)
+    for label, (name, ids) in enumerate(by_class.items()):
+        if not ids:
+            wrong = [f"\n{fault}" for fault in faults or () if fault.sample.startswith(f"{name}/")]
+            raise DataError(
+                f"MedNIST in {folder} has no images in {name}. Complete it, or remove {folder} so "
+                f"that the archive is used.{''.join(wrong[:_MOST_SHOWN])}"
+            )
+        samples += [Sample(id=id_, image=found.images[id_], label=label) for id_ in sorted(ids)]
+    if not inner:
+        return samples, found.notes
+    below = (
+        f"{counted(len(inner), 'folder')} in the folders of the classes "
+        f"{'was' if len(inner) == 1 else 'were'} passed over, {min(inner)!r}"
+        f"{'' if len(inner) == 1 else ' for one'}."
+    )
+    return samples, (*found.notes, below)
+
+
+def _is_folder(path: Path) -> bool:
+    return stat.S_ISDIR(_mode(path))
+
+
+def _mode(path: Path) -> int:
+    """What a path is; what can't be looked at is not taken for absent."""
+    try:
+        return file_mode(os.fspath(path))
+    except UnreadableImageError as error:
+        raise DataError(f"{error.path} {error.reason}.") from error
+
+
+def _datasets() -> Path:
+    return cache_directory() / "datasets"

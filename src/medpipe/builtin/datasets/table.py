@@ -1,0 +1,339 @@
+"""A table that names image files, their labels and, where known, groups and parts."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import attrs
+from attrs.validators import optional
+
+from medpipe.builtin.datasets.listing import table_rules as rules
+from medpipe.builtin.datasets.listing.dicom_groups import (
+    DicomGroup,
+    dicom_groups,
+    series_twice,
+    with_header_groups,
+)
+from medpipe.builtin.datasets.listing.grouping import Patterns, Ungrouped, compiled
+from medpipe.builtin.datasets.listing.labels import (
+    ClassReader,
+    FindingReader,
+    FlagReader,
+    LabelReader,
+    NumberReader,
+    OneHotReader,
+)
+from medpipe.builtin.datasets.listing.parts import PART_WORDS, part_of_value
+from medpipe.builtin.datasets.listing.row_report import RowReport
+from medpipe.builtin.datasets.listing.suffixes import are_suffixes
+from medpipe.builtin.datasets.listing.table_file import Quotes, is_encoding, read_table
+from medpipe.builtin.datasets.listing.table_images import ImageFinder, columns_of, names_columns
+from medpipe.builtin.datasets.listing.table_rows import Repeated, RowReader
+from medpipe.builtin.datasets.listing.values import Merged, by_value, key, one_or_several
+from medpipe.builtin.datasets.listing.windows import is_window
+from medpipe.builtin.datasets.listing.wording import counted, rows_named
+from medpipe.plugin import (
+    IMAGE_SUFFIXES,
+    DataError,
+    Dataset,
+    DatasetStep,
+    Fault,
+    Frames,
+    MissingSpacing,
+    OnLeak,
+    Padding,
+    Reading,
+    TaskKind,
+    UnreadableImageError,
+    Window,
+    dicom_identities,
+    file_mode,
+    source_of,
+)
+
+if TYPE_CHECKING:
+    from medpipe.builtin.datasets.listing.table_repeated import KeptRow
+
+
+@attrs.frozen(kw_only=True)
+class Table(DatasetStep):
+    """A CSV, TSV or Parquet file with a row for each image and column names in row 1.
+
+    Spaces around cells and rows without any content are passed over. A sample's id is what the
+    row has for its (first) image, as it is written there and without a suffix that was tried, with
+    ``/`` between folders: so it doesn't depend on the machine, nor on how the files are packed.
+
+    Attributes:
+        file: The table: ``.csv``; ``.tsv`` or ``.tab``; ``.parquet``; text also as ``.gz``.
+        encoding: How text is encoded, by Python's name: ``cp1252``, ``latin-1``.
+        delimiter: What stands between two cells. None: a tab in TSV, else a comma.
+        quotes: Double quotes around cells: ``"checked"``: a cell that holds whole rows, because its
+            quote is not closed in its row, is refused; ``"trusted"``: it is taken; ``"none"``:
+            quotes are characters like others.
+        decimal: What stands before the decimals of a regression's numbers.
+        short_rows: What to do with rows that end before a column that is needed: an error, or
+            the cells are ``"blank"``.
+        missing_values: What stands for a blank cell: ``["NA", "?"]``; not in `keep` or `where`.
+        root: The folder that relative image paths start from. None: the folder of `file`.
+        image: The column with the path of each image, or a template with columns in braces,
+            ``"{folder}/{filename}"``. Several are stacked as channels.
+        suffixes: Tried in this order after the path where there is no such file: ``[".png"]``.
+        unit: ``"series"``: `image` names folders, each with the files of one DICOM series.
+        label: The column with the labels, or several.
+        task: ``"multiclass"``: one class in each row; ``"multilabel"``: findings, either a column
+            for each with 1, 0 or nothing, or all in one cell; ``"regression"``: numbers. With
+            several columns of classes (one-hot) each row has one 1. None: several columns or a
+            `separator` mean multilabel, else multiclass.
+        separator: What stands between the findings in one cell: ``"|"``.
+        negative: With `separator`, what stands for no finding: ``["No Finding"]``.
+        uncertain: With a column for each finding, what -1 stands for. None: it is refused.
+        blank: With findings, what a blank cell stands for.
+        label_unit: The unit of a regression: ``"years"``.
+        classes: Under each class (or finding) the value or values of `label` that it stands for.
+            None: every value is a class. Classes are sorted.
+        where: Take only rows that have this value, or one of these, in this column. Text is
+            compared without spaces around it, numbers as numbers.
+        missing_labels: What to do with rows without a label.
+        missing_files: What to do with rows whose image is blank or not there.
+        repeated: What to do with several rows for one image (for each box, or each reader): an
+            error; ``"agree"``: one sample, where they have the same label, group and part;
+            ``"any"``: the same, and a finding is there if one of them has it. Of `keep` what
+            differs is joined by ``; ``.
+        keep: Columns that travel with each sample to its predictions, as text.
+        group: The column with what must stay in one part, usually the patient. None: every image
+            is a group of its own, unless there is a `group_pattern` or it is DICOM
+            (`dicom_group`).
+        group_pattern: A regular expression that is searched in each id; what it captures, joined
+            by ``/``, is the group. Of a list the first that is found counts.
+        dicom_group: Where images are DICOM and no group is given: with which of the header's
+            identifiers groups begin, ``"patient"``, ``"study"`` or ``"series"``, as `image_folder`
+            has it; ``"none"``: headers are not to be trusted.
+        ungrouped: What to do with rows without a group: an error, each a group of its ``"own"``,
+            or ``"drop"``.
+        split: The column with the part of each image. None: the library chooses.
+        parts: Under ``training``, ``validation`` and ``test`` the value or values of `split` that
+            stand for it. None: ``training`` or ``train``; ``validation``, ``valid`` or ``val``;
+            ``test``; in any case.
+        on_leak: What to do where given parts divide a group or copies of one image: ``"error"``,
+            or ``"drop_train"``: leave the training side out.
+        channels: 1: images become grey; 3: they become RGB; ``"auto"``: as the files have them,
+            without alpha and with palettes resolved.
+        window: Which grey values DICOM files give: ``"none"``, ``"voi"`` or (centre, width); see
+            `Reading`.
+        frames: What becomes of DICOM files of several frames that don't say where these lie: they
+            are refused, stacked as a ``"volume"`` in the stored order, or the ``"first"`` is taken.
+        padding: What becomes of padding in DICOM files: ``"lowest"`` or ``"keep"``; see `Reading`.
+        missing_spacing: What becomes of DICOM volumes whose slices have places and no PixelSpacing:
+            an error, or they are read with a spacing that is ``"unknown"``.
+    """
+
+    name: ClassVar[str] = "table"
+
+    file: Path
+    encoding: str = attrs.field(default="utf-8", validator=is_encoding)
+    delimiter: str | None = attrs.field(default=None, validator=optional(rules.is_delimiter))
+    quotes: Quotes = "checked"
+    decimal: Literal[".", ","] = attrs.field(default=".", validator=rules.decimal_fits)
+    short_rows: Literal["error", "blank"] = "error"
+    missing_values: tuple[str, ...] = ()
+    root: Path | None = None
+    image: str | tuple[str, ...] = attrs.field(default="image", validator=names_columns)
+    suffixes: tuple[str, ...] | None = attrs.field(default=None, validator=are_suffixes)
+    unit: Literal["file", "series"] = "file"
+    label: str | tuple[str, ...] = attrs.field(default="label", validator=rules.label_fits)
+    task: TaskKind | None = None
+    separator: str | None = attrs.field(default=None, validator=rules.separator_fits)
+    negative: tuple[str, ...] = attrs.field(default=(), validator=rules.negative_fits)
+    uncertain: Literal["missing", "positive", "negative"] | None = attrs.field(
+        default=None, validator=rules.uncertain_fits
+    )
+    blank: Literal["missing", "negative"] = attrs.field(
+        default="missing", validator=rules.blank_fits
+    )
+    label_unit: str | None = attrs.field(default=None, validator=rules.label_unit_fits)
+    classes: Merged | None = attrs.field(default=None, validator=rules.classes_fit)
+    where: Mapping[str, rules.Wanted] | None = attrs.field(default=None, validator=rules.where_fits)
+    missing_labels: Literal["error", "drop"] = "error"
+    missing_files: Literal["error", "drop"] = "error"
+    repeated: Repeated = attrs.field(default="error", validator=rules.repeated_fits)
+    keep: tuple[str, ...] = attrs.field(default=(), validator=rules.keep_fits)
+    group: str | None = None
+    group_pattern: Patterns | None = attrs.field(default=None, validator=rules.pattern_fits)
+    dicom_group: DicomGroup = "patient"
+    ungrouped: Ungrouped = "error"
+    split: str | None = None
+    parts: Merged | None = attrs.field(default=None, validator=rules.parts_fit)
+    on_leak: OnLeak = "error"
+    channels: Literal[1, 3, "auto"] = "auto"
+    window: Window = attrs.field(default="none", validator=is_window)
+    frames: Frames = "positions"
+    padding: Padding = "lowest"
+    missing_spacing: MissingSpacing = "error"
+
+    def build(self) -> Dataset:
+        """List the images, in the order of the rows.
+
+        Raises:
+            DataError: The table can't be read, or is wrong: with row numbers as a spreadsheet
+                shows them, up to ten problems at once.
+        """
+        return self._list(strictly=True)
+
+    def build_with_faults(self) -> Dataset:
+        """List the images as `build` does, with what is wrong with single rows as faults.
+
+        Raises:
+            DataError: The table can't be read, or is wrong as a whole.
+        """
+        return self._list(strictly=False)
+
+    def _list(self, *, strictly: bool) -> Dataset:
+        file = Path(self.file).expanduser()
+        root = file.parent if self.root is None else Path(self.root).expanduser()
+        table = read_table(
+            file, encoding=self.encoding, delimiter=self.delimiter, quotes=self.quotes
+        )
+        try:
+            is_folder = stat.S_ISDIR(file_mode(os.fspath(root)))
+        except UnreadableImageError as error:
+            raise DataError(f"dataset.root: {root} {error.reason}.") from error
+        if not is_folder:
+            raise DataError(f"dataset.root: there is no folder {root}.")
+        report = RowReport(file=file)
+        reader = self._reader(root)
+        rows = reader.rows(table, table.positions(file, self._columns()), report)
+        notes = self._group_by_headers(rows, report)
+        faults = () if strictly else report.take_faults()
+        report.raise_problems()
+        if faults and not rows:
+            raise report.refusal(faults)
+        if not rows:
+            left = [f"{file}: no row is left.", *report.notes(), *report.examples.values()]
+            raise DataError("\n".join(left))
+        labels, task = reader.labels.finish([(row.number, row.label) for row in rows], report)
+        return Dataset(
+            samples=[
+                attrs.evolve(row.sample, label=label)
+                for row, label in zip(rows, labels, strict=True)
+            ],
+            task=task,
+            reading=Reading(
+                channels=self.channels,
+                window=self.window,
+                frames=self.frames,
+                padding=self.padding,
+                missing_spacing=self.missing_spacing,
+            ),
+            on_leak=self.on_leak,
+            notes=(*report.notes(), *reader.finder.passed.notes(), *notes),
+            faults=faults,
+        )
+
+    def _group_by_headers(self, rows: list[KeptRow], report: RowReport) -> list[str]:
+        """Give rows without a group that of their DICOM header; what contradicts it is refused."""
+        if self.dicom_group == "none":
+            return []
+        files = {
+            row.sample.id: path
+            for row in rows
+            if not (path := source_of(row.sample.image) or "").lower().endswith(IMAGE_SUFFIXES)
+        }
+        wrong: list[Fault] = []
+        identities = dicom_identities(files, wrong) if files else {}
+        whole_series = self.unit == "series"
+        if whole_series:
+            wrong += series_twice(identities, files)
+        groups = dicom_groups(identities, beginning=self.dicom_group, whole_series=whole_series)
+        given = self.group is not None or self.group_pattern is not None
+        samples, notes = with_header_groups(
+            [row.sample for row in rows], groups, wrong, given=given
+        )
+        numbers = {row.sample.id: row.number for row in rows}
+        headed = {numbers[s.id] for s in samples if s.group is not None}.intersection(report.own)
+        if headed:
+            report.own = [number for number in report.own if number not in headed]
+            have = "has that of its header" if len(headed) == 1 else "have those of their headers"
+            notes.append(
+                f"{counted(len(headed), 'row')} without a group {have} (dataset.dicom_group), "
+                f"{rows_named(sorted(headed))}."
+            )
+        for fault in wrong:
+            message = f"row {numbers[fault.sample]}: {fault.message}"
+            report.refuse_row(attrs.evolve(fault, message=message))
+        left_out = {fault.sample for fault in wrong}
+        rows[:] = [
+            attrs.evolve(row, sample=sample)
+            for row, sample in zip(rows, samples, strict=True)
+            if sample.id not in left_out
+        ]
+        return notes
+
+    def _columns(self) -> list[tuple[str, str]]:
+        """The columns that are needed, each with the field that names it."""
+        images = [column for text in one_or_several(self.image) for column in columns_of(text)]
+        wanted = [("image", column) for column in images]
+        wanted += [("label", column) for column in one_or_several(self.label)]
+        wanted += [("group", self.group)] if self.group is not None else []
+        wanted += [("split", self.split)] if self.split is not None else []
+        wanted += [("where", column) for column in self.where or {}]
+        return wanted + [("keep", column) for column in self.keep]
+
+    def _labels(self) -> LabelReader:
+        columns = one_or_several(self.label)
+        kind = rules.task_kind(self)
+        classes = None if self.classes is None else by_value(self.classes)
+        if kind == "regression":
+            return NumberReader(columns=columns, unit=self.label_unit, decimal=self.decimal)
+        if kind == "multiclass" and len(columns) > 1:
+            return OneHotReader(columns=columns, classes=classes)
+        if kind == "multiclass":
+            return ClassReader(column=columns[0], classes=classes, asked=self.task is not None)
+        if self.separator is None:
+            return FlagReader(
+                columns=columns,
+                uncertain=self.uncertain,
+                blank=self.blank,
+                asked=self.task is not None,
+            )
+        return FindingReader(
+            column=columns[0],
+            separator=self.separator,
+            negative=frozenset(map(key, self.negative)),
+            classes=classes,
+            blank_is_negative=self.blank == "negative",
+        )
+
+    def _reader(self, root: Path) -> RowReader:
+        part_of = PART_WORDS if self.parts is None else part_of_value(self.parts)
+        return RowReader(
+            finder=ImageFinder(
+                root=root,
+                templates=one_or_several(self.image),
+                suffixes=self.suffixes or (),
+                unit=self.unit,
+                across_folders=self.dicom_group != "none",
+            ),
+            labels=self._labels(),
+            label_columns=one_or_several(self.label),
+            where={
+                column: frozenset(map(key, wanted if isinstance(wanted, tuple) else (wanted,)))
+                for column, wanted in (self.where or {}).items()
+            },
+            missing_values=frozenset(map(key, self.missing_values)),
+            missing_labels=self.missing_labels,
+            missing_files=self.missing_files,
+            keep=self.keep,
+            group=self.group,
+            patterns=() if self.group_pattern is None else compiled(self.group_pattern),
+            ungrouped=self.ungrouped,
+            split=self.split,
+            part_of={key(value): part for value, part in part_of.items()},
+            usual_parts=self.parts is None,
+            short_rows=self.short_rows,
+            quotes=self.quotes,
+            repeated=self.repeated,
+        )

@@ -1,0 +1,1 @@
+"""Trainer steps: `supervised` and what it is made of."""

@@ -1,0 +1,1 @@
+"""Transform steps: loading, MONAI's dictionary transforms and their forms for batches."""

@@ -1,0 +1,82 @@
+"""Steps without randomness that often follow random ones, value for value as MONAI's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from medpipe.builtin.transforms.batched.drawn import on_device
+from medpipe.plugin import TransformStep
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import torch
+
+
+class BatchedNormalizeIntensity(TransformStep):
+    """MONAI's `NormalizeIntensity` on a batch, where it needs no statistics of the image."""
+
+    subtrahend: float | tuple[float, ...] | None
+    divisor: float | tuple[float, ...] | None
+    nonzero: bool
+    channel_wise: bool
+
+    @property
+    def batched(self) -> bool:
+        """Only by given numbers: sums of a batch are rounded in another way than MONAI's."""
+        kinds = tuple if self.channel_wise else (int, float)
+        given = isinstance(self.subtrahend, kinds) and isinstance(self.divisor, kinds)
+        return given and not self.nonzero
+
+    def apply_batch(
+        self, batch: dict[str, Any], draws: Sequence[Mapping[str, Any]]
+    ) -> Mapping[str, Any]:
+        """Subtract and divide."""
+        images = batch["image"].float()
+        subtrahend = _channels("subtrahend", self.subtrahend, images)
+        divisor = _channels("divisor", self.divisor, images)
+        divisor = divisor.masked_fill(divisor == 0, 1)  # as MONAI does
+        return {**batch, "image": images.sub(subtrahend).div_(divisor)}
+
+
+class BatchedShiftIntensity(TransformStep):
+    """MONAI's `ShiftIntensity` on a batch."""
+
+    offset: float
+    safe: bool
+
+    @property
+    def batched(self) -> bool:
+        """Not where integers must stop at their ends."""
+        return not self.safe
+
+    def apply_batch(
+        self, batch: dict[str, Any], draws: Sequence[Mapping[str, Any]]
+    ) -> Mapping[str, Any]:
+        """Add the number; the images keep their type."""
+        images = batch["image"]
+        return {**batch, "image": (images + self.offset).to(images.dtype)}
+
+
+class BatchedRepeatChannel(TransformStep):
+    """MONAI's `RepeatChannel` on a batch."""
+
+    repeats: int
+
+    def apply_batch(
+        self, batch: dict[str, Any], draws: Sequence[Mapping[str, Any]]
+    ) -> Mapping[str, Any]:
+        """Repeat the channels."""
+        return {**batch, "image": batch["image"].repeat_interleave(self.repeats, dim=1)}
+
+
+def _channels(called: str, numbers: Any, images: torch.Tensor) -> torch.Tensor:
+    """Numbers for each channel, or one for all, beside images in their type."""
+    import torch
+
+    if isinstance(numbers, tuple) and len(numbers) != images.shape[1]:
+        raise ValueError(
+            f"the images have {images.shape[1]} channels, but {called} has {len(numbers)} numbers"
+        )
+    shape = (-1,) + (1,) * (images.ndim - 2)
+    return on_device(torch.tensor(numbers, dtype=images.dtype).reshape(shape), images)

@@ -1,0 +1,102 @@
+"""Flips and quarter turns of batches, bit for bit as MONAI's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from medpipe.builtin.transforms.batched.drawn import DrawnStep
+from medpipe.plugin import TransformStep
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping, Sequence
+
+    import numpy as np
+    import torch
+
+
+class BatchedFlip(TransformStep):
+    """MONAI's `Flip` on a batch."""
+
+    spatial_axis: int | tuple[int, ...] | None
+
+    def apply_batch(
+        self, batch: dict[str, Any], draws: Sequence[Mapping[str, Any]]
+    ) -> Mapping[str, Any]:
+        """Reverse all images."""
+        images = batch["image"]
+        return {**batch, "image": images.flip(_axes(images, self.spatial_axis))}
+
+
+class BatchedRotate90(TransformStep):
+    """MONAI's `Rotate90` on a batch."""
+
+    k: int
+    spatial_axes: tuple[int, int]
+
+    def apply_batch(
+        self, batch: dict[str, Any], draws: Sequence[Mapping[str, Any]]
+    ) -> Mapping[str, Any]:
+        """Turn all images."""
+        images = batch["image"]
+        return {**batch, "image": images.rot90(self.k, _axes(images, self.spatial_axes))}
+
+
+class BatchedRandFlip(DrawnStep):
+    """MONAI's `RandFlip` on a batch."""
+
+    gives_float: ClassVar[bool] = False
+    spatial_axis: int | tuple[int, ...] | None
+
+    def values(self, rng: np.random.Generator) -> Mapping[str, Any]:
+        """Nothing but that the sample is flipped."""
+        return {"flip": True}
+
+    def changed(self, images: torch.Tensor, draws: Sequence[Mapping[str, Any]]) -> torch.Tensor:
+        """Reverse the images."""
+        return images.flip(_axes(images, self.spatial_axis))
+
+
+class BatchedRandAxisFlip(DrawnStep):
+    """MONAI's `RandAxisFlip` on a batch."""
+
+    gives_float: ClassVar[bool] = False
+
+    def values(self, rng: np.random.Generator) -> Mapping[str, Any]:
+        """Where among the axes, from 0 up to 1: how many there are only the image tells."""
+        return {"axis": rng.random()}
+
+    def group(self, draw: Mapping[str, Any], sides: Sequence[int]) -> Hashable:
+        """Images that are reversed along the same axis."""
+        return int(draw["axis"] * len(sides)) if draw else None
+
+    def changed(self, images: torch.Tensor, draws: Sequence[Mapping[str, Any]]) -> torch.Tensor:
+        """Reverse the images along one axis."""
+        axis = self.group(draws[0], images.shape[2:])
+        return images.flip(_axes(images, axis))
+
+
+class BatchedRandRotate90(DrawnStep):
+    """MONAI's `RandRotate90` on a batch."""
+
+    gives_float: ClassVar[bool] = False
+    max_k: int
+    spatial_axes: tuple[int, int]
+
+    def values(self, rng: np.random.Generator) -> Mapping[str, Any]:
+        """The number of quarter turns."""
+        return {"turns": int(rng.integers(self.max_k)) + 1}
+
+    def group(self, draw: Mapping[str, Any], sides: Sequence[int]) -> Hashable:
+        """Images that are turned by the same angle."""
+        return draw["turns"] % 4 if draw else None
+
+    def changed(self, images: torch.Tensor, draws: Sequence[Mapping[str, Any]]) -> torch.Tensor:
+        """Turn the images."""
+        return images.rot90(draws[0]["turns"], _axes(images, self.spatial_axes))
+
+
+def _axes(images: torch.Tensor, spatial: Any) -> list[int]:
+    """The dimensions of a batch that MONAI means by spatial axes."""
+    from monai.transforms.utils import map_spatial_axes
+
+    return [axis + 1 for axis in map_spatial_axes(images.ndim - 1, spatial)]

@@ -1,0 +1,125 @@
+"""Random rotations and affine maps of batches, as MONAI's to the rounding of float32."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from medpipe.builtin.transforms.batched.drawn import DrawnStep, both_ways, uniform
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping, Sequence
+
+    import numpy as np
+    import torch
+
+Range = float | tuple[float, float]
+Ranges = float | tuple[Range, ...] | None
+
+
+class BatchedRandRotate(DrawnStep):
+    """MONAI's `RandRotate` on a batch."""
+
+    range_x: Range
+    range_y: Range
+    range_z: Range
+    keep_size: bool
+    mode: str
+    padding_mode: str
+    align_corners: bool
+
+    @property
+    def batched(self) -> bool:
+        """Not where each image gets a size of its own."""
+        return self.keep_size
+
+    def values(self, rng: np.random.Generator) -> Mapping[str, Any]:
+        """The angles in radians; of images only the first is used."""
+        ranges = (self.range_x, self.range_y, self.range_z)
+        return {"angles": [uniform(rng, *both_ways(most)) for most in ranges]}
+
+    def changed(self, images: torch.Tensor, draws: Sequence[Mapping[str, Any]]) -> torch.Tensor:
+        """Rotate the images about their centres."""
+        import numpy as np
+
+        from medpipe.builtin.transforms.batched.matrices import rotations
+        from medpipe.builtin.transforms.batched.resampling import resampled
+
+        sides = images.shape[2:]
+        turns = rotations(np.array([draw["angles"] for draw in draws]), len(sides))
+        return resampled(
+            images,
+            np.pad(turns, ((0, 0), (0, 0), (0, 1))),
+            per_voxel=[2 / (max(2, side) - 1 if self.align_corners else side) for side in sides],
+            mode=self.mode,
+            padding_mode=self.padding_mode,
+            align_corners=self.align_corners,
+        )
+
+
+class BatchedRandAffine(DrawnStep):
+    """MONAI's `RandAffine` on a batch."""
+
+    spatial_size: int | tuple[int, ...] | None
+    rotate_range: Ranges
+    shear_range: Ranges
+    translate_range: Ranges
+    scale_range: Ranges
+    mode: str
+    padding_mode: str
+
+    @property
+    def batched(self) -> bool:
+        """Not where positions can lie just between two voxels, and rounding chooses one.
+
+        That is the rule for the nearest voxel where a side changes from even to odd.
+        """
+        return self.spatial_size is None or self.mode != "nearest"
+
+    def values(self, rng: np.random.Generator) -> Mapping[str, Any]:
+        """Angles in radians, shears, shifts in voxels and scales, as many as have ranges."""
+        return {
+            "rotate": _drawn(rng, self.rotate_range),
+            "shear": _drawn(rng, self.shear_range),
+            "translate": _drawn(rng, self.translate_range),
+            "scale": [1 + number for number in _drawn(rng, self.scale_range)],
+        }
+
+    def group(self, draw: Mapping[str, Any], sides: Sequence[int]) -> Hashable:
+        """Those that are mapped, and those that only get another size."""
+        if draw:
+            return "mapped"
+        return None if self._size(sides) == tuple(sides) else "resized"
+
+    def changed(self, images: torch.Tensor, draws: Sequence[Mapping[str, Any]]) -> torch.Tensor:
+        """Map the images."""
+        import numpy as np
+
+        from medpipe.builtin.transforms.batched.matrices import affine_maps
+        from medpipe.builtin.transforms.batched.resampling import resampled
+
+        sides = images.shape[2:]
+        kinds = ("rotate", "shear", "translate", "scale")
+        drawn = {kind: np.array([draw.get(kind, []) for draw in draws]) for kind in kinds}
+        return resampled(
+            images,
+            affine_maps(**drawn, dims=len(sides)),
+            per_voxel=[2 / max(2, side) for side in sides],
+            mode=self.mode,
+            padding_mode=self.padding_mode,
+            size=self._size(sides),
+        )
+
+    def _size(self, sides: Sequence[int]) -> tuple[int, ...]:
+        from monai.utils import fall_back_tuple
+
+        return tuple(int(side) for side in fall_back_tuple(self.spatial_size, tuple(sides)))
+
+
+def _drawn(rng: np.random.Generator, ranges: Ranges) -> list[float]:
+    """A number for each range; a single number is the range of the first alone."""
+    if ranges is None:
+        return []
+    return [
+        uniform(rng, *both_ways(most))
+        for most in ((ranges,) if isinstance(ranges, (int, float)) else ranges)
+    ]

@@ -1,0 +1,98 @@
+"""Random zooms of batches, bit for bit as MONAI's: images that get one size are zoomed together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from medpipe.builtin.transforms.batched.drawn import DrawnStep, on_device, uniform
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping, Sequence
+
+    import numpy as np
+    import torch
+
+# The modes in which a row that is added is a copy of another, by NumPy's names for them.
+_COPIES = {
+    "edge": "edge",
+    "replicate": "edge",
+    "reflect": "reflect",
+    "symmetric": "symmetric",
+    "wrap": "wrap",
+    "circular": "wrap",
+}
+
+
+class BatchedRandZoom(DrawnStep):
+    """MONAI's `RandZoom` on a batch."""
+
+    min_zoom: float | tuple[float, ...]
+    max_zoom: float | tuple[float, ...]
+    mode: str
+    padding_mode: str
+    align_corners: bool | None
+    keep_size: bool
+
+    @property
+    def batched(self) -> bool:
+        """Not where each image gets a size of its own, or margins of other numbers."""
+        return self.keep_size and (self.padding_mode == "constant" or self.padding_mode in _COPIES)
+
+    def values(self, rng: np.random.Generator) -> Mapping[str, Any]:
+        """The factors, one for all axes or one for each."""
+        low, high = (
+            (zoom,) if isinstance(zoom, (int, float)) else zoom
+            for zoom in (self.min_zoom, self.max_zoom)
+        )
+        return {"zoom": [uniform(rng, *ends) for ends in zip(low, high, strict=True)]}
+
+    def group(self, draw: Mapping[str, Any], sides: Sequence[int]) -> Hashable:
+        """Images that are zoomed to the same size."""
+        if not draw:
+            return None
+        zoom = draw["zoom"]
+        if len(zoom) == 1:
+            zoom = zoom * len(sides)
+        elif len(zoom) == 2 and len(sides) == 3:
+            zoom = [zoom[0], *zoom]
+        if len(zoom) != len(sides):
+            raise ValueError(f"min_zoom and max_zoom have {len(zoom)} numbers for {len(sides)}-D")
+        return tuple(
+            int(float(side) * factor // 1) for side, factor in zip(sides, zoom, strict=True)
+        )
+
+    def changed(self, images: torch.Tensor, draws: Sequence[Mapping[str, Any]]) -> torch.Tensor:
+        """Zoom the images to one size, and cut or fill up to the one they had."""
+        from torch.nn.functional import interpolate, pad
+
+        sides = images.shape[2:]
+        size: Any = self.group(draws[0], sides)
+        mode = self.mode
+        if mode.endswith("linear"):
+            mode = "trilinear" if len(sides) == 3 else "bilinear"
+        zoomed = interpolate(images, size=size, mode=mode, align_corners=self.align_corners)
+        widths = []
+        for axis, (side, new) in enumerate(zip(sides, size, strict=True), 2):
+            if new > side:
+                zoomed = zoomed.narrow(axis, new // 2 - side // 2, side)
+            missing = max(side - new, 0)
+            widths.append((missing // 2, missing - missing // 2))
+        if self.padding_mode in {"constant", "edge", "replicate"}:
+            # torch counts from the last axis.
+            flat = [width for ends in reversed(widths) for width in ends]
+            kind = "constant" if self.padding_mode == "constant" else "replicate"
+            return pad(zoomed, flat, mode=kind)
+        for axis, ends in enumerate(widths, 2):
+            zoomed = _filled(zoomed, axis, ends, _COPIES[self.padding_mode])
+        return zoomed
+
+
+def _filled(images: torch.Tensor, axis: int, ends: tuple[int, int], mode: str) -> torch.Tensor:
+    """Add rows at both ends of an axis that are copies of others."""
+    import numpy as np
+    import torch
+
+    if not any(ends):
+        return images
+    rows = np.pad(np.arange(images.shape[axis]), ends, mode=mode)  # type: ignore[call-overload]
+    return images.index_select(axis, on_device(torch.from_numpy(rows), images))

@@ -1,0 +1,111 @@
+"""Transform steps over MONAI's dictionary transforms, made from `transform_table`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import attrs
+
+from medpipe.builtin.transforms.affine_transforms import GUARDED
+from medpipe.builtin.transforms.batched_transforms import BATCHED
+from medpipe.builtin.transforms.ensure_channel_first import QUICK
+from medpipe.builtin.transforms.load_image import LoadImage
+from medpipe.builtin.transforms.transform_table import TABLE, Transform
+from medpipe.plugin import TransformStep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+KEYS = ("image",)
+
+
+class MonaiTransform(TransformStep):
+    """A step whose parameters are MONAI's own.
+
+    Attributes:
+        entry: Its row of the table.
+    """
+
+    entry: ClassVar[Transform]
+
+    def build(self) -> Callable[[dict[str, Any]], Mapping[Any, Any]]:
+        """Make MONAI's transform for the sample's ``image``."""
+        import monai.transforms
+
+        chosen = {name: getattr(self, name) for name in self.entry.parameters}
+        return _made(getattr(monai.transforms, self.entry.monai), {**self.entry.fixed, **chosen})
+
+
+@attrs.frozen(kw_only=True)
+class CastToType(TransformStep):
+    """Changes the type of the image's numbers.
+
+    MONAI's `CastToTyped` on ``image``.
+
+    Attributes:
+        dtype: The type, by its NumPy name.
+    """
+
+    name: ClassVar[str] = "cast_to_type"
+
+    dtype: Literal[
+        "float16", "float32", "float64", "uint8", "int8", "int16", "int32", "int64", "bool"
+    ] = "float32"
+
+    def build(self) -> Callable[[dict[str, Any]], Mapping[Any, Any]]:
+        """Make MONAI's transform for the sample's ``image``."""
+        import numpy as np
+        from monai.transforms import CastToTyped
+
+        return _made(CastToTyped, {"dtype": np.dtype(self.dtype)})
+
+    def apply_batch(
+        self, batch: dict[str, Any], draws: Sequence[Mapping[str, Any]]
+    ) -> Mapping[str, Any]:
+        """Change the type of a batch's images."""
+        import torch
+
+        return {**batch, "image": batch["image"].to(getattr(torch, self.dtype))}
+
+
+def _made(
+    monai_class: Any, arguments: Mapping[str, Any]
+) -> Callable[[dict[str, Any]], Mapping[Any, Any]]:
+    """Make a MONAI transform, whose own types are too narrow for a sample."""
+    transform: Callable[[dict[str, Any]], Mapping[Any, Any]] = monai_class(keys=KEYS, **arguments)
+    return transform
+
+
+def step_class(entry: Transform) -> type[TransformStep]:
+    """Make the step class of a row of the table: frozen, keyword-only, compared by value."""
+    fields = {
+        name: attrs.field(
+            default=parameter.default, type=parameter.type, validator=parameter.validator
+        )
+        for name, parameter in entry.parameters.items()
+    }
+    body = {
+        "name": entry.name,
+        "random": entry.random,
+        "entry": entry,
+        "__module__": __name__,
+        "__doc__": f"{entry.summary}\n\nMONAI's `{entry.monai}` on ``image``.",
+    }
+    batched = QUICK.get(entry.name) or BATCHED.get(entry.name) or GUARDED.get(entry.name)
+    return attrs.make_class(
+        entry.monai.removesuffix("d"),
+        fields,
+        bases=(MonaiTransform,) if batched is None else (batched, MonaiTransform),
+        class_body=body,
+        frozen=True,
+        kw_only=True,
+        order=False,
+    )
+
+
+MONAI_TRANSFORMS = tuple(step_class(entry) for entry in TABLE)
+# Pickling finds a class by its name in its module.
+globals().update({step.__name__: step for step in MONAI_TRANSFORMS})
+
+TRANSFORMS: tuple[type[TransformStep], ...] = (LoadImage, *MONAI_TRANSFORMS, CastToType)
+"""All built-in transform steps."""

@@ -1,0 +1,1 @@
+"""What `Pipeline.check` and `Pipeline.check_data` do."""

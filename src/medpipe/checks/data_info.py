@@ -1,0 +1,184 @@
+"""What leaves the transform chain, measured on a few real samples."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from medpipe.data.chain import Chain, sample_dictionary
+from medpipe.errors import DataError, MedpipeError, Problem
+from medpipe.registry.parameters import parameter_types
+from medpipe.steps import PARTS, DataInfo, Sample
+
+if TYPE_CHECKING:
+    from medpipe.assembly import Assembly
+    from medpipe.data.preparation import PreparedData
+
+PROBED = 8
+"""How many samples go through the chain, besides the smallest and largest of each kind."""
+
+
+def measure(
+    assembly: Assembly, prepared: PreparedData, chain: Chain
+) -> tuple[DataInfo | None, list[Problem]]:
+    """Send a few samples through the chain and measure what leaves it.
+
+    Returns:
+        What was measured (None if there is a problem), and the problems.
+    """
+    from medpipe.data.loading.loader import as_tensor
+
+    training_ids = {sample.id for sample in prepared.parts["training"]}
+    shapes: dict[tuple[int, ...], str] = {}
+    for sample in probes(prepared):
+        for training in (False, True) if sample.id in training_ids else (False,):
+            given = sample_dictionary(sample, prepared.dataset.reading)
+            try:
+                image = as_tensor(chain(given, training=training)["image"])
+            except (TypeError, ValueError, KeyError):
+                problem = Problem(
+                    path="transform",
+                    message=f"the chain gives no image tensor for the sample {sample.id!r}.",
+                    remedy="Begin it with load_image and end it with to_tensor.",
+                )
+                return None, [problem]
+            except MedpipeError as error:
+                # Steps that are set for images fail on volumes: the mixture is what is wrong.
+                mixture = None if isinstance(error, DataError) else _mixture(prepared)
+                return None, [mixture or _transform_problem(error)]
+            if not bool(image.isfinite().all()):
+                message = (
+                    f"the image of the sample {sample.id!r} leaves the chain with NaN or infinite "
+                    "values."
+                )
+                remedy = "Look at the file and at the steps that scale intensities."
+                return None, [Problem(path="transform", message=message, remedy=remedy)]
+            shapes.setdefault(tuple(image.shape), sample.id)
+    mismatch = _shape_problem(assembly, prepared, shapes)
+    if mismatch is not None:
+        return None, [mismatch]
+    ranks = next(iter(shapes))
+    sides = zip(*(shape[1:] for shape in shapes), strict=True)
+    spatial_shape = tuple(some[0] if len(set(some)) == 1 else None for some in sides)
+    task = prepared.dataset.task
+    means, spreads = prepared.target_statistics("training") or (None, None)
+    data = DataInfo(
+        task=task,
+        channels=ranks[0],
+        spatial_shape=spatial_shape,
+        spatial_dims=len(spatial_shape),
+        outputs=len(task.names),
+        class_counts=prepared.class_counts("training"),
+        finding_counts=prepared.finding_counts("training"),
+        target_means=means,
+        target_spreads=spreads,
+    )
+    return data, []
+
+
+def probes(prepared: PreparedData) -> list[Sample]:
+    """The samples to try: the smallest and the largest of each kind, and others.
+
+    A kind has as many sides and channels: 2-D or 3-D, grey or RGB.
+    """
+    prints = prepared.scan.fingerprints
+    samples = [sample for part in PARTS for sample in prepared.parts[part]]
+    # By shape first: few shapes are compared, however many samples there are.
+    of_shape: dict[int, Sample] = {}
+    for number, sample in zip(prints.numbers([s.id for s in samples]), samples, strict=True):
+        of_shape.setdefault(number, sample)
+    by_kind: dict[tuple[int, int], list[tuple[int, Sample]]] = {}
+    for number, sample in of_shape.items():
+        shape, channels = prints.kinds[number]
+        some = by_kind.setdefault((len(shape), channels or 1), [])
+        some.append((math.prod(shape), sample))
+    chosen: dict[str, Sample] = {}
+    for some in by_kind.values():
+        for pick in (min, max):
+            _, extreme = pick(some, key=lambda pair: pair[0])
+            chosen[extreme.id] = extreme
+    for sample in samples[:: max(1, len(samples) // PROBED)]:
+        chosen[sample.id] = sample
+    return list(chosen.values())
+
+
+def _transform_problem(error: MedpipeError) -> Problem:
+    text = str(error)
+    if text.startswith("transform["):
+        path, _, rest = text.partition(", ")
+        return Problem(path=path, message=rest)
+    return Problem(path="dataset" if isinstance(error, DataError) else "transform", message=text)
+
+
+def _mixture(prepared: PreparedData) -> Problem | None:
+    """What is wrong where there are images and volumes; None where there are not both."""
+    prints = prepared.scan.fingerprints
+    by_rank: dict[int, str] = {}
+    for sample_id in sorted(prints):
+        by_rank.setdefault(len(prints[sample_id].shape), sample_id)
+    if len(by_rank) < 2:
+        return None
+    image, volume = by_rank[min(by_rank)], by_rank[max(by_rank)]
+    return Problem(
+        path="dataset",
+        message=f"there are images and volumes: {image!r} is {_size(prints[image].shape)} and "
+        f"{volume!r} is {_size(prints[volume].shape)}.",
+        remedy="Choose one kind: a network takes either. Slices of a DICOM series become a volume "
+        "with dataset.unit = 'series'.",
+    )
+
+
+def _turned(shape: tuple[int, ...]) -> set[tuple[int, ...]]:
+    """The sides of an image as it is loaded: by the width or the height first."""
+    return {shape, (shape[1], shape[0], *shape[2:])}
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return " x ".join(str(side) for side in shape)
+
+
+def _shape_problem(
+    assembly: Assembly, prepared: PreparedData, shapes: dict[tuple[int, ...], str]
+) -> Problem | None:
+    listed = " and ".join(f"{shape} of {id_!r}" for shape, id_ in list(shapes.items())[:2])
+    first = next(iter(shapes))
+    if len({len(shape) for shape in shapes}) > 1:
+        mixture = _mixture(prepared)
+        if mixture is not None:
+            return mixture
+    prints = prepared.scan.fingerprints
+    # A volume without channels has as many sides as an image with them.
+    kinds = [prints.kinds[number] for number in prints.numbers(list(shapes.values()))]
+    sides_alone = any(
+        channels is None and shape in _turned(sides)
+        for shape, (sides, channels) in zip(shapes, kinds, strict=True)
+    )
+    ranks = {len(shape) for shape in shapes}
+    if sides_alone or len(ranks) > 1 or not ranks <= {3, 4}:
+        return Problem(
+            path="transform",
+            message=f"images must leave the chain as (channels, sides...), got {listed}.",
+            remedy="Add the step ensure_channel_first after load_image.",
+        )
+    other = next((shape for shape in shapes if shape[0] != first[0]), None)
+    if other is not None:
+        return Problem(
+            path="dataset",
+            message="images have different numbers of channels: "
+            f"{first} of {shapes[first]!r} and {other} of {shapes[other]!r}.",
+            remedy=_channels_remedy(assembly),
+        )
+    if len(shapes) > 1 and assembly.configuration.loader.batch_size > 1:
+        return Problem(
+            path="transform",
+            message=f"images leave the chain in different sizes, which do not batch: {listed}.",
+            remedy="Add a step such as 'resize' or 'resize_with_pad_or_crop' with spatial_size, or "
+            "set loader.batch_size = 1.",
+        )
+    return None
+
+
+def _channels_remedy(assembly: Assembly) -> str:
+    if "channels" in parameter_types(type(assembly.configuration.dataset)):
+        return "Set dataset.channels = 1 or 3 to convert them when they are read."
+    return "Choose a data set step with a parameter channels, such as image_folder or table."

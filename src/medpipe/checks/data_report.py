@@ -1,0 +1,239 @@
+"""What `Pipeline.check_data` does: it reads every file once and lists all that is wrong."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from medpipe.data.quality.faults import fault, leak_faults
+from medpipe.data.quality.links import link_faults
+from medpipe.data.quality.near_duplicates import PerceptualHashes, near_pairs
+from medpipe.data.quality.non_finite import filled_by
+from medpipe.data.quality.quarantine_file import written
+from medpipe.data.quality.screening import TRAINABLE, Sifted, sift
+from medpipe.data.splits.leak_removal import without_leaks
+from medpipe.data.splits.leaks import predefined_parts
+from medpipe.data.splits.split import Split, make_split
+from medpipe.errors import DataError, Fault, MedpipeError, StepError
+from medpipe.steps import PARTS
+from medpipe.system.gc_pause import paused_collector
+from medpipe.system.hardware import available_processors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from medpipe.assembly import Assembly
+    from medpipe.data.quality.non_finite import Fills
+    from medpipe.steps import Dataset, Sample
+
+SHOWN = 3
+"""How many warnings of one kind are shown."""
+MOST_PAIRS = 1000
+"""How many pairs of near-duplicates are listed; all are counted."""
+
+
+@attrs.frozen(kw_only=True)
+class DataReport:
+    """All that is wrong with a pipeline's data.
+
+    Attributes:
+        samples: How many samples were listed.
+        faults: What training refuses, in the order of the samples.
+        warnings: What may be wrong, and is trained on.
+        notes: What the data set says about what it left out.
+        near_pairs: How many pairs of images look nearly alike.
+        crossing_pairs: How many of these are in two parts of the split.
+        seconds: How long it took.
+    """
+
+    samples: int
+    faults: tuple[Fault, ...] = ()
+    warnings: tuple[Fault, ...] = ()
+    notes: tuple[str, ...] = ()
+    near_pairs: int = 0
+    crossing_pairs: int = 0
+    seconds: float = 0.0
+
+    @property
+    def ok(self) -> bool:
+        """Whether there are no faults."""
+        return not self.faults
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many faults there are of each kind."""
+        return dict(sorted(Counter(fault.kind for fault in self.faults).items()))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON has it."""
+
+        def plain(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {key: plain(item) for key, item in value.items()}
+            if isinstance(value, (list, tuple)):
+                return [plain(item) for item in value]
+            return written(value) if isinstance(value, str) else value
+
+        found: dict[str, Any] = plain(attrs.asdict(self))
+        return {"ok": self.ok, "counts": self.counts, **found}
+
+    def __str__(self) -> str:
+        lines = [_line("samples", f"{self.samples:,} looked at in {self.seconds:.1f} s")]
+        lines += [_line("note", note) for note in self.notes]
+        by_kind: dict[str, list[Fault]] = {}
+        for one in self.warnings:
+            by_kind.setdefault(one.kind, []).append(one)
+        for kind, some in by_kind.items():
+            total = self.near_pairs if kind == "near_duplicate" else len(some)
+            lines += [_line("warning", f"{kind}: {one}") for one in some[:SHOWN]]
+            if total > SHOWN:
+                crossing = f", {self.crossing_pairs:,} of them across parts of the split"
+                more = crossing if kind == "near_duplicate" else ""
+                lines.append(_line("warning", f"{kind}: {total:,} in all{more}"))
+        lines += [_line(one.kind, str(one)) for one in self.faults]
+        counts = ", ".join(f"{count:,} {kind}" for kind, count in self.counts.items())
+        count = "1 fault" if len(self.faults) == 1 else f"{len(self.faults):,} faults"
+        lines.append("No faults were found." if self.ok else f"{count}: {counts}.")
+        return written("\n".join(lines))
+
+
+def examine_data(assembly: Assembly) -> DataReport:
+    """Look at all of a pipeline's data; what depends on what failed is left out.
+
+    Args:
+        assembly: Builds its parts.
+    """
+    started = time.perf_counter()
+    with paused_collector():
+        report = _examined(assembly)
+    return attrs.evolve(report, seconds=round(time.perf_counter() - started, 3))
+
+
+def _examined(assembly: Assembly) -> DataReport:
+    looks = PerceptualHashes()
+    try:
+        dataset = assembly.listed()
+        sifted = sift(
+            dataset, workers=available_processors(), seen=looks.see, fills=_fills(assembly)
+        )
+    except MedpipeError as error:
+        return DataReport(samples=0, faults=(Fault(kind="listing", message=str(error)),))
+    keep = assembly.configuration.run.bad_data == "keep"
+    allowed = [one for one in sifted.faults if keep and one.kind in TRAINABLE]
+    faults = [one for one in sifted.faults if not (keep and one.kind in TRAINABLE)]
+    good = sifted.without(faults)
+    faults += _unfit(assembly, good, sifted)
+    good = _without(good, faults)
+    if good.on_leak == "error" and assembly.configuration.split.file is None:
+        leaks = list(leak_faults(good, sifted.scan, predefined_parts(good.samples)))
+        faults += leaks
+        good = _without(good, leaks)
+    split = _split(assembly, good, sifted, faults)
+    pairs, near, crossing = _near(good.samples, sifted, looks.hashes(), split)
+    copies = _copies(good.samples, sifted)
+    links = list(link_faults(dataset.samples))
+    return DataReport(
+        samples=len(dataset.samples) + len({one.sample for one in dataset.faults}),
+        faults=tuple(faults),
+        warnings=(*sifted.warnings, *allowed, *links, *copies, *pairs),
+        notes=(*dataset.notes, *sifted.filled),
+        near_pairs=near,
+        crossing_pairs=crossing,
+    )
+
+
+def _fills(assembly: Assembly) -> Fills | None:
+    try:
+        return filled_by(assembly.chain())
+    except MedpipeError:  # `_unfit` says so
+        return None
+
+
+def _unfit(assembly: Assembly, good: Dataset, sifted: Sifted) -> Sequence[Fault]:
+    """What doesn't leave the chain as the rest; nothing where the chain itself can't be built."""
+    if not good.samples:
+        return []
+    try:
+        return assembly.unfit(assembly.chain())(good, sifted.scan)
+    except StepError as error:
+        return [Fault(kind="transform", message=str(error))]
+
+
+def _split(assembly: Assembly, good: Dataset, sifted: Sifted, faults: list[Fault]) -> Split | None:
+    """The split of what is good; why there is none is a fault."""
+    from medpipe.data.splits.split_file import read_split
+
+    settings = assembly.configuration.split
+    if not good.samples:
+        return None
+    try:
+        if settings.file is not None:
+            return read_split(settings.file, good, sifted.scan, settings)[1]
+        if good.on_leak == "drop_train":
+            good = without_leaks(good, sifted.scan, predefined_parts(good.samples))
+        return make_split(good.samples, sifted.scan, settings, good.task)
+    except DataError as error:
+        faults.append(Fault(kind="split", message=str(error)))
+        return None
+
+
+def _copies(samples: Sequence[Sample], sifted: Sifted) -> list[Fault]:
+    """A warning for each image that several samples hold."""
+    blank = _blank(sifted)
+    copies = (
+        [samples[place] for place in places] for places in sifted.scan.of(samples).pixels.copies()
+    )
+    return [
+        fault(
+            same[0],
+            "duplicate",
+            f"{' = '.join(repr(sample.id) for sample in same)}: the same pixels.",
+        )
+        for same in copies
+        if same[0].id not in blank  # what one holds, all hold
+    ]
+
+
+def _near(
+    samples: Sequence[Sample], sifted: Sifted, hashes: dict[str, int], split: Split | None
+) -> tuple[list[Fault], int, int]:
+    """Warnings about images that look nearly alike, how many pairs, and how many cross parts.
+
+    Copies are not near but the same, and blank images look like nothing.
+    """
+    left_out = _blank(sifted)
+    for same in sifted.scan.of(samples).pixels.copies():
+        left_out.update(samples[place].id for place in same[1:])
+    some = [sample for sample in samples if sample.id not in left_out]
+    if len(some) < 2:
+        return [], 0, 0
+    parts = {} if split is None else split.parts
+    numbers = [PARTS.index(parts[s.id]) if s.id in parts else len(PARTS) for s in some]
+    found = near_pairs([hashes[sample.id] for sample in some], numbers, most=MOST_PAIRS)
+
+    def named(place: int) -> str:
+        id_ = some[place].id
+        return f"{id_!r} ({parts[id_]})" if id_ in parts else repr(id_)
+
+    warnings = [
+        fault(some[one], "near_duplicate", f"{named(one)} and {named(other)} look alike.")
+        for one, other in found.pairs
+    ]
+    return warnings, found.count, found.crossing
+
+
+def _blank(sifted: Sifted) -> set[str]:
+    return {one.sample for one in sifted.warnings if one.kind == "constant"}
+
+
+def _without(dataset: Dataset, faults: Iterable[Fault]) -> Dataset:
+    left_out = {one.sample for one in faults}
+    samples = [sample for sample in dataset.samples if sample.id not in left_out]
+    return attrs.evolve(dataset, samples=samples)
+
+
+def _line(what: str, text: str) -> str:
+    return f"{what:<14} {text}"

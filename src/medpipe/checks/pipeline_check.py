@@ -1,0 +1,443 @@
+"""What `Pipeline.check` does before any long work, and what it reports."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from medpipe.assembly import Assembly, to_device
+from medpipe.checks.data_info import measure
+from medpipe.data.preparation import PreparedData
+from medpipe.errors import CheckFailed, DataError, DeviceError, MedpipeError, Problem, ProblemsError
+from medpipe.registry.parameters import suggestion
+from medpipe.registry.wrapped import WrappedNetwork, is_module
+from medpipe.settings import WeightsSettings
+from medpipe.steps import PARTS, DataInfo
+from medpipe.system.hardware import Precision, choose_device, choose_precision, device_memory
+from medpipe.system.start_methods import problems_of_workers, refuse_second_start
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import torch
+    from ignite.engine import Engine
+    from torch import nn
+
+    from medpipe.data.chain import Chain
+    from medpipe.training.memory import MemoryEstimate
+    from medpipe.training.weights import WeightsReport
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Checked:
+    """What a check found that found no problem; see `CheckReport`."""
+
+    prepared: PreparedData
+    data: DataInfo
+    device: torch.device
+    precision: Precision
+    weights: WeightsReport | None
+    planned: Mapping[str, Any] | None
+
+
+@attrs.define(kw_only=True, eq=False)
+class CheckReport:
+    """What a check found.
+
+    Attributes:
+        problems: What must be mended before the pipeline can run.
+        notes: What is worth knowing.
+        prepared: The samples, scanned and split; None where that failed.
+        data: What was measured behind the transform chain; None where that failed.
+        device: Where the pipeline would run.
+        precision: In what it would compute.
+        parameters: How many parameters the network has.
+        weights: Which tensors the network starts from; None where it starts fresh.
+        memory: What a training step takes.
+        planned: What the schedules of the trainer are laid out for; None where it wasn't built.
+    """
+
+    problems: list[Problem] = attrs.field(factory=list)
+    notes: list[str] = attrs.field(factory=list)
+    prepared: PreparedData | None = None
+    data: DataInfo | None = None
+    device: torch.device | None = None
+    precision: Precision | None = None
+    parameters: int | None = None
+    weights: WeightsReport | None = None
+    memory: MemoryEstimate | None = None
+    planned: Mapping[str, Any] | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the pipeline can run."""
+        return not self.problems
+
+    def raise_for_problems(self) -> None:
+        """Raise what was found.
+
+        Raises:
+            CheckFailed: There are problems; it lists them all.
+        """
+        if self.problems:
+            raise CheckFailed("The pipeline can't run", self.problems)
+
+    def checked(self) -> Checked:
+        """What was found, all of which is there where there is no problem.
+
+        Raises:
+            CheckFailed: There are problems; it lists them all.
+        """
+        self.raise_for_problems()
+        assert self.prepared is not None
+        assert self.data is not None
+        assert self.device is not None
+        assert self.precision is not None
+        return Checked(
+            prepared=self.prepared,
+            data=self.data,
+            device=self.device,
+            precision=self.precision,
+            weights=self.weights,
+            planned=self.planned,
+        )
+
+    def __str__(self) -> str:
+        lines = []
+        if self.prepared is not None:
+            counts = ", ".join(f"{len(self.prepared.parts[part])} {part}" for part in PARTS)
+            lines.append(f"samples     {counts}")
+        if self.data is not None:
+            sides = " x ".join(str(side) if side else "any" for side in self.data.spatial_shape)
+            lines.append(f"images      {self.data.channels} channels, {sides}")
+            task = self.data.task
+            lines.append(f"task        {task.kind}: {', '.join(task.names)}")
+        if self.parameters is not None:
+            lines.append(f"network     {self.parameters:,} parameters")
+        if self.weights is not None:
+            lines.append(f"weights     {self.weights}")
+        if self.memory is not None:
+            lines.append(f"memory      about {_size(self.memory.total)} for a training step")
+        if self.device is not None:
+            lines.append(f"device      {self.device}, {self.precision}")
+        lines += [f"note        {note}" for note in self.notes]
+        lines += [f"problem     {problem}" for problem in self.problems]
+        lines.append("The pipeline can run." if self.ok else "The pipeline can't run.")
+        return "\n".join(lines)
+
+
+def examine(assembly: Assembly, *, caching: bool = False, data_alone: bool = False) -> CheckReport:
+    """Check a pipeline: the device, the data, the chain, the network, the loss, the trainer.
+
+    What depends on something that failed is left out; everything else is still checked.
+
+    Args:
+        assembly: Builds its parts.
+        caching: Whether batches are to be made after it: files that must be read are read once,
+            for the check and for the packed cache.
+        data_alone: Leave out the network and all that comes after it.
+    """
+    refuse_second_start()
+    report = CheckReport()
+    configuration = assembly.configuration
+    try:
+        report.device, said = choose_device(configuration.run.device)
+        report.precision = choose_precision(configuration.trainer.precision, report.device)
+        report.notes += [said] if said else []
+    except DeviceError as error:
+        report.problems.append(Problem(path="run.device", message=str(error)))
+    chain = None
+    try:
+        chain = assembly.chain()
+    except MedpipeError as error:
+        report.problems.append(Problem(path="transform", message=str(error)))
+    try:
+        report.prepared = assembly.prepare_data(chain, caching=caching)
+    except MedpipeError as error:
+        report.problems.append(Problem(path="dataset", message=str(error)))
+    if report.prepared is None or chain is None:
+        return report
+    report.data, problems = measure(assembly, report.prepared, chain)
+    if report.data is None:
+        report.problems += problems
+        return report
+    report.notes += report.prepared.dataset.notes
+    has_batches = _check_batches(assembly, report)
+    if data_alone:
+        return report
+    _check_monitor(assembly, report)
+    _check_patience(assembly, report)
+    _check_sampling(assembly, report)
+    sendable = _guard(report, "loader.workers", lambda: _check_workers(assembly, chain))
+    network = _guard(report, "network", lambda: _check_network(assembly, report))
+    if network is not None:
+        _guard(report, "weights", lambda: _check_weights(assembly, network, report))
+    loss_fits = _guard(report, "trainer.loss", lambda: _check_loss(assembly, report))
+    if network is not None and loss_fits and has_batches and sendable:
+        _guard(report, "trainer", lambda: _check_trainer(assembly, network, chain, report))
+    _check_memory(assembly, report)
+    return report
+
+
+def _guard(report: CheckReport, path: str, examine_part: Callable[[], Any]) -> Any:
+    """Run a part of the check; an error of a step becomes a problem."""
+    try:
+        return examine_part()
+    except ProblemsError as error:
+        report.problems += error.problems
+    except MedpipeError as error:
+        report.problems.append(Problem(path=path, message=str(error)))
+    except Exception as error:  # whatever a stranger's network or loss may raise
+        text = " ".join(str(error).split())
+        report.problems.append(Problem(path=path, message=f"{type(error).__name__}: {text}"))
+    return None
+
+
+def _check_batches(assembly: Assembly, report: CheckReport) -> bool:
+    """See that there is an iteration in an epoch, and say whether there is."""
+    assert report.prepared is not None
+    count = len(report.prepared.parts["training"])
+    size = assembly.configuration.loader.batch_size
+    if not assembly.configuration.loader.drop_last or count >= size:
+        return True
+    message = (
+        f"there is no iteration in an epoch: the training part has {count} samples, fewer than "
+        f"loader.batch_size = {size}, and a last batch that isn't full is left out."
+    )
+    remedy = f"Set it to false, or loader.batch_size to {count} or less."
+    report.problems.append(Problem(path="loader.drop_last", message=message, remedy=remedy))
+    return False
+
+
+def _check_patience(assembly: Assembly, report: CheckReport) -> None:
+    """See that what is to be waited for can come."""
+    assert report.prepared is not None
+    trainer = assembly.configuration.trainer
+    if trainer.patience is not None and not report.prepared.parts["validation"]:
+        message = "it waits for a better validation, and the validation part is empty."
+        remedy = "Set split.validation above 0, or leave it out."
+        report.problems.append(Problem(path="trainer.patience", message=message, remedy=remedy))
+
+
+def _check_monitor(assembly: Assembly, report: CheckReport) -> None:
+    from medpipe.evaluation.metrics import MONITORS
+
+    assert report.data is not None
+    monitor = assembly.configuration.trainer.monitor
+    known = MONITORS[report.data.task.kind]
+    if monitor is not None and monitor not in known:
+        message = f"{monitor!r} is no metric of a {report.data.task.kind} task."
+        remedy = suggestion(monitor, list(known)) or f"There are {', '.join(known)}."
+        report.problems.append(Problem(path="trainer.monitor", message=message, remedy=remedy))
+
+
+def _check_sampling(assembly: Assembly, report: CheckReport) -> None:
+    assert report.data is not None
+    kind = report.data.task.kind
+    if assembly.configuration.loader.sampling == "balanced" and kind != "multiclass":
+        message = f"'balanced' draws every class equally often, and a {kind} task has no classes."
+        remedy = 'Set it to "shuffled".'
+        if kind == "multilabel":
+            remedy += (
+                " To weigh rare findings, set trainer.loss to bce_with_logits with pos_weight."
+            )
+        report.problems.append(Problem(path="loader.sampling", message=message, remedy=remedy))
+
+
+def _check_workers(assembly: Assembly, chain: Chain) -> bool:
+    """See that worker processes can be started, where there will be any."""
+    if assembly.workers and chain.has_per_sample_stage(training=True):
+        named = assembly.registry.title
+        problems = problems_of_workers([(named(s), s) for _, s in chain.steps_for_workers])
+        if problems:
+            raise ProblemsError("Worker processes can't be started", problems)
+    return True
+
+
+def _check_network(assembly: Assembly, report: CheckReport) -> nn.Module | None:
+    """Build the network without memory and send a batch's shape through it."""
+    import torch
+
+    from medpipe.training.memory import forward_on_meta
+
+    data, prepared = report.data, report.prepared
+    assert data is not None
+    assert prepared is not None
+    title = assembly.registry.title(assembly.configuration.network)
+    network = _meta_network(assembly, data)
+    if network is None:
+        report.notes.append(f"{title} can't be built without memory; its output was not checked.")
+        return None
+    report.parameters = sum(parameter.numel() for parameter in network.parameters())
+    network.train()
+    size = assembly.configuration.loader.batch_size
+    count = len(prepared.parts["training"])
+    sizes = {min(size, count)}
+    if count % size and not assembly.configuration.loader.drop_last:
+        sizes.add(count % size)
+    sides = [side or 64 for side in data.spatial_shape]
+    for batch in sorted(sizes):
+        try:
+            output, estimate = forward_on_meta(
+                network, (batch, data.channels, *sides), _recomputed(assembly, network)
+            )
+        except NotImplementedError:
+            report.notes.append(f"{title} needs real values; its output was not checked.")
+            return network
+        except Exception as error:
+            text = " ".join(str(error).split())
+            shape = (batch, data.channels, *sides)
+            raise DataError(
+                f"{title} fails on a batch of shape {shape}: {type(error).__name__}: {text}"
+            ) from error
+        expected = (batch, data.outputs)
+        if not isinstance(output, torch.Tensor):
+            raise DataError(
+                f"{title} gives a {type(output).__name__}, not one tensor of shape {expected}. "
+                "Return the predictions alone."
+            )
+        if tuple(output.shape) != expected:
+            raise DataError(
+                f"{title} gives {tuple(output.shape)} for a batch of {batch}; the "
+                f"{data.outputs} outputs ({', '.join(data.task.names)}) need {expected}. "
+                "Take the number of outputs from DataInfo.outputs."
+            )
+        report.memory = estimate
+    return network
+
+
+def _recomputed(assembly: Assembly, network: nn.Module) -> Sequence[nn.Module]:
+    """What the trainer computes again; where it finds nothing, the check of the trainer says so."""
+    try:
+        return assembly.configuration.trainer.recomputed_blocks(network)
+    except MedpipeError:
+        return ()
+
+
+def _check_weights(assembly: Assembly, network: nn.Module, report: CheckReport) -> None:
+    """Compare the weights to start from with the network, by names and shapes."""
+    settings = assembly.configuration.weights
+    if settings != WeightsSettings():
+        from medpipe.training.weights import examine_weights
+
+        report.weights = examine_weights(network, settings)
+
+
+def _meta_network(assembly: Assembly, data: DataInfo) -> nn.Module | None:
+    import torch
+
+    step = assembly.configuration.network
+    if isinstance(step, WrappedNetwork) and is_module(step.value):
+        return copy.deepcopy(step.value).to("meta")  # type: ignore[union-attr]
+    try:
+        with torch.device("meta"):
+            return assembly.network(data)
+    except MedpipeError:
+        # Some networks need values to be built. Whether it fails with them decides.
+        return assembly.network(data).to("meta")
+
+
+def _check_loss(assembly: Assembly, report: CheckReport) -> bool:
+    """Call the loss on a few real labels."""
+    import torch
+
+    from medpipe.data.loading.loader import label_tensor
+
+    data, prepared = report.data, report.prepared
+    assert data is not None
+    assert prepared is not None
+    step = assembly.loss_step(data)
+    title = assembly.registry.title(step)
+    if data.task.kind not in step.tasks:
+        fits = ", ".join(sorted(step.tasks))
+        raise DataError(f"{title} is for {fits}, but the data set's task is {data.task.kind}.")
+    loss = assembly.loss(data)
+    labels = label_tensor([sample.label for sample in prepared.parts["training"][:4]], data.task)
+    predictions = torch.zeros(len(labels), data.outputs, requires_grad=True)
+    value = loss(predictions, labels)
+    if not isinstance(value, torch.Tensor) or value.numel() != 1:
+        got = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
+        raise DataError(f"{title} gives {got}, not one number. Average over the batch.")
+    if not value.requires_grad:
+        raise DataError(f"{title} gives a number without a gradient. Compute it with torch alone.")
+    return True
+
+
+def _check_trainer(
+    assembly: Assembly, network: nn.Module, chain: Chain, report: CheckReport
+) -> None:
+    """Build the trainer around the network without memory; see whose parameters it trains."""
+    import torch
+    from ignite.engine import Engine
+
+    from medpipe.training.planned import planned
+
+    data, prepared = report.data, report.prepared
+    assert data is not None
+    assert prepared is not None
+    device = torch.device("cpu")
+    loader = assembly.loader(prepared, chain, "training", device)
+    assert loader is not None
+    title = assembly.registry.title(assembly.configuration.trainer)
+    training = assembly.trainer(
+        network=network,
+        loss=to_device(assembly.loss(data), device),
+        loader=loader,
+        device=device,
+        precision="float32",
+        data=data,
+    )
+    if not isinstance(training.engine, Engine):
+        raise DataError(f"{title} gives an engine that is no ignite.engine.Engine.")
+    if "network" not in training.state:
+        raise DataError(f"{title} leaves 'network' out of its state.")
+    _check_length(assembly, title, training.engine, report)
+    report.planned = planned(training)
+    optimizers = [o for o in training.state.values() if isinstance(o, torch.optim.Optimizer)]
+    owned = {id(p) for o in optimizers for group in o.param_groups for p in group["params"]}
+    own = dict(network.named_parameters())
+    missing = [name for name, p in own.items() if p.requires_grad and id(p) not in owned]
+    strangers = owned - {id(parameter) for parameter in own.values()}
+    if optimizers and missing:
+        raise DataError(
+            f"{title} does not train {len(missing)} of the network's parameters, such as "
+            f"{missing[0]!r}. Give its optimizer network.parameters(), or freeze them."
+        )
+    if strangers:
+        raise DataError(f"{title} trains {len(strangers)} parameters that are not the network's.")
+
+
+def _check_length(assembly: Assembly, title: str, engine: Engine, report: CheckReport) -> None:
+    """See that an engine does all epochs, and something in each, as far as it says beforehand."""
+    length, epochs = engine.state.epoch_length, engine.state.max_epochs
+    wanted = assembly.configuration.trainer.max_epochs
+    if length == 0:
+        message = f"{title} gives an engine whose epochs have no iteration."
+        remedy = "Look at the loader that it takes its batches from, and at its epoch_length."
+        report.problems.append(Problem(path="trainer", message=message, remedy=remedy))
+    if epochs is not None and epochs != wanted:
+        message = f"{title} gives an engine for {epochs} epochs, not trainer.max_epochs = {wanted}."
+        remedy = "Give the engine the step's max_epochs."
+        report.problems.append(Problem(path="trainer", message=message, remedy=remedy))
+
+
+def _check_memory(assembly: Assembly, report: CheckReport) -> None:
+    if report.memory is None or report.device is None:
+        return
+    free = device_memory(report.device)
+    if free is not None and report.memory.total > free:
+        message = (
+            f"a training step takes about {_size(report.memory.total)}, but "
+            f"{report.device} has {_size(free)} free."
+        )
+        size = assembly.configuration.loader.batch_size
+        remedy = f"Set loader.batch_size below {size}, with trainer.accumulation to make up for it."
+        if getattr(assembly.configuration.trainer, "recompute", True) is False:
+            remedy += " Or set trainer.recompute = true: the same batch takes less then."
+        report.problems.append(Problem(path="loader.batch_size", message=message, remedy=remedy))
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"

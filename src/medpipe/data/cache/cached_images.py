@@ -1,0 +1,70 @@
+"""The results of a chain's cached stage, as a pipeline reads them.
+
+Heavy: it imports torch. The rest of the package imports it inside functions.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import torch
+
+from medpipe.data.readers.reader import source_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+
+    from medpipe.data.cache.cache import PackedCache
+
+NAMED = "filename_or_obj"
+OWN_FILE = "$own file"
+"""What is kept for the name of a sample's own file: all else is the same for many samples."""
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class CachedImages:
+    """Images that have left a chain's cached stage.
+
+    Attributes:
+        cache: Where they are.
+    """
+
+    cache: PackedCache
+
+    def rows(self, sample_ids: Sequence[str]) -> np.ndarray[Any, Any]:
+        """The rows of samples, for `stacked`: int64 of shape (samples,)."""
+        return self.cache.rows(sample_ids)
+
+    def stacked(self, rows: np.ndarray[Any, Any]) -> torch.Tensor | None:
+        """The images of shape (batch, channels, spatial...), in as few bits as they are kept.
+
+        As float32 they are what left that stage. None where they don't have one shape, or were
+        not float32.
+        """
+        images = self.cache.stacked(rows)
+        if images is None or self.cache.dtype_of(rows[0]) != "float32":
+            return None
+        return torch.from_numpy(images)
+
+    def sample(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The sample as it left the cached stage."""
+        from monai.data import MetaTensor
+
+        values = torch.from_numpy(self.cache.array(given["id"]))
+        meta = {key: _restored(value) for key, value in self.cache.meta(given["id"]).items()}
+        if meta.get(NAMED) == OWN_FILE:
+            meta[NAMED] = source_of(given["image"]) or given["id"]
+        return {**given, "image": MetaTensor(values, meta=meta) if meta else values}
+
+
+def _restored(value: Any) -> Any:
+    import numpy as np
+
+    if not isinstance(value, dict):
+        return value
+    if "tensor" in value:
+        return torch.tensor(value["tensor"], dtype=getattr(torch, value["dtype"]))
+    return np.array(value["array"], dtype=value["dtype"])

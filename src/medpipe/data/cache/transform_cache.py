@@ -1,0 +1,304 @@
+"""Keep the results of a chain's cached stage, or open what an earlier run kept.
+
+Heavy: it imports torch. The rest of the package imports it inside functions.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import torch
+
+from medpipe.data.cache.building import build_or_open, fill, new_cache
+from medpipe.data.cache.cache import PackedCache
+from medpipe.data.cache.cached_images import NAMED, OWN_FILE, CachedImages
+from medpipe.data.cache.folders import PackingError, packed_folders
+from medpipe.data.cache.index import SOURCE, Piece
+from medpipe.data.chain import sample_dictionary
+from medpipe.data.readers.reader import image_files, source_of
+from medpipe.data.scanning.fingerprints import Fingerprint, Fingerprints, FoundFingerprints
+from medpipe.data.scanning.scan import content_digest, read
+from medpipe.errors import DataError, MedpipeError, RunError
+from medpipe.steps import DecodedImage
+from medpipe.system.files import sha256_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    import numpy as np
+
+    from medpipe.data.chain import Chain
+    from medpipe.steps import Dataset, Reading, Sample
+
+logger = logging.getLogger("medpipe")
+
+FORMAT = 2
+DONORS = 4
+"""How many caches made by the same steps are looked through for what has not changed."""
+
+AT_ONCE = 1 << 18
+"""Bytes of decoded images that are taken together, if not one alone: a processor's cache holds
+them, as they are and as float32."""
+
+ReusableEntries = dict[bytes, tuple[PackedCache, str]]
+"""Where the results of samples lie already, by what these were made from."""
+Made = tuple["np.ndarray[Any, Any]", "Mapping[str, Any]"]
+
+_Read = tuple["Sample", Fingerprint, DecodedImage]
+"""A sample, what identifies its image, and the image."""
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class TransformCache:
+    """Keeps what leaves the cached stage of one chain.
+
+    Attributes:
+        chain: The transforms.
+        reading: How files are decoded.
+        steps: The steps of the cached stage with their parameters and versions, and all else
+            that their results depend on.
+        images_alone: Whether these steps are known to look at nothing but the image; others may
+            use a sample's label or its extra columns.
+        workers: How many processors there are.
+    """
+
+    chain: Chain
+    reading: Reading
+    steps: Sequence[Mapping[str, Any]]
+    images_alone: bool
+    workers: int
+
+    def fits(self, dataset: Dataset) -> bool:
+        """Whether there is something to keep: not for images that are in memory already."""
+        if not self.chain.cached_steps:
+            return False
+        kinds = {type(sample.image): sample.image for sample in dataset.samples}
+        return all(image_files(image) is not None for image in kinds.values())
+
+    @property
+    def reads(self) -> bool:
+        """Whether the chain begins with a step that takes images that are read already."""
+        return bool(self.chain.cached_steps) and self.chain.cached_steps[0].takes_decoded
+
+    def keep(self, dataset: Dataset, prints: Mapping[str, Fingerprint]) -> CachedImages | None:
+        """Open what an earlier run kept, or make it; what another cache holds is taken from it.
+
+        Args:
+            dataset: The samples, which fit.
+            prints: The fingerprints of their files.
+
+        Returns:
+            None where it can't be done: a cached stage that changes more than the image, a disk
+            that is full.
+        """
+        ordered = sorted(dataset.samples, key=attrgetter("id"))
+        ids = [sample.id for sample in ordered]
+        known = Fingerprints.of(prints).of_ids(ids)
+        sources = self._sources(ordered, known)
+
+        @functools.cache
+        def making() -> tuple[dict[str, tuple[Sample, bytes]], dict[str, int], ReusableEntries]:
+            """What is needed only where a cache is made."""
+            pairs = zip(ordered, _cut(sources), strict=True)
+            places = dict(zip(ids, range(len(ids)), strict=True))
+            return dict(zip(ids, pairs, strict=True)), places, self._donors()
+
+        def produce(some: Sequence[str]) -> Iterator[Made]:
+            by_id, places, donors = making()
+            for id_ in some:
+                sample, source = by_id[id_]
+                donor = donors.get(source)
+                if donor is None:
+                    yield self._made_from(sample, known.sha256[places[id_]])
+                else:
+                    cache, other = donor
+                    yield cache.array(other), cache.meta(other)
+
+        cache = build_or_open(
+            self._key(ids, sources),
+            self.about(),
+            ids,
+            produce,
+            workers=self.workers,
+            sources=sources,
+        )
+        return None if cache is None else CachedImages(cache=cache)
+
+    def _made_from(self, sample: Sample, sha256: str) -> Made:
+        """As `made`, of the very content that was looked through.
+
+        Raises:
+            DataError: The file has another content by now.
+        """
+        if self.reads:
+            found, decoded = read(sample, self.reading)
+            now: str | None = found.sha256
+            made = self.made(sample, self._image(sample, decoded))
+        else:  # what a step of a stranger's reads is not heard of
+            made = self.made(sample)
+            now = content_digest(sample)
+        if now is not None and now != sha256:
+            raise DataError(
+                f"The image {source_of(sample.image)} was changed after it had been looked "
+                "through. Start again when nothing writes to the data any longer."
+            )
+        return made
+
+    def _image(self, sample: Sample, decoded: DecodedImage) -> DecodedImage:
+        return attrs.evolve(decoded, source=source_of(sample.image))
+
+    def read_ahead(self, samples: Sequence[Sample], found: FoundFingerprints) -> None:
+        """Read samples and keep what leaves the cached stage, each file being read once.
+
+        Whatever is in the way of it (a step that fails, a disk that is full) is left to be found,
+        and said, by those who do the one without the other.
+
+        Args:
+            samples: The samples.
+            found: Gets the fingerprints of what was read; those that can't be read are left out.
+        """
+        by_id = {sample.id: sample for sample in samples}
+        ordered = sorted(by_id)
+
+        def work(ids: Sequence[str]) -> Piece:
+            piece = Piece(found=FoundFingerprints())
+            for some in self._read(by_id[id_] for id_ in ids):
+                self._add(piece, some)
+            return piece
+
+        try:
+            with new_cache(self.about(), lambda: self._key(ids, writer.sources)) as writer:
+                fill(
+                    writer,
+                    ordered,
+                    work,
+                    workers=self.workers,
+                    heard=lambda piece: found.extend(piece.found),
+                    title="Reading and packing",
+                )
+                ids = [id_ for id_ in ordered if id_ in found]
+                were_read = [by_id[id_] for id_ in ids]
+                writer.sources = self._sources(were_read, found.of_ids(ids))
+        except MedpipeError as error:
+            logger.debug("Reading and packing was given up: %s", error)
+
+    def _read(self, samples: Iterable[Sample]) -> Iterator[list[_Read]]:
+        """Those of the samples that can be read, some at a time.
+
+        To read some, then to transform these, then to pack them takes a fifth less time than one
+        after the other: what a small image needs is its programs more than its pixels.
+        """
+        some: list[_Read] = []
+        size = 0
+        for sample in samples:
+            try:
+                fingerprint, decoded = read(sample, self.reading)
+            except DataError:
+                continue
+            image = self._image(sample, decoded)
+            some.append((sample, fingerprint, image))
+            size += decoded.values.nbytes
+            if size >= AT_ONCE:
+                yield some
+                some, size = [], 0
+        yield some
+
+    def _add(self, piece: Piece, some: Sequence[_Read]) -> None:
+        made = [self.made(sample, image) for sample, _, image in some]
+        for (sample, look, _), (array, meta) in zip(some, made, strict=True):
+            piece.add(sample.id, array, meta)
+            piece.found.add(sample.id, look)
+
+    def _key(self, ids: Sequence[str], sources: bytes) -> str:
+        """What names the cache of these samples, sorted by id."""
+        made_from = sha256_of("\0".join(ids).encode("utf-8", "surrogatepass") + sources)
+        return sha256_of(f"{self.about()['made_by']}\0{made_from}".encode("ascii"))[:32]
+
+    def _sources(self, samples: Sequence[Sample], prints: Fingerprints) -> bytes:
+        """What each sample is made from, in 16 bytes each."""
+        if self.images_alone:
+            return prints.sha256.heads(SOURCE)
+        seen = (
+            [sha256, sample.id, sample.label, sorted(sample.extra.items())]
+            for sample, sha256 in zip(samples, prints.sha256, strict=True)
+        )
+        texts = (repr(one).encode("utf-8", "surrogateescape") for one in seen)
+        return b"".join([bytes.fromhex(sha256_of(text))[:SOURCE] for text in texts])
+
+    def about(self) -> dict[str, Any]:
+        """What the values depend on besides the files, and its digest under ``made_by``."""
+        words = {
+            "format": FORMAT,
+            "reading": attrs.asdict(self.reading),
+            "steps": list(self.steps),
+        }
+        return {**words, "made_by": sha256_of(json.dumps(words, sort_keys=True).encode())}
+
+    def made(self, sample: Sample, image: Any = None) -> Made:
+        """What a sample is when it leaves the cached stage, and its metadata.
+
+        Args:
+            sample: The sample.
+            image: What to begin with; None: what the sample names.
+
+        Raises:
+            PackingError: The image alone would not be enough, or its metadata can't be kept.
+        """
+        given = sample_dictionary(sample, self.reading)
+        if image is not None:
+            given["image"] = image
+        left = self.chain.cached_stage(given)
+        result = left["image"]
+        if (
+            not isinstance(result, torch.Tensor)
+            or left.keys() != given.keys()
+            or any(value is not given[key] for key, value in left.items() if key != "image")
+        ):
+            raise PackingError(
+                "a deterministic step changes more of a sample than its image, and the image "
+                "alone would not be enough. Set loader.cache = 'off' to leave this out."
+            )
+        try:
+            meta = {key: _plain(value) for key, value in getattr(result, "meta", {}).items()}
+        except TypeError as error:
+            raise PackingError(f"an image's metadata {error}.") from error
+        if meta.get(NAMED) == (source_of(sample.image) or sample.id):
+            meta[NAMED] = OWN_FILE
+        return result.as_subclass(torch.Tensor).numpy(), meta
+
+    def _donors(self) -> ReusableEntries:
+        """Samples that other caches hold, made by the same steps: by what they were made from."""
+        made_by = self.about()["made_by"]
+        found: ReusableEntries = {}
+        alike = [
+            folder
+            for folder in packed_folders()
+            if folder.about.get("about", {}).get("made_by") == made_by
+        ]
+        for folder in alike[-DONORS:]:
+            try:
+                cache = PackedCache(folder.path)
+            except RunError:  # damaged, or cleared meanwhile
+                continue
+            found.update({source: (cache, id_) for source, id_ in cache.sources.items()})
+        return found
+
+
+def _cut(sources: bytes) -> list[bytes]:
+    """The sources of several samples, each for itself."""
+    return [sources[start : start + SOURCE] for start in range(0, len(sources), SOURCE)]
+
+
+def _plain(value: Any) -> Any:
+    """A value of an image's metadata as JSON has it."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if hasattr(value, "tolist"):  # tensors and arrays
+        kind = "tensor" if isinstance(value, torch.Tensor) else "array"
+        return {kind: value.tolist(), "dtype": str(value.dtype).removeprefix("torch.")}
+    raise TypeError(f"hold a {type(value).__name__}, which can't be kept")

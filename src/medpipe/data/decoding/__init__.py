@@ -1,1 +1,0 @@
-"""The formats of image files; `medpipe.data.reading` is the door to them."""

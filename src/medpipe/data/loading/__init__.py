@@ -1,0 +1,1 @@
+"""Loaders: the order of samples, batches and their columns."""

@@ -1,0 +1,106 @@
+"""Which samples come when: a function of the seed and the pass, and of nothing else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from medpipe.data.chain import random_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import numpy as np
+
+
+@attrs.frozen(eq=False)
+class BatchKey:
+    """One batch: what is asked of the samples, and told to worker processes.
+
+    Attributes:
+        this_pass: The pass of the data.
+        places: The places of the samples in their part, int64 of shape (batch,).
+    """
+
+    this_pass: int
+    places: np.ndarray[Any, Any]
+
+
+class EpochBatchSampler:
+    """The batches of one part; each iteration over it is the next pass.
+
+    The pass travels with each batch, so that worker processes that live for the whole run know
+    it without being told.
+
+    Args:
+        count: How many samples the part has.
+        batch_size: Samples in a batch.
+        drop_last: Leave out a last batch that is not full.
+        seed: The run's seed; None for the samples' own order in every pass.
+        classes: For balanced sampling, the class of each sample; else None.
+    """
+
+    def __init__(
+        self,
+        *,
+        count: int,
+        batch_size: int,
+        drop_last: bool = False,
+        seed: int | None = None,
+        classes: Sequence[int] | None = None,
+    ) -> None:
+        self._count = count
+        self._batch_size = batch_size
+        self._drop_last = drop_last
+        self._seed = seed
+        self._classes = classes
+        self.start: tuple[int, int] = (0, 0)
+        """The pass and the batch, each counted from 0, at which the next iteration begins."""
+
+    def __len__(self) -> int:
+        full, rest = divmod(self._count, self._batch_size)
+        return full + (rest > 0 and not self._drop_last)
+
+    def __iter__(self) -> Iterator[BatchKey]:
+        this_pass, skipped = self.start
+        self.start = (this_pass + 1, 0)
+        order = self.order(this_pass)
+        for batch in range(skipped, len(self)):
+            start = batch * self._batch_size
+            yield BatchKey(this_pass, order[start : start + self._batch_size])
+
+    def order(self, this_pass: int) -> np.ndarray[Any, Any]:
+        """The places of a pass's samples, in their order: int64 of shape (count,)."""
+        import numpy as np
+
+        if self._seed is None:
+            return np.arange(self._count)
+        # A bit generator's raw stream never changes between versions of numpy; what
+        # Generator.permutation makes of it may.
+        bits = np.random.PCG64(random_key(self._seed, this_pass, "order", 0))
+        draws = bits.random_raw(self._count)
+        if self._classes is None:
+            return _sorting(draws)
+        classes = np.asarray(self._classes)
+        by_class = np.argsort(classes, kind="stable")
+        _, firsts, sizes = np.unique(classes[by_class], return_index=True, return_counts=True)
+        chosen = draws % np.uint64(len(sizes))
+        choices = bits.random_raw(self._count) % sizes.astype(np.uint64)[chosen]
+        places: np.ndarray[Any, Any] = by_class[firsts[chosen] + choices.astype(np.int64)]
+        return places
+
+
+def _sorting(draws: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The places of the draws in their order, equal ones as they come.
+
+    A sort that may swap equal ones is several times faster. Of 64-bit draws none are equal but in
+    one pass of billions.
+    """
+    import numpy as np
+
+    places: np.ndarray[Any, Any] = np.argsort(draws)
+    in_order = draws[places]
+    if (in_order[1:] == in_order[:-1]).any():
+        return np.argsort(draws, kind="stable")
+    return places

@@ -1,1 +1,0 @@
-"""The packed cache: arrays of all samples in one memory-mapped file, made once, opened at once."""

@@ -1,0 +1,1 @@
+"""Bad samples: faults, screening, near duplicates, shape outliers and the quarantine file."""

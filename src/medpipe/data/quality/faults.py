@@ -1,0 +1,166 @@
+"""What is wrong with samples: from what listing, labels, ids and the scan say, to faults."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from numbers import Real
+from typing import TYPE_CHECKING
+
+from medpipe.data.ids import no_text, odd_ids, portable_id
+from medpipe.data.quality.contradictions import contradicting, label_text
+from medpipe.data.readers.reader import source_of
+from medpipe.data.readers.unreadable import UnreadableImageError
+from medpipe.data.splits.leaks import training_side
+from medpipe.data.splits.units import seen_as
+from medpipe.errors import DataError, Fault, FaultKind
+from medpipe.steps import PARTS, Part
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from medpipe.data.scanning.pixel_defects import Flaw
+    from medpipe.data.scanning.scan import Scan
+    from medpipe.steps import Dataset, Sample, Task
+
+FLAWS: Mapping[Flaw, str] = {
+    "nan": "holds NaN values",
+    "infinite": "holds infinite values, or values beyond float32",
+    "constant": "is constant: every pixel is like every other",
+}
+
+
+def fault(sample: Sample, kind: FaultKind, message: str, remedy: str = "") -> Fault:
+    """A fault of a sample."""
+    return Fault(
+        kind=kind,
+        message=message,
+        sample=sample.id,
+        path=source_of(sample.image) or "",
+        remedy=remedy,
+    )
+
+
+def image_of(sample: Sample) -> str:
+    """How a sentence calls a sample's image."""
+    path = source_of(sample.image)
+    return f"The image {path}" if path else f"The image of the sample {sample.id!r}"
+
+
+def id_faults(samples: Sequence[Sample]) -> Iterator[Fault]:
+    """Samples whose ids are no names: all of those that share one, and what is no Unicode."""
+    twice, not_text = odd_ids(samples)
+    if not twice and not not_text:
+        return
+    no_names = set(not_text)
+    same = Counter(portable_id(sample.id) for sample in samples)
+    for sample in samples:
+        if sample.id in no_names:
+            yield fault(sample, "id", no_text(sample.id))
+        elif portable_id(sample.id) in twice:
+            message = f"Several samples have the id {sample.id!r}."
+            if same[portable_id(sample.id)] == 1:
+                message = f"The id {sample.id!r} differs from another only in what can't be seen."
+            yield fault(sample, "id", message, "Give each sample an id of its own.")
+
+
+def label_faults(samples: Sequence[Sample], task: Task) -> Iterator[Fault]:
+    """Samples whose labels are none of the task's."""
+    labels = [sample.label for sample in samples]
+    whole = task.kind == "multiclass" and set(map(type, labels)) == {int}
+    if whole and set(labels) <= set(range(len(task.names))):
+        return  # as almost always
+    for sample in samples:
+        why = _odd(sample.label, task)
+        if why is not None:
+            message = f"The sample {sample.id!r} has the label {sample.label!r}{why}."
+            yield fault(sample, "label", message)
+
+
+def _odd(label: object, task: Task) -> str | None:
+    """What is wrong with a label, as the end of a sentence; None: nothing."""
+    names = task.names
+    if task.kind == "multiclass":
+        one = isinstance(label, Real) and math.isfinite(label)
+        if not one or label != int(label) or not 0 <= label < len(names):  # type: ignore[operator,call-overload]
+            return f", but the {len(names)} classes ({', '.join(names)}) are 0 to {len(names) - 1}"
+        return None
+    values = label if isinstance(label, tuple) else (label,)
+    if len(values) != len(names):
+        return f", but the task has {len(names)} values for each sample: {', '.join(names)}"
+    numbers = [value for value in values if isinstance(value, Real)]
+    if len(numbers) != len(values):
+        return ", which is no number"
+    if any(map(math.isinf, numbers)):
+        return ": it is infinite"
+    if task.kind == "multilabel" and not all(v in (0, 1) or math.isnan(v) for v in numbers):
+        return ". Each finding is 1, 0 or NaN (missing)"
+    return None
+
+
+def part_faults(samples: Sequence[Sample]) -> Iterator[Fault]:
+    """Samples whose given parts are none."""
+    if {sample.split for sample in samples} <= {None, *PARTS}:
+        return
+    for sample in samples:
+        if sample.split not in (None, *PARTS):
+            message = f"The sample {sample.id!r} has the part {sample.split!r}."
+            yield fault(sample, "split", message, f"The parts are {', '.join(PARTS)}.")
+
+
+def error_fault(sample: Sample, error: DataError) -> Fault:
+    """The fault of a sample that can't be read."""
+    if not isinstance(error, UnreadableImageError):
+        return fault(sample, "unsupported", str(error))
+    remedy = "" if error.remedy == UnreadableImageError.REMEDY else error.remedy
+    return fault(sample, error.kind, f"The image {error.path} {error.reason}.", remedy)
+
+
+def flaw_faults(samples: Sequence[Sample], scan: Scan) -> Iterator[Fault]:
+    """Samples whose images could be read and hold nothing to learn from."""
+    flaws = scan.fingerprints.with_flaw()
+    if not flaws:
+        return
+    by_id = {sample.id: sample for sample in samples}
+    for sample_id, flaw in flaws:
+        sample = by_id[sample_id]
+        yield fault(sample, flaw, f"{image_of(sample)} {FLAWS[flaw]}.")
+
+
+def contradiction_faults(samples: Sequence[Sample], scan: Scan, task: Task) -> Iterator[Fault]:
+    """Samples whose very pixels appear under another label."""
+    for same in contradicting(samples, scan):
+        for sample in same:
+            label = label_text(sample, task)
+            other = next((o for o in same if label_text(o, task) != label), None)
+            if other is not None:
+                yield fault(
+                    sample,
+                    "contradiction",
+                    f"{image_of(sample)} has the label {label!r}, and {other.id!r}, which has the "
+                    f"same pixels, {label_text(other, task)!r}.",
+                )
+
+
+def _one_group(one: str | None, other: str | None) -> bool:
+    return one is not None and other is not None and seen_as(one) == seen_as(other)
+
+
+def leak_faults(dataset: Dataset, scan: Scan, parts: Mapping[str, Part]) -> Iterator[Fault]:
+    """The training side of what the parts divide although it must stay in one."""
+    samples = dataset.samples
+    looks = scan.of(samples).pixels
+    for leaking in training_side(samples, scan, parts):
+        sample = samples[leaking.index]
+        group = [i for i in leaking.others if _one_group(sample.group, samples[i].group)]
+        copy = [i for i in leaking.others if looks[i] == looks[leaking.index]]
+        other = samples[(group or copy or leaking.others)[0]].id
+        why = f"both are of the group {sample.group!r}"
+        if not group:
+            why = "both are the same image" if copy else "others tie them together"
+        yield fault(
+            sample,
+            "leak",
+            f"The sample {sample.id!r} is in {leaking.part} and {other!r} in {leaking.stays}, but "
+            f"{why}.",
+        )

@@ -1,0 +1,156 @@
+"""Images that leave the chain unlike all others: they can't be in one batch with them."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import attrs
+
+from medpipe.data.chain import sample_dictionary
+from medpipe.data.quality.faults import fault, image_of
+from medpipe.errors import Fault, FaultKind, MedpipeError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from medpipe.data.chain import Chain
+    from medpipe.data.scanning.fingerprints import ImageKind
+    from medpipe.data.scanning.scan import Scan
+    from medpipe.steps import Dataset, Sample
+
+FEW = 16
+"""Of so many kinds of images one each is tried first: where they leave alike, the rest does."""
+MANY = 200
+"""Of more kinds than this, none of which nearly all images are, not each is tried."""
+NEARLY_ALL = 0.9
+"""From which share on the others are the odd ones, and not the chain that lacks a step."""
+
+
+@attrs.frozen(kw_only=True)
+class _Left:
+    """How an image of one kind leaves the chain.
+
+    Attributes:
+        shapes: Without and with the random steps.
+        error: What a step said that failed on it.
+    """
+
+    shapes: tuple[tuple[int, ...], ...] = ()
+    error: str = ""
+
+    def __str__(self) -> str:
+        return " and ".join(map(str, dict.fromkeys(self.shapes)))
+
+
+def unfit_samples(
+    chain: Chain, dataset: Dataset, scan: Scan, *, batch_size: int
+) -> Sequence[Fault]:
+    """Find the samples whose images don't leave the chain as nearly all others do.
+
+    Of each shape and number of channels one sample goes through the chain; where there is but
+    one, none does.
+
+    Args:
+        chain: The transforms.
+        dataset: The samples, all of which can be read.
+        scan: Their fingerprints.
+        batch_size: With 1 the sizes may differ.
+
+    Returns:
+        Their faults. Where no nine of ten leave alike, one that is no sample's.
+    """
+    samples = dataset.samples
+    prints = scan.fingerprints
+    numbers = prints.numbers([sample.id for sample in samples])
+    first: dict[int, Sample] = {}
+    for number, sample in zip(numbers, samples, strict=True):
+        first.setdefault(number, sample)
+    if len(first) < 2:
+        return []
+
+    def leave(number: int) -> _Left:
+        return _sent(chain, first[number], dataset, sizes=batch_size > 1)
+
+    enough = NEARLY_ALL * len(samples)
+    held = Counter(numbers)
+    ((frequent, count),) = held.most_common(1)
+    ordered = sorted(first, key=lambda number: _measure(prints.kinds[number]))
+    tried = {*ordered[:: max(1, len(ordered) // FEW)], ordered[-1], frequent}
+    left = {number: leave(number) for number in sorted(tried)}
+    if len(set(left.values())) == 1 and not left[frequent].error:
+        return []
+    if len(first) <= MANY or count >= enough:
+        left.update((number, leave(number)) for number in ordered if number not in left)
+    counts: Counter[_Left] = Counter()
+    for number, how in left.items():
+        counts[how] += held[number]
+    ((usual, most),) = counts.most_common(1)
+    if usual.error or most < enough:
+        return [_no_usual(counts, left, first)]
+    return [
+        _unlike(sample, left[number], usual, f"{most:,} of {len(samples):,}")
+        for number, sample in zip(numbers, samples, strict=True)
+        if left.get(number, usual) != usual
+    ]
+
+
+def _measure(kind: ImageKind) -> tuple[int, int, int]:
+    shape, channels = kind
+    return len(shape), channels or 1, math.prod(shape)
+
+
+def _sent(chain: Chain, sample: Sample, dataset: Dataset, *, sizes: bool) -> _Left:
+    from medpipe.data.loading.loader import as_tensor
+
+    shapes = []
+    for training in (False, True):
+        given = sample_dictionary(sample, dataset.reading)
+        try:
+            shape = tuple(as_tensor(chain(given, training=training)["image"]).shape)
+        except MedpipeError as error:
+            return _Left(error=str(error))
+        except (TypeError, ValueError, KeyError, RuntimeError):
+            return _Left(error="The chain gives no image tensor.")
+        shapes.append(shape if sizes else (shape[0], *[0] * (len(shape) - 1)))
+    return _Left(shapes=tuple(shapes))
+
+
+def _kind(one: _Left, other: _Left) -> FaultKind:
+    if one.error or other.error:
+        return "transform"
+    channels = {shape[0] for shape in (*one.shapes, *other.shapes)}
+    return "channels" if len(channels) > 1 else "size"
+
+
+def _unlike(sample: Sample, left: _Left, usual: _Left, most: str) -> Fault:
+    kind = _kind(left, usual)
+    if left.error:
+        message = f"{image_of(sample)} is of a kind on which the chain fails: {left.error}"
+    else:
+        message = f"{image_of(sample)} leaves the chain as {left}, but {most} images as {usual}."
+    return fault(sample, kind, message)
+
+
+def _no_usual(counts: Counter[_Left], left: dict[int, _Left], first: dict[int, Sample]) -> Fault:
+    example = {how: first[number] for number, how in sorted(left.items(), reverse=True)}
+    (one, _), *rest = counts.most_common()
+    if one.error:
+        return Fault(kind="transform", message=one.error)
+    other = rest[0][0]
+    kind = _kind(one, other)
+    if kind == "transform":
+        return Fault(kind=kind, message=other.error)
+    named = ", ".join(
+        f"{how} as {example[how].id!r} ({count})" for how, count in counts.most_common(3)
+    )
+    more = f" and {len(counts) - 3} more shapes" if len(counts) > 3 else ""
+    remedy = "Add a step such as 'resize' with spatial_size, or set loader.batch_size = 1."
+    if kind == "channels":
+        remedy = "Set dataset.channels = 1 or 3, where the data set has it."
+    return Fault(
+        kind=kind,
+        message=f"Images leave the chain in shapes that do not batch: {named}{more}.",
+        remedy=remedy,
+    )

@@ -1,0 +1,1 @@
+"""Decode DICOM files and series."""

@@ -1,0 +1,1 @@
+"""The scan: every image is read once, its fingerprint and defects are recorded and cached."""

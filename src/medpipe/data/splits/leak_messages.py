@@ -1,0 +1,52 @@
+"""Leaks as sentences."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from medpipe.steps import PARTS, Part
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from medpipe.data.splits.leaks import Leaks
+
+NAMED = 3
+"""How many groups or sets of copies a line names."""
+
+
+def leak_lines(leaks: Leaks, parts: Mapping[str, Part]) -> list[str]:
+    """A line for groups in several parts, one for copies of one image; none where none leak."""
+    lines: list[str] = []
+    if leaks.groups:
+        named = [f"{key!r} ({_parts_of(ids, parts)})" for key, ids in leaks.groups[:NAMED]]
+        count = len(leaks.groups)
+        lines.append(f"{_count(count, 'group')}: {enumerated(named, count)}.")
+    if leaks.copies:
+        named = [_copies(ids, parts) for ids in leaks.copies[:NAMED]]
+        count = len(leaks.copies)
+        lines.append(f"{_count(count, 'set')} of duplicate images: {enumerated(named, count)}.")
+    return lines
+
+
+def enumerated(named: Sequence[str], total: int) -> str:
+    """The named ones, and how many more there are."""
+    more = f" and {total - len(named)} more" if total > len(named) else ""
+    return ", ".join(named) + more
+
+
+def _parts_of(ids: Iterable[str], parts: Mapping[str, Part]) -> str:
+    found = {parts[sample_id] for sample_id in ids}
+    return ", ".join(part for part in PARTS if part in found)
+
+
+def _copies(ids: Sequence[str], parts: Mapping[str, Part]) -> str:
+    """The first copy in each part: ``'a' (training) = 'b' (test)``."""
+    first: dict[Part, str] = {}
+    for sample_id in ids:
+        first.setdefault(parts[sample_id], sample_id)
+    return " = ".join(f"{sample_id!r} ({part})" for part, sample_id in first.items())
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,50 @@
+"""Leave out the training side of leaks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import attrs
+
+from medpipe.data.splits.leak_messages import leak_lines
+from medpipe.data.splits.leaks import find_leaks, training_side
+from medpipe.steps import PARTS, Part
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from medpipe.data.scanning.scan import Scan
+    from medpipe.steps import Dataset
+
+
+def without_leaks(
+    dataset: Dataset, scan: Scan, parts: Mapping[str, Part], *, source: str = "data bring"
+) -> Dataset:
+    """Leave out what `training_side` finds, with a note about it.
+
+    Args:
+        dataset: The samples.
+        scan: Their fingerprints.
+        parts: Of each sample.
+        source: What brings the parts, for the note.
+    """
+    lines = leak_lines(find_leaks(dataset.samples, scan, parts), parts)
+    if not lines:
+        return dataset
+    dropped = {
+        dataset.samples[leaking.index].id: leaking.part
+        for leaking in training_side(dataset.samples, scan, parts)
+    }
+    counts = Counter(dropped.values())
+    sides = " and ".join(f"{counts[part]} of {part}" for part in PARTS if counts[part])
+    verb = "sample was" if len(dropped) == 1 else "samples were"
+    note = (
+        f"{len(dropped)} {verb} left out ({sides}), since the parts that the {source} divide "
+        f"what must stay in one part: {' '.join(lines)}"
+    )
+    return attrs.evolve(
+        dataset,
+        samples=[sample for sample in dataset.samples if sample.id not in dropped],
+        notes=(*dataset.notes, note),
+    )

@@ -1,0 +1,98 @@
+"""Splits that were made before, for data sets so large that dividing them takes a moment."""
+
+from __future__ import annotations
+
+import json
+import logging
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from medpipe.data.splits.split import Split, make_split
+from medpipe.errors import MedpipeError
+from medpipe.steps import PARTS
+from medpipe.system.cache_folder import cache_directory
+from medpipe.system.files import sha256_of, write_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from medpipe.data.scanning.scan import Scan
+    from medpipe.settings import SplitSettings
+    from medpipe.steps import Sample, Task
+
+logger = logging.getLogger("medpipe")
+
+FORMAT = 3
+"""To be raised with every change of how samples are divided."""
+WORTH = 2000
+"""From how many samples on a split is remembered: fewer are divided in less time."""
+
+
+def remembered_split(
+    samples: Sequence[Sample], scan: Scan, settings: SplitSettings, task: Task
+) -> Split:
+    """As `make_split`, which is a function of its arguments and of nothing else.
+
+    Raises:
+        DataError: As `make_split`.
+    """
+    if len(samples) < WORTH:
+        return make_split(samples, scan, settings, task)
+    ordered = sorted(samples, key=attrgetter("id"))
+    ids = [sample.id for sample in ordered]
+    path = _path(ordered, scan, settings, task)
+    found = _load(path, ids)
+    if found is None:
+        found = make_split(samples, scan, settings, task)
+        _save(path, found, ids)
+    return found
+
+
+def _path(ordered: Sequence[Sample], scan: Scan, settings: SplitSettings, task: Task) -> Path:
+    columns: list[list[Any]] = [
+        [sample.label for sample in ordered],
+        [sample.group for sample in ordered],
+        [sample.split for sample in ordered],
+    ]
+    seen = [FORMAT, attrs.asdict(settings), attrs.asdict(task), len(ordered)]
+    seen += [_once(column) for column in columns]
+    found = scan.of(ordered)
+    text = "\0".join([json.dumps(seen, default=str), *found.ids])
+    key = sha256_of(text.encode("utf-8", "surrogatepass") + found.pixels.as_bytes())
+    return cache_directory() / "splits" / f"{key[:32]}.json"
+
+
+def _once(column: list[Any]) -> list[Any]:
+    """A column, or its value where there is but one."""
+    return column[:1] if column.count(column[0]) == len(column) else column
+
+
+def _load(path: Path, ids: Sequence[str]) -> Split | None:
+    """The split of these samples; None where there is none, or it is not what was written."""
+    try:
+        written, _, text = path.read_text("ascii").partition("\n")
+        if written != sha256_of(text.encode("ascii")):
+            return None
+    except (OSError, ValueError):
+        return None
+    kept = json.loads(text)
+    named = {str(number): part for number, part in enumerate(PARTS)}
+    parts = dict(zip(ids, map(named.__getitem__, kept["parts"]), strict=True))
+    folds = {i: fold for i, fold in zip(ids, kept["folds"], strict=False) if fold is not None}
+    return Split(parts=parts, folds=folds)
+
+
+def _save(path: Path, split: Split, ids: Sequence[str]) -> None:
+    number = {part: str(n) for n, part in enumerate(PARTS)}
+    kept = {
+        "parts": "".join([number[split.parts[sample_id]] for sample_id in ids]),
+        "folds": [split.folds.get(sample_id) for sample_id in ids] if split.folds else [],
+    }
+    text = json.dumps(kept, separators=(",", ":"))
+    try:
+        write_text(path, f"{sha256_of(text.encode('ascii'))}\n{text}")
+    except MedpipeError as error:
+        logger.debug("The split can't be remembered: %s", error)

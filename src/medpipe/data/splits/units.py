@@ -1,0 +1,158 @@
+"""What can't be divided: samples that stay together, and the strata that they count for."""
+
+from __future__ import annotations
+
+import bisect
+import hashlib
+import math
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from medpipe.data.ids import portable_id
+from medpipe.data.splits.iterative import ALL, NONE, UNKNOWN, divide_iteratively
+from medpipe.data.splits.shares import Name, Unit, divide
+from medpipe.system.text import visible
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from medpipe.data.scanning.scan import Scan
+    from medpipe.steps import Sample, Task
+
+BINS = 10
+"""The quantile bins of a regression's target, at most: they are divided like findings."""
+UNITS_IN_A_BIN = 10
+"""So many units for each bin: fewer can't be divided into ten parts."""
+
+
+def units_of(samples: Sequence[Sample], scan: Scan, seed: int, task: Task) -> list[Unit]:
+    """What can't be divided, in an order that looks random and depends on ids and seed alone."""
+    names = [portable_id(sample.id) for sample in samples]
+    order = sorted(range(len(samples)), key=names.__getitem__)
+    ordered = [samples[index] for index in order]
+    members = together(ordered, scan)
+    strata = _strata(ordered, task, len(members))
+    alone = {numbers: tuple((stratum, 1) for stratum in sorted(numbers)) for numbers in set(strata)}
+    firsts = (names[order[indices[0]]] for indices in members)
+    keys = [hashlib.sha256(f"{seed}\0{name}".encode()).digest() for name in firsts]
+    return [
+        # Most are alone.
+        Unit(ids=(ordered[indices[0]].id,), counts=alone[strata[indices[0]]])
+        if len(indices) == 1
+        else _unit(indices, ordered, strata)
+        for _, indices in sorted(zip(keys, members, strict=True), key=_by_key)
+    ]
+
+
+def _by_key(pair: tuple[bytes, Sequence[int]]) -> tuple[bytes, int]:
+    key, indices = pair
+    return key, indices[0]
+
+
+def _unit(
+    indices: Sequence[int], ordered: Sequence[Sample], strata: Sequence[tuple[int, ...]]
+) -> Unit:
+    counts = Counter(stratum for index in indices for stratum in strata[index])
+    return Unit(
+        ids=tuple(ordered[index].id for index in indices),
+        counts=tuple(sorted(counts.items())),
+        copies=all(ordered[index].group is None for index in indices),
+    )
+
+
+def together(samples: Sequence[Sample], scan: Scan) -> list[Sequence[int]]:
+    """The places of the samples that belong together by groups and copies, taken together."""
+    root = list(range(len(samples)))
+
+    def find(index: int) -> int:
+        while root[index] != index:
+            root[index] = root[root[index]]
+            index = root[index]
+        return index
+
+    def join(one: int, other: int) -> None:
+        a, b = find(one), find(other)
+        root[max(a, b)] = min(a, b)
+
+    for first, *others in scan.of(samples).pixels.copies():
+        for index in others:
+            join(first, index)
+    groups: dict[str, int] = {}
+    for index, sample in enumerate(samples):
+        if sample.group is not None:
+            join(groups.setdefault(seen_as(sample.group), index), index)
+    members: dict[int, list[int]] = {}
+    for index in range(len(samples)):
+        first = find(index)
+        if first != index:
+            members.setdefault(first, [first]).append(index)
+    # A list for each of those that are alone would take more memory than all the rest.
+    return [members.get(index, (index,)) for index in range(len(samples)) if root[index] == index]
+
+
+def seen_as(group: str) -> str:
+    """A group as a reader sees it, or as it is where nothing of it can be seen."""
+    return visible(group) or group
+
+
+def count_of(units: Sequence[Unit]) -> str:
+    """``is 1 group``, ``are 3 groups``."""
+    return "is 1 group" if len(units) == 1 else f"are {len(units)} groups"
+
+
+def share_out(
+    units: Sequence[Unit], shares: Mapping[Name, float], *, task: Task, home: Name | None = None
+) -> list[Name]:
+    """Choose a part for each unit; see `divide` and, for units of many strata, its sister."""
+    dividing = divide if task.kind == "multiclass" else divide_iteratively
+    return dividing(units, shares, home=home)
+
+
+def whole(label: float | tuple[float, ...]) -> int:
+    """A class's index; -1 where it is missing."""
+    value = vector(label)[0]
+    return -1 if math.isnan(value) else int(value)
+
+
+def vector(label: float | tuple[float, ...]) -> tuple[float, ...]:
+    """A label as several numbers, also where it is one."""
+    return label if isinstance(label, tuple) else (label,)
+
+
+def _strata(samples: Sequence[Sample], task: Task, units: int) -> list[tuple[int, ...]]:
+    """For each sample the numbers of the strata that it counts for."""
+    if task.kind == "multiclass":
+        labels = [whole(sample.label) for sample in samples]
+        alone = {label: (label,) for label in set(labels)}
+        return [alone[label] for label in labels]
+    vectors = [vector(sample.label) for sample in samples]
+    if task.kind == "multilabel":
+        return [_findings(values) for values in vectors]
+    bins = max(1, min(BINS, units // UNITS_IN_A_BIN))
+    columns = [_quantiles(values, bins) for values in zip(*vectors, strict=True)]
+    return [
+        (
+            ALL,
+            *(
+                UNKNOWN - target if place is None else target * bins + place
+                for target, place in enumerate(places)
+            ),
+        )
+        for places in zip(*columns, strict=True)
+    ]
+
+
+def _findings(labels: tuple[float, ...]) -> tuple[int, ...]:
+    # By finding, not by vector: most vectors of many findings are rare.
+    found = [n for n, value in enumerate(labels) if value == 1]
+    found += [UNKNOWN - n for n, value in enumerate(labels) if math.isnan(value)]
+    return (ALL, *(found or (NONE,)))
+
+
+def _quantiles(values: Sequence[float], bins: int) -> list[int | None]:
+    """For each value the number of its bin; None where it is missing."""
+    known = sorted(value for value in values if not math.isnan(value))
+    return [
+        None if math.isnan(value) else bisect.bisect_left(known, value) * bins // len(known)
+        for value in values
+    ]

@@ -1,1 +1,0 @@
-"""What a split is made of; `medpipe.data.splits` is the door to it."""

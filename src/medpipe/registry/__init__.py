@@ -1,0 +1,1 @@
+"""The registry: plugins are loaded, their steps looked up and created."""

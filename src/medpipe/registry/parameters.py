@@ -1,0 +1,410 @@
+"""The parameters of steps and settings: from plain data to values and back.
+
+A class's annotations say what each parameter may be. Values are checked strictly (``true`` is
+no number, ``"7"`` is none either), every problem is collected with its path, and only then is
+the object made. Nothing here looks a name up anywhere but among the steps that it is given.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+import re
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import attrs
+
+from medpipe.errors import Problem
+from medpipe.registry.wrapped import Wrapped, wrap
+from medpipe.steps import STEP_KINDS, Step
+from medpipe.system.plain_numbers import plain
+from medpipe.system.text import unseen
+
+ResolveStep: TypeAlias = Callable[[type[Step], str], type[Step]]
+"""Finds the class of a step by kind and name; raises LookupError with a message for people."""
+
+MISSING = object()
+
+
+@attrs.frozen
+class StepReference:
+    """A step by its name, with parameters: what `medpipe.step` gives."""
+
+    name: str
+    parameters: Mapping[str, object] = attrs.field(factory=dict)
+
+
+def step(name: str, /, **parameters: object) -> StepReference:
+    """Name a step that is a parameter of another, such as a trainer's loss.
+
+    Args:
+        name: The registered name.
+        parameters: The step's parameters.
+
+    Example:
+        ``.trainer("supervised", loss=medpipe.step("focal", gamma=2.0))``
+    """
+    return StepReference(name, parameters)
+
+
+def parameter_types(cls: type[Any]) -> Mapping[str, Any]:
+    """The parameters of an attrs class and their types, in order.
+
+    Looked up once: at registration, while the class's module is sure to be there.
+
+    Raises:
+        NameError: A type can't be resolved, for example because it is imported for type
+            checkers only.
+    """
+    if cls not in _RESOLVED:
+        fields = [field for field in attrs.fields(cls) if field.init]
+        written = any(isinstance(field.type, str) for field in fields)
+        hints = typing.get_type_hints(cls) if written else {f.name: f.type for f in fields}
+        _RESOLVED[cls] = {field.name: hints[field.name] for field in fields}
+    return _RESOLVED[cls]
+
+
+BACKSLASHES = (
+    "In double quotes a backslash begins an escape, as TOML has it. Write a path of Windows in "
+    r"single quotes ('C:\data\images'), or with forward slashes."
+)
+_RESOLVED: dict[type[Any], Mapping[str, Any]] = {}
+
+
+def suggestion(word: str, possible: Sequence[str]) -> str:
+    """``Did you mean 'x'?`` where something is near enough, else nothing."""
+    near = difflib.get_close_matches(word, possible, n=1, cutoff=0.6)
+    return f"Did you mean {near[0]!r}?" if near else ""
+
+
+def structure(
+    cls: type[Any], table: Mapping[str, object], *, path: str, resolve: ResolveStep
+) -> tuple[Any, list[Problem]]:
+    """Make an object of an attrs class from plain data.
+
+    Args:
+        cls: The class: a step or settings.
+        table: The parameters by name.
+        path: Where the table stands, for the problems' paths.
+        resolve: Finds nested steps.
+
+    Returns:
+        The object (None if there are problems), and every problem.
+    """
+    problems: list[Problem] = []
+    values: dict[str, Any] = {}
+    known = parameter_types(cls)
+    for key in table:
+        if key not in known:
+            names = ", ".join(known) or "no parameters"
+            hint = suggestion(key, list(known)) or f"{_called(cls)} takes {names}."
+            problems.append(
+                Problem(path=join(path, key), message="unknown parameter.", remedy=hint)
+            )
+    for field in attrs.fields(cls):
+        if field.name not in known:
+            continue
+        if field.name in table:
+            where = join(path, field.name)
+            value, found = convert(
+                known[field.name], table[field.name], path=where, resolve=resolve
+            )
+            problems += found
+            if not found:
+                values[field.name] = value
+        elif field.default is attrs.NOTHING:
+            expected = describe_type(known[field.name])
+            problems.append(Problem(path=join(path, field.name), message=f"required: {expected}."))
+    problems += _validate(cls, values, path)
+    if problems:
+        return None, problems
+    try:
+        return cls(**values), []
+    except (ValueError, TypeError) as error:
+        return None, [Problem(path=path, message=f"{error}.".replace("..", "."))]
+
+
+def unstructure(value: object, *, name_of: Callable[[type[Step]], str]) -> Any:
+    """Turn a value back into plain data that TOML can hold.
+
+    A parameter that is None is left out: TOML has no null, and None is then its default.
+
+    Args:
+        value: A step, settings or a parameter.
+        name_of: The name under which a configuration finds a step's class.
+    """
+    if attrs.has(type(value)):
+        table = {"step": name_of(type(value))} if isinstance(value, Step) else {}
+        for key in parameter_types(type(value)):
+            item = getattr(value, key)
+            if item is not None:
+                table[key] = unstructure(item, name_of=name_of)
+        return table
+    if isinstance(value, Path):
+        return value.as_posix()
+    if isinstance(value, tuple):
+        return [unstructure(item, name_of=name_of) for item in value]
+    if isinstance(value, Mapping):
+        return {key: unstructure(item, name_of=name_of) for key, item in value.items()}
+    return value
+
+
+def convert(
+    expected: Any, value: object, *, path: str, resolve: ResolveStep
+) -> tuple[Any, list[Problem]]:
+    """Check one value against a type; give the value as that type has it, or the problems."""
+    if hasattr(value, "tolist") and hasattr(value, "dtype"):
+        value = plain(value)  # as NumPy and pandas give numbers, for example from a search
+    origin = typing.get_origin(expected)
+    if origin in (typing.Union, types.UnionType):
+        return _convert_union(expected, value, path=path, resolve=resolve)
+    if isinstance(expected, type) and issubclass(expected, Step):
+        return _convert_step(expected, value, path=path, resolve=resolve)
+    if attrs.has(expected):
+        if isinstance(value, expected):
+            value = {key: getattr(value, key) for key in parameter_types(expected)}
+        if isinstance(value, Mapping):
+            return structure(expected, value, path=path, resolve=resolve)
+    elif origin is tuple and isinstance(value, Sequence) and not isinstance(value, str):
+        return _convert_items(expected, value, path=path, resolve=resolve)
+    elif origin in (Mapping, dict) and isinstance(value, Mapping):
+        items = {
+            key: convert(typing.get_args(expected)[1], item, path=join(path, key), resolve=resolve)
+            for key, item in value.items()
+        }
+        found = [problem for _, problems in items.values() for problem in problems]
+        return {key: item for key, (item, _) in items.items()}, found
+    else:
+        if expected is Path and isinstance(value, str) and _has_escapes(value):
+            said = f"holds {', '.join(unseen(value))}: {value!r}."
+            return None, [Problem(path=path, message=said, remedy=BACKSLASHES)]
+        converted = _convert_scalar(expected, value)
+        if converted is not MISSING:
+            return converted, []
+    return None, [_mismatch(expected, value, path)]
+
+
+def describe_type(expected: Any) -> str:
+    """What a parameter may be, in words."""
+    origin, arguments = typing.get_origin(expected), typing.get_args(expected)
+    if origin in (typing.Union, types.UnionType):
+        some = [describe_type(item) for item in arguments if item is not types.NoneType]
+        return " or ".join(dict.fromkeys(some))
+    if origin is Literal:
+        return _one_of([repr(item) for item in arguments])
+    if origin is tuple:
+        if len(arguments) == 2 and arguments[1] is Ellipsis:
+            return f"a list, each {describe_type(arguments[0])}"
+        return f"a list of {len(arguments)}: " + ", ".join(map(describe_type, arguments))
+    if origin in (Mapping, dict):
+        return "a table"
+    if isinstance(expected, type) and issubclass(expected, Step):
+        return f"a {expected.kind} step"
+    if attrs.has(expected):
+        tag = parameter_types(expected).get("name")
+        return f"a table with name = {describe_type(tag)}" if tag else "a table"
+    return _SCALARS[expected]
+
+
+def unsupported(expected: Any) -> str | None:
+    """Why a configuration can't hold a parameter of this type; None if it can."""
+    origin, arguments = typing.get_origin(expected), typing.get_args(expected)
+    if origin in (typing.Union, types.UnionType, tuple):
+        inner = [item for item in arguments if item not in (types.NoneType, Ellipsis)]
+        return next((reason for reason in map(unsupported, inner) if reason), None)
+    if origin in (Mapping, dict):
+        if arguments[0] is not str:
+            return f"{expected} has keys that are not str"
+        return unsupported(arguments[1])
+    if origin is Literal or expected in _SCALARS:
+        return None
+    if isinstance(expected, type) and expected in STEP_KINDS:
+        return None
+    if isinstance(expected, type) and attrs.has(expected) and not issubclass(expected, Step):
+        reasons = (unsupported(item) for item in parameter_types(expected).values())
+        return next((reason for reason in reasons if reason), None)
+    shown = getattr(expected, "__name__", None) or str(expected)
+    return (
+        f"a configuration can't hold {shown}; use bool, int, float, str, Path, Literal, tuple, "
+        "Mapping[str, ...], an attrs class or a step kind"
+    )
+
+
+def join(path: str, key: str) -> str:
+    """The path of a field of the thing at `path`."""
+    return f"{path}.{key}" if path else key
+
+
+_SCALARS: dict[Any, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    Path: "a path",
+}
+
+
+def _convert_scalar(expected: Any, value: object) -> Any:
+    """The value as a bool, int, float, str, Path or Literal has it, else MISSING."""
+    if typing.get_origin(expected) is Literal:
+        same = (item for item in typing.get_args(expected) if item == value)
+        return next((item for item in same if type(item) is type(value)), MISSING)
+    if expected is bool or isinstance(value, bool):
+        return value if expected is bool and isinstance(value, bool) else MISSING
+    if expected is float and isinstance(value, Real):
+        try:
+            number = float(value)
+        except OverflowError:
+            return MISSING
+        return number if math.isfinite(number) else MISSING
+    if expected is Path and isinstance(value, (str, Path)):
+        return Path(value) if str(value) and "\0" not in str(value) else MISSING
+    if expected is int and isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return MISSING  # TOML's whole numbers have 64 bits
+    if expected in (int, str) and isinstance(value, expected):
+        return expected(value)
+    return MISSING
+
+
+def _has_escapes(path: str) -> bool:
+    r"""Whether a path that is not there holds what ``\t`` or ``\n`` in double quotes stands for."""
+    return any(sign in path for sign in "\b\t\n\f\r") and not os.path.lexists(path)
+
+
+def _convert_union(
+    expected: Any, value: object, *, path: str, resolve: ResolveStep
+) -> tuple[Any, list[Problem]]:
+    members = typing.get_args(expected)
+    if value is None and types.NoneType in members:
+        return None, []
+    members = tuple(member for member in members if member is not types.NoneType)
+    if len(members) == 1:
+        return convert(members[0], value, path=path, resolve=resolve)
+    if isinstance(value, Mapping) and all(attrs.has(member) for member in members):
+        return _convert_tagged(members, value, path=path, resolve=resolve)
+    # An exact type first, so that 1 stays a whole number where `float | int` is allowed.
+    for member in sorted(members, key=lambda member: member is not type(value)):
+        converted, found = convert(member, value, path=path, resolve=resolve)
+        if not found:
+            return converted, []
+    return None, [_mismatch(expected, value, path)]
+
+
+def _convert_tagged(
+    members: Sequence[Any], value: Mapping[str, object], *, path: str, resolve: ResolveStep
+) -> tuple[Any, list[Problem]]:
+    """A table whose ``name`` says which of several classes it is."""
+    by_name = {typing.get_args(parameter_types(cls)["name"])[0]: cls for cls in members}
+    given = value.get("name")
+    if isinstance(given, str) and given in by_name:
+        return structure(by_name[given], value, path=path, resolve=resolve)
+    message = f"must be {_one_of([repr(name) for name in by_name])}, got {show(given)}."
+    if given is None:
+        message = f"required: {_one_of([repr(name) for name in by_name])}."
+    remedy = suggestion(given, list(by_name)) if isinstance(given, str) else ""
+    return None, [Problem(path=join(path, "name"), message=message, remedy=remedy)]
+
+
+def _convert_step(
+    kind: type[Step], value: object, *, path: str, resolve: ResolveStep
+) -> tuple[Any, list[Problem]]:
+    if isinstance(value, Step):
+        if not isinstance(value, kind):
+            return None, [_mismatch(kind, value, path)]
+        if isinstance(value, Wrapped):
+            return value, []
+        parameters = {key: getattr(value, key) for key in parameter_types(type(value))}
+        return structure(type(value), parameters, path=path, resolve=resolve)
+    if isinstance(value, StepReference):
+        value = {"step": value.name, **value.parameters}
+    if not isinstance(value, Mapping):
+        ready = wrap(kind, value)
+        return (ready, []) if ready else (None, [_mismatch(kind, value, path)])
+    parameters = dict(value)
+    name = parameters.pop("step", None)
+    if not isinstance(name, str):
+        message = f"required: the name of a {kind.kind} step."
+        if name is not None:
+            message = f"must be the name of a {kind.kind} step, got {show(name)}."
+        return None, [Problem(path=join(path, "step"), message=message)]
+    try:
+        cls = resolve(kind, name)
+    except LookupError as error:
+        return None, [Problem(path=join(path, "step"), message=str(error))]
+    return structure(cls, parameters, path=path, resolve=resolve)
+
+
+def _convert_items(
+    expected: Any, value: Sequence[object], *, path: str, resolve: ResolveStep
+) -> tuple[Any, list[Problem]]:
+    members = typing.get_args(expected)
+    if len(members) == 2 and members[1] is Ellipsis:
+        members = (members[0],) * len(value)
+    if len(members) != len(value):
+        return None, [_mismatch(expected, value, path)]
+    pairs = [
+        convert(member, item, path=f"{path}[{index}]", resolve=resolve)
+        for index, (member, item) in enumerate(zip(members, value, strict=True))
+    ]
+    return tuple(item for item, _ in pairs), [found for _, some in pairs for found in some]
+
+
+def _validate(cls: type[Any], values: Mapping[str, Any], path: str) -> list[Problem]:
+    """Run every validator, not only up to the first that fails."""
+    trial: Any = object.__new__(cls)
+    for name, value in values.items():
+        object.__setattr__(trial, name, value)
+    problems: list[Problem] = []
+    for field in attrs.fields(cls):
+        if field.validator is None or field.name not in values:
+            continue
+        try:
+            field.validator(trial, field, values[field.name])
+        except (ValueError, TypeError) as error:
+            message = _plain(str(error.args[0] if error.args else error), field.name)
+            problems.append(Problem(path=join(path, field.name), message=message))
+        except AttributeError:
+            # It looks at a field that has a problem of its own, or at a default.
+            continue
+    return problems
+
+
+def _plain(message: str, name: str) -> str:
+    """An attrs validator's message, as ``must be >= 1, got 0``."""
+    found = re.fullmatch(rf"'{name}' (must be .*?): (.*)", message, flags=re.DOTALL)
+    text = f"{found[1]}, got {found[2]}" if found else message
+    return text if text.endswith(".") else f"{text}."
+
+
+def _mismatch(expected: Any, value: object, path: str) -> Problem:
+    message = f"must be {describe_type(expected)}, got {show(value)}."
+    choices = [item for item in typing.get_args(expected) if isinstance(item, str)]
+    remedy = suggestion(value, choices) if isinstance(value, str) else ""
+    return Problem(path=path, message=message, remedy=remedy)
+
+
+def show(value: object) -> str:
+    """A value as TOML writes it, short enough for a message."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Step):
+        return f"the {value.kind} step {value.name!r}"
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no number of more than some thousand digits
+        return "a number of thousands of digits"
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _one_of(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"one of {', '.join(names)}"
+
+
+def _called(cls: type[Any]) -> str:
+    return cls.name if issubclass(cls, Step) else "It"

@@ -1,0 +1,284 @@
+"""Which steps there are: discovery, attribution, conflicts and look-up.
+
+Plugins are found by their entry points in the group ``medpipe``, each is loaded on its own, and
+one that is broken is recorded with its cause and hurts nobody else.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import os
+import re
+from typing import TYPE_CHECKING, TypeVar
+
+import attrs
+
+from medpipe.errors import ConfigError, PluginError, UnknownStepError
+from medpipe.hookspecs import PROJECT
+from medpipe.registry.loading import Plugin, load_plugin, not_installed
+from medpipe.registry.parameters import structure, suggestion
+from medpipe.registry.wrapped import Wrapped
+from medpipe.steps import (
+    STEP_KINDS,
+    DatasetStep,
+    LossStep,
+    NetworkStep,
+    Step,
+    TrainerStep,
+    TransformStep,
+)
+from medpipe.system.gc_pause import paused_collector
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+__all__ = ["Conflict", "Plugin", "Registry"]
+
+StepT = TypeVar("StepT", bound=Step)
+
+
+@attrs.frozen(kw_only=True)
+class Conflict:
+    """A name that several plugins claim; never settled silently.
+
+    Attributes:
+        kind: The kind of step.
+        name: The name.
+        claimants: The qualified names under which each can be reached.
+        winner: What the bare name means: the built-in step's distribution, or None where the
+            bare name is an error.
+    """
+
+    kind: str
+    name: str
+    claimants: tuple[str, ...]
+    winner: str | None
+
+
+@attrs.frozen
+class Registry:
+    """The steps that are there, as an immutable value.
+
+    Attributes:
+        plugins: Every plugin that was found, also those that could not be loaded.
+    """
+
+    plugins: tuple[Plugin, ...] = ()
+    _index: dict[tuple[str, str], tuple[tuple[Plugin, type[Step]], ...]] = attrs.field(
+        init=False, eq=False, repr=False
+    )
+
+    @_index.default
+    def _(self) -> dict[tuple[str, str], tuple[tuple[Plugin, type[Step]], ...]]:
+        index: dict[tuple[str, str], tuple[tuple[Plugin, type[Step]], ...]] = {}
+        for plugin in self.plugins:
+            for cls in plugin.steps:
+                key = (cls.kind, cls.name)
+                index[key] = (*index.get(key, ()), (plugin, cls))
+        return index
+
+    @classmethod
+    def discover(cls) -> Registry:
+        """Load the built-in steps and every installed plugin.
+
+        The environment variable ``MEDPIPE_PLUGINS`` (names of distributions, separated by
+        commas; empty for none) limits which plugins of others are loaded. Each plugin is loaded
+        once in a process.
+        """
+        return _discover(os.environ.get("MEDPIPE_PLUGINS"))
+
+    def with_plugin(self, plugin: object, *, name: str | None = None) -> Registry:
+        """Add a plugin that is no installed distribution: a module, or any object with hooks.
+
+        Args:
+            plugin: Holds functions that are marked with `medpipe.plugin.hookimpl`.
+            name: What to call it; by default the module's or class's name.
+
+        Raises:
+            PluginError: The plugin is broken, or one of that name is there.
+        """
+        called = name or str(getattr(plugin, "__name__", type(plugin).__name__))
+        loaded = load_plugin(lambda: plugin, name=called, distribution=called, version="")
+        if loaded.error is not None:
+            raise PluginError(f"The plugin {called!r} can't be used: {loaded.error}")
+        if any(_normal(other.distribution) == _normal(called) for other in self.plugins):
+            raise PluginError(
+                f"A plugin {called!r} is registered already. Give this one another name=."
+            )
+        return Registry((*self.plugins, loaded))
+
+    def get(self, kind: type[StepT], name: str) -> type[StepT]:
+        """The class of a step.
+
+        Args:
+            kind: The kind, such as `NetworkStep`.
+            name: A registered name, or ``distribution:name``.
+
+        Raises:
+            UnknownStepError: There is none, or several plugins claim the bare name.
+        """
+        distribution, _, bare = name.rpartition(":")
+        found = self._index.get((kind.kind, bare), ())
+        if distribution:
+            found = tuple(
+                item for item in found if _normal(item[0].distribution) == _normal(distribution)
+            )
+        elif any(plugin.builtin for plugin, _ in found):
+            found = tuple(item for item in found if item[0].builtin)
+        if len(found) == 1:
+            return found[0][1]  # type: ignore[return-value]  # the index's key holds the kind
+        if found:
+            names = " and ".join(repr(_qualified(*item)) for item in found)
+            raise UnknownStepError(
+                f"{len(found)} plugins offer a {kind.kind} step {bare!r}. Name one: {names}."
+            )
+        raise UnknownStepError(self._unknown(kind, name))
+
+    def create(
+        self, kind: type[StepT], name: str, parameters: Mapping[str, object] | None = None
+    ) -> StepT:
+        """Make a step from plain data.
+
+        Raises:
+            UnknownStepError: There is no such step.
+            ConfigError: Parameters are wrong; every problem is listed.
+        """
+        cls = self.get(kind, name)
+        made, problems = structure(cls, parameters or {}, path="", resolve=self.get)
+        if problems:
+            raise ConfigError(f"The {kind.kind} step {name!r} can't be made", problems)
+        return made  # type: ignore[no-any-return]
+
+    def plugin_of(self, step: Step | type[Step]) -> Plugin | None:
+        """The plugin that supplied a step; None for one that is not registered."""
+        cls = step if isinstance(step, type) else type(step)
+        candidates = self._index.get((cls.kind, getattr(cls, "name", "")), ())
+        return next((plugin for plugin, item in candidates if item is cls), None)
+
+    def title(self, step: Step) -> str:
+        """A step and where it comes from, for errors and descriptions."""
+        if isinstance(step, Wrapped):
+            return f"the ready {step.kind} {step.title}"
+        plugin = self.plugin_of(step)
+        origin = plugin.title if plugin else "not registered"
+        return f"the {step.kind} step {step.name!r} ({origin})"
+
+    def saved_name(self, cls: type[Step]) -> str:
+        """The name under which a saved configuration finds a step: qualified if not built in.
+
+        Raises:
+            UnknownStepError: The class is not registered.
+        """
+        plugin = self.plugin_of(cls)
+        if plugin is None:
+            raise UnknownStepError(
+                f"The {cls.kind} step {cls.__name__} is not registered. Offer it by a plugin, or "
+                "add it with Registry.discover().with_plugin(...)."
+            )
+        return cls.name if plugin.builtin else _qualified(plugin, cls)
+
+    def names(self, kind: type[Step]) -> Mapping[str, type[Step]]:
+        """Every step of a kind, under the shortest name that means it alone, sorted."""
+        some: dict[str, type[Step]] = {}
+        for (of_kind, name), found in self._index.items():
+            if of_kind != kind.kind:
+                continue
+            builtin = any(plugin.builtin for plugin, _ in found)
+            for plugin, cls in found:
+                bare = plugin.builtin or (len(found) == 1 and not builtin)
+                some[name if bare else _qualified(plugin, cls)] = cls
+        return dict(sorted(some.items()))
+
+    @property
+    def datasets(self) -> Mapping[str, type[DatasetStep]]:
+        """The dataset steps by name."""
+        return self.names(DatasetStep)  # type: ignore[return-value]
+
+    @property
+    def transforms(self) -> Mapping[str, type[TransformStep]]:
+        """The transform steps by name."""
+        return self.names(TransformStep)  # type: ignore[return-value]
+
+    @property
+    def networks(self) -> Mapping[str, type[NetworkStep]]:
+        """The network steps by name."""
+        return self.names(NetworkStep)  # type: ignore[return-value]
+
+    @property
+    def trainers(self) -> Mapping[str, type[TrainerStep]]:
+        """The trainer steps by name."""
+        return self.names(TrainerStep)  # type: ignore[return-value]
+
+    @property
+    def losses(self) -> Mapping[str, type[LossStep]]:
+        """The loss steps by name."""
+        return self.names(LossStep)  # type: ignore[return-value]
+
+    @property
+    def conflicts(self) -> tuple[Conflict, ...]:
+        """Every name that more than one plugin claims."""
+        some = []
+        for (kind, name), found in sorted(self._index.items()):
+            if len(found) > 1:
+                winner = next((item.distribution for item, _ in found if item.builtin), None)
+                claimants = tuple(_qualified(*item) for item in found)
+                some.append(Conflict(kind=kind, name=name, claimants=claimants, winner=winner))
+        return tuple(some)
+
+    @property
+    def failures(self) -> tuple[Plugin, ...]:
+        """The plugins that could not be loaded."""
+        return tuple(plugin for plugin in self.plugins if plugin.error is not None)
+
+    def _unknown(self, kind: type[Step], name: str) -> str:
+        known = list(self.names(kind))
+        words = [f"There is no {kind.kind} step {name!r}.", suggestion(name, known)]
+        elsewhere = [other.kind for other in STEP_KINDS if (other.kind, name) in self._index]
+        if elsewhere:
+            words.append(f"There is a {elsewhere[0]} step of that name.")
+        words.append(f"See 'medpipe plugins' for the {len(known)} there are.")
+        if self.failures:
+            broken = ", ".join(plugin.title for plugin in self.failures)
+            words.append(f"It may come from a plugin that could not be loaded: {broken}.")
+        return " ".join(word for word in words if word)
+
+
+@functools.cache
+def _discover(limit: str | None) -> Registry:
+    wanted = None if limit is None else {_normal(item) for item in limit.split(",") if item.strip()}
+    plugins: list[Plugin] = []
+    for point in _entry_points():
+        distribution = point.dist.name if point.dist else "unknown"
+        builtin = _normal(distribution) == PROJECT
+        if not builtin and wanted is not None and _normal(distribution) not in wanted:
+            continue
+        version = point.dist.version if point.dist else ""
+        with paused_collector():
+            plugin = load_plugin(
+                point.load, name=point.name, distribution=distribution, version=version
+            )
+        plugins.append(plugin)
+    found = {_normal(plugin.distribution) for plugin in plugins}
+    plugins += [not_installed(name) for name in sorted((wanted or set()) - found - {PROJECT})]
+    return Registry(tuple(plugins))
+
+
+def _entry_points() -> Iterable[importlib.metadata.EntryPoint]:
+    """The entry points, medpipe's own first, then by distribution, whatever the path's order."""
+    points = importlib.metadata.entry_points(group=PROJECT)
+
+    def order(point: importlib.metadata.EntryPoint) -> tuple[bool, str, str]:
+        name = _normal(point.dist.name) if point.dist else ""
+        return (name != PROJECT, name, point.name)
+
+    return sorted(points, key=order)
+
+
+def _normal(distribution: str) -> str:
+    """A distribution's name as package indexes compare it (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", distribution.strip()).lower()
+
+
+def _qualified(plugin: Plugin, cls: type[Step]) -> str:
+    return f"{plugin.distribution}:{cls.name}"

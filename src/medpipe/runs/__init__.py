@@ -1,0 +1,1 @@
+"""Runs: started, resumed, recorded, read back and pooled."""

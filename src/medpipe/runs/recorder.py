@@ -1,0 +1,362 @@
+"""Write a run directory while a pipeline runs: what it was made of, and what came of it."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import io
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from medpipe.config import Configuration, unrepeatable, write
+from medpipe.data.quality.quarantine_file import write_quarantine
+from medpipe.data.splits.split_file import SPLITS, write_split
+from medpipe.errors import RunError
+from medpipe.steps import PARTS
+from medpipe.system import files
+from medpipe.system.versions import versions
+from medpipe.training.run_checkpoints import RunCheckpoints
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from medpipe.data.preparation import PreparedData
+    from medpipe.registry.registry import Registry
+    from medpipe.steps import DataInfo
+    from medpipe.training.loop import Epoch
+
+FORMAT = 1
+RECORD = "run.json"
+CONFIGURATION = "pipeline.toml"
+QUARANTINE = "quarantine.csv"
+HISTORY = "history.csv"
+PREDICTIONS = "predictions_{}.csv"
+
+
+logger = logging.getLogger("medpipe")
+
+
+class Recorder:
+    """Writes one run directory; every file is whole at every moment.
+
+    Args:
+        path: The directory; it must be claimed already.
+        record: What `run.json` is to hold.
+        provenance_digests: What the checkpoints are made of: digests, by name.
+        rows: The history so far.
+
+    Attributes:
+        path: The same.
+        record: The same; it changes as the run goes on.
+        checkpoints: Of the run.
+        see_ours: Raises where another process has taken the directory over.
+    """
+
+    see_ours: Callable[[], object] = staticmethod(lambda: None)
+
+    def __init__(
+        self,
+        path: Path,
+        record: dict[str, Any],
+        *,
+        provenance_digests: Mapping[str, str],
+        rows: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        self.path = path
+        self.checkpoints = RunCheckpoints(run=path)
+        self.record = record
+        self._provenance_digests = dict(provenance_digests)
+        self._rows = [dict(row) for row in rows]
+        self._started = time.perf_counter()
+        self._before = float(record["timings"].get("total", 0))
+        self._begun = False
+
+    def begin(
+        self, configuration: Configuration, registry: Registry, prepared: PreparedData
+    ) -> None:
+        """Write what the run is made of, before anything long begins."""
+        self._begun = True
+        self._write()  # first: it marks the directory as a run's
+        self._write_made_of(configuration, registry, prepared)
+
+    def go_on(
+        self, configuration: Configuration, registry: Registry, prepared: PreparedData
+    ) -> None:
+        """Write that an earlier run goes on; the last of the record's sessions says how."""
+        self._begun = True
+        mended = self._write_made_of(configuration, registry, prepared)
+        if mended and not self.record["sessions"][-1]["changed"]:
+            logger.warning(
+                "Of %s was missing or changed, and is written again as the run had it: %s.",
+                self.path,
+                ", ".join(mended),
+            )
+        self._write()
+
+    def _write_made_of(
+        self, configuration: Configuration, registry: Registry, prepared: PreparedData
+    ) -> list[str]:
+        """Write what the run is made of, and give the names of what was not there so."""
+        self.see_ours()
+        written = []
+        if self.record["repeatable"]:
+            text = write(configuration, registry=registry)
+            if files.keep_text(self.path / CONFIGURATION, text):
+                written.append(CONFIGURATION)
+        samples = prepared.dataset.samples
+        if write_split(self.path / SPLITS, prepared.split, samples, prepared.scan):
+            written.append(SPLITS)
+        quarantine = prepared.quarantine
+        if quarantine and write_quarantine(self.path / QUARANTINE, quarantine):
+            written.append(QUARANTINE)
+        return written
+
+    def epoch(self, epoch: Epoch, state: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+        """Write an epoch's row and checkpoint, and its network where it is the best.
+
+        Args:
+            epoch: What it came to.
+            state: Objects with ``state_dict`` to go on from, by name, the network among them.
+            about: Plain data to go on from.
+        """
+        self.see_ours()
+        row = {
+            "epoch": epoch.number,
+            "iterations": epoch.iterations,
+            "training_loss": epoch.loss,
+            **{f"validation_{k}": v for k, v in epoch.validation.items() if _is_number(v)},
+            "seconds": round(epoch.seconds, 3),
+        }
+        self._rows.append(row)
+        files.write_text(self.path / HISTORY, _csv(self._rows))
+        if epoch.best:
+            self.record["best_epoch"] = epoch.number
+            self.record["metrics"]["validation"] = dict(epoch.validation)
+        self.save(state, {**about, "epoch": epoch.number})
+        self._write()
+
+    def save(self, state: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+        """Write the checkpoint to go on from."""
+        self.see_ours()
+        kept = {
+            "epoch": None,
+            **about,
+            "provenance_digests": self._provenance_digests,
+            "history": self._rows,
+            "best_epoch": self.record["best_epoch"],
+            "metrics": self.record["metrics"],
+        }
+        self.checkpoints.save(state, kept)
+        self.record["sessions"][-1]["saved"] = about["progress"]["iteration"]
+
+    def finish(self, **results: Any) -> None:
+        """Write what came of it."""
+        self.record.update(results)
+        self._end("finished")
+
+    def stop(self, reason: str, *, interrupted: bool) -> None:
+        """Write that the run stopped before its end and can go on."""
+        self.record["sessions"][-1]["stopped_by"] = reason
+        self._end("interrupted" if interrupted else "stopped")
+
+    def fail(self, error: BaseException) -> None:
+        """Write that the run did not end well, and why; where it can't be written, say so."""
+        if not self._begun:
+            return
+        self.record["error"] = f"{type(error).__name__}: {error}"
+        try:
+            self._end("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+        except RunError as problem:
+            logger.warning("How the run ended is not recorded: %s", problem)
+
+    def _end(self, status: str) -> None:
+        self.record["status"] = status
+        self.record["finished"] = self.record["sessions"][-1]["finished"] = _now()
+        total = self._before + time.perf_counter() - self._started
+        self.record["timings"]["total"] = round(total, 3)
+        self._write()
+
+    def _write(self) -> None:
+        self.see_ours()
+        files.write_json(self.path / RECORD, self.record)
+
+
+def provenance_digests(
+    configuration: Configuration, registry: Registry, record: Mapping[str, Any]
+) -> dict[str, str]:
+    """Digests of what a checkpoint is made of, by name, without `RESUME_SAFE_FIELDS`."""
+    same = attrs.evolve(
+        configuration,
+        loader=attrs.evolve(configuration.loader, workers=0, cache="auto"),
+        run=attrs.evolve(configuration.run, checkpoint_minutes=0),
+    )
+    text = "" if unrepeatable(same, registry=registry) else write(same, registry=registry)
+    return {
+        "configuration": files.sha256_of(text.encode()),
+        "data": record["data"]["digest"],  # over all samples: computed once
+        "split": record["split"]["digest"],
+    }
+
+
+def later_record(
+    before: Mapping[str, Any],
+    now: Mapping[str, Any],
+    *,
+    about: Mapping[str, Any],
+    changed: Sequence[str],
+    instead_of: str,
+) -> dict[str, Any]:
+    """The record of a run that goes on.
+
+    Args:
+        before: What it holds.
+        now: What it would hold if the run began now; see `first_record`.
+        about: What the checkpoint to go on from says.
+        changed: What has changed since, in lines.
+        instead_of: Why the checkpoint is not the last one; empty where it is.
+    """
+    session = {
+        "started": _now(),
+        "from_iteration": about["progress"]["iteration"],
+        "changed": list(changed),
+        **({"instead_of": instead_of} if instead_of else {}),
+    }
+    return {
+        **now,
+        **{key: before[key] for key in ("name", "started", "timings", "weights", "git", "command")},
+        **{key: about[key] for key in ("best_epoch", "metrics")},
+        "sessions": [*before["sessions"], session],
+    }
+
+
+def first_record(
+    configuration: Configuration,
+    registry: Registry,
+    prepared: PreparedData,
+    *,
+    data: DataInfo,
+    weights: Mapping[str, Any] | None,
+    machine: Mapping[str, Any],
+    name: str,
+) -> dict[str, Any]:
+    """What is known of a run before it trains: enough to repeat it elsewhere."""
+    why = unrepeatable(configuration, registry=registry)
+    split = configuration.split
+    return {
+        "format": FORMAT,
+        "name": name,
+        "status": "running",
+        "started": _now(),
+        "finished": None,
+        "repeatable": not why,
+        "not_repeatable_because": why,
+        "seeds": {"run": configuration.run.seed, "split": configuration.split.seed},
+        "split": {
+            "digest": prepared.split.digest,
+            "seed": split.seed,
+            "folds": split.folds,
+            "fold": None if split.folds is None else split.fold or 0,
+        },
+        "data": {
+            "digest": prepared.scan.digest,
+            "samples": len(prepared.dataset.samples),
+            "parts": {part: len(prepared.parts[part]) for part in PARTS},
+            "reading": attrs.asdict(prepared.dataset.reading),
+            "notes": list(prepared.dataset.notes),
+            "quarantine": dict(sorted(Counter(f.kind for f in prepared.quarantine).items())),
+            "info": attrs.asdict(data),
+        },
+        "weights": weights,
+        "best_epoch": None,
+        "metrics": {},
+        "timings": {},
+        "plugins": _plugins(configuration, registry),
+        **machine,
+        "git": _git(),
+        "command": sys.argv,
+        "sessions": [{"started": _now(), "from_iteration": 0}],
+    }
+
+
+def machine_record(device: str, precision: str, hardware: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run computes with: device, precision, versions, hardware, environment."""
+    return {
+        "device": device,
+        "precision": precision,
+        "versions": versions(),
+        "hardware": dict(hardware),
+        "environment": {k: v for k, v in sorted(os.environ.items()) if k in _ENVIRONMENT},
+    }
+
+
+_ENVIRONMENT = frozenset(
+    {
+        "CUBLAS_WORKSPACE_CONFIG",
+        "CUDA_VISIBLE_DEVICES",
+        "MEDPIPE_PLUGINS",
+        "MEDPIPE_START_METHOD",
+        "MKL_NUM_THREADS",
+        "OMP_NUM_THREADS",
+        "PYTHONHASHSEED",
+    }
+)
+
+
+def _plugins(configuration: Configuration, registry: Registry) -> list[dict[str, Any]]:
+    used: dict[tuple[str, str], list[str]] = {}
+    for _, step in configuration.steps():
+        plugin = registry.plugin_of(step)
+        if plugin is not None:
+            steps = used.setdefault((plugin.distribution, plugin.version), [])
+            label = f"{step.kind}:{step.name}"
+            if label not in steps:
+                steps.append(label)
+    return [
+        {"distribution": distribution, "version": version, "steps": steps}
+        for (distribution, version), steps in used.items()
+    ]
+
+
+def _git() -> dict[str, Any] | None:
+    """The commit of the folder that the run was started in, and whether it was changed."""
+    try:
+        commit = _git_says("rev-parse", "HEAD")
+        return {"commit": commit, "changed": bool(_git_says("status", "--porcelain"))}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git_says(*arguments: str) -> str:
+    done = subprocess.run(
+        ["git", *arguments],  # whichever git the user has
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=10,
+    )
+    return done.stdout.strip()
+
+
+def _csv(rows: list[dict[str, Any]]) -> str:
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _is_number(value: object) -> bool:
+    return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

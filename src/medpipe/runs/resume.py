@@ -1,0 +1,254 @@
+"""What must be as it was for a run to go on, and what to say where it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import attrs
+
+from medpipe.config import changed_lines
+from medpipe.errors import RunError
+from medpipe.runs.recorder import CONFIGURATION
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from medpipe.runs.run import Run
+
+Changeable = Literal["configuration", "data", "packages", "threads", "hardware"]
+"""What may have changed since a run was begun."""
+CHANGEABLE: tuple[Changeable, ...] = get_args(Changeable)
+
+
+RESUME_SAFE_FIELDS = tuple(
+    f"{path}:" for path in ("loader.workers", "loader.cache", "run.checkpoint_minutes")
+)
+"""What of a configuration may be another one: results don't depend on it."""
+
+
+@attrs.frozen
+class Change:
+    """Something that is not as it was.
+
+    Attributes:
+        what: Of which kind; None: results don't depend on it.
+        line: Such as ``versions.torch: '2.12' then, '2.13' now``.
+    """
+
+    what: Changeable | None
+    line: str
+
+
+def allowed(allow_changed: bool | Changeable | Collection[Changeable]) -> frozenset[Changeable]:
+    """What may have changed, from what a user gives.
+
+    Raises:
+        RunError: There is no such thing.
+    """
+    if isinstance(allow_changed, bool):
+        return frozenset(CHANGEABLE if allow_changed else ())
+    names = {allow_changed} if isinstance(allow_changed, str) else set(allow_changed)
+    unknown = sorted(names - set(CHANGEABLE))
+    if unknown:
+        raise RunError(
+            f"allow_changed: there is no {unknown[0]!r}. There are {', '.join(CHANGEABLE)}."
+        )
+    return frozenset(names)
+
+
+def changes_of_configuration(before: Run, text: str | None) -> list[Change]:
+    """What differs from the configuration of a run on disk.
+
+    Args:
+        before: The run.
+        text: The configuration as it is written now; None where it can't be.
+    """
+    path = before.path / CONFIGURATION
+    # A run that was killed as it began may not have it yet.
+    if text is None or not (before.record["repeatable"] and path.exists()):
+        return []
+    try:
+        lines = changed_lines(path.read_text("utf-8"), text)
+    except (OSError, ValueError) as error:  # wrong TOML and wrong UTF-8 are ValueErrors
+        raise RunError(
+            f"{path} can't be read: {error}. Put it back from a backup, or begin a new run in "
+            "another output."
+        ) from error
+    return [
+        Change(None if line.startswith(RESUME_SAFE_FIELDS) else "configuration", line)
+        for line in lines
+    ]
+
+
+def changes_of_data(before: Mapping[str, Any], now: Mapping[str, str]) -> list[Change]:
+    """What differs in the data.
+
+    Args:
+        before: The record of the run on disk.
+        now: See `provenance_digests`.
+    """
+    if before["data"]["digest"] != now["data"]:
+        return [Change("data", "the data: files were added, removed or changed")]
+    if before["split"]["digest"] != now["split"]:
+        return [Change("data", "the split: samples are in other parts")]
+    return []
+
+
+def changes_of_checkpoint(about: Mapping[str, Any], now: Mapping[str, str]) -> list[Change]:
+    """What differs from what a checkpoint was made of; see `provenance_digests`."""
+    before = about["provenance_digests"]
+    return [
+        Change(kind, f"the checkpoint was made with another {name}")
+        for key, kind, name in _MADE_OF
+        if before.get(key) != now[key]
+    ]
+
+
+_MADE_OF: tuple[tuple[str, Changeable, str], ...] = (
+    ("configuration", "configuration", "configuration"),
+    ("data", "data", "data set"),
+    ("split", "data", "split"),
+)
+
+
+def changes_of_machine(
+    before: Mapping[str, Any], now: Mapping[str, Any], plugins: Sequence[Mapping[str, Any]]
+) -> list[Change]:
+    """What differs in what a run computes with.
+
+    Args:
+        before: The record of the run on disk.
+        now: See `medpipe.runs.recorder.machine_record`.
+        plugins: The distributions that supply the steps, as they are recorded.
+    """
+    old = {**{key: before.get(key) for key in now}, "plugins": _versions(before["plugins"])}
+    lines = _changes(old, {**now, "plugins": _versions(plugins)})
+    return [Change(_kind(path), line) for path, line in lines]
+
+
+def _versions(plugins: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Of the distributions but medpipe itself, which is among the packages."""
+    found = {plugin["distribution"]: plugin["version"] for plugin in plugins}
+    return {name: version for name, version in found.items() if name != "medpipe"}
+
+
+def refuse(before: Run, changes: Collection[Change], allow: Collection[Changeable]) -> None:
+    """Raise where something changed that may not.
+
+    Raises:
+        RunError: It says what changed, and how to go on all the same.
+    """
+    refused = [change for change in changes if change.what and change.what not in allow]
+    if refused:
+        raise RunError(
+            f"The run {before.path} can't go on, since it was begun with something else:\n"
+            + "".join(f"  {change.line}\n" for change in refused)
+            + "Put that back, or begin a new run in another output."
+            + ("" if before.status == "finished" else _way_on(refused))
+        )
+
+
+def refuse_for_finished(before: Run, changes: Collection[Change]) -> None:
+    """Raise where a finished run is to go on with something else, and nothing would come of it.
+
+    Raises:
+        RunError: It is so.
+    """
+    changed = [change.line for change in changes if change.what]
+    if changed:
+        raise RunError(
+            f"The run {before.path} is finished, so that nothing would come of what is another "
+            "now:\n"
+            + "".join(f"  {line}\n" for line in changed)
+            + "Put that back, or begin a new run in another output; with weights.run it starts "
+            "from this run's best network."
+        )
+
+
+def refuse_other_plan(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise where a schedule was laid out for another length than it would be now.
+
+    Args:
+        path: The run directory.
+        before: What the checkpoint says; see `medpipe.training.planned`.
+        now: The same of the trainer as it is built now.
+
+    Raises:
+        RunError: It says what differs, and what to do.
+    """
+    names = [name for name in dict.fromkeys([*before, *now]) if before.get(name) != now.get(name)]
+    if names:
+        lines = "".join(
+            f"  {name}: {before.get(name)!r} then, {now.get(name)!r} now\n" for name in names
+        )
+        raise RunError(
+            f"The run {path} can't go on, since its schedule was laid out for another length, and "
+            f"the learning rate would jump or come to no end:\n{lines}"
+            "That follows from trainer.max_epochs, trainer.epoch_length, trainer.accumulation, "
+            "loader.batch_size and the number of training samples. Put them back, or begin a new "
+            "run in another output; with weights.run it starts from this run's best network."
+        )
+
+
+def refuse_too_few_epochs(path: Path, progress: Mapping[str, Any], max_epochs: int) -> None:
+    """Raise where a run has more epochs behind it already than it is to have now.
+
+    Args:
+        path: The run directory.
+        progress: See `medpipe.training.loop.Progress`.
+        max_epochs: How many it is to have.
+
+    Raises:
+        RunError: It is so.
+    """
+    if progress["finished"] or not progress["epoch_length"]:
+        return
+    whole, begun = divmod(progress["iteration"], progress["epoch_length"])
+    now = whole if progress["validating"] and not begun else whole + 1
+    if now > max_epochs:
+        raise RunError(
+            f"The run {path} can't go on with trainer.max_epochs = {max_epochs}: it is in epoch "
+            f"{now} already. Set it to {now} or more, or begin a new run in another output."
+        )
+
+
+def _way_on(refused: Collection[Change]) -> str:
+    kinds = [kind for kind in CHANGEABLE if any(change.what == kind for change in refused)]
+    flags = " ".join(f"--allow-changed={kind}" for kind in kinds)
+    return (
+        " To go on all the same, which gives other results than a run that was not stopped, and "
+        f"is recorded: {flags}"
+    )
+
+
+_RESULTS: dict[str, Changeable] = {
+    "versions.": "packages",
+    "plugins.": "packages",
+    "hardware.threads": "threads",
+    "hardware.machine": "hardware",
+    "hardware.processor:": "hardware",
+    "hardware.instructions": "hardware",
+    "hardware.gpu:": "hardware",
+    "hardware.cuda": "hardware",
+    "device": "hardware",
+    "precision": "hardware",
+    "environment.CUBLAS_WORKSPACE_CONFIG": "hardware",
+}
+"""What results depend on, by how its line begins."""
+
+
+def _kind(line: str) -> Changeable | None:
+    return next((kind for start, kind in _RESULTS.items() if line.startswith(start)), None)
+
+
+def _changes(
+    before: Mapping[str, Any], now: Mapping[str, Any], path: str = ""
+) -> Iterator[tuple[str, str]]:
+    """What differs, by its path with a colon; free memory always does."""
+    for key in dict.fromkeys([*before, *now]):
+        old, new, where = before.get(key), now.get(key), f"{path}{key}"
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            yield from _changes(old, new, f"{where}.")
+        elif old != new and key != "memory_available":
+            yield f"{where}:", f"{where}: {old!r} then, {new!r} now"

@@ -1,0 +1,297 @@
+"""`Run`: a run on disk, to read and to take its networks from."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import attrs
+
+from medpipe import config
+from medpipe.assembly import Assembly
+from medpipe.config import Configuration
+from medpipe.errors import RunError
+from medpipe.registry.registry import Registry
+from medpipe.runs.recorder import CONFIGURATION, HISTORY, PREDICTIONS, RECORD
+from medpipe.steps import DataInfo, Reading, Task
+from medpipe.system.file_errors import mode_of
+from medpipe.training.run_checkpoints import BEST, LAST
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable
+
+    from torch import nn
+
+    from medpipe.evaluation.predictions import Predictions
+    from medpipe.prediction.external import Evaluation
+    from medpipe.prediction.files import FilePredictions
+    from medpipe.prediction.network import TrainedNetwork
+    from medpipe.steps import Dataset, DatasetStep, ImageFile
+
+__all__ = ["Run"]
+
+logger = logging.getLogger("medpipe")
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Run:
+    """A run directory: what a pipeline was made of and what came of it.
+
+    Attributes:
+        path: The directory.
+        record: The content of ``run.json``.
+    """
+
+    path: Path
+    record: Mapping[str, Any] = attrs.field(repr=False)
+    _configuration: Configuration | None = attrs.field(default=None, repr=False)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Run:
+        """Open a run directory.
+
+        Raises:
+            RunError: It is not there, holds no run, or one of a newer medpipe.
+        """
+        folder = Path(path)
+        try:
+            record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise RunError(f"{folder} holds no run: there is no {RECORD} in it.") from error
+        except (OSError, ValueError) as error:
+            raise RunError(
+                f"{folder / RECORD} can't be read: {error}. Take it from a backup, or begin a new "
+                "run in another output."
+            ) from error
+        if not isinstance(record, dict) or record.get("format") != 1:
+            raise RunError(f"{folder / RECORD} is of another format; a newer medpipe may know it.")
+        return cls(path=folder, record=record)
+
+    @property
+    def metrics(self) -> Mapping[str, Mapping[str, Any]]:
+        """The metrics by part: ``run.metrics["test"]["accuracy"]``.
+
+        Those of ``validation`` are the best epoch's; those of ``test`` the best network's, with
+        95 % intervals under ``intervals``.
+        """
+        metrics: Mapping[str, Mapping[str, Any]] = self.record["metrics"]
+        return metrics
+
+    @property
+    def status(self) -> str:
+        """How it stands.
+
+        ``running``, ``finished``, ``stopped`` (by a time limit or a signal; it can go on),
+        ``interrupted`` (by Ctrl-C) or ``failed``.
+        """
+        return str(self.record["status"])
+
+    @property
+    def timings(self) -> Mapping[str, float]:
+        """Where the time went, in seconds; see ``timings`` of ``run.json``."""
+        timings: Mapping[str, float] = self.record["timings"]
+        return timings
+
+    @property
+    def data(self) -> DataInfo:
+        """What was measured on the data."""
+        info = dict(self.record["data"]["info"])
+        task = info.pop("task")
+        return DataInfo(task=Task(**task), **{name: _tuples(item) for name, item in info.items()})
+
+    @property
+    def history(self) -> list[dict[str, float | None]]:
+        """The epochs in order: losses, validation metrics, seconds."""
+        try:
+            text = (self.path / HISTORY).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return []
+        rows = csv.DictReader(text.splitlines())
+        return [{k: float(v) if v else None for k, v in row.items()} for row in rows]
+
+    def predictions(self, part: Literal["validation", "test"] = "test") -> Predictions:
+        """The best network's predictions on a part, by sample id.
+
+        Raises:
+            RunError: The run has none, for example because it did not finish.
+        """
+        from medpipe.evaluation.predictions import read_predictions
+
+        path = self.path / PREDICTIONS.format(part)
+        if not mode_of(path):
+            raise RunError(f"The run {self.path} has no predictions on the part {part!r}.")
+        return read_predictions(path, self.data.task)
+
+    def network(
+        self, which: Literal["best", "last"] = "best", *, registry: Registry | None = None
+    ) -> nn.Module:
+        """A network of the run, on the processor and in evaluation mode.
+
+        Args:
+            which: ``best`` by the monitored metric, or ``last``.
+            registry: Where the network's step is looked up; by default every installed plugin.
+
+        Raises:
+            RunError: There is no such checkpoint, or the network was a ready object and the run
+                is not the one in memory.
+            ConfigError: The run's configuration names a step that is not there.
+        """
+        from medpipe.training.checkpoint import load_checkpoint
+
+        best, last = self.path / BEST, self.path / LAST
+        if which == "best" and last.exists() and not best.exists():
+            raise RunError(
+                f"The run {self.path} has no best network yet, since no epoch of it is over. Go on "
+                "with it (--resume), or take the last network (which='last'; --network last)."
+            )
+        states, _ = load_checkpoint(best if which == "best" else last)
+        assembly = self._assembly(registry)
+        step, network = assembly.configuration.network, assembly.network(self.data)
+        try:
+            network.load_state_dict(states["network"])
+        except RuntimeError as error:
+            raise RunError(
+                f"The checkpoint of {self.path} does not fit its network step {step.name!r}: "
+                f"{' '.join(str(error).split())}"
+            ) from error
+        return network.eval()
+
+    def predict(
+        self,
+        paths: ImageFile | Iterable[ImageFile | tuple[ImageFile, ...]],
+        *,
+        which: Literal["best", "last"] = "best",
+        device: str = "auto",
+        batch_size: int | None = None,
+        skip_unreadable: bool = False,
+        registry: Registry | None = None,
+    ) -> FilePredictions:
+        """Predict new files, read and transformed as in training.
+
+        Args:
+            paths: Files, folders (searched at any depth: images and NIfTI files by name, DICOM
+                files by content) or `Series`; a tuple is one sample of several files, stacked as
+                channels.
+            which: The network: ``best`` by the monitored metric, or ``last``.
+            device: Where to compute; as ``run.device``.
+            batch_size: Images in a batch; None: the run's.
+            skip_unreadable: Leave out files that can't be read, or hold NaN or infinite values,
+                rather than refuse.
+            registry: Where steps are looked up; by default every installed plugin.
+
+        Raises:
+            DataError: Files can't be read, are not finite, or don't fit the network; it names them.
+            RunError: The run has no such network.
+            DeviceError: The device is not there.
+        """
+        from medpipe.prediction.files import predict_files
+
+        return predict_files(
+            self._trained(which, registry),
+            paths,
+            device=device,
+            batch_size=batch_size,
+            skip_unreadable=skip_unreadable,
+        )
+
+    def evaluate(
+        self,
+        data: DatasetStep | Dataset,
+        *,
+        output: str | os.PathLike[str] | None = None,
+        which: Literal["best", "last"] = "best",
+        device: str = "auto",
+        batch_size: int | None = None,
+        allow_overlap: bool = False,
+        registry: Registry | None = None,
+    ) -> Evaluation:
+        """Measure the network on a data set that was not the run's.
+
+        Labels are matched by the names of classes, findings or targets.
+
+        Args:
+            data: The data set; all its samples are taken.
+            output: A new folder for ``metrics.json`` and ``predictions.csv``; None: nothing is
+                written.
+            which: The network: ``best`` by the monitored metric, or ``last``.
+            device: Where to compute; as ``run.device``.
+            batch_size: Images in a batch; None: the run's.
+            allow_overlap: Admit images that the run was trained on; they are recorded.
+            registry: Where steps are looked up; by default every installed plugin.
+
+        Raises:
+            DataError: The data set asks another question, its images can't be read or don't fit
+                the network, or the run was trained on some of them.
+            RunError: The run has no such network, or the output is there already.
+            DeviceError: The device is not there.
+        """
+        from medpipe.prediction.external import evaluate_dataset
+
+        return evaluate_dataset(
+            self._trained(which, registry),
+            data,
+            output=None if output is None else Path(output),
+            device=device,
+            batch_size=batch_size,
+            allow_overlap=allow_overlap,
+        )
+
+    def summary(self) -> str:
+        """The metrics of every part with their intervals, for people."""
+        from medpipe.evaluation.metrics import metric_lines
+
+        lines = []
+        for part, metrics in self.metrics.items():
+            lines += [f"{part} on {metrics['images']} images:", *metric_lines(metrics)]
+        return "\n".join(lines)
+
+    def _trained(self, which: Literal["best", "last"], registry: Registry | None) -> TrainedNetwork:
+        from medpipe.prediction.network import TrainedNetwork
+
+        reading = {name: _tuples(item) for name, item in self.record["data"]["reading"].items()}
+        network = self.network(which, registry=registry)
+        if self.status != "finished":
+            logger.warning(
+                "The run %s is not finished (%s): this is its %s network so far.",
+                self.path,
+                self.status,
+                which,
+            )
+        return TrainedNetwork(
+            path=self.path,
+            which=which,
+            network=network,
+            assembly=self._assembly(registry),
+            data=self.data,
+            reading=Reading(**reading),
+            precision=self.record["precision"],
+        )
+
+    def _assembly(self, registry: Registry | None) -> Assembly:
+        return Assembly(
+            configuration=self._read_configuration(registry),
+            registry=registry or Registry.discover(),
+        )
+
+    def _read_configuration(self, registry: Registry | None) -> Configuration:
+        if self._configuration is not None:
+            return self._configuration
+        path = self.path / CONFIGURATION
+        if not mode_of(path):
+            why = "; ".join(self.record["not_repeatable_because"])
+            raise RunError(
+                f"The run {self.path} can't be built again, since it used ready objects ({why}). "
+                "Register them as steps to get repeatable runs."
+            )
+        document = config.parse(config.read_text(path), source=str(path))
+        return config.load(document, registry=registry or Registry.discover())
+
+
+def _tuples(value: Any) -> Any:
+    """Lists as they were before JSON."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -1,0 +1,345 @@
+"""`RunSet`: runs of one kind taken together, such as the folds of a cross-validation."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import stat
+import statistics
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import attrs
+
+from medpipe.config import changed_lines, read_text
+from medpipe.errors import RunError
+from medpipe.runs.recorder import CONFIGURATION, RECORD
+from medpipe.runs.run import Run
+from medpipe.system import file_errors, files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from medpipe.evaluation.predictions import Predictions
+
+__all__ = ["RunSet", "Spread"]
+
+COLLECTION = "collection.json"
+POOLED = "predictions_pooled.csv"
+MAY_DIFFER = ("run.", "weights.", "loader.workers", "split.fold:", "split.file:")
+"""What may differ between the runs of a set: seeds and folds, and where they ran."""
+NAMED = 3
+
+HeldOut = Literal["validation", "test"]
+
+
+@attrs.frozen(kw_only=True)
+class Spread:
+    """A metric over several runs.
+
+    Attributes:
+        mean: Of the runs in which it is defined; None where there is none.
+        standard_deviation: Between the runs, with one degree of freedom taken off; None where
+            fewer than two have it. It says how much runs differ, and is no interval.
+        minimum: The lowest.
+        maximum: The highest.
+        values: Of each run, in the order of the set; None where it is undefined.
+    """
+
+    mean: float | None
+    standard_deviation: float | None
+    minimum: float | None
+    maximum: float | None
+    values: tuple[float | None, ...]
+
+    @classmethod
+    def of(cls, values: Iterable[float | None]) -> Spread:
+        """Compute it."""
+        given = tuple(values)
+        known = [value for value in given if value is not None and math.isfinite(value)]
+        return cls(
+            mean=statistics.fmean(known) if known else None,
+            standard_deviation=statistics.stdev(known) if len(known) > 1 else None,
+            minimum=min(known, default=None),
+            maximum=max(known, default=None),
+            values=given,
+        )
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class RunSet:
+    """Runs of one pipeline with other folds or seeds.
+
+    Attributes:
+        path: The folder that they are in.
+        runs: Those that are finished, in natural order: ``fold-2`` before ``fold-10``.
+        unfinished: The others; `Run.status` says how they stand.
+    """
+
+    path: Path
+    runs: tuple[Run, ...] = attrs.field(repr=lambda runs: f"<{len(runs)} runs>")
+    unfinished: tuple[Run, ...] = attrs.field(repr=lambda runs: f"<{len(runs)} runs>")
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str], *, allow_mixed: bool = False) -> RunSet:
+        """Open every run below a folder, at any depth.
+
+        Args:
+            folder: Where to look.
+            allow_mixed: Also take finished runs together that differ in their data, their split
+                or their configuration, for a table of them.
+
+        Raises:
+            RunError: There is no run, one can't be read, or two differ in more than fold and
+                seed; it names them and says in what.
+        """
+        path = Path(folder)
+        found = [Run.load(directory) for directory in _run_directories(path)]
+        if not found:
+            raise RunError(f"There is no run in {path}: no folder below it holds a {RECORD}.")
+        runs = tuple(run for run in found if run.status == "finished")
+        unfinished = tuple(run for run in found if run.status != "finished")
+        if not allow_mixed:
+            _refuse_mixed(path, runs)
+        return cls(path=path, runs=runs, unfinished=unfinished)
+
+    @property
+    def missing_folds(self) -> tuple[int, ...]:
+        """The folds that no finished run holds out."""
+        counts = {count for run in self.runs if (count := _split(run)["folds"]) is not None}
+        held = {_split(run)["fold"] for run in self.runs}
+        return tuple(fold for fold in range(max(counts, default=0)) if fold not in held)
+
+    def metrics(self, part: HeldOut = "test") -> dict[str, Spread]:
+        """The mean and the spread over the runs of every metric that is one number.
+
+        Raises:
+            RunError: No run is finished, or one has no metrics on the part.
+        """
+        tables = [_metrics(run, part) for run in self._finished()]
+        names = dict.fromkeys(
+            name for table in tables for name, value in table.items() if isinstance(value, float)
+        )
+        return {name: Spread.of(table.get(name) for table in tables) for name in names}
+
+    def pooled(self, part: HeldOut = "test") -> Predictions:
+        """The predictions of all runs put together, each sample once.
+
+        Over folds these are the out-of-fold predictions: each by a network that was not trained
+        on the sample. Where several runs hold out the same samples (several seeds), a sample's
+        scores are the mean over them, so that these are the predictions of an ensemble.
+
+        Raises:
+            RunError: No run is finished, one has no predictions on the part, or two runs that
+                hold out different samples both predict one, or they disagree on its label.
+        """
+        holders: dict[frozenset[str], list[tuple[Run, Predictions]]] = defaultdict(list)
+        for run in self._finished():
+            predictions = run.predictions(part).sorted_by_id()
+            holders[frozenset(predictions.ids)].append((run, predictions))
+        _refuse_overlap(list(holders.values()))
+        return _joined([_averaged(same) for same in holders.values()])
+
+    def pooled_metrics(self, part: HeldOut = "test") -> dict[str, Any]:
+        """The metrics of `pooled`, with 95 % intervals.
+
+        Raises:
+            RunError: As `pooled`.
+        """
+        from medpipe.evaluation.metrics import compute_metrics
+
+        return compute_metrics(self.pooled(part), intervals=True)
+
+    def collection(self, part: HeldOut = "test") -> dict[str, Any]:
+        """All of it as plain data for JSON: the runs, `metrics` and `pooled_metrics`.
+
+        Raises:
+            RunError: As `pooled`.
+        """
+        return {
+            "format": 1,
+            "part": part,
+            "runs": [self._row(run) for run in self.runs],
+            "unfinished": [self._row(run) for run in self.unfinished],
+            "missing_folds": list(self.missing_folds),
+            "metrics": {name: attrs.asdict(s) for name, s in self.metrics(part).items()},
+            "pooled": self.pooled_metrics(part),
+        }
+
+    def write(self, folder: str | os.PathLike[str], part: HeldOut = "test") -> dict[str, Any]:
+        """Write ``collection.json`` and ``predictions_pooled.csv``; older ones are replaced.
+
+        Returns:
+            What ``collection.json`` holds; see `collection`.
+
+        Raises:
+            RunError: As `pooled`, or they can't be written.
+        """
+        from medpipe.evaluation.predictions import write_predictions
+
+        content = self.collection(part)
+        write_predictions(Path(folder) / POOLED, self.pooled(part))
+        files.write_json(Path(folder) / COLLECTION, content)
+        return content
+
+    def table(self, part: HeldOut = "test") -> str:
+        """The runs, the mean and the spread of their metrics, as text for people."""
+        measured = any(part in run.metrics for run in self.runs)
+        metrics = self.metrics(part) if measured else {}
+        lines = [["run", "fold", "seed", *metrics]]
+        for index, run in enumerate(self.runs):
+            values = (_number(spread.values[index]) for spread in metrics.values())
+            lines.append([*self._head(run), *values])
+        for title, name in (("mean", "mean"), ("standard deviation", "standard_deviation")):
+            values = (_number(getattr(spread, name)) for spread in metrics.values())
+            lines.append([title, "", "", *values])
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        text = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) for line in lines]
+        text = [line.rstrip() for line in text] if self.runs else []
+        text += [f"not finished: {self._name(run)} ({run.status})" for run in self.unfinished]
+        if self.missing_folds:
+            text.append(f"missing: {', '.join(f'fold {fold}' for fold in self.missing_folds)}")
+        return "\n".join(text)
+
+    def __str__(self) -> str:
+        tested = any("test" in run.metrics for run in self.runs)
+        return self.table("test" if tested else "validation")
+
+    def _finished(self) -> tuple[Run, ...]:
+        if not self.runs:
+            named = ", ".join(f"{self._name(run)} ({run.status})" for run in self.unfinished)
+            raise RunError(f"No run in {self.path} is finished: {named}.")
+        return self.runs
+
+    def _name(self, run: Run) -> str:
+        inner = run.path.relative_to(self.path).as_posix()
+        return run.path.resolve().name if inner == "." else inner
+
+    def _head(self, run: Run) -> list[str]:
+        fold, seed = _split(run)["fold"], run.record["seeds"]["run"]
+        return [self._name(run), "" if fold is None else str(fold), str(seed)]
+
+    def _row(self, run: Run) -> dict[str, Any]:
+        return {
+            "run": self._name(run),
+            "status": run.status,
+            "seeds": run.record["seeds"],
+            "split": _split(run),
+            "metrics": run.metrics,
+        }
+
+
+def _run_directories(folder: Path) -> Iterator[Path]:
+    """The run directories, in natural order; what is inside one is not looked at."""
+    if stat.S_ISREG(file_errors.mode_of(folder / RECORD)):
+        yield folder
+        return
+    try:
+        inner = [Path(entry.path) for entry in os.scandir(folder) if entry.is_dir()]
+    except OSError as error:
+        raise RunError(f"{folder} can't be read: {file_errors.reason(error)}.") from error
+    for directory in sorted(inner, key=lambda path: _natural(path.name)):
+        if not directory.name.startswith("."):
+            yield from _run_directories(directory)
+
+
+def _natural(name: str) -> list[tuple[bool, int, str]]:
+    pieces = re.split(r"([0-9]+)", name)
+    return [(p.isdigit(), int(p) if p.isdigit() else 0, p) for p in pieces]
+
+
+def _split(run: Run) -> Mapping[str, Any]:
+    """How a run divided its samples; runs of medpipe 0.1 had no folds."""
+    split: Mapping[str, Any] | None = run.record.get("split")
+    if split is not None:
+        return split
+    return {"seed": run.record["seeds"]["split"], "folds": None, "fold": None}
+
+
+def _metrics(run: Run, part: HeldOut) -> Mapping[str, Any]:
+    if part not in run.metrics:
+        have = " and ".join(repr(name) for name in run.metrics) or "none"
+        raise RunError(f"The run {run.path} has no metrics on the part {part!r}. It has {have}.")
+    return run.metrics[part]
+
+
+def _refuse_mixed(folder: Path, runs: Sequence[Run]) -> None:
+    first: dict[Any, Run] = {}
+    for run in runs:
+        lines = _differences(runs[0], run)
+        # Runs that hold out one fold must divide alike; digests of other folds differ.
+        other = first.setdefault(_split(run)["fold"], run)
+        if not lines and _split(other).get("digest") != _split(run).get("digest"):
+            lines = [f"the samples are in other parts than in {other.path}"]
+        if lines:
+            more = f" and {len(lines) - NAMED} more" if len(lines) > NAMED else ""
+            raise RunError(
+                f"The runs in {folder} are not of one kind. {run.path} differs from "
+                f"{runs[0].path}: {'; '.join(lines[:NAMED])}{more}. Keep each kind in a folder of "
+                "its own, or take them together all the same with allow_mixed=True "
+                "(--allow-mixed)."
+            )
+
+
+def _differences(one: Run, other: Run) -> list[str]:
+    lines = []
+    if one.record["data"]["digest"] != other.record["data"]["digest"]:
+        lines.append("the data are others (their digests differ)")
+    if one.data.task != other.data.task:
+        lines.append("the task is another")
+    for key in ("seed", "folds"):
+        before, now = _split(one)[key], _split(other)[key]
+        if before != now:
+            lines.append(f"split.{key}: {before}, now {now}")
+    texts = [run.path / CONFIGURATION for run in (one, other)]
+    if all(path.is_file() for path in texts):
+        changed = changed_lines(read_text(texts[0]), read_text(texts[1]))
+        lines += [c for c in changed if not c.startswith(MAY_DIFFER) and c not in lines]
+    return lines
+
+
+def _refuse_overlap(sets: Sequence[Sequence[tuple[Run, Predictions]]]) -> None:
+    homes: dict[str, Run] = {}
+    for (run, predictions), *_ in sets:
+        twice = sorted(homes.keys() & set(predictions.ids))
+        if twice:
+            raise RunError(
+                f"{homes[twice[0]].path} and {run.path} hold out different samples, but both "
+                f"predict {len(twice)} of them, such as {twice[0]!r}: they are not folds of one "
+                "division, so their predictions can't be put together."
+            )
+        homes.update(dict.fromkeys(predictions.ids, run))
+
+
+def _averaged(same: Sequence[tuple[Run, Predictions]]) -> Predictions:
+    """The mean of predictions on the same samples, sorted by id."""
+    import numpy as np
+
+    (first, predictions), *others = same
+    for run, other in others:
+        if not np.array_equal(other.labels, predictions.labels, equal_nan=True):
+            raise RunError(f"{first.path} and {run.path} have different labels for one sample.")
+    scores = np.mean([each.scores for _, each in same], axis=0)
+    return attrs.evolve(predictions, scores=scores)
+
+
+def _joined(folds: Sequence[Predictions]) -> Predictions:
+    import numpy as np
+
+    from medpipe.evaluation.predictions import Predictions
+
+    columns = [column for column in folds[0].extra if all(column in f.extra for f in folds)]
+    return Predictions(
+        task=folds[0].task,
+        ids=tuple(id_ for fold in folds for id_ in fold.ids),
+        scores=np.concatenate([fold.scores for fold in folds]),
+        labels=np.concatenate([fold.labels for fold in folds]),
+        groups=tuple(group for fold in folds for group in fold.groups),
+        extra={name: [cell for f in folds for cell in f.extra[name]] for name in columns},
+    ).sorted_by_id()
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

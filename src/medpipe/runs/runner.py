@@ -1,0 +1,222 @@
+"""One run of a configuration, from the claim of its folder to its end; begun, or gone on with."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import logging
+import time
+from typing import TYPE_CHECKING
+
+import attrs
+
+from medpipe.assembly import Assembly
+from medpipe.checks.pipeline_check import Checked, examine
+from medpipe.config import unrepeatable, write
+from medpipe.data.quality.quarantine_file import read_quarantine
+from medpipe.errors import RunError
+from medpipe.runs.recorder import (
+    QUARANTINE,
+    RECORD,
+    Recorder,
+    first_record,
+    later_record,
+    machine_record,
+    provenance_digests,
+)
+from medpipe.runs.resume import (
+    Change,
+    Changeable,
+    changes_of_checkpoint,
+    changes_of_configuration,
+    changes_of_data,
+    changes_of_machine,
+    refuse,
+    refuse_for_finished,
+    refuse_other_plan,
+    refuse_too_few_epochs,
+)
+from medpipe.runs.run import Run
+from medpipe.runs.session import Session
+from medpipe.system import file_errors, files
+from medpipe.system.output_folders import claim_directory, only_writer
+from medpipe.system.start_methods import refuse_second_start
+from medpipe.system.timing import Timings, recording, timed
+from medpipe.training.run_checkpoints import Found, RunCheckpoints
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from medpipe.errors import Fault
+    from medpipe.training.stopping import StopRequest
+
+logger = logging.getLogger("medpipe")
+
+LIBRARIES = ("monai.engines", "monai.transforms", "torch._dynamo", "medpipe.training.loop")
+"""What every run imports sooner or later; the third comes with the first optimizer."""
+
+
+@attrs.frozen(kw_only=True)
+class Runner:
+    """A run that is to be made, or made to its end.
+
+    Attributes:
+        assembly: What builds its parts.
+        path: The run directory.
+        resume: Whether to go on with the run that is there; where there is none, it is begun.
+        allow: What may have changed since it was begun.
+        stop: Who asks it to stop.
+    """
+
+    assembly: Assembly
+    path: Path
+    resume: bool
+    allow: frozenset[Changeable]
+    stop: StopRequest
+
+    def run(self) -> Run:
+        """Check, train, evaluate, and write it all; see `medpipe.Pipeline.run`."""
+        refuse_second_start()  # before a folder is claimed
+        started = time.perf_counter()
+        before = (
+            Run.load(self.path) if self.resume and file_errors.mode_of(self.path / RECORD) else None
+        )
+        changes: list[Change] = []
+        if before is None:
+            claim_directory(self.path, marker=RECORD)
+        else:
+            changes = self._changes_of_configuration(before)
+            refuse(before, changes, self.allow)
+            if before.status == "finished":
+                refuse_for_finished(before, changes)
+                logger.info("The run %s is finished; nothing is left to do.", self.path)
+                return before
+        with only_writer(self.path) as see_ours, recording() as timings:
+            with timed("imports"):
+                _import_libraries()
+            logger.info("Checking the data, the network and the machine")
+            with timed("checking"):
+                assembly = attrs.evolve(self.assembly, left_out=self._left_out(before))
+                report = examine(assembly, caching=True)
+            for note in report.notes:
+                logger.info("%s", note)
+            checked = report.checked()
+            found, recorder = self._recorder(checked, before, changes)
+            recorder.see_ours = see_ours
+            if found is None:
+                seconds = time.perf_counter() - started
+                recorder.record["timings"]["check"] = round(seconds, 3)
+                files.remove_leftovers(self.path)
+                recorder.begin(assembly.configuration, assembly.registry, checked.prepared)
+                logger.info("The run is written to %s", self.path)
+            return self._train(checked, recorder, found, timings)
+
+    def _changes_of_configuration(self, before: Run) -> list[Change]:
+        configuration, registry = self.assembly.configuration, self.assembly.registry
+        why = unrepeatable(configuration, registry=registry)
+        text = None if why else write(configuration, registry=registry)
+        return changes_of_configuration(before, text)
+
+    def _left_out(self, before: Run | None) -> tuple[Fault, ...]:
+        """What a run that goes on left out stays out, also where a file has come back since."""
+        if before is None or self.assembly.configuration.run.bad_data != "quarantine":
+            return ()
+        return read_quarantine(self.path / QUARANTINE)
+
+    def _recorder(
+        self, checked: Checked, before: Run | None, changes: list[Change]
+    ) -> tuple[Found | None, Recorder]:
+        """The checkpoint to go on from, if there is one, and who writes the run; both unused yet.
+
+        Args:
+            checked: What the check found.
+            before: The run that is there; None: none.
+            changes: What is known to have changed since.
+        """
+        from medpipe.system.hardware import describe_hardware
+
+        configuration, registry = self.assembly.configuration, self.assembly.registry
+        machine = machine_record(
+            str(checked.device), checked.precision, describe_hardware(checked.device)
+        )
+        record = first_record(
+            configuration,
+            registry,
+            checked.prepared,
+            data=checked.data,
+            weights=None if checked.weights is None else checked.weights.record(),
+            machine=machine,
+            name=self.path.name,
+        )
+        now = provenance_digests(configuration, registry, record)
+        if before is not None:
+            changes = [*changes, *changes_of_data(before.record, now)]
+            changes += changes_of_machine(before.record, machine, record["plugins"])
+            refuse(before, changes, self.allow)
+        found = None
+        if before is not None:
+            saved = any("saved" in session for session in before.record["sessions"])
+            found = RunCheckpoints(run=self.path).latest(saved=saved)
+            if found is None:
+                logger.info("The run %s had not saved anything yet, and begins anew.", self.path)
+        if before is None or found is None:
+            return None, Recorder(self.path, record, provenance_digests=now)
+        changes = changes or changes_of_checkpoint(found.about, now)
+        refuse(before, changes, self.allow)
+        refuse_too_few_epochs(self.path, found.about["progress"], configuration.trainer.max_epochs)
+        if checked.planned is not None:
+            refuse_other_plan(self.path, found.about["planned"], checked.planned)
+        for change in changes:
+            logger.warning("Something has changed since the run began: %s", change.line)
+        lines = [change.line for change in changes]
+        record = later_record(
+            before.record, record, about=found.about, changed=lines, instead_of=found.instead_of
+        )
+        return found, Recorder(
+            self.path, record, provenance_digests=now, rows=found.about["history"]
+        )
+
+    def _train(
+        self, checked: Checked, recorder: Recorder, found: Found | None, timings: Timings
+    ) -> Run:
+        from medpipe.training.determinism import seeded
+
+        configuration, stop = self.assembly.configuration, self.stop
+        session = Session(
+            assembly=self.assembly,
+            checked=checked,
+            recorder=recorder,
+            stop=stop,
+            timings=timings,
+        )
+        try:
+            with seeded(configuration.run.seed), stop.listening():
+                ended = session.run(found)
+        except BaseException as error:
+            recorder.fail(error)
+            raise
+        stands_still = not (ended or session.advanced)
+        # An engine and its handlers refer to each other: one fold's network would take memory of
+        # the device from the next.
+        del session
+        gc.collect()
+        if not ended:
+            recorder.stop(str(stop.reason), interrupted=stop.interrupted)
+            logger.info("The run stopped by %s and can go on.", stop.reason)
+        if stands_still and not stop.interrupted:
+            raise RunError(
+                f"The run {self.path} was stopped by {stop.reason} before anything new was done, "
+                "as it would be the next time: so it is not to be submitted again as it is. Leave "
+                "more time between the start and the signal: enough for the check and all of the "
+                "validation, or of the test part."
+            )
+        if stop.interrupted:
+            logger.info("Go on with the same command, --output %s and --resume.", self.path)
+            raise KeyboardInterrupt
+        return Run(path=self.path, record=recorder.record, configuration=configuration)
+
+
+def _import_libraries() -> None:
+    """Import them at one place, so that what it takes is seen by itself."""
+    for name in LIBRARIES:
+        importlib.import_module(name)

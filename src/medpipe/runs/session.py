@@ -1,0 +1,274 @@
+"""One go at a run: train, evaluate, write; from the beginning or from a checkpoint.
+
+Heavy things are imported inside functions.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from medpipe.assembly import Assembly, Loaders
+from medpipe.checks.pipeline_check import Checked
+from medpipe.runs.recorder import PREDICTIONS, Recorder
+from medpipe.runs.resume import refuse_other_plan, refuse_too_few_epochs
+from medpipe.system.resource_errors import limits_named
+from medpipe.system.timing import START_UP, WHOLE_START_UP, Timings, timed
+from medpipe.training.allocation import follow_steps, kept_memory
+from medpipe.training.first_steps import FirstSteps
+from medpipe.training.run_checkpoints import BEST
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import torch
+
+    from medpipe.data.loading.loader import Loader
+    from medpipe.evaluation.predictions import Predictions
+    from medpipe.steps import Loss, TrainerStep
+    from medpipe.system.hardware import Precision
+    from medpipe.training.loop import Epoch, Progress
+    from medpipe.training.run_checkpoints import Found
+    from medpipe.training.stopping import StopRequest
+
+logger = logging.getLogger("medpipe")
+
+
+@attrs.define(kw_only=True, eq=False)
+class Session:
+    """Trains and evaluates a pipeline whose check found no problem.
+
+    Attributes:
+        assembly: Builds the pipeline's parts.
+        checked: What the check found.
+        recorder: Writes the run directory.
+        stop: Says whether the run is to stop.
+        timings: Where the time went so far.
+    """
+
+    assembly: Assembly
+    checked: Checked
+    recorder: Recorder
+    stop: StopRequest
+    timings: Timings = attrs.field(factory=Timings)
+    _loss: Loss = attrs.field(init=False)
+    _network: torch.nn.Module = attrs.field(init=False)
+    _progress: Progress = attrs.field(init=False)
+    _start: tuple[int, bool, bool] = attrs.field(init=False)
+
+    @property
+    def advanced(self) -> bool:
+        """Whether anything has been done that the next session need not do again."""
+        return _place(self._progress) != self._start
+
+    def run(self, found: Found | None) -> bool:
+        """Train and evaluate.
+
+        Args:
+            found: The checkpoint to go on from; None: from the beginning.
+
+        Returns:
+            Whether the run came to its end; otherwise it stopped and can go on.
+        """
+        checked = self.checked
+        with timed("packing"), limits_named():
+            made = self.assembly.loaders(checked.prepared, checked.device)
+        sparing = _sparing(self.assembly.configuration.trainer, checked.precision)
+        with closing(made) as loaders, kept_memory(checked.device), limits_named(sparing=sparing):
+            return self._run(loaders, found)
+
+    def _run(self, loaders: Loaders, found: Found | None) -> bool:
+        from medpipe.evaluation.metrics import MONITORS, default_monitor
+        from medpipe.training.loop import Progress, TrainingLoop
+        from medpipe.training.planned import planned
+        from medpipe.training.restoring import checkpoint_of, refuse_not_finite, restore
+        from medpipe.training.stopping import Stopped
+
+        checked = self.checked
+        task = checked.data.task
+        trainer = self.assembly.configuration.trainer
+        with timed("building"):
+            training, self._loss = self.assembly.training(
+                data=checked.data,
+                loader=loaders.training,
+                device=checked.device,
+                precision=checked.precision,
+                fresh=found is None,
+            )
+        self._network = training.state["network"]
+        follow_steps(training.engine)
+        progress = Progress()
+        if found is not None:
+            refuse_other_plan(self.recorder.path, found.about["planned"], planned(training))
+            progress = restore(found, training, loaders.training)
+            refuse_too_few_epochs(self.recorder.path, attrs.asdict(progress), trainer.max_epochs)
+            if progress.finished and not progress.early:
+                # More epochs may be asked for than when the last one had ended.
+                done = progress.iteration // (progress.epoch_length or 1)
+                progress.finished = done >= trainer.max_epochs
+            self.recorder.checkpoints.settle(found)
+            if self.recorder.record["sessions"][-1]["changed"]:
+                # What it was made of is no longer what the run is made of.
+                state, about = checkpoint_of(training, progress, loaders.training)
+                self.recorder.save(state, {**about, "epoch": found.about["epoch"]})
+            self.recorder.go_on(
+                self.assembly.configuration, self.assembly.registry, checked.prepared
+            )
+        self._progress, self._start = progress, _place(progress)
+        monitor = trainer.monitor or default_monitor(task)
+
+        def validate() -> Mapping[str, Any]:
+            assert loaders.validation is not None
+            predictions, metrics = self._evaluate(loaders.validation, "Validating")
+            validated.append(predictions)
+            return metrics
+
+        def on_epoch(epoch: Epoch, progress: Progress) -> None:
+            _say(epoch, monitor)
+            refuse_not_finite(self._network)
+            if epoch.best and validated:
+                self._write_predictions("validation", validated[-1])
+            validated.clear()
+            self.recorder.epoch(epoch, *checkpoint_of(training, progress, loaders.training))
+
+        def on_save(progress: Progress) -> None:
+            refuse_not_finite(self._network)
+            self.recorder.save(*checkpoint_of(training, progress, loaders.training))
+
+        validated: list[Predictions] = []
+        loop = TrainingLoop(
+            training=training,
+            validate=validate if loaders.validation is not None else None,
+            monitor=monitor,
+            mode=MONITORS[task.kind][monitor],
+            patience=trainer.patience,
+            max_epochs=trainer.max_epochs,
+            on_epoch=on_epoch,
+            on_save=on_save,
+            save_every=60 * self.assembly.configuration.run.checkpoint_minutes,
+            stop=self.stop,
+            progress=progress,
+        )
+        compiles = getattr(trainer, "compile", False)
+        FirstSteps(
+            training.engine,
+            on_first=self._note_start_up,
+            on_later=self._note_compilation if compiles else _nothing,
+        )
+        with self._timed("training"):
+            loop.run()
+        if not progress.finished:
+            return False
+        try:
+            results = {} if loaders.test is None else self._test(loaders.test)
+        except Stopped:
+            return False
+        self.recorder.finish(**results)
+        return True
+
+    def _test(self, loader: Loader) -> dict[str, Any]:
+        """Evaluate the best network on the test part."""
+        from medpipe.training.checkpoint import load_checkpoint
+
+        with self._timed("test"):
+            states, _ = load_checkpoint(self.recorder.path / BEST)
+            self._network.load_state_dict(states["network"])
+            predictions, metrics = self._evaluate(loader, "Testing", last=True)
+            self._write_predictions("test", predictions)
+        return {"metrics": {**self.recorder.record["metrics"], "test": metrics}}
+
+    def _evaluate(
+        self, loader: Loader, description: str, *, last: bool = False
+    ) -> tuple[Predictions, dict[str, Any]]:
+        from medpipe.evaluation.metrics import compute_metrics
+        from medpipe.training.predict import predict
+
+        checked = self.checked
+        predictions, loss = predict(
+            self._network,
+            loader,
+            device=checked.device,
+            precision=checked.precision,
+            task=checked.data.task,
+            samples=checked.prepared.dataset.samples,
+            loss=self._loss,
+            description=description,
+            before_batch=lambda: self.stop.check(first=not self.advanced),
+        )
+        metrics = compute_metrics(predictions, intervals=last, subgroups=last)
+        return predictions, {"loss": loss, **metrics}
+
+    def _write_predictions(self, part: str, predictions: Predictions) -> None:
+        from medpipe.evaluation.predictions import write_predictions
+
+        self.recorder.see_ours()
+        write_predictions(self.recorder.path / PREDICTIONS.format(part), predictions)
+
+    def _note_start_up(self, batch: float, step: float) -> None:
+        """Record where the time went until now; an earlier session's parts give way."""
+        self.timings.add("first_batch", batch)
+        self.timings.add("first_step", step)
+        recorded = self.recorder.record["timings"]
+        for name in START_UP:
+            recorded.pop(name, None)
+        recorded[WHOLE_START_UP] = round(self.timings.elapsed, 3)
+        recorded.update(self.timings.seconds)
+
+    def _note_compilation(self, first: float, later: float) -> None:
+        """Record what compiling cost, over all sessions."""
+        seconds = max(0.0, first - later)
+        logger.info(
+            "Compiling the network took %.1f s: the first step %.1f s, a later one %.3f s",
+            seconds,
+            first,
+            later,
+        )
+        recorded = self.recorder.record["timings"]
+        recorded["compile"] = round(recorded.get("compile", 0.0) + seconds, 3)
+
+    def _timed(self, name: str) -> _Timer:
+        return _Timer(self.recorder.record["timings"], name)
+
+
+class _Timer:
+    """Adds a block's seconds to a run's timings, over all its sessions."""
+
+    def __init__(self, timings: dict[str, float], name: str) -> None:
+        self._timings, self._name = timings, name
+
+    def __enter__(self) -> None:
+        self._start = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        seconds = self._timings.get(self._name, 0.0) + time.perf_counter() - self._start
+        self._timings[self._name] = round(seconds, 3)
+
+
+def _sparing(trainer: TrainerStep, precision: Precision) -> list[str]:
+    """The trainer's settings with which a step would take less memory than it does."""
+    settings = []
+    if getattr(trainer, "recompute", None) is False:
+        settings.append("trainer.recompute = true")
+    if precision == "float32":
+        settings.append('trainer.precision = "bfloat16"')
+    return settings
+
+
+def _place(progress: Progress) -> tuple[int, bool, bool]:
+    return progress.iteration, progress.validating, progress.finished
+
+
+def _nothing(*_: object) -> None:
+    pass
+
+
+def _say(epoch: Epoch, monitor: str) -> None:
+    shown = epoch.validation.get(monitor)
+    found = f", validation {monitor} {shown:.4f}" if shown is not None else ""
+    logger.info(
+        "Epoch %d: training loss %.4f%s (%.0f s)", epoch.number, epoch.loss, found, epoch.seconds
+    )
