@@ -183,9 +183,7 @@ class ByLabel(TransformStep):
         return lambda sample: {**sample, "image": sample["image"] + sample["label"]}
 
 
-def transform_cache(
-    step: type[TransformStep], *, images_alone: bool
-) -> tuple[TransformCache, Reading]:
+def cache_of(step: type[TransformStep], *, images_alone: bool) -> tuple[TransformCache, Reading]:
     registry = Registry.discover()
     chain = Chain([("a", registry.create(TransformStep, "load_image", {})), ("b", step())], seed=0)
     reading = Reading(channels=1)
@@ -200,7 +198,7 @@ def transform_cache(
 def test_a_strangers_step_may_look_at_the_label(tmp_path: Path) -> None:
     file = tmp_path / "a.png"
     Image.fromarray(np.full((4, 4), 7, np.uint8)).save(file)
-    some, reading = transform_cache(ByLabel, images_alone=False)
+    some, reading = cache_of(ByLabel, images_alone=False)
     from medpipe.steps import Task
 
     for label in (0, 1):
@@ -234,15 +232,15 @@ class More(TransformStep):
 @pytest.mark.parametrize("what", ["label", "spacing", "image"])
 def test_a_step_that_changes_more_than_the_image_keeps_nothing(what: str) -> None:
     chain = Chain([("more", More(what=what))], seed=0)
-    transform_cache = TransformCache(
+    keeps_nothing = TransformCache(
         chain=chain, reading=Reading(), steps=[], images_alone=True, workers=1
     )
     with pytest.raises(PackingError, match="changes more of a sample than its image"):
-        transform_cache.made(Sample(id="a", image="a.png", label=0))
+        keeps_nothing.made(Sample(id="a", image="a.png", label=0))
 
 
 def test_what_is_kept_is_named_by_all_that_it_depends_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    some, reading = transform_cache(ByLabel, images_alone=False)
+    some, reading = cache_of(ByLabel, images_alone=False)
     names = {some.about()["made_by"]}
     for changes in ({"reading": attrs.evolve(reading, channels=3)}, {"steps": [{"step": "other"}]}):
         names.add(attrs.evolve(some, **changes).about()["made_by"])
@@ -252,7 +250,7 @@ def test_what_is_kept_is_named_by_all_that_it_depends_on(monkeypatch: pytest.Mon
 
 
 def test_without_a_first_stretch_nothing_is_kept(tmp_path: Path) -> None:
-    some, _ = transform_cache(ByLabel, images_alone=False)
+    some, _ = cache_of(ByLabel, images_alone=False)
     dataset = builder(image_folder(tmp_path / "data", samples=12)).build().configuration.dataset
     assert some.fits(dataset.build())
     assert not attrs.evolve(some, chain=Chain([], seed=0)).fits(dataset.build())
@@ -263,7 +261,7 @@ def test_what_can_not_be_read_ahead_is_left_out_and_the_rest_is_kept(tmp_path: P
     dataset = builder(root).build().configuration.dataset.build()
     broken = dataset.samples[3]
     Path(broken.image).write_bytes(b"")
-    some, _ = transform_cache(ByLabel, images_alone=False)
+    some, _ = cache_of(ByLabel, images_alone=False)
     found = FoundFingerprints()
     some.read_ahead(dataset.samples, found)
     assert len(found) == 23

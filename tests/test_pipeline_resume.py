@@ -419,7 +419,14 @@ def test_signals_end_the_command_with_a_whole_checkpoint(
 ) -> None:
     (tmp_path / "job.toml").write_text(CONFIGURATION.replace("max_epochs = 2", "max_epochs = 500"))
     command = [sys.executable, "-m", "medpipe", "run", "job.toml", "-o", "run"]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Who starts the tests by nohup has SIGHUP ignored, and so would the command.
+        preexec_fn=lambda: signal.signal(getattr(signal, name), signal.SIG_DFL),
+    )
     assert process.stderr is not None
     for line in process.stderr:
         if line.startswith("Epoch 1:"):
