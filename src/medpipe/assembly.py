@@ -306,7 +306,7 @@ class Assembly:
             plugin = self.registry.plugin_of(step)
             if plugin is None or not plugin.version or isinstance(step, Wrapped):
                 return None  # nothing says when it has changed
-            images_alone = images_alone and plugin.distribution == "medpipe"
+            images_alone = images_alone and plugin.builtin
             parameters = unstructure(step, name_of=self.registry.saved_name)
             described.append({**parameters, "version": plugin.version})
         computing = {name: found for name, found in versions().items() if name in COMPUTING}

@@ -15,14 +15,15 @@ from medpipe.data.readers.dicom.codestreams import (
     frames_of,
 )
 from medpipe.data.readers.dicom.jpeg_frames import (
-    DECODERS,
     LOSSLESS,
     LOSSY,
+    install_decoders,
     refuse_cut,
     refuse_warned,
     twelve_bits,
 )
 from medpipe.data.readers.unreadable import UnreadableImageError
+from medpipe.system.distribution import install_command
 
 if TYPE_CHECKING:
     import os
@@ -240,7 +241,9 @@ def _decompressed(
         remedy = "Convert it to another transfer syntax."
         raise UnreadableImageError(path, f"{named}, which pydicom can't decode", remedy) from error
     if not decoder.is_available:
-        raise UnreadableImageError(path, f"{named}, for which no decoder is installed", DECODERS)
+        raise UnreadableImageError(
+            path, f"{named}, for which no decoder is installed", install_decoders()
+        )
     if layout.keyword != WHOLE:
         raise FrameError(f"{named}, but has {layout.keyword}")
     if layout.high != layout.stored - 1:
@@ -274,7 +277,7 @@ def _decompressed(
             path,
             f"{named}, which the installed decoders ({', '.join(decoder.available_plugins)}) "
             f"can't decode: {why}",
-            f"Remove or repair it. If decoders are missing: {DECODERS[0].lower()}{DECODERS[1:]}",
+            f"Remove or repair it, or, if decoders are missing: {install_command('dicom')}.",
         ) from error
     if not run_length:
         each = cells if layout.frames > 1 else cells[None]
