@@ -29,11 +29,11 @@ COMMANDS = {
     "check": "Check a pipeline against its data and this machine, without training.",
     "evaluate": "Measure the network of a run on an external data set.",
     "predict": "Predict new files with the network of a run; the answers are a CSV table.",
-    "collect": "Show the runs below a folder: their metrics, mean and spread, and those of all pooled.",
+    "collect": "Show the runs below a folder: metrics, mean, spread, and those of all pooled.",
     "import_weights": "Write the tensors of a torch.save file as safetensors; no code in it runs.",
     "plugins": "List the plugins and their steps.",
     "show": "Show one step: what it does, its parameters and the plugin that supplies it.",
-    "doctor": "Show versions, device, CPU cores, memory, data and plugins; exit code 1 if one fails.",
+    "doctor": "Show versions, device, memory, data and plugins; exit code 1 if one is broken.",
     "cache": "List, verify and clear the packed caches, which runs make of their images.",
 }
 """Each command with the first line of its help: its module is imported when it is called."""
