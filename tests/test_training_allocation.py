@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import subprocess
 import sys
-from contextlib import nullcontext
 
 import pytest
 import torch
-from ignite.engine import Engine
 
 from medpipe.training import allocation
 from medpipe.training.allocation import (
@@ -18,7 +15,6 @@ from medpipe.training.allocation import (
     MAPPING,
     USUAL,
     follow_steps,
-    keep_while_running,
     kept_memory,
 )
 from test_builtin_supervised import BATCHES, made, net
@@ -189,26 +185,6 @@ def test_other_devices_and_systems_are_left_alone(
     with kept_memory(CPU):
         pass
     assert settings == []
-
-
-def test_an_engine_keeps_its_memory_while_it_runs(settings: list[object]) -> None:
-    def step(engine: Engine, batch: int) -> None:
-        assert settings[-1] == KEEPING
-        if batch == 2:
-            raise ValueError("planted")
-
-    engine = Engine(step)
-    keep_while_running(engine, CPU)
-    engine.run([1], max_epochs=2)
-    assert settings == [KEEPING, USUAL]
-    for batches, ends in (([2], False), ([1], True), ([2], False)):
-        engine.state.max_epochs = None
-        with nullcontext() if ends else pytest.raises(ValueError, match="planted"):
-            engine.run(batches, max_epochs=1)
-        assert settings[-1] == (USUAL if ends else KEEPING)
-    del engine
-    gc.collect()
-    assert settings[-1] == USUAL
 
 
 def test_only_the_backward_pass_maps_and_only_the_first_step_is_given_back(

@@ -27,7 +27,6 @@ from medpipe.system.file_errors import mode_of
 from medpipe.system.gc_pause import paused_collector
 from medpipe.system.plain_numbers import plain
 from medpipe.system.timing import Timings, recording
-from medpipe.training.allocation import keep_while_running
 
 if TYPE_CHECKING:
     import os
@@ -239,7 +238,6 @@ class Pipeline:
                 precision=checked.precision,
             )
             engine: Engine = training.engine
-            keep_while_running(engine, checked.device)
             return engine
 
     def _assembly(self) -> Assembly:

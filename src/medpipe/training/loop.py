@@ -144,7 +144,7 @@ class TrainingLoop:
         with bar("Training", total, unit="iterations") as plain:
             shown = _Shown(plain)
             late = _skip_by_themselves(self.training)
-            engine.add_event_handler(_loss_event(engine), lambda: self._record_loss(engine, late))
+            _on_loss(engine, lambda: self._record_loss(engine, late))
             engine.add_event_handler(
                 Events.ITERATION_COMPLETED, lambda: self._finish_iteration(started, shown)
             )
@@ -396,11 +396,11 @@ def _defined(value: float | None) -> bool:
     return value is not None and not math.isnan(value)
 
 
-def _loss_event(engine: Engine) -> Any:
-    """The event before the step is applied, where the engine has it."""
+def _on_loss(engine: Engine, handler: Callable[[], object]) -> None:
+    """Call a handler when a loss is there: before the step is applied, where the engine says so."""
     from monai.engines.utils import IterationEvents
 
-    allowed = getattr(engine, "_allowed_events", ())
-    if IterationEvents.LOSS_COMPLETED in allowed:
-        return IterationEvents.LOSS_COMPLETED
-    return Events.ITERATION_COMPLETED
+    try:
+        engine.add_event_handler(IterationEvents.LOSS_COMPLETED, handler)
+    except ValueError:  # not one of its events
+        engine.add_event_handler(Events.ITERATION_COMPLETED, handler)

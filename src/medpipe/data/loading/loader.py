@@ -9,19 +9,18 @@ import logging
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from multiprocessing.queues import Queue
 from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 import torch
 from torch.utils.data import DataLoader, Dataset
-from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from medpipe.data.cache.device_cache import DeviceCache, free_bytes
 from medpipe.data.chain import sample_dictionary
 from medpipe.data.loading.columns import Columns
 from medpipe.data.readers.reader import source_of
 from medpipe.errors import DataError, LimitError, MedpipeError, RunError, StepError
+from medpipe.system.private_api import end_workers, hand_over_failures, worker_exit_codes
 from medpipe.system.resource_errors import limit_of, limits_named
 from medpipe.system.start_methods import (
     REMEDY,
@@ -37,6 +36,7 @@ from medpipe.system.start_methods import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from multiprocessing.queues import Queue
 
     import numpy as np
 
@@ -285,18 +285,12 @@ class Loader(DataLoader[Batch]):
 
     def _ended(self) -> list[int]:
         """The exit codes of the worker processes that are no more."""
-        iterator = self._iterator
-        if not isinstance(iterator, _MultiProcessingDataLoaderIter):
-            return []
-        return [worker.exitcode for worker in iterator._workers if worker.exitcode is not None]
+        return worker_exit_codes(self._iterator)
 
     def close(self) -> None:
         """End the worker processes, if there are any."""
-        # Left to the garbage collector, each would be waited for in vain: the queue that tells it
-        # to end may be gone before.
         iterator, self._iterator = self._iterator, None
-        if isinstance(iterator, _MultiProcessingDataLoaderIter):
-            iterator._shutdown_workers()
+        end_workers(iterator)
 
 
 def make_loader(
@@ -383,9 +377,7 @@ def _say_once(message: str) -> None:
 
 
 def _begin_worker(_: int) -> None:
-    # Of what can't be put into the queue (no shared memory, no file handle, nothing that pickles)
-    # Python prints the error and forgets it, and the run would wait for the batch for ever.
-    Queue._on_queue_feeder_error = _hand_over_failure  # type: ignore[attr-defined]
+    hand_over_failures(_hand_over_failure)
 
 
 def _hand_over_failure(queue: Queue[Any], error: Exception, given: Any) -> None:
