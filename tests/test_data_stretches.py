@@ -19,7 +19,7 @@ from scipy.stats import kstest
 from folders import image_folder, phantom
 from medpipe import PipelineBuilder, Registry, StepError
 from medpipe.data.chain import Chain, sample_dictionary
-from medpipe.data.loading.loader import collate
+from medpipe.data.loading.collate import collate
 from medpipe.plugin import TransformStep
 
 TRANSFORMS = Registry.discover().transforms

@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 from drawn_dicom import dicom
 from folders import phantom
 from fuzzed import Clock, harmless, mutated
-from medpipe import PipelineBuilder, Registry, config
+from medpipe import PipelineBuilder, Registry, config, recipes
 from medpipe.cli.source import builder_of
 from medpipe.data.readers.reader import decode_content
 from medpipe.steps import Reading
@@ -43,12 +43,12 @@ fuzz = settings(
 )
 
 REGISTRY = Registry.discover()
-for some in config.recipes():
+for some in recipes.names():
     PipelineBuilder.from_recipe(some).build()  # so that what they import is there
 
 # Configurations ----------------------------------------------------------------------------------
 
-RECIPES = [config.recipe_text(name).encode() for name in config.recipes()]
+RECIPES = [recipes.text(name).encode() for name in recipes.names()]
 WORDS = (
     b"nan",
     b"inf",
@@ -194,7 +194,7 @@ def test_settings_of_the_command_line() -> None:
     )
 
     @fuzz
-    @given(st.sampled_from(config.recipes()), st.lists(st.tuples(paths, literal), max_size=4))
+    @given(st.sampled_from(recipes.names()), st.lists(st.tuples(paths, literal), max_size=4))
     def run(recipe: str, given: list[tuple[str, str]]) -> None:
         clock.inputs += 1
         with harmless():

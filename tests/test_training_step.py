@@ -21,7 +21,7 @@ from medpipe import StepError, TrainingError
 from medpipe.builtin.trainers import training_step
 from medpipe.builtin.trainers.training_step import guard
 from medpipe.plugin import Training
-from medpipe.training import loop
+from medpipe.training import clock, loop
 from medpipe.training.loop import Progress, TrainingLoop
 from medpipe.training.memory_format import in_channels_last, is_channels_last
 from medpipe.training.stopping import StopRequest
@@ -277,7 +277,7 @@ def test_the_progress_bar_changes_a_few_times_a_second(
 ) -> None:
     shown = Written()
     monkeypatch.setattr(loop, "bar", lambda *_, **__: nullcontext(shown))
-    monkeypatch.setattr(loop._Shown, "PAUSE", pause)
+    monkeypatch.setattr(clock.ShownProgress, "PAUSE", pause)
     began = time.perf_counter()
     run_loop(made(net(), max_epochs=3), 3)
     seconds = time.perf_counter() - began

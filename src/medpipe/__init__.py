@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     __version__: str
     from medpipe.assembly import Loaders
     from medpipe.builder import PipelineBuilder
+    from medpipe.checks.check_report import CheckReport
     from medpipe.checks.data_report import DataReport
-    from medpipe.checks.pipeline_check import CheckReport
     from medpipe.errors import (
         BadDataError,
         ChangedError,

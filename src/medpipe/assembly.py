@@ -237,7 +237,8 @@ class Assembly:
         """The batches of a part; None where it is empty."""
         import torch
 
-        from medpipe.data.loading.loader import SampleBatches, make_loader
+        from medpipe.data.loading.loader import make_loader
+        from medpipe.data.loading.sample_batches import SampleBatches
 
         samples = prepared.parts[part]
         if not samples:

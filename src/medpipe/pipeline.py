@@ -12,7 +12,7 @@ import attrs
 
 from medpipe.assembly import Assembly, Loaders
 from medpipe.checks.data_report import DataReport, examine_data
-from medpipe.checks.pipeline_check import CheckReport, examine
+from medpipe.checks.pipeline_check import examine
 from medpipe.config import Configuration, toml_text
 from medpipe.errors import RunError
 from medpipe.registry.parameters import parameter_types
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ignite.engine import Engine
     from torch import nn
 
+    from medpipe.checks.check_report import CheckReport
     from medpipe.runs.run import Run
     from medpipe.training.stopping import StopRequest
 

@@ -15,10 +15,8 @@ if TYPE_CHECKING:
     from medpipe.data.listing.walking import FolderListing, file_mode
     from medpipe.data.readers.arrays import as_float32
     from medpipe.data.readers.dicom.files import (
-        DicomListing,
         dicom_identities,
         is_dicom,
-        list_dicom,
     )
     from medpipe.data.readers.dicom.identity import DicomIdentity
     from medpipe.data.readers.reader import (
@@ -103,8 +101,6 @@ __all__ = [
     "as_float32",
     "source_of",
     "is_dicom",
-    "list_dicom",
-    "DicomListing",
     "DicomIdentity",
     "FolderListing",
     "FoundImages",
@@ -146,10 +142,8 @@ _HOMES = {
     ),
     "medpipe.data.readers.arrays": ("as_float32",),
     "medpipe.data.readers.dicom.files": (
-        "DicomListing",
         "dicom_identities",
         "is_dicom",
-        "list_dicom",
     ),
     "medpipe.data.readers.dicom.identity": ("DicomIdentity",),
     "medpipe.data.readers.reader": (

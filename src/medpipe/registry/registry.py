@@ -16,7 +16,8 @@ import attrs
 
 from medpipe.errors import ConfigError, PluginError, UnknownStepError
 from medpipe.registry.loading import Plugin, load_plugin, not_installed
-from medpipe.registry.parameters import structure, suggestion
+from medpipe.registry.parameters import structure
+from medpipe.registry.wording import suggestion
 from medpipe.registry.wrapped import Wrapped
 from medpipe.steps import (
     STEP_KINDS,
