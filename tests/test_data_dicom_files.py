@@ -9,7 +9,8 @@ import pytest
 from pydicom.uid import BasicTextSRStorage
 
 from drawn_dicom import write_dicom, write_series
-from medpipe.plugin import DataError, Series, is_dicom, list_dicom
+from medpipe.data.readers.dicom.files import list_dicom
+from medpipe.plugin import DataError, Series, is_dicom
 
 if TYPE_CHECKING:
     from pathlib import Path
