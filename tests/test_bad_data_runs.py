@@ -12,8 +12,6 @@ import attrs
 import numpy as np
 import pytest
 
-import hostile
-from hostile import floats, noise, picture, saved, written
 from medpipe import CheckFailed, PipelineBuilder, Registry, Run, RunError, StepError
 from medpipe.checks.data_info import probes
 from medpipe.cli import main
@@ -23,6 +21,8 @@ from medpipe.data.quality.quarantine_file import read_quarantine, write_quaranti
 from medpipe.data.scanning.scan import scan
 from medpipe.errors import Fault
 from medpipe.plugin import TransformStep, hookimpl
+from support import hostile
+from support.hostile import floats, noise, picture, saved, written
 
 
 def network(data: Any) -> Any:

@@ -18,8 +18,8 @@ from medpipe.builtin.trainers.supervised import Supervised
 from medpipe.errors import DataError
 from medpipe.plugin import DataInfo, NetworkStep, hookimpl
 from medpipe.training.memory import forward_on_meta
-from test_builtin_supervised import BATCHES, Net, made, net, parts, state_of
-from test_pipeline_resume import state
+from support.marked_runs import state
+from support.trainings import BATCHES, Net, made, net, parts, state_of
 
 if TYPE_CHECKING:
     from pathlib import Path

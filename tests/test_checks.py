@@ -9,10 +9,10 @@ import attrs
 import numpy as np
 import pytest
 
-from folders import image_folder
 from medpipe import CheckReport, Dataset, PipelineBuilder, Registry, Sample, Task
 from medpipe.checks import pipeline_check
 from medpipe.plugin import DataInfo, TrainerStep, Training, TrainingParts, hookimpl
+from support.folders import image_folder
 
 
 def folder(root: Path, **parameters: Any) -> PipelineBuilder:

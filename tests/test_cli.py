@@ -12,38 +12,10 @@ import pytest
 
 import medpipe
 from medpipe import cli
+from support.programs import TINY, call
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-TINY = """
-format = 1
-[dataset]
-step = "phantom"
-samples = 60
-size = 32
-[network]
-step = "resnet10"
-widen_factor = 0.125
-[trainer]
-step = "supervised"
-max_epochs = 1
-[loader]
-batch_size = 16
-workers = 0
-[run]
-device = "cpu"
-"""
-
-
-def call(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "medpipe", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=cwd,
-    )
 
 
 @pytest.fixture

@@ -19,11 +19,11 @@ from PIL import Image
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut
 from pydicom.uid import JPEGLSLossless, RLELossless
 
-from drawn_dicom import dicom, items, write_dicom
 from medpipe.data.readers.dicom.files import is_dicom
 from medpipe.data.readers.reader import read_image
 from medpipe.errors import DataError
 from medpipe.steps import Reading
+from support.drawn_dicom import dicom, items, write_dicom
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

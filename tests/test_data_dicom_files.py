@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from pydicom.uid import BasicTextSRStorage
 
-from drawn_dicom import write_dicom, write_series
 from medpipe.plugin import DataError, Series, is_dicom, list_dicom
+from support.drawn_dicom import write_dicom, write_series
 
 if TYPE_CHECKING:
     from pathlib import Path

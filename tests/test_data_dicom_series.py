@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom import dcmread
 
-from drawn_dicom import write_dicom, write_series
 from medpipe.data.readers.reader import read_image, read_sample_image
 from medpipe.data.scanning.scan import fingerprint
 from medpipe.errors import DataError
 from medpipe.steps import Reading, Sample, Series
+from support.drawn_dicom import write_dicom, write_series
 
 VOLUME = np.random.default_rng(0).integers(-1000, 2000, (4, 3, 6)).astype(np.int16)
 APART = 'Move the others to a folder of their own, or set dataset.unit = "file".'

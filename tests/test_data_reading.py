@@ -18,7 +18,7 @@ from PIL import Image
 from medpipe.data.readers.reader import file_bytes, read_image, read_sample_image
 from medpipe.errors import DataError
 from medpipe.steps import DecodedImage, Reading, Series
-from test_limits import within
+from support.waiting import within
 
 RANDOM = np.random.default_rng(0)
 COLOURS = RANDOM.integers(0, 256, (5, 7, 3), dtype=np.uint8)

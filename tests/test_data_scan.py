@@ -18,7 +18,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from drawn_dicom import write_series
 from medpipe.data.readers.reader import file_bytes
 from medpipe.data.scanning import scan as scanning
 from medpipe.data.scanning import scan_cache
@@ -27,6 +26,7 @@ from medpipe.data.scanning.scan_cache import FileStates
 from medpipe.errors import DataError
 from medpipe.steps import Dataset, Reading, Sample, Series, Task
 from medpipe.system.locks import tried
+from support.drawn_dicom import write_series
 
 TASK = Task(names=("a", "b"))
 

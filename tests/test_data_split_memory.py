@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medpipe.data.scanning.scan import Fingerprint, Scan
-from medpipe.data.splits.split import Split, make_split, split_cache
+from medpipe.data.splits import split_cache
+from medpipe.data.splits.split import Split, make_split
 from medpipe.data.splits.split_cache import remembered_split
 from medpipe.errors import DataError
 from medpipe.settings import SplitSettings

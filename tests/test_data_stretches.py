@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy.stats import kstest
 
-from folders import image_folder, phantom
 from medpipe import PipelineBuilder, Registry, StepError
 from medpipe.data.chain import Chain, sample_dictionary
 from medpipe.data.loading.loader import collate
 from medpipe.plugin import TransformStep
+from support.folders import image_folder, phantom
 
 TRANSFORMS = Registry.discover().transforms
 BATCHED: list[tuple[str, dict[str, Any]]] = [

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from drawn_dicom import write_dicom
 from faults.reads import CODES, Reads, operations
 from medpipe.builtin.datasets.image_folder import ImageFolder
 from medpipe.builtin.datasets.table import Table
@@ -22,6 +21,7 @@ from medpipe.data.scanning.scan import scan
 from medpipe.errors import MedpipeError
 from medpipe.plugin import Reading
 from medpipe.prediction.listing import find_files
+from support.drawn_dicom import write_dicom
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,12 +14,12 @@ from PIL import Image
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGBaseline8Bit
 
-from drawn_dicom import dicom, write_dicom, write_series
 from medpipe.builtin.transforms.load_image import LoadImage
 from medpipe.builtin.transforms.monai_transforms import TRANSFORMS
 from medpipe.data.readers.reader import decode_content, read_image, read_sample_image
 from medpipe.errors import DataError
 from medpipe.steps import DecodedImage, Reading, Series
+from support.drawn_dicom import dicom, write_dicom, write_series
 
 pytest.importorskip("imagecodecs")  # it compresses frames
 

@@ -10,7 +10,7 @@ import pytest
 
 from faults.runs import digest
 from medpipe import Run
-from test_cli import TINY
+from support.programs import TINY
 
 LONGER = TINY.replace("max_epochs = 1", "max_epochs = 4")
 

@@ -24,14 +24,14 @@ import tomli_w
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from drawn_dicom import dicom
-from folders import phantom
-from fuzzed import Clock, harmless, mutated
 from medpipe import PipelineBuilder, Registry, config
 from medpipe.cli.source import builder_of
 from medpipe.data.readers.reader import decode_content
 from medpipe.steps import Reading
 from medpipe.training.checkpoint import load_checkpoint, save_checkpoint
+from support.drawn_dicom import dicom
+from support.folders import phantom
+from support.fuzzed import Clock, harmless, mutated
 
 COUNT = int(os.environ.get("MEDPIPE_FUZZ", "0"))
 fuzz = settings(

@@ -27,16 +27,13 @@ from medpipe.system import files
 from medpipe.system.disk import Disk
 from medpipe.training.checkpoint import load_checkpoint, save_checkpoint
 from medpipe.training.run_checkpoints import _State
-from test_cli import TINY
-from test_pipeline_resume import REGISTRY, ask, at, calls, state, tiny
+from support.marked_runs import REGISTRY, ask, at, calls, state, tiny
+from support.programs import TINY
 
 LAST, PREVIOUS, BEST = (f"checkpoints/{name}.safetensors" for name in ("last", "previous", "best"))
 
 
-@pytest.fixture(autouse=True)
-def _forget() -> None:
-    calls.clear()
-    at.clear()
+pytestmark = pytest.mark.usefixtures("_fresh_marks")
 
 
 def stopped(builder: PipelineBuilder, path: Path, times: int = 1) -> Run:
@@ -344,7 +341,7 @@ def test_a_checkpoint_is_saved_in_the_middle_of_an_epoch(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("name", ["augmented", "accumulated", "autocast"])
 def test_worker_counts_give_one_hash(tmp_path: Path, name: str) -> None:
-    from folders import image_folder
+    from support.folders import image_folder
 
     images = image_folder(tmp_path / "images", samples=60, size=32)
     builder = runs.pipelines(images)[name]

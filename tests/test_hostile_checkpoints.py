@@ -23,7 +23,7 @@ from medpipe.errors import CheckpointError, RunError
 from medpipe.training.checkpoint import _digests, header_of, load_checkpoint, save_checkpoint
 from medpipe.training.restoring import _misfits
 from medpipe.training.run_checkpoints import BEST, DAMAGED, LAST, PREVIOUS
-from test_limits import at, passes, tiny
+from support.counted_runs import at, passes, tiny
 
 
 @pytest.fixture(scope="module")
@@ -34,15 +34,8 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # The first pass tries the layout, five make an epoch.
     at["training", 8] = lambda: os.kill(os.getpid(), signal.SIGUSR1)
     path = tmp_path_factory.mktemp("hostile") / "run"
-    before = os.environ.get("MEDPIPE_CACHE")
-    os.environ["MEDPIPE_CACHE"] = str(path.parent / "cache")
-    try:
-        assert tiny().build().run(path).status == "stopped"
-    finally:
-        at.clear()
-        os.environ.pop("MEDPIPE_CACHE") if before is None else os.environ.update(
-            MEDPIPE_CACHE=before
-        )
+    assert tiny().build().run(path).status == "stopped"
+    at.clear()
     assert (path / PREVIOUS).exists()
     return path
 

@@ -16,10 +16,10 @@ import attrs
 import numpy as np
 import pytest
 
-import hostile
-from hostile import Case, floats, noise, picture, saved, volume, written
 from medpipe import BadDataError, Dataset, Pipeline, PipelineBuilder, Sample, Task
 from medpipe.assembly import Assembly
+from support import hostile
+from support.hostile import Case, floats, noise, picture, saved, volume, written
 
 png = picture(noise(32, 32), "PNG")
 jpeg = picture(noise(32, 32), "JPEG")

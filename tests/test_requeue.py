@@ -15,13 +15,9 @@ from medpipe.runs.resume import refuse_too_few_epochs
 from medpipe.training.loop import Progress, TrainingLoop
 from medpipe.training.planned import planned
 from medpipe.training.stopping import Stopped, StopRequest
-from test_pipeline_resume import ask, at, calls, tiny
+from support.marked_runs import ask, at, calls, tiny
 
-
-@pytest.fixture(autouse=True)
-def _forget() -> None:
-    calls.clear()
-    at.clear()
+pytestmark = pytest.mark.usefixtures("_fresh_marks")
 
 
 def test_an_epoch_without_an_iteration_is_a_problem(tmp_path: Path) -> None:

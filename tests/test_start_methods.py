@@ -31,7 +31,7 @@ from medpipe.data.loading import loader as loader_module
 from medpipe.data.loading.batch_sampler import EpochBatchSampler
 from medpipe.data.loading.loader import SampleBatches, make_loader
 from medpipe.plugin import TransformStep, hookimpl
-from medpipe.registry.wrapped import ReadyTransform
+from medpipe.registry.wrapped import WrappedTransform
 from medpipe.steps import Reading
 from medpipe.system import start_methods
 from medpipe.system.files import sha256_of
@@ -120,7 +120,7 @@ def digest(workers: int, *steps: TransformStep) -> str:
 
 def steps() -> tuple[TransformStep, ...]:
     smooth = Registry.discover().create(TransformStep, "rand_gaussian_smooth", {"prob": 0.5})
-    return smooth, Drawing(scale=2.0), ReadyTransform(doubled)
+    return smooth, Drawing(scale=2.0), WrappedTransform(doubled)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -137,7 +137,7 @@ def test_workers_change_no_bit_however_they_are_started(
 def test_what_a_worker_can_not_take_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(start_methods.VARIABLE, "forkserver")
     with pytest.raises(StepError) as caught:
-        digest(1, ReadyTransform(Vanishing()))
+        digest(1, WrappedTransform(Vanishing()))
     assert str(caught.value) == (
         "A worker process can't take what it was sent: RuntimeError: planted. What a transform or "
         "a sample holds must be defined at the top level of a module that workers can import, or "
@@ -173,7 +173,7 @@ def test_what_can_not_be_sent_is_a_problem_of_the_check(
 
 def test_a_sample_that_can_not_be_sent_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(start_methods.VARIABLE, "spawn")
-    made = batches_of(ReadyTransform(doubled))
+    made = batches_of(WrappedTransform(doubled))
     made.samples = [*SAMPLES, attrs.evolve(SAMPLES[0], id="lock", extra={"is": threading.Lock()})]
     order = EpochBatchSampler(count=1, batch_size=1)
     with pytest.raises(StepError, match=r"^The sample 'lock' can't be sent to worker processes: "):
@@ -220,7 +220,7 @@ def test_outside_the_main_thread_nothing_is_forked(
     assert in_thread(lambda: digest(2, *steps())) == digest(0, *steps())
     caplog.set_level(logging.INFO, "medpipe")
     monkeypatch.setattr(loader_module, "_said", set())
-    local = ReadyTransform(lambda sample: sample)
+    local = WrappedTransform(lambda sample: sample)
     assert in_thread(lambda: digest(2, local)) == digest(0, local)
     assert caplog.messages == [
         "Batches are made without worker processes: outside the main thread none can be forked "

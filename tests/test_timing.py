@@ -14,8 +14,8 @@ from medpipe import Run
 from medpipe.cli import main
 from medpipe.cli.run import _timings
 from medpipe.system.timing import START_UP, WHOLE_START_UP, Timings, recording, table, timed
-from test_cli import TINY, call
-from test_pipeline_run import registered, tiny
+from support.programs import TINY, call
+from support.tiny_runs import registered, tiny
 
 if TYPE_CHECKING:
     from pathlib import Path

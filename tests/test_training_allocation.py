@@ -21,7 +21,7 @@ from medpipe.training.allocation import (
     keep_while_running,
     kept_memory,
 )
-from test_builtin_supervised import BATCHES, made, net
+from support.trainings import BATCHES, made, net
 
 CPU = torch.device("cpu")
 

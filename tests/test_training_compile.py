@@ -14,8 +14,8 @@ from torch import nn
 from medpipe import MedpipeError
 from medpipe.builtin.trainers import training_step
 from medpipe.builtin.trainers.supervised import Supervised
-from test_builtin_supervised import Net, made, net, state_of
-from test_pipeline_resume import state, tiny
+from support.marked_runs import state, tiny
+from support.trainings import Net, made, net, state_of
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -25,7 +25,7 @@ from medpipe.training import loop
 from medpipe.training.loop import Progress, TrainingLoop
 from medpipe.training.memory_format import in_channels_last, is_channels_last
 from medpipe.training.stopping import StopRequest
-from test_builtin_supervised import BATCHES, made, net
+from support.trainings import BATCHES, made, net
 
 
 @pytest.fixture(autouse=True)

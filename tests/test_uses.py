@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-import layouts
 from medpipe import CheckFailed, PipelineBuilder, Run, RunSet
 from medpipe.cli import main
 from medpipe.data.preparation import PreparedData
+from support import layouts
+from support.splits import nothing_crosses
 
 TINY = """
 [network]
@@ -62,18 +63,6 @@ def prepared(builder: PipelineBuilder) -> PreparedData:
     assert report.prepared is not None
     nothing_crosses(report.prepared)
     return report.prepared
-
-
-def nothing_crosses(data: PreparedData) -> None:
-    """No group and no image (by its pixels) is in two parts, and every sample in one."""
-    where: dict[tuple[str, str], set[str]] = {}
-    for sample in data.dataset.samples:
-        part = data.split[sample.id]
-        where.setdefault(("pixels", data.scan.fingerprints[sample.id].pixels), set()).add(part)
-        if sample.group is not None:
-            where.setdefault(("group", sample.group), set()).add(part)
-    assert all(len(parts) == 1 for parts in where.values())
-    assert sum(len(samples) for samples in data.parts.values()) == len(data.dataset.samples)
 
 
 def groups(data: PreparedData) -> set[str | None]:

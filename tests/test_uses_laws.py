@@ -9,11 +9,11 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-import layouts
 from medpipe import DataError, Registry
 from medpipe.data.preparation import PreparedData, prepare
 from medpipe.settings import SplitSettings
-from test_uses import nothing_crosses
+from support import layouts
+from support.splits import nothing_crosses
 
 PICTURES, COPIES = 14, 3
 
