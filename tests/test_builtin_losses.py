@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import pickle
 from typing import Any
 
 import attrs
@@ -335,7 +336,15 @@ def test_impossible_numbers_are_refused(step: type[LossStep], values: dict[str, 
 @pytest.mark.parametrize("step", LOSSES, ids=lambda step: step.name)
 def test_each_is_a_well_made_step(step: type[LossStep]) -> None:
     assert "__attrs_attrs__" in step.__dict__
-    assert {"name", "tasks"} <= set(step.__dict__)
-    assert step() == step()
-    assert step.__doc__
-    attrs.resolve_types(step)
+    assert "tasks" in step.__dict__
+    assert [other.name for other in LOSSES].count(step.name) == 1
+    made = step()
+    assert pickle.loads(pickle.dumps(made)) == made
+    with pytest.raises(TypeError):
+        step(1.0)
+    assert step.__doc__ is not None
+    for field in attrs.fields(attrs.resolve_types(step)):
+        assert f"{field.name}: " in step.__doc__
+        assert field.eq
+        with pytest.raises(attrs.exceptions.FrozenInstanceError):
+            setattr(made, field.name, field.default)

@@ -52,6 +52,21 @@ def call(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProces
     )
 
 
+def python(code: str, **environment: str) -> str:
+    """Run a program that may import from the tests; what it prints."""
+    tests = str(Path(__file__).parents[1])
+    path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), tests]))
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": path, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def install(site: Path, distribution: str, source: str, version: str = "1.2") -> Path:
     """Lay a distribution out as an installer does."""
     module = distribution.replace("-", "_")
