@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import shutil
@@ -12,8 +13,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from support.examples import register_profiles
+
 if TYPE_CHECKING:
     from loopback import Loopback
+
+
+register_profiles()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -35,6 +41,13 @@ def pytest_configure(config: pytest.Config) -> None:
     # start: two times two would wait for each other.
     if os.environ.get("PYTEST_XDIST_WORKER"):
         os.environ["OMP_NUM_THREADS"] = "1"
+
+
+def pytest_collection_finish() -> None:
+    # Thousands of tests and their libraries stay to the end: each full collection of the garbage,
+    # and a run has several, would look through them all.
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

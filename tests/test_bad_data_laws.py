@@ -27,6 +27,7 @@ from medpipe.data.scanning.pixel_defects import flaw_of
 from medpipe.errors import BadDataError
 from medpipe.settings import SplitSettings
 from medpipe.steps import Dataset, DecodedImage, Sample, Task
+from support.examples import examples
 
 TASK = Task(names=("a", "b"))
 WORD = st.integers(0, 2**64 - 1)
@@ -158,7 +159,7 @@ FAULTY: dict[str, Any] = {
 }
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(kinds=st.lists(st.sampled_from(["", "", *FAULTY, "label", "contradiction"]), max_size=12))
 def test_quarantine_leaves_out_exactly_what_is_faulty(kinds: list[str]) -> None:
     random = np.random.default_rng(0)

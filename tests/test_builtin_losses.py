@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from medpipe.builtin.losses import L1, LOSSES, MSE, BCEWithLogits, CrossEntropy, Focal, Huber
 from medpipe.plugin import DataError, DataInfo, LossStep, Task, TaskKind
+from support.examples import examples
 
 
 def data(kind: TaskKind, counts: tuple[int, ...] | None = None) -> DataInfo:
@@ -88,7 +89,7 @@ def test_cross_entropy_is_torchs() -> None:
 
 
 @given(st.lists(st.integers(1, 10_000), min_size=3, max_size=3).map(tuple))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 def test_balanced_weights_give_every_class_the_same_share(counts: tuple[int, int, int]) -> None:
     loss = CrossEntropy(class_weights="balanced").build(data("multiclass", counts))
     weights = loss.weight
@@ -119,7 +120,7 @@ def test_complete_labels_give_the_mean(
 
 @masked
 @given(absent=st.lists(st.booleans(), min_size=30, max_size=30))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 def test_missing_labels_count_for_nothing(
     step: LossStep, kind: TaskKind, reference: nn.Module, absent: list[bool]
 ) -> None:
@@ -166,7 +167,7 @@ REFERENCES: dict[str, tuple[TaskKind, LossStep, Any]] = {
     column=st.booleans(),
     seed=st.integers(0, 10_000),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 def test_value_and_gradient_are_torchs_on_the_labels_that_are_there(
     name: str, rows: int, outputs: int, share: float, column: bool, seed: int
 ) -> None:
@@ -197,7 +198,7 @@ def test_value_and_gradient_are_torchs_on_the_labels_that_are_there(
 
 
 @given(counts=st.lists(st.tuples(st.integers(1, 999), st.integers(1, 999)), min_size=3, max_size=3))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 def test_a_balanced_finding_weighs_as_much_present_as_absent(counts: Any) -> None:
     loss: Any = BCEWithLogits(pos_weight="balanced").build(with_findings(*counts))
     weights = loss.elementwise.pos_weight
@@ -206,7 +207,7 @@ def test_a_balanced_finding_weighs_as_much_present_as_absent(counts: Any) -> Non
 
 
 @given(counts=st.lists(st.integers(1, 50), min_size=2, max_size=5))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 def test_balanced_classes_are_scikit_learns(counts: list[int]) -> None:
     from sklearn.utils.class_weight import compute_class_weight
 

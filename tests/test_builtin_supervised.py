@@ -20,6 +20,7 @@ from medpipe.builtin.trainers.parameter_groups import Freezing, ParameterGroup, 
 from medpipe.builtin.trainers.supervised import Supervised
 from medpipe.errors import DataError
 from medpipe.plugin import Training
+from support.examples import examples
 from support.trainings import BATCHES, Net, batches, made, net, state_of
 
 
@@ -392,7 +393,7 @@ patterns = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(patterns=patterns)
 def test_the_first_group_that_fits_has_a_parameter(patterns: list[str]) -> None:
     network = net()

@@ -12,7 +12,7 @@ import pytest
 
 import medpipe
 from medpipe import cli
-from support.programs import TINY, call
+from support.programs import TINY, call, exit_code
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,17 +35,21 @@ def test_run_writes_a_run_and_says_where(configuration: Path, tmp_path: Path) ->
     assert len(medpipe.Run.load(output).history) == 2
 
 
-def test_check_describes_and_measures(configuration: Path) -> None:
-    done = call("check", str(configuration))
-    assert done.returncode == 0, done.stderr
-    assert "network: the network step 'resnet10' (medpipe" in done.stdout
-    assert done.stdout.rstrip().endswith("The pipeline can run.")
+def test_check_describes_and_measures(
+    configuration: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code("check", str(configuration)) == 0
+    printed = capsys.readouterr().out
+    assert "network: the network step 'resnet10' (medpipe" in printed
+    assert printed.rstrip().endswith("The pipeline can run.")
 
 
-def test_check_ends_with_2_where_there_are_problems(configuration: Path) -> None:
-    done = call("check", str(configuration), "--set", "trainer.monitor=acuracy")
-    assert done.returncode == 2
-    assert "problem     trainer.monitor: 'acuracy' is no metric" in done.stdout
+def test_check_ends_with_2_where_there_are_problems(
+    configuration: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code("check", str(configuration), "--set", "trainer.monitor=acuracy") == 2
+    printed = capsys.readouterr().out
+    assert "problem     trainer.monitor: 'acuracy' is no metric" in printed
 
 
 @pytest.mark.parametrize(
@@ -162,6 +166,7 @@ def test_the_version() -> None:
     assert call("--version").stdout.strip() == medpipe.__version__
 
 
+@pytest.mark.long
 def test_the_example_runs_without_data_or_network(tmp_path: Path, repository: Path) -> None:
     environment = {k: v for k, v in os.environ.items() if k != "MEDPIPE_DATA"}
     environment["https_proxy"] = "http://127.0.0.1:9"  # nothing listens there
@@ -179,6 +184,7 @@ def test_the_example_runs_without_data_or_network(tmp_path: Path, repository: Pa
     assert medpipe.Run.load(tmp_path / "r").metrics["test"]["accuracy"] > 0.9
 
 
+@pytest.mark.long
 @pytest.mark.real_data
 def test_the_example_learns_mednist(tmp_path: Path, repository: Path) -> None:
     done = subprocess.run(

@@ -303,6 +303,7 @@ print(sum(float(batch["image"].sum()) for batch in loaders.training))
 """
 
 
+@pytest.mark.long
 def test_two_processes_read_once(tmp_path: Path) -> None:
     root = image_folder(tmp_path / "data", samples=400)
     command = [sys.executable, "-c", RUN, builder(root).to_toml()]

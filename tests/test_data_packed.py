@@ -44,6 +44,7 @@ from medpipe.system.disk import Disk
 from medpipe.system.file_errors import size_text
 from medpipe.system.files import through
 from medpipe.system.locks import tried
+from support.examples import examples
 
 Made = Iterable[tuple[np.ndarray[Any, Any], Mapping[str, Any]]]
 IDS = tuple(f"{number}.png" for number in range(40))
@@ -120,7 +121,7 @@ JSON = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=examples(60), suppress_health_check=[HealthCheck.too_slow])
 @given(
     samples=st.dictionaries(st.text(), st.tuples(array(), JSON), max_size=8),
     mapped=st.booleans(),
@@ -459,7 +460,7 @@ def test_a_damaged_cache_is_made_anew(damage: str, caplog: pytest.LogCaptureFixt
     assert parts() == []
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(at=st.integers(min_value=0))
 def test_any_flipped_byte_of_the_index_is_found(
     at: int, tmp_path_factory: pytest.TempPathFactory
@@ -918,7 +919,7 @@ def test_a_large_file_is_never_mapped(tmp_path: Path, monkeypatch: pytest.Monkey
     assert resident() - before < 8 << 10
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=examples(40), suppress_health_check=[HealthCheck.too_slow])
 @given(
     values=st.lists(arrays_of.arrays(np.float32, (2, 3), elements=st.integers(-9, 400)), min_size=1)
     | st.lists(arrays_of.arrays(np.uint8, (7,)), min_size=1),

@@ -17,6 +17,7 @@ from medpipe.errors import DataError
 from medpipe.settings import SplitSettings
 from medpipe.steps import Sample, Task
 from medpipe.system.cache_folder import cache_directory
+from support.examples import examples
 
 TASK = Task(names=("a", "b"))
 
@@ -51,7 +52,7 @@ def no_split(*_: Any) -> Split:
     raise AssertionError("it was made again")
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(
     count=st.integers(40, 80),
     groups=st.sampled_from([None, 13]),

@@ -23,6 +23,7 @@ from medpipe.data.splits.split_file import read_split, write_split
 from medpipe.errors import DataError
 from medpipe.settings import SplitSettings
 from medpipe.steps import PARTS, Part, Sample, Task
+from support.examples import examples
 from support.splits import TASK, sample_of, scan_of
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ SETTINGS = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(case=cases(), how=SETTINGS)
 def test_laws(case: Case, how: SplitSettings) -> None:
     split = make_split(case.samples, case.scan, how, TASK)
@@ -121,7 +122,7 @@ def test_laws(case: Case, how: SplitSettings) -> None:
     assert all(split.counts[part] > 0 for part, fraction in fractions.items() if fraction > 0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(case=cases(mixed=True), how=SETTINGS, random=st.randoms(use_true_random=False))
 def test_order_and_separator_change_nothing(case: Case, how: SplitSettings, random: Any) -> None:
     split = make_split(case.samples, case.scan, how, TASK)
@@ -269,7 +270,7 @@ def test_values_are_shared_out() -> None:
 # The parts that data bring.
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(case=cases(), data=st.data())
 def test_given_parts_stand(case: Case, data: st.DataObject) -> None:
     """A test part that the data bring stays as it is; validation is carved from the rest."""

@@ -15,6 +15,7 @@ from medpipe.data.splits.split_file import read_split, write_split
 from medpipe.errors import ChangedError, DataError
 from medpipe.settings import SplitSettings
 from medpipe.steps import PARTS, Dataset, Part, Sample, Task
+from support.examples import examples
 from support.splits import TASK, sample_of, scan_of
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def _read(
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(ids=st.lists(names, min_size=1, max_size=12, unique=True), data=st.data())
 def test_split_file_round_trip(
     ids: list[str], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory

@@ -26,6 +26,7 @@ from medpipe.data.splits.units import units_of
 from medpipe.errors import DataError
 from medpipe.settings import SplitSettings
 from medpipe.steps import Dataset, Sample, Task
+from support.examples import examples
 from support.splits import sample_of, scan_of
 
 FINDINGS = Task(kind="multilabel", names=tuple("abcdefgh"))
@@ -85,7 +86,7 @@ def test_iterative_stratification_beats_the_division_by_classes(
     assert one < 0.85 * other
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(
     sizes=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4)), min_size=1, max_size=30),
     folds=st.integers(2, 5),
@@ -180,7 +181,7 @@ def test_copies_without_a_group_are_trained_on_and_stay_there() -> None:
     assert {split[i] for i in pixels} == {"training"}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(
     sizes=st.lists(st.tuples(st.integers(1, 3), st.integers(0, 4), st.booleans()), max_size=20),
     share=st.sampled_from([0.5, 0.7]),

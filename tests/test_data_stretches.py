@@ -20,6 +20,7 @@ from medpipe import PipelineBuilder, Registry, StepError
 from medpipe.data.chain import Chain, sample_dictionary
 from medpipe.data.loading.loader import collate
 from medpipe.plugin import TransformStep
+from support.examples import examples
 from support.folders import image_folder, phantom
 
 TRANSFORMS = Registry.discover().transforms
@@ -39,7 +40,7 @@ def made(name: str, parameters: dict[str, Any]) -> TransformStep:
 
 
 @pytest.mark.parametrize(("name", "parameters"), BATCHED)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(
     images=arrays.arrays(
         np.float32,

@@ -37,6 +37,7 @@ def _namespace() -> list[str] | None:
     return None
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", ["600k", "2000k"])
 def test_a_run_whose_disk_is_full_says_so_and_goes_on_with_room(tmp_path: Path, size: str) -> None:
     namespace = _namespace()

@@ -6,8 +6,6 @@ import copy
 import errno
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +26,8 @@ from medpipe.system.disk import Disk
 from medpipe.training.checkpoint import load_checkpoint, save_checkpoint
 from medpipe.training.run_checkpoints import _State
 from support.marked_runs import REGISTRY, ask, at, calls, state, tiny
-from support.programs import TINY
+from support.marks import long
+from support.programs import TINY, exit_code
 
 LAST, PREVIOUS, BEST = (f"checkpoints/{name}.safetensors" for name in ("last", "previous", "best"))
 
@@ -339,7 +338,7 @@ def test_a_checkpoint_is_saved_in_the_middle_of_an_epoch(tmp_path: Path) -> None
     assert iteration_of("seldom", 1e9) == [5]
 
 
-@pytest.mark.parametrize("name", ["augmented", "accumulated", "autocast"])
+@pytest.mark.parametrize("name", ["augmented", long("accumulated"), long("autocast")])
 def test_worker_counts_give_one_hash(tmp_path: Path, name: str) -> None:
     from support.folders import image_folder
 
@@ -438,30 +437,28 @@ def test_a_configuration_of_a_run_that_can_not_be_read_is_named(
     assert str(caught.value).startswith(f"{path} can't be read: ")
 
 
-def test_the_command_allows_one_thing_or_anything(tmp_path: Path) -> None:
+def test_the_command_allows_one_thing_or_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "tiny.toml").write_text(TINY)
+    monkeypatch.chdir(tmp_path)
 
-    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "medpipe", "run", "tiny.toml", "--output=run", *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=tmp_path,
-        )
+    def call(*arguments: str) -> tuple[object, str]:
+        capsys.readouterr()
+        code = exit_code("run", "tiny.toml", "--output=run", *arguments)
+        return code, capsys.readouterr().err
 
-    assert call("--resume", "--max-time=00:00:00").returncode == 75
+    assert call("--resume", "--max-time=00:00:00")[0] == 75
     changed(tmp_path / "run", hardware__processor="Z80")
-    refused = call("--resume")
-    assert refused.returncode == 2
-    assert "--allow-changed=hardware" in refused.stderr
-    assert "Traceback" not in refused.stderr
-    assert call("--allow-changed").stderr == (
-        "--allow-changed is for a run that goes on: give --resume too.\n"
-    )
-    assert call("--resume", "--allow-changed=hardwear").returncode == 2
-    assert call("--resume", "--allow-changed=threads").returncode == 2
-    assert call("--resume", "--allow-changed=hardware", "--max-time=00:00:00").returncode == 75
+    code, said = call("--resume")
+    assert code == 2
+    assert "--allow-changed=hardware" in said
+    assert "Traceback" not in said
+    code, said = call("--allow-changed")
+    assert said == "--allow-changed is for a run that goes on: give --resume too.\n"
+    assert call("--resume", "--allow-changed=hardwear")[0] == 2
+    assert call("--resume", "--allow-changed=threads")[0] == 2
+    assert call("--resume", "--allow-changed=hardware", "--max-time=00:00:00")[0] == 75
     changed(tmp_path / "run", hardware__processor="Z80", versions__torch="1.0")
-    done = call("--resume", "--allow-changed")
-    assert done.returncode == 0, done.stderr
+    code, said = call("--resume", "--allow-changed")
+    assert code == 0, said

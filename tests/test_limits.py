@@ -28,6 +28,7 @@ from medpipe.training.checkpoint import load_checkpoint
 from support.counted_runs import REGISTRY, at, in_worker, passes, tiny
 from support.folders import image_folder
 from support.marked_runs import state
+from support.marks import long
 from support.programs import install, medpipe
 from support.waiting import within
 
@@ -264,7 +265,8 @@ def mounted(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @mounts
 @pytest.mark.parametrize(
-    ("options", "size"), [("size=16k", "16 KB"), ("size=160k", "164 KB"), ("nr_inodes=9", "")]
+    ("options", "size"),
+    [("size=16k", "16 KB"), long("size=160k", "164 KB"), long("nr_inodes=9", "")],
 )
 def test_shared_memory_that_is_too_small(tmp_path: Path, options: str, size: str) -> None:
     configuration = tmp_path / "small.toml"
@@ -435,6 +437,7 @@ def test_a_cache_that_can_not_be_written_to_is_said_once(
     ]
 
 
+@pytest.mark.long
 @mounts
 def test_a_home_and_an_output_that_are_read_only(tmp_path: Path) -> None:
     images = image_folder(tmp_path / "images")

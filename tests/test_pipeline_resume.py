@@ -18,6 +18,7 @@ from medpipe import LimitError, Run, RunError
 from medpipe.training.checkpoint import load_checkpoint
 from medpipe.training.stopping import StopRequest
 from support.marked_runs import ask, at, calls, state, tiny
+from support.marks import long
 
 pytestmark = pytest.mark.usefixtures("_fresh_marks")
 
@@ -27,12 +28,12 @@ pytestmark = pytest.mark.usefixtures("_fresh_marks")
     ("trainer", "moments"),
     [
         ({}, (3, 60)),  # in the first and in a later epoch
-        ({}, (36, 84)),  # in an epoch's last batch
+        long({}, (36, 84)),  # in an epoch's last batch
         ({}, (40, 130)),  # while it validates
-        ({"accumulation": 2}, (5, 30, 70)),
-        ({"epoch_length": 3}, (20, 50, 75)),  # an epoch is not a pass of the data
+        long({"accumulation": 2}, (5, 30, 70)),
+        long({"epoch_length": 3}, (20, 50, 75)),  # an epoch is not a pass of the data
         ({"precision": "bfloat16"}, (45,)),
-        ({"patience": 1, "optimizer": {"name": "sgd", "momentum": 0.9}}, (50,)),
+        long({"patience": 1, "optimizer": {"name": "sgd", "momentum": 0.9}}, (50,)),
     ],
 )
 def test_a_run_that_was_stopped_ends_as_if_it_had_not(
@@ -303,7 +304,8 @@ device = "cpu"
 
 
 @pytest.mark.parametrize(
-    ("name", "code"), [("SIGTERM", 75), ("SIGUSR1", 75), ("SIGHUP", 75), ("SIGINT", 130)]
+    ("name", "code"),
+    [("SIGTERM", 75), long("SIGUSR1", 75), long("SIGHUP", 75), long("SIGINT", 130)],
 )
 def test_signals_end_the_command_with_a_whole_checkpoint(
     tmp_path: Path, name: str, code: int

@@ -20,6 +20,7 @@ from medpipe import CheckFailed, PipelineBuilder, Run, RunError
 from medpipe.runs.recorder import Recorder
 from medpipe.system.files import through
 from support.folders import image_folder
+from support.marks import long
 from support.tiny_runs import registered, small_network, tiny
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def test_a_saved_configuration_and_split_repeat_a_run_exactly(tmp_path: Path) ->
     ]
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [long(1), 2])
 def test_the_number_of_workers_changes_nothing(tmp_path: Path, workers: int) -> None:
     augmented = registered(tiny()).transform("rand_flip", prob=0.5).transform("rand_rotate", prob=1)
     runs = [

@@ -125,6 +125,7 @@ def test_every_member_of_a_set_has_its_own(tmp_path: Path, monkeypatch: pytest.M
         assert parts <= run.timings["start_up"] + 0.01 < 10_000
 
 
+@pytest.mark.long
 def test_the_command_shows_them_from_its_very_beginning(tmp_path: Path) -> None:
     configuration = tmp_path / "tiny.toml"
     configuration.write_text(TINY)

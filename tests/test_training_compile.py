@@ -68,6 +68,7 @@ def test_a_compiled_network_is_trained_as_the_plain_one(options: dict[str, Any])
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("quick")
 def test_a_run_that_goes_on_ends_the_same_and_says_what_it_cost(
     tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -52,6 +52,17 @@ def call(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProces
     )
 
 
+def exit_code(*arguments: str) -> object:
+    """Run the command in this process and give its exit code."""
+    from medpipe.cli import main
+
+    try:
+        main(arguments)
+    except SystemExit as ended:
+        return ended.code or 0
+    return 0
+
+
 def python(code: str, **environment: str) -> str:
     """Run a program that may import from the tests; what it prints."""
     tests = str(Path(__file__).parents[1])
