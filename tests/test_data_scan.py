@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medpipe.data.ids import odd_ids
 from medpipe.data.readers.reader import file_bytes
 from medpipe.data.scanning import scan as scanning
 from medpipe.data.scanning import scan_cache
@@ -182,7 +183,7 @@ def test_id_that_is_no_text(tmp_path: Path) -> None:
 def test_an_id_may_hold_letters_that_nobody_sees() -> None:
     names = ("a\u00ad", "\u200bb", "c\t", "d\ue000")
     samples = [Sample(id=name, image="x.png", label=0) for name in names]
-    assert scanning.odd_ids(samples) == (set(), [])
+    assert odd_ids(samples) == (set(), [])
 
 
 @pytest.mark.parametrize("kind", [Path, str])
