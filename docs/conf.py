@@ -13,7 +13,7 @@ from tables import write_tables
 project = "medpipe"
 author = "The medpipe authors"
 copyright = "The medpipe authors"
-release = installed_version("medpipe")
+release = installed_version("medpipe-imaging")
 version = release
 
 extensions = [

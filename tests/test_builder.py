@@ -297,7 +297,7 @@ def test_ready_objects_compare_by_identity_and_cannot_be_written() -> None:
 
 def test_describe_names_every_step_and_its_plugin() -> None:
     shown = PipelineBuilder().network("resnet18").build().describe()
-    assert f"network: the network step 'resnet18' (medpipe {medpipe.__version__})" in shown
+    assert f"network: the network step 'resnet18' (medpipe-imaging {medpipe.__version__})" in shown
     assert "  batch_size = 512" in shown
     assert "transform[2]: the transform step 'scale_intensity'" in shown
     assert '  device = "auto"' in shown

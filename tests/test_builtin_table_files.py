@@ -147,7 +147,7 @@ def test_parquet_without_pyarrow(folder: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(sys.modules, "pandas", None)
     assert message(file) == (
         "t.parquet: Parquet is read by pyarrow, which is not installed: pip install "
-        "'medpipe[parquet]'. Or save the table as CSV."
+        "pyarrow. Or save the table as CSV."
     )
 
     def read_parquet(content: io.BytesIO) -> object:

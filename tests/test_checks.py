@@ -187,8 +187,8 @@ def test_a_loss_of_another_task_is_refused() -> None:
 
     builder = ready(array_dataset([0, 1] * 20)).trainer("supervised", loss=medpipe.step("mse"))
     assert problems(builder) == [
-        f"trainer.loss: the loss step 'mse' (medpipe {medpipe.__version__}) is for regression, but "
-        "the data set's task is multiclass."
+        f"trainer.loss: the loss step 'mse' (medpipe-imaging {medpipe.__version__}) is for "
+        "regression, but the data set's task is multiclass."
     ]
 
 
@@ -293,8 +293,8 @@ def test_a_transform_that_fails_names_step_plugin_and_sample(tmp_path: Path) -> 
     found = problems(builder)
     assert len(found) == 1
     start = (
-        f"transform[4]: the transform step 'squeeze_dim' (medpipe {medpipe.__version__}), failed "
-        "on the sample '"
+        f"transform[4]: the transform step 'squeeze_dim' (medpipe-imaging {medpipe.__version__}), "
+        "failed on the sample '"
     )
     assert found[0].startswith(start)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -9,9 +10,11 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from cyclopts import App
 
 import medpipe
 from medpipe import cli
+from medpipe.cli import COMMANDS
 from support.programs import TINY, call, exit_code
 
 if TYPE_CHECKING:
@@ -145,13 +148,13 @@ def test_an_error_of_medpipes_own_is_no_users(monkeypatch: pytest.MonkeyPatch) -
 
 def test_plugins_lists_as_json() -> None:
     listed = json.loads(call("plugins", "--json").stdout)
-    assert listed["plugins"][0]["distribution"] == "medpipe"
+    assert listed["plugins"][0]["distribution"] == "medpipe-imaging"
     assert {"kind": "network", "name": "densenet121"} in listed["plugins"][0]["steps"]
 
 
 def test_show_gives_parameters_and_origin() -> None:
     shown = call("show", "trainer", "supervised").stdout
-    assert shown.startswith(f"trainer supervised, from medpipe {medpipe.__version__}\n")
+    assert shown.startswith(f"trainer supervised, from medpipe-imaging {medpipe.__version__}\n")
     assert "  learning_rate: a number; default 1e-05" in shown
 
 
@@ -160,6 +163,16 @@ def test_doctor_names_versions_and_device() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "torch" in done.stdout
     assert "processors" in done.stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_of_commands_has_the_first_line_of_each(name: str) -> None:
+    command = getattr(importlib.import_module(f"medpipe.cli.{name}"), name)
+    said = command.help if isinstance(command, App) else command.__doc__
+    assert COMMANDS[name] == said.strip().splitlines()[0]
+    called = name.replace("_", "-")
+    assert f" {called} " in call("--help").stdout
+    assert COMMANDS[name].split()[0] in call(called, "--help").stdout
 
 
 def test_the_version() -> None:

@@ -548,7 +548,7 @@ def test_missing_decoders_are_named_with_the_remedy() -> None:
     assert done.stdout == (
         f"The image {path} is compressed as JPEG-LS Lossless Image Compression "
         "(1.2.840.10008.1.2.4.80), for which no decoder is installed. "
-        'Install the decoders: pip install "medpipe[dicom]".'
+        'Install the decoders: pip install "medpipe-imaging[dicom]".'
     )
 
 

@@ -22,9 +22,10 @@ from medpipe.data.cache.cached_images import CachedImages
 from medpipe.data.cache.device_cache import DeviceCache
 from medpipe.data.cache.writer import PackedWriter
 from medpipe.data.chain import Chain
-from medpipe.data.loading import loader as loader_module
 from medpipe.data.loading.batch_sampler import EpochBatchSampler
-from medpipe.data.loading.loader import Loader, SampleBatches, collate, make_loader
+from medpipe.data.loading.collate import collate
+from medpipe.data.loading.loader import Loader, make_loader
+from medpipe.data.loading.sample_batches import Failure, SampleBatches
 from medpipe.errors import LimitError
 from medpipe.plugin import TransformStep
 from medpipe.steps import Reading, Sample, Task
@@ -332,7 +333,7 @@ def test_a_limit_in_a_worker_is_handed_over_by_its_name(
     monkeypatch.setattr(made, "_images", images)
     (key,) = itertools.islice(EpochBatchSampler(count=COUNT, batch_size=4), 1)
     handed_over = made[key]
-    assert isinstance(handed_over, loader_module._Failure)
+    assert isinstance(handed_over, Failure)
     assert handed_over.kind is LimitError
 
 

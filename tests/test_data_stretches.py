@@ -18,7 +18,7 @@ from scipy.stats import kstest
 
 from medpipe import PipelineBuilder, Registry, StepError
 from medpipe.data.chain import Chain, sample_dictionary
-from medpipe.data.loading.loader import collate
+from medpipe.data.loading.collate import collate
 from medpipe.plugin import TransformStep
 from support.examples import examples
 from support.folders import image_folder, phantom

@@ -156,7 +156,7 @@ def test_broken_plugins_are_named_and_hurt_nobody(tmp_path: Path) -> None:
     files = {name: install(tmp_path, name, source) for name, (source, _) in BROKEN.items()}
     install(tmp_path, "medpipe-tiny", GOOD)
     plugins = listed(tmp_path)
-    assert set(plugins) == {"medpipe", "medpipe-tiny", *BROKEN}
+    assert set(plugins) == {"medpipe-imaging", "medpipe-tiny", *BROKEN}
     for name, (_, error) in BROKEN.items():
         found = plugins[name]
         assert found["version"] == "1.2"
@@ -165,7 +165,7 @@ def test_broken_plugins_are_named_and_hurt_nobody(tmp_path: Path) -> None:
             assert error in found["error"]
         else:
             assert found["error"] == error.format(file=files[name])
-    assert plugins["medpipe"]["error"] is None
+    assert plugins["medpipe-imaging"]["error"] is None
     assert plugins["medpipe-tiny"]["error"] is None
     assert plugins["medpipe-tiny"]["version"] == "1.2"
     assert {(s["kind"], s["name"]) for s in plugins["medpipe-tiny"]["steps"]} == {
@@ -229,7 +229,7 @@ def test_the_environment_limits_which_plugins_load(
 ) -> None:
     install(tmp_path, "medpipe-tiny", GOOD)
     install(tmp_path, "medpipe-other", GOOD)
-    assert set(listed(tmp_path, MEDPIPE_PLUGINS=limit)) == {"medpipe", *loaded}
+    assert set(listed(tmp_path, MEDPIPE_PLUGINS=limit)) == {"medpipe-imaging", *loaded}
 
 
 def test_a_limit_that_names_no_plugin_is_said(tmp_path: Path) -> None:
@@ -245,8 +245,8 @@ def test_conflicts_are_listed_and_never_settled_silently(tmp_path: Path) -> None
     install(tmp_path, "medpipe-taker", GOOD.replace('"tiny_cnn"', '"densenet121"'))
     shown = medpipe(tmp_path, "plugins").stdout
     assert (
-        "conflict: the network 'densenet121' means medpipe's; "
-        "name medpipe:densenet121, medpipe-taker:densenet121" in shown
+        "conflict: the network 'densenet121' means medpipe-imaging's; "
+        "name medpipe-imaging:densenet121, medpipe-taker:densenet121" in shown
     )
     assert (
         "conflict: the network 'tiny_cnn' is refused; "

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import medpipe
-from medpipe import hookspecs
+from medpipe import hookspecs, recipes
 from medpipe.cli import app
 from medpipe.settings import LoaderSettings, RunSettings, SplitSettings, WeightsSettings
 from medpipe.steps import STEP_KINDS
@@ -222,7 +222,7 @@ def test_every_setting_is_in_the_reference() -> None:
     for section, settings in sections.items():
         for field in attrs.fields(settings):
             assert f"| `{section}.{field.name}` |" in page, f"{section}.{field.name}"
-    for recipe in medpipe.config.recipes():
+    for recipe in recipes.names():
         assert f"`{recipe}`" in page
 
 

@@ -24,7 +24,7 @@ import tomli_w
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from medpipe import PipelineBuilder, Registry, config
+from medpipe import PipelineBuilder, Registry, config, recipes
 from medpipe.cli.source import builder_of
 from medpipe.data.readers.reader import decode_content
 from medpipe.steps import Reading
@@ -44,12 +44,12 @@ fuzz = settings(
 )
 
 REGISTRY = Registry.discover()
-for some in config.recipes():
+for some in recipes.names():
     PipelineBuilder.from_recipe(some).build()  # so that what they import is there
 
 # Configurations ----------------------------------------------------------------------------------
 
-RECIPES = [config.recipe_text(name).encode() for name in config.recipes()]
+RECIPES = [recipes.text(name).encode() for name in recipes.names()]
 WORDS = (
     b"nan",
     b"inf",
@@ -195,7 +195,7 @@ def test_settings_of_the_command_line() -> None:
     )
 
     @fuzz
-    @given(st.sampled_from(config.recipes()), st.lists(st.tuples(paths, literal), max_size=4))
+    @given(st.sampled_from(recipes.names()), st.lists(st.tuples(paths, literal), max_size=4))
     def run(recipe: str, given: list[tuple[str, str]]) -> None:
         clock.inputs += 1
         with harmless():

@@ -101,7 +101,7 @@ def test_hostile_plugins_are_named_and_hurt_nobody(tmp_path: Path) -> None:
     assert {name: plugins[name]["error"] for name in BROKEN} == {
         name: message.format(file=files[name]) for name, (_, message) in BROKEN.items()
     }
-    assert plugins["medpipe"]["error"] is None
+    assert plugins["medpipe-imaging"]["error"] is None
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_what_a_plugin_prints_is_no_output_of_the_command(tmp_path: Path) -> Non
 def test_a_plugin_that_ends_the_process_can_be_left_out(tmp_path: Path) -> None:
     install(tmp_path, "exits", f"import os\n{HEAD}@hookimpl\ndef medpipe_networks(): os._exit(9)")
     assert medpipe(tmp_path, "plugins").returncode == 9  # nothing can hold that up
-    assert "exits" not in listed(tmp_path, MEDPIPE_PLUGINS="medpipe")
+    assert "exits" not in listed(tmp_path, MEDPIPE_PLUGINS="medpipe-imaging")
 
 
 made: dict[str, Callable[..., Any]] = {}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from medpipe import PipelineBuilder, config
+from medpipe import PipelineBuilder, config, recipes
 from support.folders import image_folder
 from support.trained import write_png
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def recipe(root: Path, **values: Any) -> PipelineBuilder:
     """`classification_fast` on a folder, with values set as on the command line."""
-    document = config.parse(config.recipe_text("classification_fast"))
+    document = config.parse(recipes.text("classification_fast"))
     config.set_value(document, "dataset.root", str(root))
     for path, value in values.items():
         config.set_value(document, path.replace("__", "."), value)
@@ -35,7 +35,7 @@ def mixed(tmp_path: Path) -> Path:
     return root
 
 
-@pytest.mark.parametrize("name", config.recipes())
+@pytest.mark.parametrize("name", recipes.names())
 def test_a_recipe_can_be_built_and_written(name: str) -> None:
     builder = PipelineBuilder.from_recipe(name)
     builder.build()

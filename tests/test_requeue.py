@@ -111,7 +111,7 @@ def test_an_epoch_that_ends_without_a_loss_is_an_error() -> None:
 
 
 def _clock() -> Any:
-    from medpipe.training.loop import _Clock
+    from medpipe.training.clock import _Clock
 
     return _Clock()
 

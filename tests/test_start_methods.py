@@ -29,7 +29,8 @@ from medpipe import (
 from medpipe.data.chain import Chain
 from medpipe.data.loading import loader as loader_module
 from medpipe.data.loading.batch_sampler import EpochBatchSampler
-from medpipe.data.loading.loader import SampleBatches, make_loader
+from medpipe.data.loading.loader import make_loader
+from medpipe.data.loading.sample_batches import SampleBatches
 from medpipe.plugin import TransformStep, hookimpl
 from medpipe.registry.wrapped import WrappedTransform
 from medpipe.steps import Reading

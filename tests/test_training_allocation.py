@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import gc
-from contextlib import nullcontext
-
 import pytest
 import torch
-from ignite.engine import Engine
 
 from medpipe.training import allocation
 from medpipe.training.allocation import (
@@ -16,7 +12,6 @@ from medpipe.training.allocation import (
     MIB,
     USUAL,
     follow_steps,
-    keep_while_running,
     kept_memory,
 )
 from support.allocated import has_mallinfo
@@ -179,26 +174,6 @@ def test_other_devices_and_systems_are_left_alone(
     with kept_memory(CPU):
         pass
     assert settings == []
-
-
-def test_an_engine_keeps_its_memory_while_it_runs(settings: list[object]) -> None:
-    def step(engine: Engine, batch: int) -> None:
-        assert settings[-1] == KEEPING
-        if batch == 2:
-            raise ValueError("planted")
-
-    engine = Engine(step)
-    keep_while_running(engine, CPU)
-    engine.run([1], max_epochs=2)
-    assert settings == [KEEPING, USUAL]
-    for batches, ends in (([2], False), ([1], True), ([2], False)):
-        engine.state.max_epochs = None
-        with nullcontext() if ends else pytest.raises(ValueError, match="planted"):
-            engine.run(batches, max_epochs=1)
-        assert settings[-1] == (USUAL if ends else KEEPING)
-    del engine
-    gc.collect()
-    assert settings[-1] == USUAL
 
 
 def test_only_the_backward_pass_maps_and_only_the_first_step_is_given_back(

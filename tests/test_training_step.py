@@ -22,7 +22,7 @@ from medpipe import StepError, TrainingError
 from medpipe.builtin.trainers import training_step
 from medpipe.builtin.trainers.training_step import guard
 from medpipe.plugin import Training
-from medpipe.training import loop
+from medpipe.training import clock, loop
 from medpipe.training.loop import Progress, TrainingLoop
 from medpipe.training.memory_format import in_channels_last, is_channels_last
 from medpipe.training.stopping import StopRequest
@@ -282,10 +282,10 @@ def test_the_progress_bar_changes_a_few_times_a_second(
     assert BATCHES == 4
     shown = Written()
     training = made(net(), max_epochs=3)
-    clock = SimpleNamespace(perf_counter=lambda: training.engine.state.iteration / 4)
-    monkeypatch.setattr(loop, "time", clock)
+    ours = SimpleNamespace(perf_counter=lambda: training.engine.state.iteration / 4)
+    monkeypatch.setattr(clock, "time", ours)
     monkeypatch.setattr(loop, "bar", lambda *_, **__: nullcontext(shown))
-    monkeypatch.setattr(loop._Shown, "PAUSE", pause)
+    monkeypatch.setattr(clock.ShownProgress, "PAUSE", pause)
     run_loop(training, 3)
     places = [divmod(number - 1, BATCHES) for number in shown_at]
     assert len(shown.texts) == len(places)

@@ -1,46 +1,51 @@
-"""Typed, plugin-based training pipelines for medical imaging on PyTorch and MONAI."""
+"""Typed, plugin-based training pipelines for medical imaging on PyTorch and MONAI.
+
+Each name is loaded when it is used.
+"""
 
 from __future__ import annotations
 
-from importlib.metadata import version as _version
+from typing import TYPE_CHECKING
 
-from medpipe.assembly import Loaders
-from medpipe.builder import PipelineBuilder
-from medpipe.checks.data_report import DataReport
-from medpipe.checks.pipeline_check import CheckReport
-from medpipe.errors import (
-    BadDataError,
-    ChangedError,
-    CheckFailed,
-    CheckpointError,
-    ConfigError,
-    DataError,
-    DeviceError,
-    DownloadError,
-    Fault,
-    LimitError,
-    MedpipeError,
-    NotRepeatableError,
-    PluginError,
-    Problem,
-    RunError,
-    StepError,
-    TrainingError,
-    UnknownStepError,
-)
-from medpipe.pipeline import Pipeline
-from medpipe.prediction.external import Evaluation
-from medpipe.prediction.files import FilePredictions
-from medpipe.registry.parameters import step
-from medpipe.registry.registry import Registry
-from medpipe.runs.run import Run
-from medpipe.runs.run_set import RunSet, Spread
-from medpipe.steps import DataInfo, Dataset, Sample, Task
-from medpipe.system.user_name import give_user_a_name as _give_user_a_name
+from medpipe.system.lazy import loaded
+from medpipe.system.user_name import give_user_a_name
 
-__version__ = _version("medpipe")
+give_user_a_name()
 
-_give_user_a_name()
+if TYPE_CHECKING:
+    __version__: str
+    from medpipe.assembly import Loaders
+    from medpipe.builder import PipelineBuilder
+    from medpipe.checks.check_report import CheckReport
+    from medpipe.checks.data_report import DataReport
+    from medpipe.errors import (
+        BadDataError,
+        ChangedError,
+        CheckFailed,
+        CheckpointError,
+        ConfigError,
+        DataError,
+        DeviceError,
+        DownloadError,
+        Fault,
+        LimitError,
+        MedpipeError,
+        NotRepeatableError,
+        PluginError,
+        Problem,
+        RunError,
+        StepError,
+        TrainingError,
+        UnknownStepError,
+    )
+    from medpipe.pipeline import Pipeline
+    from medpipe.prediction.external import Evaluation
+    from medpipe.prediction.files import FilePredictions
+    from medpipe.registry.parameters import step
+    from medpipe.registry.registry import Registry
+    from medpipe.runs.run import Run
+    from medpipe.runs.run_set import RunSet, Spread
+    from medpipe.steps import DataInfo, Dataset, Sample, Task
 
 __all__ = [
     # pipelines
@@ -84,3 +89,60 @@ __all__ = [
     # the version
     "__version__",
 ]
+
+_HOMES = {
+    "medpipe.assembly": ("Loaders",),
+    "medpipe.builder": ("PipelineBuilder",),
+    "medpipe.checks.data_report": ("DataReport",),
+    "medpipe.checks.pipeline_check": ("CheckReport",),
+    "medpipe.errors": (
+        "BadDataError",
+        "ChangedError",
+        "CheckFailed",
+        "CheckpointError",
+        "ConfigError",
+        "DataError",
+        "DeviceError",
+        "DownloadError",
+        "Fault",
+        "LimitError",
+        "MedpipeError",
+        "NotRepeatableError",
+        "PluginError",
+        "Problem",
+        "RunError",
+        "StepError",
+        "TrainingError",
+        "UnknownStepError",
+    ),
+    "medpipe.pipeline": ("Pipeline",),
+    "medpipe.prediction.external": ("Evaluation",),
+    "medpipe.prediction.files": ("FilePredictions",),
+    "medpipe.registry.parameters": ("step",),
+    "medpipe.registry.registry": ("Registry",),
+    "medpipe.runs.run": ("Run",),
+    "medpipe.runs.run_set": (
+        "RunSet",
+        "Spread",
+    ),
+    "medpipe.steps": (
+        "DataInfo",
+        "Dataset",
+        "Sample",
+        "Task",
+    ),
+}
+"""Where each name is imported from when it is first used."""
+
+if not TYPE_CHECKING:  # else type checkers would take every name for one that is there
+
+    def __getattr__(name: str) -> object:
+        if name == "__version__":
+            from medpipe.system.versions import medpipe_version
+
+            return medpipe_version()
+        return loaded(__name__, globals(), _HOMES, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -237,7 +237,8 @@ class Assembly:
         """The batches of a part; None where it is empty."""
         import torch
 
-        from medpipe.data.loading.loader import SampleBatches, make_loader
+        from medpipe.data.loading.loader import make_loader
+        from medpipe.data.loading.sample_batches import SampleBatches
 
         samples = prepared.parts[part]
         if not samples:
@@ -306,7 +307,7 @@ class Assembly:
             plugin = self.registry.plugin_of(step)
             if plugin is None or not plugin.version or isinstance(step, Wrapped):
                 return None  # nothing says when it has changed
-            images_alone = images_alone and plugin.distribution == "medpipe"
+            images_alone = images_alone and plugin.builtin
             parameters = unstructure(step, name_of=self.registry.saved_name)
             described.append({**parameters, "version": plugin.version})
         computing = {name: found for name, found in versions().items() if name in COMPUTING}

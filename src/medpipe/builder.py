@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 import attrs
 
-from medpipe import config
+from medpipe import config, recipes
 from medpipe.config import Configuration
 from medpipe.errors import ConfigError, Problem
 from medpipe.pipeline import Pipeline
@@ -303,7 +303,7 @@ class PipelineBuilder:
         Raises:
             ConfigError: There is no recipe of that name.
         """
-        return cls.from_toml(config.recipe_text(name), registry=registry)
+        return cls.from_toml(recipes.text(name), registry=registry)
 
     @classmethod
     def load(

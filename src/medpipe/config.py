@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from medpipe.errors import ConfigError, NotRepeatableError, Problem, UnknownStepError
-from medpipe.registry.parameters import BACKSLASHES, convert, join, show, suggestion, unstructure
+from medpipe.registry.parameters import BACKSLASHES, convert, join, unstructure
+from medpipe.registry.wording import show, suggestion
 from medpipe.registry.wrapped import Wrapped
 from medpipe.settings import LoaderSettings, RunSettings, SplitSettings, WeightsSettings
 from medpipe.steps import DatasetStep, NetworkStep, Step, TrainerStep, TransformStep
@@ -137,26 +137,6 @@ def read_text(path: Path) -> str:
     raise ConfigError(
         "The configuration can't be read", [Problem(path=str(path), message=f"{reason}.")]
     )
-
-
-def recipes() -> tuple[str, ...]:
-    """The names of the configurations that ship with the package."""
-    folder = resources.files("medpipe.recipes")
-    return tuple(sorted(f.name[:-5] for f in folder.iterdir() if f.name.endswith(".toml")))
-
-
-def recipe_text(name: str) -> str:
-    """The text of a recipe.
-
-    Raises:
-        ConfigError: There is no recipe of that name.
-    """
-    if name not in recipes():
-        message = f"there is no recipe {name!r}."
-        remedy = suggestion(name, recipes()) or f"There are {', '.join(recipes())}."
-        remedy += " The name of a configuration file ends in .toml."
-        raise ConfigError("Unknown recipe", [Problem(path="", message=message, remedy=remedy)])
-    return (resources.files("medpipe.recipes") / f"{name}.toml").read_text(encoding="utf-8")
 
 
 def set_value(document: dict[str, Any], path: str, value: object) -> None:
@@ -400,8 +380,6 @@ __all__ = [
     "load",
     "parse",
     "read_text",
-    "recipe_text",
-    "recipes",
     "set_value",
     "toml_text",
     "unrepeatable",

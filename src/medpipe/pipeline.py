@@ -12,7 +12,7 @@ import attrs
 
 from medpipe.assembly import Assembly, Loaders
 from medpipe.checks.data_report import DataReport, examine_data
-from medpipe.checks.pipeline_check import CheckReport, examine
+from medpipe.checks.pipeline_check import examine
 from medpipe.config import Configuration, toml_text
 from medpipe.errors import RunError
 from medpipe.registry.parameters import parameter_types
@@ -27,7 +27,6 @@ from medpipe.system.file_errors import mode_of
 from medpipe.system.gc_pause import paused_collector
 from medpipe.system.plain_numbers import plain
 from medpipe.system.timing import Timings, recording
-from medpipe.training.allocation import keep_while_running
 
 if TYPE_CHECKING:
     import os
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from ignite.engine import Engine
     from torch import nn
 
+    from medpipe.checks.check_report import CheckReport
     from medpipe.runs.run import Run
     from medpipe.training.stopping import StopRequest
 
@@ -239,7 +239,6 @@ class Pipeline:
                 precision=checked.precision,
             )
             engine: Engine = training.engine
-            keep_while_running(engine, checked.device)
             return engine
 
     def _assembly(self) -> Assembly:

@@ -1,59 +1,67 @@
 """The one import for plugin authors: step kinds, what passes between them, and the hook marker.
 
-Light: importing it imports neither torch nor monai nor numpy.
+Light: each name is loaded when it is used, and none loads torch, monai or numpy.
 """
 
 from __future__ import annotations
 
-from medpipe.data.listing.images import FoundImages, find_images
-from medpipe.data.listing.names import IMAGE_SUFFIXES, spellings
-from medpipe.data.listing.walking import FolderListing, file_mode
-from medpipe.data.readers.arrays import as_float32
-from medpipe.data.readers.dicom.files import DicomListing, dicom_identities, is_dicom, list_dicom
-from medpipe.data.readers.dicom.identity import DicomIdentity
-from medpipe.data.readers.reader import (
-    UnreadableImageError,
-    read_image,
-    read_sample_image,
-    source_of,
-)
-from medpipe.errors import DataError, DownloadError, Fault, FaultKind, MedpipeError, PluginError
-from medpipe.fetching.archives import extract_archive
-from medpipe.fetching.download import download
-from medpipe.fetching.patience import Patience
-from medpipe.hookspecs import hookimpl
-from medpipe.steps import (
-    DataInfo,
-    Dataset,
-    DatasetStep,
-    DecodedImage,
-    Frames,
-    ImageFile,
-    Loss,
-    LossStep,
-    MissingSpacing,
-    NetworkStep,
-    OnLeak,
-    Padding,
-    Part,
-    Reading,
-    Sample,
-    Series,
-    SpacingOf,
-    Step,
-    Task,
-    TaskKind,
-    TrainerStep,
-    Training,
-    TrainingParts,
-    TransformStep,
-    Window,
-)
-from medpipe.system.cache_folder import cache_directory
-from medpipe.system.files import staged_directory
-from medpipe.system.locks import locked
-from medpipe.system.progress import bar, track
-from medpipe.system.text import unseen, visible
+from typing import TYPE_CHECKING
+
+from medpipe.system.lazy import loaded
+
+if TYPE_CHECKING:
+    from medpipe.data.listing.images import FoundImages, find_images
+    from medpipe.data.listing.names import IMAGE_SUFFIXES, spellings
+    from medpipe.data.listing.walking import FolderListing, file_mode
+    from medpipe.data.readers.arrays import as_float32
+    from medpipe.data.readers.dicom.files import (
+        dicom_identities,
+        is_dicom,
+    )
+    from medpipe.data.readers.dicom.identity import DicomIdentity
+    from medpipe.data.readers.reader import (
+        UnreadableImageError,
+        read_image,
+        read_sample_image,
+        source_of,
+    )
+    from medpipe.errors import DataError, DownloadError, Fault, FaultKind, MedpipeError, PluginError
+    from medpipe.fetching.archives import extract_archive
+    from medpipe.fetching.download import download
+    from medpipe.fetching.patience import Patience
+    from medpipe.hookspecs import hookimpl
+    from medpipe.steps import (
+        DataInfo,
+        Dataset,
+        DatasetStep,
+        DecodedImage,
+        Frames,
+        ImageFile,
+        Loss,
+        LossStep,
+        MissingSpacing,
+        NetworkStep,
+        OnLeak,
+        Padding,
+        Part,
+        Reading,
+        Sample,
+        Series,
+        SpacingOf,
+        Step,
+        Task,
+        TaskKind,
+        TrainerStep,
+        Training,
+        TrainingParts,
+        TransformStep,
+        Window,
+    )
+    from medpipe.system.cache_folder import cache_directory
+    from medpipe.system.files import staged_directory
+    from medpipe.system.locks import locked
+    from medpipe.system.progress import bar, track
+    from medpipe.system.text import unseen, visible
 
 __all__ = [
     # the hook marker
@@ -93,8 +101,6 @@ __all__ = [
     "as_float32",
     "source_of",
     "is_dicom",
-    "list_dicom",
-    "DicomListing",
     "DicomIdentity",
     "FolderListing",
     "FoundImages",
@@ -120,3 +126,90 @@ __all__ = [
     "DownloadError",
     "PluginError",
 ]
+
+_HOMES = {
+    "medpipe.data.listing.images": (
+        "FoundImages",
+        "find_images",
+    ),
+    "medpipe.data.listing.names": (
+        "IMAGE_SUFFIXES",
+        "spellings",
+    ),
+    "medpipe.data.listing.walking": (
+        "FolderListing",
+        "file_mode",
+    ),
+    "medpipe.data.readers.arrays": ("as_float32",),
+    "medpipe.data.readers.dicom.files": (
+        "dicom_identities",
+        "is_dicom",
+    ),
+    "medpipe.data.readers.dicom.identity": ("DicomIdentity",),
+    "medpipe.data.readers.reader": (
+        "UnreadableImageError",
+        "read_image",
+        "read_sample_image",
+        "source_of",
+    ),
+    "medpipe.errors": (
+        "DataError",
+        "DownloadError",
+        "Fault",
+        "FaultKind",
+        "MedpipeError",
+        "PluginError",
+    ),
+    "medpipe.fetching.archives": ("extract_archive",),
+    "medpipe.fetching.download": ("download",),
+    "medpipe.fetching.patience": ("Patience",),
+    "medpipe.hookspecs": ("hookimpl",),
+    "medpipe.steps": (
+        "DataInfo",
+        "Dataset",
+        "DatasetStep",
+        "DecodedImage",
+        "Frames",
+        "ImageFile",
+        "Loss",
+        "LossStep",
+        "MissingSpacing",
+        "NetworkStep",
+        "OnLeak",
+        "Padding",
+        "Part",
+        "Reading",
+        "Sample",
+        "Series",
+        "SpacingOf",
+        "Step",
+        "Task",
+        "TaskKind",
+        "TrainerStep",
+        "Training",
+        "TrainingParts",
+        "TransformStep",
+        "Window",
+    ),
+    "medpipe.system.cache_folder": ("cache_directory",),
+    "medpipe.system.files": ("staged_directory",),
+    "medpipe.system.locks": ("locked",),
+    "medpipe.system.progress": (
+        "bar",
+        "track",
+    ),
+    "medpipe.system.text": (
+        "unseen",
+        "visible",
+    ),
+}
+"""Where each name is imported from when it is first used."""
+
+if not TYPE_CHECKING:  # else type checkers would take every name for one that is there
+
+    def __getattr__(name: str) -> object:
+        return loaded(__name__, globals(), _HOMES, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -26,7 +26,7 @@ def measure(
     Returns:
         What was measured (None if there is a problem), and the problems.
     """
-    from medpipe.data.loading.loader import as_tensor
+    from medpipe.data.loading.collate import as_tensor
 
     training_ids = {sample.id for sample in prepared.parts["training"]}
     shapes: dict[tuple[int, ...], str] = {}

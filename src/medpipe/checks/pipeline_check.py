@@ -5,127 +5,24 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 from medpipe.assembly import Assembly, to_device
+from medpipe.checks.check_report import CheckReport, size_of_memory
 from medpipe.checks.data_info import measure
-from medpipe.data.preparation import PreparedData
-from medpipe.errors import CheckFailed, DataError, DeviceError, MedpipeError, Problem, ProblemsError
-from medpipe.registry.parameters import suggestion
+from medpipe.errors import DataError, DeviceError, MedpipeError, Problem, ProblemsError
+from medpipe.registry.wording import suggestion
 from medpipe.registry.wrapped import WrappedNetwork, is_module
 from medpipe.settings import WeightsSettings
-from medpipe.steps import PARTS, DataInfo
-from medpipe.system.hardware import Precision, choose_device, choose_precision, device_memory
+from medpipe.system.hardware import choose_device, choose_precision, device_memory
 from medpipe.system.start_methods import problems_of_workers, refuse_second_start
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
-    import torch
     from ignite.engine import Engine
     from torch import nn
 
     from medpipe.data.chain import Chain
-    from medpipe.training.memory import MemoryEstimate
-    from medpipe.training.weights import WeightsReport
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class Checked:
-    """What a check found that found no problem; see `CheckReport`."""
-
-    prepared: PreparedData
-    data: DataInfo
-    device: torch.device
-    precision: Precision
-    weights: WeightsReport | None
-    planned: Mapping[str, Any] | None
-
-
-@attrs.define(kw_only=True, eq=False)
-class CheckReport:
-    """What a check found.
-
-    Attributes:
-        problems: What must be mended before the pipeline can run.
-        notes: What is worth knowing.
-        prepared: The samples, scanned and split; None where that failed.
-        data: What was measured behind the transform chain; None where that failed.
-        device: Where the pipeline would run.
-        precision: In what it would compute.
-        parameters: How many parameters the network has.
-        weights: Which tensors the network starts from; None where it starts fresh.
-        memory: What a training step takes.
-        planned: What the schedules of the trainer are laid out for; None where it wasn't built.
-    """
-
-    problems: list[Problem] = attrs.field(factory=list)
-    notes: list[str] = attrs.field(factory=list)
-    prepared: PreparedData | None = None
-    data: DataInfo | None = None
-    device: torch.device | None = None
-    precision: Precision | None = None
-    parameters: int | None = None
-    weights: WeightsReport | None = None
-    memory: MemoryEstimate | None = None
-    planned: Mapping[str, Any] | None = None
-
-    @property
-    def ok(self) -> bool:
-        """Whether the pipeline can run."""
-        return not self.problems
-
-    def raise_for_problems(self) -> None:
-        """Raise what was found.
-
-        Raises:
-            CheckFailed: There are problems; it lists them all.
-        """
-        if self.problems:
-            raise CheckFailed("The pipeline can't run", self.problems)
-
-    def checked(self) -> Checked:
-        """What was found, all of which is there where there is no problem.
-
-        Raises:
-            CheckFailed: There are problems; it lists them all.
-        """
-        self.raise_for_problems()
-        assert self.prepared is not None
-        assert self.data is not None
-        assert self.device is not None
-        assert self.precision is not None
-        return Checked(
-            prepared=self.prepared,
-            data=self.data,
-            device=self.device,
-            precision=self.precision,
-            weights=self.weights,
-            planned=self.planned,
-        )
-
-    def __str__(self) -> str:
-        lines = []
-        if self.prepared is not None:
-            counts = ", ".join(f"{len(self.prepared.parts[part])} {part}" for part in PARTS)
-            lines.append(f"samples     {counts}")
-        if self.data is not None:
-            sides = " x ".join(str(side) if side else "any" for side in self.data.spatial_shape)
-            lines.append(f"images      {self.data.channels} channels, {sides}")
-            task = self.data.task
-            lines.append(f"task        {task.kind}: {', '.join(task.names)}")
-        if self.parameters is not None:
-            lines.append(f"network     {self.parameters:,} parameters")
-        if self.weights is not None:
-            lines.append(f"weights     {self.weights}")
-        if self.memory is not None:
-            lines.append(f"memory      about {_size(self.memory.total)} for a training step")
-        if self.device is not None:
-            lines.append(f"device      {self.device}, {self.precision}")
-        lines += [f"note        {note}" for note in self.notes]
-        lines += [f"problem     {problem}" for problem in self.problems]
-        lines.append("The pipeline can run." if self.ok else "The pipeline can't run.")
-        return "\n".join(lines)
+    from medpipe.steps import DataInfo
 
 
 def examine(assembly: Assembly, *, caching: bool = False, data_alone: bool = False) -> CheckReport:
@@ -343,7 +240,7 @@ def _check_loss(assembly: Assembly, report: CheckReport) -> bool:
     """Call the loss on a few real labels."""
     import torch
 
-    from medpipe.data.loading.loader import label_tensor
+    from medpipe.data.loading.collate import label_tensor
 
     data, prepared = report.data, report.prepared
     assert data is not None
@@ -429,15 +326,11 @@ def _check_memory(assembly: Assembly, report: CheckReport) -> None:
     free = device_memory(report.device)
     if free is not None and report.memory.total > free:
         message = (
-            f"a training step takes about {_size(report.memory.total)}, but "
-            f"{report.device} has {_size(free)} free."
+            f"a training step takes about {size_of_memory(report.memory.total)}, but "
+            f"{report.device} has {size_of_memory(free)} free."
         )
         size = assembly.configuration.loader.batch_size
         remedy = f"Set loader.batch_size below {size}, with trainer.accumulation to make up for it."
         if getattr(assembly.configuration.trainer, "recompute", True) is False:
             remedy += " Or set trainer.recompute = true: the same batch takes less then."
         report.problems.append(Problem(path="loader.batch_size", message=message, remedy=remedy))
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"

@@ -13,16 +13,7 @@ from pathlib import Path
 
 from cyclopts import App
 
-from medpipe.cli.cache import cache
-from medpipe.cli.check import check
-from medpipe.cli.collect import collect
-from medpipe.cli.doctor import doctor
-from medpipe.cli.evaluate import evaluate
-from medpipe.cli.import_weights import import_weights
-from medpipe.cli.plugins import plugins
-from medpipe.cli.predict import predict
-from medpipe.cli.run import run, with_values
-from medpipe.cli.show import show
+from medpipe.cli.arguments import with_values
 from medpipe.cli.streams import mend_streams
 from medpipe.errors import MedpipeError, RunError
 
@@ -33,19 +24,22 @@ app = App(
     help="Training pipelines for medical imaging. Not a medical device.",
     version_flags=["--version"],
 )
-for command in (
-    run,
-    check,
-    evaluate,
-    predict,
-    collect,
-    import_weights,
-    plugins,
-    show,
-    doctor,
-):
-    app.command(command)
-app.command(cache)
+COMMANDS = {
+    "run": "Check, train and evaluate a pipeline, and write a run directory.",
+    "check": "Check a pipeline against its data and this machine, without training.",
+    "evaluate": "Measure the network of a run on an external data set.",
+    "predict": "Predict new files with the network of a run; the answers are a CSV table.",
+    "collect": "Show the runs below a folder: metrics, mean, spread, and those of all pooled.",
+    "import_weights": "Write the tensors of a torch.save file as safetensors; no code in it runs.",
+    "plugins": "List the plugins and their steps.",
+    "show": "Show one step: what it does, its parameters and the plugin that supplies it.",
+    "doctor": "Show versions, device, memory, data and plugins; exit code 1 if one is broken.",
+    "cache": "List, verify and clear the packed caches, which runs make of their images.",
+}
+"""Each command with the first line of its help: its module is imported when it is called."""
+for command, summary in COMMANDS.items():
+    name = command.replace("_", "-")
+    app.command(f"medpipe.cli.{command}:{command}", name=name, help=summary)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -19,7 +19,7 @@ def collect(
     part: Literal["test", "validation"] = "test",
     allow_mixed: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Show the runs below a folder, mean and spread of their metrics, and those of all pooled.
+    """Show the runs below a folder: metrics, mean, spread, and those of all pooled.
 
     Over folds the pooled predictions are each sample's by the network that was not trained on it;
     of several seeds on the same samples the mean is taken. Ends with exit code 2 where no run is

@@ -10,7 +10,8 @@ from medpipe.system.cache_folder import cache_directory
 
 
 def doctor() -> None:
-    """Show versions, device, processors, memory, data and plugins; exit code 1 if one is broken."""
+    """Show versions, device, memory, data and plugins; exit code 1 if one is broken."""
+    from medpipe.system.distribution import collisions
     from medpipe.system.hardware import (
         available_memory,
         available_processors,
@@ -33,5 +34,7 @@ def doctor() -> None:
     print(f"{'plugins':16}{', '.join(plugin.title for plugin in registry.plugins)}")
     for plugin in registry.failures:
         print(f"{'':16}{plugin.title} could not be loaded: {plugin.error}")
-    if registry.failures:
+    for collision in collisions():
+        print(collision)
+    if registry.failures or collisions():
         sys.exit(1)

@@ -17,7 +17,7 @@ def import_weights(
     key: str | None = None,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Write the tensors of a file of torch.save as safetensors; no code in it is run.
+    """Write the tensors of a torch.save file as safetensors; no code in it runs.
 
     Args:
         file: The pickled file: .pth, .pt, .ckpt.

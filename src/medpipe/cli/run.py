@@ -6,37 +6,23 @@ import os
 import re
 import sys
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from medpipe.cli.arguments import ANYTHING
 from medpipe.cli.source import QUARANTINED, builder_of
 from medpipe.errors import RunError
-from medpipe.runs.resume import CHANGEABLE, Changeable
+from medpipe.runs.resume import Changeable
 from medpipe.runs.run import Run
 from medpipe.runs.run_set import RunSet
 from medpipe.system.timing import Timings, recording, table
 
 STOPPED = 75
 """The exit code of a run that stopped and can go on: "temporary failure" in sysexits.h."""
-
-ANYTHING: Literal["all"] = "all"
-
-
-def with_values(arguments: Sequence[str]) -> list[str]:
-    """Arguments as they are parsed: --allow-changed with no value stands for all.
-
-    Only what may follow it is taken for its value: what comes next may be anything else.
-    """
-    given = list(arguments)
-    for place, argument in enumerate(given):
-        later = given[place + 1] if place + 1 < len(given) else None
-        if argument == "--allow-changed" and later not in (*CHANGEABLE, ANYTHING):
-            given[place] = f"{argument}={ANYTHING}"
-    return given
 
 
 def run(

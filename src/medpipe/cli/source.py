@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from medpipe import PipelineBuilder, config
+from medpipe import PipelineBuilder, config, recipes
 from medpipe.errors import ConfigError, Problem
 from medpipe.runs.recorder import CONFIGURATION
 from medpipe.system.file_errors import mode_of
@@ -30,7 +30,7 @@ def builder_of(source: str, settings: list[str]) -> PipelineBuilder:
         remedy = f"The configuration of the run in it is {Path(source) / CONFIGURATION}."
         problem = Problem(path=source, message="is a folder.", remedy=remedy)
         raise ConfigError("The configuration can't be read", [problem])
-    text = config.read_text(Path(source)) if is_file else config.recipe_text(source)
+    text = config.read_text(Path(source)) if is_file else recipes.text(source)
     document = config.parse(text, source=source)
     if any(setting.startswith("transform[") for setting in settings):
         document.setdefault("transform", [{"step": n} for n in config.DEFAULT_TRANSFORMS])

@@ -83,7 +83,8 @@ def predict_samples(
     Raises:
         DataError: Images leave the chain in a shape that the network does not take.
     """
-    from medpipe.data.loading.loader import SampleBatches, make_loader
+    from medpipe.data.loading.loader import make_loader
+    from medpipe.data.loading.sample_batches import SampleBatches
     from medpipe.training.predict import predict
 
     if batch_size is not None and batch_size < 1:
@@ -129,7 +130,7 @@ def _through(
     chain: Chain, sample: Sample, found: Fingerprint, trained: TrainedNetwork
 ) -> torch.Tensor:
     """An image as it leaves the chain, if it has the axes and channels that the network takes."""
-    from medpipe.data.loading.loader import as_tensor
+    from medpipe.data.loading.collate import as_tensor
 
     data = trained.data
     try:

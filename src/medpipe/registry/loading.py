@@ -17,6 +17,7 @@ from medpipe import hookspecs
 from medpipe.hookspecs import PROJECT, hook_of
 from medpipe.registry.parameters import parameter_types, unsupported
 from medpipe.steps import STEP_KINDS, Step, TransformStep
+from medpipe.system.distribution import own_distribution
 
 RESERVED_PARAMETERS = frozenset({"step", "name", "kind", "random", "build", "before", "ready"})
 
@@ -44,7 +45,7 @@ class Plugin:
     @property
     def builtin(self) -> bool:
         """Whether it is medpipe's own, whose names nobody can take."""
-        return self.distribution == PROJECT
+        return self.distribution == own_distribution()
 
     @property
     def title(self) -> str:

@@ -7,7 +7,6 @@ the object made. Nothing here looks a name up anywhere but among the steps that 
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 import re
@@ -21,6 +20,7 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from medpipe.errors import Problem
+from medpipe.registry.wording import show, suggestion
 from medpipe.registry.wrapped import Wrapped, wrap
 from medpipe.steps import STEP_KINDS, Step
 from medpipe.system.plain_numbers import plain
@@ -75,12 +75,6 @@ BACKSLASHES = (
     r"single quotes ('C:\data\images'), or with forward slashes."
 )
 _RESOLVED: dict[type[Any], Mapping[str, Any]] = {}
-
-
-def suggestion(word: str, possible: Sequence[str]) -> str:
-    """``Did you mean 'x'?`` where something is near enough, else nothing."""
-    near = difflib.get_close_matches(word, possible, n=1, cutoff=0.6)
-    return f"Did you mean {near[0]!r}?" if near else ""
 
 
 def structure(
@@ -387,19 +381,6 @@ def _mismatch(expected: Any, value: object, path: str) -> Problem:
     choices = [item for item in typing.get_args(expected) if isinstance(item, str)]
     remedy = suggestion(value, choices) if isinstance(value, str) else ""
     return Problem(path=path, message=message, remedy=remedy)
-
-
-def show(value: object) -> str:
-    """A value as TOML writes it, short enough for a message."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, Step):
-        return f"the {value.kind} step {value.name!r}"
-    try:
-        text = repr(value)
-    except ValueError:  # Python writes no number of more than some thousand digits
-        return "a number of thousands of digits"
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _one_of(names: Sequence[str]) -> str:

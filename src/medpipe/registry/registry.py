@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, TypeVar
 import attrs
 
 from medpipe.errors import ConfigError, PluginError, UnknownStepError
-from medpipe.hookspecs import PROJECT
 from medpipe.registry.loading import Plugin, load_plugin, not_installed
-from medpipe.registry.parameters import structure, suggestion
+from medpipe.registry.parameters import structure
+from medpipe.registry.wording import suggestion
 from medpipe.registry.wrapped import Wrapped
 from medpipe.steps import (
     STEP_KINDS,
@@ -28,6 +28,7 @@ from medpipe.steps import (
     TrainerStep,
     TransformStep,
 )
+from medpipe.system.distribution import GROUP, own_distribution
 from medpipe.system.gc_pause import paused_collector
 
 if TYPE_CHECKING:
@@ -247,10 +248,11 @@ class Registry:
 @functools.cache
 def _discover(limit: str | None) -> Registry:
     wanted = None if limit is None else {_normal(item) for item in limit.split(",") if item.strip()}
+    own = own_distribution()
     plugins: list[Plugin] = []
-    for point in _entry_points():
+    for point in _entry_points(own):
         distribution = point.dist.name if point.dist else "unknown"
-        builtin = _normal(distribution) == PROJECT
+        builtin = distribution == own
         if not builtin and wanted is not None and _normal(distribution) not in wanted:
             continue
         version = point.dist.version if point.dist else ""
@@ -260,17 +262,17 @@ def _discover(limit: str | None) -> Registry:
             )
         plugins.append(plugin)
     found = {_normal(plugin.distribution) for plugin in plugins}
-    plugins += [not_installed(name) for name in sorted((wanted or set()) - found - {PROJECT})]
+    plugins += [not_installed(name) for name in sorted((wanted or set()) - found - {_normal(own)})]
     return Registry(tuple(plugins))
 
 
-def _entry_points() -> Iterable[importlib.metadata.EntryPoint]:
+def _entry_points(own: str) -> Iterable[importlib.metadata.EntryPoint]:
     """The entry points, medpipe's own first, then by distribution, whatever the path's order."""
-    points = importlib.metadata.entry_points(group=PROJECT)
+    points = importlib.metadata.entry_points(group=GROUP)
 
     def order(point: importlib.metadata.EntryPoint) -> tuple[bool, str, str]:
         name = _normal(point.dist.name) if point.dist else ""
-        return (name != PROJECT, name, point.name)
+        return (name != _normal(own), name, point.name)
 
     return sorted(points, key=order)
 

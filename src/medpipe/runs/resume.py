@@ -10,6 +10,7 @@ import attrs
 from medpipe.config import changed_lines
 from medpipe.errors import RunError
 from medpipe.runs.recorder import CONFIGURATION
+from medpipe.system.distribution import own_distribution
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -130,7 +131,7 @@ def changes_of_machine(
 def _versions(plugins: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Of the distributions but medpipe itself, which is among the packages."""
     found = {plugin["distribution"]: plugin["version"] for plugin in plugins}
-    return {name: version for name, version in found.items() if name != "medpipe"}
+    return {name: version for name, version in found.items() if name != own_distribution()}
 
 
 def refuse(before: Run, changes: Collection[Change], allow: Collection[Changeable]) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from medpipe.assembly import Assembly
-from medpipe.checks.pipeline_check import Checked, examine
+from medpipe.checks.pipeline_check import examine
 from medpipe.config import unrepeatable, write
 from medpipe.data.quality.quarantine_file import read_quarantine
 from medpipe.errors import RunError
@@ -47,6 +47,7 @@ from medpipe.training.run_checkpoints import Found, RunCheckpoints
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from medpipe.checks.check_report import Checked
     from medpipe.errors import Fault
     from medpipe.training.stopping import StopRequest
 

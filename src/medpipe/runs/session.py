@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from medpipe.assembly import Assembly, Loaders
-from medpipe.checks.pipeline_check import Checked
+from medpipe.checks.check_report import Checked
 from medpipe.runs.recorder import PREDICTIONS, Recorder
 from medpipe.runs.resume import refuse_other_plan, refuse_too_few_epochs
 from medpipe.system.resource_errors import limits_named

@@ -7,8 +7,9 @@ import functools
 import platform
 from importlib import metadata
 
+from medpipe.system.distribution import own_distribution
+
 VERSIONED = (
-    "medpipe",
     "torch",
     "monai",
     "pytorch-ignite",
@@ -40,6 +41,12 @@ def version_of(distribution: str) -> str | None:
 
 def versions() -> dict[str, str]:
     """The versions of Python, medpipe and what it computes with, as far as installed."""
-    found = {name: version_of(name) for name in VERSIONED}
+    found: dict[str, str | None] = {"medpipe": medpipe_version()}
+    found |= {name: version_of(name) for name in VERSIONED}
     installed = {name: version for name, version in found.items() if version}
     return {"python": platform.python_version(), **installed}
+
+
+def medpipe_version() -> str:
+    """The version of medpipe."""
+    return version_of(own_distribution()) or "unknown"

@@ -9,8 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-import weakref
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -91,29 +90,9 @@ def follow_steps(engine: Engine) -> None:
         _while_kept(_trim)
 
     engine.add_event_handler(Events.ITERATION_COMPLETED, give_back)
-    if IterationEvents.LOSS_COMPLETED in getattr(engine, "_allowed_events", ()):
-        engine.add_event_handler(Events.ITERATION_STARTED, lambda: _while_kept(_set, KEEPING))
+    with suppress(ValueError):  # it is not one of its events
         engine.add_event_handler(IterationEvents.LOSS_COMPLETED, lambda: _while_kept(_set, MAPPING))
-
-
-def keep_while_running(engine: Engine, device: torch.device) -> None:
-    """Let an engine that runs outside a session keep its memory while it runs.
-
-    An engine that fails keeps it until it runs again or is gone: a handler for exceptions would
-    hide them from whoever called ``run()``.
-    """
-    from ignite.engine import Events
-
-    block = ExitStack()
-    follow_steps(engine)
-
-    def enter() -> None:
-        block.close()
-        block.enter_context(kept_memory(device))
-
-    engine.add_event_handler(Events.STARTED, enter)
-    engine.add_event_handler(Events.COMPLETED, block.close)
-    weakref.finalize(engine, block.close)
+        engine.add_event_handler(Events.ITERATION_STARTED, lambda: _while_kept(_set, KEEPING))
 
 
 def _enter() -> None:

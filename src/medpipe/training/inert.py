@@ -17,6 +17,8 @@ from typing import Any, NoReturn
 
 import torch
 
+from medpipe.system.private_api import SUBCLASS_MAKER, tensor_makers
+
 
 class Placeholder(dict[Any, Any]):
     """Stands for an object of a class that is not loaded; it keeps items and does nothing.
@@ -60,17 +62,14 @@ def _placeholder(module: str, name: str) -> type[Placeholder]:
 
 
 def _of_subclass(make: Any, _: object, arguments: tuple[Any, ...], __: object) -> Any:
-    """What ``torch._utils._rebuild_from_type_v2`` does, without the subclass and its state."""
-    return make(*arguments) if make in _MAKERS else Placeholder()
+    """Make a tensor of a subclass, without the subclass and its state."""
+    return make(*arguments) if make in _MAKERS.values() else Placeholder()
 
 
-_MAKERS = tuple(
-    getattr(torch._utils, name)
-    for name in ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter")
-)
+_MAKERS = tensor_makers()
 _ALLOWED: dict[tuple[str, str], Any] = {
-    **{("torch._utils", make.__name__): make for make in _MAKERS},
-    ("torch._tensor", "_rebuild_from_type_v2"): _of_subclass,
+    **_MAKERS,
+    SUBCLASS_MAKER: _of_subclass,
     ("collections", "OrderedDict"): OrderedDict,
     ("torch", "UntypedStorage"): torch.UntypedStorage,
     ("torch.storage", "UntypedStorage"): torch.UntypedStorage,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,7 +17,8 @@ from ignite.engine import Engine, Events
 
 from medpipe.errors import StepError, TrainingError
 from medpipe.evaluation.metrics import is_better
-from medpipe.system.progress import Bar, bar
+from medpipe.system.progress import bar
+from medpipe.training.clock import Clock, ShownProgress
 from medpipe.training.stopping import Stopped, StopRequest
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class TrainingLoop:
     save_every: float | None = None
     progress: Progress = attrs.field(factory=Progress)
     _pending: deque[_Pending] = attrs.field(factory=deque, init=False)
-    _since_saved: _Clock = attrs.field(factory=lambda: _Clock(), init=False)
+    _since_saved: Clock = attrs.field(factory=lambda: Clock(), init=False)
 
     def run(self) -> None:
         """Train to the end, or until the run is to stop.
@@ -136,15 +136,15 @@ class TrainingLoop:
                     "max_epochs": self.max_epochs,
                 }
             )
-        started = _Clock(self.progress.seconds)
+        started = Clock(self.progress.seconds)
         if self.progress.validating and not self._finish_epoch(started):
             return
         length = engine.state.epoch_length
         total = None if length is None else self.max_epochs * length
         with bar("Training", total, unit="iterations") as plain:
-            shown = _Shown(plain)
+            shown = ShownProgress(plain)
             late = _skip_by_themselves(self.training)
-            engine.add_event_handler(_loss_event(engine), lambda: self._record_loss(engine, late))
+            _on_loss(engine, lambda: self._record_loss(engine, late))
             engine.add_event_handler(
                 Events.ITERATION_COMPLETED, lambda: self._finish_iteration(started, shown)
             )
@@ -182,7 +182,7 @@ class TrainingLoop:
         progress.finished = progress.early = True
         self.on_save(progress)
 
-    def _finish_iteration(self, started: _Clock, shown: _Shown) -> None:
+    def _finish_iteration(self, started: Clock, shown: ShownProgress) -> None:
         engine, progress = self.training.engine, self.progress
         progress.iteration = engine.state.iteration
         progress.epoch_length = engine.state.epoch_length
@@ -210,7 +210,7 @@ class TrainingLoop:
         self.on_save(self.progress)
         self._since_saved.restart()
 
-    def _finish_epoch(self, started: _Clock) -> bool:
+    def _finish_epoch(self, started: Clock) -> bool:
         """Validate and report; give whether training goes on."""
         engine, progress = self.training.engine, self.progress
         self._look(0)
@@ -357,50 +357,15 @@ def _skip_by_themselves(training: Training) -> bool:
     )
 
 
-class _Shown:
-    """A progress bar that changes a few times a second: people see no more, and it costs."""
-
-    PAUSE = 0.1
-
-    def __init__(self, plain: Bar) -> None:
-        self._plain = plain
-        self._done = 0
-        self._next = 0.0
-
-    @property
-    def due(self) -> bool:
-        return time.perf_counter() >= self._next
-
-    def describe(self, description: str, *, done: int) -> None:
-        self._plain.describe(description)
-        self._plain.advance(done - self._done)
-        self._done = done
-        self._next = time.perf_counter() + self.PAUSE
-
-
-class _Clock:
-    """How long an epoch has taken, over all the runs that it took."""
-
-    def __init__(self, seconds: float = 0.0) -> None:
-        self._start = time.perf_counter() - seconds
-
-    @property
-    def seconds(self) -> float:
-        return time.perf_counter() - self._start
-
-    def restart(self) -> None:
-        self._start = time.perf_counter()
-
-
 def _defined(value: float | None) -> bool:
     return value is not None and not math.isnan(value)
 
 
-def _loss_event(engine: Engine) -> Any:
-    """The event before the step is applied, where the engine has it."""
+def _on_loss(engine: Engine, handler: Callable[[], object]) -> None:
+    """Call a handler when a loss is there: before the step is applied, where the engine says so."""
     from monai.engines.utils import IterationEvents
 
-    allowed = getattr(engine, "_allowed_events", ())
-    if IterationEvents.LOSS_COMPLETED in allowed:
-        return IterationEvents.LOSS_COMPLETED
-    return Events.ITERATION_COMPLETED
+    try:
+        engine.add_event_handler(IterationEvents.LOSS_COMPLETED, handler)
+    except ValueError:  # not one of its events
+        engine.add_event_handler(Events.ITERATION_COMPLETED, handler)

@@ -18,15 +18,10 @@ from medpipe.builtin.datasets.listing.dicom_groups import (
     series_twice,
     with_header_groups,
 )
+from medpipe.builtin.datasets.listing.finding_labels import FindingReader, FlagReader
 from medpipe.builtin.datasets.listing.grouping import Patterns, Ungrouped, compiled
-from medpipe.builtin.datasets.listing.labels import (
-    ClassReader,
-    FindingReader,
-    FlagReader,
-    LabelReader,
-    NumberReader,
-    OneHotReader,
-)
+from medpipe.builtin.datasets.listing.labels import ClassReader, LabelReader, OneHotReader
+from medpipe.builtin.datasets.listing.number_labels import NumberReader
 from medpipe.builtin.datasets.listing.parts import PART_WORDS, part_of_value
 from medpipe.builtin.datasets.listing.row_report import RowReport
 from medpipe.builtin.datasets.listing.suffixes import are_suffixes

@@ -166,11 +166,11 @@ def _normalisations(
 
     One without parameters belongs to the group that fits the name of its running mean.
     """
-    from torch.nn.modules.batchnorm import _NormBase
+    import torch
 
     found: list[tuple[nn.Module, set[int | None]]] = []
     for path, module in network.named_modules():
-        if not isinstance(module, _NormBase) or module.running_mean is None:
+        if not isinstance(getattr(module, "running_mean", None), torch.Tensor):
             continue
         start = f"{path}." if path else ""
         own = [f"{start}{name}" for name, _ in module.named_parameters(recurse=False)]

@@ -139,12 +139,12 @@ def _explained() -> Iterator[None]:
     Raises:
         MedpipeError: The network can't be compiled here.
     """
-    from torch._dynamo.exc import TorchDynamoException
-    from torch._inductor.exc import CppCompileError, InvalidCxxCompiler
-
     try:
         yield
-    except (TorchDynamoException, CppCompileError, InvalidCxxCompiler) as error:
+    except Exception as error:
+        # Its classes have no public names; its modules are those of torch.compile.
+        if not type(error).__module__.startswith(("torch._dynamo.", "torch._inductor.")):
+            raise
         cause = " ".join(str(error).split("\n\n")[0].split()).rstrip(".")
         raise MedpipeError(
             f"The network can't be compiled: {cause}. Set trainer.compile = false, or give torch "

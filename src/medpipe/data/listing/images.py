@@ -8,8 +8,6 @@ import attrs
 
 from medpipe.data.listing.names import DICOM_SUFFIXES, IMAGE_SUFFIXES, are_all_images
 from medpipe.data.listing.walking import passed_over
-from medpipe.data.readers.dicom.files import is_dicom, list_dicom
-from medpipe.data.readers.dicom.identity import DicomIdentity
 from medpipe.data.readers.unreadable import UnreadableImageError
 from medpipe.errors import DataError, Fault
 
@@ -17,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from medpipe.data.listing.walking import FolderListing
+    from medpipe.data.readers.dicom.identity import DicomIdentity
     from medpipe.steps import ImageFile
 
 REMEDY = (
@@ -72,6 +71,8 @@ def find_images(
     if wanted is None and not listing.broken and are_all_images(listing.files):
         return FoundImages(images=dict(listing.files), notes=listing.notes())  # as almost always
     images: dict[str, ImageFile] = {}
+    from medpipe.data.readers.dicom.files import is_dicom, list_dicom
+
     dicom: dict[str, str] = {}
     others: list[str] = []
     kinds: list[str] = []

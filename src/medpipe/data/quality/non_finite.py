@@ -65,7 +65,7 @@ def _values(stage: Mapping[str, Any]) -> torch.Tensor | None:
     """The image that leaves a step, in float32; None where it is none yet, but a file's name."""
     import torch
 
-    from medpipe.data.loading.loader import as_tensor
+    from medpipe.data.loading.collate import as_tensor
 
     try:
         return as_tensor(stage["image"]).to(torch.float32)

@@ -102,7 +102,7 @@ def _measure(kind: ImageKind) -> tuple[int, int, int]:
 
 
 def _sent(chain: Chain, sample: Sample, dataset: Dataset, *, sizes: bool) -> _Left:
-    from medpipe.data.loading.loader import as_tensor
+    from medpipe.data.loading.collate import as_tensor
 
     shapes = []
     for training in (False, True):

@@ -8,11 +8,6 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from medpipe.data.readers.arrays import plain_array
-from medpipe.data.readers.dicom.files import has_mark
-from medpipe.data.readers.dicom.image import decode_dicom
-from medpipe.data.readers.dicom.series import read_series
-from medpipe.data.readers.nifti import decode_nifti, is_nifti
-from medpipe.data.readers.pictures import decode_picture
 from medpipe.data.readers.unreadable import UnreadableImageError, file_bytes
 from medpipe.errors import DataError
 from medpipe.steps import DecodedImage, Reading, Series
@@ -81,6 +76,8 @@ def read_heard(
 ) -> DecodedImage:
     """As `read_image`; `heard` is called with the content of each file, which is read once."""
     if isinstance(image, Series):
+        from medpipe.data.readers.dicom.series import read_series
+
         return read_series(image, reading, heard)
     content = file_bytes(image)
     heard(content)
@@ -89,7 +86,13 @@ def read_heard(
 
 def decode_content(content: bytes, image: str | os.PathLike[str], reading: Reading) -> DecodedImage:
     """Decode the content of one file, whose path is for errors and for what lies beside it."""
+    from medpipe.data.readers.dicom.files import has_mark
+    from medpipe.data.readers.nifti import decode_nifti, is_nifti
+    from medpipe.data.readers.pictures import decode_picture
+
     if has_mark(content):
+        from medpipe.data.readers.dicom.image import decode_dicom
+
         return decode_dicom(content, image, reading)
     if is_nifti(content):
         return decode_nifti(content, image, reading)

@@ -6,12 +6,10 @@ are: `read` looks at one row's cells, `finish` at all that was read.
 
 from __future__ import annotations
 
-import math
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 import attrs
 
@@ -88,7 +86,7 @@ class ClassReader:
     def finish(self, rows: Read, report: RowReport) -> tuple[Sequence[Label], Task]:
         """The index of each row's class, among all classes sorted."""
         values = [(number, (value,)) for number, value in rows]
-        names = _names(values, self.classes, self.column, report)
+        names = class_names(values, self.classes, self.column, report)
         if self.classes is None and not self.asked and len(names) > MANY:
             numbers = [name for name in names if is_number(name)]
             if len(numbers) == len(names):
@@ -141,7 +139,7 @@ class OneHotReader:
         """The column that has the 1; None where all cells are blank."""
         if not any(cells):
             return None
-        flags = [_FLAGS.get(key(cell.lower())) if cell else 0.0 for cell in cells]
+        flags = [FLAGS.get(key(cell.lower())) if cell else 0.0 for cell in cells]
         pairs = list(zip(self.columns, cells, flags, strict=True))
         odd = [(column, cell) for column, cell, flag in pairs if flag is None]
         ones = [column for column, _, flag in pairs if flag == 1]
@@ -169,202 +167,21 @@ class OneHotReader:
             index = {column: place for place, column in enumerate(self.columns)}
             return [index[value] for _, value in rows], Task(names=names)
         values = [(number, (value,)) for number, value in rows]
-        names = _names(values, self.classes, "label", report)
+        names = class_names(values, self.classes, "label", report)
         return [names.index(self.classes[key(value)]) for _, value in rows], Task(names=names)
 
 
-@attrs.frozen(kw_only=True)
-class FindingReader:
-    """Any number of findings in one cell.
-
-    Attributes:
-        column: The column.
-        separator: What stands between two findings.
-        negative: Values that say that there is no finding.
-        classes: The finding that each value is merged into; None: every value is a finding.
-        blank_is_negative: Whether a blank cell says that there is no finding.
-    """
-
-    joins_any: ClassVar[bool] = True
-
-    column: str
-    separator: str
-    negative: frozenset[Key]
-    classes: Mapping[Key, str] | None
-    blank_is_negative: bool
-
-    def read(self, cells: Sequence[str], refuse: Refuse) -> tuple[str, ...] | None:
-        """The findings, without those that mean none."""
-        cell = composed(cells[0])
-        if not cell:
-            return () if self.blank_is_negative else None
-        values = [value.strip() for value in cell.split(self.separator)]
-        found = tuple(value for value in values if value and key(value) not in self.negative)
-        none = [value for value in values if value and key(value) in self.negative]
-        if found and none:
-            refuse(
-                f"{cell!r} in column {self.column!r} says {none[0]!r} (dataset.negative) and "
-                f"{found[0]!r}.",
-                "Correct the table, or leave such rows out with dataset.where.",
-            )
-        return found
-
-    def joined(self, values: Sequence[tuple[str, ...]], *, anyone: bool) -> Any:
-        """All findings, or the same ones."""
-        if anyone:
-            return tuple(dict.fromkeys(value for some in values for value in some))
-        named = self.classes or {}
-        sets = {frozenset(named.get(key(value), value) for value in some) for some in values}
-        return values[0] if len(sets) == 1 else None
-
-    def finish(self, rows: Read, report: RowReport) -> tuple[Sequence[Label], Task]:
-        """For each row a vector of 0 and 1, over all findings sorted."""
-        names = _names(rows, self.classes, self.column, report)
-        if not names:
-            raise DataError(
-                f"{report.file} holds no finding in column {self.column!r}. Name another column "
-                "with dataset.label, or fewer values in dataset.negative."
-            )
-        if all(len(values) < 2 for _, values in rows):
-            report.remarks.append(
-                f"No cell in column {self.column!r} holds two findings: look whether "
-                f"{self.separator!r} stands between them (dataset.separator)."
-            )
-        index = {name: position for position, name in enumerate(names)}
-        classes = self.classes
-        labels: list[Label] = []
-        for _, values in rows:
-            vector = [0.0] * len(names)
-            for value in values:
-                vector[index[value if classes is None else classes[key(value)]]] = 1.0
-            labels.append(tuple(vector))
-        return labels, Task(kind="multilabel", names=names)
-
-
-@attrs.frozen(kw_only=True)
-class FlagReader:
-    """A column for each finding: 1, 0, -1 (uncertain) or blank.
-
-    Attributes:
-        columns: The columns, which name the findings.
-        uncertain: What -1 stands for; None: it is refused.
-        blank: What a blank cell stands for.
-        asked: Whether the configuration says in so many words that these are findings.
-    """
-
-    joins_any: ClassVar[bool] = True
-
-    columns: tuple[str, ...]
-    uncertain: Literal["missing", "positive", "negative"] | None
-    blank: Literal["missing", "negative"]
-    asked: bool = True
-
-    def joined(self, values: Sequence[tuple[float, ...]], *, anyone: bool) -> Any:
-        """Each finding that one row has, or the same ones; what one row knows is known."""
-        if not anyone:
-            return _same_numbers(values)
-        columns = zip(*values, strict=True)
-        return tuple(max((v for v in some if v == v), default=math.nan) for some in columns)
-
-    def read(self, cells: Sequence[str], refuse: Refuse) -> tuple[float, ...] | None:
-        """The row's vector; None where every label is missing."""
-        vector = tuple(self._flag(*pair, refuse) for pair in zip(self.columns, cells, strict=True))
-        return None if all(map(math.isnan, vector)) else vector
-
-    def finish(self, rows: Read, report: RowReport) -> tuple[Sequence[Label], Task]:
-        """The vectors as they are, in the order of the columns."""
-        names = tuple(map(composed, self.columns))
-        if not self.asked and len(names) > 1 and all(sum(vector) == 1 for _, vector in rows):
-            report.remarks.append(
-                f"Each row has exactly one 1 in the columns {listed(names)}. Where these are "
-                'classes, of which an image has one, set dataset.task = "multiclass"; where they '
-                'are findings, "multilabel".'
-            )
-        return [vector for _, vector in rows], Task(kind="multilabel", names=names)
-
-    def _flag(self, column: str, cell: str, refuse: Refuse) -> float:
-        if not cell:
-            return _MEANING[self.blank]
-        value = key(cell.lower())
-        if value in _FLAGS:
-            return _FLAGS[value]
-        if value == -1 and self.uncertain is not None:
-            return _MEANING[self.uncertain]
-        remedy = "Write 1, 0 or nothing."
-        if len(self.columns) == 1:
-            remedy += " Where a cell names its findings, set dataset.separator."
-        if value == -1:
-            remedy = (
-                'Where -1 stands for uncertain, set dataset.uncertain to "missing", "positive" '
-                'or "negative".'
-            )
-        refuse(f"{cell!r} in column {column!r} is neither 1 nor 0.", remedy)
-        return 0.0
-
-
-@attrs.frozen(kw_only=True)
-class NumberReader:
-    """One or several numbers to predict.
-
-    Attributes:
-        columns: The columns, which name the targets.
-        unit: Their unit.
-        decimal: What stands before the decimals.
-    """
-
-    joins_any: ClassVar[bool] = False
-
-    columns: tuple[str, ...]
-    unit: str | None
-    decimal: Literal[".", ","] = "."
-
-    def joined(self, values: Sequence[tuple[float, ...]], *, anyone: bool) -> Any:
-        """The numbers, where all are the same."""
-        return _same_numbers(values)
-
-    def read(self, cells: Sequence[str], refuse: Refuse) -> tuple[float, ...] | None:
-        """The numbers, NaN for blank cells; None where all are blank."""
-        numbers = tuple(self._number(*p, refuse) for p in zip(self.columns, cells, strict=True))
-        return None if all(map(math.isnan, numbers)) else numbers
-
-    def finish(self, rows: Read, report: RowReport) -> tuple[Sequence[Label], Task]:
-        """The numbers as they are: alone, or in the order of the columns."""
-        task = Task(kind="regression", names=tuple(map(composed, self.columns)), unit=self.unit)
-        if len(self.columns) == 1:
-            return [numbers[0] for _, numbers in rows], task
-        return [numbers for _, numbers in rows], task
-
-    def _number(self, column: str, written: str, refuse: Refuse) -> float:
-        if not written:
-            return math.nan
-        cell = written
-        if self.decimal == ",":
-            cell = "" if "." in written else written.replace(",", ".")
-        if is_number(cell) and abs(float(cell)) <= LARGEST:
-            return float(cell)
-        if is_number(cell):
-            refuse(
-                f"{written!r} in column {column!r} is too large for a float32.",
-                "Give the target in another unit.",
-            )
-            return 0.0
-        remedy = (
-            'Write 63.5; where a word stands for a blank cell ("NA"), name it in '
-            "dataset.missing_values."
-        )
-        if _GROUPED.fullmatch(written):
-            remedy = "Write numbers without signs between thousands: 1234.5."
-        elif self.decimal == "." and is_number(written.replace(",", ".")):
-            remedy = 'Where a comma stands before the decimals set dataset.decimal = ",".'
-        refuse(f"{written!r} in column {column!r} is no number.", remedy)
-        return 0.0
-
-
+FLAGS: Mapping[Key, float] = {
+    Decimal(0): 0.0,
+    Decimal(1): 1.0,
+    "false": 0.0,
+    "true": 1.0,
+}
+"""What stands for a finding that is there or not."""
 _ONE_HOT = (
     "Of columns of classes one is 1 in each row, and the others are 0 or blank. Where an image may "
     'have several or none set dataset.task = "multilabel".'
 )
-_GROUPED = re.compile(r"[+-]?\d{1,3}([,. ']\d{3})+(\.\d+|,\d+)?")
 
 
 def _one_class(values: Sequence[str], classes: Mapping[Key, str] | None) -> str | None:
@@ -372,20 +189,12 @@ def _one_class(values: Sequence[str], classes: Mapping[Key, str] | None) -> str 
     return values[0] if len({named.get(key(value), value) for value in values}) == 1 else None
 
 
-def _same_numbers(values: Sequence[tuple[float, ...]]) -> tuple[float, ...] | None:
+def same_numbers(values: Sequence[tuple[float, ...]]) -> tuple[float, ...] | None:
+    """The values of several rows where all say the same, else None."""
     return values[0] if len({tuple(map(repr, some)) for some in values}) == 1 else None
 
 
-_MEANING = {"missing": math.nan, "negative": 0.0, "positive": 1.0}
-_FLAGS: Mapping[Key, float] = {
-    Decimal(0): 0.0,
-    Decimal(1): 1.0,
-    "false": 0.0,
-    "true": 1.0,
-}
-
-
-def _names(
+def class_names(
     rows: Read, classes: Mapping[Key, str] | None, column: str, report: RowReport
 ) -> tuple[str, ...]:
     """The names of all classes, sorted, numbers as numbers; values without one are refused."""

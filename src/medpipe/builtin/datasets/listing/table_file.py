@@ -350,7 +350,7 @@ def _parquet_columns(file: Path) -> list[tuple[str, list[Any]]]:
         except ImportError as error:
             raise DataError(
                 f"{file}: Parquet is read by pyarrow, which is not installed: "
-                "pip install 'medpipe[parquet]'. Or save the table as CSV."
+                "pip install pyarrow. Or save the table as CSV."
             ) from error
         try:
             frame = pandas.read_parquet(content)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from medpipe.data.readers.dicom.codestreams import MARKER, FrameError
 from medpipe.data.readers.unreadable import UnreadableImageError
+from medpipe.system.distribution import install_command
 
 if TYPE_CHECKING:
     import os
@@ -32,7 +33,11 @@ MONOCHROME, LOSSLESS_SYNTAX, EXTENDED_SYNTAX = (
     "1.2.840.10008.1.2.4.57",
     "1.2.840.10008.1.2.4.51",
 )
-DECODERS = 'Install the decoders: pip install "medpipe[dicom]".'
+
+
+def install_decoders() -> str:
+    """How the decoders of compressed files are installed, as a sentence."""
+    return f"Install the decoders: {install_command('dicom')}."
 
 
 def refuse_warned(said: Codestream, frame: bytes) -> None:
@@ -72,7 +77,7 @@ def twelve_bits(
         import gdcm  # type: ignore[import-untyped]  # noqa: F401
     except ImportError as error:
         reason = "is compressed as JPEG of 12 bits, for which no decoder is installed"
-        raise UnreadableImageError(path, reason, DECODERS) from error
+        raise UnreadableImageError(path, reason, install_decoders()) from error
     if any(one.components != 1 for one in said):
         raise FrameError("is compressed as JPEG of 12 bits with colours, which can't be decoded")
     decoded = []

@@ -15,14 +15,24 @@ from medpipe.data.readers.dicom.codestreams import (
     frames_of,
 )
 from medpipe.data.readers.dicom.jpeg_frames import (
-    DECODERS,
     LOSSLESS,
     LOSSY,
+    install_decoders,
     refuse_cut,
     refuse_warned,
     twelve_bits,
 )
+from medpipe.data.readers.dicom.layout import (
+    GREY,
+    PIXELS,
+    WHOLE,
+    YBR,
+    Layout,
+    layout_of,
+    whole_number,
+)
 from medpipe.data.readers.unreadable import UnreadableImageError
+from medpipe.system.distribution import install_command
 
 if TYPE_CHECKING:
     import os
@@ -34,55 +44,11 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
-WHOLE = "PixelData"
-FLOATS = {"FloatPixelData": 32, "DoubleFloatPixelData": 64}
-PIXELS = (WHOLE, *FLOATS)
 TRIED = "Unable to decode as exceptions were raised by all available plugins: "
-GREY = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
-YBR = ("YBR_FULL", "YBR_FULL_422")
 MIXED = ("YBR_ICT", "YBR_RCT")
 """Colours of JPEG 2000, which its decoders undo."""
 REPAIR = "Write the file again with a header that fits its pixels, or leave it out."
 JPEG_LS = 0xF7
-
-
-@attrs.frozen(kw_only=True)
-class Layout:
-    """What the header says of the pixels.
-
-    Attributes:
-        keyword: The element that holds them.
-        frames: How many images.
-        rows: Of each.
-        columns: Of each.
-        samples: 1 or 3 for each pixel.
-        kind: The PhotometricInterpretation.
-        allocated: The bits of a cell.
-        stored: The bits of a value in it.
-        high: The highest of these.
-        signed: Whether values are.
-    """
-
-    keyword: str
-    frames: int
-    rows: int
-    columns: int
-    samples: int
-    kind: str
-    allocated: int
-    stored: int
-    high: int
-    signed: bool
-
-    @property
-    def halved(self) -> bool:
-        """Whether two pixels share their colour."""
-        return self.kind == "YBR_FULL_422"
-
-    @property
-    def bits(self) -> int:
-        """Of all values as they are decompressed."""
-        return self.frames * self.rows * self.columns * self.samples * self.allocated
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -99,75 +65,6 @@ class Stored:
     values: Array
     cells: Array
     layout: Layout
-
-
-def layout_of(dataset: Dataset) -> Layout:
-    """Read what the header says of the pixels.
-
-    Raises:
-        FrameError: A field is missing, or none that it may be.
-    """
-    keywords = [keyword for keyword in PIXELS if dataset.get(keyword)]
-    if len(keywords) != 1:
-        raise FrameError(f"has several elements with pixels: {', '.join(keywords)}")
-    keyword = keywords[0]
-    frames = _whole(dataset, "NumberOfFrames", 1) or 1  # 0 says nothing
-    rows, columns = _whole(dataset, "Rows"), _whole(dataset, "Columns")
-    for field, number in (("NumberOfFrames", frames), ("Rows", rows), ("Columns", columns)):
-        if number < 1:
-            raise FrameError(f"has the {field} {number}")
-    kind = str(dataset.get("PhotometricInterpretation") or "")
-    if not kind:
-        raise FrameError("has no PhotometricInterpretation")
-    samples = _whole(dataset, "SamplesPerPixel", 1 if kind in GREY else 3)
-    if samples != (1 if kind in GREY else 3):
-        raise FrameError(f"has the PhotometricInterpretation {kind} and SamplesPerPixel {samples}")
-    if keyword != WHOLE:
-        size = FLOATS[keyword]
-        if _whole(dataset, "BitsAllocated") != size or samples != 1:
-            raise FrameError(f"has {keyword}, but not BitsAllocated {size} and SamplesPerPixel 1")
-        allocated = stored = size
-        high, signed = size - 1, True
-    else:
-        allocated, stored = _whole(dataset, "BitsAllocated"), _whole(dataset, "BitsStored")
-        high = _whole(dataset, "HighBit", stored - 1)
-        sign = _whole(dataset, "PixelRepresentation")
-        if allocated not in (1, 8, 16, 32, 64) or (allocated == 1 and samples != 1):
-            raise FrameError(f"has the BitsAllocated {allocated}, which can't be read")
-        if not (1 <= stored <= allocated and stored - 1 <= high < allocated):
-            raise FrameError(
-                f"has the BitsAllocated {allocated}, BitsStored {stored} and HighBit {high}, which "
-                "contradict each other"
-            )
-        if sign not in (0, 1) or (sign and (samples > 1 or allocated == 1)):
-            raise FrameError(f"has the PixelRepresentation {sign}, which its pixels can't have")
-        signed = sign == 1
-    if kind in YBR and (allocated, stored) != (8, 8):
-        raise FrameError(f"has colours of the kind {kind} in {stored} bits, not 8")
-    return Layout(
-        keyword=keyword,
-        frames=frames,
-        rows=rows,
-        columns=columns,
-        samples=samples,
-        kind=kind,
-        allocated=allocated,
-        stored=stored,
-        high=high,
-        signed=signed,
-    )
-
-
-def _whole(dataset: Dataset, keyword: str, absent: int | None = None) -> int:
-    value = dataset.get(keyword)
-    if value is None or value == "":
-        if absent is not None:
-            return absent
-        raise FrameError(f"has no {keyword}")
-    try:
-        return int(value)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise FrameError(f"has the {keyword} {value!r}, which is no whole number") from error
 
 
 def stored_values(dataset: Dataset, path: str | os.PathLike[str]) -> Stored:
@@ -211,7 +108,7 @@ def _native(dataset: Dataset, syntax: UID, layout: Layout) -> Stored:
 
     bits = layout.bits * 2 // 3 if layout.halved else layout.bits
     right, found = (bits + 7) // 8, len(dataset[layout.keyword].value)
-    planes = _whole(dataset, "PlanarConfiguration") if layout.samples > 1 else 0
+    planes = whole_number(dataset, "PlanarConfiguration") if layout.samples > 1 else 0
     if planes not in (0, 1) or (layout.halved and (planes or layout.columns % 2)):
         raise FrameError(f"has the PlanarConfiguration {planes}, which its pixels can't have")
     if found < right:
@@ -240,7 +137,9 @@ def _decompressed(
         remedy = "Convert it to another transfer syntax."
         raise UnreadableImageError(path, f"{named}, which pydicom can't decode", remedy) from error
     if not decoder.is_available:
-        raise UnreadableImageError(path, f"{named}, for which no decoder is installed", DECODERS)
+        raise UnreadableImageError(
+            path, f"{named}, for which no decoder is installed", install_decoders()
+        )
     if layout.keyword != WHOLE:
         raise FrameError(f"{named}, but has {layout.keyword}")
     if layout.high != layout.stored - 1:
@@ -274,7 +173,7 @@ def _decompressed(
             path,
             f"{named}, which the installed decoders ({', '.join(decoder.available_plugins)}) "
             f"can't decode: {why}",
-            f"Remove or repair it. If decoders are missing: {DECODERS[0].lower()}{DECODERS[1:]}",
+            f"Remove or repair it, or, if decoders are missing: {install_command('dicom')}.",
         ) from error
     if not run_length:
         each = cells if layout.frames > 1 else cells[None]

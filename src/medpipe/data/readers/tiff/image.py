@@ -13,7 +13,6 @@ from medpipe.data.readers.samples import row_length, scaled, unpacked
 from medpipe.data.readers.tiff.data import (
     FAX,
     JPEG,
-    KNOWN,
     NONE,
     OLD_JPEG,
     PREDICTABLE,
@@ -22,13 +21,11 @@ from medpipe.data.readers.tiff.data import (
     broken,
     decompressed,
 )
+from medpipe.data.readers.tiff.layout import COUNTS, WHOLE, Layout, check_colours, layout_of
 from medpipe.data.readers.tiff.pages import only_page
 from medpipe.data.readers.tiff.tags import (
-    BLACK_IS_ZERO,
     CMYK,
     COLOURS,
-    COMPLEX,
-    COMPLEX_INTEGER,
     FLOAT,
     LAB,
     MARKS,
@@ -37,7 +34,6 @@ from medpipe.data.readers.tiff.tags import (
     SIGNED,
     SUPPORT,
     UNSIGNED,
-    VOID,
     WHITE_IS_ZERO,
     YCBCR,
     Page,
@@ -52,34 +48,6 @@ if TYPE_CHECKING:
 
 __all__ = ["MARKS", "tiff_raster"]
 
-COUNTS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, PALETTE: 1, CMYK: 4, YCBCR: 3, LAB: 3}
-"""The samples that a photometric interpretation takes; more are extra ones."""
-WHOLE = (8, 16, 32, 64)
-"""The depths that NumPy has a type of."""
-FORMATS = {
-    COMPLEX_INTEGER: "complex whole numbers",
-    COMPLEX: "complex numbers",
-}
-DEPTHS = {
-    UNSIGNED: frozenset({*range(1, 17), 32, 64}),
-    SIGNED: frozenset({8, 16, 32, 64}),
-    FLOAT: frozenset({16, 32, 64}),
-}
-
-
-@attrs.frozen(kw_only=True)
-class _Layout:
-    """What the tags of a page say, agreed with each other."""
-
-    width: int
-    height: int
-    samples: int
-    bits: int
-    form: int
-    photometric: int
-    planar: bool
-    order: str
-
 
 def tiff_raster(content: bytes, path: str | os.PathLike[str]) -> Raster:
     """The values of a TIFF file, upright as its Orientation says.
@@ -92,7 +60,7 @@ def tiff_raster(content: bytes, path: str | os.PathLike[str]) -> Raster:
             smaller copies, or it is of a kind that isn't decoded, or too large.
     """
     page = only_page(tiff_pages(content, path), path)
-    layout = _layout(page, path)
+    layout = layout_of(page, path)
     refuse_pixels(path, layout.width, layout.height)
     if page.number("Compression") in (JPEG, OLD_JPEG):
         from medpipe.data.readers.tiff.jpeg import jpeg_segments
@@ -105,83 +73,8 @@ def tiff_raster(content: bytes, path: str | os.PathLike[str]) -> Raster:
     return _raster(values, page, layout, path)
 
 
-def _layout(page: Page, path: str | os.PathLike[str]) -> _Layout:
-    for name in ("ImageWidth", "ImageLength"):
-        if page.number(name) is None:
-            raise broken(path, f"it has no tag {name}")
-    for name in ("Compression", "PhotometricInterpretation"):
-        # Some writers leave them out. But where the tags are out of order too, or say what only a
-        # palette has, it is their codes that are damaged.
-        if name not in page.tags and (not page.ascending or "ColorMap" in page.tags):
-            raise broken(path, f"it has no tag {name}, and its tags don't fit together")
-    width, height = page.tags["ImageWidth"], page.tags["ImageLength"]
-    compression = page.number("Compression")
-    samples = page.number("SamplesPerPixel") or 0
-    if compression == OLD_JPEG:
-        samples = page.tags.get("SamplesPerPixel", len(page.numbers("BitsPerSample")))
-    if width < 1 or height < 1 or samples < 1:
-        raise broken(path, f"it says {width} x {height} pixels of {samples} samples")
-    bits = _same(page, "BitsPerSample", 1, samples, path)
-    form = _same(page, "SampleFormat", UNSIGNED, samples, path)
-    form = UNSIGNED if form == VOID else form  # as if it were not said, by the standard
-    if form not in DEPTHS or bits not in DEPTHS[form]:
-        what = FORMATS.get(form, f"SampleFormat {form}")
-        raise UnreadableImageError(
-            path, f"has samples of {bits} bits ({what}), which aren't decoded", SUPPORT
-        )
-    planar = page.number("PlanarConfiguration")
-    # Without a word about it, more is brighter, and three samples are colours.
-    photometric = page.tags.get("PhotometricInterpretation", RGB if samples == 3 else BLACK_IS_ZERO)
-    if planar not in (1, 2) or page.number("FillOrder") not in (1, 2):
-        told = f"PlanarConfiguration {planar}, FillOrder {page.number('FillOrder')}"
-        raise broken(path, f"it says {told}")
-    if photometric not in COUNTS:
-        raise UnreadableImageError(
-            path,
-            f"has colours of the kind PhotometricInterpretation {photometric}, which aren't "
-            "decoded",
-            SUPPORT,
-        )
-    if compression not in KNOWN:
-        raise UnreadableImageError(
-            path,
-            f"is compressed in a way (Compression {compression}) that isn't decoded",
-            SUPPORT,
-        )
-    extra = page.numbers("ExtraSamples")
-    if samples < COUNTS[photometric] + len(extra):
-        reason = (
-            f"it says {samples} samples for PhotometricInterpretation {photometric} with "
-            f"{len(extra)} ExtraSamples"
-        )
-        raise broken(path, reason)
-    return _Layout(
-        width=width,
-        height=height,
-        samples=samples,
-        bits=bits,
-        form=form,
-        photometric=photometric,
-        planar=planar == 2 and samples > 1,
-        order=page.order,
-    )
-
-
-def _same(page: Page, name: str, missing: int, samples: int, path: str | os.PathLike[str]) -> int:
-    """The one value that a tag gives for all samples."""
-    values = page.numbers(name) or (missing,)
-    if len(set(values)) > 1:
-        told = ", ".join(str(value) for value in values)
-        raise UnreadableImageError(
-            path, f"has samples that differ ({name} {told}), which aren't decoded", SUPPORT
-        )
-    if len(values) not in (1, samples) and len(values) < samples:
-        raise broken(path, f"its tag {name} has {len(values)} values for {samples} samples")
-    return int(values[0])
-
-
 def _assembled(
-    page: Page, layout: _Layout, decode: Any, content: bytes, path: str | os.PathLike[str]
+    page: Page, layout: Layout, decode: Any, content: bytes, path: str | os.PathLike[str]
 ) -> np.ndarray[Any, Any]:
     """The samples of all strips or tiles, of shape (height, width, samples)."""
     import numpy as np
@@ -246,7 +139,7 @@ def _refuse_overlaps(spans: list[tuple[int, int]], path: str | os.PathLike[str])
 
 def _plain_segments(
     page: Page,
-    layout: _Layout,
+    layout: Layout,
     segments: list[Segment],
     shape: tuple[int, int],
     path: str | os.PathLike[str],
@@ -292,7 +185,7 @@ def _plain_segments(
     return found
 
 
-def _typed(rows: np.ndarray[Any, Any], count: int, layout: _Layout) -> np.ndarray[Any, Any]:
+def _typed(rows: np.ndarray[Any, Any], count: int, layout: Layout) -> np.ndarray[Any, Any]:
     """Samples in this machine's byte order."""
     if layout.bits not in WHOLE:
         return unpacked(rows, count, layout.bits)
@@ -305,7 +198,7 @@ def _float_predicted(
     rows: np.ndarray[Any, Any],
     columns: int,
     samples: int,
-    layout: _Layout,
+    layout: Layout,
     path: str | os.PathLike[str],
 ) -> np.ndarray[Any, Any]:
     """Undo the floating point predictor (Adobe's TIFF Technical Note 3)."""
@@ -322,7 +215,7 @@ def _float_predicted(
 
 
 def _raster(
-    values: np.ndarray[Any, Any], page: Page, layout: _Layout, path: str | os.PathLike[str]
+    values: np.ndarray[Any, Any], page: Page, layout: Layout, path: str | os.PathLike[str]
 ) -> Raster:
     """With white as the largest value, its colours named, and upright."""
     import numpy as np
@@ -352,7 +245,7 @@ def _raster(
     if kind == PALETTE:
         palette = _palette(page, layout, path)
     elif kind in (CMYK, YCBCR, LAB):
-        _check_colours(page, kind, path)
+        check_colours(page, kind, path)
     if kind != PALETTE and layout.bits < 8:
         values = scaled(values, layout.bits)
     if values.shape[-1] == 1:
@@ -373,7 +266,7 @@ def _raster(
     )
 
 
-def _palette(page: Page, layout: _Layout, path: str | os.PathLike[str]) -> np.ndarray[Any, Any]:
+def _palette(page: Page, layout: Layout, path: str | os.PathLike[str]) -> np.ndarray[Any, Any]:
     """RGB of each index, in 8 bits where these hold what the map's 16 bits say."""
     import numpy as np
 
@@ -389,18 +282,3 @@ def _palette(page: Page, layout: _Layout, path: str | os.PathLike[str]) -> np.nd
     high = colours >> 8
     narrow = any(np.array_equal(colours, high * np.uint16(factor)) for factor in (256, 257))
     return high.astype(np.uint8) if narrow else colours
-
-
-def _check_colours(page: Page, kind: int, path: str | os.PathLike[str]) -> None:
-    """Refuse inks and primaries that Pillow's formulas are not for."""
-    usual = {
-        "YCbCrCoefficients": (0.299, 0.587, 0.114),
-        "ReferenceBlackWhite": (0, 255, 128, 255, 128, 255),
-    }
-    if kind == CMYK and page.number("InkSet") != 1:
-        raise UnreadableImageError(path, "has inks other than CMYK (InkSet), which aren't decoded")
-    for name, expected in usual.items():
-        found = page.numbers(name)
-        far = any(abs(a - b) > 1e-3 for a, b in zip(found, expected, strict=False))
-        if kind == YCBCR and found and (far or len(found) != len(expected)):
-            raise UnreadableImageError(path, f"has colours by a {name} of its own", SUPPORT)

@@ -1,0 +1,27 @@
+"""The command line's arguments, as they are parsed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ANYTHING: Literal["all"] = "all"
+
+
+def with_values(arguments: Sequence[str]) -> list[str]:
+    """Arguments as they are parsed: --allow-changed with no value stands for all.
+
+    Only what may follow it is taken for its value: what comes next may be anything else.
+    """
+    given = list(arguments)
+    if "--allow-changed" not in given:
+        return given
+    from medpipe.runs.resume import CHANGEABLE
+
+    for place, argument in enumerate(given):
+        later = given[place + 1] if place + 1 < len(given) else None
+        if argument == "--allow-changed" and later not in (*CHANGEABLE, ANYTHING):
+            given[place] = f"{argument}={ANYTHING}"
+    return given

@@ -1,0 +1,69 @@
+"""Collate samples to a batch.
+
+Heavy: it imports torch; the package imports it inside functions.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from medpipe.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from medpipe.steps import Task
+
+
+Batch = dict[str, Any]
+"""A batch by key: ``image``, ``label`` and a list for every other."""
+
+
+def collate(samples: Sequence[Batch], task: Task) -> Batch:
+    """Make one batch of samples.
+
+    Args:
+        samples: Each with ``image`` of shape (channels, spatial...), ``label`` and ``id``.
+        task: What the labels mean.
+
+    Returns:
+        ``image`` of shape (batch, channels, spatial...), ``label`` as the task has it (see
+        `medpipe.steps.TrainingParts`), and a list for every other key that all samples have.
+
+    Raises:
+        DataError: The images don't have one shape; the message names two samples.
+    """
+    shared = set(samples[0]).intersection(*samples) - {"image", "label", "reading"}
+    batch: Batch = {key: [sample[key] for sample in samples] for key in sorted(shared, key=str)}
+    batch["image"] = _stacked(samples)
+    batch["label"] = label_tensor([sample["label"] for sample in samples], task)
+    return batch
+
+
+def _stacked(samples: Sequence[Batch]) -> torch.Tensor:
+    images = [as_tensor(sample["image"]) for sample in samples]
+    for sample, image in zip(samples, images, strict=True):
+        if image.shape != images[0].shape:
+            raise DataError(
+                f"The images {samples[0]['id']!r} {tuple(images[0].shape)} and {sample['id']!r} "
+                f"{tuple(image.shape)} leave the transform chain in different shapes and can't be "
+                "in one batch. Add a step such as 'resize' with spatial_size, or set "
+                "loader.batch_size = 1."
+            )
+    return torch.stack(images)
+
+
+def as_tensor(image: Any) -> torch.Tensor:
+    """A plain tensor: what a transform gave, without MONAI's metadata."""
+    tensor = torch.as_tensor(image)
+    return tensor.as_subclass(torch.Tensor) if type(tensor) is not torch.Tensor else tensor
+
+
+def label_tensor(labels: Sequence[Any], task: Task) -> torch.Tensor:
+    """Labels as losses want them: int64 (batch,) for classes, else float32 (batch, outputs)."""
+    if task.kind == "multiclass":
+        return torch.as_tensor([int(label) for label in labels], dtype=torch.int64)
+    values = torch.as_tensor([torch.as_tensor(label).tolist() for label in labels])
+    return values.to(torch.float32).reshape(len(labels), len(task.names))

@@ -1,0 +1,212 @@
+"""Whole batches of samples, made in whichever process asks for them.
+
+Heavy: it imports torch; the package imports it inside functions.
+"""
+
+from __future__ import annotations
+
+import pickle
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
+
+import attrs
+from torch.utils.data import Dataset
+
+from medpipe.data.cache.device_cache import DeviceCache
+from medpipe.data.chain import sample_dictionary
+from medpipe.data.loading.collate import Batch, collate, label_tensor
+from medpipe.data.loading.columns import Columns
+from medpipe.data.readers.reader import source_of
+from medpipe.errors import DataError, LimitError, MedpipeError, RunError, StepError
+from medpipe.system.resource_errors import limit_of
+from medpipe.system.start_methods import (
+    unsendable,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    import torch
+
+    from medpipe.data.cache.cached_images import CachedImages
+    from medpipe.data.chain import Chain
+    from medpipe.data.loading.batch_sampler import BatchKey
+    from medpipe.steps import Reading, Sample, Task
+
+
+NARROW = "$narrow"
+"""Marks images that stand for float32 of the same values."""
+
+
+@attrs.frozen
+class Failure:
+    """An error on its way from a worker, where torch would bury it in a traceback's text."""
+
+    kind: type[MedpipeError]
+    message: str
+
+    @classmethod
+    def of(cls, error: MedpipeError) -> Failure:
+        """Take an error down by its kind and its message."""
+        # Not the error itself: its constructor may need more than pickle remembers.
+        kinds = (kind for kind in (DataError, RunError, LimitError) if isinstance(error, kind))
+        return cls(next(kinds, StepError), str(error))
+
+
+class SampleBatches(Dataset[Batch]):
+    """Makes a whole batch at a time, in whichever process it is asked, but for the batched stage.
+
+    Args:
+        samples: The samples of one part.
+        chain: The transforms.
+        task: What the labels mean.
+        reading: How files are decoded.
+        training: Whether random transforms apply.
+        cached: The results of the chain's cached stage, if they are cached.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        *,
+        chain: Chain,
+        task: Task,
+        reading: Reading,
+        training: bool,
+        cached: CachedImages | None = None,
+    ) -> None:
+        self.samples = samples
+        self.chain = chain
+        self.training = training
+        self._task = task
+        self._reading = reading
+        self._cached = cached
+        self._resident: DeviceCache | None = None
+        self._sent: bytes | None = None
+
+    def __getstate__(self) -> bytes:
+        """Pickle once for all workers; they unpack it where an error can be told."""
+        if self._sent is None:
+            columns = {"_columns", "_rows", "_sent"}
+            self._sent = pickle.dumps({k: v for k, v in vars(self).items() if k not in columns})
+        return self._sent
+
+    def __setstate__(self, sent: bytes) -> None:
+        self._sent = sent
+
+    def forget_sent(self) -> None:
+        """Free what was pickled, when all workers have it."""
+        self._sent = None
+
+    def _unpack(self) -> None:
+        """Take what was sent, in a worker process that was not forked.
+
+        Raises:
+            StepError: Something is not what it was where it came from.
+        """
+        sent, self._sent = self._sent, None
+        if sent is None or "chain" in vars(self):
+            return
+        try:
+            vars(self).update(pickle.loads(sent))
+        except MedpipeError:
+            raise
+        except Exception as error:  # whatever a stranger's object raises when it is unpickled
+            text = " ".join(str(error).split()) or "no message"
+            raise StepError(
+                f"A worker process can't take what it was sent: {type(error).__name__}: {text}. "
+                "What a transform or a sample holds must be defined at the top level of a module "
+                "that workers can import, or set loader.workers = 0."
+            ) from error
+
+    def not_sent(self) -> str:
+        """What of it can't be sent to a worker process that is not forked; nothing if all can."""
+        for title, step in self.chain.steps_for_workers:
+            why = unsendable(step)
+            if why:
+                return f"{title} can't be sent to worker processes: {why}"
+        for sample in self.samples:
+            why = unsendable(sample)
+            if why:
+                return f"The sample {sample.id!r} can't be sent to worker processes: {why}"
+        return ""
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, key: BatchKey) -> Batch | Failure:  # type: ignore[override]
+        return self.__getitems__(key)
+
+    def __getitems__(self, key: BatchKey) -> Batch | Failure:
+        """The batch of these samples; an error is given back rather than raised."""
+        try:
+            self._unpack()
+            images = self._images(key.places)
+            if images is not None:
+                return {**self._columns.batch(key.places), "image": images, NARROW: True}
+            places = key.places.tolist()
+            return collate([self._one(key.this_pass, place) for place in places], self._task)
+        except (MedpipeError, OSError, MemoryError, RuntimeError) as error:
+            named = limit_of(error)
+            if named is None and not isinstance(error, MedpipeError):
+                raise
+            return Failure.of(named or cast("MedpipeError", error))
+
+    @property
+    def looks_up(self) -> bool:
+        """Whether a batch of cached images is a look-up, with nothing to do for each sample."""
+        return self._cached is not None and not self.chain.has_per_sample_stage(
+            training=self.training
+        )
+
+    @property
+    def reads(self) -> bool:
+        """Whether a batch is a look-up in a file: it waits for a disk, or copies."""
+        return self.looks_up and self._resident is None
+
+    def bring_to(self, device: torch.device, *, free: float) -> bool:
+        """Have the images on a device, if a batch is a look-up and they fit.
+
+        Args:
+            device: The device.
+            free: The bytes that are free there.
+
+        Returns:
+            Whether they are there.
+        """
+        if self._cached is not None and self.looks_up:
+            self._resident = DeviceCache.of(self._cached, self._rows, device, free=free)
+        return self._resident is not None
+
+    def _images(self, places: np.ndarray[Any, Any]) -> torch.Tensor | None:
+        if self._resident is not None:
+            return self._resident.stacked(places)
+        if self._cached is None or not self.looks_up:
+            return None
+        return self._cached.stacked(self._rows[places])
+
+    @cached_property
+    def _columns(self) -> Columns:
+        labels = label_tensor([sample.label for sample in self.samples], self._task)
+        return Columns.of(self.samples, labels)
+
+    @cached_property
+    def _rows(self) -> np.ndarray[Any, Any]:
+        assert self._cached is not None
+        return self._cached.rows([sample.id for sample in self.samples])
+
+    def _one(self, this_pass: int, place: int) -> Batch:
+        given = sample_dictionary(self.samples[place], self._reading)
+        sample = (
+            self.chain.cached_stage(given) if self._cached is None else self._cached.sample(given)
+        )
+        file = source_of(given["image"])
+        return self.chain.per_sample_stage(
+            sample, training=self.training, epoch=this_pass, file=file
+        )
+
+    def file_of(self, sample_id: str) -> str | None:
+        """The file of one of the samples, for errors; None where there is none."""
+        found = (sample for sample in self.samples if sample.id == sample_id)
+        return source_of(next(found).image)

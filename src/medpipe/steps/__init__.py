@@ -1,0 +1,65 @@
+"""The kinds of steps, and what passes between them.
+
+Nothing here imports torch, monai or numpy, so that listing and checking steps is instant.
+"""
+
+from __future__ import annotations
+
+from medpipe.steps.kinds import (
+    STEP_KINDS,
+    DatasetStep,
+    LossStep,
+    NetworkStep,
+    Step,
+    TrainerStep,
+    TransformStep,
+)
+from medpipe.steps.samples import (
+    PARTS,
+    Dataset,
+    DecodedImage,
+    Frames,
+    ImageFile,
+    MissingSpacing,
+    OnLeak,
+    Padding,
+    Part,
+    Reading,
+    Sample,
+    Series,
+    SpacingOf,
+    Task,
+    TaskKind,
+    Window,
+)
+from medpipe.steps.training import DataInfo, Loss, Training, TrainingParts
+
+__all__ = [
+    "DataInfo",
+    "Dataset",
+    "DatasetStep",
+    "DecodedImage",
+    "Frames",
+    "ImageFile",
+    "Loss",
+    "LossStep",
+    "MissingSpacing",
+    "NetworkStep",
+    "OnLeak",
+    "PARTS",
+    "Padding",
+    "Part",
+    "Reading",
+    "STEP_KINDS",
+    "Sample",
+    "Series",
+    "SpacingOf",
+    "Step",
+    "Task",
+    "TaskKind",
+    "TrainerStep",
+    "Training",
+    "TrainingParts",
+    "TransformStep",
+    "Window",
+]

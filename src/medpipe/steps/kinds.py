@@ -1,0 +1,197 @@
+"""The kinds of steps, and what passes between them.
+
+A step is one frozen attrs class: its fields are the validated parameters, its `build` makes the
+thing. Nothing here imports torch, monai or numpy, so that listing and checking steps is instant.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import numpy as np
+    from torch import nn
+
+    from medpipe.steps.samples import Dataset, TaskKind
+    from medpipe.steps.training import DataInfo, Loss, Training, TrainingParts
+
+
+class Step:
+    """What all steps are: see `DatasetStep`, `TransformStep`, `NetworkStep` and so on.
+
+    Attributes:
+        name: How configurations call it. Lower case letters, digits and underscores.
+    """
+
+    kind: ClassVar[str]
+    name: ClassVar[str]
+
+
+class DatasetStep(Step):
+    """Lists samples, and nothing more: splits, caching, batches and order are the library's."""
+
+    kind: ClassVar[str] = "dataset"
+
+    def build(self) -> Dataset:
+        """List the samples.
+
+        Raises:
+            DataError: The data are not there, or not as the parameters say.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no build method")
+
+    def build_with_faults(self) -> Dataset:
+        """List the samples as `build` does, with what is wrong with single ones in `faults`.
+
+        Runs and checks call this one, so that a link that leads nowhere or a row without a label
+        is listed with all else that is wrong, or left out where that is asked for. A step that
+        can't tell one from the rest leaves it as it is.
+
+        Raises:
+            DataError: What is wrong is not with single samples.
+        """
+        return self.build()
+
+
+class TransformStep(Step):
+    """Changes one sample.
+
+    Either define `build`, or `draw` and `apply`: randomness drawn first, as data, then applied.
+    A step that can also define `apply_batch` may be applied to whole batches, on their device.
+    A step with both forms is drawn where `batched` holds, and built where it does not.
+
+    Attributes:
+        random: True for augmentation, which touches training data alone.
+        takes_decoded: Whether a step that reads files also takes, in place of a sample's files,
+            the `DecodedImage` that `read_sample_image` gives for them. Then files that are read
+            to find duplicates need not be read again for the packed cache.
+        accepts_integer_images: Whether `apply_batch` also takes, in place of float32 images,
+            integers of the same values in fewer bits (``uint8``, ``uint16``, ``int16``), as the
+            cache holds them. It then gives what it gives for float32, as float32 or in fewer bits.
+            For others the library makes them float32 first.
+    """
+
+    kind: ClassVar[str] = "transform"
+    random: ClassVar[bool] = False
+    takes_decoded: ClassVar[bool] = False
+    accepts_integer_images: ClassVar[bool] = False
+
+    def build(self) -> Callable[[dict[str, Any]], Mapping[Any, Any]]:
+        """Give a MONAI dictionary transform, or any callable on a sample.
+
+        The sample is a dictionary with ``image``, ``label``, ``id`` and the data set's extra
+        columns. Randomness that is MONAI ``Randomizable`` is seeded by the library for each
+        sample, from the run's seed, the epoch, the sample and the step.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has neither build nor draw and apply")
+
+    def draw(self, rng: np.random.Generator) -> Mapping[str, Any]:
+        """Draw this sample's random values.
+
+        `rng` is seeded for the sample, and its own only until this returns.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no draw method")
+
+    def apply(self, sample: dict[str, Any], draw: Mapping[str, Any]) -> Mapping[Any, Any]:
+        """Change the sample by the values that were drawn."""
+        raise NotImplementedError(f"{type(self).__name__} has no apply method")
+
+    @property
+    def batched(self) -> bool:
+        """Whether `apply_batch` does what the step does, with these parameters."""
+        return type(self).apply_batch is not TransformStep.apply_batch
+
+    def apply_batch(
+        self, batch: dict[str, Any], draws: Sequence[Mapping[str, Any]]
+    ) -> Mapping[str, Any]:
+        """Change a whole batch, to the same values as one sample at a time.
+
+        Args:
+            batch: ``image`` of shape (batch, channels, spatial...), ``label``, ``id`` and the
+                extra columns.
+            draws: What `draw` drew for each sample; empty where the step is not random.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no apply_batch method")
+
+
+class NetworkStep(Step):
+    """Makes a network for the data at hand."""
+
+    kind: ClassVar[str] = "network"
+
+    def build(self, data: DataInfo) -> nn.Module:
+        """Make the network: (batch, data.channels, spatial...) in, (batch, data.outputs) out."""
+        raise NotImplementedError(f"{type(self).__name__} has no build method")
+
+
+class LossStep(Step):
+    """Makes a loss.
+
+    Attributes:
+        tasks: The kinds of task that it fits.
+    """
+
+    kind: ClassVar[str] = "loss"
+    tasks: ClassVar[frozenset[TaskKind]] = frozenset({"multiclass", "multilabel", "regression"})
+
+    def build(self, data: DataInfo) -> Loss:
+        """Make the loss; see `TrainingParts.loss` for what it gets."""
+        raise NotImplementedError(f"{type(self).__name__} has no build method")
+
+
+@attrs.frozen(kw_only=True)
+class TrainerStep(Step):
+    """Makes a trainer; the library validates, keeps the best network and writes the run.
+
+    These parameters are the library's, and every trainer has them.
+
+    Attributes:
+        max_epochs: How many epochs to train.
+        loss: The loss; None: the task's default (``cross_entropy``, ``bce_with_logits``,
+            ``mse``).
+        precision: ``float32``; ``bfloat16`` by autocast; ``auto``: bfloat16 where the hardware
+            is faster in it. What was used is recorded.
+        monitor: The validation metric that decides which network is the best. None: the task's
+            default (``accuracy``, ``auc``, ``mae``).
+        patience: Stop after so many epochs without a better `monitor`. None: never.
+    """
+
+    kind: ClassVar[str] = "trainer"
+
+    max_epochs: int = attrs.field(default=3, validator=attrs.validators.ge(1))
+    loss: LossStep | None = None
+    precision: Literal["float32", "bfloat16", "auto"] = "float32"
+    monitor: str | None = None
+    patience: int | None = attrs.field(
+        default=None, validator=attrs.validators.optional(attrs.validators.ge(1))
+    )
+
+    def build(self, parts: TrainingParts) -> Training:
+        """Make the trainer.
+
+        A run may stop and go on within an epoch, with another engine whose ``EPOCH_STARTED`` is
+        fired again: what its handlers do must depend on the engine's state alone.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no build method")
+
+    def recomputed_blocks(self, network: nn.Module) -> Sequence[nn.Module]:
+        """Name the modules whose activations the backward pass computes again.
+
+        The check's estimate of memory counts what goes into them, and what is inside of one of
+        them at a time.
+        """
+        return ()
+
+
+STEP_KINDS: tuple[type[Step], ...] = (
+    DatasetStep,
+    TransformStep,
+    NetworkStep,
+    TrainerStep,
+    LossStep,
+)
+"""The five kinds, in the order in which a configuration names them."""

@@ -1,0 +1,96 @@
+"""What networks, losses and trainers get, and what a trainer gives.
+
+Nothing here imports torch, monai or numpy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+import attrs
+
+from medpipe.steps.samples import Task
+
+if TYPE_CHECKING:
+    import torch
+    from ignite.engine import Engine
+    from torch import nn
+
+
+@attrs.frozen(kw_only=True)
+class DataInfo:
+    """What was measured on the samples that leave the transform chain.
+
+    Attributes:
+        task: The question that the data set asks.
+        channels: The number of channels of every image.
+        spatial_shape: The sides in pixels or voxels after the channels; None where they vary.
+        spatial_dims: 2 or 3.
+        outputs: How many numbers the network gives for a sample.
+        class_counts: For ``multiclass``, how many training samples each class has, in the order
+            of ``task.names``; otherwise None.
+        finding_counts: For ``multilabel``, how many training samples are without each finding
+            and how many have it; those whose label is missing count in neither. Otherwise None.
+        target_means: For ``regression``, the mean of each target over the training samples that
+            have it; otherwise None.
+        target_spreads: For ``regression``, its standard deviation there, 1 where it does not
+            vary; otherwise None.
+    """
+
+    task: Task
+    channels: int
+    spatial_shape: tuple[int | None, ...]
+    spatial_dims: int
+    outputs: int
+    class_counts: tuple[int, ...] | None = None
+    finding_counts: tuple[tuple[int, int], ...] | None = None
+    target_means: tuple[float, ...] | None = None
+    target_spreads: tuple[float, ...] | None = None
+
+
+Loss = Callable[["torch.Tensor", "torch.Tensor"], "torch.Tensor"]
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class TrainingParts:
+    """What a trainer step gets to build a trainer from.
+
+    Attributes:
+        network: The network, on its device.
+        loss: Gives a scalar for predictions of shape (batch, outputs) and the labels: int64 of
+            shape (batch,) for ``multiclass``, else float32 of shape (batch, outputs).
+        loader: The training batches, one pass of the training data for each iteration over it:
+            a dictionary with ``image`` of shape (batch, channels, spatial...), ``label`` and
+            ``id``.
+        device: Where the network is.
+        precision: ``float32``, or ``bfloat16`` for autocast; already decided for this device.
+        data: What was measured on the data.
+    """
+
+    network: nn.Module
+    loss: Loss
+    loader: torch.utils.data.DataLoader[Any]
+    device: torch.device
+    precision: Literal["float32", "bfloat16"]
+    data: DataInfo
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Training:
+    """What a trainer step gives.
+
+    Attributes:
+        engine: An Ignite engine whose ``run()`` takes no arguments (MONAI's trainers do), with
+            the loss of each iteration in its output under ``loss``.
+        state: What a checkpoint must hold, by name: objects with ``state_dict``. It includes
+            ``network`` and the optimizers.
+        planned: What its schedules were laid out for, as plain numbers by name, such as the number
+            of all steps: a run that goes on is refused where it would be for another. Empty: for
+            nothing, as a constant rate or one that falls with the validation loss. None: that is
+            found in the objects of `state` where they are schedules of torch, Ignite or MONAI.
+    """
+
+    engine: Engine
+    state: Mapping[str, Any]
+    planned: Mapping[str, Any] | None = None

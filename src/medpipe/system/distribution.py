@@ -1,0 +1,39 @@
+"""The distribution that installed medpipe: its name, what to install beside it, what collides."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+
+DISTRIBUTION = "medpipe-imaging"
+"""Its name on package indexes. ``medpipe`` is another project's there."""
+GROUP = "medpipe"
+"""The group of entry points by which plugins are found."""
+BUILTIN = "medpipe.builtin"
+
+
+@functools.cache
+def own_distribution() -> str:
+    """The name of the installed distribution that brings the built-in steps."""
+    points = importlib.metadata.entry_points(group=GROUP)
+    names = sorted(point.dist.name for point in points if point.value == BUILTIN and point.dist)
+    return DISTRIBUTION if DISTRIBUTION in names or not names else names[0]
+
+
+def install_command(extra: str) -> str:
+    """The command that installs what an extra of medpipe needs."""
+    return f'pip install "{own_distribution()}[{extra}]"'
+
+
+def collisions() -> list[str]:
+    """Sentences on other distributions that bring a package ``medpipe`` too, with the remedy."""
+    own = own_distribution()
+    bringing = importlib.metadata.packages_distributions().get("medpipe", [])
+    by_name = {point.name for point in importlib.metadata.distributions(name="medpipe")}
+    others = sorted({*bringing, *by_name} - {own})
+    return [
+        f"The distribution {name} {importlib.metadata.version(name)} brings a package medpipe too, "
+        f"and files of one may stand in place of the other's. Uninstall both ('pip uninstall "
+        f"{name} {own}'), then install {own} alone."
+        for name in others
+    ]

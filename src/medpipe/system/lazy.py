@@ -1,0 +1,31 @@
+"""Names of a module that are imported when they are first used (PEP 562)."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+def loaded(
+    module: str, names: dict[str, object], homes: Mapping[str, Sequence[str]], name: str
+) -> object:
+    """What a module's name stands for; the module has it from then on.
+
+    Args:
+        module: The module, for the error.
+        names: Its namespace.
+        homes: Under each module the names that are imported from it.
+        name: The name.
+
+    Raises:
+        AttributeError: There is no such name.
+    """
+    for home, offered in homes.items():
+        if name in offered:
+            found = getattr(importlib.import_module(home), name)
+            names[name] = found
+            return found
+    raise AttributeError(f"module {module!r} has no attribute {name!r}", name=name)
