@@ -57,19 +57,32 @@ def test_public_names_are_there_and_documented(door: str) -> None:
             assert value.__doc__, name
 
 
-def test_everything_public_is_named_in_all() -> None:
-    import medpipe
-
-    modules = {"annotations"} | {n for n in vars(medpipe) if n.startswith("_")}
-    loose = [
-        name
-        for name, value in vars(medpipe).items()
-        if name not in modules
-        and name not in medpipe.__all__
-        and not hasattr(value, "__path__")
-        and type(value).__name__ != "module"
+@pytest.mark.parametrize("door", ["medpipe", "medpipe.plugin"])
+def test_a_door_gives_what_it_names_and_type_checkers_see_the_same(door: str) -> None:
+    module = importlib.import_module(door)
+    tree = ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8"))
+    (checked,) = [
+        node for node in tree.body if isinstance(node, ast.If) and isinstance(node.test, ast.Name)
     ]
-    assert loose == []
+    imports = [node for node in checked.body if isinstance(node, ast.ImportFrom)]
+    seen = {alias.name: node.module for node in imports for alias in node.names}
+    homes = {name: home for home, names in module._HOMES.items() for name in names}
+    assert seen == homes
+    assert set(module.__all__) == {*homes, *({"__version__"} if door == "medpipe" else ())}
+    assert set(module.__all__) <= set(dir(module))
+    with pytest.raises(AttributeError, match=rf"module '{door}' has no attribute 'Pipelne'"):
+        module.Pipelne  # noqa: B018
+
+
+def test_a_name_is_loaded_when_it_is_used() -> None:
+    code = (
+        "import sys, medpipe\n"
+        "loaded = {name for name in sys.modules if name.startswith('medpipe')}\n"
+        "assert 'medpipe.builder' not in loaded and len(loaded) < 6, loaded\n"
+        "medpipe.PipelineBuilder\n"
+        "assert 'medpipe.builder' in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
 def test_no_test_imports_a_test(repository: Path) -> None:

@@ -94,7 +94,7 @@ _HOMES = {
     "medpipe.assembly": ("Loaders",),
     "medpipe.builder": ("PipelineBuilder",),
     "medpipe.checks.data_report": ("DataReport",),
-    "medpipe.checks.pipeline_check": ("CheckReport",),
+    "medpipe.checks.check_report": ("CheckReport",),
     "medpipe.errors": (
         "BadDataError",
         "ChangedError",

@@ -1,4 +1,4 @@
-"""The kinds of steps, and what passes between them.
+"""The kinds of steps.
 
 A step is one frozen attrs class: its fields are the validated parameters, its `build` makes the
 thing. Nothing here imports torch, monai or numpy, so that listing and checking steps is instant.
@@ -6,18 +6,17 @@ thing. Nothing here imports torch, monai or numpy, so that listing and checking 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+from medpipe.steps.samples import Dataset, TaskKind
+from medpipe.steps.training import DataInfo, Loss, Training, TrainingParts
 
+if TYPE_CHECKING:
     import numpy as np
     from torch import nn
-
-    from medpipe.steps.samples import Dataset, TaskKind
-    from medpipe.steps.training import DataInfo, Loss, Training, TrainingParts
 
 
 class Step:
