@@ -226,6 +226,7 @@ SMALL = (
 )
 
 
+@pytest.mark.long
 def test_the_command_line_says_it_in_one_message(tmp_path: Path) -> None:
     install(tmp_path, "medpipe-killer", KILLER)
     configuration = tmp_path / "killer.toml"

@@ -37,6 +37,7 @@ from medpipe.steps import Reading
 from medpipe.system import start_methods
 from medpipe.system.files import sha256_of
 from medpipe.system.processes import in_order
+from support.marks import long
 
 METHODS = multiprocessing.get_all_start_methods()
 IMAGES = np.random.default_rng(0).normal(size=(10, 1, 16, 16)).astype(np.float32)
@@ -124,7 +125,7 @@ def steps() -> tuple[TransformStep, ...]:
     return smooth, Drawing(scale=2.0), WrappedTransform(doubled)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [long(m) if m == "spawn" else m for m in METHODS])
 def test_workers_change_no_bit_however_they_are_started(
     method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
