@@ -111,9 +111,9 @@ def test_an_epoch_that_ends_without_a_loss_is_an_error() -> None:
 
 
 def _clock() -> Any:
-    from medpipe.training.clock import _Clock
+    from medpipe.training.clock import Clock
 
-    return _Clock()
+    return Clock()
 
 
 def test_a_time_limit_waits_for_the_first_piece_of_work() -> None:
