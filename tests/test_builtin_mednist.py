@@ -136,7 +136,7 @@ def test_an_archive_is_extracted_once_into_the_cache(
     (tmp_path / "copy").mkdir()
     shutil.copy(archive, tmp_path / "copy")
     with monkeypatch.context() as patch:
-        patch.setattr(archives, "look_through", None)
+        patch.setattr(archives, "_look_through", None)
         assert MedNIST(root=tmp_path / "copy").build().samples[0].image == first.samples[0].image
 
 
@@ -248,8 +248,8 @@ def test_archives_of_something_else(tmp_path: Path) -> None:
     archive = tmp_path / "MedNIST.tar.gz"
     archive.write_bytes(b"<html>Not found</html>")
     assert message(MedNIST(root=tmp_path)) == (
-        f"{archive} is damaged or not a .tar.gz: it is no gzip file. Nothing was extracted; "
-        "get the archive again."
+        f"{archive} is damaged or not a .tar.gz: not a gzipped file (b'<h'). Nothing was "
+        "extracted; get the archive again."
     )
     pack(archive, [m for m in members() if "Hand" not in m[0]])
     assert message(MedNIST(root=tmp_path)) == (

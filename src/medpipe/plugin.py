@@ -20,7 +20,6 @@ from medpipe.data.readers.reader import (
 from medpipe.errors import DataError, DownloadError, Fault, FaultKind, MedpipeError, PluginError
 from medpipe.fetching.archives import extract_archive
 from medpipe.fetching.download import download
-from medpipe.fetching.patience import Patience
 from medpipe.hookspecs import hookimpl
 from medpipe.steps import (
     DataInfo,
@@ -106,7 +105,6 @@ __all__ = [
     "bar",
     "track",
     "download",
-    "Patience",
     "extract_archive",
     "cache_directory",
     "locked",
