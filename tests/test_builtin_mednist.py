@@ -131,6 +131,15 @@ def test_an_archive_is_extracted_once_into_the_cache(
     with monkeypatch.context() as patch:
         patch.setattr(mednist, "_digest_of", None)
         assert ids(MedNIST(root=root).build()) == ids(first)
+    # A note that was cut, or can't be made, is not missed.
+    (note,) = (cache_directory() / "datasets" / "MedNIST" / "notes").iterdir()
+    assert note.read_text() == digest
+    note.write_text(digest[:9])
+    assert ids(MedNIST(root=root).build()) == ids(first)
+    assert note.read_text() == digest
+    note.unlink()
+    note.mkdir()
+    assert ids(MedNIST(root=root).build()) == ids(first)
     # The same content elsewhere is read, but not extracted again.
     root.chmod(0o755)
     (tmp_path / "copy").mkdir()

@@ -41,6 +41,7 @@ _LONGEST_HEADER = 1 << 16
 """Bytes of an extended header. Real ones hold a name, times and a few attributes."""
 _BLOCK = 4096
 """The bytes in which the usual file systems give out room."""
+_BYTES = "bytes (most_bytes, most_ratio)"
 _FILES = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
 _PAX = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
 _EXTENDED = (*_PAX, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
@@ -266,8 +267,8 @@ def _look_through(
     taken = {_key(MARKER): (MARKER, True)}
     with bar(f"Checking {name}", None, unit="files") as shown:
         for number, member in enumerate(iter(tar.next, None), start=1):
-            _refuse_more("bytes", member.offset_data + member.size, most_bytes)  # not unpacked yet
-            _refuse_more("members", number, most_members)
+            _refuse_more(member.offset_data + member.size, most_bytes, _BYTES)  # not unpacked yet
+            _refuse_more(number, most_members, "members (most_members)")
             if member.size < 0:
                 raise _RefusedError(f"its member {_shown(member.name)} has a negative size")
             if not member.isdir() and member.type not in _FILES:
@@ -275,21 +276,23 @@ def _look_through(
             parts = _parts_of(member.name)
             _take(taken, parts, is_file=not member.isdir())
             if parts:  # else it is the top itself: "tar -c ." begins with it
-                member.name, member.pax_headers = "/".join(parts), {}
                 members.append(member)
+            # tarfile keeps it: no more of it than its name.
+            member.name, member.pax_headers = "/".join(parts), {}
+            member.uname = member.gname = member.linkname = ""
             shown.advance()
     if len(stream.header) < tarfile.BLOCKSIZE or stream.header.strip(b"\0"):
         # tarfile takes it for the end.
         raise tarfile.ReadError("a header is wrong, or the end is missing")
     stream.looking = False
     while chunk := stream.read(1 << 20):  # gzip's checksum is only compared at the end
-        _refuse_more("bytes", stream.tell(), most_bytes)
+        _refuse_more(stream.tell(), most_bytes, _BYTES)
         if chunk.strip(b"\0"):
             raise _RefusedError("something follows its end")
     return members
 
 
-def _refuse_more(what: str, count: int, most: int) -> None:
+def _refuse_more(count: int, most: int, what: str) -> None:
     if count > most:
         raise _RefusedError(f"it holds more than {most:,} {what}")
 
