@@ -228,7 +228,7 @@ class _Unpacked(gzip.GzipFile):
         """The next bytes, after a look at them."""
         if not self.looking:
             return super().read(size)
-        if size is None or not 0 <= size <= _LONGEST_HEADER:
+        if size is None or not 0 <= size <= _LONGEST_HEADER:  # below 0 it would be all
             raise _RefusedError(f"an extended header in it has more than {_LONGEST_HEADER:,} bytes")
         content = super().read(size)
         kind, self._extended = self._extended, b""
@@ -270,7 +270,7 @@ def _look_through(
             _refuse_more(member.offset_data + member.size, most_bytes, _BYTES)  # not unpacked yet
             _refuse_more(number, most_members, "members (most_members)")
             if member.size < 0:
-                raise _RefusedError(f"its member {_shown(member.name)} has a negative size")
+                raise tarfile.ReadError("a header announces a negative size")
             if not member.isdir() and member.type not in _FILES:
                 raise _RefusedError(f"its member {_shown(member.name)} is a link, a device or such")
             parts = _parts_of(member.name)
