@@ -228,7 +228,7 @@ class _Unpacked(gzip.GzipFile):
         """The next bytes, after a look at them."""
         if not self.looking:
             return super().read(size)
-        if size is None or not 0 <= size <= _LONGEST_HEADER:  # below 0 it would be all
+        if size is None or size > _LONGEST_HEADER:
             raise _RefusedError(f"an extended header in it has more than {_LONGEST_HEADER:,} bytes")
         content = super().read(size)
         kind, self._extended = self._extended, b""
@@ -248,7 +248,7 @@ def _refuse_odd_records(content: bytes, *, for_all: bool) -> None:
     while content[place : place + 1].strip(b"\0"):
         found = _RECORD.match(content, place)
         end = place + int(found[1]) if found else 0
-        if not found or found.end() >= end or content[end - 1 : end] != b"\n":
+        if not found or content[end - 1 : end] != b"\n":
             raise tarfile.ReadError("an extended header is wrong")
         if for_all and found[2] != b"comment":  # which git writes
             raise _RefusedError("an extended header in it is for all members")
