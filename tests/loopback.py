@@ -242,7 +242,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.part(CONTENT)
 
     def do_busy_long(self) -> None:
-        self.head(429, "Too Many", Retry_After="7200", Content_Length=0)
+        self.head(429, "Too Many", Retry_After="300", Content_Length=0)
 
     def do_rude(self) -> None:
         self.head(404, "\x1b[2J" + "x" * 5000, Content_Length=0)

@@ -101,7 +101,7 @@ FAILING = {
     "/empty": f"the server answered 204 No Content. {RIGHT}",
     "/broken": "the server answered 500 Internal Server Error (after 3 tries). Try again later.",
     "/busy-long": (
-        "the server answered 429 Too Many and asks to wait 7,200 seconds. Try again later."
+        "the server answered 429 Too Many and asks to wait 300 seconds. Try again later."
     ),
     "/to-http": f"http://127.0.0.1:9/file is not https. {RIGHT}",
     "/to-file": f"file:///etc/passwd is not https. {RIGHT}",
