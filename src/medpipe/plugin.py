@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from medpipe.errors import DataError, DownloadError, Fault, FaultKind, MedpipeError, PluginError
     from medpipe.fetching.archives import extract_archive
     from medpipe.fetching.download import download
-    from medpipe.fetching.patience import Patience
     from medpipe.hookspecs import hookimpl
     from medpipe.steps import (
         DataInfo,
@@ -112,7 +111,6 @@ __all__ = [
     "bar",
     "track",
     "download",
-    "Patience",
     "extract_archive",
     "cache_directory",
     "locked",
@@ -162,7 +160,6 @@ _HOMES = {
     ),
     "medpipe.fetching.archives": ("extract_archive",),
     "medpipe.fetching.download": ("download",),
-    "medpipe.fetching.patience": ("Patience",),
     "medpipe.hookspecs": ("hookimpl",),
     "medpipe.steps": (
         "DataInfo",
