@@ -162,7 +162,7 @@ def test_doctor_names_versions_and_device() -> None:
     done = call("doctor")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "torch" in done.stdout
-    assert "processors" in done.stdout
+    assert "CPU cores" in done.stdout
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -422,7 +422,7 @@ def test_a_killed_worker_is_no_end(
 
     assert build_or_open("key", {}, IDS, die, workers=2) is None
     assert caplog.messages[-1] == (
-        "Going on without a packed cache: A process that made samples for the packed cache was "
+        "The run has no packed cache: A process that made samples for the packed cache was "
         "killed, perhaps for want of memory. Give the job more memory, or set loader.cache = 'off'."
     )
     assert parts() == []
@@ -696,7 +696,7 @@ def test_without_a_place_to_write(
     monkeypatch.setenv("MEDPIPE_CACHE", str(tmp_path / "file"))
     assert build_or_open("key", {}, IDS, never, workers=1) is None
     assert caplog.messages == [
-        "Going on without caches, so later runs read all images again. The cache folder "
+        "Nothing is cached, so later runs read all images again. The cache folder "
         f"{tmp_path / 'file'} can't be written: not a directory. A file has the place of a folder: "
         "choose another one with MEDPIPE_CACHE."
     ]
@@ -710,7 +710,7 @@ def test_a_full_disk(caplog: pytest.LogCaptureFixture) -> None:
     with through(Full()):
         assert build_or_open("key", {}, IDS, produce, workers=1) is None
     assert caplog.messages == [
-        "Going on without caches, so later runs read all images again. The cache folder "
+        "Nothing is cached, so later runs read all images again. The cache folder "
         f"{folder_of('key').parents[1]} can't be written: no space left on device. Make room on "
         "that disk, or choose another one with MEDPIPE_CACHE."
     ]
@@ -745,7 +745,7 @@ assert not names, names
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "Going on without a packed cache" in done.stderr
+    assert "The run has no packed cache" in done.stderr
     assert "can't be written: file too large." in done.stderr
 
 
@@ -800,7 +800,7 @@ def test_what_was_used_longest_ago_goes_first(
     with caplog.at_level(logging.WARNING):
         assert build_or_open("key", {}, IDS, produce, workers=1) is None
     assert caplog.messages[-1] == (
-        "Going on without a packed cache: The packed cache would take about 2.6 KB, more than "
+        "The run has no packed cache: The packed cache would take about 2.6 KB, more than "
         "the limit of 100 bytes. Set MEDPIPE_CACHE_LIMIT higher to have it."
     )
     assert parts() == []
@@ -816,7 +816,7 @@ def test_a_cache_that_grows_beyond_the_limit_is_given_up(
     monkeypatch.setenv("MEDPIPE_CACHE_LIMIT", "1KB")  # of 2.6, by what nobody knew before
     assert build_or_open("key", {}, IDS, produce, workers=1) is None
     assert caplog.messages[-1] == (
-        "Going on without a packed cache: The packed cache grew beyond the limit of 1.0 KB. Set "
+        "The run has no packed cache: The packed cache grew beyond the limit of 1.0 KB. Set "
         "MEDPIPE_CACHE_LIMIT higher to have it."
     )
     assert not folder_of("key").exists()

@@ -461,7 +461,7 @@ def test_cache_that_cannot_be_written(
         found = scan(dataset, workers=1)
     assert len(found.fingerprints) == 5
     assert caplog.messages == [
-        "Going on without caches, so later runs read all images again. The cache folder "
+        "Nothing is cached, so later runs read all images again. The cache folder "
         f"{tmp_path / 'file'} can't be written: not a directory. A file has the place of a folder: "
         "choose another one with MEDPIPE_CACHE."
     ]

@@ -16,7 +16,7 @@ from PIL import Image
 from faults.reads import CODES, Reads, operations
 from medpipe.builtin.datasets.image_folder import ImageFolder
 from medpipe.builtin.datasets.table import Table
-from medpipe.data.quality.screening import sift
+from medpipe.data.quality.screening import screen
 from medpipe.data.scanning.scan import scan
 from medpipe.errors import MedpipeError
 from medpipe.plugin import Reading
@@ -68,7 +68,7 @@ def _ids(root: Path) -> Iterator[str]:
 def looked_through(step: Any) -> Found:
     """As training and the check of data list and look."""
     dataset = step.build_with_faults()
-    found = sift(dataset, workers=1)
+    found = screen(dataset, workers=1)
     said: dict[str, str] = {}
     for fault in found.faults:
         said[fault.sample] = str(fault)

@@ -364,7 +364,7 @@ def test_no_file_handles_for_the_packed_cache(
         made = build_or_open("key", {}, ["a"], lambda ids: [(np.zeros(3), {})], workers=1)
     assert made is None
     assert caplog.messages == [
-        f"Going on without a packed cache: {lock_of('key')} can't be locked: too many open files. "
+        f"The run has no packed cache: {lock_of('key')} can't be locked: too many open files. "
         "The limit of open files is reached: raise it with 'ulimit -n 4096'."
     ]
 
@@ -433,7 +433,7 @@ def test_a_cache_that_can_not_be_written_to_is_said_once(
     }
     said = [m for r in caplog.records if "ache" in (m := r.getMessage())]
     assert said == [
-        "Going on without caches, so later runs read all images again. The cache folder "
+        "Nothing is cached, so later runs read all images again. The cache folder "
         f"{cache} can't be written: {os.strerror(code).lower()}. {remedies[code]}"
     ]
 
@@ -454,7 +454,7 @@ def test_a_home_and_an_output_that_are_read_only(tmp_path: Path) -> None:
     done = mounted(script, str(configuration), str(home), str(tmp_path / "run"), *given)
     assert done.returncode == 0, done.stderr
     assert [line for line in done.stderr.splitlines() if "cache" in line and "medpipe" in line] == [
-        "Going on without caches, so later runs read all images again. The cache folder "
+        "Nothing is cached, so later runs read all images again. The cache folder "
         f"{home}/.cache/medpipe can't be written: read-only file system. That disk is read-only: "
         "choose another one with MEDPIPE_CACHE."
     ]

@@ -94,7 +94,7 @@ def test_a_finished_run_of_another_configuration_is_refused(tmp_path: Path) -> N
     with pytest.raises(RunError) as caught:
         tiny(max_epochs=2).build().run(tmp_path / "run", resume=True)
     assert str(caught.value) == (
-        f"The run {tmp_path / 'run'} can't go on, since it was begun with something else:\n"
+        f"The run {tmp_path / 'run'} can't be resumed, since it was started with something else:\n"
         "  trainer.max_epochs: 1, now 2\n"
         "Put that back, or begin a new run in another output."
     )
@@ -197,14 +197,14 @@ def test_another_configuration_data_set_or_split_is_refused(tmp_path: Path) -> N
     with pytest.raises(RunError) as caught:
         other.build().run(tmp_path / "run", resume=True)
     assert str(caught.value) == (
-        f"The run {tmp_path / 'run'} can't go on, since it was begun with something else:\n"
+        f"The run {tmp_path / 'run'} can't be resumed, since it was started with something else:\n"
         "  trainer.max_epochs: 1, now 2\n"
         "  trainer.learning_rate: 0.003, now 1e-05\n"
         "  trainer.schedule.name: 'one_cycle', now None\n"
         "  trainer.schedule.warm_up: 0.3, now None\n"
         "  trainer.schedule.start_divisor: 25.0, now None\n"
         "  trainer.schedule.end_divisor: 10000.0, now None\n"
-        "Put that back, or begin a new run in another output. To go on all the same, which gives "
+        "Put that back, or begin a new run in another output. To resume all the same, which gives "
         "other results than a run that was not stopped, and is recorded: "
         "--allow-changed=configuration"
     )
@@ -212,15 +212,15 @@ def test_another_configuration_data_set_or_split_is_refused(tmp_path: Path) -> N
     with pytest.raises(RunError) as caught:
         builder.build().run(tmp_path / "run", resume=True)
     assert str(caught.value) == (
-        f"The run {tmp_path / 'run'} can't go on, since it was begun with something else:\n"
+        f"The run {tmp_path / 'run'} can't be resumed, since it was started with something else:\n"
         "  the data: files were added, removed or changed\n"
-        "Put that back, or begin a new run in another output. To go on all the same, which gives "
+        "Put that back, or begin a new run in another output. To resume all the same, which gives "
         "other results than a run that was not stopped, and is recorded: --allow-changed=data"
     )
 
 
 def test_to_go_on_needs_an_output(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"^To go on with a run, say which: give its directory"):
+    with pytest.raises(RunError, match=r"^To resume a run, say which: give its directory"):
         tiny().build().run(resume=True)
 
 
@@ -231,7 +231,7 @@ def test_without_resume_a_run_is_not_overwritten(tmp_path: Path) -> None:
         pipeline.run(tmp_path / "run")
     assert str(caught.value) == (
         f"The output {tmp_path / 'run'} holds another run, which medpipe does not overwrite. "
-        "Go on with it by --resume, choose another folder with --output, or remove it."
+        "Resume it by --resume, choose another folder with --output, or remove it."
     )
 
 
@@ -265,9 +265,9 @@ def test_another_machine_is_recorded(tmp_path: Path) -> None:
     with pytest.raises(RunError) as caught:
         pipeline.run(tmp_path / "run", resume=True, allow_changed="packages")
     assert str(caught.value) == (
-        f"The run {tmp_path / 'run'} can't go on, since it was begun with something else:\n"
+        f"The run {tmp_path / 'run'} can't be resumed, since it was started with something else:\n"
         "  precision: 'bfloat16' then, 'float32' now\n"
-        "Put that back, or begin a new run in another output. To go on all the same, which gives "
+        "Put that back, or begin a new run in another output. To resume all the same, which gives "
         "other results than a run that was not stopped, and is recorded: --allow-changed=hardware"
     )
     assert (run.path / "run.json").read_bytes() == text

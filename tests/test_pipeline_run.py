@@ -383,7 +383,7 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_samples(tmp_path: Path) -
         (
             lambda path: (path / "run.json").write_text("{}"),
             "The output {path} holds another run, which medpipe does not overwrite. "
-            "Go on with it by --resume, choose another folder with --output, or remove it.",
+            "Resume it by --resume, choose another folder with --output, or remove it.",
         ),
     ],
 )

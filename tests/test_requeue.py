@@ -180,8 +180,8 @@ def test_a_schedule_of_another_length_is_refused_before_training(
     with pytest.raises(RunError) as caught:
         changed.run(path, resume=True, allow_changed=True)
     assert str(caught.value) == (
-        f"The run {path} can't go on, since its schedule was laid out for another length, and the "
-        f"learning rate would jump or come to no end:\n  {line}\n"
+        f"The run {path} can't be resumed, since its schedule was laid out for another length, and "
+        f"the learning rate would jump or come to no end:\n  {line}\n"
         "That follows from trainer.max_epochs, trainer.epoch_length, trainer.accumulation, "
         "loader.batch_size and the number of training samples. Put them back, or begin a new run "
         "in another output; with weights.run it starts from this run's best network."
@@ -232,8 +232,8 @@ def test_fewer_epochs_than_there_were_are_refused() -> None:
         with pytest.raises(RunError) as caught:
             refuse_too_few_epochs(path, progress, now - 1)
         assert str(caught.value) == (
-            f"The run run can't go on with trainer.max_epochs = {now - 1}: it is in epoch {now} "
-            f"already. Set it to {now} or more, or begin a new run in another output."
+            f"The run run can't be resumed with trainer.max_epochs = {now - 1}: it is in epoch "
+            f"{now} already. Set it to {now} or more, or begin a new run in another output."
         )
     refuse_too_few_epochs(path, reached(10, validating=False, finished=True), 1)
     refuse_too_few_epochs(path, {**reached(0), "epoch_length": None}, 1)

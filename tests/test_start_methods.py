@@ -151,7 +151,7 @@ def test_what_can_not_be_sent_is_a_problem_of_the_check(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv(start_methods.VARIABLE, "spawn")
-    monkeypatch.setattr("medpipe.assembly.available_processors", lambda: 2)
+    monkeypatch.setattr("medpipe.assembly.available_cpus", lambda: 2)
 
     def local(sample: dict[str, Any]) -> dict[str, Any]:
         return sample

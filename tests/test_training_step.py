@@ -31,7 +31,7 @@ from support.trainings import BATCHES, made, net
 
 @pytest.fixture(autouse=True)
 def _fused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Torch's fused optimizers work on a processor too, and so can be tested there."""
+    """Torch's fused optimizers work on a CPU too, and so can be tested there."""
     monkeypatch.setattr(training_step, "FUSED_ON", frozenset({"cpu", "cuda"}))
 
 

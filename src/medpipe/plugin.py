@@ -57,8 +57,6 @@ if TYPE_CHECKING:
         Window,
     )
     from medpipe.system.cache_folder import cache_directory
-    from medpipe.system.files import staged_directory
-    from medpipe.system.locks import locked
     from medpipe.system.progress import bar, track
     from medpipe.system.text import unseen, visible
 
@@ -113,8 +111,6 @@ __all__ = [
     "download",
     "extract_archive",
     "cache_directory",
-    "locked",
-    "staged_directory",
     "visible",
     "unseen",
     # errors to raise
@@ -189,8 +185,6 @@ _HOMES = {
         "Window",
     ),
     "medpipe.system.cache_folder": ("cache_directory",),
-    "medpipe.system.files": ("staged_directory",),
-    "medpipe.system.locks": ("locked",),
     "medpipe.system.progress": (
         "bar",
         "track",

@@ -26,8 +26,6 @@ from medpipe.plugin import (
     Task,
     UnreadableImageError,
     cache_directory,
-    download,
-    extract_archive,
     file_mode,
     find_images,
 )
@@ -138,6 +136,8 @@ class MedNIST(DatasetStep):
         )
         if not self.download:
             raise DownloadError(f"{missing}, and dataset.download is false. {remedy}")
+        from medpipe.plugin import download
+
         target = _datasets() / ARCHIVE
         try:
             return download(URL, target, md5=MD5, most_bytes=_MOST_DOWNLOADED)
@@ -155,6 +155,8 @@ def extracted(archive: Path) -> Path:
     Raises:
         DataError: The archive is not to be trusted, or lacks a class.
     """
+    from medpipe.plugin import extract_archive
+
     base = _datasets() / FOLDER
     try:
         state = archive.stat()

@@ -323,7 +323,7 @@ def test_a_full_disk_leaves_the_reading_to_the_scan(
     monkeypatch.setenv("MEDPIPE_CACHE_LIMIT", "1KB")
     with caplog.at_level(logging.WARNING, "medpipe"):
         assert len(all_batches(builder(root))) > 0
-    assert [m for m in caplog.messages if m.startswith("Going on without a packed cache")]
+    assert [m for m in caplog.messages if m.startswith("The run has no packed cache")]
     assert packed_folders() == []
 
 

@@ -81,7 +81,7 @@ def content(path: Path) -> dict[str, bytes]:
         ({"versions__torch": "1.0"}, "versions.torch: '1.0' then, ", "packages"),
         ({"versions__medpipe": "0.0"}, "versions.medpipe: '0.0' then, ", "packages"),
         ({"hardware__threads": 64}, "hardware.threads: 64 then, ", "threads"),
-        ({"hardware__processor": "Z80"}, "hardware.processor: 'Z80' then, ", "hardware"),
+        ({"hardware__cpu": "Z80"}, "hardware.cpu: 'Z80' then, ", "hardware"),
         ({"hardware__instructions": "MMX"}, "hardware.instructions: 'MMX' then, ", "hardware"),
         ({"hardware__gpu": "H200"}, "hardware.gpu: 'H200' then, None now", "hardware"),
         ({"device": "cuda:0"}, "device: 'cuda:0' then, 'cpu' now", "hardware"),
@@ -111,7 +111,7 @@ def test_what_results_do_not_depend_on_may_change(tmp_path: Path) -> None:
     builder = tiny(max_epochs=1)
     whole = builder.build().run(tmp_path / "whole")
     stopped(builder, tmp_path / "run")
-    changed(tmp_path / "run", hardware__system="Linux-1.0", hardware__processors=999)
+    changed(tmp_path / "run", hardware__system="Linux-1.0", hardware__cpu_cores=999)
     run = builder.loader(batch_size=8, workers=2, cache="off").build()
     done = run.run(tmp_path / "run", resume=True)
     assert state(done) == state(whole)
@@ -160,7 +160,7 @@ def test_another_network_or_optimizer_does_not_fit(tmp_path: Path) -> None:
     for problem, other in others.items():
         with pytest.raises(RunError) as caught:
             other.build().run(tmp_path / "run", resume=True, allow_changed=True)
-        assert str(caught.value).startswith("The checkpoint to go on from doesn't fit: ")
+        assert str(caught.value).startswith("The checkpoint to resume from doesn't fit: ")
         assert problem in str(caught.value)
         assert content(tmp_path / "run") == before
 
@@ -186,7 +186,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_aloud(
     done = builder.build().run(tmp_path / "run", resume=True)
     said = [m for m in caplog.messages if m.startswith(f"{damaged} is damaged: ")]
     assert len(said) == 1
-    assert said[0].endswith("The run goes on from the checkpoint before it, of iteration 2.")
+    assert said[0].endswith("The run is resumed from the checkpoint before it, of iteration 2.")
     assert done.record["sessions"][-1]["from_iteration"] == 2
     assert done.record["sessions"][-1]["instead_of"] in said[0]
     assert (tmp_path / "run" / "checkpoints/damaged.safetensors").exists()
@@ -203,7 +203,7 @@ def test_a_last_checkpoint_that_is_gone_gives_way_aloud(
     gone.unlink()
     done = builder.build().run(tmp_path / "run", resume=True)
     assert (
-        f"{gone} is gone. The run goes on from the checkpoint before it, of iteration 2."
+        f"{gone} is gone. The run is resumed from the checkpoint before it, of iteration 2."
         in caplog.messages
     )
     assert done.record["sessions"][-1]["instead_of"] == f"{gone} is gone."
@@ -218,7 +218,7 @@ def test_where_all_checkpoints_are_gone_the_run_does_not_begin_anew(tmp_path: Pa
     with pytest.raises(CheckpointError) as caught:
         builder.build().run(tmp_path / "run", resume=True)
     assert str(caught.value) == (
-        f"The checkpoints of {tmp_path / 'run'} are gone, from which it was to go on. Take the "
+        f"The checkpoints of {tmp_path / 'run'} are gone, from which it was to resume. Take the "
         "folder 'checkpoints' from a backup, or begin a new run in another output."
     )
     assert content(tmp_path / "run") == before
@@ -371,8 +371,8 @@ MACHINE: dict[str, Any] = {
     "versions": {"torch": "2.12"},
     "hardware": dict.fromkeys(
         [
-            *("threads", "machine", "processor", "instructions", "gpu", "cuda", "system"),
-            *("processors", "memory_available"),
+            *("threads", "machine", "cpu", "instructions", "gpu", "cuda", "system"),
+            *("cpu_cores", "memory_available"),
         ],
         "before",
     ),
@@ -387,7 +387,7 @@ MACHINE: dict[str, Any] = {
         ("plugins.medpipe-tiny", "packages"),
         ("hardware.threads", "threads"),
         ("hardware.machine", "hardware"),
-        ("hardware.processor", "hardware"),
+        ("hardware.cpu", "hardware"),
         ("hardware.instructions", "hardware"),
         ("hardware.gpu", "hardware"),
         ("hardware.cuda", "hardware"),
@@ -395,7 +395,7 @@ MACHINE: dict[str, Any] = {
         ("precision", "hardware"),
         ("environment.CUBLAS_WORKSPACE_CONFIG", "hardware"),
         ("hardware.system", None),
-        ("hardware.processors", None),
+        ("hardware.cpu_cores", None),
         ("environment.OMP_NUM_THREADS", None),
         ("hardware.memory_available", "nothing"),
     ],
@@ -449,16 +449,16 @@ def test_the_command_allows_one_thing_or_anything(
         return code, capsys.readouterr().err
 
     assert call("--resume", "--max-time=00:00:00")[0] == 75
-    changed(tmp_path / "run", hardware__processor="Z80")
+    changed(tmp_path / "run", hardware__cpu="Z80")
     code, said = call("--resume")
     assert code == 2
     assert "--allow-changed=hardware" in said
     assert "Traceback" not in said
     code, said = call("--allow-changed")
-    assert said == "--allow-changed is for a run that goes on: give --resume too.\n"
+    assert said == "--allow-changed is for a resumed run: give --resume too.\n"
     assert call("--resume", "--allow-changed=hardwear")[0] == 2
     assert call("--resume", "--allow-changed=threads")[0] == 2
     assert call("--resume", "--allow-changed=hardware", "--max-time=00:00:00")[0] == 75
-    changed(tmp_path / "run", hardware__processor="Z80", versions__torch="1.0")
+    changed(tmp_path / "run", hardware__cpu="Z80", versions__torch="1.0")
     code, said = call("--resume", "--allow-changed")
     assert code == 0, said
