@@ -1,7 +1,7 @@
 """Train the MONAI tutorial's classifier on MedNIST and report its test accuracy.
 
 With a CUDA device: the tutorial's set-up on the full set. Without one: the recipe
-``mednist_fast``, which ends in about two minutes on two processor cores. Without MedNIST and
+``mednist_fast``, which ends in about two minutes on two CPU cores. Without MedNIST and
 without a network to download it: images that medpipe draws itself.
 """
 
@@ -22,7 +22,7 @@ def choose(full: bool) -> medpipe.PipelineBuilder:
         print("The tutorial's set-up: three epochs of 47,000 images with batches of 512.")
         builder = medpipe.PipelineBuilder()
     else:
-        print("There is no CUDA device: the recipe 'mednist_fast' is trained on the processor.")
+        print("There is no CUDA device: the recipe 'mednist_fast' is trained on the CPU.")
         print("(--full takes the tutorial's set-up, about 40 minutes on two cores.)")
         builder = medpipe.PipelineBuilder.from_recipe("mednist_fast")
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import shutil
@@ -12,8 +13,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from support.examples import register_profiles
+
 if TYPE_CHECKING:
     from loopback import Loopback
+
+
+register_profiles()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -37,15 +43,36 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["OMP_NUM_THREADS"] = "1"
 
 
+def pytest_collection_finish() -> None:
+    # Thousands of tests and their libraries stay to the end: each full collection of the garbage,
+    # and a run has several, would look through them all.
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _users_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str | None]:
+    """The cache that the user names; what the fixtures of several tests do goes to another."""
+    users = os.environ.get("MEDPIPE_CACHE")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MEDPIPE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield users
+
+
 @pytest.fixture(autouse=True)
 def _own_cache(
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path_factory: pytest.TempPathFactory,
+    _users_cache: str | None,
 ) -> None:
     """Tests write to a cache of their own, except those of real data, which would repeat hours."""
     if request.node.get_closest_marker("real_data") is None:
         monkeypatch.setenv("MEDPIPE_CACHE", str(tmp_path_factory.mktemp("cache")))
+    elif _users_cache is None:
+        monkeypatch.delenv("MEDPIPE_CACHE")
+    else:
+        monkeypatch.setenv("MEDPIPE_CACHE", _users_cache)
 
 
 @pytest.fixture(autouse=True)
@@ -77,6 +104,29 @@ def forked(monkeypatch: pytest.MonkeyPatch) -> None:
 def repository() -> Path:
     """The folder of the repository."""
     return Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three finished folds, a seed more and a longer run: not to be changed."""
+    from support.folds import finish
+
+    return finish(tmp_path_factory.mktemp("finished"))
+
+
+@pytest.fixture
+def folds(finished: Path, tmp_path: Path) -> Path:
+    """The three folds, to be changed at will."""
+    return Path(shutil.copytree(finished / "folds", tmp_path / "runs"))
+
+
+@pytest.fixture
+def _fresh_marks() -> None:
+    """Nothing is to happen yet at any call of `support.marked_runs`, and none was counted."""
+    from support import marked_runs
+
+    marked_runs.calls.clear()
+    marked_runs.at.clear()
 
 
 @pytest.fixture(scope="session")

@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 
 
-def main(what: str, source: str, target: str, checksum: str) -> None:
+def main(what: str, source: str, target: str, sha256: str) -> None:
     from medpipe.plugin import download, extract_archive
 
     print("begins", flush=True)  # noqa: T201
     if what == "download":
-        download(source, Path(target), checksum=checksum, most_bytes=10**8)
+        download(source, Path(target), sha256=sha256, most_bytes=10**8)
     else:
         extract_archive(Path(source), Path(target))
     print("done", flush=True)  # noqa: T201

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import http.server
 import itertools
 import os
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 CONTENT = bytes(itertools.islice(itertools.cycle(range(251)), 50_000))
 HALF = len(CONTENT) // 2
 OTHER = CONTENT[::-1]
-ONE, TWO = '"one"', '"two"'
 
 
 class Loopback(http.server.ThreadingHTTPServer):
@@ -78,25 +76,29 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.send_header(name.replace("_", "-"), str(value))
         self.end_headers()
 
-    def whole(self, content: bytes, etag: str = ONE) -> None:
-        self.head(ETag=etag, Content_Length=len(content))
+    def whole(self, content: bytes) -> None:
+        self.head(Content_Length=len(content))
         for start in range(0, len(content), 1 << 14):
             self.wfile.write(content[start : start + (1 << 14)])
             if self.server.pace:
                 self.server.over.wait(self.server.pace)
 
-    def half(self, etag: str = ONE) -> None:
-        self.head(ETag=etag, Content_Length=len(CONTENT))
+    def half(self) -> None:
+        self.head(Content_Length=len(CONTENT))
         self.wfile.write(CONTENT[:HALF])
 
-    def part(self, content: bytes, etag: str = ONE) -> None:
+    def part(self, content: bytes) -> None:
         found = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        if found is None or self.headers["If-Range"] != etag:
-            self.whole(content, etag)
+        if found is None:
+            self.whole(content)
             return
         start = int(found[1])
+        if start >= len(content):
+            self.head(416, Content_Range=f"bytes */{len(content)}", Content_Length=0)
+            return
         last = len(content) - 1
-        self.head(206, Content_Range=f"bytes {start}-{last}/{len(content)}", ETag=etag)
+        length = len(content) - start
+        self.head(206, Content_Range=f"bytes {start}-{last}/{len(content)}", Content_Length=length)
         for at in range(start, len(content), 1 << 14):
             self.wfile.write(content[at : at + (1 << 14)])
             if self.server.pace:
@@ -118,7 +120,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.server.over.wait()
 
     def do_trickle(self) -> None:
-        self.head(ETag=ONE, Content_Length=len(CONTENT))
+        self.head(Content_Length=len(CONTENT))
         for byte in CONTENT:
             self.wfile.write(bytes([byte]))
             self.server.over.wait(0.02)
@@ -141,27 +143,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_early(self) -> None:
         self.half()
 
-    def do_early_weak(self) -> None:
-        if self.first:
-            self.half('W/"one"')
-        else:
-            self.whole(CONTENT)
-
     def do_early_once(self) -> None:
         if self.first:
             self.half()
         else:
             self.part(CONTENT)
 
-    def do_early_once_unmarked(self) -> None:
-        self.head(Content_Length=len(CONTENT))
-        self.wfile.write(CONTENT[: HALF if self.first else None])
-
     def do_early_once_chunked(self) -> None:
         if not self.first:
             self.part(CONTENT)
             return
-        self.head(ETag=ONE, Transfer_Encoding="chunked")
+        self.head(Transfer_Encoding="chunked")
         self.wfile.write(b"%x\r\n%b\r\n" % (HALF, CONTENT[:HALF]))
 
     def do_chunked(self) -> None:
@@ -178,13 +170,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if self.first:
             self.half()
         elif "Range" in self.headers:
-            self.head(206, Content_Range=f"bytes 7-{len(CONTENT) - 1}/{len(CONTENT)}", ETag=ONE)
+            self.head(206, Content_Range=f"bytes 7-{len(CONTENT) - 1}/{len(CONTENT)}")
             self.wfile.write(CONTENT[7:])
         else:
             self.whole(CONTENT)
 
     def do_uncalled_range(self) -> None:
-        self.head(206, Content_Range=f"bytes 7-{len(CONTENT) - 1}/{len(CONTENT)}", ETag=ONE)
+        self.head(206, Content_Range=f"bytes 7-{len(CONTENT) - 1}/{len(CONTENT)}")
         self.wfile.write(CONTENT[7:])
 
     def do_not_satisfiable(self) -> None:
@@ -196,30 +188,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.whole(CONTENT)
 
     def do_changed(self) -> None:
-        """Does not look at If-Range: the end of another version."""
-        if "Range" in self.headers:
-            last = len(CONTENT) - 1
-            fields = {"Content_Range": f"bytes {HALF}-{last}/{len(CONTENT)}", "ETag": TWO}
-            self.head(206, **fields)
-            self.wfile.write(OTHER[HALF:])
-        elif self.first:
-            self.half()
-        else:
-            self.whole(CONTENT, TWO)
-
-    def do_changed_unmarked(self) -> None:
-        """The same, without a word about it."""
+        """Has another version by the second time."""
         if self.first:
-            self.half()
-        elif "Range" in self.headers:
-            self.head(206, Content_Range=f"bytes {HALF}-{len(CONTENT) - 1}/{len(CONTENT)}")
-            self.wfile.write(OTHER[HALF:])
-        else:
-            self.whole(CONTENT, TWO)
-
-    def do_changed_fairly(self) -> None:
-        if self.first:
-            self.head(ETag=TWO, Content_Length=len(OTHER))
+            self.head(Content_Length=len(OTHER))
             self.wfile.write(OTHER[:HALF])
         else:
             self.part(CONTENT)
@@ -236,7 +207,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.head(Content_Length=10**15)
 
     def do_endless(self) -> None:
-        self.head(ETag=ONE)
+        self.head()
         while not self.server.over.is_set():
             self.wfile.write(CONTENT)
 
@@ -271,21 +242,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.part(CONTENT)
 
     def do_busy_long(self) -> None:
-        self.head(429, "Too Many", Retry_After="7200", Content_Length=0)
-
-    def do_busy_until_2100(self) -> None:
-        self.head(503, "Busy", Retry_After="Fri, 01 Jan 2100 00:00:00 GMT", Content_Length=0)
+        self.head(429, "Too Many", Retry_After="300", Content_Length=0)
 
     def do_rude(self) -> None:
         self.head(404, "\x1b[2J" + "x" * 5000, Content_Length=0)
 
     def do_other(self) -> None:
         self.whole(OTHER)
-
-    def do_gzip(self) -> None:
-        content = gzip.compress(CONTENT)
-        self.head(Content_Encoding="gzip", Content_Length=len(content))
-        self.wfile.write(content)
 
     def do_no_http(self) -> None:
         self.wfile.write(b"SSH-2.0-OpenSSH_9.7\r\n\r\n")

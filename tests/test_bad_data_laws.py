@@ -23,10 +23,11 @@ from medpipe.data.quality.near_duplicates import (
     shrunk,
 )
 from medpipe.data.scanning.fingerprints import Fingerprint, Fingerprints, FoundFingerprints
-from medpipe.data.scanning.pixel_defects import flaw_of
+from medpipe.data.scanning.pixel_defects import defect_of
 from medpipe.errors import BadDataError
 from medpipe.settings import SplitSettings
 from medpipe.steps import Dataset, DecodedImage, Sample, Task
+from support.examples import examples
 
 TASK = Task(names=("a", "b"))
 WORD = st.integers(0, 2**64 - 1)
@@ -158,7 +159,7 @@ FAULTY: dict[str, Any] = {
 }
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(kinds=st.lists(st.sampled_from(["", "", *FAULTY, "label", "contradiction"]), max_size=12))
 def test_quarantine_leaves_out_exactly_what_is_faulty(kinds: list[str]) -> None:
     random = np.random.default_rng(0)
@@ -201,7 +202,7 @@ NUMBERS = st.sampled_from([0.0, 1.0, -2.0, 3e38, np.nan, np.inf, -np.inf])
 
 
 @given(values=st.lists(NUMBERS, min_size=1, max_size=9), columns=st.integers(1, 3))
-def test_flaws_are_what_looking_at_every_value_finds(values: list[float], columns: int) -> None:
+def test_defects_are_what_looking_at_every_value_finds(values: list[float], columns: int) -> None:
     array = np.array(values * columns).reshape(-1, columns)
     expected = None
     if (array == array.flat[0]).all():
@@ -210,8 +211,8 @@ def test_flaws_are_what_looking_at_every_value_finds(values: list[float], column
         expected = "infinite"
     if np.isnan(array).any():
         expected = "nan"
-    assert flaw_of(DecodedImage(values=array)) == expected
-    assert flaw_of(DecodedImage(values=array.astype(np.float32))) == expected
+    assert defect_of(DecodedImage(values=array)) == expected
+    assert defect_of(DecodedImage(values=array.astype(np.float32))) == expected
 
 
 @given(
@@ -221,29 +222,29 @@ def test_flaws_are_what_looking_at_every_value_finds(values: list[float], column
 def test_constant_colours_are_constant(pixels: Any, channels: int) -> None:
     image = pixels[:, None, None] * np.arange(1, channels + 1, dtype=np.uint8)
     expected = "constant" if len(set(pixels.tolist())) == 1 else None
-    assert flaw_of(DecodedImage(values=image, channels=True)) == expected
+    assert defect_of(DecodedImage(values=image, channels=True)) == expected
 
 
 def test_beyond_float32_is_infinite() -> None:
-    assert flaw_of(DecodedImage(values=np.array([[0.0, 1e39]]))) == "infinite"
+    assert defect_of(DecodedImage(values=np.array([[0.0, 1e39]]))) == "infinite"
 
 
 @pytest.mark.parametrize("kind", ["e", "f", "d", "g"])
 @pytest.mark.parametrize("value", [np.inf, -np.inf])
 def test_infinities_of_every_type(kind: str, value: float) -> None:
-    assert flaw_of(DecodedImage(values=np.array([[0, value]], kind))) == "infinite"
-    assert flaw_of(DecodedImage(values=np.array([[0, np.finfo(np.float16).max]], kind))) is None
-    assert flaw_of(DecodedImage(values=np.array([[0.0, -3.4e38]]))) is None
+    assert defect_of(DecodedImage(values=np.array([[0, value]], kind))) == "infinite"
+    assert defect_of(DecodedImage(values=np.array([[0, np.finfo(np.float16).max]], kind))) is None
+    assert defect_of(DecodedImage(values=np.array([[0.0, -3.4e38]]))) is None
 
 
 FLAW = st.sampled_from([None, None, "nan", "infinite", "constant"])
 
 
-@given(flaws=st.lists(FLAW, max_size=8), data=st.data())
-def test_columns_keep_flaws_with_their_samples(flaws: list[Any], data: Any) -> None:
+@given(defects=st.lists(FLAW, max_size=8), data=st.data())
+def test_columns_keep_defects_with_their_samples(defects: list[Any], data: Any) -> None:
     prints = {
-        f"s{n}": Fingerprint(sha256=f"{n:064x}", pixels=f"{n:032x}", shape=(2, 2), flaw=flaw)
-        for n, flaw in enumerate(flaws)
+        f"s{n}": Fingerprint(sha256=f"{n:064x}", pixels=f"{n:032x}", shape=(2, 2), defect=defect)
+        for n, defect in enumerate(defects)
     }
     cut = data.draw(st.integers(0, len(prints)))
     first, second = FoundFingerprints(), FoundFingerprints()
@@ -255,4 +256,4 @@ def test_columns_keep_flaws_with_their_samples(flaws: list[Any], data: Any) -> N
     for columns in (first.of_ids(some), Fingerprints.of(prints).of_ids(some)):
         assert dict(columns) == {sample_id: prints[sample_id] for sample_id in some}
         assert list(columns.each()) == [prints[sample_id] for sample_id in some]
-        assert columns.with_flaw() == [(i, prints[i].flaw) for i in some if prints[i].flaw]
+        assert columns.with_defect() == [(i, prints[i].defect) for i in some if prints[i].defect]

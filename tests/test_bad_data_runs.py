@@ -12,8 +12,6 @@ import attrs
 import numpy as np
 import pytest
 
-import hostile
-from hostile import floats, noise, picture, saved, written
 from medpipe import CheckFailed, PipelineBuilder, Registry, Run, RunError, StepError
 from medpipe.checks.data_info import probes
 from medpipe.cli import main
@@ -23,6 +21,8 @@ from medpipe.data.quality.quarantine_file import read_quarantine, write_quaranti
 from medpipe.data.scanning.scan import scan
 from medpipe.errors import Fault
 from medpipe.plugin import TransformStep, hookimpl
+from support import hostile
+from support.hostile import floats, noise, picture, saved, written
 
 
 def network(data: Any) -> Any:
@@ -178,7 +178,7 @@ def test_what_is_no_quarantine_file_is_refused(tmp_path: Path, content: bytes | 
     assert str(caught.value).startswith(said)
 
 
-def test_what_is_remembered_knows_the_flaws(root: Path) -> None:
+def test_what_is_remembered_knows_the_defects(root: Path) -> None:
     """A second look, which reads no file, finds the same."""
     (root / "a" / "empty.png").unlink()
     (root / "b" / "cut.png").unlink()
@@ -187,8 +187,8 @@ def test_what_is_remembered_knows_the_flaws(root: Path) -> None:
     first = scan(dataset, workers=1).fingerprints
     again = scan(dataset, workers=1).fingerprints
     assert (
-        first.with_flaw()
-        == again.with_flaw()
+        first.with_defect()
+        == again.with_defect()
         == [
             ("a/blank.png", "constant"),
             ("b/nan.tif", "nan"),
@@ -196,7 +196,7 @@ def test_what_is_remembered_knows_the_flaws(root: Path) -> None:
     )
     saved("b/new.png", np.ones((32, 32), np.uint8))(root)
     dataset = builder(root).build().configuration.dataset.build()
-    assert scan(dataset, workers=1).fingerprints.with_flaw() == [
+    assert scan(dataset, workers=1).fingerprints.with_defect() == [
         ("a/blank.png", "constant"),
         ("b/nan.tif", "nan"),
         ("b/new.png", "constant"),
@@ -360,7 +360,7 @@ class Plugin:
 def test_a_transform_that_fails_in_training_names_file_sample_and_step(
     form: str, workers: int, cache: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("medpipe.assembly.available_processors", lambda: 2)
+    monkeypatch.setattr("medpipe.assembly.available_cpus", lambda: 2)
     root = hostile.good_images(tmp_path / "root")
     registry = Registry.discover().with_plugin(Plugin())
     plain = builder(root, registry=registry).loader(workers=workers, cache=cache)

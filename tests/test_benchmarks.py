@@ -39,6 +39,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     return Settings(sizes=TINY, quick=True, pairs=1, seeds=1, scratch=scratch, rows=())
 
 
+@pytest.mark.long
 def test_rows_run_and_their_figures_are_kept(
     settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

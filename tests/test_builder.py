@@ -20,6 +20,7 @@ from medpipe import ConfigError, NotRepeatableError, PipelineBuilder, Registry
 from medpipe.registry.parameters import parameter_types, structure
 from medpipe.settings import LoaderSettings, RunSettings, SplitSettings, WeightsSettings
 from medpipe.steps import STEP_KINDS, LossStep, Step, TransformStep
+from support.examples import examples
 
 REGISTRY = Registry.discover()
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=12)
@@ -93,7 +94,7 @@ DOCUMENTS = st.fixed_dictionaries(
 
 
 @settings(
-    max_examples=300,
+    max_examples=examples(300),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
@@ -133,7 +134,7 @@ def test_every_registered_step_makes_the_round_trip(kind: type[Step], data: Any)
 CANARY = "medpipe_canary_module"
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     document=DOCUMENTS,
     path=st.sampled_from(["dataset", "transform", "network", "trainer", "loss"]),

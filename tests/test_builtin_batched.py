@@ -14,12 +14,12 @@ import torch
 from monai import transforms as monai_transforms
 from monai.data import MetaTensor
 
-from folders import phantom
 from medpipe import Registry, StepError
 from medpipe.builtin.transforms.monai_transforms import TRANSFORMS
 from medpipe.data.chain import Chain, random_key, sample_dictionary
 from medpipe.data.loading.collate import collate
 from medpipe.plugin import DataError, TransformStep
+from support.folders import phantom
 
 STEPS: dict[str, Any] = {step.name: step for step in TRANSFORMS}
 SHAPES = [(5, 1, 16, 16), (4, 3, 17, 24), (3, 2, 9, 12, 7)]

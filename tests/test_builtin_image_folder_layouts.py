@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import medpipe
 from medpipe.builtin.datasets.image_folder import ImageFolder
 from medpipe.plugin import DataError, Reading, Series
+from support.drawn_dicom import write_black, write_report
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -155,43 +156,12 @@ def test_only_the_files_with_given_suffixes(tmp_path: Path) -> None:
     )
 
 
-def write_dicom(path: Path, *, series: str = "1.2.3", pixels: bool = True) -> None:
-    """A small DICOM file, whatever it is called."""
-    import numpy as np
-    from pydicom.dataset import Dataset as Elements
-    from pydicom.dataset import FileMetaDataset
-    from pydicom.uid import (
-        BasicTextSRStorage,
-        ExplicitVRLittleEndian,
-        SecondaryCaptureImageStorage,
-        generate_uid,
-    )
-
-    meta = FileMetaDataset()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage if pixels else BasicTextSRStorage
-    meta.MediaStorageSOPInstanceUID = generate_uid()
-    elements = Elements()
-    elements.file_meta = meta
-    elements.SOPClassUID = meta.MediaStorageSOPClassUID
-    elements.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
-    elements.SeriesInstanceUID = series
-    if pixels:
-        elements.Rows, elements.Columns, elements.SamplesPerPixel = 4, 4, 1
-        elements.PhotometricInterpretation = "MONOCHROME2"
-        elements.BitsAllocated = elements.BitsStored = 8
-        elements.HighBit, elements.PixelRepresentation = 7, 0
-        elements.PixelData = np.zeros((4, 4), np.uint8).tobytes()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    elements.save_as(path, enforce_file_format=True)
-
-
 def test_dicom_files_are_known_by_their_content(tmp_path: Path) -> None:
-    write_dicom(tmp_path / "ill" / "p1" / "IMG0001")
-    write_dicom(tmp_path / "ill" / "p1" / "IMG0002.7")
-    write_dicom(tmp_path / "ill" / "p1" / "report", pixels=False)
-    write_dicom(tmp_path / "well" / "p2" / "1.dcm", series="4.5.6")
-    write_dicom(tmp_path / "DICOMDIR", pixels=False)
+    write_black(tmp_path / "ill" / "p1" / "IMG0001")
+    write_black(tmp_path / "ill" / "p1" / "IMG0002.7")
+    write_report(tmp_path / "ill" / "p1" / "report")
+    write_black(tmp_path / "well" / "p2" / "1.dcm", series="4.5.6")
+    write_report(tmp_path / "DICOMDIR")
     fill(tmp_path, "well/p2/notes.txt", "well/p2/2.png")
     dataset = ImageFolder(root=tmp_path, window=(40.0, 400.0)).build()
     assert dataset.reading == Reading(channels="auto", window=(40.0, 400.0))
@@ -219,7 +189,7 @@ def test_dicom_files_are_known_by_their_content(tmp_path: Path) -> None:
     folder = tmp_path / "ill" / "p1"
     image = series.samples[0].image
     assert image == Series(files=[str(folder / "IMG0001"), str(folder / "IMG0002.7")])
-    write_dicom(tmp_path / "IMG0009")
+    write_black(tmp_path / "IMG0009")
     assert message(tmp_path) == (
         f"{tmp_path} holds 1 image outside of any class folder, 'IMG0009' for one. Put each into "
         "the folder of its class."

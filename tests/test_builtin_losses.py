@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import pickle
 from typing import Any
 
 import attrs
@@ -18,6 +19,7 @@ from torch.nn import functional
 
 from medpipe.builtin.losses import L1, LOSSES, MSE, BCEWithLogits, CrossEntropy, Focal, Huber
 from medpipe.plugin import DataError, DataInfo, LossStep, Task, TaskKind
+from support.examples import examples
 
 
 def data(kind: TaskKind, counts: tuple[int, ...] | None = None) -> DataInfo:
@@ -87,7 +89,7 @@ def test_cross_entropy_is_torchs() -> None:
 
 
 @given(st.lists(st.integers(1, 10_000), min_size=3, max_size=3).map(tuple))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 def test_balanced_weights_give_every_class_the_same_share(counts: tuple[int, int, int]) -> None:
     loss = CrossEntropy(class_weights="balanced").build(data("multiclass", counts))
     weights = loss.weight
@@ -118,7 +120,7 @@ def test_complete_labels_give_the_mean(
 
 @masked
 @given(absent=st.lists(st.booleans(), min_size=30, max_size=30))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 def test_missing_labels_count_for_nothing(
     step: LossStep, kind: TaskKind, reference: nn.Module, absent: list[bool]
 ) -> None:
@@ -165,7 +167,7 @@ REFERENCES: dict[str, tuple[TaskKind, LossStep, Any]] = {
     column=st.booleans(),
     seed=st.integers(0, 10_000),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 def test_value_and_gradient_are_torchs_on_the_labels_that_are_there(
     name: str, rows: int, outputs: int, share: float, column: bool, seed: int
 ) -> None:
@@ -196,7 +198,7 @@ def test_value_and_gradient_are_torchs_on_the_labels_that_are_there(
 
 
 @given(counts=st.lists(st.tuples(st.integers(1, 999), st.integers(1, 999)), min_size=3, max_size=3))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 def test_a_balanced_finding_weighs_as_much_present_as_absent(counts: Any) -> None:
     loss: Any = BCEWithLogits(pos_weight="balanced").build(with_findings(*counts))
     weights = loss.elementwise.pos_weight
@@ -205,7 +207,7 @@ def test_a_balanced_finding_weighs_as_much_present_as_absent(counts: Any) -> Non
 
 
 @given(counts=st.lists(st.integers(1, 50), min_size=2, max_size=5))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 def test_balanced_classes_are_scikit_learns(counts: list[int]) -> None:
     from sklearn.utils.class_weight import compute_class_weight
 
@@ -335,7 +337,15 @@ def test_impossible_numbers_are_refused(step: type[LossStep], values: dict[str, 
 @pytest.mark.parametrize("step", LOSSES, ids=lambda step: step.name)
 def test_each_is_a_well_made_step(step: type[LossStep]) -> None:
     assert "__attrs_attrs__" in step.__dict__
-    assert {"name", "tasks"} <= set(step.__dict__)
-    assert step() == step()
-    assert step.__doc__
-    attrs.resolve_types(step)
+    assert "tasks" in step.__dict__
+    assert [other.name for other in LOSSES].count(step.name) == 1
+    made = step()
+    assert pickle.loads(pickle.dumps(made)) == made
+    with pytest.raises(TypeError):
+        step(1.0)
+    assert step.__doc__ is not None
+    for field in attrs.fields(attrs.resolve_types(step)):
+        assert f"{field.name}: " in step.__doc__
+        assert field.eq
+        with pytest.raises(attrs.exceptions.FrozenInstanceError):
+            setattr(made, field.name, field.default)

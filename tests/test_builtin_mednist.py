@@ -131,12 +131,21 @@ def test_an_archive_is_extracted_once_into_the_cache(
     with monkeypatch.context() as patch:
         patch.setattr(mednist, "_digest_of", None)
         assert ids(MedNIST(root=root).build()) == ids(first)
+    # A note that was cut, or can't be made, is not missed.
+    (note,) = (cache_directory() / "datasets" / "MedNIST" / "notes").iterdir()
+    assert note.read_text() == digest
+    note.write_text(digest[:9])
+    assert ids(MedNIST(root=root).build()) == ids(first)
+    assert note.read_text() == digest
+    note.unlink()
+    note.mkdir()
+    assert ids(MedNIST(root=root).build()) == ids(first)
     # The same content elsewhere is read, but not extracted again.
     root.chmod(0o755)
     (tmp_path / "copy").mkdir()
     shutil.copy(archive, tmp_path / "copy")
     with monkeypatch.context() as patch:
-        patch.setattr(archives, "look_through", None)
+        patch.setattr(archives, "_look_through", None)
         assert MedNIST(root=tmp_path / "copy").build().samples[0].image == first.samples[0].image
 
 
@@ -248,8 +257,8 @@ def test_archives_of_something_else(tmp_path: Path) -> None:
     archive = tmp_path / "MedNIST.tar.gz"
     archive.write_bytes(b"<html>Not found</html>")
     assert message(MedNIST(root=tmp_path)) == (
-        f"{archive} is damaged or not a .tar.gz: it is no gzip file. Nothing was extracted; "
-        "get the archive again."
+        f"{archive} is damaged or not a .tar.gz: not a gzipped file (b'<h'). Nothing was "
+        "extracted; get the archive again."
     )
     pack(archive, [m for m in members() if "Hand" not in m[0]])
     assert message(MedNIST(root=tmp_path)) == (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+import re
 from functools import cache
 
 import attrs
@@ -117,14 +119,24 @@ def test_parameters_reach_the_network() -> None:
 
 @pytest.mark.parametrize("step", NETWORKS, ids=lambda step: step.name)
 def test_each_is_a_well_made_step(step: type[NetworkStep]) -> None:
-    assert "__attrs_attrs__" in step.__dict__
-    assert "name" in step.__dict__
-    assert step() == step()
-    assert "MONAI's `" in step.__doc__
-    assert "arXiv:" in step.__doc__
-    names = {field.name for field in attrs.fields(attrs.resolve_types(step))}
-    assert not names & {"pretrained", "progress"}
-    assert len(STEPS) == len(NETWORKS)
+    assert "__attrs_attrs__" in step.__dict__  # its own, not those of the class above it
+    assert STEPS[step.name] is step
+    made = step()
+    assert pickle.loads(pickle.dumps(made)) == made
+    with pytest.raises(TypeError):
+        step(1)
+    described = " ".join(above.__doc__ or "" for above in step.__mro__[:2])
+    for field in attrs.fields(attrs.resolve_types(step)):
+        assert f"{field.name}: " in described
+        assert getattr(made, field.name) == field.default
+        assert field.eq
+        with pytest.raises(attrs.exceptions.FrozenInstanceError):
+            setattr(made, field.name, field.default)
+    assert not {field.name for field in attrs.fields(step)} & {"pretrained", "progress"}
+    # What it says of itself is what it builds.
+    named = re.search(r"MONAI's `(\w+)`, after .* \(arXiv:\d{4}\.\d{4,5}\)", step.__doc__ or "")
+    assert named is not None
+    assert named[1] == MONAI_NAMES.get(step.name, "EfficientNetBN")
 
 
 @pytest.mark.parametrize("step", NETWORKS, ids=lambda step: step.name)

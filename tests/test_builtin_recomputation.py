@@ -18,8 +18,9 @@ from medpipe.builtin.trainers.supervised import Supervised
 from medpipe.errors import DataError
 from medpipe.plugin import DataInfo, NetworkStep, hookimpl
 from medpipe.training.memory import forward_on_meta
-from test_builtin_supervised import BATCHES, Net, made, net, parts, state_of
-from test_pipeline_resume import state
+from support.marked_runs import state
+from support.marks import long
+from support.trainings import BATCHES, Net, made, net, parts, state_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,8 +105,17 @@ def assert_same(one: Any, other: Any) -> None:
     torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("name", ["densenet121", "resnet18", "efficientnet"])
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [
+        ("densenet121", "float32"),
+        long("densenet121", "bfloat16"),
+        long("resnet18", "float32"),
+        ("resnet18", "bfloat16"),
+        long("efficientnet", "float32"),
+        long("efficientnet", "bfloat16"),
+    ],
+)
 def test_what_is_trained_is_the_same_bit_for_bit(name: str, precision: str) -> None:
     network = built(name)
     plain, recomputed = (

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from medpipe.builtin.datasets.table import Table
 from medpipe.plugin import DataError, Dataset
-from test_text import SPACES, UNSEEN
+from support.signs import SPACES, UNSEEN
 
 QUOTES = (
     "Double a quote that is part of a text in quotes, or, where quotes mean nothing in this table, "

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import medpipe
 from medpipe.builtin.datasets.table import Table
 from medpipe.plugin import DataError, Dataset, Series
-from test_builtin_image_folder_layouts import write_dicom
+from support.drawn_dicom import write_black, write_report
 
 
 def write(folder: Path, *lines: str, files: tuple[str, ...] = ()) -> Path:
@@ -211,9 +211,9 @@ def test_columns_that_travel_along(tmp_path: Path) -> None:
 
 def test_folders_of_dicom_series(tmp_path: Path) -> None:
     for number in range(3):
-        write_dicom(tmp_path / "p1" / "ct" / f"{number}")
+        write_black(tmp_path / "p1" / "ct" / f"{number}")
     (tmp_path / "p1" / "ct" / "notes.txt").touch()
-    write_dicom(tmp_path / "p2" / "a", series="1.1")
+    write_black(tmp_path / "p2" / "a", series="1.1")
     file = write(tmp_path, "image,label", "p1,0", "p2/,1")
     dataset = build(file, unit="series", window="voi")
     assert dataset.reading.window == "voi"
@@ -221,8 +221,8 @@ def test_folders_of_dicom_series(tmp_path: Path) -> None:
     image = dataset.samples[0].image
     assert isinstance(image, Series)
     assert sorted(Path(path).name for path in image.files) == ["0", "1", "2"]
-    write_dicom(tmp_path / "p2" / "b", series="1.2")
-    write_dicom(tmp_path / "p3" / "report", pixels=False)
+    write_black(tmp_path / "p2" / "b", series="1.2")
+    write_report(tmp_path / "p3" / "report")
     (tmp_path / "4.dcm").touch()
     file = write(tmp_path, "image,label", "p1,0", "p2,1", "p3,0", "4.dcm,1", "p5,1")
     assert message(file, unit="series") == (

@@ -26,6 +26,7 @@ from medpipe.builtin.transforms import monai_transforms
 from medpipe.builtin.transforms.monai_transforms import TRANSFORMS, LoadImage
 from medpipe.builtin.transforms.transform_table import TABLE, Transform
 from medpipe.plugin import DataError, DecodedImage, Reading
+from support.examples import examples
 
 STEPS = {step.name: step for step in TRANSFORMS}
 TUTORIAL = ("load_image", "ensure_channel_first", "scale_intensity", "to_tensor")
@@ -326,7 +327,7 @@ def test_the_reading_of_the_data_set_is_used(tmp_path) -> None:
     st.sampled_from(["uint8", "uint16", "int32", "float32", "float64", "bool"]),
     st.sampled_from([(3, 5), (1, 4), (4, 1), (3, 5, 1), (3, 5, 3)]),
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 def test_arrays_turn_as_files_do_and_are_never_shared(kind: str, shape: tuple[int, ...]) -> None:
     array = (pixels(*shape) % 7).astype(kind)
     before = array.copy()

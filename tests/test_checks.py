@@ -9,10 +9,10 @@ import attrs
 import numpy as np
 import pytest
 
-from folders import image_folder
-from medpipe import CheckReport, Dataset, PipelineBuilder, Registry, Sample, Task
+from medpipe import Dataset, PipelineBuilder, Registry, Sample, Task
 from medpipe.checks import pipeline_check
 from medpipe.plugin import DataInfo, TrainerStep, Training, TrainingParts, hookimpl
+from support.folders import image_folder
 
 
 def folder(root: Path, **parameters: Any) -> PipelineBuilder:
@@ -315,19 +315,24 @@ def test_an_empty_chain_is_refused(tmp_path: Path) -> None:
     assert found[0].endswith("Begin it with load_image and end it with to_tensor.")
 
 
-def test_too_large_a_batch_for_the_memory_is_refused(tmp_path: Path) -> None:
-    builder = folder(image_folder(tmp_path, samples=60))
-    report: CheckReport = builder.network("densenet121").build().check()
-    assert report.ok
-    assert report.memory is not None
-    small = report.memory.activations
-    more = builder.network("densenet121").loader(batch_size=16).build().check()
-    assert more.memory is not None
-    assert more.memory.activations == pytest.approx(2 * small, rel=0.05)
+def test_too_large_a_batch_for_the_memory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    builder = folder(image_folder(tmp_path, samples=60)).network("densenet121")
+    small = builder.build().check().memory
+    large = builder.loader(batch_size=16).build().check().memory
+    assert small is not None
+    assert large is not None
+    assert small.activations > 10**6
+    assert large.activations == pytest.approx(2 * small.activations, rel=0.05)
+    monkeypatch.setattr(pipeline_check, "device_memory", lambda device: small.total)
+    assert problems(builder) == []
+    (found,) = problems(builder.loader(batch_size=16))
+    assert found.startswith("loader.batch_size: a training step takes about ")
+    assert "Set loader.batch_size below 16, " in found
 
 
 def test_memory_that_is_not_there_is_refused(tmp_path: Path, monkeypatch: Any) -> None:
-
     monkeypatch.setattr(pipeline_check, "device_memory", lambda device: 1000)
     found = problems(folder(image_folder(tmp_path)))
     assert found == [

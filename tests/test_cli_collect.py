@@ -11,7 +11,6 @@ import pytest
 
 from medpipe.cli import app, main
 from medpipe.cli.collect import collect
-from test_run_set import finished, folds  # noqa: F401
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +28,7 @@ def call(*arguments: object) -> Any:
 
 
 def test_collect_shows_runs_and_pooled_metrics(
-    folds: Path,  # noqa: F811
+    folds: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -48,7 +47,7 @@ def test_collect_shows_runs_and_pooled_metrics(
 
 
 def test_collect_counts_one_run(
-    folds: Path,  # noqa: F811
+    folds: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert not call(folds / "fold-0")
@@ -65,7 +64,7 @@ def test_collect_ends_with_2_where_nothing_is_there(
 
 
 def test_collect_refuses_mixed_runs_unless_told(
-    folds: Path,  # noqa: F811
+    folds: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     record = json.loads((folds / "fold-1" / "run.json").read_text())

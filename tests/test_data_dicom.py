@@ -19,11 +19,12 @@ from PIL import Image
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut
 from pydicom.uid import JPEGLSLossless, RLELossless
 
-from drawn_dicom import dicom, items, write_dicom
 from medpipe.data.readers.dicom.files import is_dicom
 from medpipe.data.readers.reader import read_image
 from medpipe.errors import DataError
 from medpipe.steps import Reading
+from support.drawn_dicom import dicom, items, write_dicom
+from support.examples import examples
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -326,7 +327,7 @@ def test_grey_and_colour_become_each_other(tmp_path: Path) -> None:
         st.tuples(st.integers(1, 3), st.integers(1, 5), st.integers(1, 5)),
     )
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_what_is_written_is_read(frames: np.ndarray) -> None:
     stored = frames[0] if len(frames) == 1 else frames
     with TemporaryDirectory() as folder:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from pydicom.uid import BasicTextSRStorage
 
-from drawn_dicom import write_dicom, write_series
 from medpipe.data.readers.dicom.files import list_dicom
 from medpipe.plugin import DataError, Series, is_dicom
+from support.drawn_dicom import write_dicom, write_series
 
 if TYPE_CHECKING:
     from pathlib import Path

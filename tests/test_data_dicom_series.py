@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom import dcmread
 
-from drawn_dicom import write_dicom, write_series
 from medpipe.data.readers.reader import read_image, read_sample_image
 from medpipe.data.scanning.scan import fingerprint
 from medpipe.errors import DataError
 from medpipe.steps import Reading, Sample, Series
+from support.drawn_dicom import write_dicom, write_series
+from support.examples import examples
 
 VOLUME = np.random.default_rng(0).integers(-1000, 2000, (4, 3, 6)).astype(np.int16)
 APART = 'Move the others to a folder of their own, or set dataset.unit = "file".'
@@ -55,7 +56,7 @@ def test_a_volume_and_its_place(tmp_path: Path) -> None:
 
 
 @given(st.permutations(range(6)), st.permutations(range(6)), st.booleans())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 def test_the_order_of_the_files_changes_nothing(
     order: list[int], names: list[int], placed: bool
 ) -> None:
@@ -76,7 +77,7 @@ def test_the_order_of_the_files_changes_nothing(
 @given(
     st.floats(-1, 1), st.floats(-1, 1), st.floats(-np.pi, np.pi), st.floats(0.5, 8), st.booleans()
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 def test_the_affine_takes_each_voxel_to_its_place(
     tilt: float, turn: float, roll: float, between: float, reverse: bool
 ) -> None:

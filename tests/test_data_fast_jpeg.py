@@ -20,6 +20,7 @@ from medpipe.data.readers.pictures import decode_picture
 from medpipe.data.readers.reader import read_image
 from medpipe.errors import DataError
 from medpipe.steps import Reading
+from support.examples import examples
 
 PILLOW_SUBSAMPLINGS = {"444": 0, "422": 1, "420": 2}
 CHANNELS: tuple[Any, ...] = (None, 1, 3, "auto")
@@ -80,7 +81,7 @@ SIDES = st.integers(1, 70)
 
 
 @given(SIDES, SIDES, st.integers(1, 100), st.integers(0, 2**32 - 1), st.integers(0, 255))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_grey_is_bit_for_bit_that_of_pillow(
     height: int, width: int, quality: int, seed: int, noise: int
 ) -> None:
@@ -97,7 +98,7 @@ def test_grey_is_bit_for_bit_that_of_pillow(
     st.sampled_from(["444", "422", "420", "440", "411"]),
     st.booleans(),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_colours_are_bit_for_bit_those_of_pillow(
     height: int, width: int, quality: int, seed: int, noise: int, subsampling: str, pillow: bool
 ) -> None:
@@ -222,7 +223,7 @@ def test_every_truncation_ends_as_by_the_long_way(colours: int) -> None:
 
 
 @given(st.data(), st.sampled_from([1, 3]), st.sampled_from(CHANNELS))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_every_damage_ends_as_by_the_long_way(
     data: st.DataObject, colours: int, channels: Any
 ) -> None:

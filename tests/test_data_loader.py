@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import itertools
 import os
-import subprocess
-import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,6 +29,8 @@ from medpipe.data.loading.sample_batches import Failure, SampleBatches
 from medpipe.errors import LimitError
 from medpipe.plugin import TransformStep
 from medpipe.steps import Reading, Sample, Task
+from support.allocated import has_mallinfo
+from support.programs import python
 
 COUNT = 23
 SHAPE = (1, 6, 5)
@@ -118,17 +118,12 @@ def test_a_batch_that_is_looked_up_is_the_collated_one(tmp_path: Path, kind: str
     made = batches_of(kept(tmp_path), samples=samples(kind), task=task(kind))
     loading = loader(made)
     order = EpochBatchSampler(count=COUNT, batch_size=4, seed=3)
-    seen = set()
     for batch, key in zip(loading, order, strict=True):
-        expected = one_by_one(kind, key.places.tolist())
-        assert same(batch, expected)
-        seen |= set(batch)
-    assert seen == {"image", "label", "id", "age", "site"} or seen == {
-        "image",
-        "label",
-        "id",
-        "age",
-    }
+        places = key.places.tolist()
+        assert same(batch, one_by_one(kind, places))
+        assert batch["id"] == [f"{place:02d}" for place in places]
+        assert batch["age"] == places
+        assert set(batch) - {"site"} == {"image", "label", "id", "age"}
 
 
 def test_a_column_is_there_where_all_samples_of_the_batch_have_it(tmp_path: Path) -> None:
@@ -196,30 +191,34 @@ def test_an_error_while_reading_ahead_is_raised_in_its_turn(tmp_path: Path) -> N
 
 
 FREED = """
-import resource
 import torch
 from medpipe.data.loading.loader import _keep_what_is_freed
+from support.allocated import kept_bytes, mapped_blocks
+
+def steps():
+    mapped = 0
+    for number in range(3):
+        before = mapped_blocks()
+        one = torch.ones(2 << 20)  # 8 MB
+        held = one - 1, one + 1
+        mapped += mapped_blocks() - before
+        del one
+        held = None
+    return mapped, kept_bytes()
+
 _keep_what_is_freed()
-def faults():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for number in range(40):
-    if number == 20:
-        before = faults()
-    one = torch.ones(2 << 20)  # 8 MB
-    held = one - 1, one + 1
-    del one
-    held = None
-print((faults() - before) // 20)
+print(*steps())
 """
 
 
 def test_a_batch_takes_the_memory_of_the_one_before() -> None:
-    if not hasattr(os, "confstr") or "CS_GNU_LIBC_VERSION" not in os.confstr_names:
-        pytest.skip("needs glibc")
+    if not has_mallinfo():
+        pytest.skip("needs glibc that says what it keeps")
     if any(name.startswith(("MALLOC_", "LD_PRELOAD", "GLIBC_TUNABLES")) for name in os.environ):
         pytest.skip("memory is allocated in another way here")
-    done = subprocess.run([sys.executable, "-c", FREED], capture_output=True, text=True, check=True)
-    assert int(done.stdout) < 300  # pages of 4 KB, of 6,144
+    mapped, kept = map(int, python(FREED).split())
+    assert mapped == 0
+    assert kept >= 24 << 20
 
 
 @attrs.frozen(kw_only=True)

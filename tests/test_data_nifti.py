@@ -21,6 +21,7 @@ from medpipe.builtin.transforms.monai_transforms import LoadImage
 from medpipe.data.readers.reader import read_image
 from medpipe.errors import DataError
 from medpipe.steps import Reading
+from support.examples import examples
 
 RANDOM = np.random.default_rng(0)
 AFFINE = np.array([[0, 2, 0, -5], [-3.0, 0, 0, 6], [0, 0.0, 4, 7], [0, 0, 0, 1]])
@@ -108,7 +109,7 @@ def test_number_types(tmp_path: Path) -> None:
     ),
     st.sampled_from(["a.nii", "a.nii.gz"]),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_what_is_written_is_read(values: np.ndarray, name: str) -> None:
     with TemporaryDirectory() as folder:
         path = _write(Path(folder) / name, values)

@@ -14,13 +14,13 @@ from monai import transforms as monai_transforms
 from monai.data import PydicomReader
 from PIL import Image
 
-from drawn_dicom import write_dicom, write_series
 from medpipe.builtin.transforms.monai_transforms import TRANSFORMS, LoadImage
 from medpipe.data.chain import Chain, sample_dictionary
 from medpipe.data.scanning import scan as scanning
 from medpipe.data.scanning.scan import scan
 from medpipe.plugin import DecodedImage, Reading, Sample, Series, read_image, read_sample_image
 from medpipe.steps import Dataset, Task
+from support.drawn_dicom import write_dicom, write_series
 
 if TYPE_CHECKING:
     from collections.abc import Callable

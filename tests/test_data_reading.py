@@ -18,7 +18,8 @@ from PIL import Image
 from medpipe.data.readers.reader import file_bytes, read_image, read_sample_image
 from medpipe.errors import DataError
 from medpipe.steps import DecodedImage, Reading, Series
-from test_limits import within
+from support.examples import examples
+from support.waiting import within
 
 RANDOM = np.random.default_rng(0)
 COLOURS = RANDOM.integers(0, 256, (5, 7, 3), dtype=np.uint8)
@@ -278,7 +279,7 @@ def test_the_content_decides_not_the_name(tmp_path: Path) -> None:
     ),
     st.sampled_from(["a.png", "a.tif"]),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_what_is_written_is_read(array: np.ndarray, name: str) -> None:
     with TemporaryDirectory() as folder:
         path = _save(Path(folder), name, Image.fromarray(array))

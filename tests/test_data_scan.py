@@ -18,7 +18,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from drawn_dicom import write_series
 from medpipe.data.ids import odd_ids
 from medpipe.data.readers.reader import file_bytes
 from medpipe.data.scanning import scan as scanning
@@ -28,6 +27,7 @@ from medpipe.data.scanning.scan_cache import FileStates
 from medpipe.errors import DataError
 from medpipe.steps import Dataset, Reading, Sample, Series, Task
 from medpipe.system.locks import tried
+from support.drawn_dicom import write_series
 
 TASK = Task(names=("a", "b"))
 
@@ -461,7 +461,7 @@ def test_cache_that_cannot_be_written(
         found = scan(dataset, workers=1)
     assert len(found.fingerprints) == 5
     assert caplog.messages == [
-        "Going on without caches, so later runs read all images again. The cache folder "
+        "Nothing is cached, so later runs read all images again. The cache folder "
         f"{tmp_path / 'file'} can't be written: not a directory. A file has the place of a folder: "
         "choose another one with MEDPIPE_CACHE."
     ]

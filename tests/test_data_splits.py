@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medpipe.data.scanning.scan import Fingerprint, Scan, scan
+from medpipe.data.scanning.scan import Scan, scan
 from medpipe.data.splits.leaks import find_leaks
 from medpipe.data.splits.shares import Unit, divide
 from medpipe.data.splits.split import Split, make_split
@@ -23,31 +23,14 @@ from medpipe.data.splits.split_file import read_split, write_split
 from medpipe.errors import DataError
 from medpipe.settings import SplitSettings
 from medpipe.steps import PARTS, Part, Sample, Task
-from medpipe.system.files import sha256_of
+from support.examples import examples
+from support.splits import TASK, sample_of, scan_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-TASK = Task(names=("ill", "well"))
 DEFAULT = SplitSettings(validation=0.2, test=0.2)
 NOTHING = SplitSettings(validation=0, test=0)
-
-
-def _sample(id_: str, label: Any = 0, group: str | None = None, part: Any = None) -> Sample:
-    return Sample(id=id_, image="", label=label, group=group, split=part)
-
-
-def _scan(samples: list[Sample], pixels: dict[str, str] | None = None) -> Scan:
-    """Fingerprints by id; `pixels` names images that look the same."""
-    looks = pixels or {}
-    return Scan(
-        fingerprints={
-            s.id: Fingerprint(
-                sha256=sha256_of(s.id.encode()), pixels=looks.get(s.id, s.id), shape=()
-            )
-            for s in samples
-        }
-    )
 
 
 @attrs.frozen(kw_only=True)
@@ -57,7 +40,7 @@ class Case:
 
     @property
     def scan(self) -> Scan:
-        return _scan(self.samples, self.pixels)
+        return scan_of(self.samples, self.pixels)
 
     def units(self) -> list[set[str]]:
         """What must stay together, found in another way than the library finds it."""
@@ -90,7 +73,7 @@ def cases(draw: st.DrawFn, mixed: bool = False) -> Case:
                 # For "both" the first is a copy of the second, which brings the group.
                 grouped = kind == "group" or (kind == "both" and index > 0)
                 other = mixed and draw(st.integers(0, 9)) == 0
-                s = _sample(
+                s = sample_of(
                     f"{label}/{unit}/{index}.png",
                     1 - label if other else label,
                     group if grouped else None,
@@ -109,7 +92,7 @@ SETTINGS = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(case=cases(), how=SETTINGS)
 def test_laws(case: Case, how: SplitSettings) -> None:
     split = make_split(case.samples, case.scan, how, TASK)
@@ -139,7 +122,7 @@ def test_laws(case: Case, how: SplitSettings) -> None:
     assert all(split.counts[part] > 0 for part, fraction in fractions.items() if fraction > 0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(case=cases(mixed=True), how=SETTINGS, random=st.randoms(use_true_random=False))
 def test_order_and_separator_change_nothing(case: Case, how: SplitSettings, random: Any) -> None:
     split = make_split(case.samples, case.scan, how, TASK)
@@ -150,16 +133,16 @@ def test_order_and_separator_change_nothing(case: Case, how: SplitSettings, rand
 
     there = [attrs.evolve(s, id=s.id.replace("/", "\\")) for s in shuffled]
     looks = {i.replace("/", "\\"): look for i, look in case.pixels.items()}
-    elsewhere = make_split(there, _scan(there, looks), how, TASK)
+    elsewhere = make_split(there, scan_of(there, looks), how, TASK)
     assert elsewhere == {i.replace("/", "\\"): part for i, part in split.items()}
     assert elsewhere.digest == split.digest
 
 
 def test_composed_letters_change_nothing() -> None:
-    composed = [_sample(f"caf\u00e9 {n}", n % 2) for n in range(40)]
+    composed = [sample_of(f"caf\u00e9 {n}", n % 2) for n in range(40)]
     apart = [attrs.evolve(s, id=s.id.replace("\u00e9", "e\u0301")) for s in composed]
-    first = make_split(composed, _scan(composed), DEFAULT, TASK)
-    second = make_split(apart, _scan(apart), DEFAULT, TASK)
+    first = make_split(composed, scan_of(composed), DEFAULT, TASK)
+    second = make_split(apart, scan_of(apart), DEFAULT, TASK)
     assert [first[s.id] for s in composed] == [second[s.id] for s in apart]
     assert first.digest == second.digest
 
@@ -182,10 +165,10 @@ print(json.dumps([dict(sorted(split.items())), split.digest]))
 
 def test_another_process_gives_the_same() -> None:
     samples = [
-        _sample(f"{n}.png", n % 2, f"patient {n // 3}" if n % 5 else None) for n in range(150)
+        sample_of(f"{n}.png", n % 2, f"patient {n // 3}" if n % 5 else None) for n in range(150)
     ]
     pixels = {s.id: f"look {int(s.id[:-4]) // 7}" for s in samples[::4]}
-    here = make_split(samples, _scan(samples, pixels), SplitSettings(seed=3), TASK)
+    here = make_split(samples, scan_of(samples, pixels), SplitSettings(seed=3), TASK)
     rows = [(s.id, s.label, s.group, pixels.get(s.id, s.id)) for s in samples]
     for hash_seed in ("1", "4242"):
         done = subprocess.run(
@@ -201,16 +184,16 @@ def test_another_process_gives_the_same() -> None:
 
 def test_split_is_pinned() -> None:
     """A split is the same in every version: change this only with a note to users."""
-    samples = [_sample(f"{n:03}.png", n % 2, f"patient {n // 3}") for n in range(120)]
-    split = make_split(samples, _scan(samples), SplitSettings(), TASK)
+    samples = [sample_of(f"{n:03}.png", n % 2, f"patient {n // 3}") for n in range(120)]
+    split = make_split(samples, scan_of(samples), SplitSettings(), TASK)
     assert split.counts == {"training": 96, "validation": 12, "test": 12}
     assert split.digest == "64686abb53841ce6faf758186a6fb581673b5d7d0fd03437023603a87d5a1113"
 
 
 def test_seeds_differ() -> None:
-    samples = [_sample(f"{n}.png", n % 2) for n in range(100)]
+    samples = [sample_of(f"{n}.png", n % 2) for n in range(100)]
     first, second = (
-        make_split(samples, _scan(samples), SplitSettings(seed=seed), TASK) for seed in (0, 1)
+        make_split(samples, scan_of(samples), SplitSettings(seed=seed), TASK) for seed in (0, 1)
     )
     assert first != second
     assert first.counts == second.counts == {"training": 80, "validation": 10, "test": 10}
@@ -219,13 +202,15 @@ def test_seeds_differ() -> None:
 def test_large_groups_reach_every_part() -> None:
     """Patients with half of a class each do not all land in training."""
     samples = [
-        _sample(f"{n}-{i}", 0, f"patient {n}") for n in range(10) for i in range(40 if n < 3 else 2)
+        sample_of(f"{n}-{i}", 0, f"patient {n}")
+        for n in range(10)
+        for i in range(40 if n < 3 else 2)
     ]
-    samples += [_sample(f"well {n}", 1) for n in range(50)]
+    samples += [sample_of(f"well {n}", 1) for n in range(50)]
     homes = Counter[str]()
     for seed in range(20):
         how = SplitSettings(validation=0.3, test=0.3, seed=seed)
-        split = make_split(samples, _scan(samples), how, TASK)
+        split = make_split(samples, scan_of(samples), how, TASK)
         homes.update(split[f"{n}-0"] for n in range(3))
     assert min(homes[part] for part in PARTS) >= 10
 
@@ -243,9 +228,9 @@ def test_units_are_moved_until_shares_fit() -> None:
 
 def test_copies_of_one_image_are_trained_on() -> None:
     """In an evaluation they would count several times."""
-    samples = [_sample(f"{n}", n % 2) for n in range(200)]
+    samples = [sample_of(f"{n}", n % 2) for n in range(200)]
     pixels = {f"{n}": f"look {n % 20}" for n in range(60)}
-    split = make_split(samples, _scan(samples, pixels), DEFAULT, TASK)
+    split = make_split(samples, scan_of(samples, pixels), DEFAULT, TASK)
     assert {split[i] for i in pixels} == {"training"}
     assert split.counts == {"training": 120, "validation": 40, "test": 40}
 
@@ -260,9 +245,9 @@ def test_split_is_a_mapping() -> None:
 
 def test_findings_are_shared_out() -> None:
     findings = [(float(n % 2), float(n % 10 == 0), float(n % 25 == 0)) for n in range(500)]
-    samples = [_sample(f"{n}", label) for n, label in enumerate(findings)]
+    samples = [sample_of(f"{n}", label) for n, label in enumerate(findings)]
     task = Task(kind="multilabel", names=("mass", "nodule", "effusion"))
-    split = make_split(samples, _scan(samples), SplitSettings(), task)
+    split = make_split(samples, scan_of(samples), SplitSettings(), task)
     by_id = {s.id: s.label for s in samples}
     for finding, total in enumerate((250, 50, 20)):
         counts = [sum(by_id[i][finding] for i in split.ids(part)) for part in PARTS]
@@ -272,10 +257,10 @@ def test_findings_are_shared_out() -> None:
 
 
 def test_values_are_shared_out() -> None:
-    samples = [_sample(f"{n}", (n * 37 % 400) / 4) for n in range(400)]
-    samples.append(_sample("unknown", math.nan))
+    samples = [sample_of(f"{n}", (n * 37 % 400) / 4) for n in range(400)]
+    samples.append(sample_of("unknown", math.nan))
     task = Task(kind="regression", names=("age",), unit="years")
-    split = make_split(samples, _scan(samples), SplitSettings(), task)
+    split = make_split(samples, scan_of(samples), SplitSettings(), task)
     ages = {s.id: s.label for s in samples}
     for part, count in (("training", 32), ("validation", 4), ("test", 4)):
         tenths = Counter(int(ages[i] // 10) for i in split.ids(part) if i != "unknown")
@@ -285,7 +270,7 @@ def test_values_are_shared_out() -> None:
 # The parts that data bring.
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(case=cases(), data=st.data())
 def test_given_parts_stand(case: Case, data: st.DataObject) -> None:
     """A test part that the data bring stays as it is; validation is carved from the rest."""
@@ -306,12 +291,12 @@ def test_given_parts_stand(case: Case, data: st.DataObject) -> None:
 
 def _error(samples: list[Sample], how: SplitSettings, pixels: dict[str, str] | None = None) -> str:
     with pytest.raises(DataError) as caught:
-        make_split(samples, _scan(samples, pixels), how, TASK)
+        make_split(samples, scan_of(samples, pixels), how, TASK)
     return str(caught.value)
 
 
 def test_fraction_for_a_given_part() -> None:
-    samples = [_sample(f"{n}", n % 2, part="test" if n < 9 else None) for n in range(60)]
+    samples = [sample_of(f"{n}", n % 2, part="test" if n < 9 else None) for n in range(60)]
     assert _error(samples, SplitSettings(test=0.1)) == (
         "The data bring the part test (9 samples), so leave split.test out."
     )
@@ -324,26 +309,26 @@ def test_fraction_for_a_given_part() -> None:
 
 def test_what_is_carved_where_nothing_is_said() -> None:
     """A tenth each, or nothing where the data bring the part; 0 is as good as nothing there."""
-    samples = [_sample(f"{n}", n % 2) for n in range(100)]
-    brought = [*samples, *(_sample(f"t{n}", n % 2, part="test") for n in range(7))]
-    both = [*brought, *(_sample(f"v{n}", n % 2, part="validation") for n in range(5))]
+    samples = [sample_of(f"{n}", n % 2) for n in range(100)]
+    brought = [*samples, *(sample_of(f"t{n}", n % 2, part="test") for n in range(7))]
+    both = [*brought, *(sample_of(f"v{n}", n % 2, part="validation") for n in range(5))]
     for some, counts in ((samples, (80, 10, 10)), (brought, (90, 10, 7)), (both, (100, 5, 7))):
-        split = make_split(some, _scan(some), SplitSettings(), TASK)
+        split = make_split(some, scan_of(some), SplitSettings(), TASK)
         assert tuple(split.counts.values()) == counts
-    assert make_split(brought, _scan(brought), SplitSettings(test=0), TASK) == make_split(
-        brought, _scan(brought), SplitSettings(validation=0.1), TASK
+    assert make_split(brought, scan_of(brought), SplitSettings(test=0), TASK) == make_split(
+        brought, scan_of(brought), SplitSettings(validation=0.1), TASK
     )
 
 
 def test_part_with_another_name() -> None:
-    samples = [_sample("a", 0, part="train"), _sample("b", 1)]
+    samples = [sample_of("a", 0, part="train"), sample_of("b", 1)]
     assert _error(samples, NOTHING) == (
         "The sample 'a' has the part 'train'. The parts are training, validation, test."
     )
 
 
 def test_planted_leaks_are_found_and_named() -> None:
-    samples = [_sample(f"{n:02}.png", n % 2, f"patient {n // 2}", "training") for n in range(40)]
+    samples = [sample_of(f"{n:02}.png", n % 2, f"patient {n // 2}", "training") for n in range(40)]
     for n in (1, 7, 13, 19, 24, 25):
         samples[n] = attrs.evolve(samples[n], split="test")
     pixels = {"24.png": "same", "30.png": "same", "25.png": "whole", "01.png": "whole"}
@@ -358,7 +343,7 @@ def test_planted_leaks_are_found_and_named() -> None:
 
 
 def test_too_few_groups() -> None:
-    samples = [_sample(f"{n}", n % 2, f"patient {n % 2}") for n in range(20)]
+    samples = [sample_of(f"{n}", n % 2, f"patient {n % 2}") for n in range(20)]
     assert _error(samples, SplitSettings(validation=0, test=0.25)) == (
         "The part test is empty: there are 2 groups (patients, or images on their own; "
         "duplicates count as one), too few for split.test = 0.25. "
@@ -367,19 +352,19 @@ def test_too_few_groups() -> None:
 
 
 def test_few_groups_in_each_class_fill_every_part() -> None:
-    samples = [_sample(f"{n}", n % 3, f"patient {n % 6}") for n in range(60)]
+    samples = [sample_of(f"{n}", n % 3, f"patient {n % 6}") for n in range(60)]
     task = Task(names=("a", "b", "c"))
-    split = make_split(samples, _scan(samples), DEFAULT, task)
+    split = make_split(samples, scan_of(samples), DEFAULT, task)
     assert min(split.counts.values()) >= 10
 
 
 def test_class_without_training_samples() -> None:
-    samples = [_sample(f"{n}", int(n < 4), part="test" if n < 4 else None) for n in range(20)]
+    samples = [sample_of(f"{n}", int(n < 4), part="test" if n < 4 else None) for n in range(20)]
     assert _error(samples, NOTHING) == (
         "The class 'well' has no training samples: all its 4 samples are in other parts. "
         "Remove the class, or give it more samples or groups."
     )
-    assert _error([_sample("a", 1)], NOTHING) == (
+    assert _error([sample_of("a", 1)], NOTHING) == (
         "The class 'ill' has no training samples: it has no samples. "
         "Remove the class, or give it more samples or groups."
     )

@@ -15,7 +15,8 @@ from medpipe.data.splits.split_file import read_split, write_split
 from medpipe.errors import ChangedError, DataError
 from medpipe.settings import SplitSettings
 from medpipe.steps import PARTS, Dataset, Part, Sample, Task
-from test_data_splits import TASK, _sample, _scan
+from support.examples import examples
+from support.splits import TASK, sample_of, scan_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,13 +33,13 @@ def _read(
     dataset = Dataset(
         samples=samples, **{"task": Task(kind="regression", names=("age",)), **options}
     )
-    return read_split(path, dataset, scan or _scan(samples), how)
+    return read_split(path, dataset, scan or scan_of(samples), how)
 
 
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(ids=st.lists(names, min_size=1, max_size=12, unique=True), data=st.data())
 def test_split_file_round_trip(
     ids: list[str], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
@@ -47,29 +48,31 @@ def test_split_file_round_trip(
     from medpipe.system.text import visible
 
     ids = list({visible(portable_id(i)) or i: i for i in ids}.values())
-    samples = [_sample(i, data.draw(st.sampled_from([0, 1.5, (1.0, 0.0)])), i + "\r") for i in ids]
+    samples = [
+        sample_of(i, data.draw(st.sampled_from([0, 1.5, (1.0, 0.0)])), i + "\r") for i in ids
+    ]
     split = Split(parts={i: data.draw(st.sampled_from(PARTS)) for i in ids})
     path = tmp_path_factory.mktemp("split") / "splits.csv"
-    write_split(path, split, samples, _scan(samples))
+    write_split(path, split, samples, scan_of(samples))
     assert _read(path, samples[::-1])[1] == split
 
 
-SAMPLES = [_sample(f"{n}.png", n % 2, f"p{n // 2}") for n in range(6)]
+SAMPLES = [sample_of(f"{n}.png", n % 2, f"p{n // 2}") for n in range(6)]
 SPLIT = Split(parts={s.id: PARTS[int(s.id[0]) // 2] for s in SAMPLES})
 
 
 def _written(tmp_path: Path) -> Path:
     path = tmp_path / "splits.csv"
-    write_split(path, SPLIT, SAMPLES, _scan(SAMPLES))
+    write_split(path, SPLIT, SAMPLES, scan_of(SAMPLES))
     return path
 
 
 def test_split_file_in_full(tmp_path: Path) -> None:
-    samples = [_sample("b,é.png", (1.0, 0.0), "p"), _sample("a.png", 2)]
+    samples = [sample_of("b,é.png", (1.0, 0.0), "p"), sample_of("a.png", 2)]
     split = Split(parts={"b,é.png": "test", "a.png": "training"})
     path = tmp_path / "deep" / "splits.csv"
-    write_split(path, split, samples, _scan(samples))
-    prints = _scan(samples).fingerprints
+    write_split(path, split, samples, scan_of(samples))
+    prints = scan_of(samples).fingerprints
     assert path.read_bytes().decode() == (
         "id,part,label,group,sha256,pixels\n"
         f"a.png,training,2,,{prints['a.png'].sha256},a.png\n"
@@ -79,9 +82,9 @@ def test_split_file_in_full(tmp_path: Path) -> None:
 
 def test_changed_data(tmp_path: Path) -> None:
     path = _written(tmp_path)
-    samples = [*SAMPLES[4:], *(_sample(f"new {n}", 0) for n in range(2))]
+    samples = [*SAMPLES[4:], *(sample_of(f"new {n}", 0) for n in range(2))]
     samples[1] = attrs.evolve(samples[1], split="validation")
-    prints = dict(_scan(samples).fingerprints)
+    prints = dict(scan_of(samples).fingerprints)
     prints["4.png"] = attrs.evolve(prints["4.png"], sha256="0" * 64)
     with pytest.raises(ChangedError) as caught:
         _read(path, samples, Scan(fingerprints=prints))
@@ -106,7 +109,7 @@ def test_split_file_that_leaks(tmp_path: Path) -> None:
     path = _written(tmp_path)
     path.write_text(path.read_text().replace("3.png,validation", "3.png,test"))
     with pytest.raises(DataError) as caught:
-        _read(path, SAMPLES, _scan(SAMPLES, {"0.png": "same", "5.png": "same"}))
+        _read(path, SAMPLES, scan_of(SAMPLES, {"0.png": "same", "5.png": "same"}))
     assert str(caught.value) == (
         f"The split file {path} divides what must stay in one part:\n"
         "  1 group: 'p1' (validation, test).\n"
@@ -186,24 +189,24 @@ def test_a_class_without_training_samples_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "splits.csv"
     path.write_text("id,part\na,training\nb,test\n")
     with pytest.raises(DataError) as caught:
-        _read(path, [_sample("a", 0), _sample("b", 1)], task=TASK)
+        _read(path, [sample_of("a", 0), sample_of("b", 1)], task=TASK)
     assert str(caught.value) == (
         "The class 'well' has no training samples: all its 1 samples are in other parts. "
         "Remove the class, or give it more samples or groups."
     )
 
 
-FOLDS = [_sample(f"{n:02}", n % 2, f"p{n // 3}") for n in range(45)]
+FOLDS = [sample_of(f"{n:02}", n % 2, f"p{n // 3}") for n in range(45)]
 
 
 def _with_folds(folds: int | None, fold: int | None) -> Split:
-    return make_split(FOLDS, _scan(FOLDS), SplitSettings(folds=folds, fold=fold), TASK)
+    return make_split(FOLDS, scan_of(FOLDS), SplitSettings(folds=folds, fold=fold), TASK)
 
 
 def test_the_fold_is_written_and_compared(tmp_path: Path) -> None:
     path = tmp_path / "splits.csv"
     split = _with_folds(3, 1)
-    write_split(path, split, FOLDS, _scan(FOLDS))
+    write_split(path, split, FOLDS, scan_of(FOLDS))
     lines = path.read_text().splitlines()
     assert lines[0] == "id,part,fold,label,group,sha256,pixels"
     assert lines[1].startswith(f"00,{split['00']},{split.folds['00']},0,p0,")
@@ -226,10 +229,10 @@ def test_the_fold_is_written_and_compared(tmp_path: Path) -> None:
         s.id: "training" if split.folds[s.id] != 1 else "validation" if s.group == first else "test"
         for s in FOLDS
     }
-    write_split(path, Split(parts=parts, folds=split.folds), FOLDS, _scan(FOLDS))
+    write_split(path, Split(parts=parts, folds=split.folds), FOLDS, scan_of(FOLDS))
     with pytest.raises(DataError, match=r"does not hold out split\.fold = 1"):
         _read(path, FOLDS, how=SplitSettings(folds=3, fold=1), task=TASK)
-    write_split(path, _with_folds(None, None), FOLDS, _scan(FOLDS))
+    write_split(path, _with_folds(None, None), FOLDS, scan_of(FOLDS))
     with pytest.raises(DataError) as caught:
         _read(path, FOLDS, how=SplitSettings(folds=3), task=TASK)
     assert str(caught.value) == (
@@ -239,7 +242,7 @@ def test_the_fold_is_written_and_compared(tmp_path: Path) -> None:
 
 def test_samples_that_a_leak_left_out_may_be_missing(tmp_path: Path) -> None:
     path = _written(tmp_path)
-    leaked = [_sample("6.png", 0, "p2", "training"), _sample("7.png", 0, "p1")]
+    leaked = [sample_of("6.png", 0, "p2", "training"), sample_of("7.png", 0, "p1")]
     brought = [attrs.evolve(s, split=SPLIT[s.id]) for s in SAMPLES]
     dataset, split = _read(path, [*brought, *leaked], on_leak="drop_train")
     assert split == SPLIT

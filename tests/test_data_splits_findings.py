@@ -26,7 +26,8 @@ from medpipe.data.splits.units import units_of
 from medpipe.errors import DataError
 from medpipe.settings import SplitSettings
 from medpipe.steps import Dataset, Sample, Task
-from test_data_splits import _sample, _scan
+from support.examples import examples
+from support.splits import sample_of, scan_of
 
 FINDINGS = Task(kind="multilabel", names=tuple("abcdefgh"))
 AGES = Task(kind="regression", names=("age",), unit="years")
@@ -49,7 +50,7 @@ def _patients(seed: int, *, missing: float = 0.0, task: Task = FINDINGS) -> list
                 label = tuple(
                     math.nan if rng.random() < missing else float(rng.random() < p) for p in own
                 )
-            samples.append(_sample(f"{patient}-{image}", label, f"patient {patient}"))
+            samples.append(sample_of(f"{patient}-{image}", label, f"patient {patient}"))
     return samples
 
 
@@ -79,13 +80,13 @@ def test_iterative_stratification_beats_the_division_by_classes(
     one = other = 0.0
     for seed in range(8):
         samples = _patients(seed, missing=0.1 * (seed % 3), task=task)
-        units = units_of(samples, _scan(samples), 0, task)
+        units = units_of(samples, scan_of(samples), 0, task)
         one += _off(units, divide_iteratively(units, shares), shares)
         other += _off(units, divide(units, shares), shares)
     assert one < 0.85 * other
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(
     sizes=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4)), min_size=1, max_size=30),
     folds=st.integers(2, 5),
@@ -120,10 +121,11 @@ def test_no_single_move_makes_it_better(sizes: list[tuple[int, int]], folds: int
 
 def test_the_rarest_finding_reaches_every_fold() -> None:
     samples = [
-        _sample(f"{n}", (float(n % 2), float(n % 40 == 0)), f"patient {n // 4}") for n in range(400)
+        sample_of(f"{n}", (float(n % 2), float(n % 40 == 0)), f"patient {n // 4}")
+        for n in range(400)
     ]
     task = Task(kind="multilabel", names=("often", "seldom"))
-    split = make_split(samples, _scan(samples), SplitSettings(folds=5), task)
+    split = make_split(samples, scan_of(samples), SplitSettings(folds=5), task)
     homes = [split.folds[s.id] for s in samples if s.label == (0.0, 1.0)]
     assert sorted(homes) == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
 
@@ -131,18 +133,18 @@ def test_the_rarest_finding_reaches_every_fold() -> None:
 def test_a_missing_label_is_unknown_not_absent() -> None:
     nan = math.nan
     labels = [(1.0, 0.0), (nan, 0.0), (0.0, 0.0), (nan, 1.0), (nan, nan)]
-    samples = [_sample(f"{n}", label, "one patient") for n, label in enumerate(labels)]
+    samples = [sample_of(f"{n}", label, "one patient") for n, label in enumerate(labels)]
     task = Task(kind="multilabel", names=("a", "b"))
-    (unit,) = units_of(samples, _scan(samples), 0, task)
+    (unit,) = units_of(samples, scan_of(samples), 0, task)
     assert dict(unit.counts) == {ALL: 5, 0: 1, 1: 1, NONE: 1, UNKNOWN: 3, UNKNOWN - 1: 1}
 
 
 def test_images_with_a_missing_label_are_shared_out() -> None:
     """Half of the images were not read for the second finding: half of each part."""
     labels = [(float(n % 5 == 0), math.nan if n % 2 else float(n % 20 == 0)) for n in range(400)]
-    samples = [_sample(f"{n}", label) for n, label in enumerate(labels)]
+    samples = [sample_of(f"{n}", label) for n, label in enumerate(labels)]
     task = Task(kind="multilabel", names=("a", "b"))
-    split = make_split(samples, _scan(samples), SplitSettings(), task)
+    split = make_split(samples, scan_of(samples), SplitSettings(), task)
     unread = [s.id for s in samples if math.isnan(s.label[1])]  # type: ignore[index]
     assert abs(sum(split[i] == "test" for i in unread) - 20) <= 1
     assert split.counts == {"training": 320, "validation": 40, "test": 40}
@@ -151,9 +153,9 @@ def test_images_with_a_missing_label_are_shared_out() -> None:
 def test_every_target_of_a_regression_is_shared_out() -> None:
     rng = random.Random(0)
     labels = [(rng.random(), rng.random() if n % 4 else math.nan) for n in range(600)]
-    samples = [_sample(f"{n}", label) for n, label in enumerate(labels)]
+    samples = [sample_of(f"{n}", label) for n, label in enumerate(labels)]
     task = Task(kind="regression", names=("age", "weight"))
-    split = make_split(samples, _scan(samples), SplitSettings(validation=0, test=0.2), task)
+    split = make_split(samples, scan_of(samples), SplitSettings(validation=0, test=0.2), task)
     for place in (0, 1):
         known = sorted(label[place] for label in labels if not math.isnan(label[place]))
         cuts = [known[len(known) * tenth // 10] for tenth in range(1, 10)]
@@ -167,19 +169,19 @@ def test_every_target_of_a_regression_is_shared_out() -> None:
 
 def test_few_patients_have_few_bins() -> None:
     """Ten bins of three patients would give every part ten patients."""
-    samples = [_sample(f"{n}", float(n), f"patient {n}") for n in range(30)]
-    split = make_split(samples, _scan(samples), SplitSettings(), AGES)
+    samples = [sample_of(f"{n}", float(n), f"patient {n}") for n in range(30)]
+    split = make_split(samples, scan_of(samples), SplitSettings(), AGES)
     assert split.counts == {"training": 24, "validation": 3, "test": 3}
 
 
 def test_copies_without_a_group_are_trained_on_and_stay_there() -> None:
-    samples = _patients(1) + [_sample(f"copy {n}", (1.0,) * 8) for n in range(6)]
+    samples = _patients(1) + [sample_of(f"copy {n}", (1.0,) * 8) for n in range(6)]
     pixels = {f"copy {n}": f"look {n // 2}" for n in range(6)}
-    split = make_split(samples, _scan(samples, pixels), SplitSettings(), FINDINGS)
+    split = make_split(samples, scan_of(samples, pixels), SplitSettings(), FINDINGS)
     assert {split[i] for i in pixels} == {"training"}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(
     sizes=st.lists(st.tuples(st.integers(1, 3), st.integers(0, 4), st.booleans()), max_size=20),
     share=st.sampled_from([0.5, 0.7]),

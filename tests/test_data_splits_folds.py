@@ -14,18 +14,18 @@ from medpipe.data.splits.split import make_split
 from medpipe.errors import ConfigError, DataError
 from medpipe.settings import SplitSettings
 from medpipe.steps import Sample, Task
-from test_data_splits import TASK, _sample, _scan
+from support.splits import TASK, sample_of, scan_of
 
 
 def _patients(count: int = 100, size: int = 3, **options: Any) -> list[Sample]:
     return [
-        _sample(f"{n:03}", (n // size) % 2, f"patient {n // size}", **options)
+        sample_of(f"{n:03}", (n // size) % 2, f"patient {n // size}", **options)
         for n in range(count * size)
     ]
 
 
 def _split(samples: list[Sample], task: Task = TASK, pixels: Any = None, **how: Any) -> Any:
-    return make_split(samples, _scan(samples, pixels), SplitSettings(**how), task)
+    return make_split(samples, scan_of(samples, pixels), SplitSettings(**how), task)
 
 
 def test_a_fold_is_the_test_and_validation_is_carved_from_the_rest() -> None:
@@ -62,7 +62,7 @@ def test_where_the_data_bring_the_validation_a_fold_is_the_test() -> None:
 
 def test_copies_are_held_out_in_their_turn() -> None:
     """No part is always trained on: a set of copies is a unit like any other."""
-    samples = [_sample(f"{n}", n % 2) for n in range(60)]
+    samples = [sample_of(f"{n}", n % 2) for n in range(60)]
     pixels = {f"{n}": "same" for n in range(0, 8, 2)}
     homes = [
         {i: _split(samples, pixels=pixels, folds=3, fold=fold)[i] for i in pixels}
@@ -93,7 +93,10 @@ def test_too_few_groups() -> None:
 
 
 def test_a_class_in_one_group() -> None:
-    samples = [*(_sample(f"{n}", 0) for n in range(20)), *(_sample(f"w{n}", 1, "p") for n in "ab")]
+    samples = [
+        *(sample_of(f"{n}", 0) for n in range(20)),
+        *(sample_of(f"w{n}", 1, "p") for n in "ab"),
+    ]
     message = _error(samples, folds=5, fold=4)  # whichever fold is held out in this run
     assert re.fullmatch(
         r"The class 'well' has no training samples when the fold [0-4] is held out: all its "

@@ -20,6 +20,7 @@ from medpipe.data.splits.split import Split, make_split
 from medpipe.errors import DataError
 from medpipe.settings import SplitSettings
 from medpipe.steps import PARTS, Dataset, Sample, Task
+from support.examples import examples
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -130,7 +131,7 @@ HOW = st.one_of(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(case=made(brought=True), how=HOW, random=st.randoms(use_true_random=False))
 def test_nothing_crosses_and_nothing_is_lost(case: Made, how: SplitSettings, random: Any) -> None:
     split = _split(case, how)
@@ -144,7 +145,7 @@ def test_nothing_crosses_and_nothing_is_lost(case: Made, how: SplitSettings, ran
     assert (again, again.folds) == (split, split.folds)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=examples(120), deadline=None)
 @given(case=made(brought=True, units=8), folds=st.integers(2, 5), seed=st.integers(0, 9))
 def test_every_sample_is_held_out_once(case: Made, folds: int, seed: int) -> None:
     splits = [
@@ -160,7 +161,7 @@ def test_every_sample_is_held_out_once(case: Made, folds: int, seed: int) -> Non
         assert set(split.folds.values()) == set(range(folds))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(case=made(brought=True, leaky=True))
 def test_left_out_is_only_what_crosses_and_nothing_crosses_then(case: Made) -> None:
     parts = predefined_parts(case.samples)
@@ -188,7 +189,7 @@ def test_left_out_is_only_what_crosses_and_nothing_crosses_then(case: Made) -> N
         assert dict(split) == {i: parts[i] for i in ids}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(case=made())
 def test_images_under_different_labels_are_noted(case: Made) -> None:
     looks: dict[str, list[Any]] = defaultdict(list)

@@ -16,7 +16,7 @@ from medpipe.data.splits.leaks import predefined_parts
 from medpipe.errors import DataError
 from medpipe.settings import SplitSettings
 from medpipe.steps import Dataset, Sample, Task
-from test_data_splits import TASK, _sample, _scan
+from support.splits import TASK, sample_of, scan_of
 
 AGES = Task(kind="regression", names=("age", "weight"), unit="years")
 
@@ -47,18 +47,18 @@ def _prepared(dataset: Dataset, **how: Any) -> PreparedData:
 def test_what_is_left_out_and_the_note_about_it() -> None:
     samples = [
         # a patient in test and training, and a patient who is the same by a copy
-        _sample("a1", 0, "a", "test"),
-        _sample("a2", 0, "a", "training"),
-        _sample("b1", 1, "b"),  # a copy of a2; for the library to divide, so training
-        _sample("b2", 1, "b", "training"),
+        sample_of("a1", 0, "a", "test"),
+        sample_of("a2", 0, "a", "training"),
+        sample_of("b1", 1, "b"),  # a copy of a2; for the library to divide, so training
+        sample_of("b2", 1, "b", "training"),
         # validation against test, and training against validation
-        _sample("c1", 0, "c", "validation"),
-        _sample("c2", 0, "c", "test"),
-        _sample("d1", 1, None, "training"),
-        _sample("d2", 1, None, "validation"),
-        _sample("e1", 1, "e"),
+        sample_of("c1", 0, "c", "validation"),
+        sample_of("c2", 0, "c", "test"),
+        sample_of("d1", 1, None, "training"),
+        sample_of("d2", 1, None, "validation"),
+        sample_of("e1", 1, "e"),
     ]
-    scan = _scan(samples, {"a2": "one", "b1": "one", "d1": "two", "d2": "two"})
+    scan = scan_of(samples, {"a2": "one", "b1": "one", "d1": "two", "d2": "two"})
     dataset = Dataset(samples=samples, task=TASK, on_leak="drop_train", notes=["earlier"])
     kept = without_leaks(dataset, scan, predefined_parts(samples))
     assert [s.id for s in kept.samples] == ["a1", "c2", "d2", "e1"]
@@ -117,13 +117,13 @@ def test_different_labels_of_one_image_are_named() -> None:
         ),
     ]
     for task, labels, note in cases:
-        samples = [_sample(f"{n}", label) for n, label in enumerate(labels)]
-        assert contradictions(samples, _scan(samples, dict.fromkeys("012", "x")), task) == note
+        samples = [sample_of(f"{n}", label) for n, label in enumerate(labels)]
+        assert contradictions(samples, scan_of(samples, dict.fromkeys("012", "x")), task) == note
 
 
 def test_many_different_labels_are_counted() -> None:
-    samples = [_sample(f"{n:02}", n % 2) for n in range(10)]
-    scan = _scan(samples, {s.id: f"look {n // 2}" for n, s in enumerate(samples)})
+    samples = [sample_of(f"{n:02}", n % 2) for n in range(10)]
+    scan = scan_of(samples, {s.id: f"look {n // 2}" for n, s in enumerate(samples)})
     assert contradictions(samples, scan, TASK) == (
         "5 images appear under different labels: '00' (ill) = '01' (well), "
         "'02' (ill) = '03' (well), '04' (ill) = '05' (well) and 2 more."

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from drawn_dicom import write_dicom, write_series
 from medpipe import PipelineBuilder
 from medpipe.builtin.datasets.image_folder import ImageFolder
 from medpipe.builtin.datasets.table import Table
 from medpipe.plugin import DataError, Reading, Series
 from medpipe.prediction.listing import find_files
+from support.drawn_dicom import write_dicom, write_series
 
 RANDOM = np.random.default_rng(0)
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-import textwrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
+
+from support.programs import HEAD, install, listed, medpipe
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,16 +59,6 @@ def medpipe_transforms(): return [Invert]
 @hookimpl
 def medpipe_losses(): return (cls for cls in [Smooth])
 '''
-
-HEAD = """
-from typing import ClassVar
-import attrs
-from medpipe.plugin import NetworkStep, hookimpl
-@attrs.frozen(kw_only=True)
-class Net(NetworkStep):
-    name: ClassVar[str] = "net"
-    def build(self, data): ...
-"""
 
 HOOKS = "medpipe_datasets, medpipe_transforms, medpipe_networks, medpipe_trainers, medpipe_losses"
 
@@ -162,38 +150,6 @@ BROKEN: dict[str, tuple[str, str]] = {
     ),
 }
 BROKEN["bad-twins"] = (BROKEN["bad-twins"][0], "Net and Two are both network steps named 'net'.")
-
-
-def install(site: Path, distribution: str, source: str, version: str = "1.2") -> Path:
-    """Lay a distribution out as an installer does."""
-    module = distribution.replace("-", "_")
-    file = site / f"{module}.py"
-    file.write_text(textwrap.dedent(source))
-    info = site / f"{module}-{version}.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(
-        f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n"
-    )
-    (info / "entry_points.txt").write_text(f"[medpipe]\nplugin = {module}\n")
-    return file
-
-
-def medpipe(site: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    path = [str(site), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return subprocess.run(
-        [sys.executable, "-m", "medpipe", *arguments],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(path), **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def listed(site: Path, **environment: str) -> dict[str, Any]:
-    done = medpipe(site, "plugins", "--json", **environment)
-    assert done.returncode == 0, done.stderr
-    plugins = json.loads(done.stdout)["plugins"]
-    return {plugin["distribution"]: plugin for plugin in plugins}
 
 
 def test_broken_plugins_are_named_and_hurt_nobody(tmp_path: Path) -> None:

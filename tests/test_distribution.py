@@ -15,8 +15,8 @@ from medpipe.system.distribution import DISTRIBUTION, install_command, own_distr
 
 TEXTS = ("*.md", "*.py", "*.toml", "*.txt", "*.html", "*.ipynb", "*.yml", ".ci/*")
 BY_NAME = re.compile(
-    r"(?:pip3?|uv|pipx|poetry|conda|mamba)\s+(?:\w+\s+)?(?:install|add)\b[^\n`]*?"
-    r"""[\s"'`(]medpipe(?:\[[\w,-]*\])?(?:[=<>~!]=?[\w.]+)?["'`]*(?:\s|$|[.,;)])"""
+    r"(?:pip3?|uv|pipx|poetry|conda|mamba)\s+(?:\w+\s+)?(?:install|add)\b[^\n`&;|]*?"
+    r"""[ \t"'`(]medpipe(?:\[[\w,-]*\])?(?:[=<>~!]=?[\w.]+)?["'`]*(?:\s|$|[.,;)])"""
 )
 
 
@@ -35,7 +35,7 @@ def test_hints_name_the_installed_distribution() -> None:
         ("uv add medpipe", True),
         ("python -m pip install -U medpipe==0.1", True),
         ('pip install "medpipe-imaging[dicom]"', False),
-        ("pip install -e . and then medpipe", False),
+        ("pip install -e . && medpipe plugins", False),
         ("pip install medpipe-tiny", False),
     ],
 )

@@ -16,9 +16,10 @@ import pytest
 
 import medpipe
 from medpipe import hookspecs, recipes
-from medpipe.cli import app, main
+from medpipe.cli import app
 from medpipe.settings import LoaderSettings, RunSettings, SplitSettings, WeightsSettings
 from medpipe.steps import STEP_KINDS
+from support.programs import exit_code
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,12 +56,10 @@ def pages_with(language: str) -> list[object]:
     return [pytest.param(page, id=name_of(page)) for page in PAGES if blocks(page, language)]
 
 
-def exit_code(arguments: list[str]) -> object:
-    try:
-        main(arguments)
-    except SystemExit as ended:
-        return ended.code
-    return 0
+def _marked(page: Path) -> object:
+    """Pages whose examples are trained for long are left to `.ci/run`."""
+    long = page.stem in {"fine-tuning", "own-data", "folds"}
+    return pytest.param(page, id=name_of(page), marks=[pytest.mark.long] if long else [])
 
 
 @contextmanager
@@ -76,7 +75,7 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("page", pages_with("python"))
+@pytest.mark.parametrize("page", [_marked(page) for page in PAGES if blocks(page, "python")])
 def test_python_blocks_run_in_order(
     page: Path,
     tmp_path: Path,
@@ -127,7 +126,7 @@ def test_console_blocks_with_medpipe_run(
     commands = [shlex.split(line[2:]) for line in lines if line.startswith("$ medpipe ")]
     with one_thread():
         for _, *arguments in commands:
-            code = exit_code(arguments)
+            code = exit_code(*arguments)
             printed = capsys.readouterr()
             assert not code, (arguments, printed.out, printed.err)
             assert printed.out

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from medpipe.errors import DataError
 from medpipe.evaluation.matching import matched
 from medpipe.steps import Dataset, Sample, Task, TaskKind
+from support.examples import examples
 
 PIXELS = np.zeros((4, 4), np.uint8)
 CLASSES = Task(names=("cat", "dog", "owl"))
@@ -30,7 +31,7 @@ def labels(data: Dataset) -> list[Any]:
 
 
 @given(order=st.permutations(["cat", "dog", "owl"]), places=st.lists(st.integers(0, 2), min_size=1))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 def test_a_class_keeps_its_name_in_any_order(order: list[str], places: list[int]) -> None:
     found = matched(dataset(Task(names=order), *places), CLASSES)
     assert [CLASSES.names[label] for label in labels(found)] == [order[place] for place in places]

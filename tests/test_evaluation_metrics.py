@@ -19,6 +19,7 @@ from medpipe.evaluation.metrics import (
 )
 from medpipe.evaluation.predictions import Predictions
 from medpipe.steps import Task, TaskKind
+from support.examples import examples
 
 KINDS: tuple[TaskKind, ...] = ("multiclass", "multilabel", "regression")
 
@@ -229,7 +230,7 @@ def of_scikit_learn(predictions: Predictions) -> dict[str, float | None]:
     return {**means, **whole}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(predictions=small())
 def test_every_metric_equals_scikit_learns_whatever_is_missing(predictions: Predictions) -> None:
     found = compute_metrics(predictions)
@@ -362,7 +363,7 @@ def test_few_samples_give_none_and_no_error(kind: TaskKind, count: int) -> None:
         assert found["accuracy"] is None
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(predictions=small(), data=st.data())
 def test_the_order_of_samples_changes_nothing(predictions: Predictions, data: Any) -> None:
     order = data.draw(st.permutations(range(len(predictions))))
@@ -371,7 +372,7 @@ def test_the_order_of_samples_changes_nothing(predictions: Predictions, data: An
     assert again == found
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(predictions=small())
 def test_metrics_are_plain_bounded_and_inside_their_intervals(predictions: Predictions) -> None:
     found = compute_metrics(predictions, intervals=True)

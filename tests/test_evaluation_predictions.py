@@ -17,6 +17,7 @@ from medpipe.evaluation.predictions import (
     write_predictions,
 )
 from medpipe.steps import Task, TaskKind
+from support.examples import examples
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,7 +69,7 @@ def make(task: Task = CLASSES, **changes: Any) -> Predictions:
     return Predictions(task=task, **{**fields, **changes})
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(predictions=some_predictions())
 def test_a_csv_file_gives_the_same_predictions_back_in_the_order_of_ids(
     tmp_path_factory: pytest.TempPathFactory, predictions: Predictions

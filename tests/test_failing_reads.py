@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from drawn_dicom import write_dicom
 from faults.reads import CODES, Reads, operations
 from medpipe.builtin.datasets.image_folder import ImageFolder
 from medpipe.builtin.datasets.table import Table
-from medpipe.data.quality.screening import sift
+from medpipe.data.quality.screening import screen
 from medpipe.data.scanning.scan import scan
 from medpipe.errors import MedpipeError
 from medpipe.plugin import Reading
 from medpipe.prediction.listing import find_files
+from support.drawn_dicom import write_dicom
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -68,7 +68,7 @@ def _ids(root: Path) -> Iterator[str]:
 def looked_through(step: Any) -> Found:
     """As training and the check of data list and look."""
     dataset = step.build_with_faults()
-    found = sift(dataset, workers=1)
+    found = screen(dataset, workers=1)
     said: dict[str, str] = {}
     for fault in found.faults:
         said[fault.sample] = str(fault)

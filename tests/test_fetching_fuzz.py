@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from drawn_archives import END, file, folder, header, long_name, padded, pax
 from medpipe.fetching import archives
-from medpipe.fetching.member_names import MARKER
+from medpipe.fetching.archives import MARKER
 from medpipe.plugin import DataError, extract_archive
 
 EXAMPLES = int(os.environ.get("MEDPIPE_FUZZ", "150"))
@@ -93,6 +93,7 @@ def real(form: int) -> bytes:
 REAL = [real(tarfile.GNU_FORMAT), real(tarfile.PAX_FORMAT)]
 PACKED = [gzip.compress(tar, mtime=0) for tar in REAL]
 WHOLE = [attempt(content) for content in PACKED]
+assert None not in WHOLE
 
 change = st.tuples(
     st.floats(0, 1, exclude_max=True),
@@ -134,12 +135,53 @@ def test_a_file_that_was_spoilt(which: int, how: list[tuple[float, str, bytes]])
     assert attempt(changed(PACKED[which], how)) in (None, WHOLE[which])
 
 
+def read_by_tarfile(tar: bytes) -> dict[str, bytes]:
+    """The files of an archive, as tarfile reads them into memory."""
+    with tarfile.open(fileobj=io.BytesIO(tar), mode="r:", encoding="utf-8") as opened:
+        return {
+            os.path.normpath(member.name): content.read()
+            for member in opened
+            if (content := opened.extractfile(member)) is not None
+        }
+
+
+def attempt_tar(tar: bytes) -> None:
+    """Pack and extract it: it is refused, or gives the files that it holds."""
+    found = attempt(gzip.compress(tar, compresslevel=1))
+    if found is not None:
+        files = {name: content for name, content in found.items() if content is not None}
+        assert files == read_by_tarfile(tar)
+
+
+HEADERS = [
+    [at for at in range(len(tar)) if tar[at // 512 * 512 :][257:262] == b"ustar"] for tar in REAL
+]
+"""The places of the bytes that belong to headers."""
+
+
+@fuzzed
+@given(st.sampled_from(range(2)), st.floats(0, 1, exclude_max=True), st.integers(0, 255))
+def test_a_tar_of_which_a_header_was_spoilt(which: int, where: float, new: int) -> None:
+    tar = bytearray(REAL[which])
+    tar[HEADERS[which][int(where * len(HEADERS[which]))]] = new
+    found = attempt(gzip.compress(bytes(tar), compresslevel=1))
+    assert found in (None, WHOLE[which])  # what the header's checksum does not notice is the same
+
+
+@fuzzed
+@given(st.sampled_from(range(2)), st.integers(0, 1 << 20))
+def test_a_tar_that_was_cut_before_it_was_packed(which: int, where: int) -> None:
+    tar = REAL[which]
+    found = attempt(gzip.compress(tar[: where % len(tar)], compresslevel=1))
+    assert found in (None, WHOLE[which])  # only the zeros at the end may be missing
+
+
 @fuzzed
 @given(st.sampled_from(range(2)), changes)
 def test_a_tar_that_was_spoilt_before_it_was_packed(
     which: int, how: list[tuple[float, str, bytes]]
 ) -> None:
-    attempt(gzip.compress(changed(REAL[which], how), compresslevel=1))
+    attempt_tar(changed(REAL[which], how))
 
 
 def resealed(tar: bytes) -> bytes:
@@ -159,7 +201,7 @@ def resealed(tar: bytes) -> bytes:
 def test_a_tar_that_was_spoilt_with_right_checksums(
     which: int, how: list[tuple[float, str, bytes]]
 ) -> None:
-    attempt(gzip.compress(resealed(changed(REAL[which], how)), compresslevel=1))
+    attempt_tar(resealed(changed(REAL[which], how)))
 
 
 names = st.one_of(
@@ -205,7 +247,7 @@ def members(draw: Draw) -> bytes:
 @fuzzed
 @given(st.lists(members(), max_size=6), st.sampled_from([END, b"", bytes(512)]))
 def test_members_of_all_kinds(drawn: list[bytes], end: bytes) -> None:
-    attempt(gzip.compress(b"".join(drawn) + end, compresslevel=1))
+    attempt_tar(b"".join(drawn) + end)
 
 
 @fuzzed

@@ -14,22 +14,26 @@ import pytest
 
 from drawn_archives import file, packed
 from medpipe.fetching import archives
-from medpipe.fetching.member_names import MARKER
+from medpipe.fetching.archives import MARKER
 from medpipe.plugin import extract_archive
 
 if TYPE_CHECKING:
     from loopback import Loopback
 
 CONTENT = random.Random(0).randbytes(1_000_000)
-CHECKSUM = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
 PROGRAM = Path(__file__).with_name("fetched_by_a_process.py")
 FILES = {f"set/{n % 7}/{n:04d}.bin": random.Random(n).randbytes(100 + n) for n in range(3000)}
 
 
+def launch(what: str, source: object, target: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, str(PROGRAM), what, str(source), str(target), SHA256]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
 def start(what: str, source: object, target: Path) -> subprocess.Popen[str]:
     """A process that has done its imports and begins."""
-    command = [sys.executable, str(PROGRAM), what, str(source), str(target), CHECKSUM]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    process = launch(what, source, target)
     assert process.stdout is not None
     assert process.stdout.readline() == "begins\n"
     return process
@@ -37,7 +41,7 @@ def start(what: str, source: object, target: Path) -> subprocess.Popen[str]:
 
 def end(process: subprocess.Popen[str]) -> None:
     assert process.stdout is not None
-    assert process.stdout.read() == "done\n"
+    assert process.stdout.read() in ("done\n", "begins\ndone\n")
     assert process.wait(timeout=60) == 0
 
 
@@ -85,8 +89,9 @@ def test_a_killed_download_goes_on_where_it_was(publishing: Loopback, tmp_path: 
 
 
 def test_two_processes_download_once(publishing: Loopback, tmp_path: Path) -> None:
+    publishing.pace = 0.03  # so that the second begins before the first has ended
     target = tmp_path / "file.bin"
-    both = [start("download", publishing.url("/fine"), target) for _ in range(2)]
+    both = [launch("download", publishing.url("/fine"), target) for _ in range(2)]
     for process in both:
         end(process)
     assert target.read_bytes() == CONTENT
@@ -137,7 +142,7 @@ def test_an_extraction_that_is_killed_while_it_writes(archive: Path, tmp_path: P
 
 def test_two_processes_extract_once(archive: Path, tmp_path: Path) -> None:
     target = tmp_path / "set"
-    both = [start("extract", archive, target) for _ in range(2)]
+    both = [launch("extract", archive, target) for _ in range(2)]
     for process in both:
         end(process)
     assert is_whole(target)
@@ -176,7 +181,6 @@ def test_the_marker_is_written_last_and_after_a_sync(
     with through(Watched()):
         extract_archive(archive, tmp_path / "set")
     assert done == [
-        *["close file"] * len(FILES),
         "sync all",
         "sync marker",
         "close marker",
@@ -186,5 +190,5 @@ def test_the_marker_is_written_last_and_after_a_sync(
         "rename to set",
         f"sync folder {tmp_path.name}",
     ]
-    monkeypatch.setattr(archives, "look_through", None)
+    monkeypatch.setattr(archives, "_look_through", None)
     assert is_whole(extract_archive(archive, tmp_path / "set"))

@@ -14,12 +14,13 @@ from PIL import Image
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGBaseline8Bit
 
-from drawn_dicom import dicom, write_dicom, write_series
 from medpipe.builtin.transforms.load_image import LoadImage
 from medpipe.builtin.transforms.monai_transforms import TRANSFORMS
 from medpipe.data.readers.reader import decode_content, read_image, read_sample_image
 from medpipe.errors import DataError
 from medpipe.steps import DecodedImage, Reading, Series
+from support.drawn_dicom import dicom, write_dicom, write_series
+from support.examples import examples
 
 pytest.importorskip("imagecodecs")  # it compresses frames
 
@@ -34,7 +35,10 @@ UNITS = RANDOM.integers(0, 2048, (6, 5)).astype(np.uint16)
 PLACE = {"ImagePositionPatient": [1, 2, 3], "ImageOrientationPatient": [1, 0, 0, 0, 1, 0]}
 STEPS = {step.name: step for step in TRANSFORMS}
 QUICK = settings(
-    max_examples=120, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+    max_examples=examples(120),
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
 )
 
 

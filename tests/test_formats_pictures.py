@@ -24,6 +24,7 @@ from formats.written import Small, Written, wrong
 from medpipe import DataError
 from medpipe.data.readers.reader import decode_content, read_image
 from medpipe.steps import Reading
+from support.examples import examples
 
 FORMATS = ("png", "jpeg", "tiff", "bmp")
 RANDOM = np.random.default_rng(0)
@@ -33,7 +34,7 @@ AUTO = Reading(channels="auto")
 @pytest.mark.parametrize("name", FORMATS)
 def test_the_law(name: str) -> None:
     @settings(
-        max_examples=150,
+        max_examples=examples(150),
         database=None,
         deadline=None,
         derandomize=True,

@@ -10,7 +10,7 @@ import pytest
 
 from faults.runs import digest
 from medpipe import Run
-from test_cli import TINY
+from support.programs import TINY
 
 LONGER = TINY.replace("max_epochs = 1", "max_epochs = 4")
 
@@ -37,6 +37,7 @@ def _namespace() -> list[str] | None:
     return None
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", ["600k", "2000k"])
 def test_a_run_whose_disk_is_full_says_so_and_goes_on_with_room(tmp_path: Path, size: str) -> None:
     namespace = _namespace()

@@ -24,18 +24,19 @@ import tomli_w
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from drawn_dicom import dicom
-from folders import phantom
-from fuzzed import Clock, harmless, mutated
 from medpipe import PipelineBuilder, Registry, config, recipes
 from medpipe.cli.source import builder_of
 from medpipe.data.readers.reader import decode_content
 from medpipe.steps import Reading
 from medpipe.training.checkpoint import load_checkpoint, save_checkpoint
+from support.drawn_dicom import dicom
+from support.examples import examples
+from support.folders import phantom
+from support.fuzzed import Clock, harmless, mutated
 
 COUNT = int(os.environ.get("MEDPIPE_FUZZ", "0"))
 fuzz = settings(
-    max_examples=COUNT or 150,
+    max_examples=COUNT or examples(150),
     derandomize=not COUNT,
     database=None,
     deadline=None,

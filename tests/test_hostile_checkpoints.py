@@ -23,7 +23,7 @@ from medpipe.errors import CheckpointError, RunError
 from medpipe.training.checkpoint import _digests, header_of, load_checkpoint, save_checkpoint
 from medpipe.training.restoring import _misfits
 from medpipe.training.run_checkpoints import BEST, DAMAGED, LAST, PREVIOUS
-from test_limits import at, passes, tiny
+from support.counted_runs import at, passes, tiny
 
 
 @pytest.fixture(scope="module")
@@ -34,15 +34,8 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # The first pass tries the layout, five make an epoch.
     at["training", 8] = lambda: os.kill(os.getpid(), signal.SIGUSR1)
     path = tmp_path_factory.mktemp("hostile") / "run"
-    before = os.environ.get("MEDPIPE_CACHE")
-    os.environ["MEDPIPE_CACHE"] = str(path.parent / "cache")
-    try:
-        assert tiny().build().run(path).status == "stopped"
-    finally:
-        at.clear()
-        os.environ.pop("MEDPIPE_CACHE") if before is None else os.environ.update(
-            MEDPIPE_CACHE=before
-        )
+    assert tiny().build().run(path).status == "stopped"
+    at.clear()
     assert (path / PREVIOUS).exists()
     return path
 
@@ -214,13 +207,13 @@ def lacking(names: str) -> str:
 
 def foreign(why: str) -> str:
     return (
-        f"The checkpoint to go on from is of another form: {why}. It was written by another "
+        f"The checkpoint to resume from is of another form: {why}. It was written by another "
         "version of medpipe, or by other hands. Begin a new run in another output."
     )
 
 
 def misfit(why: str) -> str:
-    return f"The checkpoint to go on from doesn't fit: {why}"
+    return f"The checkpoint to resume from doesn't fit: {why}"
 
 
 REFUSED: dict[str, tuple[Change, str]] = {
@@ -417,9 +410,9 @@ REFUSED: dict[str, tuple[Change, str]] = {
     ),
     "the checkpoint of another run": (
         told(another_run),
-        "The run RUN can't go on, since it was begun with something else:\n  the "
+        "The run RUN can't be resumed, since it was started with something else:\n  the "
         "checkpoint was made with another data set\nPut that back, or begin a new run in "
-        "another output. To go on all the same, which gives other results than a run "
+        "another output. To resume all the same, which gives other results than a run "
         "that was not stopped, and is recorded: --allow-changed=data",
     ),
     "a state that is a number": (
@@ -526,7 +519,7 @@ def test_the_one_before_a_damaged_one_is_taken(
         assert tiny().build().run(run, resume=True).status == "finished"
     assert (
         f"{run / LAST} is damaged: Error while deserializing: incomplete metadata, file not fully "
-        "covered. The run goes on from the checkpoint before it, of iteration 5."
+        "covered. The run is resumed from the checkpoint before it, of iteration 5."
     ) in caplog.messages
     assert (run / DAMAGED).read_bytes() == broken
 

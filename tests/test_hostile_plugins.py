@@ -21,7 +21,7 @@ from medpipe.plugin import (
     TransformStep,
     hookimpl,
 )
-from test_discovery_plugins import HEAD, install, listed, medpipe
+from support.programs import HEAD, install, listed, medpipe
 
 OFFER = "@hookimpl\ndef medpipe_networks(): return [Net]"
 

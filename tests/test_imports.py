@@ -1,4 +1,4 @@
-"""Light commands stay light, and the public doors hold what they promise."""
+"""Light commands stay light, public doors hold what they promise, tests import no tests."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import ast
 import importlib
 import subprocess
 import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -80,3 +83,32 @@ def test_a_name_is_loaded_when_it_is_used() -> None:
         "assert 'medpipe.builder' in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_no_test_imports_a_test(repository: Path) -> None:
+    """What two of them need is in `tests/support` or `tests/conftest.py`."""
+    files = sorted((repository / "tests").rglob("*.py"))
+    tests = {file.stem for file in files if file.stem.startswith("test_")} | {"conftest"}
+    assert len(tests) > 100
+    found = {
+        f"{file.name} imports {name}"
+        for file in files
+        for name in imported(file)
+        if tests & set(name.split("."))
+    }
+    assert not found
+
+
+def imported(file: Path) -> Iterator[str]:
+    """The modules that a file imports anywhere, or that a text in it does, which another runs."""
+    pending = [ast.parse(file.read_text())]
+    while pending:
+        for node in ast.walk(pending.pop()):
+            match node:
+                case ast.Import():
+                    yield from (alias.name for alias in node.names)
+                case ast.ImportFrom():
+                    yield from (f"{node.module or ''}.{alias.name}" for alias in node.names)
+                case ast.Constant(value=str(text)) if "import " in text:
+                    with suppress(SyntaxError, ValueError):
+                        pending.append(ast.parse(textwrap.dedent(text)))

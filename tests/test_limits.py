@@ -13,22 +13,24 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import attrs
 import pytest
 
-from folders import image_folder
-from medpipe import LimitError, MedpipeError, PipelineBuilder, Registry, RunError, StepError
+from medpipe import LimitError, MedpipeError, PipelineBuilder, RunError, StepError
 from medpipe.data.splits import split_cache
-from medpipe.plugin import DataInfo, NetworkStep, TransformStep, hookimpl
 from medpipe.system.cache_folder import cache_directory
 from medpipe.system.disk import Disk
 from medpipe.system.files import through
 from medpipe.system.resource_errors import FILES, KILLED, PROCESSES, limit_of
 from medpipe.training.checkpoint import load_checkpoint
-from test_discovery_plugins import install, medpipe
-from test_pipeline_resume import state
+from support.counted_runs import REGISTRY, at, in_worker, passes, tiny
+from support.folders import image_folder
+from support.marked_runs import state
+from support.marks import long
+from support.programs import install, medpipe
+from support.waiting import within
 
 GPU = (
     "CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of 79.10 GiB of "
@@ -41,64 +43,6 @@ SHARED = (
 )
 CHECKPOINTS = ("last", "previous", "best")
 
-passes: dict[str, list[Any]] = {"training": [], "evaluation": []}
-at: dict[tuple[str, int], Callable[[], Any]] = {}
-"""What the network does in its n-th pass of a kind."""
-in_worker: list[Callable[[dict[str, Any]], Any]] = []
-"""What the transform does with a sample in a worker process."""
-
-
-@attrs.frozen(kw_only=True)
-class Acting(TransformStep):
-    """Does what the test wants in worker processes."""
-
-    name: ClassVar[str] = "acting"
-
-    def build(self) -> Callable[[dict[str, Any]], Any]:
-        from torch.utils.data import get_worker_info
-
-        def act(sample: dict[str, Any]) -> dict[str, Any]:
-            if get_worker_info() is not None:
-                for do in in_worker:
-                    sample = do(sample) or sample
-            return sample
-
-        return act
-
-
-@attrs.frozen(kw_only=True)
-class Counting(NetworkStep):
-    """A small network that counts its passes."""
-
-    name: ClassVar[str] = "counting"
-
-    def build(self, data: DataInfo) -> Any:
-        from torch import nn
-
-        class Net(nn.Sequential):
-            def forward(self, image: Any) -> Any:
-                if image.device.type != "meta":
-                    kind = "training" if self.training else "evaluation"
-                    passes[kind].append(None)
-                    at.get((kind, len(passes[kind])), lambda: None)()
-                return super().forward(image)
-
-        front = (nn.Conv2d(data.channels, 4, 3, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(2))
-        return Net(*front, nn.Flatten(), nn.Linear(16, data.outputs))
-
-
-class Plugin:
-    @hookimpl
-    def medpipe_networks(self) -> list[type[NetworkStep]]:
-        return [Counting]
-
-    @hookimpl
-    def medpipe_transforms(self) -> list[type[TransformStep]]:
-        return [Acting]
-
-
-REGISTRY = Registry.discover().with_plugin(Plugin(), name="limits")
-
 
 @pytest.fixture(autouse=True)
 def _forget() -> None:
@@ -106,19 +50,6 @@ def _forget() -> None:
     in_worker.clear()
     for made in passes.values():
         made.clear()
-
-
-def tiny(*, workers: int = 0, **trainer: Any) -> PipelineBuilder:
-    """36 training samples in 5 batches, 12 validation and 12 test samples in 2 batches each."""
-    return (
-        PipelineBuilder(device="cpu", registry=REGISTRY)
-        .dataset("phantom", samples=60, size=32)
-        .transform("acting")
-        .network("counting")
-        .trainer("supervised", **{"max_epochs": 2, "learning_rate": 3e-3, **trainer})
-        .loader(batch_size=8, workers=workers)
-        .split(validation=0.2, test=0.2)
-    )
 
 
 def goes_on(builder: PipelineBuilder, output: Path, whole: Path) -> None:
@@ -225,22 +156,6 @@ def _kill_worker_at(iteration: int) -> None:
     at["training", iteration] = kill
 
 
-@contextmanager
-def within(seconds: int) -> Iterator[None]:
-    """Raise TimeoutError where the block takes longer, which would otherwise wait for ever."""
-
-    def late(*_: object) -> None:
-        raise TimeoutError
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(seconds)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
-
-
 @pytest.mark.usefixtures("forked")
 @pytest.mark.parametrize(
     ("do", "message"),
@@ -311,6 +226,7 @@ SMALL = (
 )
 
 
+@pytest.mark.long
 def test_the_command_line_says_it_in_one_message(tmp_path: Path) -> None:
     install(tmp_path, "medpipe-killer", KILLER)
     configuration = tmp_path / "killer.toml"
@@ -350,7 +266,8 @@ def mounted(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @mounts
 @pytest.mark.parametrize(
-    ("options", "size"), [("size=16k", "16 KB"), ("size=160k", "164 KB"), ("nr_inodes=9", "")]
+    ("options", "size"),
+    [("size=16k", "16 KB"), long("size=160k", "164 KB"), long("nr_inodes=9", "")],
 )
 def test_shared_memory_that_is_too_small(tmp_path: Path, options: str, size: str) -> None:
     configuration = tmp_path / "small.toml"
@@ -447,7 +364,7 @@ def test_no_file_handles_for_the_packed_cache(
         made = build_or_open("key", {}, ["a"], lambda ids: [(np.zeros(3), {})], workers=1)
     assert made is None
     assert caplog.messages == [
-        f"Going on without a packed cache: {lock_of('key')} can't be locked: too many open files. "
+        f"The run has no packed cache: {lock_of('key')} can't be locked: too many open files. "
         "The limit of open files is reached: raise it with 'ulimit -n 4096'."
     ]
 
@@ -516,11 +433,12 @@ def test_a_cache_that_can_not_be_written_to_is_said_once(
     }
     said = [m for r in caplog.records if "ache" in (m := r.getMessage())]
     assert said == [
-        "Going on without caches, so later runs read all images again. The cache folder "
+        "Nothing is cached, so later runs read all images again. The cache folder "
         f"{cache} can't be written: {os.strerror(code).lower()}. {remedies[code]}"
     ]
 
 
+@pytest.mark.long
 @mounts
 def test_a_home_and_an_output_that_are_read_only(tmp_path: Path) -> None:
     images = image_folder(tmp_path / "images")
@@ -536,7 +454,7 @@ def test_a_home_and_an_output_that_are_read_only(tmp_path: Path) -> None:
     done = mounted(script, str(configuration), str(home), str(tmp_path / "run"), *given)
     assert done.returncode == 0, done.stderr
     assert [line for line in done.stderr.splitlines() if "cache" in line and "medpipe" in line] == [
-        "Going on without caches, so later runs read all images again. The cache folder "
+        "Nothing is cached, so later runs read all images again. The cache folder "
         f"{home}/.cache/medpipe can't be written: read-only file system. That disk is read-only: "
         "choose another one with MEDPIPE_CACHE."
     ]

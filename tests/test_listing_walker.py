@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from drawn_dicom import write_series
 from medpipe.builtin.datasets.image_folder import ImageFolder
 from medpipe.builtin.datasets.table import Table
 from medpipe.data.listing.names import IMAGE_SUFFIXES, is_system_name, may_hold_system_names
 from medpipe.data.listing.walking import FolderListing
 from medpipe.plugin import DataError, Reading, spellings
 from medpipe.prediction.listing import find_files
+from support.drawn_dicom import write_series
 
 
 def draw(path: Path, value: int = 0) -> None:

@@ -9,126 +9,18 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-import attrs
 import pytest
 
-from medpipe import LimitError, PipelineBuilder, Registry, Run, RunError
-from medpipe.plugin import DataInfo, NetworkStep, TransformStep, hookimpl
+from medpipe import LimitError, Run, RunError
 from medpipe.training.checkpoint import load_checkpoint
 from medpipe.training.stopping import StopRequest
+from support.marked_runs import ask, at, calls, state, tiny
+from support.marks import long
 
-calls: list[str] = []
-at: dict[int, Callable[[], None]] = {}
-"""What to do when the marking transform is called for the n-th time."""
-
-
-@attrs.frozen(kw_only=True)
-class Marking(TransformStep):
-    """Changes nothing, and does what the test wants at a certain call."""
-
-    name: ClassVar[str] = "marking"
-
-    def build(self) -> Callable[[dict[str, Any]], Mapping[Any, Any]]:
-        def mark(sample: dict[str, Any]) -> dict[str, Any]:
-            calls.append(sample["id"])
-            at.get(len(calls), lambda: None)()
-            return sample
-
-        return mark
-
-
-@attrs.frozen(kw_only=True)
-class Dropping(NetworkStep):
-    """A small network with batch norm and dropout, which draws from torch's generator."""
-
-    name: ClassVar[str] = "dropping"
-
-    def build(self, data: DataInfo) -> Any:
-        from torch import nn
-
-        return nn.Sequential(
-            nn.Conv2d(data.channels, 8, 3, stride=2),
-            nn.BatchNorm2d(8),
-            nn.ReLU(),
-            nn.AdaptiveAvgPool2d(4),
-            nn.Flatten(),
-            nn.Dropout(0.3),
-            nn.Linear(128, data.outputs),
-        )
-
-
-class Plugin:
-    @hookimpl
-    def medpipe_networks(self) -> list[type[NetworkStep]]:
-        return [Dropping]
-
-    @hookimpl
-    def medpipe_transforms(self) -> list[type[TransformStep]]:
-        return [Marking]
-
-
-REGISTRY = Registry.discover().with_plugin(Plugin(), name="marking")
-
-
-@pytest.fixture(autouse=True)
-def _forget() -> None:
-    calls.clear()
-    at.clear()
-
-
-def ask(name: str = "SIGUSR1") -> None:
-    os.kill(os.getpid(), getattr(signal, name))
-
-
-def tiny(**trainer: Any) -> PipelineBuilder:
-    options = {
-        "max_epochs": 3,
-        "learning_rate": 3e-3,
-        "schedule": {"name": "one_cycle"},
-        **trainer,
-    }
-    return (
-        PipelineBuilder(device="cpu", registry=REGISTRY)
-        .dataset("phantom", samples=60, size=32)
-        .transform("rand_flip", prob=0.5)
-        .transform("rand_gaussian_noise", prob=0.5)
-        .transform("marking")
-        .network("dropping")
-        .trainer("supervised", **options)
-        .loader(batch_size=8, workers=0)
-        .split(validation=0.2, test=0.2)
-    )
-
-
-def state(run: Run) -> dict[str, Any]:
-    """All of a run that must be the same however often it was stopped."""
-    states, about = load_checkpoint(run.path / "checkpoints/last.safetensors")
-    best, _ = load_checkpoint(run.path / "checkpoints/best.safetensors")
-    about["progress"].pop("seconds")
-    about.pop("provenance_digests")  # the configurations that are compared differ
-    for row in about["history"]:
-        row.pop("seconds")
-    return {
-        "states": plain(states),
-        "best": plain(best),
-        "about": about,
-        "metrics": run.metrics,
-        "predictions": (run.path / "predictions_test.csv").read_text(),
-        "validation": (run.path / "predictions_validation.csv").read_text(),
-        "history": [{k: v for k, v in row.items() if k != "seconds"} for row in run.history],
-    }
-
-
-def plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    return value.tolist() if hasattr(value, "tolist") else value
+pytestmark = pytest.mark.usefixtures("_fresh_marks")
 
 
 # 36 training samples are 5 batches of 8 and 12 validation samples; the check makes some calls.
@@ -136,12 +28,12 @@ def plain(value: Any) -> Any:
     ("trainer", "moments"),
     [
         ({}, (3, 60)),  # in the first and in a later epoch
-        ({}, (36, 84)),  # in an epoch's last batch
+        long({}, (36, 84)),  # in an epoch's last batch
         ({}, (40, 130)),  # while it validates
-        ({"accumulation": 2}, (5, 30, 70)),
-        ({"epoch_length": 3}, (20, 50, 75)),  # an epoch is not a pass of the data
+        long({"accumulation": 2}, (5, 30, 70)),
+        long({"epoch_length": 3}, (20, 50, 75)),  # an epoch is not a pass of the data
         ({"precision": "bfloat16"}, (45,)),
-        ({"patience": 1, "optimizer": {"name": "sgd", "momentum": 0.9}}, (50,)),
+        long({"patience": 1, "optimizer": {"name": "sgd", "momentum": 0.9}}, (50,)),
     ],
 )
 def test_a_run_that_was_stopped_ends_as_if_it_had_not(
@@ -202,7 +94,7 @@ def test_a_finished_run_of_another_configuration_is_refused(tmp_path: Path) -> N
     with pytest.raises(RunError) as caught:
         tiny(max_epochs=2).build().run(tmp_path / "run", resume=True)
     assert str(caught.value) == (
-        f"The run {tmp_path / 'run'} can't go on, since it was begun with something else:\n"
+        f"The run {tmp_path / 'run'} can't be resumed, since it was started with something else:\n"
         "  trainer.max_epochs: 1, now 2\n"
         "Put that back, or begin a new run in another output."
     )
@@ -296,7 +188,7 @@ def test_handlers_of_a_script_stay(tmp_path: Path) -> None:
 
 
 def test_another_configuration_data_set_or_split_is_refused(tmp_path: Path) -> None:
-    from folders import image_folder
+    from support.folders import image_folder
 
     folder = image_folder(tmp_path / "data", samples=60)
     builder = tiny(max_epochs=1).dataset("image_folder", root=folder)
@@ -305,14 +197,14 @@ def test_another_configuration_data_set_or_split_is_refused(tmp_path: Path) -> N
     with pytest.raises(RunError) as caught:
         other.build().run(tmp_path / "run", resume=True)
     assert str(caught.value) == (
-        f"The run {tmp_path / 'run'} can't go on, since it was begun with something else:\n"
+        f"The run {tmp_path / 'run'} can't be resumed, since it was started with something else:\n"
         "  trainer.max_epochs: 1, now 2\n"
         "  trainer.learning_rate: 0.003, now 1e-05\n"
         "  trainer.schedule.name: 'one_cycle', now None\n"
         "  trainer.schedule.warm_up: 0.3, now None\n"
         "  trainer.schedule.start_divisor: 25.0, now None\n"
         "  trainer.schedule.end_divisor: 10000.0, now None\n"
-        "Put that back, or begin a new run in another output. To go on all the same, which gives "
+        "Put that back, or begin a new run in another output. To resume all the same, which gives "
         "other results than a run that was not stopped, and is recorded: "
         "--allow-changed=configuration"
     )
@@ -320,15 +212,15 @@ def test_another_configuration_data_set_or_split_is_refused(tmp_path: Path) -> N
     with pytest.raises(RunError) as caught:
         builder.build().run(tmp_path / "run", resume=True)
     assert str(caught.value) == (
-        f"The run {tmp_path / 'run'} can't go on, since it was begun with something else:\n"
+        f"The run {tmp_path / 'run'} can't be resumed, since it was started with something else:\n"
         "  the data: files were added, removed or changed\n"
-        "Put that back, or begin a new run in another output. To go on all the same, which gives "
+        "Put that back, or begin a new run in another output. To resume all the same, which gives "
         "other results than a run that was not stopped, and is recorded: --allow-changed=data"
     )
 
 
 def test_to_go_on_needs_an_output(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"^To go on with a run, say which: give its directory"):
+    with pytest.raises(RunError, match=r"^To resume a run, say which: give its directory"):
         tiny().build().run(resume=True)
 
 
@@ -339,7 +231,7 @@ def test_without_resume_a_run_is_not_overwritten(tmp_path: Path) -> None:
         pipeline.run(tmp_path / "run")
     assert str(caught.value) == (
         f"The output {tmp_path / 'run'} holds another run, which medpipe does not overwrite. "
-        "Go on with it by --resume, choose another folder with --output, or remove it."
+        "Resume it by --resume, choose another folder with --output, or remove it."
     )
 
 
@@ -373,9 +265,9 @@ def test_another_machine_is_recorded(tmp_path: Path) -> None:
     with pytest.raises(RunError) as caught:
         pipeline.run(tmp_path / "run", resume=True, allow_changed="packages")
     assert str(caught.value) == (
-        f"The run {tmp_path / 'run'} can't go on, since it was begun with something else:\n"
+        f"The run {tmp_path / 'run'} can't be resumed, since it was started with something else:\n"
         "  precision: 'bfloat16' then, 'float32' now\n"
-        "Put that back, or begin a new run in another output. To go on all the same, which gives "
+        "Put that back, or begin a new run in another output. To resume all the same, which gives "
         "other results than a run that was not stopped, and is recorded: --allow-changed=hardware"
     )
     assert (run.path / "run.json").read_bytes() == text
@@ -412,7 +304,8 @@ device = "cpu"
 
 
 @pytest.mark.parametrize(
-    ("name", "code"), [("SIGTERM", 75), ("SIGUSR1", 75), ("SIGHUP", 75), ("SIGINT", 130)]
+    ("name", "code"),
+    [("SIGTERM", 75), long("SIGUSR1", 75), long("SIGHUP", 75), long("SIGINT", 130)],
 )
 def test_signals_end_the_command_with_a_whole_checkpoint(
     tmp_path: Path, name: str, code: int

@@ -16,43 +16,17 @@ import pytest
 
 import medpipe
 from faults.disks import Failing
-from folders import image_folder
 from medpipe import CheckFailed, PipelineBuilder, Run, RunError
 from medpipe.runs.recorder import Recorder
 from medpipe.system.files import through
+from support.folders import image_folder
+from support.marks import long
+from support.tiny_runs import registered, small_network, tiny
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from medpipe.plugin import DataInfo
-
-
-def tiny(**loader: Any) -> PipelineBuilder:
-    return (
-        PipelineBuilder(device="cpu")
-        .dataset("phantom", samples=120, size=32)
-        .network(small_network)
-        .trainer("supervised", max_epochs=2, learning_rate=3e-3)
-        .loader(batch_size=16, **{"workers": 0, **loader})
-        .split(validation=0.2, test=0.2)
-    )
-
-
-def small_network(data: DataInfo) -> Any:
-    from torch import nn
-
-    return nn.Sequential(
-        nn.Conv2d(data.channels, 8, 3, stride=2),
-        nn.BatchNorm2d(8),
-        nn.ReLU(),
-        nn.AdaptiveAvgPool2d(4),
-        nn.Flatten(),
-        nn.Linear(128, data.outputs),
-    )
-
-
-def registered(builder: PipelineBuilder) -> PipelineBuilder:
-    return builder.network("resnet10", widen_factor=0.125, conv1_t_size=3)
 
 
 def weights(run: Run, which: Any = "last") -> dict[str, Any]:
@@ -126,7 +100,7 @@ def test_a_saved_configuration_and_split_repeat_a_run_exactly(tmp_path: Path) ->
     ]
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [long(1), 2])
 def test_the_number_of_workers_changes_nothing(tmp_path: Path, workers: int) -> None:
     augmented = registered(tiny()).transform("rand_flip", prob=0.5).transform("rand_rotate", prob=1)
     runs = [
@@ -409,7 +383,7 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_samples(tmp_path: Path) -
         (
             lambda path: (path / "run.json").write_text("{}"),
             "The output {path} holds another run, which medpipe does not overwrite. "
-            "Go on with it by --resume, choose another folder with --output, or remove it.",
+            "Resume it by --resume, choose another folder with --output, or remove it.",
         ),
     ],
 )

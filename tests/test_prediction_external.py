@@ -12,13 +12,13 @@ import attrs
 import numpy as np
 import pytest
 
-from folders import image_folder
 from medpipe import BadDataError, DataError, Dataset, Run, RunError, Sample, StepError, Task
 from medpipe.cli import main
 from medpipe.evaluation.predictions import read_predictions
 from medpipe.registry.registry import Registry
 from medpipe.steps import DatasetStep, Reading
-from trained import run_on
+from support.folders import image_folder
+from support.trained import run_on
 
 
 @pytest.fixture(scope="module")

@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from folders import image_folder, phantom
 from medpipe import DataError, DeviceError, Run, RunError, StepError, Task
 from medpipe.cli import main
 from medpipe.prediction.files import FilePredictions
 from medpipe.prediction.listing import find_files
 from medpipe.steps import Reading, Series
-from trained import run_on, write_dicom, write_png
+from support.drawn_dicom import write_dicom, write_report, write_series
+from support.folders import image_folder, phantom
+from support.trained import run_on, write_png
 
 
 @pytest.fixture(scope="module")
@@ -85,8 +86,8 @@ def test_ids_are_paths_as_given_or_below_the_folder(
 
 
 def test_dicom_files_are_known_by_their_content(run: Run, tmp_path: Path) -> None:
-    write_dicom(tmp_path / "scan" / "IM0001", pixels())
-    write_dicom(tmp_path / "scan" / "report")
+    write_dicom(tmp_path / "scan" / "IM0001", pixels().astype(np.uint16))
+    write_report(tmp_path / "scan" / "report")
     write_png(tmp_path / "scan" / "same.png", pixels())
     found = run.predict(tmp_path / "scan")
     assert found.ids == ("IM0001", "same.png")
@@ -95,9 +96,7 @@ def test_dicom_files_are_known_by_their_content(run: Run, tmp_path: Path) -> Non
 
 
 def test_a_series_of_slices_is_one_image(tmp_path: Path) -> None:
-    paths = [
-        write_dicom(tmp_path / "case" / f"s{n}", np.full((4, 5), n), place=n) for n in range(3)
-    ]
+    paths = write_series(tmp_path / "case", np.tile(np.arange(3, dtype=np.uint16), (4, 5, 1)))
     options: Any = {"reading": Reading(), "workers": 1}
     found = find_files(tmp_path, unit="series", **options)
     assert list(found.images) == ["case/1.2.3"]
@@ -118,7 +117,7 @@ def test_everything_that_cannot_be_read_is_listed_at_once(
     folder = tmp_path / "new"
     write_png(folder / "good.png", pixels())
     (folder / "empty.png").write_bytes(b"")
-    broken = write_dicom(folder / "IM1", pixels())
+    broken = write_dicom(folder / "IM1", pixels().astype(np.uint16))
     broken.write_bytes(broken.read_bytes()[:-100])
     nan = folder / "nan.tif"
     Image.fromarray(np.full((32, 32), np.nan, np.float32)).save(nan)
@@ -265,8 +264,8 @@ def test_a_step_that_fails_on_an_image_is_named_itself(
 
 
 def test_slices_are_no_volumes(tmp_path: Path) -> None:
-    import layouts
-    from trained import builder
+    from support import layouts
+    from support.trained import builder
 
     layouts.brains(tmp_path)
     crop = builder().transform("resize_with_pad_or_crop", spatial_size=(20, 20, 20))
@@ -284,7 +283,7 @@ def test_slices_are_no_volumes(tmp_path: Path) -> None:
 
 
 def test_a_network_that_fails_on_a_size_names_the_file(tmp_path: Path) -> None:
-    from trained import builder
+    from support.trained import builder
 
     def flat(data: Any) -> Any:
         from torch import nn

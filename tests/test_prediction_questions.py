@@ -13,7 +13,7 @@ import medpipe
 import medpipe.training.head
 from medpipe import Dataset, PipelineBuilder, Run, Sample, Task
 from medpipe.steps import DecodedImage, TaskKind
-from trained import write_png
+from support.trained import write_png
 
 
 def small(data: Any) -> Any:

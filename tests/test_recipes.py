@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from folders import image_folder
 from medpipe import PipelineBuilder, config, recipes
-from trained import write_png
+from support.folders import image_folder
+from support.trained import write_png
 
 if TYPE_CHECKING:
     from pathlib import Path

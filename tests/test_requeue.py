@@ -15,13 +15,9 @@ from medpipe.runs.resume import refuse_too_few_epochs
 from medpipe.training.loop import Progress, TrainingLoop
 from medpipe.training.planned import planned
 from medpipe.training.stopping import Stopped, StopRequest
-from test_pipeline_resume import ask, at, calls, tiny
+from support.marked_runs import ask, at, calls, tiny
 
-
-@pytest.fixture(autouse=True)
-def _forget() -> None:
-    calls.clear()
-    at.clear()
+pytestmark = pytest.mark.usefixtures("_fresh_marks")
 
 
 def test_an_epoch_without_an_iteration_is_a_problem(tmp_path: Path) -> None:
@@ -115,9 +111,9 @@ def test_an_epoch_that_ends_without_a_loss_is_an_error() -> None:
 
 
 def _clock() -> Any:
-    from medpipe.training.clock import _Clock
+    from medpipe.training.clock import Clock
 
-    return _Clock()
+    return Clock()
 
 
 def test_a_time_limit_waits_for_the_first_piece_of_work() -> None:
@@ -128,10 +124,9 @@ def test_a_time_limit_waits_for_the_first_piece_of_work() -> None:
 
 
 def test_a_session_that_gets_nowhere_is_an_error(tmp_path: Path) -> None:
-    pipeline = tiny(max_epochs=1).build()
-    for _ in range(5):
-        assert pipeline.run(tmp_path / "run", resume=True, max_time=0).status == "stopped"
-    # The epoch's iterations are done. A signal comes in the validation, and again in the next.
+    pipeline = tiny(max_epochs=1).loader(batch_size=36).build()
+    assert pipeline.run(tmp_path / "run", resume=True, max_time=0).status == "stopped"
+    # The epoch's iteration is done. A signal comes in the validation, and again in the next.
     for _ in range(2):
         calls.clear()
         pipeline.check()
@@ -185,8 +180,8 @@ def test_a_schedule_of_another_length_is_refused_before_training(
     with pytest.raises(RunError) as caught:
         changed.run(path, resume=True, allow_changed=True)
     assert str(caught.value) == (
-        f"The run {path} can't go on, since its schedule was laid out for another length, and the "
-        f"learning rate would jump or come to no end:\n  {line}\n"
+        f"The run {path} can't be resumed, since its schedule was laid out for another length, and "
+        f"the learning rate would jump or come to no end:\n  {line}\n"
         "That follows from trainer.max_epochs, trainer.epoch_length, trainer.accumulation, "
         "loader.batch_size and the number of training samples. Put them back, or begin a new run "
         "in another output; with weights.run it starts from this run's best network."
@@ -237,8 +232,8 @@ def test_fewer_epochs_than_there_were_are_refused() -> None:
         with pytest.raises(RunError) as caught:
             refuse_too_few_epochs(path, progress, now - 1)
         assert str(caught.value) == (
-            f"The run run can't go on with trainer.max_epochs = {now - 1}: it is in epoch {now} "
-            f"already. Set it to {now} or more, or begin a new run in another output."
+            f"The run run can't be resumed with trainer.max_epochs = {now - 1}: it is in epoch "
+            f"{now} already. Set it to {now} or more, or begin a new run in another output."
         )
     refuse_too_few_epochs(path, reached(10, validating=False, finished=True), 1)
     refuse_too_few_epochs(path, {**reached(0), "epoch_length": None}, 1)

@@ -15,45 +15,10 @@ import numpy as np
 import pytest
 
 import medpipe
-from folders import image_folder
 from medpipe.errors import RunError
 from medpipe.evaluation.metrics import compute_metrics
 from medpipe.evaluation.predictions import read_predictions, write_predictions
 from medpipe.runs.run_set import RunSet, Spread
-
-
-def builder(root: Path, seed: int = 0, **options: Any) -> medpipe.PipelineBuilder:
-    return (
-        medpipe.PipelineBuilder(device="cpu", seed=seed)
-        .dataset("image_folder", root=str(root), group_pattern=r"(p\d+)_")
-        .network("resnet10", widen_factor=0.125)
-        .trainer("supervised", **{"max_epochs": 1, "learning_rate": 1e-3, **options})
-        .loader(batch_size=16, workers=0)
-        .split(folds=3)
-    )
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three folds of which the first was run with two seeds, and one run of other epochs."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    folder = tmp_path_factory.mktemp("finished")
-    root = image_folder(folder / "images", samples=60, size=32)
-    for fold in range(3):
-        builder(root).split(fold=fold).build().run(folder / "folds" / f"fold-{fold}")
-    builder(root, seed=1).split(fold=0).build().run(folder / "again")
-    builder(root, max_epochs=2).split(fold=1).build().run(folder / "longer")
-    torch.set_num_threads(threads)
-    return folder
-
-
-@pytest.fixture
-def folds(finished: Path, tmp_path: Path) -> Path:
-    """The three folds, to be changed at will."""
-    return Path(shutil.copytree(finished / "folds", tmp_path / "runs"))
 
 
 def _change(run: Path, **changes: Any) -> None:

@@ -32,11 +32,12 @@ from medpipe.data.loading.batch_sampler import EpochBatchSampler
 from medpipe.data.loading.loader import make_loader
 from medpipe.data.loading.sample_batches import SampleBatches
 from medpipe.plugin import TransformStep, hookimpl
-from medpipe.registry.wrapped import ReadyTransform
+from medpipe.registry.wrapped import WrappedTransform
 from medpipe.steps import Reading
 from medpipe.system import start_methods
 from medpipe.system.files import sha256_of
 from medpipe.system.processes import in_order
+from support.marks import long
 
 METHODS = multiprocessing.get_all_start_methods()
 IMAGES = np.random.default_rng(0).normal(size=(10, 1, 16, 16)).astype(np.float32)
@@ -121,10 +122,10 @@ def digest(workers: int, *steps: TransformStep) -> str:
 
 def steps() -> tuple[TransformStep, ...]:
     smooth = Registry.discover().create(TransformStep, "rand_gaussian_smooth", {"prob": 0.5})
-    return smooth, Drawing(scale=2.0), ReadyTransform(doubled)
+    return smooth, Drawing(scale=2.0), WrappedTransform(doubled)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [long(m) if m == "spawn" else m for m in METHODS])
 def test_workers_change_no_bit_however_they_are_started(
     method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,7 +139,7 @@ def test_workers_change_no_bit_however_they_are_started(
 def test_what_a_worker_can_not_take_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(start_methods.VARIABLE, "forkserver")
     with pytest.raises(StepError) as caught:
-        digest(1, ReadyTransform(Vanishing()))
+        digest(1, WrappedTransform(Vanishing()))
     assert str(caught.value) == (
         "A worker process can't take what it was sent: RuntimeError: planted. What a transform or "
         "a sample holds must be defined at the top level of a module that workers can import, or "
@@ -150,7 +151,7 @@ def test_what_can_not_be_sent_is_a_problem_of_the_check(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv(start_methods.VARIABLE, "spawn")
-    monkeypatch.setattr("medpipe.assembly.available_processors", lambda: 2)
+    monkeypatch.setattr("medpipe.assembly.available_cpus", lambda: 2)
 
     def local(sample: dict[str, Any]) -> dict[str, Any]:
         return sample
@@ -174,7 +175,7 @@ def test_what_can_not_be_sent_is_a_problem_of_the_check(
 
 def test_a_sample_that_can_not_be_sent_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(start_methods.VARIABLE, "spawn")
-    made = batches_of(ReadyTransform(doubled))
+    made = batches_of(WrappedTransform(doubled))
     made.samples = [*SAMPLES, attrs.evolve(SAMPLES[0], id="lock", extra={"is": threading.Lock()})]
     order = EpochBatchSampler(count=1, batch_size=1)
     with pytest.raises(StepError, match=r"^The sample 'lock' can't be sent to worker processes: "):
@@ -221,7 +222,7 @@ def test_outside_the_main_thread_nothing_is_forked(
     assert in_thread(lambda: digest(2, *steps())) == digest(0, *steps())
     caplog.set_level(logging.INFO, "medpipe")
     monkeypatch.setattr(loader_module, "_said", set())
-    local = ReadyTransform(lambda sample: sample)
+    local = WrappedTransform(lambda sample: sample)
     assert in_thread(lambda: digest(2, local)) == digest(0, local)
     assert caplog.messages == [
         "Batches are made without worker processes: outside the main thread none can be forked "

@@ -14,8 +14,8 @@ from torch import nn
 from medpipe import MedpipeError
 from medpipe.builtin.trainers import training_step
 from medpipe.builtin.trainers.supervised import Supervised
-from test_builtin_supervised import Net, made, net, state_of
-from test_pipeline_resume import state, tiny
+from support.marked_runs import state, tiny
+from support.trainings import Net, made, net, state_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,6 +68,7 @@ def test_a_compiled_network_is_trained_as_the_plain_one(options: dict[str, Any])
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("quick")
 def test_a_run_that_goes_on_ends_the_same_and_says_what_it_cost(
     tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import math
 import re
-import time
+from collections.abc import Sequence
 from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -25,12 +26,12 @@ from medpipe.training import clock, loop
 from medpipe.training.loop import Progress, TrainingLoop
 from medpipe.training.memory_format import in_channels_last, is_channels_last
 from medpipe.training.stopping import StopRequest
-from test_builtin_supervised import BATCHES, made, net
+from support.trainings import BATCHES, made, net
 
 
 @pytest.fixture(autouse=True)
 def _fused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Torch's fused optimizers work on a processor too, and so can be tested there."""
+    """Torch's fused optimizers work on a CPU too, and so can be tested there."""
     monkeypatch.setattr(training_step, "FUSED_ON", frozenset({"cpu", "cuda"}))
 
 
@@ -271,21 +272,27 @@ class Written:
         self.texts.append(description)
 
 
-@pytest.mark.parametrize("pause", [0.0, 0.1, 1e9])
+@pytest.mark.parametrize(
+    ("pause", "shown_at"), [(0.0, range(1, 13)), (0.6, (1, 4, 7, 10)), (1e9, (1,))]
+)
 def test_the_progress_bar_changes_a_few_times_a_second(
-    monkeypatch: pytest.MonkeyPatch, pause: float
+    monkeypatch: pytest.MonkeyPatch, pause: float, shown_at: Sequence[int]
 ) -> None:
+    """An iteration takes a quarter of a second by this clock."""
+    assert BATCHES == 4
     shown = Written()
+    training = made(net(), max_epochs=3)
+    ours = SimpleNamespace(perf_counter=lambda: training.engine.state.iteration / 4)
+    monkeypatch.setattr(clock, "time", ours)
     monkeypatch.setattr(loop, "bar", lambda *_, **__: nullcontext(shown))
     monkeypatch.setattr(clock.ShownProgress, "PAUSE", pause)
-    began = time.perf_counter()
-    run_loop(made(net(), max_epochs=3), 3)
-    seconds = time.perf_counter() - began
-    assert re.fullmatch(rf"Epoch 1/3, iteration 1/{BATCHES}, loss \d\.\d{{4}}", shown.texts[0])
-    if pause == 0:
-        assert len(shown.texts) == shown.done == 3 * BATCHES
-    else:
-        assert len(shown.texts) <= seconds / pause + 1
+    run_loop(training, 3)
+    places = [divmod(number - 1, BATCHES) for number in shown_at]
+    assert len(shown.texts) == len(places)
+    for text, (epoch, place) in zip(shown.texts, places, strict=True):
+        start = f"Epoch {epoch + 1}/3, iteration {place + 1}/{BATCHES}, loss "
+        assert re.fullmatch(re.escape(start) + r"\d\.\d{4}", text)
+    assert shown.done == shown_at[-1]
 
 
 def test_an_optimizer_with_its_own_rule_is_looked_at_at_once() -> None:

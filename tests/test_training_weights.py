@@ -29,6 +29,7 @@ from medpipe.training.weights import (
     read_weights,
     start_from,
 )
+from support.examples import examples
 
 
 def network(channels: int = 1, outputs: int = 3, dims: int = 2, seed: int = 0) -> nn.Module:
@@ -136,7 +137,7 @@ def test_a_new_head_and_a_new_first_layer(tmp_path: Path, dims: int) -> None:
     torch.testing.assert_close(seen, expected, rtol=1e-5, atol=1e-5)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(
     given_channels=st.integers(1, 5),
     wanted=st.integers(1, 5),
@@ -452,7 +453,7 @@ class Named(nn.Module):
         self.tensors = dict(state)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(called=names, prefixes=st.lists(st.sampled_from(["module.", "net.", "b."]), max_size=3))
 def test_stripping_undoes_putting_in_front(called: list[str], prefixes: list[str]) -> None:
     file = {"".join(prefixes) + name: torch.ones(2) for name in called}
@@ -464,7 +465,7 @@ def test_stripping_undoes_putting_in_front(called: list[str], prefixes: list[str
     assert all(value.tolist() == [1.0, 1.0] for value in target.tensors.values())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(called=names, data=st.data())
 def test_what_is_skipped_stays_and_all_else_is_taken(
     called: list[str], data: st.DataObject

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from folders import image_folder
 from medpipe import PipelineBuilder, config
 from medpipe.settings import FRACTION
+from support.folders import image_folder
 
 if TYPE_CHECKING:
     from pathlib import Path

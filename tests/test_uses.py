@@ -6,8 +6,6 @@ no group and no image of its split is in two parts.
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -15,10 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-import layouts
 from medpipe import CheckFailed, PipelineBuilder, Run, RunSet
-from medpipe.cli import main
 from medpipe.data.preparation import PreparedData
+from support import layouts
+from support.programs import exit_code
+from support.splits import nothing_crosses
 
 TINY = """
 [network]
@@ -62,18 +61,6 @@ def prepared(builder: PipelineBuilder) -> PreparedData:
     assert report.prepared is not None
     nothing_crosses(report.prepared)
     return report.prepared
-
-
-def nothing_crosses(data: PreparedData) -> None:
-    """No group and no image (by its pixels) is in two parts, and every sample in one."""
-    where: dict[tuple[str, str], set[str]] = {}
-    for sample in data.dataset.samples:
-        part = data.split[sample.id]
-        where.setdefault(("pixels", data.scan.fingerprints[sample.id].pixels), set()).add(part)
-        if sample.group is not None:
-            where.setdefault(("group", sample.group), set()).add(part)
-    assert all(len(parts) == 1 for parts in where.values())
-    assert sum(len(samples) for samples in data.parts.values()) == len(data.dataset.samples)
 
 
 def groups(data: PreparedData) -> set[str | None]:
@@ -453,19 +440,21 @@ root = "{tmp_path}/other/test"
 channels = 1
 """
     )
-    assert command("run", "study.toml", "--output", "run") == 0
+    assert exit_code("run", "study.toml", "--output", "run") == 0
     capsys.readouterr()
     outside = ("--data", "external.toml", "--output", "outside")
-    assert command("evaluate", "run", *outside) == 0
+    assert exit_code("evaluate", "run", *outside) == 0
     assert "on 16 images" in capsys.readouterr().out
     assert (tmp_path / "outside/predictions.csv").read_text().count("\n") == 17
-    assert command("predict", "run", "other/test/NORMAL") == 0
+    assert exit_code("predict", "run", "other/test/NORMAL") == 0
     predicted = capsys.readouterr().out.splitlines()
     assert predicted[0] == "id,prediction,p(NORMAL),p(PNEUMONIA)"
     assert len(predicted) == 1 + 8
 
 
-def test_16_a_time_limit_and_resubmission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_16_a_time_limit_and_resubmission(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     layouts.imbalanced(tmp_path / "rare")
     (tmp_path / "study.toml").write_text(
         f"""format = 1
@@ -483,30 +472,15 @@ workers = 0
     )
     monkeypatch.chdir(tmp_path)
     arguments = ("run", "study.toml", "--output", "run", "--resume", "--max-time")
-    first = subprocess.run(
-        [sys.executable, "-m", "medpipe", *arguments, "00:00:00"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert first.returncode == 75, first.stderr
-    assert first.stdout == (
-        "The run in run stopped by the time limit. Go on with the same command, --output run and "
-        "--resume.\n"
+    assert exit_code(*arguments, "00:00:00") == 75
+    assert capsys.readouterr().out == (
+        "The run in run stopped by the time limit. Resume it by the same command with --output run "
+        "and --resume.\n"
     )
     assert Run.load("run").status == "stopped"
-    assert command(*arguments, "0-00:00:00") == 75
-    assert command(*arguments, "1-00:00:00") == 0
-    assert command(*arguments, "00:00:00") == 0  # it is finished, and nothing is done
+    assert exit_code(*arguments, "0-00:00:00") == 75
+    assert exit_code(*arguments, "1-00:00:00") == 0
+    assert exit_code(*arguments, "00:00:00") == 0  # it is finished, and nothing is done
     run = Run.load("run")
     assert run.status == "finished"
     assert [session["from_iteration"] for session in run.record["sessions"]] == [0, 1, 2]
-
-
-def command(*arguments: str) -> object:
-    """Run the command in this process and give its exit code."""
-    try:
-        main(arguments)
-    except SystemExit as ended:
-        return ended.code
-    return 0

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-import layouts
 from medpipe import DataError, Registry
 from medpipe.data.preparation import PreparedData, prepare
 from medpipe.settings import SplitSettings
-from test_uses import nothing_crosses
+from support import layouts
+from support.examples import examples
+from support.splits import nothing_crosses
 
 PICTURES, COPIES = 14, 3
 
@@ -75,7 +76,7 @@ def prepared(data: Any, asked: SplitSettings) -> PreparedData:
 
 
 @pytest.mark.parametrize("kind", LABELS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(data=st.data(), folds=st.sampled_from([None, 2]), seed=st.integers(0, 3))
 def test_what_medpipe_divides_never_crosses(
     files: Path, kind: str, data: st.DataObject, folds: int | None, seed: int
@@ -91,7 +92,7 @@ def test_what_medpipe_divides_never_crosses(
     nothing_crosses(found)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(data=st.data())
 def test_what_given_parts_leak_is_named_or_left_out(files: Path, data: st.DataObject) -> None:
     rows = data.draw(tables("multiclass", parts=True))

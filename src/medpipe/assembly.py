@@ -32,7 +32,7 @@ from medpipe.steps import (
     TrainingParts,
 )
 from medpipe.system.gc_pause import paused_collector
-from medpipe.system.hardware import available_processors
+from medpipe.system.hardware import available_cpus
 from medpipe.system.timing import timed
 from medpipe.system.versions import versions
 
@@ -99,8 +99,8 @@ class Assembly:
     @property
     def workers(self) -> int:
         """How many worker processes are asked for and worth starting on this machine."""
-        processors = available_processors()
-        return min(self.configuration.loader.workers, processors) if processors > 1 else 0
+        cpus = available_cpus()
+        return min(self.configuration.loader.workers, cpus) if cpus > 1 else 0
 
     def listed(self) -> Dataset:
         """List the samples of the pipeline's data set, with what is wrong with single ones.
@@ -160,7 +160,7 @@ class Assembly:
             return prepare(
                 dataset,
                 self.configuration.split,
-                workers=available_processors(),
+                workers=available_cpus(),
                 ahead=transform_cache.read_ahead
                 if transform_cache is not None and transform_cache.reads
                 else None,
@@ -184,7 +184,7 @@ class Assembly:
         return Chain(steps, seed=self.configuration.run.seed)
 
     def network(self, data: DataInfo) -> nn.Module:
-        """Build the network, on the processor."""
+        """Build the network, on the CPU."""
         from torch import nn
 
         from medpipe.training.head import give_units
@@ -218,7 +218,7 @@ class Assembly:
         return self.registry.create(LossStep, DEFAULT_LOSSES[data.task.kind])
 
     def loss(self, data: DataInfo) -> Loss:
-        """Build the loss, on the processor."""
+        """Build the loss, on the CPU."""
         step = self.loss_step(data)
         loss = self._built(step, lambda: step.build(data))
         if not callable(loss):
@@ -263,7 +263,7 @@ class Assembly:
             training=training,
             cached=cached,
         )
-        processors = available_processors()
+        cpus = available_cpus()
         workers = min(self.workers, len(order))
         if batches.looks_up:
             workers = 0  # a batch is one copy from the cache: to send it would cost more
@@ -272,7 +272,7 @@ class Assembly:
             order,
             workers=workers,
             device=device,
-            ahead=processors > torch.get_num_threads(),
+            ahead=cpus > torch.get_num_threads(),
         )
 
     def loaders(self, prepared: PreparedData, device: torch.device) -> Loaders:
@@ -316,7 +316,7 @@ class Assembly:
             reading=dataset.reading,
             steps=[*described, computing],
             images_alone=images_alone,
-            workers=available_processors(),
+            workers=available_cpus(),
         )
         return transform_cache if transform_cache.fits(dataset) else None
 

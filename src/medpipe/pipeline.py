@@ -100,12 +100,12 @@ class Pipeline:
 
         With SIGTERM, SIGUSR1, SIGHUP or Ctrl-C, and when `max_time` is over, it finishes the
         iteration, saves a checkpoint and stops: the run's status is then ``stopped``, and `resume`
-        goes on at that very iteration. After Ctrl-C, KeyboardInterrupt is raised; a second one is
-        raised at once.
+        goes back to that very iteration. After Ctrl-C, KeyboardInterrupt is raised; a second one
+        is raised at once.
 
         Args:
             output: The run directory, empty or new; by default ``runs/<data set>-<time>``.
-            resume: Go on with the run in `output`; where there is none, begin it. A finished run
+            resume: Resume the run in `output`; where there is none, begin it. A finished run
                 is given back as it is.
             allow_changed: What may have changed since the run was begun, where it goes on:
                 ``"configuration"``, ``"data"``, ``"packages"``, ``"threads"``, ``"hardware"``,
@@ -115,14 +115,14 @@ class Pipeline:
         Raises:
             RunError: The output can't be written, or holds something, or holds a run that was
                 begun with something else.
-            CheckpointError: The run to go on with has no checkpoint that is whole.
+            CheckpointError: The run to resume has no checkpoint that is whole.
             CheckFailed: The check found problems; it lists them all.
             TrainingError: Training can't go on; what was written until then stays.
         """
         from medpipe.training.stopping import StopRequest
 
         if resume and output is None:
-            raise RunError("To go on with a run, say which: give its directory as output.")
+            raise RunError("To resume a run, say which: give its directory as output.")
         path = Path(output) if output is not None else self._default_output()
         return Runner(
             assembly=self._assembly(),
@@ -144,7 +144,7 @@ class Pipeline:
 
         Args:
             output: The folder of the runs.
-            resume: Go on where an earlier call stopped; finished folds are left as they are.
+            resume: Resume where an earlier call stopped; finished folds are left as they are.
             allow_changed: See `run`.
             max_time: Stop after so long in all; see `run`.
 
@@ -177,7 +177,7 @@ class Pipeline:
         Args:
             count: How many seeds: ``run.seed`` and those that follow it.
             output: The folder of the runs.
-            resume: Go on where an earlier call stopped; finished runs are left as they are.
+            resume: Resume where an earlier call stopped; finished runs are left as they are.
             allow_changed: See `run`.
             max_time: Stop after so long in all; see `run`.
 
@@ -198,7 +198,7 @@ class Pipeline:
         return self._run_all(Path(output), members, resume=resume, allow=allow, stop=stop)
 
     def build_network(self) -> nn.Module:
-        """The network as it is before training: a plain ``nn.Module`` on the processor.
+        """The network as it is before training: a plain ``nn.Module`` on the CPU.
 
         Raises:
             CheckFailed: The check found problems.

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from medpipe.errors import DataError, DownloadError, Fault, FaultKind, MedpipeError, PluginError
     from medpipe.fetching.archives import extract_archive
     from medpipe.fetching.download import download
-    from medpipe.fetching.patience import Patience
     from medpipe.hookspecs import hookimpl
     from medpipe.steps import (
         DataInfo,
@@ -58,8 +57,6 @@ if TYPE_CHECKING:
         Window,
     )
     from medpipe.system.cache_folder import cache_directory
-    from medpipe.system.files import staged_directory
-    from medpipe.system.locks import locked
     from medpipe.system.progress import bar, track
     from medpipe.system.text import unseen, visible
 
@@ -112,11 +109,8 @@ __all__ = [
     "bar",
     "track",
     "download",
-    "Patience",
     "extract_archive",
     "cache_directory",
-    "locked",
-    "staged_directory",
     "visible",
     "unseen",
     # errors to raise
@@ -162,7 +156,6 @@ _HOMES = {
     ),
     "medpipe.fetching.archives": ("extract_archive",),
     "medpipe.fetching.download": ("download",),
-    "medpipe.fetching.patience": ("Patience",),
     "medpipe.hookspecs": ("hookimpl",),
     "medpipe.steps": (
         "DataInfo",
@@ -192,8 +185,6 @@ _HOMES = {
         "Window",
     ),
     "medpipe.system.cache_folder": ("cache_directory",),
-    "medpipe.system.files": ("staged_directory",),
-    "medpipe.system.locks": ("locked",),
     "medpipe.system.progress": (
         "bar",
         "track",

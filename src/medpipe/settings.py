@@ -16,7 +16,7 @@ class LoaderSettings:
 
     Attributes:
         batch_size: Samples in a batch.
-        workers: Worker processes asked for; never more than the job has processors, and none
+        workers: Worker processes asked for; never more than the job has CPU cores, and none
             where it has only one.
         sampling: ``shuffled``: every training sample once in a pass; ``balanced``: as many
             draws in a pass, each class equally likely.

@@ -129,8 +129,8 @@ def main() -> None:
     parser.add_argument("--report", type=Path, help="where to write it besides")
     given = parser.parse_args()
     server.prepare()
-    from folders import image_folder
     from medpipe.system.versions import versions
+    from support.folders import image_folder
 
     random = Random(given.seed)
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:

@@ -1,4 +1,4 @@
-"""What leaves the transform chain, measured on a few real samples."""
+"""The `DataInfo` of a pipeline: what leaves the transform chain, measured on a few samples."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PROBED = 8
 """How many samples go through the chain, besides the smallest and largest of each kind."""
 
 
-def measure(
+def data_info_of(
     assembly: Assembly, prepared: PreparedData, chain: Chain
 ) -> tuple[DataInfo | None, list[Problem]]:
     """Send a few samples through the chain and measure what leaves it.

@@ -13,14 +13,14 @@ from medpipe.data.quality.links import link_faults
 from medpipe.data.quality.near_duplicates import PerceptualHashes, near_pairs
 from medpipe.data.quality.non_finite import filled_by
 from medpipe.data.quality.quarantine_file import written
-from medpipe.data.quality.screening import TRAINABLE, Sifted, sift
+from medpipe.data.quality.screening import TRAINABLE, Screened, screen
 from medpipe.data.splits.leak_removal import without_leaks
 from medpipe.data.splits.leaks import predefined_parts
 from medpipe.data.splits.split import Split, make_split
 from medpipe.errors import DataError, Fault, MedpipeError, StepError
 from medpipe.steps import PARTS
 from medpipe.system.gc_pause import paused_collector
-from medpipe.system.hardware import available_processors
+from medpipe.system.hardware import available_cpus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -116,30 +116,28 @@ def _examined(assembly: Assembly) -> DataReport:
     looks = PerceptualHashes()
     try:
         dataset = assembly.listed()
-        sifted = sift(
-            dataset, workers=available_processors(), seen=looks.see, fills=_fills(assembly)
-        )
+        screened = screen(dataset, workers=available_cpus(), seen=looks.see, fills=_fills(assembly))
     except MedpipeError as error:
         return DataReport(samples=0, faults=(Fault(kind="listing", message=str(error)),))
     keep = assembly.configuration.run.bad_data == "keep"
-    allowed = [one for one in sifted.faults if keep and one.kind in TRAINABLE]
-    faults = [one for one in sifted.faults if not (keep and one.kind in TRAINABLE)]
-    good = sifted.without(faults)
-    faults += _unfit(assembly, good, sifted)
+    allowed = [one for one in screened.faults if keep and one.kind in TRAINABLE]
+    faults = [one for one in screened.faults if not (keep and one.kind in TRAINABLE)]
+    good = screened.without(faults)
+    faults += _unfit(assembly, good, screened)
     good = _without(good, faults)
     if good.on_leak == "error" and assembly.configuration.split.file is None:
-        leaks = list(leak_faults(good, sifted.scan, predefined_parts(good.samples)))
+        leaks = list(leak_faults(good, screened.scan, predefined_parts(good.samples)))
         faults += leaks
         good = _without(good, leaks)
-    split = _split(assembly, good, sifted, faults)
-    pairs, near, crossing = _near(good.samples, sifted, looks.hashes(), split)
-    copies = _copies(good.samples, sifted)
+    split = _split(assembly, good, screened, faults)
+    pairs, near, crossing = _near(good.samples, screened, looks.hashes(), split)
+    copies = _copies(good.samples, screened)
     links = list(link_faults(dataset.samples))
     return DataReport(
         samples=len(dataset.samples) + len({one.sample for one in dataset.faults}),
         faults=tuple(faults),
-        warnings=(*sifted.warnings, *allowed, *links, *copies, *pairs),
-        notes=(*dataset.notes, *sifted.filled),
+        warnings=(*screened.warnings, *allowed, *links, *copies, *pairs),
+        notes=(*dataset.notes, *screened.filled),
         near_pairs=near,
         crossing_pairs=crossing,
     )
@@ -152,17 +150,19 @@ def _fills(assembly: Assembly) -> Fills | None:
         return None
 
 
-def _unfit(assembly: Assembly, good: Dataset, sifted: Sifted) -> Sequence[Fault]:
+def _unfit(assembly: Assembly, good: Dataset, screened: Screened) -> Sequence[Fault]:
     """What doesn't leave the chain as the rest; nothing where the chain itself can't be built."""
     if not good.samples:
         return []
     try:
-        return assembly.unfit(assembly.chain())(good, sifted.scan)
+        return assembly.unfit(assembly.chain())(good, screened.scan)
     except StepError as error:
         return [Fault(kind="transform", message=str(error))]
 
 
-def _split(assembly: Assembly, good: Dataset, sifted: Sifted, faults: list[Fault]) -> Split | None:
+def _split(
+    assembly: Assembly, good: Dataset, screened: Screened, faults: list[Fault]
+) -> Split | None:
     """The split of what is good; why there is none is a fault."""
     from medpipe.data.splits.split_file import read_split
 
@@ -171,20 +171,20 @@ def _split(assembly: Assembly, good: Dataset, sifted: Sifted, faults: list[Fault
         return None
     try:
         if settings.file is not None:
-            return read_split(settings.file, good, sifted.scan, settings)[1]
+            return read_split(settings.file, good, screened.scan, settings)[1]
         if good.on_leak == "drop_train":
-            good = without_leaks(good, sifted.scan, predefined_parts(good.samples))
-        return make_split(good.samples, sifted.scan, settings, good.task)
+            good = without_leaks(good, screened.scan, predefined_parts(good.samples))
+        return make_split(good.samples, screened.scan, settings, good.task)
     except DataError as error:
         faults.append(Fault(kind="split", message=str(error)))
         return None
 
 
-def _copies(samples: Sequence[Sample], sifted: Sifted) -> list[Fault]:
+def _copies(samples: Sequence[Sample], screened: Screened) -> list[Fault]:
     """A warning for each image that several samples hold."""
-    blank = _blank(sifted)
+    blank = _blank(screened)
     copies = (
-        [samples[place] for place in places] for places in sifted.scan.of(samples).pixels.copies()
+        [samples[place] for place in places] for places in screened.scan.of(samples).pixels.copies()
     )
     return [
         fault(
@@ -198,14 +198,14 @@ def _copies(samples: Sequence[Sample], sifted: Sifted) -> list[Fault]:
 
 
 def _near(
-    samples: Sequence[Sample], sifted: Sifted, hashes: dict[str, int], split: Split | None
+    samples: Sequence[Sample], screened: Screened, hashes: dict[str, int], split: Split | None
 ) -> tuple[list[Fault], int, int]:
     """Warnings about images that look nearly alike, how many pairs, and how many cross parts.
 
     Copies are not near but the same, and blank images look like nothing.
     """
-    left_out = _blank(sifted)
-    for same in sifted.scan.of(samples).pixels.copies():
+    left_out = _blank(screened)
+    for same in screened.scan.of(samples).pixels.copies():
         left_out.update(samples[place].id for place in same[1:])
     some = [sample for sample in samples if sample.id not in left_out]
     if len(some) < 2:
@@ -225,8 +225,8 @@ def _near(
     return warnings, found.count, found.crossing
 
 
-def _blank(sifted: Sifted) -> set[str]:
-    return {one.sample for one in sifted.warnings if one.kind == "constant"}
+def _blank(screened: Screened) -> set[str]:
+    return {one.sample for one in screened.warnings if one.kind == "constant"}
 
 
 def _without(dataset: Dataset, faults: Iterable[Fault]) -> Dataset:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from medpipe.assembly import Assembly, to_device
 from medpipe.checks.check_report import CheckReport, size_of_memory
-from medpipe.checks.data_info import measure
+from medpipe.checks.data_info import data_info_of
 from medpipe.errors import DataError, DeviceError, MedpipeError, Problem, ProblemsError
 from medpipe.registry.wording import suggestion
 from medpipe.registry.wrapped import WrappedNetwork, is_module
@@ -56,7 +56,7 @@ def examine(assembly: Assembly, *, caching: bool = False, data_alone: bool = Fal
         report.problems.append(Problem(path="dataset", message=str(error)))
     if report.prepared is None or chain is None:
         return report
-    report.data, problems = measure(assembly, report.prepared, chain)
+    report.data, problems = data_info_of(assembly, report.prepared, chain)
     if report.data is None:
         report.problems += problems
         return report

@@ -13,8 +13,8 @@ def doctor() -> None:
     """Show versions, device, memory, data and plugins; exit code 1 if one is broken."""
     from medpipe.system.distribution import collisions
     from medpipe.system.hardware import (
+        available_cpus,
         available_memory,
-        available_processors,
         choose_device,
         is_faster_in_bfloat16,
     )
@@ -26,7 +26,7 @@ def doctor() -> None:
     memory = available_memory()
     print(f"{'device':16}{device}{', ' + said if said else ''}")
     print(f"{'bfloat16':16}{'faster' if is_faster_in_bfloat16(device) else 'not faster'}")
-    print(f"{'processors':16}{available_processors()}")
+    print(f"{'CPU cores':16}{available_cpus()}")
     print(f"{'free memory':16}{f'{memory / 1e9:.1f} GB' if memory is not None else 'unknown'}")
     print(f"{'cache':16}{cache_directory()}")
     print(f"{'MEDPIPE_DATA':16}{os.environ.get('MEDPIPE_DATA', 'not set')}")

@@ -22,7 +22,7 @@ from medpipe.runs.run_set import RunSet
 from medpipe.system.timing import Timings, recording, table
 
 STOPPED = 75
-"""The exit code of a run that stopped and can go on: "temporary failure" in sysexits.h."""
+"""The exit code of a run that stopped and can be resumed: "temporary failure" in sysexits.h."""
 
 
 def run(
@@ -45,14 +45,14 @@ def run(
     """Check, train and evaluate a pipeline, and write a run directory.
 
     Ends with exit code 0 when all is done, 2 for a problem, and 75 when it was stopped by
-    --max-time, SIGTERM, SIGUSR1 or SIGHUP and can go on.
+    --max-time, SIGTERM, SIGUSR1 or SIGHUP and can be resumed.
 
     Args:
         configuration: A file that ends in .toml, or the name of a recipe.
         output: The run directory; by default runs/DATASET-TIME.
         set_: PATH=VALUE, as often as needed: --set trainer.max_epochs=5.
-        resume: Go on with the run in --output, or begin it where there is none.
-        allow_changed: Go on although something has changed since the run was begun, and record
+        resume: Resume the run in --output, or begin it where there is none.
+        allow_changed: Resume although something has changed since the run was begun, and record
             it: --allow-changed for anything, or --allow-changed=hardware, as often as needed.
         max_time: Save and stop after HH:MM:SS, or D-HH:MM:SS.
         fold: Hold out this one of the folds of split.folds, from 0.
@@ -73,7 +73,7 @@ def run(
     if ANYTHING in (allow_changed or []):
         allow = True
     if allow and not resume:
-        raise RunError("--allow-changed is for a run that goes on: give --resume too.")
+        raise RunError("--allow-changed is for a resumed run: give --resume too.")
     with recording(_timings()):
         pipeline = builder_of(configuration, settings).build()
         members: Collection[str] = ()
@@ -145,7 +145,7 @@ def _since_process_start() -> float:
 
 def _stop(path: Path, reason: str) -> None:
     reason = f"the signal {reason}" if reason.startswith("SIG") else reason
-    way = f"Go on with the same command, --output {path} and --resume."
+    way = f"Resume it by the same command with --output {path} and --resume."
     print(f"The run in {path} stopped by {reason}. {way}")
     sys.exit(STOPPED)
 

@@ -13,7 +13,7 @@ import attrs
 
 from medpipe.data.quality.faults import leak_faults
 from medpipe.data.quality.quarantine_file import written
-from medpipe.data.quality.screening import choose, quarantine_note, sift
+from medpipe.data.quality.screening import choose, quarantine_note, screen
 from medpipe.data.scanning.scan import Scan
 from medpipe.data.splits.leak_removal import without_leaks
 from medpipe.data.splits.leaks import predefined_parts
@@ -112,7 +112,7 @@ def prepare(
     Args:
         dataset: The samples.
         settings: How to divide them.
-        workers: How many processors there are.
+        workers: How many CPU cores there are.
         ahead: See `scan`.
         bad_data: What to do with faulty samples; see `medpipe.settings.RunSettings`.
         left_out: What an earlier session of the run left out; it stays so.
@@ -126,9 +126,9 @@ def prepare(
     """
     dataset = _without_earlier(dataset, left_out)
     with timed("scanning"):
-        sifted = sift(dataset, workers=workers, ahead=ahead, fills=fills)
-    found = sifted.scan
-    dataset, quarantine = choose(sifted, bad_data)
+        screened = screen(dataset, workers=workers, ahead=ahead, fills=fills)
+    found = screened.scan
+    dataset, quarantine = choose(screened, bad_data)
     if bad_data == "quarantine":
         dataset, more = _without_more(dataset, found, settings, unfit)
         quarantine = (*left_out, *quarantine, *more)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
 
 RESAMPLES = 1000
-_NUMBERS_AT_ONCE = 200_000  # 1.6 MB of weights, which stay in a processor's cache
+_NUMBERS_AT_ONCE = 200_000  # 1.6 MB of weights, which stay in a CPU cache
 
 Statistics = Callable[["Array"], dict[str, "Array"]]
 """From weights of shape (samples, resamples) to each metric's values; NaN where undefined."""

@@ -4,105 +4,109 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import http.client
 import re
 import shutil
+import ssl
+import string
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import quote, urljoin, urlsplit
 
 import attrs
 
 from medpipe.errors import DownloadError, RunError
-from medpipe.fetching.asking import ask, content, shown
-from medpipe.fetching.partial import Partial, Source, note_of
-from medpipe.fetching.patience import Clock, FailedError, Patience
 from medpipe.system.cache_folder import elsewhere
 from medpipe.system.file_errors import failure
+from medpipe.system.files import continued_file, finish_file, new_file, remove_file
 from medpipe.system.locks import LONG, locked
-from medpipe.system.progress import Bar, bar
+from medpipe.system.progress import bar
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Iterator
-    from http.client import HTTPResponse
 
-_CHECKSUM = re.compile(r"sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}")
-_RANGE = re.compile(r"bytes (\d{1,20})-(\d{1,20})/(\d{1,20})")
+_TRIES = 3
+_PAUSE = 1.0
+"""Seconds before the second try; twice as many before the third."""
+_LONGEST_PAUSE = 60.0
+"""Seconds that a server may ask to wait before it is given up."""
+_LONGEST = 3600.0
+"""Seconds for all tries together."""
+_MOST_REDIRECTS = 5
+_CHUNK = 1 << 20
+_RIGHT = "See that the address is right."
+_REACH = (
+    "See that the address is right and this machine may reach it; where a proxy stands between, "
+    "name it in the environment variable https_proxy."
+)
+_TRUST = (
+    "See that the date of this machine is right; a certificate authority of your own is named by "
+    "the environment variable SSL_CERT_FILE."
+)
+_PASSING = (TimeoutError, ConnectionError, http.client.IncompleteRead, ssl.SSLEOFError)
 
 
-@attrs.frozen(kw_only=True)
-class _Order:
-    """What was asked for."""
+class _FailedError(Exception):
+    """A try failed; what may pass is tried again, after `wait` seconds at least."""
 
-    url: str
-    target: Path
-    checksum: str
-    most_bytes: int
-    clock: Clock
-    context: ssl.SSLContext | None
+    def __init__(
+        self, reason: str, remedy: str = "", *, passes: bool = False, wait: float = 0.0
+    ) -> None:
+        super().__init__(reason)
+        self.remedy, self.passes, self.wait = remedy, passes, wait
 
 
 def download(
     url: str,
     target: Path,
     *,
-    checksum: str,
-    most_bytes: int,
-    patience: Patience | None = None,
-    context: ssl.SSLContext | None = None,
+    sha256: str | None = None,
+    md5: str | None = None,
+    most_bytes: int = 2_000_000_000,
+    timeout: float = 30.0,
 ) -> Path:
     """Fetch a file, and give it its name when it is known to be the published one.
 
-    What fails but may pass is tried again, three times at most: connections that end, silence,
-    answers 429 and 5xx. Each try goes on where the one before it ended, and so does the next
-    process after one that was killed, as long as the server has the same version of the file. A
-    proxy is taken from the environment variable ``https_proxy``.
+    What fails but may pass is tried three times. Each try goes on where the one before it ended,
+    and so does the next process after one that was killed. A proxy is taken from the environment
+    variable ``https_proxy``, certificate authorities of your own from ``SSL_CERT_FILE``.
 
     Args:
         url: Where it is; https only, and so are the addresses that a server sends us on to.
         target: The file to make. One that is there is taken for the result, and no server is
             asked. Two processes at once wait for each other.
-        checksum: What its publisher says of it: ``sha256:`` or ``md5:`` and the hexadecimal
-            digits. It is compared before the file gets its name.
+        sha256: The digest that its publisher gives, in hexadecimal digits. It is compared before
+            the file gets its name.
+        md5: The same, only for a publisher who gives no SHA-256.
         most_bytes: Give up when the server announces or sends more.
-        patience: How long to wait for the server, and how often to try.
-        context: Whom to trust. None: the system's certificate authorities, or those in the file
-            that the environment variable ``SSL_CERT_FILE`` names.
+        timeout: Seconds to wait for a connection, and each time for the next bytes. After an hour
+            in all it is given up.
 
     Returns:
         `target`.
 
     Raises:
         DownloadError: It can't be downloaded, or it is not what was published.
-        ValueError: `checksum` is none.
+        ValueError: There is no digest, or two, or it is none.
     """
-    if not _CHECKSUM.fullmatch(checksum):
+    kind, digest = ("sha256", sha256) if md5 is None else ("md5", md5)
+    digits = hashlib.new(kind, usedforsecurity=False).digest_size * 2
+    if (sha256 and md5) or not re.fullmatch(rf"[0-9a-f]{{{digits}}}", digest or ""):
         raise ValueError(
-            f"The checksum {checksum!r} of {url} is neither sha256: and 64 nor md5: and 32 "
-            "hexadecimal digits in lower case. Take it from the file's publisher."
+            f"{url} needs either sha256 of 64 or md5 of 32 hexadecimal digits in lower case. Take "
+            "it from the file's publisher."
         )
-    clock = Clock(patience or Patience())
-    if target.is_file() and not note_of(target).exists():
+    if target.is_file():
         return target  # also where nothing may be written
     try:
         with locked(target.with_name(f".{target.name}.lock"), patience=LONG):
-            partial = Partial(target, Source(url=url, checksum=checksum))
-            if target.is_file():  # another process was quicker, or was killed at the very end
-                partial.discard()
-                return target
-            _fetch(
-                _Order(
-                    url=url,
-                    target=target,
-                    checksum=checksum,
-                    most_bytes=most_bytes,
-                    clock=clock,
-                    context=context,
-                ),
-                partial,
-            )
-    except FailedError as error:
+            if not target.is_file():  # another process was quicker
+                end = time.monotonic() + _LONGEST
+                _fetch(_Order(url, target, kind, digest or "", most_bytes, timeout, end))
+    except _FailedError as error:
         raise DownloadError(f"{url} can't be downloaded: {error}. {error.remedy}") from error
     except OSError as error:
         told = failure(url, f"downloaded to {target}", error)
@@ -112,145 +116,180 @@ def download(
     return target
 
 
-def _fetch(order: _Order, partial: Partial) -> None:
-    patience = order.clock.patience
-    tries = 0
-    while True:
-        tries += 1
-        resumed = partial.can_go_on
+@attrs.frozen
+class _Order:
+    """What was asked for."""
+
+    url: str
+    target: Path
+    kind: str
+    digest: str
+    most_bytes: int
+    timeout: float
+    end: float
+
+    @property
+    def part(self) -> Path:
+        """What is here of the file already; whether it is its beginning shows in the digest."""
+        return self.target.with_name(f".{self.target.name}.part")
+
+    @property
+    def have(self) -> int:
+        """How many bytes that is."""
+        return self.part.stat().st_size if self.part.exists() else 0
+
+
+def _fetch(order: _Order) -> None:
+    for tried in range(1, _TRIES + 1):
         try:
-            if not partial.is_whole:
-                resumed = _try(order, partial)
-            _compare(order, partial, resumed=resumed)
-        except FailedError as error:
-            pause = max(error.wait, patience.pause * 2 ** (tries - 1))
-            if error.passes and tries <= patience.retries and pause < order.clock.left:
+            _compare(order, resumed=_receive(order, order.have))
+        except _FailedError as error:
+            pause = max(error.wait, _PAUSE * 2 ** (tried - 1))
+            if error.passes and tried < _TRIES and time.monotonic() + pause < order.end:
                 time.sleep(pause)
                 continue
-            raise _last(error, partial, tries) from error
-        partial.finish()
+            kept = f": {order.have:,} bytes are kept, and it goes on from there"
+            remedy = error.remedy or f"Try again later{kept if order.have else ''}."
+            after = f" (after {tried} tries)" if tried > 1 else ""
+            raise _FailedError(f"{error}{after}", remedy) from error
+        finish_file(order.part, order.target)
         return
 
 
-def _last(error: FailedError, partial: Partial, tries: int) -> FailedError:
-    """A failure after which nothing more is tried, with what to do about it."""
-    reason = f"{error} (after {tries} tries)" if tries > 1 else str(error)
-    if not partial.can_go_on:
-        partial.discard()  # nobody would take it up
-    remedy = error.remedy or "Try again later."
-    if not error.remedy and partial.can_go_on:
-        remedy = f"Try again later: {partial.size:,} bytes are kept, and it goes on from there."
-    return FailedError(reason, remedy)
-
-
-def _try(order: _Order, partial: Partial) -> bool:
-    """Ask once, and write what comes; give whether it went on from what was here before."""
-    have = partial.size if partial.can_go_on else 0
-    headers = {"Accept-Encoding": "identity"}
-    if have:
-        headers |= {"Range": f"bytes={have}-", "If-Range": partial.source.version}
-    try:
-        answer = ask(order.url, headers, order.clock, order.context)
-    except FailedError as error:
-        if error.code == 416 and have:
-            partial.discard()
-            raise FailedError(str(error), passes=True) from error
-        raise
-    with contextlib.closing(answer):
-        total = _total(answer, partial, have)
+def _receive(order: _Order, have: int) -> bool:
+    """Ask once, and write what comes; give whether it was put behind what was here before."""
+    with contextlib.closing(_ask(order, {"Range": f"bytes={have}-"} if have else {})) as answer:
+        if answer.status == 416 and have:  # all of it is here, or something else
+            return True
+        _refuse_another(order, answer, have)
         resumed = answer.status == 206
-        _refuse_too_large(order, total)
-        room = (total or 0) - (have if resumed else 0)
-        free = shutil.disk_usage(order.target.parent).free
+        came = have if resumed else 0
+        total = None if answer.length is None else came + answer.length
+        _refuse_too_large(order, total or 0, "announces")
+        room, free = (total or 0) - came, shutil.disk_usage(order.target.parent).free
         if room > free:
-            raise FailedError(
+            raise _FailedError(
                 f"it takes {room:,} bytes, and {free:,} are free in {order.target.parent}",
                 f"Make room on that disk, or choose another one.{elsewhere(order.target)}",
             )
         if not resumed:
-            partial.begin(partial.source.answered(answer.headers, total))
+            remove_file(order.part)
         name = PurePosixPath(urlsplit(order.url).path).name
-        with bar(f"Downloading {name}", total, unit="bytes") as shown:
-            shown.advance(partial.size)
-            partial.add(_limited(order, partial, content(answer, order.clock), shown))
-    if total is not None and partial.size < total:
-        raise FailedError(
-            f"the connection ended after {partial.size:,} of {total:,} bytes", passes=True
-        )
+        part = continued_file(order.part) if resumed else new_file(order.part, sync=False)
+        with part as file, bar(f"Downloading {name}", total, unit="bytes") as shown:
+            shown.advance(came)
+            while came <= order.most_bytes and (chunk := _more(order, answer)):
+                came += len(chunk)
+                file.write(chunk)
+                shown.advance(len(chunk))
+    _refuse_too_large(order, came, "sent")
+    if total is not None and came < total:
+        raise _FailedError(f"the connection ended after {came:,} of {total:,} bytes", passes=True)
     return resumed
 
 
-def _total(answer: HTTPResponse, partial: Partial, have: int) -> int | None:
-    """The bytes of the whole file, if the answer tells, after a look at what it is.
+def _ask(order: _Order, headers: dict[str, str]) -> http.client.HTTPResponse:
+    """The server's answer, of which the headers are here, whatever it says."""
+    opener = urllib.request.OpenerDirector()  # knows https alone, no files, no plain http
+    opener.add_handler(urllib.request.ProxyHandler())
+    opener.add_handler(urllib.request.HTTPSHandler(context=_context(order.end)))
+    headers |= {"User-Agent": "medpipe", "Accept-Encoding": "identity"}
+    where = order.url
+    for _ in range(_MOST_REDIRECTS + 1):
+        with _network(order):
+            if urlsplit(where).scheme != "https":
+                raise _FailedError(f"{_plain(where)} is not https", _RIGHT)
+            request = urllib.request.Request(where, headers=headers)
+            answer = cast("http.client.HTTPResponse", opener.open(request, timeout=order.timeout))
+            to = answer.headers.get("Location")
+            if answer.status not in (301, 302, 303, 307, 308) or to is None:
+                return answer
+            answer.close()  # unread: it may be endless
+            where = urljoin(where, quote(to, safe=string.punctuation, encoding="latin-1"))
+    raise _FailedError(f"the server sent us on more than {_MOST_REDIRECTS} times", _RIGHT)
 
-    Raises:
-        FailedError: It is not what was asked for.
-    """
-    coding = answer.headers.get("Content-Encoding", "identity").strip().lower()
-    if coding not in ("identity", ""):
-        raise FailedError(
-            f"the server packed it once more ({shown(coding)}), which nobody asked for"
+
+def _context(end: float) -> ssl.SSLContext:
+    """Whom to trust, and until when to wait: a server may send a byte now and then for ever."""
+
+    class Socket(ssl.SSLSocket):
+        def recv_into(self, *arguments: Any, **others: Any) -> int:
+            if time.monotonic() > end:
+                raise _FailedError(f"it took longer than {_LONGEST:,g} seconds")
+            return super().recv_into(*arguments, **others)
+
+    context = ssl.create_default_context()
+    context.sslsocket_class = Socket
+    return context
+
+
+def _more(order: _Order, answer: http.client.HTTPResponse) -> bytes:
+    with _network(order):
+        return answer.read1(_CHUNK)
+
+
+@contextlib.contextmanager
+def _network(order: _Order) -> Iterator[None]:
+    """Say what is wrong with a connection; what a disk says is left to the caller."""
+    try:
+        yield
+    except (OSError, http.client.HTTPException, ValueError) as caught:
+        error: Any = caught
+        while isinstance(error, urllib.error.URLError) and isinstance(error.reason, Exception):
+            error = error.reason
+        if isinstance(error, ssl.SSLCertVerificationError):
+            why = error.verify_message.rstrip(".")
+            raise _FailedError(
+                f"the server's certificate is not trusted ({why})", _TRUST
+            ) from caught
+        if isinstance(error, TimeoutError):
+            said = f"the server sent nothing for {order.timeout:g} seconds"
+        else:
+            why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            said = f"the connection failed ({_plain(why.strip())})"
+        passes = isinstance(error, _PASSING) and not isinstance(error, ConnectionRefusedError)
+        raise _FailedError(said, "" if passes else _REACH, passes=passes) from caught
+
+
+def _refuse_another(order: _Order, answer: http.client.HTTPResponse, have: int) -> None:
+    """See that an answer is the file, or the part of it that is missing."""
+    part = answer.headers.get("Content-Range", "")
+    if answer.status == 206 and not (have and part.startswith(f"bytes {have}-")):
+        remove_file(order.part)
+        raise _FailedError("the server sent another part than it was asked for", passes=True)
+    if answer.status not in (200, 206):
+        said = f"the server answered {answer.status} {_plain(answer.reason)}".rstrip()
+        if answer.status != 429 and answer.status < 500:
+            raise _FailedError(said, _RIGHT)
+        asked = answer.headers.get("Retry-After", "")
+        wait = float(asked) if asked.isdecimal() else 0.0
+        said += f" and asks to wait {wait:,.0f} seconds" if wait else ""
+        raise _FailedError(said, passes=wait <= _LONGEST_PAUSE, wait=wait)
+
+
+def _refuse_too_large(order: _Order, count: int, does: str) -> None:
+    if count > order.most_bytes:
+        remove_file(order.part)
+        raise _FailedError(
+            f"the server {does} {count:,} bytes, and at most {order.most_bytes:,} are taken", _RIGHT
         )
-    if answer.status == 200:
-        return answer.length
-    if answer.status != 206:
-        raise FailedError(
-            f"the server answered {answer.status} {shown(answer.reason)}".rstrip(),
-            "See that the address is right.",
-        )
-    told = answer.headers.get("Content-Range", "")
-    found = _RANGE.fullmatch(told.strip())
-    source = partial.source
-    total = int(found[3]) if found else None
-    if not (have and found) or int(found[1]) != have or source.total not in (None, total):
-        partial.discard()
-        raise FailedError(
-            f"the server sent another part than the one from byte {have:,} on ({shown(told)!r})",
-            passes=True,
-        )
-    now = source.answered(answer.headers, source.total)
-    if now.version and now.version != source.version:
-        partial.discard()
-        raise FailedError("the file changed on the server while it was downloaded", passes=True)
-    return total
 
 
-def _refuse_too_large(order: _Order, total: int | None) -> None:
-    if total is not None and total > order.most_bytes:
-        raise FailedError(
-            f"the server announces {total:,} bytes, and at most {order.most_bytes:,} are taken",
-            "See that the address is right.",
-        )
-
-
-def _limited(
-    order: _Order, partial: Partial, chunks: Iterator[bytes], shown: Bar
-) -> Iterator[bytes]:
-    received = partial.size
-    for chunk in chunks:
-        received += len(chunk)
-        if received > order.most_bytes:
-            raise FailedError(
-                f"the server sent more than {order.most_bytes:,} bytes",
-                "See that the address is right.",
-            )
-        yield chunk
-        shown.advance(len(chunk))
-
-
-def _compare(order: _Order, partial: Partial, *, resumed: bool) -> None:
-    """See that what came is what was published; the file is read again, as it is on the disk.
-
-    Raises:
-        FailedError: It is something else, which is thrown away.
-    """
-    kind, _, wanted = order.checksum.partition(":")
-    with partial.path.open("rb") as file:
-        found = hashlib.file_digest(file, lambda: hashlib.new(kind, usedforsecurity=False))
-    if found.hexdigest() != wanted:
-        partial.discard()
-        raise FailedError(
-            f"what came is not what was published ({kind} {found.hexdigest()} instead of {wanted})",
+def _compare(order: _Order, *, resumed: bool) -> None:
+    """See that what came is what was published; the file is read again, as it is on the disk."""
+    with order.part.open("rb") as file:
+        found = hashlib.file_digest(file, lambda: hashlib.new(order.kind, usedforsecurity=False))
+    if found.hexdigest() != order.digest:
+        remove_file(order.part)
+        raise _FailedError(
+            f"what came is not what was published ({order.kind} {found.hexdigest()} instead of "
+            f"{order.digest})",
             "Nothing was kept. Try again later; if it stays so, its publisher changed it.",
             passes=resumed,
         )
+
+
+def _plain(text: str) -> str:
+    """What a server says, as it is put into a message: it may want to steer a terminal."""
+    plain = "".join(sign if sign.isprintable() else "?" for sign in text)
+    return plain if len(plain) <= 200 else f"{plain[:100]}[...]"

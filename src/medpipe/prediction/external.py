@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from medpipe.data.quality.faults import flaw_faults
+from medpipe.data.quality.faults import defect_faults
 from medpipe.data.quality.non_finite import filled_by, without_filled
 from medpipe.data.scanning.pixel_defects import NOT_FINITE
 from medpipe.data.scanning.scan import Scan, scan
@@ -20,7 +20,7 @@ from medpipe.evaluation.predictions import Predictions, write_predictions
 from medpipe.prediction.network import TrainedNetwork, device_named, predict_samples
 from medpipe.steps import Dataset, DatasetStep, Reading
 from medpipe.system import files
-from medpipe.system.hardware import available_processors
+from medpipe.system.hardware import available_cpus
 from medpipe.system.output_folders import refuse_existing
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _evaluate(
 
     listed = data if isinstance(data, Dataset) else trained.assembly.dataset(data)
     dataset = attrs.evolve(matched(listed, trained.data.task), reading=trained.reading)
-    found = scan(dataset, workers=available_processors())
+    found = scan(dataset, workers=available_cpus())
     filled = _refuse_not_finite(dataset, found, trained)
     splits = trained.path / SPLITS
     overlap = seen_in("training", splits, found)
@@ -161,7 +161,7 @@ def _evaluate(
 
 def _refuse_not_finite(dataset: Dataset, found: Scan, trained: TrainedNetwork) -> list[str]:
     """Refuse images that leave the run's chain with NaN or infinity; give a note on the others."""
-    faults = [f for f in flaw_faults(dataset.samples, found) if f.kind in NOT_FINITE]
+    faults = [f for f in defect_faults(dataset.samples, found) if f.kind in NOT_FINITE]
     if not faults:
         return []
     chain = trained.assembly.chain()

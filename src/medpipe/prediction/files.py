@@ -14,7 +14,7 @@ from medpipe.prediction.listing import FoundFiles, find_files
 from medpipe.prediction.network import TrainedNetwork, device_named, predict_samples
 from medpipe.steps import Sample, Task
 from medpipe.system import files
-from medpipe.system.hardware import available_processors
+from medpipe.system.hardware import available_cpus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -113,7 +113,7 @@ def predict_files(
         paths,
         reading=trained.reading,
         unit=getattr(dataset, "unit", "file"),
-        workers=available_processors(),
+        workers=available_cpus(),
         across_folders=getattr(dataset, "dicom_group", "patient") != "none",
         fills=filled_by(trained.assembly.chain()),
     )

@@ -14,7 +14,7 @@ import attrs
 
 from medpipe.data.listing.images import find_images
 from medpipe.data.listing.walking import FolderListing, file_mode
-from medpipe.data.quality.faults import FLAWS
+from medpipe.data.quality.faults import DEFECTS
 from medpipe.data.readers.dicom.files import is_dicom
 from medpipe.data.readers.reader import UnreadableImageError, source_of
 from medpipe.data.scanning.pixel_defects import NOT_FINITE
@@ -183,13 +183,13 @@ def _read_all(
             return f"{error.path} {error.reason}.{own}"
         except DataError as error:
             return str(error)
-        if found.flaw is None or found.flaw not in NOT_FINITE:
+        if found.defect is None or found.defect not in NOT_FINITE:
             return found
         with turn:
             said = fills(sample, reading)
         if said is None:
             return found
-        return f"{source_of(images[id_])} {FLAWS[found.flaw]}{', ' * bool(said)}{said}."
+        return f"{source_of(images[id_])} {DEFECTS[found.defect]}{', ' * bool(said)}{said}."
 
     turn = Lock()  # a chain is for one thread
 

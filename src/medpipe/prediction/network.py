@@ -17,7 +17,7 @@ from medpipe.data.loading.batch_sampler import EpochBatchSampler
 from medpipe.errors import DataError, DeviceError, StepError
 from medpipe.settings import RunSettings
 from medpipe.steps import DataInfo, Reading, Sample
-from medpipe.system.hardware import available_processors, choose_device
+from medpipe.system.hardware import available_cpus, choose_device
 from medpipe.system.resource_errors import limits_named
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class TrainedNetwork:
     Attributes:
         path: The run directory.
         which: ``best`` or ``last``.
-        network: On the processor.
+        network: On the CPU.
         assembly: Builds the run's parts.
         data: What was measured on the run's data.
         reading: How the run's files were decoded.
@@ -89,7 +89,7 @@ def predict_samples(
 
     if batch_size is not None and batch_size < 1:
         raise DataError(f"The batch size must be at least 1, got {batch_size}.")
-    settings, processors = trained.assembly.configuration.loader, available_processors()
+    settings, cpus = trained.assembly.configuration.loader, available_cpus()
     chain, network = trained.assembly.chain(), trained.network.to(device).eval()
     firsts: dict[Any, Sample] = {}
     for sample in samples:
@@ -111,7 +111,7 @@ def predict_samples(
         reading=trained.reading,
         training=False,
     )
-    workers = min(settings.workers, processors, len(order)) if processors > 1 else 0
+    workers = min(settings.workers, cpus, len(order)) if cpus > 1 else 0
     loss = to_device(trained.assembly.loss(trained.data), device) if with_loss else None
     predictions, mean_loss = predict(
         network,

@@ -90,7 +90,7 @@ class Recorder:
     def go_on(
         self, configuration: Configuration, registry: Registry, prepared: PreparedData
     ) -> None:
-        """Write that an earlier run goes on; the last of the record's sessions says how."""
+        """Write that an earlier run is resumed; the last of the record's sessions says how."""
         self._begun = True
         mended = self._write_made_of(configuration, registry, prepared)
         if mended and not self.record["sessions"][-1]["changed"]:
@@ -124,8 +124,8 @@ class Recorder:
 
         Args:
             epoch: What it came to.
-            state: Objects with ``state_dict`` to go on from, by name, the network among them.
-            about: Plain data to go on from.
+            state: Objects with ``state_dict`` to resume from, by name, the network among them.
+            about: Plain data to resume from.
         """
         self.see_ours()
         row = {
@@ -144,7 +144,7 @@ class Recorder:
         self._write()
 
     def save(self, state: Mapping[str, Any], about: Mapping[str, Any]) -> None:
-        """Write the checkpoint to go on from."""
+        """Write the checkpoint to resume from."""
         self.see_ours()
         kept = {
             "epoch": None,
@@ -163,7 +163,7 @@ class Recorder:
         self._end("finished")
 
     def stop(self, reason: str, *, interrupted: bool) -> None:
-        """Write that the run stopped before its end and can go on."""
+        """Write that the run stopped before its end and can be resumed."""
         self.record["sessions"][-1]["stopped_by"] = reason
         self._end("interrupted" if interrupted else "stopped")
 
@@ -214,12 +214,12 @@ def later_record(
     changed: Sequence[str],
     instead_of: str,
 ) -> dict[str, Any]:
-    """The record of a run that goes on.
+    """The record of a resumed run.
 
     Args:
         before: What it holds.
         now: What it would hold if the run began now; see `first_record`.
-        about: What the checkpoint to go on from says.
+        about: What the checkpoint to resume from says.
         changed: What has changed since, in lines.
         instead_of: Why the checkpoint is not the last one; empty where it is.
     """

@@ -1,4 +1,4 @@
-"""What must be as it was for a run to go on, and what to say where it is not."""
+"""What must be as it was for a run to be resumed, and what to say where it is not."""
 
 from __future__ import annotations
 
@@ -138,12 +138,12 @@ def refuse(before: Run, changes: Collection[Change], allow: Collection[Changeabl
     """Raise where something changed that may not.
 
     Raises:
-        RunError: It says what changed, and how to go on all the same.
+        RunError: It says what changed, and how to resume all the same.
     """
     refused = [change for change in changes if change.what and change.what not in allow]
     if refused:
         raise RunError(
-            f"The run {before.path} can't go on, since it was begun with something else:\n"
+            f"The run {before.path} can't be resumed, since it was started with something else:\n"
             + "".join(f"  {change.line}\n" for change in refused)
             + "Put that back, or begin a new run in another output."
             + ("" if before.status == "finished" else _way_on(refused))
@@ -184,8 +184,8 @@ def refuse_other_plan(path: Path, before: Mapping[str, Any], now: Mapping[str, A
             f"  {name}: {before.get(name)!r} then, {now.get(name)!r} now\n" for name in names
         )
         raise RunError(
-            f"The run {path} can't go on, since its schedule was laid out for another length, and "
-            f"the learning rate would jump or come to no end:\n{lines}"
+            f"The run {path} can't be resumed, since its schedule was laid out for another length, "
+            f"and the learning rate would jump or come to no end:\n{lines}"
             "That follows from trainer.max_epochs, trainer.epoch_length, trainer.accumulation, "
             "loader.batch_size and the number of training samples. Put them back, or begin a new "
             "run in another output; with weights.run it starts from this run's best network."
@@ -209,8 +209,8 @@ def refuse_too_few_epochs(path: Path, progress: Mapping[str, Any], max_epochs: i
     now = whole if progress["validating"] and not begun else whole + 1
     if now > max_epochs:
         raise RunError(
-            f"The run {path} can't go on with trainer.max_epochs = {max_epochs}: it is in epoch "
-            f"{now} already. Set it to {now} or more, or begin a new run in another output."
+            f"The run {path} can't be resumed with trainer.max_epochs = {max_epochs}: it is in "
+            f"epoch {now} already. Set it to {now} or more, or begin a new run in another output."
         )
 
 
@@ -218,7 +218,7 @@ def _way_on(refused: Collection[Change]) -> str:
     kinds = [kind for kind in CHANGEABLE if any(change.what == kind for change in refused)]
     flags = " ".join(f"--allow-changed={kind}" for kind in kinds)
     return (
-        " To go on all the same, which gives other results than a run that was not stopped, and "
+        " To resume all the same, which gives other results than a run that was not stopped, and "
         f"is recorded: {flags}"
     )
 
@@ -228,7 +228,7 @@ _RESULTS: dict[str, Changeable] = {
     "plugins.": "packages",
     "hardware.threads": "threads",
     "hardware.machine": "hardware",
-    "hardware.processor:": "hardware",
+    "hardware.cpu:": "hardware",
     "hardware.instructions": "hardware",
     "hardware.gpu:": "hardware",
     "hardware.cuda": "hardware",

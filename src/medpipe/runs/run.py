@@ -86,7 +86,7 @@ class Run:
     def status(self) -> str:
         """How it stands.
 
-        ``running``, ``finished``, ``stopped`` (by a time limit or a signal; it can go on),
+        ``running``, ``finished``, ``stopped`` (by a time limit or a signal; it can be resumed),
         ``interrupted`` (by Ctrl-C) or ``failed``.
         """
         return str(self.record["status"])
@@ -130,7 +130,7 @@ class Run:
     def network(
         self, which: Literal["best", "last"] = "best", *, registry: Registry | None = None
     ) -> nn.Module:
-        """A network of the run, on the processor and in evaluation mode.
+        """A network of the run, on the CPU and in evaluation mode.
 
         Args:
             which: ``best`` by the monitored metric, or ``last``.

@@ -1,4 +1,4 @@
-"""One run of a configuration, from the claim of its folder to its end; begun, or gone on with."""
+"""One run of a configuration, from the claim of its folder to its end; started or resumed."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Runner:
     Attributes:
         assembly: What builds its parts.
         path: The run directory.
-        resume: Whether to go on with the run that is there; where there is none, it is begun.
+        resume: Whether to resume the run that is there; where there is none, it is begun.
         allow: What may have changed since it was begun.
         stop: Who asks it to stop.
     """
@@ -119,7 +119,7 @@ class Runner:
         return changes_of_configuration(before, text)
 
     def _left_out(self, before: Run | None) -> tuple[Fault, ...]:
-        """What a run that goes on left out stays out, also where a file has come back since."""
+        """What a resumed run left out stays out, also where a file has come back since."""
         if before is None or self.assembly.configuration.run.bad_data != "quarantine":
             return ()
         return read_quarantine(self.path / QUARANTINE)
@@ -127,7 +127,7 @@ class Runner:
     def _recorder(
         self, checked: Checked, before: Run | None, changes: list[Change]
     ) -> tuple[Found | None, Recorder]:
-        """The checkpoint to go on from, if there is one, and who writes the run; both unused yet.
+        """The checkpoint to resume from, if there is one, and who writes the run; both unused yet.
 
         Args:
             checked: What the check found.
@@ -203,7 +203,7 @@ class Runner:
         gc.collect()
         if not ended:
             recorder.stop(str(stop.reason), interrupted=stop.interrupted)
-            logger.info("The run stopped by %s and can go on.", stop.reason)
+            logger.info("The run stopped by %s and can be resumed.", stop.reason)
         if stands_still and not stop.interrupted:
             raise RunError(
                 f"The run {self.path} was stopped by {stop.reason} before anything new was done, "
@@ -212,7 +212,7 @@ class Runner:
                 "validation, or of the test part."
             )
         if stop.interrupted:
-            logger.info("Go on with the same command, --output %s and --resume.", self.path)
+            logger.info("Resume it by the same command with --output %s and --resume.", self.path)
             raise KeyboardInterrupt
         return Run(path=self.path, record=recorder.record, configuration=configuration)
 

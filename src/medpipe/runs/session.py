@@ -69,10 +69,10 @@ class Session:
         """Train and evaluate.
 
         Args:
-            found: The checkpoint to go on from; None: from the beginning.
+            found: The checkpoint to resume from; None: from the beginning.
 
         Returns:
-            Whether the run came to its end; otherwise it stopped and can go on.
+            Whether the run came to its end; otherwise it stopped and can be resumed.
         """
         checked = self.checked
         with timed("packing"), limits_named():

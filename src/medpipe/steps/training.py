@@ -86,7 +86,7 @@ class Training:
         state: What a checkpoint must hold, by name: objects with ``state_dict``. It includes
             ``network`` and the optimizers.
         planned: What its schedules were laid out for, as plain numbers by name, such as the number
-            of all steps: a run that goes on is refused where it would be for another. Empty: for
+            of all steps: a resumed run is refused where it would be for another. Empty: for
             nothing, as a constant rate or one that falls with the validation loss. None: that is
             found in the objects of `state` where they are schedules of torch, Ignite or MONAI.
     """

@@ -47,7 +47,7 @@ def warn_without_cache(consequence: str, error: Exception) -> None:
         return
     _said.add((folder, cause.errno))
     why = failure(f"The cache folder {folder}", "written", cause, "MEDPIPE_CACHE")
-    logger.warning("Going on without caches, so later runs read all images again. %s", why)
+    logger.warning("Nothing is cached, so later runs read all images again. %s", why)
 
 
 def cache_directory() -> Path:

@@ -1,4 +1,4 @@
-"""What this job has: processors, memory, a device, and what the device can do.
+"""What this job has: CPU cores, memory, a device, and what the device can do.
 
 Imports torch inside functions: `medpipe doctor` and the loader's settings ask it too.
 """
@@ -20,8 +20,8 @@ Precision = Literal["float32", "bfloat16"]
 _CGROUP = Path("/sys/fs/cgroup")
 
 
-def available_processors() -> int:
-    """How many processors the job may use: its affinity, and its control group's quota."""
+def available_cpus() -> int:
+    """How many CPU cores the job may use: its affinity, and its control group's quota."""
     try:
         count = len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS and Windows
@@ -70,8 +70,8 @@ def choose_device(name: str) -> tuple[torch.device, str]:
             return torch.device("cuda", 0), ""
         if torch.backends.mps.is_available():
             return torch.device("mps"), "There is no CUDA device: the Apple GPU is used."
-        count = available_processors()
-        return torch.device("cpu"), f"There is no GPU: {count} processor cores are used."
+        count = available_cpus()
+        return torch.device("cpu"), f"There is no GPU: {count} CPU cores are used."
     device = torch.device(name)
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -122,9 +122,9 @@ def describe_hardware(device: torch.device) -> dict[str, Any]:
     described: dict[str, Any] = {
         "machine": platform.machine(),
         "system": platform.platform(),
-        "processor": _processor(),
+        "cpu": _cpu_name(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
-        "processors": available_processors(),
+        "cpu_cores": available_cpus(),
         "threads": torch.get_num_threads(),
         "memory_available": available_memory(),
     }
@@ -144,7 +144,7 @@ def _why_no_cuda(count: int) -> str:
     return "The installed torch is a build without CUDA. "
 
 
-def _processor() -> str:
+def _cpu_name() -> str:
     for line in _text(Path("/proc/cpuinfo")).splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()

@@ -122,7 +122,7 @@ def claim_directory(path: Path, *, marker: str) -> None:
         if (path / marker).exists():
             raise RunError(
                 f"The output {path} holds another run, which medpipe does not overwrite. "
-                "Go on with it by --resume, choose another folder with --output, or remove it."
+                "Resume it by --resume, choose another folder with --output, or remove it."
             )
         if path.exists() and any(map(_is_content, path.iterdir())):
             raise RunError(

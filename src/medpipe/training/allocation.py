@@ -1,4 +1,4 @@
-"""Keep the memory of one training step for the next, on processors under Linux.
+"""Keep the memory of one training step for the next, on CPUs under Linux.
 
 glibc gives large blocks back to the system as soon as they are freed, and takes them anew in the
 next step, page by page. What is computed does not change.
@@ -53,7 +53,7 @@ _open_blocks = 0
 def kept_memory(device: torch.device) -> Iterator[None]:
     """Keep memory that is freed in the block for what is allocated next.
 
-    It does something on a processor under glibc alone, and nothing where the environment has
+    It does something on a CPU under glibc alone, and nothing where the environment has
     settings of its own for glibc's malloc or puts another allocator in its place. After the
     outermost block glibc maps large blocks again, and what is free is given back.
 

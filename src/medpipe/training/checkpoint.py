@@ -145,8 +145,8 @@ def _digests(header: Mapping[str, str], tensors: Mapping[str, torch.Tensor]) -> 
     return digests
 
 
-def on_processor(state: Mapping[str, Any]) -> dict[str, Any]:
-    """A state dictionary of a network as it is now, with tensors of its own on the processor."""
+def on_cpu(state: Mapping[str, Any]) -> dict[str, Any]:
+    """A state dictionary of a network as it is now, with tensors of its own on the CPU."""
     return {
         name: value.detach().to("cpu", copy=True) if isinstance(value, torch.Tensor) else value
         for name, value in state.items()

@@ -94,7 +94,7 @@ def _load(file: Any, **options: Any) -> Any:
 
 
 def load_inert(content: Any) -> Any:
-    """Read what `torch.save` wrote, on the processor, with placeholders for what is no plain data.
+    """Read what `torch.save` wrote, on the CPU, with placeholders for what is no plain data.
 
     Args:
         content: The file, in memory: it must not be a TorchScript archive.

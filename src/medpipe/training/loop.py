@@ -52,7 +52,7 @@ class Epoch:
 
 @attrs.define(kw_only=True)
 class Progress:
-    """How far a training has come, as plain data: with the state dictionaries enough to go on.
+    """How far a training has come, as plain data: with the state dictionaries enough to resume.
 
     Attributes:
         iteration: Iterations done.

@@ -1,7 +1,7 @@
 """In which order the values of images and weights lie in memory: channels last where it pays.
 
-2-D convolutions are faster so, on processors and GPUs alike. 3-D networks are evaluated faster so
-on a processor; to train them was faster for some and slower for others, and GPUs were not measured.
+2-D convolutions are faster so, on CPUs and GPUs alike. 3-D networks are evaluated faster so
+on a CPU; to train them was faster for some and slower for others, and GPUs were not measured.
 Values and shapes are the same. Imports torch inside functions.
 """
 

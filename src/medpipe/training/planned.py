@@ -1,6 +1,6 @@
 """What the schedules of a training know of its length beforehand.
 
-A one-cycle or cosine schedule is laid out over all steps. A run that goes on with more epochs, or
+A one-cycle or cosine schedule is laid out over all steps. A resumed run with more epochs, or
 with other batches, would follow it past its end, or jump to another place of it.
 """
 

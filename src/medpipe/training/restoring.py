@@ -29,7 +29,7 @@ GENERATORS, GRADIENTS = "$generators", "$gradients"
 def checkpoint_of(
     training: Training, progress: Progress, loader: Loader
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """All that is needed to go on as if nothing had happened: states by name, and plain data."""
+    """All that is needed to resume as if nothing had happened: states by name, and plain data."""
     state: dict[str, Any] = {**training.state, GENERATORS: Generators()}
     if progress.losses:  # at an epoch's end all gradients have been applied
         state[GRADIENTS] = Gradients(training.state["network"])
@@ -63,7 +63,7 @@ def restore(found: Found, training: Training, loader: Loader) -> Progress:
     except _FOREIGN as error:
         raise _foreign(error) from error
     if problems:
-        raise RunError("The checkpoint to go on from doesn't fit: " + " ".join(problems))
+        raise RunError("The checkpoint to resume from doesn't fit: " + " ".join(problems))
     gradients = found.states.get(GRADIENTS, {})
     length = training.engine.state.epoch_length
     if length and progress.epoch_length and progress.epoch_length != length:
@@ -87,7 +87,7 @@ _FOREIGN = (KeyError, IndexError, TypeError, ValueError, AttributeError, Runtime
 
 def _foreign(error: Exception) -> RunError:
     return RunError(
-        "The checkpoint to go on from is of another form: "
+        "The checkpoint to resume from is of another form: "
         f"{type(error).__name__}: {' '.join(str(error).split())}. It was written by another "
         "version of medpipe, or by other hands. Begin a new run in another output."
     )

@@ -1,6 +1,6 @@
 """The checkpoints of a run: the last one, the one before it, and the best network.
 
-Each of the first two holds all that is needed to go on, the best network by then included: the
+Each of the first two holds all that is needed to resume, the best network by then included: the
 third can be made from either.
 
 Imports torch inside functions.
@@ -33,7 +33,7 @@ logger = logging.getLogger("medpipe")
 
 @attrs.frozen(kw_only=True, eq=False)
 class Found:
-    """A checkpoint to go on from.
+    """A checkpoint to resume from.
 
     Attributes:
         states: The state dictionaries, by name.
@@ -68,11 +68,11 @@ class RunCheckpoints:
         Raises:
             RunError: It can't be written; those that are there are whole.
         """
-        from medpipe.training.checkpoint import on_processor, save_checkpoint
+        from medpipe.training.checkpoint import on_cpu, save_checkpoint
 
         best = about["best_epoch"]
         if best is not None and best == about["epoch"]:
-            self._best = on_processor(state["network"].state_dict())
+            self._best = on_cpu(state["network"].state_dict())
         elif self._best is not None:
             state = {**state, BEST_NETWORK: _State(self._best)}
         save_checkpoint(self.run / LAST, state, about=about, keep=self.run / PREVIOUS)
@@ -113,13 +113,13 @@ class RunCheckpoints:
             )
         if saved:
             raise CheckpointError(
-                f"The checkpoints of {self.run} are gone, from which it was to go on. Take the "
+                f"The checkpoints of {self.run} are gone, from which it was to resume. Take the "
                 f"folder {FOLDER!r} from a backup, or begin a new run in another output."
             )
         return None
 
     def settle(self, found: Found) -> None:
-        """Bring the files into the order that `found` is to be gone on from.
+        """Bring the files into the order that `found` is to be resumed from.
 
         A damaged last checkpoint is put aside, so that it never takes the place of a whole one.
         The best network becomes the one of the epoch that was the best by then.
@@ -130,7 +130,7 @@ class RunCheckpoints:
         files.remove_leftovers(self.run)
         if found.instead_of:
             logger.warning(
-                "%s The run goes on from the checkpoint before it, of iteration %d.",
+                "%s The run is resumed from the checkpoint before it, of iteration %d.",
                 found.instead_of,
                 found.about["progress"]["iteration"],
             )
@@ -181,7 +181,7 @@ _KEPT: dict[str, tuple[type, ...]] = {
 
 
 def _refuse_foreign(path: Path, about: Any) -> None:
-    """See that all is kept with a checkpoint that a run wants to go on.
+    """See that all is kept with a checkpoint that a run is to be resumed from.
 
     Raises:
         RunError: It is whole, and something is not there.

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 import stat
+from contextlib import suppress
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -24,12 +26,8 @@ from medpipe.plugin import (
     Task,
     UnreadableImageError,
     cache_directory,
-    download,
-    extract_archive,
     file_mode,
     find_images,
-    locked,
-    staged_directory,
 )
 
 if TYPE_CHECKING:
@@ -138,9 +136,11 @@ class MedNIST(DatasetStep):
         )
         if not self.download:
             raise DownloadError(f"{missing}, and dataset.download is false. {remedy}")
+        from medpipe.plugin import download
+
         target = _datasets() / ARCHIVE
         try:
-            return download(URL, target, checksum=f"md5:{MD5}", most_bytes=_MOST_DOWNLOADED)
+            return download(URL, target, md5=MD5, most_bytes=_MOST_DOWNLOADED)
         except DownloadError as error:
             raise DownloadError(f"{missing}. {error} {remedy}") from error
 
@@ -155,33 +155,39 @@ def extracted(archive: Path) -> Path:
     Raises:
         DataError: The archive is not to be trusted, or lacks a class.
     """
+    from medpipe.plugin import extract_archive
+
     base = _datasets() / FOLDER
     try:
         state = archive.stat()
         # Copying programs set the time of the content; the other one nobody can set.
         times = f"{state.st_mtime_ns}\n{state.st_ctime_ns}\n{state.st_ino}"
         seen = f"{archive.resolve()}\n{state.st_size}\n{times}"
-        note = base / "notes" / hashlib.sha256(os.fsencode(seen)).hexdigest()[:16]
+        name = hashlib.sha256(os.fsencode(seen)).hexdigest()[:16]
+        note = base / "notes" / f"{name}.txt"
         known = _noted(note)
         digest = known or _digest_of(archive)
         target = base / digest
         extract_archive(archive, target, check=_refuse_another(archive), replace=True)
-        if known is None:
-            with locked(base / ".lock"):
-                if not (note / digest).is_dir():
-                    with staged_directory(note / digest):
-                        pass  # its name says all
     except OSError as error:
         raise DataError(
             f"{archive} can't be extracted to {base}: {error}. Choose a cache folder that you may "
             "write to with the environment variable MEDPIPE_CACHE."
         ) from error
+    if known is None:
+        with suppress(OSError):  # it spares time, and no more
+            note.parent.mkdir(exist_ok=True)
+            note.write_text(digest, encoding="ascii")
     return target / FOLDER
 
 
 def _noted(note: Path) -> str | None:
-    """The digest that a note holds, as the name of what is in it."""
-    return next((entry.name for entry in note.iterdir()), None) if note.is_dir() else None
+    """The digest that a note holds; None where there is none, or it was cut."""
+    try:
+        found = note.read_text(encoding="ascii")
+    except (OSError, ValueError):
+        return None
+    return found if re.fullmatch(r"[0-9a-f]{16}", found) else None
 
 
 def _digest_of(archive: Path) -> str:

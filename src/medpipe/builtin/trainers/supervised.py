@@ -194,7 +194,7 @@ class Supervised(TrainerStep):
                 IterationEvents.BACKWARD_COMPLETED, _clip, network, self.gradient_clip
             )
         if parts.device.type == "cuda" and optimizer.defaults["fused"]:
-            # On a processor the loss is there at once, and the loop looks at it before the step.
+            # On a CPU the loss is there at once, and the loop looks at it before the step.
             guard(trainer, optimizer, parts.device)
         epoch_steps = math.ceil(length / self.accumulation)
         schedule = self._schedule(optimizer, epoch_steps)

@@ -24,7 +24,7 @@ UNKNOWN_SIDE = 224
 """What is tried where the images' sides vary."""
 
 FUSED_ON = frozenset({"cuda"})
-"""Where fused optimizers pay. On a processor they save 1 % of a DenseNet121's step of 64 images,
+"""Where fused optimizers pay. On a CPU they save 1 % of a DenseNet121's step of 64 images,
 and round in another way than the plain script's."""
 
 
@@ -86,7 +86,7 @@ def compiling() -> dict[str, Any]:
     """How to compile: what ``torch.compile`` takes beside the network.
 
     Each shape has a program of its own. By default the second one gets a program for any shape,
-    which rounds in another way: a run that goes on with the small last batch of an epoch would
+    which rounds in another way: a resumed run with the small last batch of an epoch would
     end with other weights.
     """
     return {"backend": COMPILER, "dynamic": False}

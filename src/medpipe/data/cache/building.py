@@ -58,7 +58,7 @@ def build_or_open(
         ids: All samples, in the order in which they are to lie in the file.
         produce: Makes samples; it may be called in several processes or threads at once, and
             gives an array and its metadata for each of the ids that it gets, in their order.
-        workers: How many processors to use.
+        workers: How many CPU cores to use.
         sources: A digest of 16 bytes for each of `ids` of what it is made from, for those who
             look for it later; empty: nobody will.
 
@@ -79,7 +79,7 @@ def build_or_open(
                     fill(writer, ids, work, key=key, workers=workers)
                 cache = PackedCache(folder_of(key))
     except PackingError as error:
-        warn_without_cache("Going on without a packed cache", error)
+        warn_without_cache("The run has no packed cache", error)
         return None
     cache.touch()
     return cache
@@ -158,13 +158,13 @@ def fill(
     heard: Callable[[Piece], object] = lambda _: None,
     title: str = "Packing",
 ) -> None:
-    """Make samples with all processors and write them, in their order.
+    """Make samples with all CPU cores and write them, in their order.
 
     Args:
         writer: Takes them.
         ids: The samples.
         work: Makes those of one portion, in any process.
-        workers: How many processors to use.
+        workers: How many CPU cores to use.
         key: The cache's, where it is known: it stays where others are removed to make room.
         heard: Called with each piece, in this process.
         title: What the progress bar says.

@@ -42,7 +42,7 @@ DONORS = 4
 """How many caches made by the same steps are looked through for what has not changed."""
 
 AT_ONCE = 1 << 18
-"""Bytes of decoded images that are taken together, if not one alone: a processor's cache holds
+"""Bytes of decoded images that are taken together, if not one alone: a CPU cache holds
 them, as they are and as float32."""
 
 ReusableEntries = dict[bytes, tuple[PackedCache, str]]
@@ -64,7 +64,7 @@ class TransformCache:
             that their results depend on.
         images_alone: Whether these steps are known to look at nothing but the image; others may
             use a sample's label or its extra columns.
-        workers: How many processors there are.
+        workers: How many CPU cores there are.
     """
 
     chain: Chain

@@ -125,7 +125,7 @@ def make_loader(
         device: Where the batches will go. On CUDA the images are brought there once, where
             they are kept and take less than a third of the free memory; otherwise memory is
             pinned.
-        ahead: Whether a processor is left for a thread that reads the next batch of cached images.
+        ahead: Whether a CPU core is left for a thread that reads the next batch of cached images.
             Where torch's threads take them all, they would only wait for each other.
     """
     _keep_what_is_freed()

@@ -19,11 +19,11 @@ from medpipe.steps import PARTS, Part
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from medpipe.data.scanning.pixel_defects import Flaw
+    from medpipe.data.scanning.pixel_defects import PixelDefect
     from medpipe.data.scanning.scan import Scan
     from medpipe.steps import Dataset, Sample, Task
 
-FLAWS: Mapping[Flaw, str] = {
+DEFECTS: Mapping[PixelDefect, str] = {
     "nan": "holds NaN values",
     "infinite": "holds infinite values, or values beyond float32",
     "constant": "is constant: every pixel is like every other",
@@ -116,15 +116,15 @@ def error_fault(sample: Sample, error: DataError) -> Fault:
     return fault(sample, error.kind, f"The image {error.path} {error.reason}.", remedy)
 
 
-def flaw_faults(samples: Sequence[Sample], scan: Scan) -> Iterator[Fault]:
+def defect_faults(samples: Sequence[Sample], scan: Scan) -> Iterator[Fault]:
     """Samples whose images could be read and hold nothing to learn from."""
-    flaws = scan.fingerprints.with_flaw()
-    if not flaws:
+    defects = scan.fingerprints.with_defect()
+    if not defects:
         return
     by_id = {sample.id: sample for sample in samples}
-    for sample_id, flaw in flaws:
+    for sample_id, defect in defects:
         sample = by_id[sample_id]
-        yield fault(sample, flaw, f"{image_of(sample)} {FLAWS[flaw]}.")
+        yield fault(sample, defect, f"{image_of(sample)} {DEFECTS[defect]}.")
 
 
 def contradiction_faults(samples: Sequence[Sample], scan: Scan, task: Task) -> Iterator[Fault]:

@@ -10,8 +10,8 @@ import attrs
 from medpipe.data.quality.contradictions import contradictions
 from medpipe.data.quality.faults import (
     contradiction_faults,
+    defect_faults,
     error_fault,
-    flaw_faults,
     id_faults,
     label_faults,
     part_faults,
@@ -36,7 +36,7 @@ NAMED = 3
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Sifted:
+class Screened:
     """A data set that was looked through.
 
     Attributes:
@@ -65,14 +65,14 @@ class Sifted:
         return attrs.evolve(self.dataset, samples=samples, notes=notes, faults=())
 
 
-def sift(
+def screen(
     dataset: Dataset,
     *,
     workers: int,
     ahead: Ahead | None = None,
     seen: Seen | None = None,
     fills: Fills | None = None,
-) -> Sifted:
+) -> Screened:
     """Look at every sample once: its id, its label, its file and its pixels.
 
     Args:
@@ -102,11 +102,11 @@ def sift(
     if errors:
         by_id = {sample.id: sample for sample in named.samples}
         found += [error_fault(by_id[sample_id], error) for sample_id, error in errors]
-    flaws, filled = without_filled(
-        list(flaw_faults(named.samples, scan)), named.samples, dataset.reading, fills
+    defects, filled = without_filled(
+        list(defect_faults(named.samples, scan)), named.samples, dataset.reading, fills
     )
-    constant = [fault for fault in flaws if fault.kind == "constant"]
-    found += [*labels, *(fault for fault in flaws if fault.kind != "constant")]
+    constant = [fault for fault in defects if fault.kind == "constant"]
+    found += [*labels, *(fault for fault in defects if fault.kind != "constant")]
     odd = {fault.sample for fault in found}
     good = [sample for sample in named.samples if sample.id not in odd] if odd else named.samples
     # Blank images are alike, whatever they show.
@@ -119,7 +119,7 @@ def sift(
         notes += [contradictions(good, scan, task) or ""]
     else:
         found += contradicting
-    return Sifted(
+    return Screened(
         dataset=dataset,
         scan=scan,
         faults=_in_order(found, dataset),
@@ -129,11 +129,11 @@ def sift(
     )
 
 
-def choose(sifted: Sifted, bad_data: BadData) -> tuple[Dataset, tuple[Fault, ...]]:
+def choose(screened: Screened, bad_data: BadData) -> tuple[Dataset, tuple[Fault, ...]]:
     """Do with the faulty samples what was asked for.
 
     Args:
-        sifted: What was found.
+        screened: What was found.
         bad_data: See `medpipe.settings.RunSettings`.
 
     Returns:
@@ -142,19 +142,19 @@ def choose(sifted: Sifted, bad_data: BadData) -> tuple[Dataset, tuple[Fault, ...
     Raises:
         BadDataError: Samples are faulty, and are not to be left out.
     """
-    faults = sifted.faults
+    faults = screened.faults
     if bad_data == "quarantine":
-        if not _some_left(sifted):
+        if not _some_left(screened):
             raise BadDataError("All samples are faulty:", faults, ["Repair some, or add others."])
-        return sifted.without(faults), faults
+        return screened.without(faults), faults
     refused = faults
     if bad_data == "keep":
         refused = tuple(fault for fault in faults if fault.kind not in TRAINABLE)
     if refused:
-        raise refusal(refused, len(sifted.dataset.samples) + len(sifted.dataset.faults))
-    kept = sifted.without(())
+        raise refusal(refused, len(screened.dataset.samples) + len(screened.dataset.faults))
+    kept = screened.without(())
     if faults:
-        note = contradictions(kept.samples, sifted.scan, kept.task)
+        note = contradictions(kept.samples, screened.scan, kept.task)
         kept = attrs.evolve(kept, notes=(*kept.notes, *([note] if note else [])))
     return kept, ()
 
@@ -186,9 +186,9 @@ def counted_kinds(faults: Iterable[Fault]) -> str:
     return ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
 
 
-def _some_left(sifted: Sifted) -> bool:
-    faulty = {fault.sample for fault in sifted.faults}
-    return any(sample.id not in faulty for sample in sifted.dataset.samples)
+def _some_left(screened: Screened) -> bool:
+    faulty = {fault.sample for fault in screened.faults}
+    return any(sample.id not in faulty for sample in screened.dataset.samples)
 
 
 def _constant_note(constant: Sequence[Fault]) -> str:

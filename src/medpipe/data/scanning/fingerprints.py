@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 if TYPE_CHECKING:
-    from medpipe.data.scanning.pixel_defects import Flaw
+    from medpipe.data.scanning.pixel_defects import PixelDefect
 
 ImageKind = tuple[tuple[int, ...], int | None]
 """The shape and the channels of an image, see `Fingerprint`."""
@@ -29,14 +29,14 @@ class Fingerprint:
             format or with other metadata has the same. BLAKE2b of 128 bits.
         shape: (height, width) or (height, width, depth), as decoded.
         channels: How many channels there are on a last axis; None where there is no such axis.
-        flaw: What is wrong with the values; None for nearly all.
+        defect: What is wrong with the values; None for nearly all.
     """
 
     sha256: str
     pixels: str
     shape: tuple[int, ...]
     channels: int | None = None
-    flaw: Flaw | None = None
+    defect: PixelDefect | None = None
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -133,7 +133,7 @@ class Fingerprints(Mapping[str, Fingerprint]):
         pixels: Theirs, in the same order.
         kinds: The shapes and channels that there are, each once.
         kind_of: The place in `kinds` of each sample.
-        flaws: What is wrong with some, by their place.
+        defects: What is wrong with some, by their place.
     """
 
     ids: tuple[str, ...]
@@ -141,7 +141,7 @@ class Fingerprints(Mapping[str, Fingerprint]):
     pixels: Digests
     kinds: tuple[ImageKind, ...]
     kind_of: array[int]
-    flaws: Mapping[int, Flaw] = attrs.field(factory=dict)
+    defects: Mapping[int, PixelDefect] = attrs.field(factory=dict)
 
     @classmethod
     def of(cls, found: Mapping[str, Fingerprint]) -> Fingerprints:
@@ -157,7 +157,7 @@ class Fingerprints(Mapping[str, Fingerprint]):
             pixels=Digests.of([fingerprint.pixels for fingerprint in prints]),
             kinds=tuple(kinds),
             kind_of=array("I", numbers),
-            flaws={place: f.flaw for place, f in enumerate(prints) if f.flaw is not None},
+            defects={place: f.defect for place, f in enumerate(prints) if f.defect is not None},
         )
 
     def __getitem__(self, sample_id: str) -> Fingerprint:
@@ -168,7 +168,7 @@ class Fingerprints(Mapping[str, Fingerprint]):
             pixels=self.pixels[place],
             shape=shape,
             channels=channels,
-            flaw=self.flaws.get(place),
+            defect=self.defects.get(place),
         )
 
     def each(self) -> Iterator[Fingerprint]:
@@ -176,9 +176,9 @@ class Fingerprints(Mapping[str, Fingerprint]):
         columns = zip(self.sha256, self.pixels, self.kind_of, strict=True)
         for place, (sha256, pixels, number) in enumerate(columns):
             shape, channels = self.kinds[number]
-            flaw = self.flaws.get(place) if self.flaws else None
+            defect = self.defects.get(place) if self.defects else None
             yield Fingerprint(
-                sha256=sha256, pixels=pixels, shape=shape, channels=channels, flaw=flaw
+                sha256=sha256, pixels=pixels, shape=shape, channels=channels, defect=defect
             )
 
     def __iter__(self) -> Iterator[str]:
@@ -210,21 +210,21 @@ class Fingerprints(Mapping[str, Fingerprint]):
         if wanted == self.ids:
             return self
         places = [self._places[sample_id] for sample_id in wanted]
-        flaws = self.flaws
-        if flaws:
-            flaws = {new: flaws[old] for new, old in enumerate(places) if old in flaws}
+        defects = self.defects
+        if defects:
+            defects = {new: defects[old] for new, old in enumerate(places) if old in defects}
         return Fingerprints(
             ids=wanted,
             sha256=self.sha256.at(places),
             pixels=self.pixels.at(places),
             kinds=self.kinds,
             kind_of=array("I", map(self.kind_of.__getitem__, places)),
-            flaws=flaws,
+            defects=defects,
         )
 
-    def with_flaw(self) -> list[tuple[str, Flaw]]:
+    def with_defect(self) -> list[tuple[str, PixelDefect]]:
         """The samples with whose values something is wrong, and what, in their order."""
-        return [(self.ids[place], flaw) for place, flaw in sorted(self.flaws.items())]
+        return [(self.ids[place], defect) for place, defect in sorted(self.defects.items())]
 
 
 class FoundFingerprints:
@@ -236,7 +236,7 @@ class FoundFingerprints:
         self._pixels = bytearray()
         self._kinds: dict[ImageKind, int] = {}
         self._kind_of = array("I")
-        self._flaws: dict[int, Flaw] = {}
+        self._defects: dict[int, PixelDefect] = {}
 
     def __len__(self) -> int:
         return len(self._places)
@@ -251,8 +251,8 @@ class FoundFingerprints:
         self._pixels += bytes.fromhex(found.pixels)
         kind = (found.shape, found.channels)
         self._kind_of.append(self._kinds.setdefault(kind, len(self._kinds)))
-        if found.flaw is not None:
-            self._flaws[len(self._places) - 1] = found.flaw
+        if found.defect is not None:
+            self._defects[len(self._places) - 1] = found.defect
 
     def extend(self, others: FoundFingerprints) -> None:
         """Take in all those of samples that are not there yet."""
@@ -262,7 +262,7 @@ class FoundFingerprints:
         self._pixels += others._pixels
         numbers = [self._kinds.setdefault(kind, len(self._kinds)) for kind in others._kinds]
         self._kind_of.extend([numbers[number] for number in others._kind_of])
-        self._flaws.update((start + place, flaw) for place, flaw in others._flaws.items())
+        self._defects.update((start + place, defect) for place, defect in others._defects.items())
 
     def of_ids(self, ids: Iterable[str]) -> Fingerprints:
         """Those of some samples, in this order.
@@ -276,6 +276,6 @@ class FoundFingerprints:
             pixels=Digests(width=16, packed=bytes(self._pixels)),
             kinds=tuple(self._kinds),
             kind_of=self._kind_of,
-            flaws=self._flaws,
+            defects=self._defects,
         )
         return all_of_them.of_ids(ids)

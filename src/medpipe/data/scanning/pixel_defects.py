@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from medpipe.steps import DecodedImage
 
-Flaw = Literal["nan", "infinite", "constant"]
+PixelDefect = Literal["nan", "infinite", "constant"]
 
 NOT_FINITE: frozenset[str] = frozenset({"nan", "infinite"})
 """With these nothing can be computed."""
@@ -18,7 +18,7 @@ LARGEST = 3.4028234663852886e38
 """Training computes in float32: what is above this is infinite there."""
 
 
-def flaw_of(image: DecodedImage) -> Flaw | None:
+def defect_of(image: DecodedImage) -> PixelDefect | None:
     """What is wrong with the values; the worst, where it is several things.
 
     Most images are of whole numbers, and differ between two of their pixels: then nothing more is

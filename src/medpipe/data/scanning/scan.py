@@ -24,7 +24,7 @@ from medpipe.data.readers.reader import (
     stack_channels,
 )
 from medpipe.data.scanning.fingerprints import Fingerprint, Fingerprints, FoundFingerprints
-from medpipe.data.scanning.pixel_defects import flaw_of
+from medpipe.data.scanning.pixel_defects import defect_of
 from medpipe.data.scanning.scan_cache import ScanMemory
 from medpipe.errors import DataError
 from medpipe.steps import Series
@@ -237,7 +237,7 @@ def _fingerprint(sample: Sample, decoded: DecodedImage, sha256: str | None) -> F
         pixels=_digest_array(hashlib.blake2b(digest_size=16), values),
         shape=shape[:-1] if decoded.channels else shape,
         channels=shape[-1] if decoded.channels else None,
-        flaw=flaw_of(decoded),
+        defect=defect_of(decoded),
     )
 
 

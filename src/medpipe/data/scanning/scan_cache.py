@@ -352,7 +352,7 @@ def _load(cache: Path) -> _Kept | None:
             pixels=Digests(width=16, packed=pixels),
             kinds=tuple((tuple(shape), channels) for shape, channels in about["kinds"]),
             kind_of=array("I", kind_of),
-            flaws=dict(about["flaws"]),
+            defects=dict(about["defects"]),
         ),
     )
 
@@ -364,7 +364,7 @@ def _save(cache: Path, kept: _Kept) -> None:
     about = {
         "byte_order": sys.byteorder,
         "kinds": prints.kinds,
-        "flaws": sorted(prints.flaws.items()),
+        "defects": sorted(prints.defects.items()),
         "bytes": [len(part) for part in parts],
     }
     content = (json.dumps(about).encode("ascii") + b"\n", *parts)

@@ -33,7 +33,7 @@ class BatchedRandGaussianNoise(DrawnStep):
         return {"std": std, "seed": int(rng.integers(2**63))}
 
     def changed(self, images: torch.Tensor, draws: Sequence[Mapping[str, Any]]) -> torch.Tensor:
-        """Add noise. It is made on the processor, so that every device gets the same."""
+        """Add noise. It is made on the CPU, so that every device gets the same."""
         import torch
 
         noise = torch.empty(images.shape)

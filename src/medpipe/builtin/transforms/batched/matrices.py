@@ -1,6 +1,6 @@
 """Matrices of rotation, shear, shift and scale for many samples at once, as MONAI composes them.
 
-All are float64 on the processor: they are small, and what they lead to is sensitive to rounding.
+All are float64 on the CPU: they are small, and what they lead to is sensitive to rounding.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from medpipe.builtin.transforms.batched.matrices import Array
 
-# So many positions at a time: on a processor their coordinates stay in its cache, and nowhere
+# So many positions at a time: on a CPU their coordinates stay in its cache, and nowhere
 # do those of a large batch of volumes fill the memory.
 _POSITIONS = {"cpu": 2**18}
 _MOST_POSITIONS = 2**24

@@ -10,12 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medpipe.data.scanning.scan import Fingerprint, Scan
-from medpipe.data.splits.split import Split, make_split, split_cache
+from medpipe.data.splits import split_cache
+from medpipe.data.splits.split import Split, make_split
 from medpipe.data.splits.split_cache import remembered_split
 from medpipe.errors import DataError
 from medpipe.settings import SplitSettings
 from medpipe.steps import Sample, Task
 from medpipe.system.cache_folder import cache_directory
+from support.examples import examples
 
 TASK = Task(names=("a", "b"))
 
@@ -50,7 +52,7 @@ def no_split(*_: Any) -> Split:
     raise AssertionError("it was made again")
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(
     count=st.integers(40, 80),
     groups=st.sampled_from([None, 13]),

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 from pydicom.uid import RLELossless
 
-from drawn_dicom import dicom, write_dicom
+from support.drawn_dicom import dicom, write_dicom
 
 Make = Callable[[Path], object]
 

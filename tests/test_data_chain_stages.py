@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy.stats import kstest
 
-from folders import image_folder, phantom
 from medpipe import PipelineBuilder, Registry, StepError
 from medpipe.data.chain import Chain, sample_dictionary
 from medpipe.data.loading.collate import collate
 from medpipe.plugin import TransformStep
+from support.examples import examples
+from support.folders import image_folder, phantom
 
 TRANSFORMS = Registry.discover().transforms
 BATCHED: list[tuple[str, dict[str, Any]]] = [
@@ -39,7 +40,7 @@ def made(name: str, parameters: dict[str, Any]) -> TransformStep:
 
 
 @pytest.mark.parametrize(("name", "parameters"), BATCHED)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(
     images=arrays.arrays(
         np.float32,

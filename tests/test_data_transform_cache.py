@@ -16,7 +16,6 @@ import pytest
 import torch
 from PIL import Image
 
-from folders import image_folder
 from medpipe import PipelineBuilder, Registry
 from medpipe.assembly import Assembly
 from medpipe.data.cache import transform_cache
@@ -29,6 +28,7 @@ from medpipe.data.scanning.fingerprints import FoundFingerprints
 from medpipe.errors import CheckFailed, MedpipeError
 from medpipe.plugin import DecodedImage, Reading, Sample, TransformStep
 from medpipe.steps import Dataset
+from support.folders import image_folder
 
 
 def builder(root: Path) -> PipelineBuilder:
@@ -297,17 +297,16 @@ def _plain(meta: Mapping[str, Any]) -> dict[str, Any]:
 
 RUN = """
 import sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[2])
-from test_data_keeping import builder
-loaders = builder(Path(sys.argv[1])).build().build_loaders()
+from medpipe import PipelineBuilder
+loaders = PipelineBuilder.from_toml(sys.argv[1]).build().build_loaders()
 print(sum(float(batch["image"].sum()) for batch in loaders.training))
 """
 
 
+@pytest.mark.long
 def test_two_processes_read_once(tmp_path: Path) -> None:
     root = image_folder(tmp_path / "data", samples=400)
-    command = [sys.executable, "-c", RUN, str(root), str(Path(__file__).parent)]
+    command = [sys.executable, "-c", RUN, builder(root).to_toml()]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     sums = [process.communicate(timeout=300)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0]
@@ -324,7 +323,7 @@ def test_a_full_disk_leaves_the_reading_to_the_scan(
     monkeypatch.setenv("MEDPIPE_CACHE_LIMIT", "1KB")
     with caplog.at_level(logging.WARNING, "medpipe"):
         assert len(all_batches(builder(root))) > 0
-    assert [m for m in caplog.messages if m.startswith("Going on without a packed cache")]
+    assert [m for m in caplog.messages if m.startswith("The run has no packed cache")]
     assert packed_folders() == []
 
 

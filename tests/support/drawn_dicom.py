@@ -7,7 +7,17 @@ from typing import Any
 
 import numpy as np
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import (
+    BasicTextSRStorage,
+    CTImageStorage,
+    ExplicitVRLittleEndian,
+    generate_uid,
+)
+
+OF_PIXELS = (
+    *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "PixelData"),
+    *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
+)
 
 
 def dicom(values: np.ndarray, *, colours: bool = False, **elements: Any) -> FileDataset:
@@ -54,6 +64,17 @@ def write_dicom(path: Path, values: np.ndarray, **elements: Any) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     dicom(values, **elements).save_as(path, enforce_file_format=True)
     return path
+
+
+def write_black(path: Path, *, series: str = "1.2.3") -> Path:
+    """Write an image of 4 by 4 pixels, all black."""
+    return write_dicom(path, np.zeros((4, 4), np.uint8), SeriesInstanceUID=series)
+
+
+def write_report(path: Path) -> Path:
+    """Write a report, which has no pixels."""
+    absent = dict.fromkeys(OF_PIXELS)
+    return write_dicom(path, np.zeros((4, 4), np.uint8), SOPClassUID=BasicTextSRStorage, **absent)
 
 
 def write_series(

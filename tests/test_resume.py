@@ -6,8 +6,6 @@ import copy
 import errno
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +25,14 @@ from medpipe.system import files
 from medpipe.system.disk import Disk
 from medpipe.training.checkpoint import load_checkpoint, save_checkpoint
 from medpipe.training.run_checkpoints import _State
-from test_cli import TINY
-from test_pipeline_resume import REGISTRY, ask, at, calls, state, tiny
+from support.marked_runs import REGISTRY, ask, at, calls, state, tiny
+from support.marks import long
+from support.programs import TINY, exit_code
 
 LAST, PREVIOUS, BEST = (f"checkpoints/{name}.safetensors" for name in ("last", "previous", "best"))
 
 
-@pytest.fixture(autouse=True)
-def _forget() -> None:
-    calls.clear()
-    at.clear()
+pytestmark = pytest.mark.usefixtures("_fresh_marks")
 
 
 def stopped(builder: PipelineBuilder, path: Path, times: int = 1) -> Run:
@@ -85,7 +81,7 @@ def content(path: Path) -> dict[str, bytes]:
         ({"versions__torch": "1.0"}, "versions.torch: '1.0' then, ", "packages"),
         ({"versions__medpipe": "0.0"}, "versions.medpipe: '0.0' then, ", "packages"),
         ({"hardware__threads": 64}, "hardware.threads: 64 then, ", "threads"),
-        ({"hardware__processor": "Z80"}, "hardware.processor: 'Z80' then, ", "hardware"),
+        ({"hardware__cpu": "Z80"}, "hardware.cpu: 'Z80' then, ", "hardware"),
         ({"hardware__instructions": "MMX"}, "hardware.instructions: 'MMX' then, ", "hardware"),
         ({"hardware__gpu": "H200"}, "hardware.gpu: 'H200' then, None now", "hardware"),
         ({"device": "cuda:0"}, "device: 'cuda:0' then, 'cpu' now", "hardware"),
@@ -115,7 +111,7 @@ def test_what_results_do_not_depend_on_may_change(tmp_path: Path) -> None:
     builder = tiny(max_epochs=1)
     whole = builder.build().run(tmp_path / "whole")
     stopped(builder, tmp_path / "run")
-    changed(tmp_path / "run", hardware__system="Linux-1.0", hardware__processors=999)
+    changed(tmp_path / "run", hardware__system="Linux-1.0", hardware__cpu_cores=999)
     run = builder.loader(batch_size=8, workers=2, cache="off").build()
     done = run.run(tmp_path / "run", resume=True)
     assert state(done) == state(whole)
@@ -164,7 +160,7 @@ def test_another_network_or_optimizer_does_not_fit(tmp_path: Path) -> None:
     for problem, other in others.items():
         with pytest.raises(RunError) as caught:
             other.build().run(tmp_path / "run", resume=True, allow_changed=True)
-        assert str(caught.value).startswith("The checkpoint to go on from doesn't fit: ")
+        assert str(caught.value).startswith("The checkpoint to resume from doesn't fit: ")
         assert problem in str(caught.value)
         assert content(tmp_path / "run") == before
 
@@ -190,7 +186,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_aloud(
     done = builder.build().run(tmp_path / "run", resume=True)
     said = [m for m in caplog.messages if m.startswith(f"{damaged} is damaged: ")]
     assert len(said) == 1
-    assert said[0].endswith("The run goes on from the checkpoint before it, of iteration 2.")
+    assert said[0].endswith("The run is resumed from the checkpoint before it, of iteration 2.")
     assert done.record["sessions"][-1]["from_iteration"] == 2
     assert done.record["sessions"][-1]["instead_of"] in said[0]
     assert (tmp_path / "run" / "checkpoints/damaged.safetensors").exists()
@@ -207,7 +203,7 @@ def test_a_last_checkpoint_that_is_gone_gives_way_aloud(
     gone.unlink()
     done = builder.build().run(tmp_path / "run", resume=True)
     assert (
-        f"{gone} is gone. The run goes on from the checkpoint before it, of iteration 2."
+        f"{gone} is gone. The run is resumed from the checkpoint before it, of iteration 2."
         in caplog.messages
     )
     assert done.record["sessions"][-1]["instead_of"] == f"{gone} is gone."
@@ -222,7 +218,7 @@ def test_where_all_checkpoints_are_gone_the_run_does_not_begin_anew(tmp_path: Pa
     with pytest.raises(CheckpointError) as caught:
         builder.build().run(tmp_path / "run", resume=True)
     assert str(caught.value) == (
-        f"The checkpoints of {tmp_path / 'run'} are gone, from which it was to go on. Take the "
+        f"The checkpoints of {tmp_path / 'run'} are gone, from which it was to resume. Take the "
         "folder 'checkpoints' from a backup, or begin a new run in another output."
     )
     assert content(tmp_path / "run") == before
@@ -342,9 +338,9 @@ def test_a_checkpoint_is_saved_in_the_middle_of_an_epoch(tmp_path: Path) -> None
     assert iteration_of("seldom", 1e9) == [5]
 
 
-@pytest.mark.parametrize("name", ["augmented", "accumulated", "autocast"])
+@pytest.mark.parametrize("name", ["augmented", long("accumulated"), long("autocast")])
 def test_worker_counts_give_one_hash(tmp_path: Path, name: str) -> None:
-    from folders import image_folder
+    from support.folders import image_folder
 
     images = image_folder(tmp_path / "images", samples=60, size=32)
     builder = runs.pipelines(images)[name]
@@ -375,8 +371,8 @@ MACHINE: dict[str, Any] = {
     "versions": {"torch": "2.12"},
     "hardware": dict.fromkeys(
         [
-            *("threads", "machine", "processor", "instructions", "gpu", "cuda", "system"),
-            *("processors", "memory_available"),
+            *("threads", "machine", "cpu", "instructions", "gpu", "cuda", "system"),
+            *("cpu_cores", "memory_available"),
         ],
         "before",
     ),
@@ -391,7 +387,7 @@ MACHINE: dict[str, Any] = {
         ("plugins.medpipe-tiny", "packages"),
         ("hardware.threads", "threads"),
         ("hardware.machine", "hardware"),
-        ("hardware.processor", "hardware"),
+        ("hardware.cpu", "hardware"),
         ("hardware.instructions", "hardware"),
         ("hardware.gpu", "hardware"),
         ("hardware.cuda", "hardware"),
@@ -399,7 +395,7 @@ MACHINE: dict[str, Any] = {
         ("precision", "hardware"),
         ("environment.CUBLAS_WORKSPACE_CONFIG", "hardware"),
         ("hardware.system", None),
-        ("hardware.processors", None),
+        ("hardware.cpu_cores", None),
         ("environment.OMP_NUM_THREADS", None),
         ("hardware.memory_available", "nothing"),
     ],
@@ -441,30 +437,28 @@ def test_a_configuration_of_a_run_that_can_not_be_read_is_named(
     assert str(caught.value).startswith(f"{path} can't be read: ")
 
 
-def test_the_command_allows_one_thing_or_anything(tmp_path: Path) -> None:
+def test_the_command_allows_one_thing_or_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "tiny.toml").write_text(TINY)
+    monkeypatch.chdir(tmp_path)
 
-    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "medpipe", "run", "tiny.toml", "--output=run", *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=tmp_path,
-        )
+    def call(*arguments: str) -> tuple[object, str]:
+        capsys.readouterr()
+        code = exit_code("run", "tiny.toml", "--output=run", *arguments)
+        return code, capsys.readouterr().err
 
-    assert call("--resume", "--max-time=00:00:00").returncode == 75
-    changed(tmp_path / "run", hardware__processor="Z80")
-    refused = call("--resume")
-    assert refused.returncode == 2
-    assert "--allow-changed=hardware" in refused.stderr
-    assert "Traceback" not in refused.stderr
-    assert call("--allow-changed").stderr == (
-        "--allow-changed is for a run that goes on: give --resume too.\n"
-    )
-    assert call("--resume", "--allow-changed=hardwear").returncode == 2
-    assert call("--resume", "--allow-changed=threads").returncode == 2
-    assert call("--resume", "--allow-changed=hardware", "--max-time=00:00:00").returncode == 75
-    changed(tmp_path / "run", hardware__processor="Z80", versions__torch="1.0")
-    done = call("--resume", "--allow-changed")
-    assert done.returncode == 0, done.stderr
+    assert call("--resume", "--max-time=00:00:00")[0] == 75
+    changed(tmp_path / "run", hardware__cpu="Z80")
+    code, said = call("--resume")
+    assert code == 2
+    assert "--allow-changed=hardware" in said
+    assert "Traceback" not in said
+    code, said = call("--allow-changed")
+    assert said == "--allow-changed is for a resumed run: give --resume too.\n"
+    assert call("--resume", "--allow-changed=hardwear")[0] == 2
+    assert call("--resume", "--allow-changed=threads")[0] == 2
+    assert call("--resume", "--allow-changed=hardware", "--max-time=00:00:00")[0] == 75
+    changed(tmp_path / "run", hardware__cpu="Z80", versions__torch="1.0")
+    code, said = call("--resume", "--allow-changed")
+    assert code == 0, said

@@ -16,6 +16,10 @@ from hypothesis import strategies as st
 from medpipe import MedpipeError
 
 SECONDS = 5.0
+"""What an input may take of a processor."""
+PATIENCE = 120.0
+"""How long it may wait, where others work too."""
+TIMERS = {signal.ITIMER_PROF: signal.SIGPROF, signal.ITIMER_REAL: signal.SIGALRM}
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 FORBIDDEN = (
     "subprocess.",
@@ -82,8 +86,9 @@ def harmless() -> Iterator[None]:
     """See that a block ends in time, in an error of medpipe or none, and does nothing but read."""
     global _watching
     done.clear()
-    before = signal.signal(signal.SIGALRM, _too_long)
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    before = {number: signal.signal(number, _too_long) for number in TIMERS.values()}
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    signal.setitimer(signal.ITIMER_REAL, PATIENCE)
     _watching = True
     try:
         yield
@@ -91,13 +96,15 @@ def harmless() -> Iterator[None]:
         pass
     finally:
         _watching = False
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        for timer in TIMERS:
+            signal.setitimer(timer, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     assert not done, "; ".join(done)
 
 
 def _too_long(*_: object) -> None:
-    raise AssertionError(f"it takes longer than {SECONDS} s")
+    raise AssertionError(f"it computes for more than {SECONDS} s, or waits for {PATIENCE} s")
 
 
 EDITS = ("flip", "cut", "drop", "double", "insert", "overwrite")

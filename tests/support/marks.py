@@ -1,0 +1,12 @@
+"""Marks of single parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+
+def long(*values: Any) -> Any:
+    """Parameters that take long, and that others of the test are like."""
+    return pytest.param(*values, marks=pytest.mark.long)
