@@ -270,9 +270,11 @@ def test_images_on_the_device_give_the_same_batches(
     made = batches_of(found)
     assert made.bring_to(CPU, free=3 * COUNT * 30)
     assert not made.reads
+    before = set(threading.enumerate())  # a test that failed may have left one
     for one, other in zip(plain, two_passes(loader(made, ahead=True)), strict=True):
         assert same(one, other)
-    assert not [thread for thread in threading.enumerate() if "medpipe batches" in thread.name]
+    started = set(threading.enumerate()) - before
+    assert not [thread for thread in started if "medpipe batches" in thread.name]
 
 
 def test_images_stay_away_from_a_device_that_they_would_fill(tmp_path: Path) -> None:
