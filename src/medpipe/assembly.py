@@ -1,4 +1,4 @@
-"""Build the real things from a configuration: data, chain, loaders, network, loss, trainer.
+"""Build the data, the chain, the loaders, the network, the loss and the trainer of a configuration.
 
 Heavy things are imported inside functions.
 """

@@ -1,4 +1,4 @@
-"""`PipelineBuilder`: a pipeline put together step by step, as an immutable value."""
+"""`PipelineBuilder`: an immutable value from which a pipeline is built."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Configurations: a document of plain data to a checked `Configuration`, and back.
+"""Configurations: from a TOML document to a validated `Configuration`, and back.
 
 A configuration names registered steps and gives values, nothing else: no import paths, no
 expressions, no interpolation. Every problem is found at once, each with its path.

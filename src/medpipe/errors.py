@@ -1,4 +1,4 @@
-"""The errors that medpipe raises: each says what failed, whose it is and what to do next."""
+"""The errors that medpipe raises."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`Pipeline`: what a builder builds. It checks itself, runs, and hands its parts out."""
+"""`Pipeline`: check, run, resume, folds, seeds, and its parts as plain objects."""
 
 from __future__ import annotations
 

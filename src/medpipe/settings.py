@@ -1,4 +1,4 @@
-"""The settings that are not steps: the loader's, the split's and the run's."""
+"""The settings that are not steps: loader, split, run, weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line's arguments, as they are parsed."""
+"""Prepare the command line's arguments for parsing."""
 
 from __future__ import annotations
 

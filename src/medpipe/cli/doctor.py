@@ -1,4 +1,4 @@
-"""``medpipe doctor``: what this installation and machine have."""
+"""``medpipe doctor``: versions, device, plugins and what is wrong with the installation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``medpipe evaluate``: a run's network on a data set of its own."""
+"""``medpipe evaluate``: a run's network on an external data set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``medpipe import-weights``: the one explicit door for pickled files."""
+"""``medpipe import-weights``: pickled weights to safetensors, without running code."""
 
 from __future__ import annotations
 

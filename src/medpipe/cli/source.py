@@ -1,4 +1,4 @@
-"""Where a command takes its configuration from: a file or a recipe, with values set."""
+"""The configuration of a command: a file or a recipe, with values set."""
 
 from __future__ import annotations
 

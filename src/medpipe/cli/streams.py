@@ -1,4 +1,4 @@
-"""The command's standard streams, as they should be when it begins: open, and able to take text."""
+"""The standard streams, made able to take text when the command begins."""
 
 from __future__ import annotations
 

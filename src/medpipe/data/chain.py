@@ -1,4 +1,4 @@
-"""The transform chain, its randomness seeded for each sample.
+"""The transform chain: its three stages, and random state for each sample.
 
 What a random step draws depends on the run's seed, the epoch, the sample's id and the step's
 place, and on nothing else: the number of workers changes nothing.

@@ -1,4 +1,4 @@
-"""Ids of samples, and the names of groups and classes: text that can be told apart."""
+"""Ids of samples, and names of groups and classes: valid and unique text."""
 
 from __future__ import annotations
 

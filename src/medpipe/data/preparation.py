@@ -1,4 +1,4 @@
-"""A data set, listed, looked through and divided: what training and checks start from."""
+"""List, scan, screen and split a data set: what training and checks start from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""95 % intervals: how far a metric may lie from its value on other samples of the same kind.
+"""95 % confidence intervals of metrics.
 
 A bootstrap resample is a weight for each sample, how often it was drawn, so every metric is
 computed for many resamples at once, as sums of weights (an AUC by ranks).

@@ -1,4 +1,4 @@
-"""Fit the labels of another data set to a trained network's question, by name."""
+"""Match the labels of another data set to a trained network's task, by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a network gave for each sample, and the CSV file that keeps it."""
+"""`Predictions`: the network's output for each sample, and the CSV file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The samples that share a value of a kept column, such as a sex, a scanner or a hospital."""
+"""Subgroups: the samples that share a value of a kept column, such as sex or hospital."""
 
 from __future__ import annotations
 

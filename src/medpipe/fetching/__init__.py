@@ -1,1 +1,1 @@
-"""Takes files and archives from the internet without trusting them."""
+"""Downloads and archives, not trusted."""

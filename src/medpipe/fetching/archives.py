@@ -1,4 +1,4 @@
-"""Makes a folder of an archive: the whole folder or none, whenever the process ends."""
+"""Extract archives: the whole folder or none."""
 
 from __future__ import annotations
 

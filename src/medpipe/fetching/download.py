@@ -1,4 +1,4 @@
-"""Downloads a file: the published one, whole, or none."""
+"""Download files: verified and whole, or none."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""A trained network on images that its run has not seen: new files, or a set with labels."""
+"""Predict new files and evaluate external data sets with a run's network."""

@@ -1,4 +1,4 @@
-"""A data set that was not the run's, with labels: what the network is worth there."""
+"""Evaluate a run's network on an external data set."""
 
 from __future__ import annotations
 

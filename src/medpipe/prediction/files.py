@@ -1,4 +1,4 @@
-"""Files without labels: what a network gives for each, and the CSV file for it."""
+"""Predict new files with a run's network, and write the CSV file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which images a command line means: files, folders and series, each read once beforehand."""
+"""The images that a prediction is asked for: files, folders and series."""
 
 from __future__ import annotations
 

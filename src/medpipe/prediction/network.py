@@ -1,4 +1,4 @@
-"""A run's network, and images on their way through it as in training: one reading, one chain.
+"""A run's network with the run's reading and chain.
 
 Heavy things are imported inside functions.
 """

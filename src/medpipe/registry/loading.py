@@ -1,4 +1,4 @@
-"""Load one plugin so that whatever it does wrong is recorded and hurts nobody else."""
+"""Load a plugin; what is wrong with it is recorded and hurts no other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The parameters of steps and settings: from plain data to values and back.
+"""The parameters of steps and settings: structure, validate and unstructure plain data.
 
 A class's annotations say what each parameter may be. Values are checked strictly (``true`` is
 no number, ``"7"`` is none either), every problem is collected with its path, and only then is

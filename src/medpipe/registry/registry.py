@@ -1,4 +1,4 @@
-"""Which steps there are: discovery, attribution, conflicts and look-up.
+"""`Registry`: discovery, attribution, conflicts and look-up of steps.
 
 Plugins are found by their entry points in the group ``medpipe``, each is loaded on its own, and
 one that is broken is recorded with its cause and hurts nobody else.

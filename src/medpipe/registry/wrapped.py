@@ -1,4 +1,4 @@
-"""Ready objects as steps: the exit for scripts, at the price of a configuration.
+"""Wrapped objects: ready-made transforms, networks and losses as steps.
 
 They compare by identity, are copied for each run, and can't be written as a configuration.
 """

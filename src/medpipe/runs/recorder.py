@@ -1,4 +1,4 @@
-"""Write a run directory while a pipeline runs: what it was made of, and what came of it."""
+"""`Recorder`: write the run directory."""
 
 from __future__ import annotations
 

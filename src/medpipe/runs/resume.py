@@ -1,4 +1,4 @@
-"""What must be as it was for a run to be resumed, and what to say where it is not."""
+"""Resume: what must be unchanged, and the error where it is not."""
 
 from __future__ import annotations
 

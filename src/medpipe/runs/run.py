@@ -1,4 +1,4 @@
-"""`Run`: a run on disk, to read and to take its networks from."""
+"""`Run`: read a run directory, and take its networks, predictions and metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`RunSet`: runs of one kind taken together, such as the folds of a cross-validation."""
+"""`RunSet`: several runs, such as the folds of a cross-validation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One run of a configuration, from the claim of its folder to its end; started or resumed."""
+"""`Runner`: one run, from the lock on its folder to its end; started or resumed."""
 
 from __future__ import annotations
 

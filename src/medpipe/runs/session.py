@@ -1,4 +1,4 @@
-"""One go at a run: train, evaluate, write; from the beginning or from a checkpoint.
+"""A session of a run: train, evaluate, write; from the beginning or from a checkpoint.
 
 Heavy things are imported inside functions.
 """

@@ -1,4 +1,4 @@
-"""Samples and what they hold: what dataset steps list and readers decode.
+"""`Sample`, `Dataset`, `Task`, `Reading` and `DecodedImage`.
 
 Nothing here imports torch, monai or numpy.
 """

@@ -1,4 +1,4 @@
-"""What networks, losses and trainers get, and what a trainer gives.
+"""`DataInfo`, `TrainingParts` and `Training`: what networks, losses and trainers get and give.
 
 Nothing here imports torch, monai or numpy.
 """

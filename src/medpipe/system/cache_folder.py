@@ -1,4 +1,4 @@
-"""The folder for all caches of medpipe, and the warning where it can't be written to."""
+"""The cache folder, and the warning where it can't be written to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The operations that change what is on a disk, one by one, for `medpipe.system.files` alone.
+"""The single operations that change a disk, for `medpipe.system.files` alone.
 
 Each is a point at which a process may be killed or the disk may fail. The fault suite puts a
 `Disk` of its own in place of this one.

@@ -1,4 +1,4 @@
-"""The distribution that installed medpipe: its name, what to install beside it, what collides."""
+"""The installed distribution: its name, install commands and name collisions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the system says where a file can't be read or written, as sentences with a remedy."""
+"""Errors of files as sentences with a remedy."""
 
 from __future__ import annotations
 

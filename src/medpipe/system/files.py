@@ -1,4 +1,4 @@
-"""The only place that writes files: whole or not at all, and on the disk before it says so."""
+"""Write files: atomically and durably; the only place that does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Python's garbage collector, kept from looking through what is only being made."""
+"""Pause the garbage collector while many objects are made."""
 
 from __future__ import annotations
 

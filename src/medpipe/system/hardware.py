@@ -1,4 +1,4 @@
-"""What this job has: CPU cores, memory, a device, and what the device can do.
+"""CPU cores, memory and device of this job.
 
 Imports torch inside functions: `medpipe doctor` and the loader's settings ask it too.
 """

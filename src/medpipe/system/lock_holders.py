@@ -1,4 +1,4 @@
-"""Which process holds a lock: its host, its boot and its number, and whether it is still there."""
+"""The process that holds a lock: host, boot and process id, and whether it is alive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Locks between processes, on any machine and any file system that the processes share.
+"""Locks between processes, on any machine and any shared file system.
 
 The kernel's locks are not there everywhere (Lustre without ``flock``), not shared everywhere (NFS,
 FUSE), and may outlive a machine. So a lock is a lease: each process that wants it puts a file of

@@ -1,4 +1,4 @@
-"""Whose a folder is: one writer at a time, and outputs that nothing has yet."""
+"""Lock a run directory for one writer, and refuse outputs that exist."""
 
 from __future__ import annotations
 

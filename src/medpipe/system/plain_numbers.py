@@ -1,4 +1,4 @@
-"""Numbers of NumPy, PyTorch and pandas as Python's own: the same value, and nothing to import."""
+"""Numbers of NumPy, PyTorch and pandas as Python's own."""
 
 from __future__ import annotations
 

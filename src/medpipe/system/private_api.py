@@ -1,4 +1,4 @@
-"""What medpipe needs of PyTorch and multiprocessing that has no public name, all in one place.
+"""Private names of PyTorch and multiprocessing that medpipe needs, all in one place.
 
 `tests/test_private_api.py` notices when one of them changes.
 

@@ -1,4 +1,4 @@
-"""Do a piece of work for each of many chunks with all CPU cores, and give the results in order.
+"""Map chunks of work over all CPU cores, with results in order.
 
 Processes made by fork do the work where fork is the way in which processes are started (Linux
 before Python 3.14): transforms and decoders hold Python's lock, so that threads would not share

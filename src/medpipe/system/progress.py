@@ -1,4 +1,4 @@
-"""Progress bars for every wait over a second; silent where there is no terminal."""
+"""Progress bars; silent without a terminal."""
 
 from __future__ import annotations
 

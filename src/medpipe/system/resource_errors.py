@@ -1,4 +1,4 @@
-"""The limits of a machine: told from errors of torch and the system, with the setting to change."""
+"""Errors of memory, shared memory, file handles and processes, with the setting to change."""
 
 from __future__ import annotations
 

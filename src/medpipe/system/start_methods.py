@@ -1,4 +1,4 @@
-"""How worker processes are started here, whether they can be, and what can't be sent to them.
+"""How worker processes are started, and what can't be sent to them.
 
 Under ``fork`` a worker inherits everything. Under ``forkserver`` and ``spawn`` (macOS, Windows,
 Linux from Python 3.14) it is a new interpreter, which imports the script again and gets the rest

@@ -1,4 +1,4 @@
-"""What can be seen of a text, so that two names which look the same are the same.
+"""The visible form of a text, so that names that look the same are the same.
 
 Web forms, spreadsheets and files that were put together leave signs that no screen shows: a
 zero-width space, a byte-order mark, a soft hyphen. A label or a patient with such a sign is another

@@ -1,4 +1,4 @@
-"""Where the time goes between the command and the first training step.
+"""Record where the time of a run goes.
 
 `timed` names a block; what it took is added to the record that is open, if one is.
 """

@@ -1,4 +1,4 @@
-"""A name for users whom the system has none for, as in containers that run as any number."""
+"""A user name where the system has none, as in containers."""
 
 from __future__ import annotations
 

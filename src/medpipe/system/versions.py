@@ -1,4 +1,4 @@
-"""Which versions of other distributions are installed."""
+"""Versions of installed distributions."""
 
 from __future__ import annotations
 

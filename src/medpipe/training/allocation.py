@@ -1,4 +1,4 @@
-"""Keep the memory of one training step for the next, on CPUs under Linux.
+"""Reuse the memory of a training step for the next, on CPUs under Linux.
 
 glibc gives large blocks back to the system as soon as they are freed, and takes them anew in the
 next step, page by page. What is computed does not change.

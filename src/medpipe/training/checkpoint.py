@@ -1,4 +1,4 @@
-"""A checkpoint file: tensors as safetensors, everything else as JSON in its header.
+"""Checkpoint files: tensors as safetensors, everything else as JSON in the header.
 
 Every part has its SHA-256 in the file, and is compared with it before anything is used. Nothing is
 ever unpickled. Heavy: it imports torch; the package imports it inside functions.

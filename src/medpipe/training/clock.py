@@ -1,4 +1,4 @@
-"""The time that an epoch takes, and how often progress is shown."""
+"""The time that an epoch takes, and a progress bar that is updated a few times a second."""
 
 from __future__ import annotations
 

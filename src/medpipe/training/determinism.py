@@ -1,4 +1,4 @@
-"""One seed for everything that draws, and the generators put back afterwards."""
+"""Seed all random generators, and restore them afterwards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long an engine's first batch and first steps take."""
+"""Time the first batch and the first steps of an engine."""
 
 from __future__ import annotations
 

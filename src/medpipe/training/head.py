@@ -1,4 +1,4 @@
-"""The head of a regression: a network computes in standard deviations and answers in units.
+"""The head of a regression: targets are normalised inside, and answers are in units.
 
 A fresh network's outputs are near 0 with a spread near 1. Targets such as an age in years are
 not, and a small learning rate would spend its epochs on reaching their mean.

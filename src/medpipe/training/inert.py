@@ -1,4 +1,4 @@
-"""Read a pickle without running anything of it: what is no tensor becomes an inert placeholder.
+"""Read a pickle without running its code: what is no tensor becomes a placeholder.
 
 A pickle names functions and classes, and calls them. Here each name gives one of a few functions
 that put tensors together, or a placeholder that takes whatever it is given and does nothing. So a

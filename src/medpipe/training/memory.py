@@ -1,4 +1,4 @@
-"""How much memory a training step takes, from shapes alone.
+"""Estimate the memory of a training step from shapes alone.
 
 Heavy: it imports torch; the package imports it inside functions.
 """

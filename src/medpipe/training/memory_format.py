@@ -1,4 +1,4 @@
-"""In which order the values of images and weights lie in memory: channels last where it pays.
+"""Memory format of images and weights: channels last where it is faster.
 
 2-D convolutions are faster so, on CPUs and GPUs alike. 3-D networks are evaluated faster so
 on a CPU; to train them was faster for some and slower for others, and GPUs were not measured.

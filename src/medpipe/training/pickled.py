@@ -1,4 +1,4 @@
-"""The one door for pickled files: tensors out of what `torch.save` wrote, as safetensors.
+"""Convert files of `torch.save` to safetensors.
 
 Heavy: it imports torch; the package imports it inside functions.
 """

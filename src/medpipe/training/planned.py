@@ -1,4 +1,4 @@
-"""What the schedules of a training know of its length beforehand.
+"""The length that learning-rate schedules were made for.
 
 A one-cycle or cosine schedule is laid out over all steps. A resumed run with more epochs, or
 with other batches, would follow it past its end, or jump to another place of it.

@@ -1,4 +1,4 @@
-"""Run a network over a part and collect its predictions.
+"""Run a network over a split and collect its predictions.
 
 Heavy: it imports torch; the package imports it inside functions.
 """

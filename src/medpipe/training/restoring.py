@@ -1,4 +1,4 @@
-"""Put a checkpoint back into a training, once it is seen that all of it fits.
+"""Restore a checkpoint, after verifying that all of it fits.
 
 Heavy: it imports torch; the package imports it inside functions.
 """

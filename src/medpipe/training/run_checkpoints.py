@@ -1,4 +1,4 @@
-"""The checkpoints of a run: the last one, the one before it, and the best network.
+"""The checkpoints of a run: last, previous and best.
 
 Each of the first two holds all that is needed to resume, the best network by then included: the
 third can be made from either.

@@ -1,4 +1,4 @@
-"""Ask a run to end early and whole: by a time limit or by a signal."""
+"""Stop a run by a time limit or a signal, at the end of an iteration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Start a network from trained weights: the `[weights]` section.
+"""Initialise a network from trained weights: the `[weights]` section.
 
 Everything is compared first, and every problem found; only then is the network changed.
 Heavy: it imports torch; the package imports it inside functions.

@@ -1,4 +1,4 @@
-"""What is wrong between a file of weights and a network, with the setting that admits it."""
+"""What is wrong between a file of weights and a network, with the setting that helps."""
 
 from __future__ import annotations
 

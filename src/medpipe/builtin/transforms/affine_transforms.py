@@ -1,4 +1,4 @@
-"""The steps that go by an image's affine: they refuse images whose affine would be a guess."""
+"""Transform steps that use the affine, and refuse images whose affine is unknown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Open a packed cache, and make it first where it isn't there: one process makes, others wait."""
+"""Build or open a packed cache; one process builds, others wait."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The results of a chain's cached stage, as a pipeline reads them.
+"""The images of a chain's cached stage, read from the packed cache.
 
 Heavy: it imports torch. The rest of the package imports it inside functions.
 """

@@ -1,4 +1,4 @@
-"""The images of a part on the device, where they fit: a batch is then a look-up there.
+"""The images of a split on the device, if they fit: a batch is then an index operation.
 
 Heavy: it imports torch. The rest of the package imports it inside functions.
 """

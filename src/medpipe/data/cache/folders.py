@@ -1,4 +1,4 @@
-"""The folders of the packed caches: their list, their locks, their limit, their removal."""
+"""The folders of the packed caches: list, locks, size limit, removal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The index of a packed cache: where each sample's values lie, in which type, with what metadata.
+"""The index of a packed cache: offset, type and metadata of each sample's values.
 
 Arrays are narrowed without loss before they are stored, and come back in their own number type.
 numpy is imported inside functions.

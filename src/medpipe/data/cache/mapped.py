@@ -1,4 +1,4 @@
-"""The values of a packed cache mapped into memory, for as long as that is worth it.
+"""Map the values of a packed cache into memory while batches come fast.
 
 numpy and torch are imported inside functions.
 """

@@ -1,4 +1,4 @@
-"""Keep the results of a chain's cached stage, or open what an earlier run kept.
+"""Cache the results of a chain's cached stage, or open what an earlier run cached.
 
 Heavy: it imports torch. The rest of the package imports it inside functions.
 """

@@ -1,4 +1,4 @@
-"""Make the samples of a packed cache: how long it takes, in which portions, with which workers."""
+"""Compute the samples of a packed cache: estimate, chunks, workers."""
 
 from __future__ import annotations
 

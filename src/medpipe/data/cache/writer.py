@@ -1,4 +1,4 @@
-"""Write a packed cache: samples one after the other, and an index of them at the end.
+"""Write a packed cache: samples one after the other, and an index at the end.
 
 numpy is imported inside functions.
 """

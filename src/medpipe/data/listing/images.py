@@ -1,4 +1,4 @@
-"""Which files of a listing are images: by their names or else by their content."""
+"""Tell images from other files: by name, else by content."""
 
 from __future__ import annotations
 

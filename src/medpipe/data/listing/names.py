@@ -1,4 +1,4 @@
-"""Names of files: which are images' by their ends, and which are a system's or an editor's."""
+"""File names: suffixes of images, names of system files and editor backups."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files below a folder: one walker, so that training and prediction find the same ones."""
+"""Walk a folder: the one walker for training, evaluation and prediction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which samples come when: a function of the seed and the pass, and of nothing else."""
+"""The order of samples and batches: a function of the seed and the epoch alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All but the images of one part's samples, by column, so that a batch is a look-up."""
+"""Labels, ids and other values of a split by column, so that a batch is an index operation."""
 
 from __future__ import annotations
 

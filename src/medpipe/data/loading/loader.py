@@ -1,4 +1,4 @@
-"""From samples to batches: plain `torch.utils.data.DataLoader` objects.
+"""`Loader`: a `torch.utils.data.DataLoader` that names errors and can start at any batch.
 
 Heavy: it imports torch. The rest of the package imports it inside functions.
 """

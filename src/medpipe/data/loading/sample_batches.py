@@ -1,4 +1,4 @@
-"""Whole batches of samples, made in whichever process asks for them.
+"""`SampleBatches`: the torch data set that makes a whole batch at a time.
 
 Heavy: it imports torch; the package imports it inside functions.
 """

@@ -1,4 +1,4 @@
-"""What is wrong with samples: from what listing, labels, ids and the scan say, to faults."""
+"""Make faults of what listing, ids, labels, the scan and leaks show."""
 
 from __future__ import annotations
 

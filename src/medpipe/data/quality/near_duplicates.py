@@ -1,4 +1,4 @@
-"""Images that look nearly alike: a perceptual hash of 64 bits, and a look-up of near ones."""
+"""Near duplicates: perceptual hashes of 64 bits, and a search for close ones."""
 
 from __future__ import annotations
 

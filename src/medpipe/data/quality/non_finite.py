@@ -1,4 +1,4 @@
-"""Whether a chain fills what is not finite in an image, such as the NaN background of SPM's maps.
+"""Whether a chain fills non-finite values, such as the NaN background of SPM's maps.
 
 What counts is what leaves the chain's steps without the random ones. Only images that hold such
 values are sent through it.

@@ -1,4 +1,4 @@
-"""What a run left out because something is wrong with it, as a file: ``quarantine.csv``."""
+"""``quarantine.csv``: the samples that a run left out because something is wrong with them."""
 
 from __future__ import annotations
 

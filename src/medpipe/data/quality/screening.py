@@ -1,4 +1,4 @@
-"""Good samples and bad ones: found in one pass, then refused, left out, or trained on."""
+"""Screen the samples: faulty ones are refused, left out or trained on, as `run.bad_data` says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images that leave the chain unlike all others: they can't be in one batch with them."""
+"""Shape outliers: images that leave the chain in another shape than the rest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arrays in memory: which can be images, and whether float32 can hold them."""
+"""Validate arrays in memory: real numbers that float32 can hold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Refuse files that would take more memory than there is, before they are decoded."""
+"""Refuse decompression bombs before they are decoded."""
 
 from __future__ import annotations
 

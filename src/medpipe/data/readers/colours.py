@@ -1,4 +1,4 @@
-"""From grey to RGB and back, for formats whose decoder doesn't convert."""
+"""Convert grey to RGB and back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a picture is to be turned, as its EXIF data say."""
+"""The orientation in a picture's EXIF data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decode JPEG files, and hear what libjpeg says about their data.
+"""Decode JPEG files, and refuse those at which libjpeg warns.
 
 Pillow passes over libjpeg's warnings: data that end too early or make no sense become grey blocks
 without a word. simplejpeg has an error for each of them, so it looks at every file, also where

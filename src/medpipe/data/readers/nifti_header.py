@@ -1,4 +1,4 @@
-"""What the header of a NIfTI file says, and whether it contradicts itself."""
+"""Check the header of a NIfTI file for contradictions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decode PNG, JPEG, TIFF and BMP: what the file says of itself must be what its data hold."""
+"""Decode PNG, JPEG, TIFF and BMP, compared with what the file says of itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decode PNG files: every checksum, the order of the chunks and the length of the data first.
+"""Decode PNG files; checksums, order of chunks and length are verified first.
 
 Pillow leaves off where the pixels are complete, passes over the checksums of their chunks, and
 reduces colours of 16 bits to 8. So the file is taken apart here, and Pillow only undoes the filters

@@ -1,4 +1,4 @@
-"""Keep what the decoders think of a file's header from the terminal.
+"""Silence the warnings of decoders.
 
 They warn of each oddity of each file, also of those that they mend; what can't be decoded is an
 error anyway.

@@ -1,4 +1,4 @@
-"""What a picture file holds, before its values are given as a `Reading` asks for them."""
+"""`Raster`: the content of a picture file before a `Reading` is applied."""
 
 from __future__ import annotations
 

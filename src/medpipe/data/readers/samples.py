@@ -1,4 +1,4 @@
-"""Samples of any number of bits, from the rows of bytes that hold them."""
+"""Unpack samples of any number of bits from rows of bytes."""
 
 from __future__ import annotations
 

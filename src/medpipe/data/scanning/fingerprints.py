@@ -1,4 +1,4 @@
-"""What identifies images, kept by column: half a million fingerprints take 52 bytes each."""
+"""Fingerprints of images by column: 52 bytes an image."""
 
 from __future__ import annotations
 

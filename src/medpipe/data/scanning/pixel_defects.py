@@ -1,4 +1,4 @@
-"""What is wrong with the values of an image that could be decoded: seen while it is in memory."""
+"""Pixel defects: NaN, infinite and constant images, seen while they are in memory."""
 
 from __future__ import annotations
 

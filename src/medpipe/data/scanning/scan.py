@@ -1,4 +1,4 @@
-"""Read every image once: a fingerprint of each, and all that can't be read in one error."""
+"""Scan the images: each is read once, and all that can't be read are named in one error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is remembered of images that were read: fingerprints by what their files are.
+"""The scan's cache: fingerprints by what their files are.
 
 A file is known again by its path, its size, its number on the disk and both of its times: when its
 content was written, which copying programs set as they like (``cp -p``, ``rsync -t``, ``unzip``),

@@ -1,4 +1,4 @@
-"""Divide what the data don't place into folds, each of which is held out once."""
+"""Divide samples into folds, each of which is held out once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Give each part its share of every finding, where a unit holds many of them."""
+"""Iterative stratification: give each split its share of every finding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Give each part its share of every class, by units that can't be divided."""
+"""Stratification: give each split its share of every class, by whole units."""
 
 from __future__ import annotations
 

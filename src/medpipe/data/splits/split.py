@@ -1,4 +1,4 @@
-"""Divide the samples into training, validation and test, without a leak and alike everywhere."""
+"""Divide the samples into training, validation and test, without a leak."""
 
 from __future__ import annotations
 

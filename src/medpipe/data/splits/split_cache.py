@@ -1,4 +1,4 @@
-"""Splits that were made before, for data sets so large that dividing them takes a moment."""
+"""Cached splits of data sets so large that dividing them takes long."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A split as a file, ``splits.csv``: what a run writes and another run takes back."""
+"""``splits.csv``: a split as a file, to write and to take back."""
 
 from __future__ import annotations
 

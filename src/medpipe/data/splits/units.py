@@ -1,4 +1,4 @@
-"""What can't be divided: samples that stay together, and the strata that they count for."""
+"""Units: samples that stay together (a patient, copies of an image), and their strata."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What `image_folder` and `table` have in common, and the parts of each."""
+"""What the dataset steps `image_folder` and `table` are made of."""

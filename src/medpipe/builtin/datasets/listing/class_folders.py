@@ -1,4 +1,4 @@
-"""Which folders below a root hold the images of which class and of which given part."""
+"""The class folders below a root: their classes and, where given, their splits."""
 
 from __future__ import annotations
 

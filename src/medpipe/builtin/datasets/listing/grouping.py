@@ -1,4 +1,4 @@
-"""Groups from names: what a pattern, or the first of several that matches, captures."""
+"""Groups from file names by regular expressions."""
 
 from __future__ import annotations
 

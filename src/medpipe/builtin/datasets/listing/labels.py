@@ -1,4 +1,4 @@
-"""From the cells of a table's label columns to labels and the question that they ask.
+"""Labels from the cells of a table, and the task that they make.
 
 Each kind of label is read in two steps, since the classes are known only when the rows that stay
 are: `read` looks at one row's cells, `finish` at all that was read.

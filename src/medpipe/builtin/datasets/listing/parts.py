@@ -1,4 +1,4 @@
-"""Parts that the data bring: which folder or which value stands for which."""
+"""Predefined splits: which folder or cell value stands for training, validation or test."""
 
 from __future__ import annotations
 

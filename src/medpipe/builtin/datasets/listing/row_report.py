@@ -1,4 +1,4 @@
-"""What is wrong with the rows of a table, all at once, and which of them were left out."""
+"""The problems of a table's rows, collected, and the rows that were left out."""
 
 from __future__ import annotations
 

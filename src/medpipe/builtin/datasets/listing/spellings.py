@@ -1,4 +1,4 @@
-"""Values that look like one another, or like a blank cell: said, since only people can tell."""
+"""Cell values that look alike or look blank: warned of, not merged."""
 
 from __future__ import annotations
 

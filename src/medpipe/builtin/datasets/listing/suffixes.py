@@ -1,4 +1,4 @@
-"""Suffixes, as the data set steps take them."""
+"""Validate file suffixes that a dataset step is given."""
 
 from __future__ import annotations
 

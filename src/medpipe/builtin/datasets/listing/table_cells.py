@@ -1,4 +1,4 @@
-"""What the cells of a table's rows seem to be and are not: rows swallowed by a quote, odd signs."""
+"""Suspicious cells: rows swallowed by a quote, invisible characters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables as rows of text: CSV and TSV, also compressed by gzip, and Parquet."""
+"""Read tables as rows of text: CSV, TSV (also gzipped) and Parquet."""
 
 from __future__ import annotations
 

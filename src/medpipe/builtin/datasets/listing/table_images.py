@@ -1,4 +1,4 @@
-"""The images that a row of a table names: by a column, or by several columns in a template."""
+"""The image files that a row names: by a column, or by a template of columns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several rows for one image, such as one for each box or reader: one sample of them."""
+"""Several rows for one image, such as one for each box or reader, joined to one sample."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rows of a table one by one: which are taken, which are left out, and what is wrong."""
+"""The rows of a table: which become samples, which are dropped, what is wrong."""
 
 from __future__ import annotations
 

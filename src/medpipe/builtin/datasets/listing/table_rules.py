@@ -1,4 +1,4 @@
-"""Which parameters of the table data set go together.
+"""Which parameters of the dataset step `table` go together.
 
 Each check is a validator: it is run for one field of a table whose other fields may have no value
 yet, which is why they are read with their defaults here.

@@ -1,4 +1,4 @@
-"""Values of cells: which are the same, and which are merged into one class."""
+"""Compare cell values, and merge values into classes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Windows of grey values, as the data set steps take them."""
+"""Validate grey-value windows that a dataset step is given."""
 
 from __future__ import annotations
 

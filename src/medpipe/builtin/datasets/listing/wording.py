@@ -1,4 +1,4 @@
-"""Words that the data set steps share: lists and counts as sentences have them."""
+"""Lists and counts in messages of the dataset steps."""
 
 from __future__ import annotations
 

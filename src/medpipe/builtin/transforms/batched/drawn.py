@@ -1,4 +1,4 @@
-"""What the random steps for batches have in common: values drawn for a sample, then applied."""
+"""The base of batched random steps: parameters drawn for each sample, then applied."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which frames a compressed DICOM file holds, and what each says of itself."""
+"""The compressed frames of a DICOM file, and what each codestream's header says."""
 
 from __future__ import annotations
 

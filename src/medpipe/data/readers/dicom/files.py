@@ -1,4 +1,4 @@
-"""Which files are DICOM, which of them hold pixels, and which belong to one series."""
+"""List DICOM files: which are DICOM, which hold pixels, which are one series."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several frames in one DICOM file: a volume where it says where each lies."""
+"""Multi-frame DICOM files: a volume if every frame has a position."""
 
 from __future__ import annotations
 

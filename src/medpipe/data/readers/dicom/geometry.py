@@ -1,4 +1,4 @@
-"""Where the slices of a DICOM volume lie, in which order and how far apart."""
+"""Position, order and spacing of the slices of a DICOM volume."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What DICOM headers say of whom and what a file shows: which files are one thing."""
+"""Patient, study, series and instance identifiers from DICOM headers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Find JPEG frames whose compressed data end too early: their decoders make up the rest."""
+"""Find truncated JPEG frames, which decoders fill up silently."""
 
 from __future__ import annotations
 

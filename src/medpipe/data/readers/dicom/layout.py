@@ -1,4 +1,4 @@
-"""How the header of a DICOM file says that its pixels lie."""
+"""The pixel layout that a DICOM header describes: rows, columns, frames, bits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which pixels of a DICOM file lie outside of what was measured."""
+"""Pixel padding: which pixels of a DICOM file were not measured."""
 
 from __future__ import annotations
 

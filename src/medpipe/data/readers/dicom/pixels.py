@@ -1,4 +1,4 @@
-"""The stored values of a DICOM file, held against what its header says of them."""
+"""The stored values of a DICOM file, compared with its header."""
 
 from __future__ import annotations
 

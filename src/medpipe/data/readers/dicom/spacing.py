@@ -1,4 +1,4 @@
-"""How large the pixels of a DICOM image are, and whether that is measured in the patient."""
+"""Pixel spacing of a DICOM image: the patient's, the detector's or unknown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the stored numbers of a grey DICOM image to those that it means or shows."""
+"""From stored values to grey values: rescale, modality and VOI look-up, window, MONOCHROME1."""
 
 from __future__ import annotations
 

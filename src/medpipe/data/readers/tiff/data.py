@@ -1,4 +1,4 @@
-"""The bytes of a TIFF page's strips and tiles, decompressed and complete."""
+"""The strips and tiles of a TIFF page, decompressed and complete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decode TIFF files: one picture each, as its tags say and its strips or tiles hold."""
+"""Decode TIFF files: one picture each, as its tags say."""
 
 from __future__ import annotations
 

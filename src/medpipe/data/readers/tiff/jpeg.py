@@ -1,4 +1,4 @@
-"""The strips and tiles of a TIFF file that are JPEG streams."""
+"""JPEG-compressed strips and tiles of TIFF files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the tags of a TIFF page say that its samples lie, agreed with each other."""
+"""The sample layout that the tags of a TIFF page describe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many bytes a strip of a TIFF file holds, by its codes alone.
+"""The decoded length of LZW and PackBits strips of TIFF files, from their codes alone.
 
 libtiff stops when it has the rows that the header asks for, and says nothing of more; and it writes
 to the terminal where it finds fewer. So LZW and PackBits are counted before.

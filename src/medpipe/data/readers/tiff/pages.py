@@ -1,4 +1,4 @@
-"""Which page of a TIFF file is its picture, and whether there is only one."""
+"""The one page of a TIFF file that is its picture."""
 
 from __future__ import annotations
 

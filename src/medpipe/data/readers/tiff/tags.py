@@ -1,4 +1,4 @@
-"""What a TIFF file says of its pages, by their tags."""
+"""Read the tags of a TIFF file."""
 
 from __future__ import annotations
 
