@@ -28,7 +28,7 @@ ROOMS: dict[str, Room] = {
         "src/medpipe/system/output_folders.py": ("test_files.py", "test_locks.py"),
         "src/medpipe/system/plain_numbers.py": ("test_plain_numbers.py",),
         "src/medpipe/system/private_api.py": ("test_private_api.py",),
-        "src/medpipe/system/processes.py": ("test_limits.py", "test_start_methods.py"),
+        "src/medpipe/system/processes.py": ("test_processes.py",),
         "src/medpipe/system/progress.py": ("test_streams.py",),
         "src/medpipe/system/resource_errors.py": ("test_limits.py",),
         "src/medpipe/system/start_methods.py": ("test_start_methods.py",),

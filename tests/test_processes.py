@@ -1,0 +1,97 @@
+"""Work for many chunks: in order, little of it ahead, by processes that mind their own business."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from medpipe.errors import BadDataError, DataError
+from medpipe.system import processes
+from medpipe.system.processes import LostWorkerError, in_order
+
+
+@pytest.fixture(params=["processes", "threads"])
+def _either(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, forked: None) -> None:
+    if request.param == "threads":
+        monkeypatch.setattr(processes, "forks", lambda: False)
+
+
+@pytest.mark.usefixtures("_either")
+def test_results_come_in_order_and_few_are_made_ahead() -> None:
+    taken = []
+
+    def chunks() -> Iterator[int]:
+        for chunk in range(40):
+            taken.append(chunk)
+            yield chunk
+
+    with in_order(lambda chunk: chunk * chunk, chunks(), workers=2) as made:
+        assert len(taken) == 2
+        for number, result in enumerate(made):
+            assert result == number**2
+            assert len(taken) <= number + 4
+    assert len(taken) == 40
+
+
+def test_one_worker_is_this_process() -> None:
+    with in_order(lambda _: os.getpid(), range(3), workers=1) as made:
+        assert list(made) == [os.getpid()] * 3
+
+
+def test_two_workers_are_others(forked: None) -> None:
+    with in_order(lambda _: os.getpid(), range(8), workers=2) as made:
+        assert os.getpid() not in set(made)
+
+
+def test_a_worker_has_one_thread_and_leaves_signals_to_its_parent(forked: None) -> None:
+    import torch
+
+    def states(_: int) -> tuple[Any, ...]:
+        threads = torch.get_num_threads()
+        return threads, signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+
+    before, handler = torch.get_num_threads(), signal.signal(signal.SIGTERM, lambda *_: None)
+    torch.set_num_threads(2)
+    try:
+        with in_order(states, range(2), workers=2) as made:
+            assert list(made) == [(1, signal.SIG_IGN, signal.SIG_DFL)] * 2
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+        signal.signal(signal.SIGTERM, handler)
+
+
+def test_an_error_comes_as_the_nearest_kind_that_a_message_makes(forked: None) -> None:
+    def work(chunk: int) -> int:
+        if chunk == 3:
+            raise BadDataError("planted", [], [])
+        return chunk
+
+    found = []
+    with in_order(work, range(9), workers=2) as made, pytest.raises(DataError) as caught:  # noqa: PT012
+        found += [next(made), next(made), next(made)]
+        next(made)
+    assert found == [0, 1, 2]
+    assert type(caught.value) is DataError
+    assert "planted" in str(caught.value)
+
+
+def test_an_error_of_anothers_comes_as_it_is(forked: None) -> None:
+    def work(_: int) -> None:
+        raise ArithmeticError("planted")
+
+    with in_order(work, range(2), workers=2) as made, pytest.raises(ArithmeticError) as caught:
+        list(made)
+    assert str(caught.value) == "planted"
+
+
+def test_a_worker_that_is_killed_is_named(forked: None) -> None:
+    with (
+        in_order(lambda _: os.kill(os.getpid(), signal.SIGKILL), range(2), workers=2) as made,
+        pytest.raises(LostWorkerError, match=r"^A worker process was killed, perhaps for want of "),
+    ):
+        list(made)
