@@ -16,7 +16,7 @@ import json
 import sys
 import tempfile
 import time
-from contextlib import chdir
+from contextlib import chdir, suppress
 from pathlib import Path
 from random import Random
 
@@ -55,14 +55,17 @@ def main() -> None:
     else:
         changes = survivors_of(given.again, [change for place in every for change in place])
     tried: list[Tried] = []
-    try:
-        with tempfile.TemporaryDirectory(prefix="mutants-") as folder, chdir(folder):
+    try:  # what was drawn is in random order: if it is stopped, a part of it is a sample too
+        with (
+            suppress(KeyboardInterrupt),
+            tempfile.TemporaryDirectory(prefix="mutants-") as folder,
+            chdir(folder),
+        ):
             _try(Copy.make(Path(folder).resolve()), changes, tried)
-    except KeyboardInterrupt:  # what was drawn is in random order: a part of it is a sample too
-        print("stopped", file=sys.stderr)
-    if given.report is not None:
-        text = json.dumps([attrs.asdict(one) for one in tried], indent=1, ensure_ascii=False)
-        given.report.write_text(f"{text}\n", encoding="utf-8")
+    finally:
+        if given.report is not None:
+            text = json.dumps([attrs.asdict(one) for one in tried], indent=1, ensure_ascii=False)
+            given.report.write_text(f"{text}\n", encoding="utf-8")
     print(table({name: len(found) for name, found in rooms.items()}, tried))
     print(f"\n{survivors(tried) or 'no survivors'}")
 
@@ -81,6 +84,8 @@ def survivors_of(report: Path, every: list[MutationSpec]) -> list[MutationSpec]:
 
 def _try(copy: Copy, changes: list[MutationSpec], tried: list[Tried]) -> None:
     started = time.monotonic()
+    copy.measure(changes)
+    print(f"all pass without a change, {time.monotonic() - started:,.0f} s", file=sys.stderr)
     for number, change in enumerate(changes, 1):
         one = copy.try_it(change)
         tried.append(one)

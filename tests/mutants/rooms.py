@@ -21,7 +21,7 @@ ROOMS: dict[str, Room] = {
         "src/medpipe/system/file_errors.py": ("test_files.py", "test_locks.py"),
         "src/medpipe/system/files.py": ("test_files.py", "test_streams.py"),
         "src/medpipe/system/gc_pause.py": ("test_data_keeping.py",),
-        "src/medpipe/system/hardware.py": ("test_training_hardware.py", "test_checks.py"),
+        "src/medpipe/system/hardware.py": ("test_training_hardware.py",),
         "src/medpipe/system/lazy.py": ("test_distribution.py", "test_imports.py"),
         "src/medpipe/system/lock_holders.py": ("test_locks.py",),
         "src/medpipe/system/locks.py": ("test_locks.py",),
@@ -42,10 +42,14 @@ ROOMS: dict[str, Room] = {
             "test_training_checkpoint.py",
             "test_hostile_checkpoints.py",
         ),
-        "src/medpipe/training/restoring.py": ("test_hostile_checkpoints.py",),
-        "src/medpipe/training/run_checkpoints.py": (
-            "test_training_checkpoints.py",
+        "src/medpipe/training/restoring.py": (
+            "test_training_restoring.py",
             "test_hostile_checkpoints.py",
+            "test_going_on.py",
+        ),
+        "src/medpipe/training/run_checkpoints.py": (
+            "test_hostile_checkpoints.py",
+            "test_going_on.py",
         ),
     },
     "splits": {
@@ -80,6 +84,7 @@ ROOMS: dict[str, Room] = {
 }
 
 TOO_LONG = (
+    "test_going_on.py::test_the_command_allows_one_thing_or_anything",
     "test_limits.py::test_a_home_and_an_output_that_are_read_only",
     "test_limits.py::test_shared_memory_that_is_too_small",
     "test_limits.py::test_the_command_line_says_it_in_one_message",

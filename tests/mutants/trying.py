@@ -64,21 +64,21 @@ class Copy:
             sys.exit(f"the tests can't be given processes of their own: {apart.stderr.strip()}")
         return cls(folder)
 
-    def seconds(self, test: str) -> float:
-        """How long a file of tests takes without a change; ends the program where one fails."""
-        if test not in self._seconds:
+    def measure(self, changes: Sequence[MutationSpec]) -> None:
+        """See how long the tests take without a change; ends the program where one fails."""
+        files = {str(change.module_path.relative_to(ROOT)) for change in changes}
+        for test in sorted({test for file in files for test in tests_of(file)}):
             started = time.monotonic()
             outcome, output = run_tests(self._command([test]), 1000)
             if outcome is not TestOutcome.SURVIVED:
                 sys.exit(f"{test} fails without a change:\n{output}")
             self._seconds[test] = time.monotonic() - started
-        return self._seconds[test]
 
     def try_it(self, change: MutationSpec) -> Tried:
         """Make a change, run the tests, and take it back."""
         file = str(change.module_path.relative_to(ROOT))
         tests = tests_of(file)
-        limit = 20 + SLACK * sum(map(self.seconds, tests))
+        limit = 20 + SLACK * sum(self._seconds[test] for test in tests)
         here = attrs.evolve(change, module_path=self.folder / file)
         result = mutate_and_test([here], self._command(tests), limit)
         if result.worker_outcome is not WorkerOutcome.NORMAL:
