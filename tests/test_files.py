@@ -79,6 +79,34 @@ def test_a_new_file_takes_no_place_of_another(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_bytes() == b"content"
 
 
+def test_a_file_is_written_on_and_has_its_name_when_it_is_on_the_disk(tmp_path: Path) -> None:
+    part, whole = tmp_path / "file.part", tmp_path / "file"
+    part.write_bytes(b"a begin")
+    with files.continued_file(part) as file:
+        file.write(b"ning")
+        file.write(b" and an end")
+    synced: list[Path] = []
+
+    class Noting(Disk):
+        def sync(self, path: Path, file: int) -> None:
+            assert not whole.exists()
+            super().sync(path, file)
+            synced.append(path)
+
+        def sync_directory(self, path: Path) -> None:
+            assert whole.exists()
+            super().sync_directory(path)
+            synced.append(path)
+
+    with files.through(Noting()):
+        files.finish_file(part, whole)
+    assert synced == [part, tmp_path]
+    assert whole.read_bytes() == b"a beginning and an end"
+    with pytest.raises(FileNotFoundError), files.continued_file(part):
+        pass
+    assert not part.exists()
+
+
 def test_the_oldest_is_removed_when_the_newest_is_on_the_disk(tmp_path: Path) -> None:
     path, keep = tmp_path / "last", tmp_path / "previous"
     for content in (b"1", b"2"):

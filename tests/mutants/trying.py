@@ -73,6 +73,7 @@ class Copy:
             if outcome is not TestOutcome.SURVIVED:
                 sys.exit(f"{test} fails without a change:\n{output}")
             self._seconds[test] = time.monotonic() - started
+            print(f"{test}: {self._seconds[test]:.0f} s", file=sys.stderr, flush=True)
 
     def try_it(self, change: MutationSpec) -> Tried:
         """Make a change, run the tests, and take it back."""
