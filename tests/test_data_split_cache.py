@@ -15,7 +15,7 @@ from medpipe.data.splits.split import Split, make_split
 from medpipe.data.splits.split_cache import remembered_split
 from medpipe.errors import DataError
 from medpipe.settings import SplitSettings
-from medpipe.steps import Sample, Task
+from medpipe.steps import PARTS, Sample, Task
 from medpipe.system.cache_folder import cache_directory
 from support.examples import examples
 
@@ -98,6 +98,26 @@ def test_whatever_it_depends_on_makes_another(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(split_cache, "FORMAT", split_cache.FORMAT + 1)
     with pytest.raises(AssertionError, match="made again"):
         remembered_split(samples, scan, SplitSettings(), TASK)
+
+
+def test_a_change_of_any_sample_makes_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    samples, scan = data(60, groups=13)
+    samples = [attrs.evolve(s, split=PARTS[n % 3]) for n, s in enumerate(samples)]
+    monkeypatch.setattr(split_cache, "make_split", lambda *_: made)
+    made = Split(parts={sample.id: PARTS[0] for sample in samples})
+    remembered_split(samples, scan, SplitSettings(), TASK)
+    monkeypatch.setattr(split_cache, "make_split", no_split)
+    remembered_split(samples, scan, SplitSettings(), TASK)
+    for place in (0, 7, 59):
+        sample = samples[place]
+        for changed in (
+            attrs.evolve(sample, label=1 - sample.label),
+            attrs.evolve(sample, group="another"),
+            attrs.evolve(sample, split=None),
+        ):
+            others = [changed if one is sample else one for one in samples]
+            with pytest.raises(AssertionError, match="made again"):
+                remembered_split(others, scan, SplitSettings(), TASK)
 
 
 def test_few_samples_are_divided_each_time(monkeypatch: pytest.MonkeyPatch) -> None:

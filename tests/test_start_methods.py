@@ -257,6 +257,8 @@ SAYS = "print(way_to_start().method, unguarded_script() is not None)"
         (f"{ASKS}if True:\n    {SAYS}", "spawn True"),
         (f"{ASKS}if __name__ == '__main__':\n    {SAYS}", "spawn False"),
         (f"{ASKS}def main():\n    {SAYS}\nif '__main__' == __name__:\n    main()", "spawn False"),
+        (f"{ASKS}if __name__ == '__main__':\n    a = 1\n    {SAYS}\n    b = 2", "spawn False"),
+        (f"{ASKS}if __name__ == '__main__':\n    a = 1\n{SAYS}", "spawn True"),
         (
             f"{ASKS}try:\n    if __name__ == '__main__':\n        {SAYS}\nfinally:\n    pass",
             "spawn False",

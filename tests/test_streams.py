@@ -181,8 +181,9 @@ def test_a_user_without_a_name_gets_one(monkeypatch: pytest.MonkeyPatch) -> None
         raise KeyError("getpwuid(): uid not found")
 
     monkeypatch.setattr(getpass, "getuser", nobody)
+    monkeypatch.setattr(os, "getuid", lambda: 1234, raising=False)
     give_user_a_name()
-    assert os.environ["LOGNAME"] == f"user-{os.getuid()}"
+    assert os.environ["LOGNAME"] == "user-1234"
     monkeypatch.setenv("LOGNAME", "somebody")
     give_user_a_name()
     assert os.environ["LOGNAME"] == "somebody"
