@@ -560,6 +560,12 @@ def test_other_errors_are_left_as_they_are(error: Exception) -> None:
     assert limit_of(error) is None
 
 
+def test_errors_that_are_each_others_cause_are_looked_at_once() -> None:
+    one, other = ValueError("one"), ValueError("other")
+    one.__cause__, other.__cause__ = other, one
+    assert limit_of(one) is None
+
+
 def test_a_bus_error_is_one_of_shared_memory() -> None:
     text = "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that"
     for found in (

@@ -148,6 +148,21 @@ def test_one_that_was_silent_before_is_watched_for_the_rest_or_three_signs(
     assert watched - 1 < clock.now - 1000 < watched + 2
 
 
+def test_after_a_sign_of_life_the_whole_minute_counts(tmp_path: Path, clock: Time) -> None:
+    file = lease(tmp_path / "lock", ELSEWHERE)
+    signs = []
+
+    def sign() -> None:
+        if clock.now >= 1010 and not signs:
+            os.utime(file, (time.time() - 3600,) * 2)
+            signs.append(clock.now)
+
+    clock.on_sleep.append(sign)
+    with locked(tmp_path / "lock"):
+        pass
+    assert 60 <= clock.now - signs[0] < 62
+
+
 def test_signs_of_life_count_whatever_the_clocks_say(tmp_path: Path, clock: Time) -> None:
     file = lease(tmp_path / "lock", ELSEWHERE)
     signs = iter(range(10**6))
@@ -177,7 +192,8 @@ def test_the_holder_shows_signs_of_life(tmp_path: Path, monkeypatch: pytest.Monk
     "content", ["", "99999\nnode1\n1\n", "{}", "[" * 4000, '{"host": 1}', "\x00\xff", "null"]
 )
 def test_what_is_no_lock_of_ours_holds_nobody_up(tmp_path: Path, content: str) -> None:
-    for name in ("lock", "lock.old", "lock.lock", ".lock"):
+    odd = ("lock.0123456789abcdeg", "lock.0123456789abcde", "lock.0123456789abcdef0", "lock.a")
+    for name in ("lock", "lock.old", "lock.lock", ".lock", *odd):
         (tmp_path / name).write_text(content)
     with locked(tmp_path / "lock", patience=0):
         pass

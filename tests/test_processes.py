@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -95,3 +97,24 @@ def test_a_worker_that_is_killed_is_named(forked: None) -> None:
         pytest.raises(LostWorkerError, match=r"^A worker process was killed, perhaps for want of "),
     ):
         list(made)
+
+
+def test_what_has_not_begun_when_the_block_is_left_is_not_done(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(processes, "forks", lambda: False)
+    begun: list[int] = []
+    left = threading.Event()
+
+    def work(chunk: int) -> None:
+        begun.append(chunk)
+        if chunk:
+            left.wait(60)
+
+    with in_order(work, range(9), workers=2) as made:
+        next(made)  # by then four are asked for
+        deadline = time.monotonic() + 60
+        while len(begun) < 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        threading.Timer(0.2, left.set).start()
+    assert sorted(begun) == [0, 1, 2]

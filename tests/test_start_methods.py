@@ -317,6 +317,22 @@ def test_a_script_without_a_guard_is_refused_and_not_run_again(
     assert message in done.stderr.splitlines()
 
 
+def test_a_script_without_a_guard_can_not_start_workers(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from medpipe.errors import RunError\n"
+        "from medpipe.system.start_methods import refuse_unguarded\n"
+        "def ask():\n    refuse_unguarded()\n"
+        "if __name__ == '__main__':\n    ask()\n"
+        "try:\n    ask()\nexcept RunError as error:\n    print(error)\n"
+    )
+    said = subprocess.check_output([sys.executable, script], text=True)
+    assert said == (
+        f"Each worker process imports {script} again, and so would begin the run once more. Put "
+        "what starts the run below 'if __name__ == \"__main__\":', or set loader.workers = 0.\n"
+    )
+
+
 def test_a_worker_that_comes_upon_its_own_run_stops(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(multiprocessing.current_process(), "_inheriting", True, raising=False)
     for do in (builder().build().check, lambda: builder().build().run("nowhere")):

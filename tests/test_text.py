@@ -39,13 +39,15 @@ def test_accents_are_put_together_also_where_a_sign_stood_between() -> None:
 
 
 def test_signs_are_named_by_code_and_name() -> None:
-    text = "a\u200b\x00b\u200b\u00a0\x07\t"
+    text = "a\u200b\x00b\u200b\u00a0\x07\t\n\r"
     assert unseen(text) == (
         "U+200B ZERO WIDTH SPACE",
         "U+0000 NUL",
         "U+00A0 NO-BREAK SPACE",
         "U+0007 CONTROL CHARACTER",
         "U+0009 TAB",
+        "U+000A LINE FEED",
+        "U+000D CARRIAGE RETURN",
     )
 
 
