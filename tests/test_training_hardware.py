@@ -1,4 +1,4 @@
-"""What a job has, by what the system and torch say: processors, memory, device, precision."""
+"""What a job has, by what the system and torch say: CPUs, memory, device, precision."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from medpipe.errors import DeviceError
 from medpipe.system import hardware
 from medpipe.system.hardware import (
     available_memory,
-    available_processors,
+    available_cpus,
     choose_device,
     choose_precision,
     describe_hardware,
@@ -55,12 +55,12 @@ def group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ("quota", "count"),
     [("max 100000", 8), ("250000 100000", 2), ("50000 100000", 1), ("900000 100000", 8), ("", 8)],
 )
-def test_processors_are_those_of_the_affinity_and_the_quota(
+def test_cpus_are_those_of_the_affinity_and_the_quota(
     group: Path, monkeypatch: pytest.MonkeyPatch, quota: str, count: int
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     (group / "cpu.max").write_text(f"{quota}\n")
-    assert available_processors() == count
+    assert available_cpus() == count
 
 
 def test_memory_is_what_the_system_and_the_group_leave(
@@ -98,7 +98,7 @@ def test_auto_takes_the_first_gpu_or_says_what_it_takes(
     told = "There is no CUDA device: the Apple GPU is used."
     assert choose_device("auto") == (torch.device("mps"), told)
     with_devices(monkeypatch, 0)
-    assert choose_device("auto") == (CPU, "There is no GPU: 8 processor cores are used.")
+    assert choose_device("auto") == (CPU, "There is no GPU: 8 CPU cores are used.")
 
 
 def test_a_device_that_is_asked_for_is_there_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,7 +132,7 @@ def test_a_device_that_is_asked_for_is_there_or_refused(monkeypatch: pytest.Monk
 
 def test_the_record_names_a_gpu_where_it_is_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     known = describe_hardware(CPU)
-    assert known["processors"] == available_processors()
+    assert known["cpu_cores"] == available_cpus()
     assert known["threads"] == torch.get_num_threads()
     assert not {"gpu", "gpu_memory", "cuda"} & known.keys()
     card = SimpleNamespace(name="A card", total_memory=8 << 30)

@@ -3,6 +3,10 @@
 from hypothesis import Phase, settings
 
 settings.register_profile(
-    "mutants", phases=(Phase.explicit, Phase.generate), derandomize=True, database=None
+    "mutants",
+    phases=(Phase.explicit, Phase.generate),
+    derandomize=True,
+    database=None,
+    deadline=None,
+    max_examples=100,
 )
-settings.load_profile("mutants")

@@ -20,7 +20,7 @@ ROOMS: dict[str, Room] = {
         "src/medpipe/system/distribution.py": ("test_distribution.py",),
         "src/medpipe/system/file_errors.py": ("test_files.py", "test_locks.py"),
         "src/medpipe/system/files.py": ("test_files.py", "test_streams.py"),
-        "src/medpipe/system/gc_pause.py": ("test_data_keeping.py",),
+        "src/medpipe/system/gc_pause.py": ("test_data_transform_cache.py",),
         "src/medpipe/system/hardware.py": ("test_training_hardware.py",),
         "src/medpipe/system/lazy.py": ("test_distribution.py", "test_imports.py"),
         "src/medpipe/system/lock_holders.py": ("test_locks.py",),
@@ -45,11 +45,11 @@ ROOMS: dict[str, Room] = {
         "src/medpipe/training/restoring.py": (
             "test_training_restoring.py",
             "test_hostile_checkpoints.py",
-            "test_going_on.py",
+            "test_resume.py",
         ),
         "src/medpipe/training/run_checkpoints.py": (
             "test_hostile_checkpoints.py",
-            "test_going_on.py",
+            "test_resume.py",
         ),
     },
     "splits": {
@@ -77,21 +77,18 @@ ROOMS: dict[str, Room] = {
             "test_data_splits_folds.py",
             "test_data_splits_leaks.py",
         ),
-        "src/medpipe/data/splits/split_cache.py": ("test_data_split_memory.py",),
+        "src/medpipe/data/splits/split_cache.py": ("test_data_split_cache.py",),
         "src/medpipe/data/splits/split_file.py": ("test_data_splits_file.py",),
         "src/medpipe/data/splits/units.py": ("test_data_splits.py", "test_data_splits_laws.py"),
     },
 }
 
 TOO_LONG = (
-    "test_going_on.py::test_the_command_allows_one_thing_or_anything",
-    "test_limits.py::test_a_home_and_an_output_that_are_read_only",
+    "test_resume.py::test_the_command_allows_one_thing_or_anything",
     "test_limits.py::test_shared_memory_that_is_too_small",
-    "test_limits.py::test_the_command_line_says_it_in_one_message",
     "test_start_methods.py::test_workers_change_no_bit_however_they_are_started",
-    "test_timing.py::test_the_command_shows_them_from_its_very_beginning",
 )
-"""Tests of these files that are left out, as each takes half a minute or more."""
+"""Tests that are left out beside those marked ``long``: each takes half a minute."""
 
 
 def tests_of(file: str) -> tuple[str, ...]:

@@ -98,6 +98,7 @@ class Copy:
     def _command(self, tests: Sequence[str]) -> str:
         """Run tests; the shell between them waits for processes that have lost their parent."""
         options = ["-x", "-q", "-n0", "-p", "no:cacheprovider", "-p", "mutants.no_shrinking"]
+        options += ["--hypothesis-profile=mutants"]
         options += [f"--basetemp={self.folder / 'tmp' / 'tests'}"]
         options += [f"--deselect=tests/{test}" for test in TOO_LONG]
         program = [sys.executable, "-m", "pytest", *options, *(f"tests/{test}" for test in tests)]
