@@ -13,8 +13,8 @@ import torch
 from medpipe.errors import DeviceError
 from medpipe.system import hardware
 from medpipe.system.hardware import (
-    available_memory,
     available_cpus,
+    available_memory,
     choose_device,
     choose_precision,
     describe_hardware,
