@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import attrs
@@ -166,14 +167,18 @@ def test_accuracies_are_shown_with_their_standard_deviation() -> None:
 def test_the_memory_of_a_process_and_its_children_is_seen(tmp_path: Path) -> None:
     file = tmp_path / "holds.py"
     file.write_text(
-        "import subprocess, sys, time\n"
+        "import subprocess, sys\n"
         "held = b'x' * 50_000_000\n"
         "if len(sys.argv) == 1:\n"
         "    subprocess.run([sys.executable, __file__, 'child'])\n"
-        "time.sleep(0.5)\n"
+        "else:\n"
+        "    sys.stdin.read()\n"
     )
-    process = subprocess.Popen([sys.executable, str(file)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, str(file)], stdin=subprocess.PIPE, text=True)
     watch = MemoryWatch(process)
+    until = time.monotonic() + 120
+    while watch.most_own < 100e6 and time.monotonic() < until:
+        time.sleep(0.05)
     process.communicate()
     watch.close()
     assert 100e6 < watch.most_own <= watch.most < 250e6

@@ -460,6 +460,6 @@ def test_wrong_numbers_of_axes_are_an_error() -> None:
 
 def test_the_reference_names_the_steps_with_a_form_for_batches() -> None:
     page = Path(__file__).parent.parent / "docs" / "reference" / "steps.md"
-    text = page.read_text(encoding="utf-8").split("done on the device: ")[1].split(". ")[0]
+    text = page.read_text(encoding="utf-8").split("whole batches on the device: ")[1].split(". ")[0]
     named = set(re.findall(r"`(\w+)`", text))
     assert named == {n for n, s in STEPS.items() if s.apply_batch is not TransformStep.apply_batch}

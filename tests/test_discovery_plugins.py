@@ -258,7 +258,7 @@ def test_conflicts_are_listed_and_never_settled_silently(tmp_path: Path) -> None
         "2 plugins offer a network step 'tiny_cnn'. "
         "Name one: 'medpipe-one:tiny_cnn' and 'medpipe-two:tiny_cnn'."
     )
-    assert "from medpipe 0." in medpipe(tmp_path, "show", "network", "densenet121").stdout
+    assert "from medpipe-imaging 0." in medpipe(tmp_path, "show", "network", "densenet121").stdout
     taken = medpipe(tmp_path, "show", "network", "medpipe-taker:densenet121").stdout
     assert "from medpipe-taker 1.2" in taken
 

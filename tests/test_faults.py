@@ -16,6 +16,7 @@ import pytest
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks and kills as Linux does")
 
 
+@pytest.mark.long
 def test_runs_come_through_a_sample_of_all_faults(tmp_path: Path, repository: Path) -> None:
     counts = {"kills": 25, "failures": 20, "power_losses": 20, "flips": 10}
     arguments = [f"--{name.replace('_', '-')}={count}" for name, count in counts.items()]
