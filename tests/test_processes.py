@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -97,6 +100,32 @@ def test_a_worker_that_is_killed_is_named(forked: None) -> None:
         pytest.raises(LostWorkerError, match=r"^A worker process was killed, perhaps for want of "),
     ):
         list(made)
+
+
+WAITING = """
+import os, time
+from medpipe.system.processes import in_order
+
+def work(_):
+    os.write(1, f"{os.getpid()}\\n".encode())
+    time.sleep(3600)
+
+with in_order(work, range(2), workers=2) as made:
+    next(made)
+"""
+
+
+def test_workers_end_with_a_parent_that_is_killed(forked: None) -> None:
+    parent = subprocess.Popen([sys.executable, "-c", WAITING], stdout=subprocess.PIPE, bufsize=0)
+    assert parent.stdout is not None
+    with parent.stdout as said:
+        workers = [int(said.readline()), int(said.readline())]
+        parent.kill()
+        parent.wait()
+        ended, _, _ = select.select([said], [], [], 60)  # nobody is left to write there
+        for worker in [] if ended else workers:
+            os.kill(worker, signal.SIGKILL)
+    assert ended
 
 
 def test_what_has_not_begun_when_the_block_is_left_is_not_done(
