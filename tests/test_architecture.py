@@ -23,7 +23,8 @@ def maps(repository: Path) -> list[list[str]]:
     text = (repository / PAGE).read_text(encoding="utf-8")
     section = text.partition("## The map\n")[2].partition("\n## ")[0]
     blocks = re.findall(r"```text\n(.*?)```", section, flags=re.DOTALL)
-    return [[line.split()[0] for line in block.splitlines()] for block in blocks]
+    begun = [[line for line in block.splitlines() if line[0] != " "] for block in blocks]
+    return [[line.split()[0] for line in lines] for lines in begun]
 
 
 def layers(repository: Path, container: str) -> list[str]:
