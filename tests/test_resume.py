@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import errno
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from medpipe.training.run_checkpoints import _State
 from support.marked_runs import REGISTRY, ask, at, calls, state, tiny
 from support.marks import long
 from support.programs import TINY, exit_code
+from support.records import change_record
 
 LAST, PREVIOUS, BEST = (f"checkpoints/{name}.safetensors" for name in ("last", "previous", "best"))
 
@@ -58,18 +58,6 @@ def iteration(path: Path) -> int:
     return reached
 
 
-def changed(path: Path, **values: Any) -> None:
-    """Let the record of a run say that it was begun on another machine."""
-    record = json.loads((path / "run.json").read_text())
-    for name, value in values.items():
-        inner = record
-        *sections, key = name.split("__")
-        for section in sections:
-            inner = inner[section]
-        inner[key] = value
-    (path / "run.json").write_text(json.dumps(record))
-
-
 def content(path: Path) -> dict[str, bytes]:
     files = sorted(file for file in path.rglob("*") if file.is_file())
     return {str(file.relative_to(path)): file.read_bytes() for file in files}
@@ -92,7 +80,7 @@ def test_what_changed_is_said_and_nothing_is_touched(
 ) -> None:
     builder = tiny(max_epochs=1)
     stopped(builder, tmp_path / "run")
-    changed(tmp_path / "run", **values)
+    change_record(tmp_path / "run", **values)
     before = content(tmp_path / "run")
     for others in ((), [name for name in CHANGEABLE if name != flag]):
         with pytest.raises(RunError) as caught:
@@ -111,7 +99,7 @@ def test_what_results_do_not_depend_on_may_change(tmp_path: Path) -> None:
     builder = tiny(max_epochs=1)
     whole = builder.build().run(tmp_path / "whole")
     stopped(builder, tmp_path / "run")
-    changed(tmp_path / "run", hardware__system="Linux-1.0", hardware__cpu_cores=999)
+    change_record(tmp_path / "run", hardware__system="Linux-1.0", hardware__cpu_cores=999)
     run = builder.loader(batch_size=8, workers=2, cache="off").build()
     done = run.run(tmp_path / "run", resume=True)
     assert state(done) == state(whole)
@@ -449,7 +437,7 @@ def test_the_command_allows_one_thing_or_anything(
         return code, capsys.readouterr().err
 
     assert call("--resume", "--max-time=00:00:00")[0] == 75
-    changed(tmp_path / "run", hardware__cpu="Z80")
+    change_record(tmp_path / "run", hardware__cpu="Z80")
     code, said = call("--resume")
     assert code == 2
     assert "--allow-changed=hardware" in said
@@ -459,6 +447,6 @@ def test_the_command_allows_one_thing_or_anything(
     assert call("--resume", "--allow-changed=hardwear")[0] == 2
     assert call("--resume", "--allow-changed=threads")[0] == 2
     assert call("--resume", "--allow-changed=hardware", "--max-time=00:00:00")[0] == 75
-    changed(tmp_path / "run", hardware__cpu="Z80", versions__torch="1.0")
+    change_record(tmp_path / "run", hardware__cpu="Z80", versions__torch="1.0")
     code, said = call("--resume", "--allow-changed")
     assert code == 0, said

@@ -19,17 +19,7 @@ from medpipe.errors import RunError
 from medpipe.evaluation.metrics import compute_metrics
 from medpipe.evaluation.predictions import read_predictions, write_predictions
 from medpipe.runs.run_set import RunSet, Spread
-
-
-def _change(run: Path, **changes: Any) -> None:
-    record = json.loads((run / "run.json").read_text())
-    for path, value in changes.items():
-        *parents, last = path.split("__")
-        table = record
-        for parent in parents:
-            table = table[parent]
-        table[last] = value
-    (run / "run.json").write_text(json.dumps(record))
+from support.records import change_record
 
 
 def _message(folder: Path, **options: Any) -> str:
@@ -116,14 +106,14 @@ def test_natural_order_and_any_depth(folds: Path, tmp_path: Path) -> None:
 
 
 def test_what_is_not_finished_is_said(folds: Path) -> None:
-    _change(folds / "fold-1", status="stopped")
+    change_record(folds / "fold-1", status="stopped")
     found = RunSet.load(folds)
     assert [run.path.name for run in found.unfinished] == ["fold-1"]
     assert found.missing_folds == (1,)
     assert len(found.pooled()) == 40
     assert str(found).splitlines()[-2:] == ["not finished: fold-1 (stopped)", "missing: fold 1"]
     for name in ("fold-0", "fold-2"):
-        _change(folds / name, status="failed")
+        change_record(folds / name, status="failed")
     assert _message(folds) == (
         f"No run in {folds} is finished: fold-0 (failed), fold-1 (stopped), fold-2 (failed)."
     )
@@ -164,7 +154,7 @@ def test_nothing_there(tmp_path: Path) -> None:
 
 
 def test_a_part_without_metrics(folds: Path) -> None:
-    _change(folds / "fold-2", metrics={"validation": {}})
+    change_record(folds / "fold-2", metrics={"validation": {}})
     with pytest.raises(RunError) as caught:
         RunSet.load(folds).metrics()
     assert str(caught.value) == (
@@ -193,7 +183,7 @@ MIXED = (
     ],
 )
 def test_runs_of_several_kinds(folds: Path, changes: dict[str, Any], what: str) -> None:
-    _change(folds / "fold-1", **changes)
+    change_record(folds / "fold-1", **changes)
     expected = MIXED.replace("{what}", what).format(folds=folds)
     assert _message(folds) == expected
     assert len(RunSet.load(folds, allow_mixed=True).runs) == 3

@@ -34,7 +34,8 @@ def doctor() -> None:
     print(f"{'plugins':16}{', '.join(plugin.title for plugin in registry.plugins)}")
     for plugin in registry.failures:
         print(f"{'':16}{plugin.title} could not be loaded: {plugin.error}")
-    for collision in collisions():
+    collided = collisions()
+    for collision in collided:
         print(collision)
-    if registry.failures or collisions():
+    if registry.failures or collided:
         sys.exit(1)

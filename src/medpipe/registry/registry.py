@@ -7,7 +7,6 @@ one that is broken is recorded with its cause and hurts nobody else.
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 import os
 import re
 from typing import TYPE_CHECKING, TypeVar
@@ -28,10 +27,11 @@ from medpipe.steps import (
     TrainerStep,
     TransformStep,
 )
-from medpipe.system.distribution import GROUP, own_distribution
+from medpipe.system.distribution import own_distribution, plugin_points
 from medpipe.system.gc_pause import paused_collector
 
 if TYPE_CHECKING:
+    import importlib.metadata
     from collections.abc import Iterable, Mapping
 
 __all__ = ["Conflict", "Plugin", "Registry"]
@@ -268,13 +268,12 @@ def _discover(limit: str | None) -> Registry:
 
 def _entry_points(own: str) -> Iterable[importlib.metadata.EntryPoint]:
     """The entry points, medpipe's own first, then by distribution, whatever the path's order."""
-    points = importlib.metadata.entry_points(group=GROUP)
 
     def order(point: importlib.metadata.EntryPoint) -> tuple[bool, str, str]:
         name = _normal(point.dist.name) if point.dist else ""
         return (name != _normal(own), name, point.name)
 
-    return sorted(points, key=order)
+    return sorted(plugin_points(), key=order)
 
 
 def _normal(distribution: str) -> str:

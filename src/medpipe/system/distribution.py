@@ -13,9 +13,15 @@ BUILTIN = "medpipe.builtin"
 
 
 @functools.cache
+def plugin_points() -> tuple[importlib.metadata.EntryPoint, ...]:
+    """The entry points of all installed plugins, the built-in steps' among them."""
+    return tuple(importlib.metadata.entry_points(group=GROUP))
+
+
+@functools.cache
 def own_distribution() -> str:
     """The name of the installed distribution that brings the built-in steps."""
-    points = importlib.metadata.entry_points(group=GROUP)
+    points = plugin_points()
     names = sorted(point.dist.name for point in points if point.value == BUILTIN and point.dist)
     return DISTRIBUTION if DISTRIBUTION in names or not names else names[0]
 

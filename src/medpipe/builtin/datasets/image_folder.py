@@ -23,10 +23,10 @@ from medpipe.builtin.datasets.listing.grouping import (
     group_of,
 )
 from medpipe.builtin.datasets.listing.parts import names_parts
+from medpipe.builtin.datasets.listing.readings import is_window, reading_of
 from medpipe.builtin.datasets.listing.spellings import alike
 from medpipe.builtin.datasets.listing.suffixes import are_suffixes
 from medpipe.builtin.datasets.listing.values import Merged, several_classes
-from medpipe.builtin.datasets.listing.windows import is_window
 from medpipe.builtin.datasets.listing.wording import NAMED, counted, listed
 from medpipe.plugin import (
     IMAGE_SUFFIXES,
@@ -40,7 +40,6 @@ from medpipe.plugin import (
     MissingSpacing,
     OnLeak,
     Padding,
-    Reading,
     Sample,
     Task,
     Window,
@@ -199,13 +198,7 @@ class ImageFolder(DatasetStep):
         return Dataset(
             samples=samples,
             task=Task(names=names),
-            reading=Reading(
-                channels=self.channels,
-                window=self.window,
-                frames=self.frames,
-                padding=self.padding,
-                missing_spacing=self.missing_spacing,
-            ),
+            reading=reading_of(self),
             on_leak=self.on_leak,
             notes=(*found.notes, *notes),
         )

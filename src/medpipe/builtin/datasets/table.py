@@ -23,13 +23,13 @@ from medpipe.builtin.datasets.listing.grouping import Patterns, Ungrouped, compi
 from medpipe.builtin.datasets.listing.labels import ClassReader, LabelReader, OneHotReader
 from medpipe.builtin.datasets.listing.number_labels import NumberReader
 from medpipe.builtin.datasets.listing.parts import PART_WORDS, part_of_value
+from medpipe.builtin.datasets.listing.readings import is_window, reading_of
 from medpipe.builtin.datasets.listing.row_report import RowReport
 from medpipe.builtin.datasets.listing.suffixes import are_suffixes
 from medpipe.builtin.datasets.listing.table_file import Quotes, is_encoding, read_table
 from medpipe.builtin.datasets.listing.table_images import ImageFinder, columns_of, names_columns
 from medpipe.builtin.datasets.listing.table_rows import Repeated, RowReader
 from medpipe.builtin.datasets.listing.values import Merged, by_value, key, one_or_several
-from medpipe.builtin.datasets.listing.windows import is_window
 from medpipe.builtin.datasets.listing.wording import counted, rows_named
 from medpipe.plugin import (
     IMAGE_SUFFIXES,
@@ -41,7 +41,6 @@ from medpipe.plugin import (
     MissingSpacing,
     OnLeak,
     Padding,
-    Reading,
     TaskKind,
     UnreadableImageError,
     Window,
@@ -216,13 +215,7 @@ class Table(DatasetStep):
                 for row, label in zip(rows, labels, strict=True)
             ],
             task=task,
-            reading=Reading(
-                channels=self.channels,
-                window=self.window,
-                frames=self.frames,
-                padding=self.padding,
-                missing_spacing=self.missing_spacing,
-            ),
+            reading=reading_of(self),
             on_leak=self.on_leak,
             notes=(*report.notes(), *reader.finder.passed.notes(), *notes),
             faults=faults,

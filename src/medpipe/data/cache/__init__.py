@@ -1,1 +1,1 @@
-"""The caches of transformed images: memory-mapped on disk, in memory or on the device."""
+"""The caches of transformed images: memory-mapped on disk, or on the device."""

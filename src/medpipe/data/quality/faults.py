@@ -149,8 +149,11 @@ def _one_group(one: str | None, other: str | None) -> bool:
 def leak_faults(dataset: Dataset, scan: Scan, parts: Mapping[str, Part]) -> Iterator[Fault]:
     """The training side of what the parts divide although it must stay in one."""
     samples = dataset.samples
+    found = list(training_side(samples, scan, parts))
+    if not found:
+        return
     looks = scan.of(samples).pixels
-    for leaking in training_side(samples, scan, parts):
+    for leaking in found:
         sample = samples[leaking.index]
         group = [i for i in leaking.others if _one_group(sample.group, samples[i].group)]
         copy = [i for i in leaking.others if looks[i] == looks[leaking.index]]

@@ -1,0 +1,27 @@
+"""The parameters by which dataset steps say how images are read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from medpipe.plugin import Reading
+
+if TYPE_CHECKING:
+    from medpipe.plugin import DatasetStep, Window
+
+
+def is_window(instance: object, attribute: attrs.Attribute[Any], value: Window) -> None:
+    """Check that a window has a width.
+
+    Raises:
+        ValueError: It has none.
+    """
+    if not isinstance(value, str) and value[1] <= 0:
+        raise ValueError(f"a window is [centre, width] with a width above 0, got {list(value)}.")
+
+
+def reading_of(step: DatasetStep) -> Reading:
+    """The `Reading` of a step that has each field of it as a parameter of the same name."""
+    return Reading(**{field.name: getattr(step, field.name) for field in attrs.fields(Reading)})
