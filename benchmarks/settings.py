@@ -17,7 +17,7 @@ class Study:
         input_side: To which side they are resized; None: they are as they are.
         network: By medpipe's name.
         batch_size: Samples in a batch.
-        epochs: Passes of the training part.
+        epochs: Passes of the training split.
     """
 
     images: int

@@ -48,18 +48,18 @@ def hashes(draw: st.DrawFn) -> list[int]:
 
 @given(found=hashes(), data=st.data())
 def test_the_look_up_finds_what_comparing_all_pairs_finds(found: list[int], data: Any) -> None:
-    parts = data.draw(st.lists(st.integers(0, 2), min_size=len(found), max_size=len(found)))
+    splits = data.draw(st.lists(st.integers(0, 2), min_size=len(found), max_size=len(found)))
     near = {
         (one, other)
         for one, other in itertools.combinations(range(len(found)), 2)
         if (found[one] ^ found[other]).bit_count() <= NEAR
     }
-    crossing = {pair for pair in near if parts[pair[0]] != parts[pair[1]]}
-    looked_up = near_pairs(found, parts, most=10_000)
+    crossing = {pair for pair in near if splits[pair[0]] != splits[pair[1]]}
+    looked_up = near_pairs(found, splits, most=10_000)
     assert (looked_up.count, looked_up.crossing) == (len(near), len(crossing))
     pairs = [(min(pair), max(pair)) for pair in looked_up.pairs]
     assert set(pairs) <= near
-    # Of two hashes that are near one pair is named, in two parts if it can be; these come first.
+    # Of two hashes that are near one pair is named, in two splits if it can be; these come first.
     between = {frozenset((found[one], found[other])) for one, other in near}
     assert sorted(map(sorted, between)) == sorted(
         sorted({found[one], found[other]}) for one, other in pairs
@@ -69,7 +69,7 @@ def test_the_look_up_finds_what_comparing_all_pairs_finds(found: list[int], data
     assert {frozenset((found[one], found[other])) for one, other in crossed} == {
         frozenset((found[one], found[other])) for one, other in crossing
     }
-    few = near_pairs(found, parts, most=2)
+    few = near_pairs(found, splits, most=2)
     assert (few.count, few.pairs) == (looked_up.count, looked_up.pairs[:2])
 
 
@@ -185,7 +185,7 @@ def test_quarantine_leaves_out_exactly_what_is_faulty(kinds: list[str]) -> None:
     assert prepared.split.keys() == prepared.scan.fingerprints.keys() == left
     if not faulty:
         assert prepared.dataset.notes == ()
-        assert prepare(dataset, SplitSettings(), workers=1).split.parts == prepared.split.parts
+        assert prepare(dataset, SplitSettings(), workers=1).split.by_id == prepared.split.by_id
         return
     with pytest.raises(BadDataError) as caught:
         prepare(dataset, SplitSettings(), workers=1)

@@ -367,7 +367,7 @@ def test_a_transform_that_fails_in_training_names_file_sample_and_step(
     prepared = plain.build().check().prepared
     assert prepared is not None
     # One that the check does not try.
-    training = {sample.id for sample in prepared.parts["training"]}
+    training = {sample.id for sample in prepared.by_split["training"]}
     wrong = min(training - {sample.id for sample in probes(prepared)})
     pipeline = plain.transform("picky", wrong=wrong, form=form).build()
     with pytest.raises(StepError) as caught:

@@ -120,13 +120,13 @@ def test_one_class_only(tmp_path: Path) -> None:
     )
 
 
-def test_folders_named_like_parts(tmp_path: Path) -> None:
+def test_folders_named_like_splits(tmp_path: Path) -> None:
     fill(tmp_path, "Train/ill/a.png", "test/ill/b.png", "testing/ill/b.png", "extra/c.png")
     assert message(tmp_path) == (
         f"{tmp_path} holds the folders 'Train', 'extra', 'test', 'testing': 'Train', 'test', "
-        "'testing' look like given parts of a data set, not like classes. To take them as parts, "
+        "'testing' look like splits of a data set, not like classes. To take them as splits, "
         "write:\n"
-        "  [dataset.parts]\n"
+        "  [dataset.splits]\n"
         '  training = "Train"\n'
         '  test = ["test", "testing"]\n'
         "Or point dataset.root at one of them. If they are classes, name them in dataset.classes."
@@ -134,9 +134,9 @@ def test_folders_named_like_parts(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "test")
     shutil.rmtree(tmp_path / "testing")
     assert message(tmp_path) == (
-        f"{tmp_path} holds the folders 'Train', 'extra': 'Train' looks like a given part of a data "
-        "set, not like classes. To take them as parts, write:\n"
-        "  [dataset.parts]\n"
+        f"{tmp_path} holds the folders 'Train', 'extra': 'Train' looks like a split of a data "
+        "set, not like classes. To take them as splits, write:\n"
+        "  [dataset.splits]\n"
         '  training = "Train"\n'
         "Or point dataset.root at one of them. If they are classes, name them in dataset.classes."
     )

@@ -53,11 +53,11 @@ def kermany(root: Path) -> Path:
     )
 
 
-def test_given_parts_with_patients_in_the_file_names(tmp_path: Path) -> None:
+def test_given_splits_with_patients_in_the_file_names(tmp_path: Path) -> None:
     root = kermany(tmp_path)
     dataset = ImageFolder(
         root=root,
-        parts={"train": "train", "test": "test"},
+        splits={"train": "train", "test": "test"},
         group_pattern=KERMANY,
         channels=1,
         on_leak="drop_train",
@@ -80,16 +80,16 @@ def test_given_parts_with_patients_in_the_file_names(tmp_path: Path) -> None:
 def test_the_lines_that_the_refusal_proposes_are_a_configuration(tmp_path: Path) -> None:
     root = kermany(tmp_path / 'a "b"')
     refused = message(root)
-    lines = re.findall(r"^  (\S+ = .*|\[dataset\.parts\])$", refused, flags=re.MULTILINE)
+    lines = re.findall(r"^  (\S+ = .*|\[dataset\.splits\])$", refused, flags=re.MULTILINE)
     text = f'format = 1\n[dataset]\nstep = "image_folder"\nroot = "data"\n{chr(10).join(lines)}\n'
     step = medpipe.PipelineBuilder.from_toml(text).build().configuration.dataset
-    assert step == ImageFolder(root=Path("data"), parts={"test": "test", "training": "train"})
+    assert step == ImageFolder(root=Path("data"), splits={"test": "test", "training": "train"})
 
 
 def test_a_class_may_be_in_some_parts_only(tmp_path: Path) -> None:
     root = fill(tmp_path, "one/a/1.png", "one/b/2.png", "two/b/3.png", "two/c/4.png", "dev/c/5.png")
-    parts = {"training": ("one", "two"), "val": "dev"}
-    dataset = ImageFolder(root=root, parts=parts).build()
+    splits = {"training": ("one", "two"), "val": "dev"}
+    dataset = ImageFolder(root=root, splits=splits).build()
     assert dataset.task.names == ("a", "b", "c")
     assert [(s.id, s.label, s.split) for s in dataset.samples] == [
         ("one/a/1.png", 0, "training"),
@@ -98,28 +98,28 @@ def test_a_class_may_be_in_some_parts_only(tmp_path: Path) -> None:
         ("dev/c/5.png", 2, "validation"),
         ("two/c/4.png", 2, "training"),
     ]
-    one = ImageFolder(root=root, parts=parts, classes={"x": ("a", "b"), "y": "c"}).build()
+    one = ImageFolder(root=root, splits=splits, classes={"x": ("a", "b"), "y": "c"}).build()
     assert one.task.names == ("x", "y")
 
 
 def test_parts_that_do_not_fit_the_folders(tmp_path: Path) -> None:
     root = fill(tmp_path, "one/a/1.png", "one/b/2.png", "two/b/3.png", "extra/c/4.png")
-    assert message(root, parts={"train": "one", "test": "too"}) == (
-        f"dataset.parts: {root} holds no folder 'too'. It holds 'extra', 'one', 'two'."
+    assert message(root, splits={"train": "one", "test": "too"}) == (
+        f"dataset.splits: {root} holds no folder 'too'. It holds 'extra', 'one', 'two'."
     )
-    assert message(root, parts={"train": "one"}) == (
-        f"dataset.parts names no part for the folders 'extra', 'two' in {root}. Add each to a "
-        "part, or move it away."
+    assert message(root, splits={"train": "one"}) == (
+        f"dataset.splits names no split for the folders 'extra', 'two' in {root}. Add each to a "
+        "split, or move it away."
     )
     shutil.rmtree(root / "two")
     shutil.rmtree(root / "extra")
-    assert message(fill(root, "one/5.png"), parts={"train": "one"}) == (
+    assert message(fill(root, "one/5.png"), splits={"train": "one"}) == (
         f"{root / 'one'} holds 1 image outside of any class folder, 'one/5.png' for one. Put each "
         "into the folder of its class."
     )
     (root / "two").mkdir()
     (root / "one" / "5.png").unlink()
-    assert message(root, parts={"train": "one", "test": "two"}) == (
+    assert message(root, splits={"train": "one", "test": "two"}) == (
         f"{root / 'two'} is empty. It must hold one folder of images for each class."
     )
 
@@ -235,18 +235,18 @@ def test_groups_are_what_a_plain_loop_finds(
     ("parameters", "expected"),
     [
         (
-            {"parts": {"learn": "train"}},
-            "'learn' is no part. The parts are training, validation and test.",
+            {"splits": {"learn": "train"}},
+            "'learn' is no split. The splits are training, validation and test.",
         ),
         (
-            {"parts": {"train": "a", "training": "b"}},
-            "the part training is named twice. Give it a list of values.",
+            {"splits": {"train": "a", "training": "b"}},
+            "the split training is named twice. Give it a list of values.",
         ),
         (
-            {"parts": {"train": "a", "test": ("b", "a")}},
+            {"splits": {"train": "a", "test": ("b", "a")}},
             "'a' stands under 'train' and under 'test'.",
         ),
-        ({"parts": {}}, "it is empty. Name what it stands for, or leave it out."),
+        ({"splits": {}}, "it is empty. Name what it stands for, or leave it out."),
         (
             {"classes": {"ill": ("a", "b"), "well": ()}},
             "'well' stands for nothing. Give it a value or a list of values.",
@@ -270,7 +270,7 @@ def test_parameters_go_through_toml_and_back() -> None:
     builder = medpipe.PipelineBuilder().dataset(
         "image_folder",
         root="data",
-        parts={"train": "train", "test": ["test", "test 2"]},
+        splits={"train": "train", "test": ["test", "test 2"]},
         classes={"a": "1", "b": ["2", "3"]},
         group_pattern=KERMANY,
         window=[40, 400],
@@ -280,10 +280,10 @@ def test_parameters_go_through_toml_and_back() -> None:
     assert medpipe.PipelineBuilder.from_toml(builder.to_toml()) == builder
     with pytest.raises(medpipe.ConfigError) as caught:
         medpipe.PipelineBuilder().dataset(
-            "image_folder", root="data", parts={"learn": "x"}, window=[1, -1], classes={"a": "b"}
+            "image_folder", root="data", splits={"learn": "x"}, window=[1, -1], classes={"a": "b"}
         ).build()
     assert [problem.path for problem in caught.value.problems] == [
         "dataset.window",
         "dataset.classes",
-        "dataset.parts",
+        "dataset.splits",
     ]

@@ -263,7 +263,7 @@ def test_shapes_that_would_broadcast_are_refused() -> None:
         (
             CrossEntropy(class_weights="balanced"),
             data("multiclass", (4, 0, 6)),
-            "cross_entropy can't balance the classes: the training part has no sample of "
+            "cross_entropy can't balance the classes: the training split has no sample of "
             "'Chest'. Remove the class from the data, or give class_weights as numbers.",
         ),
         (

@@ -175,12 +175,12 @@ GOOD = "image,label\nscans/a.png,0\nscans/b.png,1\n"
             'To leave such rows out set dataset.missing_files = "drop".',
         ),
         (
-            "image,label,part\nscans/a.png,0,train\nscans/b.png,1,holdout\nscans/c.png,1,\n",
-            {"split": "part"},
+            "image,label,split\nscans/a.png,0,train\nscans/b.png,1,holdout\nscans/c.png,1,\n",
+            {"split": "split"},
             "labels.csv can't be used:\n"
-            "  row 3: 'holdout' in column 'part' is no part.\n"
-            "  row 4: no part in column 'part'.\n"
-            "Write training, validation or test, or say in dataset.parts which values stand for "
+            "  row 3: 'holdout' in column 'split' is no split.\n"
+            "  row 4: no split in column 'split'.\n"
+            "Write training, validation or test, or say in dataset.splits which values stand for "
             "them; dataset.where leaves rows out.",
         ),
         (

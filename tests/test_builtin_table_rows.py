@@ -1,4 +1,4 @@
-"""The rows of tables: images, which rows are taken, groups, parts, and what travels along."""
+"""The rows of tables: images, which rows are taken, groups, splits, and what travels along."""
 
 from __future__ import annotations
 
@@ -176,8 +176,8 @@ def test_a_row_is_left_out_for_one_reason_and_does_not_claim_its_image(tmp_path:
 def test_parts_by_the_values_of_a_column(tmp_path: Path) -> None:
     lines = ["image,label,fold", "a.png,0,1", "b.png,1,2.0", "c.png,1,Hold", "d.png,0,x"]
     file = write(tmp_path, *lines, files=("a.png", "b.png", "c.png", "d.png"))
-    parts = {"train": ("1", "2"), "test": "Hold", "val": "x"}
-    dataset = build(file, split="fold", parts=parts, on_leak="drop_train")
+    splits = {"train": ("1", "2"), "test": "Hold", "val": "x"}
+    dataset = build(file, split="fold", splits=splits, on_leak="drop_train")
     assert [sample.split for sample in dataset.samples] == [
         "training",
         "training",
@@ -185,16 +185,16 @@ def test_parts_by_the_values_of_a_column(tmp_path: Path) -> None:
         "validation",
     ]
     assert dataset.on_leak == "drop_train"
-    assert message(file, split="fold", parts={"train": ("1", "3"), "test": "hold"}) == (
+    assert message(file, split="fold", splits={"train": ("1", "3"), "test": "hold"}) == (
         "t.csv can't be used:\n"
         "  no row has '3', 'hold' in column 'fold'.\n"
-        "  row 3: '2.0' in column 'fold' is in no part of dataset.parts.\n"
-        "  row 4: 'Hold' in column 'fold' is in no part of dataset.parts.\n"
-        "  row 5: 'x' in column 'fold' is in no part of dataset.parts.\n"
-        "Correct dataset.parts.\n"
-        "Add such values to dataset.parts, or leave their rows out with dataset.where."
+        "  row 3: '2.0' in column 'fold' is in no split of dataset.splits.\n"
+        "  row 4: 'Hold' in column 'fold' is in no split of dataset.splits.\n"
+        "  row 5: 'x' in column 'fold' is in no split of dataset.splits.\n"
+        "Correct dataset.splits.\n"
+        "Add such values to dataset.splits, or leave their rows out with dataset.where."
     )
-    left = build(file, split="fold", parts={"train": "1", "test": "Hold"},
+    left = build(file, split="fold", splits={"train": "1", "test": "Hold"},
                  where={"fold": (1, "Hold")})  # fmt: skip
     assert len(left.samples) == 2
 
@@ -306,12 +306,12 @@ def test_rows_left_out_and_rows_taken_are_all_rows(
             "dataset.group names a column of groups already. Leave one of them out.",
         ),
         (
-            {"parts": {"train": "a"}},
+            {"splits": {"train": "a"}},
             "it names values of a column. Name that column with dataset.split.",
         ),
         (
-            {"parts": {"dev": "a"}, "split": "part"},
-            "'dev' is no part. The parts are training, validation and test.",
+            {"splits": {"dev": "a"}, "split": "split"},
+            "'dev' is no split. The splits are training, validation and test.",
         ),
     ],
 )
@@ -330,8 +330,8 @@ def test_parameters_go_through_toml_and_back() -> None:
         uncertain="missing",
         where={"View Position": ["PA", 1, 2.5]},
         keep=["age"],
-        split="part",
-        parts={"train": ["1", "2"], "test": "3"},
+        split="split",
+        splits={"train": ["1", "2"], "test": "3"},
         window=[40, 400],
     )
     assert medpipe.PipelineBuilder.from_toml(builder.to_toml()) == builder

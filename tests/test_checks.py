@@ -438,7 +438,7 @@ def test_groups_stay_whole_in_a_run(tmp_path: Path) -> None:
     prepared = builder.build().check().prepared
     assert prepared is not None
     groups = {
-        part: {sample.group for sample in samples} for part, samples in prepared.parts.items()
+        split: {sample.group for sample in samples} for split, samples in prepared.by_split.items()
     }
     assert not groups["training"] & groups["test"]
     assert not groups["training"] & groups["validation"]

@@ -82,7 +82,7 @@ WRONG: dict[str, tuple[str, str]] = {
     ),
     "fractions exceed one": (
         "[split]\nvalidation = 0.6\ntest = 0.5",
-        "split.test: validation (0.6) and test (0.5) must leave a part for training: together "
+        "split.test: validation (0.6) and test (0.5) must leave something for training: together "
         "they must be below 1.",
     ),
     "negative fraction": (

@@ -141,7 +141,7 @@ def test_channels_that_are_not_first(shape: tuple[int, ...]) -> None:
     assert message.endswith("'. Add the step ensure_channel_first after load_image.")
 
 
-def test_targets_of_the_training_part() -> None:
+def test_targets_of_the_training_split() -> None:
     missing = float("nan")
     samples = [
         attrs.evolve(sample, label=(float(n), 5.0 if n % 3 else missing))
@@ -156,7 +156,7 @@ def test_targets_of_the_training_part() -> None:
         SplitSettings(validation=0.25, test=0.25),
         workers=1,
     )
-    ages: Any = [sample.label for sample in prepared.parts["training"]]
+    ages: Any = [sample.label for sample in prepared.by_split["training"]]
     assert report.data.target_means == pytest.approx((np.mean(ages, axis=0)[0], 5))
     assert report.data.target_spreads == pytest.approx((np.std(ages, axis=0)[0], 1))
     assert report.data.class_counts is None

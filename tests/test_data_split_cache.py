@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from medpipe.data.scanning.scan import Fingerprint, Scan
 from medpipe.data.splits import split_cache
-from medpipe.data.splits.split import Split, make_split
-from medpipe.data.splits.split_cache import remembered_split
+from medpipe.data.splits.split import Splits, make_splits
+from medpipe.data.splits.split_cache import remembered_splits
 from medpipe.errors import DataError
 from medpipe.settings import SplitSettings
-from medpipe.steps import PARTS, Sample, Task
+from medpipe.steps import SPLITS, Sample, Task
 from medpipe.system.cache_folder import cache_directory
 from support.examples import examples
 
@@ -44,11 +44,11 @@ def data(count: int, groups: int | None = None) -> tuple[list[Sample], Scan]:
     return samples, Scan(fingerprints=prints)
 
 
-def same(one: Split, other: Split) -> bool:
-    return dict(one.parts) == dict(other.parts) and dict(one.folds) == dict(other.folds)
+def same(one: Splits, other: Splits) -> bool:
+    return dict(one.by_id) == dict(other.by_id) and dict(one.folds) == dict(other.folds)
 
 
-def no_split(*_: Any) -> Split:
+def no_split(*_: Any) -> Splits:
     raise AssertionError("it was made again")
 
 
@@ -64,22 +64,22 @@ def test_made_once_and_found_again(
 ) -> None:
     samples, scan = data(count, groups)
     chosen = SplitSettings(seed=seed, folds=folds, fold=None if folds is None else 1)
-    expected = make_split(samples, scan, chosen, TASK)
+    expected = make_splits(samples, scan, chosen, TASK)
     with pytest.MonkeyPatch.context() as patch:
-        assert same(remembered_split(samples, scan, chosen, TASK), expected)
-        patch.setattr(split_cache, "make_split", no_split)
-        assert same(remembered_split(samples[::-1], scan, chosen, TASK), expected)
+        assert same(remembered_splits(samples, scan, chosen, TASK), expected)
+        patch.setattr(split_cache, "make_splits", no_split)
+        assert same(remembered_splits(samples[::-1], scan, chosen, TASK), expected)
 
 
 def test_whatever_it_depends_on_makes_another(monkeypatch: pytest.MonkeyPatch) -> None:
     samples, scan = data(60)
-    remembered_split(samples, scan, SplitSettings(), TASK)
+    remembered_splits(samples, scan, SplitSettings(), TASK)
     prints = dict(scan.fingerprints)
     prints["ä0"] = attrs.evolve(prints["ä0"], pixels="other")
     *firsts, last = sorted(samples, key=lambda sample: sample.id)
     renamed = attrs.evolve(last, id=f"{last.id}x")
     of_renamed = {**dict(scan.fingerprints), renamed.id: scan.fingerprints[last.id]}
-    monkeypatch.setattr(split_cache, "make_split", no_split)
+    monkeypatch.setattr(split_cache, "make_splits", no_split)
     changes: list[tuple[Any, Any, Any, Any]] = [
         ([attrs.evolve(samples[0], label=1), *samples[1:]], scan, SplitSettings(), TASK),
         ([attrs.evolve(samples[0], group="g"), *samples[1:]], scan, SplitSettings(), TASK),
@@ -93,21 +93,21 @@ def test_whatever_it_depends_on_makes_another(monkeypatch: pytest.MonkeyPatch) -
     ]
     for change in changes:
         with pytest.raises(AssertionError, match="made again"):
-            remembered_split(*change)
-    remembered_split(samples, scan, SplitSettings(), TASK)
+            remembered_splits(*change)
+    remembered_splits(samples, scan, SplitSettings(), TASK)
     monkeypatch.setattr(split_cache, "FORMAT", split_cache.FORMAT + 1)
     with pytest.raises(AssertionError, match="made again"):
-        remembered_split(samples, scan, SplitSettings(), TASK)
+        remembered_splits(samples, scan, SplitSettings(), TASK)
 
 
 def test_a_change_of_any_sample_makes_another(monkeypatch: pytest.MonkeyPatch) -> None:
     samples, scan = data(60, groups=13)
-    samples = [attrs.evolve(s, split=PARTS[n % 3]) for n, s in enumerate(samples)]
-    monkeypatch.setattr(split_cache, "make_split", lambda *_: made)
-    made = Split(parts={sample.id: PARTS[0] for sample in samples})
-    remembered_split(samples, scan, SplitSettings(), TASK)
-    monkeypatch.setattr(split_cache, "make_split", no_split)
-    remembered_split(samples, scan, SplitSettings(), TASK)
+    samples = [attrs.evolve(s, split=SPLITS[n % 3]) for n, s in enumerate(samples)]
+    monkeypatch.setattr(split_cache, "make_splits", lambda *_: made)
+    made = Splits(by_id={sample.id: SPLITS[0] for sample in samples})
+    remembered_splits(samples, scan, SplitSettings(), TASK)
+    monkeypatch.setattr(split_cache, "make_splits", no_split)
+    remembered_splits(samples, scan, SplitSettings(), TASK)
     for place in (0, 7, 59):
         sample = samples[place]
         for changed in (
@@ -117,32 +117,32 @@ def test_a_change_of_any_sample_makes_another(monkeypatch: pytest.MonkeyPatch) -
         ):
             others = [changed if one is sample else one for one in samples]
             with pytest.raises(AssertionError, match="made again"):
-                remembered_split(others, scan, SplitSettings(), TASK)
+                remembered_splits(others, scan, SplitSettings(), TASK)
 
 
 def test_few_samples_are_divided_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     samples, scan = data(60)
     monkeypatch.setattr(split_cache, "WORTH", 61)
-    remembered_split(samples, scan, SplitSettings(), TASK)
+    remembered_splits(samples, scan, SplitSettings(), TASK)
     assert not (cache_directory() / "splits").exists()
 
 
 def test_a_damaged_one_is_made_again() -> None:
     samples, scan = data(60)
-    expected = remembered_split(samples, scan, SplitSettings(), TASK)
+    expected = remembered_splits(samples, scan, SplitSettings(), TASK)
     (file,) = (cache_directory() / "splits").iterdir()
     text = file.read_text()
-    digits = text.index('"parts":"') + len('"parts":"')
+    digits = text.index('"splits":"') + len('"splits":"')
     other = "1" if text[digits] != "1" else "0"
     wrong = text[:digits] + other + text[digits + 1 :]
     for damaged in (text[: len(text) // 2], wrong, "", f"{text[:-1]}ä"):
         file.write_text(damaged, encoding="utf-8")
-        assert same(remembered_split(samples, scan, SplitSettings(), TASK), expected)
+        assert same(remembered_splits(samples, scan, SplitSettings(), TASK), expected)
         assert file.read_text() == text
 
 
 def test_what_cannot_be_divided_is_refused_each_time() -> None:
     samples, scan = data(40, groups=1)
     for _ in range(2):
-        with pytest.raises(DataError, match=r"^The part validation is empty"):
-            remembered_split(samples, scan, SplitSettings(), TASK)
+        with pytest.raises(DataError, match=r"^The split validation is empty"):
+            remembered_splits(samples, scan, SplitSettings(), TASK)

@@ -1,4 +1,4 @@
-"""Many findings or a number for each image: every part gets its share, also by whole patients."""
+"""Many findings or a number for each image: every split gets its share, also by whole patients."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from medpipe.data.splits.iterative import (
     divide_iteratively,
 )
 from medpipe.data.splits.shares import Missing, Unit, divide
-from medpipe.data.splits.split import make_split
+from medpipe.data.splits.split import make_splits
 from medpipe.data.splits.units import units_of
 from medpipe.errors import DataError
 from medpipe.settings import SplitSettings
@@ -31,7 +31,7 @@ from support.splits import sample_of, scan_of
 
 FINDINGS = Task(kind="multilabel", names=tuple("abcdefgh"))
 AGES = Task(kind="regression", names=("age",), unit="years")
-PARTS = {"training": 0.8, "validation": 0.1, "test": 0.1}
+SPLITS = {"training": 0.8, "validation": 0.1, "test": 0.1}
 FOLDS = dict.fromkeys(range(5), 0.2)
 
 
@@ -58,20 +58,20 @@ def _off(units: list[Unit], placed: list[Any], shares: dict[Any, float]) -> floa
     """How far the findings are from their shares, in standard deviations of chance."""
     totals: dict[int, int] = defaultdict(int)
     counts: dict[tuple[Any, int], int] = defaultdict(int)
-    for unit, part in zip(units, placed, strict=True):
+    for unit, split in zip(units, placed, strict=True):
         for stratum, count in unit.counts:
             totals[stratum] += count
-            counts[part, stratum] += count
+            counts[split, stratum] += count
     off = [
-        abs(counts[part, stratum] - share * total) / math.sqrt(share * total)
-        for part, share in shares.items()
+        abs(counts[split, stratum] - share * total) / math.sqrt(share * total)
+        for split, share in shares.items()
         for stratum, total in totals.items()
         if stratum >= 0
     ]
     return sum(off) / len(off)
 
 
-@pytest.mark.parametrize("shares", [PARTS, FOLDS], ids=["parts", "folds"])
+@pytest.mark.parametrize("shares", [SPLITS, FOLDS], ids=["splits", "folds"])
 @pytest.mark.parametrize("task", [FINDINGS, AGES], ids=["findings", "ages"])
 def test_iterative_stratification_beats_the_division_by_classes(
     task: Task, shares: dict[Any, float]
@@ -125,7 +125,7 @@ def test_the_rarest_finding_reaches_every_fold() -> None:
         for n in range(400)
     ]
     task = Task(kind="multilabel", names=("often", "seldom"))
-    split = make_split(samples, scan_of(samples), SplitSettings(folds=5), task)
+    split = make_splits(samples, scan_of(samples), SplitSettings(folds=5), task)
     homes = [split.folds[s.id] for s in samples if s.label == (0.0, 1.0)]
     assert sorted(homes) == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
 
@@ -140,11 +140,11 @@ def test_a_missing_label_is_unknown_not_absent() -> None:
 
 
 def test_images_with_a_missing_label_are_shared_out() -> None:
-    """Half of the images were not read for the second finding: half of each part."""
+    """Half of the images were not read for the second finding: half of each split."""
     labels = [(float(n % 5 == 0), math.nan if n % 2 else float(n % 20 == 0)) for n in range(400)]
     samples = [sample_of(f"{n}", label) for n, label in enumerate(labels)]
     task = Task(kind="multilabel", names=("a", "b"))
-    split = make_split(samples, scan_of(samples), SplitSettings(), task)
+    split = make_splits(samples, scan_of(samples), SplitSettings(), task)
     unread = [s.id for s in samples if math.isnan(s.label[1])]  # type: ignore[index]
     assert abs(sum(split[i] == "test" for i in unread) - 20) <= 1
     assert split.counts == {"training": 320, "validation": 40, "test": 40}
@@ -155,7 +155,7 @@ def test_every_target_of_a_regression_is_shared_out() -> None:
     labels = [(rng.random(), rng.random() if n % 4 else math.nan) for n in range(600)]
     samples = [sample_of(f"{n}", label) for n, label in enumerate(labels)]
     task = Task(kind="regression", names=("age", "weight"))
-    split = make_split(samples, scan_of(samples), SplitSettings(validation=0, test=0.2), task)
+    split = make_splits(samples, scan_of(samples), SplitSettings(validation=0, test=0.2), task)
     for place in (0, 1):
         known = sorted(label[place] for label in labels if not math.isnan(label[place]))
         cuts = [known[len(known) * tenth // 10] for tenth in range(1, 10)]
@@ -168,16 +168,16 @@ def test_every_target_of_a_regression_is_shared_out() -> None:
 
 
 def test_few_patients_have_few_bins() -> None:
-    """Ten bins of three patients would give every part ten patients."""
+    """Ten bins of three patients would give every split ten patients."""
     samples = [sample_of(f"{n}", float(n), f"patient {n}") for n in range(30)]
-    split = make_split(samples, scan_of(samples), SplitSettings(), AGES)
+    split = make_splits(samples, scan_of(samples), SplitSettings(), AGES)
     assert split.counts == {"training": 24, "validation": 3, "test": 3}
 
 
 def test_copies_without_a_group_are_trained_on_and_stay_there() -> None:
     samples = _patients(1) + [sample_of(f"copy {n}", (1.0,) * 8) for n in range(6)]
     pixels = {f"copy {n}": f"look {n // 2}" for n in range(6)}
-    split = make_split(samples, scan_of(samples, pixels), SplitSettings(), FINDINGS)
+    split = make_splits(samples, scan_of(samples, pixels), SplitSettings(), FINDINGS)
     assert {split[i] for i in pixels} == {"training"}
 
 

@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 import medpipe
-from medpipe.data.splits.split import make_split
+from medpipe.data.splits.split import make_splits
 from medpipe.errors import ConfigError, DataError
 from medpipe.settings import SplitSettings
 from medpipe.steps import Sample, Task
@@ -25,7 +25,7 @@ def _patients(count: int = 100, size: int = 3, **options: Any) -> list[Sample]:
 
 
 def _split(samples: list[Sample], task: Task = TASK, pixels: Any = None, **how: Any) -> Any:
-    return make_split(samples, scan_of(samples, pixels), SplitSettings(**how), task)
+    return make_splits(samples, scan_of(samples, pixels), SplitSettings(**how), task)
 
 
 def test_a_fold_is_the_test_and_validation_is_carved_from_the_rest() -> None:
@@ -61,7 +61,7 @@ def test_where_the_data_bring_the_validation_a_fold_is_the_test() -> None:
 
 
 def test_copies_are_held_out_in_their_turn() -> None:
-    """No part is always trained on: a set of copies is a unit like any other."""
+    """No split is always trained on: a set of copies is a unit like any other."""
     samples = [sample_of(f"{n}", n % 2) for n in range(60)]
     pixels = {f"{n}": "same" for n in range(0, 8, 2)}
     homes = [
@@ -109,12 +109,12 @@ def test_parts_that_the_data_bring() -> None:
     samples = _patients()
     samples[:3] = [attrs.evolve(s, split="test") for s in samples[:3]]
     assert _error(samples, folds=5, validation=0.1) == (
-        "The data bring the part test (3 samples), so each fold is held out as the validation: "
+        "The data bring the split test (3 samples), so each fold is held out as the validation: "
         "leave split.validation out."
     )
     samples[3:6] = [attrs.evolve(s, split="validation") for s in samples[3:6]]
     assert _error(samples, folds=5) == (
-        "The data bring the parts validation (3 samples) and test (3 samples), so nothing is left "
+        "The data bring the splits validation (3 samples) and test (3 samples), so nothing is left "
         "to hold out: leave split.folds out."
     )
 

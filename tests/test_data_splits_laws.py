@@ -1,4 +1,4 @@
-"""Laws of the split over made-up patients, duplicates, given parts, labels of all kinds, folds."""
+"""Laws of the split over made-up patients, duplicates, given splits, labels of all kinds, folds."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from medpipe.data.quality.contradictions import contradictions
 from medpipe.data.scanning.scan import Fingerprint, Scan
 from medpipe.data.splits.leak_messages import leak_lines
 from medpipe.data.splits.leak_removal import without_leaks
-from medpipe.data.splits.leaks import find_leaks, predefined_parts
-from medpipe.data.splits.split import Split, make_split
+from medpipe.data.splits.leaks import find_leaks, predefined_splits
+from medpipe.data.splits.split import Splits, make_splits
 from medpipe.errors import DataError
 from medpipe.settings import SplitSettings
-from medpipe.steps import PARTS, Dataset, Sample, Task
+from medpipe.steps import SPLITS, Dataset, Sample, Task
 from support.examples import examples
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def made(draw: st.DrawFn, *, brought: bool = False, leaky: bool = False, units: 
         scan=Scan(fingerprints=prints),
     )
     if brought:
-        choices = [*PARTS, None] if leaky else ["test", "training", None, None]
+        choices = [*SPLITS, None] if leaky else ["test", "training", None, None]
         homes: dict[str, Any] = {}
         for ids in found.merged():
             home = draw(st.sampled_from(choices))
@@ -101,10 +101,10 @@ def made(draw: st.DrawFn, *, brought: bool = False, leaky: bool = False, units: 
     return found
 
 
-def _split(case: Made, how: SplitSettings) -> Split | None:
+def _split(case: Made, how: SplitSettings) -> Splits | None:
     """None where the library says that these few samples can't be divided so."""
     try:
-        return make_split(case.samples, case.scan, how, case.dataset.task)
+        return make_splits(case.samples, case.scan, how, case.dataset.task)
     except DataError as error:
         known = ("is empty: there", "can't be filled: there", "has no training samples")
         if not any(text in str(error) for text in known):
@@ -112,7 +112,7 @@ def _split(case: Made, how: SplitSettings) -> Split | None:
         return None
 
 
-def _whole(ids: Iterable[set[str]], split: Split) -> bool:
+def _whole(ids: Iterable[set[str]], split: Splits) -> bool:
     return all(len({split[i] for i in some}) == 1 for some in ids)
 
 
@@ -141,7 +141,7 @@ def test_nothing_crosses_and_nothing_is_lost(case: Made, how: SplitSettings, ran
     assert _whole(case.sets(), split)
     assert all(split[s.id] == "test" for s in case.samples if s.split == "test")
     shuffled = random.sample(case.samples, len(case.samples))
-    again = make_split(shuffled, case.scan, how, case.dataset.task)
+    again = make_splits(shuffled, case.scan, how, case.dataset.task)
     assert (again, again.folds) == (split, split.folds)
 
 
@@ -153,40 +153,40 @@ def test_every_sample_is_held_out_once(case: Made, folds: int, seed: int) -> Non
     ]
     known = [(fold, split) for fold, split in enumerate(splits) if split is not None]
     tested = {s.id for s in case.samples if s.split == "test"}
-    part = "validation" if tested else "test"
+    held: Any = "validation" if tested else "test"
     for fold, split in known:
         assert split.folds == known[0][1].folds  # it does not depend on the fold
         assert split.folds.keys() == {s.id for s in case.samples} - tested
-        assert set(split.ids(part)) == {i for i, home in split.folds.items() if home == fold}
+        assert set(split.ids(held)) == {i for i, home in split.folds.items() if home == fold}
         assert set(split.folds.values()) == set(range(folds))
 
 
 @settings(max_examples=examples(200), deadline=None)
 @given(case=made(brought=True, leaky=True))
 def test_left_out_is_only_what_crosses_and_nothing_crosses_then(case: Made) -> None:
-    parts = predefined_parts(case.samples)
-    kept = without_leaks(case.dataset, case.scan, parts)
+    splits = predefined_splits(case.samples)
+    kept = without_leaks(case.dataset, case.scan, splits)
     ids = {s.id for s in kept.samples}
-    assert not find_leaks(kept.samples, case.scan, parts)
+    assert not find_leaks(kept.samples, case.scan, splits)
     for together in case.merged():
-        homes = {parts[i] for i in together}
-        # All that belongs together is in the part that counts most.
-        stays = next(part for part in ("test", "validation", "training") if part in homes)
-        assert together & ids == {i for i in together if parts[i] == stays}
-    crossing = find_leaks(case.samples, case.scan, parts)
+        homes = {splits[i] for i in together}
+        # All that belongs together is in the split that counts most.
+        stays = next(split for split in ("test", "validation", "training") if split in homes)
+        assert together & ids == {i for i in together if splits[i] == stays}
+    crossing = find_leaks(case.samples, case.scan, splits)
     assert len(kept.notes) == bool(crossing)
     if crossing:
         assert f"{len(case.samples) - len(ids)} sample" in kept.notes[0]
-        assert all(line in kept.notes[0] for line in leak_lines(crossing, parts))
+        assert all(line in kept.notes[0] for line in leak_lines(crossing, splits))
         with pytest.raises(DataError, match="drop_train"):
-            make_split(
+            make_splits(
                 case.samples, case.scan, SplitSettings(validation=0, test=0), case.dataset.task
             )
     # Where a split is possible then, everything that is given stands.
     how = SplitSettings(validation=0, test=0)
     split = _split(attrs.evolve(case, dataset=kept), how)
     if split is not None:
-        assert dict(split) == {i: parts[i] for i in ids}
+        assert dict(split) == {i: splits[i] for i in ids}
 
 
 @settings(max_examples=examples(100), deadline=None)

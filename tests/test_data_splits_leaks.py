@@ -12,7 +12,7 @@ import pytest
 from medpipe.data.preparation import PreparedData, prepare
 from medpipe.data.quality.contradictions import contradictions
 from medpipe.data.splits.leak_removal import without_leaks
-from medpipe.data.splits.leaks import predefined_parts
+from medpipe.data.splits.leaks import predefined_splits
 from medpipe.errors import DataError
 from medpipe.settings import SplitSettings
 from medpipe.steps import Dataset, Sample, Task
@@ -60,15 +60,15 @@ def test_what_is_left_out_and_the_note_about_it() -> None:
     ]
     scan = scan_of(samples, {"a2": "one", "b1": "one", "d1": "two", "d2": "two"})
     dataset = Dataset(samples=samples, task=TASK, on_leak="drop_train", notes=["earlier"])
-    kept = without_leaks(dataset, scan, predefined_parts(samples))
+    kept = without_leaks(dataset, scan, predefined_splits(samples))
     assert [s.id for s in kept.samples] == ["a1", "c2", "d2", "e1"]
     assert kept.notes == (
         "earlier",
-        "5 samples were left out (4 of training and 1 of validation), since the parts that the "
-        "data bring divide what must stay in one part: 2 groups: 'a' (training, test), "
+        "5 samples were left out (4 of training and 1 of validation), since the splits that the "
+        "data bring divide what must stay in one split: 2 groups: 'a' (training, test), "
         "'c' (validation, test). 1 set of duplicate images: 'd1' (training) = 'd2' (validation).",
     )
-    assert without_leaks(kept, scan, predefined_parts(samples)) is kept
+    assert without_leaks(kept, scan, predefined_splits(samples)) is kept
 
 
 def test_prepared_data_hold_only_what_is_kept() -> None:
@@ -77,11 +77,11 @@ def test_prepared_data_hold_only_what_is_kept() -> None:
     prepared = _prepared(dataset, validation=0.1)
     assert {s.id for s in dataset.samples} - {s.id for s in prepared.dataset.samples} == {"05"}
     assert prepared.scan.fingerprints.keys() == prepared.split.keys()
-    assert sum(map(len, prepared.parts.values())) == len(prepared.dataset.samples) == 39
+    assert sum(map(len, prepared.by_split.values())) == len(prepared.dataset.samples) == 39
     assert prepared.dataset.notes == (
         "1 image appears under different labels: '09' (ill) = '30' (well).",
-        "1 sample was left out (1 of training), since the parts that the data bring divide what "
-        "must stay in one part: 1 group: 'patient 2' (training, test).",
+        "1 sample was left out (1 of training), since the splits that the data bring divide what "
+        "must stay in one split: 1 group: 'patient 2' (training, test).",
     )
     with pytest.raises(DataError, match=r'set dataset\.on_leak = "drop_train"'):
         _prepared(attrs.evolve(dataset, on_leak="error"))
@@ -93,7 +93,7 @@ def test_what_remains_must_have_every_class_in_training() -> None:
     with pytest.raises(DataError) as caught:
         _prepared(dataset, validation=0)
     assert str(caught.value) == (
-        "The class 'well' has no training samples: all its 1 samples are in other parts. "
+        "The class 'well' has no training samples: all its 1 samples are in other splits. "
         "Remove the class, or give it more samples or groups."
     )
 

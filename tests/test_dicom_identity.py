@@ -86,7 +86,7 @@ def test_a_series_in_two_classes_is_no_image(tmp_path: Path) -> None:
         (
             "id",
             "1.1",
-            "The series 1.1 lies in folders of two classes or parts: a/p1/I0 and b/p1/I1.",
+            "The series 1.1 lies in folders of two classes or splits: a/p1/I0 and b/p1/I1.",
         )
     ]
     merged = ImageFolder(root=tmp_path, unit="series", dicom_group="none").build()
@@ -103,9 +103,9 @@ def test_a_series_in_two_parts_is_no_image(tmp_path: Path) -> None:
     slices(tmp_path, "1.2", {0: "train/b", 1: "train/b"})
     slices(tmp_path, "1.3", {0: "test/b", 1: "test/b"})
     slices(tmp_path, "1.4", {2: "train/a", 3: "train/a"})
-    parts = {"train": "train", "test": "test"}
-    with pytest.raises(DataError, match="lies in folders of two classes or parts"):
-        ImageFolder(root=tmp_path, unit="series", parts=parts).build()
+    splits = {"train": "train", "test": "test"}
+    with pytest.raises(DataError, match="lies in folders of two classes or splits"):
+        ImageFolder(root=tmp_path, unit="series", splits=splits).build()
 
 
 def test_copies_of_slices_are_left_out_and_contradictions_refused(tmp_path: Path) -> None:
@@ -232,7 +232,7 @@ def test_parts_that_divide_a_patient_are_an_error(tmp_path: Path) -> None:
         draw(tmp_path / name, PatientID=f"P{place % 3}", SeriesInstanceUID=f"1.{place}")
     builder = (
         PipelineBuilder(device="cpu")
-        .dataset("image_folder", root=tmp_path, parts={"train": "train", "test": "test"})
+        .dataset("image_folder", root=tmp_path, splits={"train": "train", "test": "test"})
         .network("resnet10", widen_factor=0.0625)
         .split(validation=0)
     )

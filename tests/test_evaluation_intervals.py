@@ -195,7 +195,7 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
 def test_resamples_are_computed_many_at_once_and_with_one_thread(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """MedNIST's test part: one at a time, or with threads that wait for each other, takes long."""
+    """MedNIST's test split: one at a time, or with threads that wait for each other, takes long."""
     own = intervals._STATISTICS["multiclass"]
     computed: list[int] = []
 

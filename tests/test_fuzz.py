@@ -100,7 +100,7 @@ NAMES += (
     "optimizer",
     "schedule",
 )
-NAMES += ("batch_size", "group", "file", "__class__", "parts")
+NAMES += ("batch_size", "group", "file", "__class__", "splits")
 names = st.one_of(st.sampled_from(NAMES), st.text(max_size=4))
 values = st.recursive(
     leaves,

@@ -104,13 +104,13 @@ CASES: dict[str, Case] = {
     "names that differ in case": Case(make=hostile.two_cases),
     "may not be read": Case(make=hostile.unreadable),
     "JPEG with something behind it": Case(make=written("a/x.jpg", jpeg + b"more")),
-    "patient in two parts": Case(
-        make=hostile.in_parts,
-        parameters={"parts": {"train": "train", "test": "test"}, "group_pattern": r"(p\d+)_"},
+    "patient in two splits": Case(
+        make=hostile.in_splits,
+        parameters={"splits": {"train": "train", "test": "test"}, "group_pattern": r"(p\d+)_"},
     ),
-    "image in two parts": Case(
-        make=hostile.copies_in_parts,
-        parameters={"parts": {"train": "train", "test": "test"}},
+    "image in two splits": Case(
+        make=hostile.copies_in_splits,
+        parameters={"splits": {"train": "train", "test": "test"}},
     ),
 }
 
@@ -173,7 +173,7 @@ SAMPLES: dict[str, Callable[[Path], Dataset]] = {
         samples=good(), task=Task(names=("a", "b", "none"))
     ),
     "two classes of the same": lambda _: Dataset(samples=good(label=0), task=TASK),
-    "an unknown part": lambda _: of(one(noise(32, 32), split="dev")),
+    "an unknown split": lambda _: of(one(noise(32, 32), split="dev")),
 }
 
 
@@ -184,7 +184,7 @@ def of(sample: Sample, task: Task = TASK, label: Any = None) -> Dataset:
 def case_pipeline(name: str, root: Path) -> Pipeline:
     """A pipeline on the folder of a case."""
     case = CASES[name]
-    if "parts" not in case.parameters:
+    if "splits" not in case.parameters:
         hostile.good_images(root)
     case.make(root)
     builder = small().dataset("image_folder", root=str(root), **case.parameters)
@@ -416,13 +416,13 @@ EXPECTED: dict[str, list[str]] = {
     ],
     "names that differ in case": [],
     "JPEG with something behind it": [],
-    "patient in two parts": [
+    "patient in two splits": [
         "leak train/a/p1_2.png: The sample 'train/a/p1_2.png' is in training and "
         "'test/b/p1_13.png' in test, but both are of the group 'p1'.",
         "leak train/b/p1_3.png: The sample 'train/b/p1_3.png' is in training and "
         "'test/b/p1_13.png' in test, but both are of the group 'p1'.",
     ],
-    "image in two parts": [
+    "image in two splits": [
         "leak train/a/4.png: The sample 'train/a/4.png' is in training and 'test/a/14.png' "
         "in test, but both are the same image.",
     ],
@@ -557,8 +557,8 @@ EXPECTED: dict[str, list[str]] = {
         "split : The class 'b' has no training samples: it has no samples. Remove the class, "
         "or give it more samples or groups.",
     ],
-    "an unknown part": [
-        "split x: The sample 'x' has the part 'dev'. The parts are training, validation, test.",
+    "an unknown split": [
+        "split x: The sample 'x' has the split 'dev'. The splits are training, validation, test.",
     ],
 }
 

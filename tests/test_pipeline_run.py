@@ -54,7 +54,7 @@ def test_a_run_directory_holds_everything(tmp_path: Path) -> None:
     assert len(again.history) == 2
     record = again.record
     assert record["repeatable"] is True
-    assert record["data"]["parts"] == {"training": 72, "validation": 24, "test": 24}
+    assert record["data"]["splits"] == {"training": 72, "validation": 24, "test": 24}
     assert set(record["versions"]) >= {"python", "medpipe", "torch", "monai", "numpy"}
     assert record["seeds"] == {"run": 0, "split": 0}
     assert set(record["timings"]) >= {"check", "start_up", "training", "test", "total"}
@@ -277,7 +277,7 @@ def test_a_validation_loss_that_is_not_finite_is_kept_as_undefined(tmp_path: Pat
 
     run = tiny().trainer("supervised", max_epochs=1, loss=loss).build().run(tmp_path / "run")
     assert run.status == "finished"
-    assert [run.metrics[part]["loss"] for part in ("validation", "test")] == [None, None]
+    assert [run.metrics[split]["loss"] for split in ("validation", "test")] == [None, None]
     assert run.history[0]["validation_loss"] is None
 
 
@@ -462,7 +462,7 @@ def test_what_a_run_does_not_have_is_refused(tmp_path: Path) -> None:
     (run.path / "predictions_test.csv").unlink()
     with pytest.raises(RunError) as caught:
         run.predictions()
-    assert str(caught.value) == f"The run {run.path} has no predictions on the part 'test'."
+    assert str(caught.value) == f"The run {run.path} has no predictions on the split 'test'."
     path = run.path / "pipeline.toml"
     path.write_text(path.read_text().replace("widen_factor = 0.125", "widen_factor = 0.25"))
     with pytest.raises(RunError) as caught:

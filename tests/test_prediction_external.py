@@ -68,18 +68,18 @@ def permuted(dataset: Dataset) -> Dataset:
     )
 
 
-def in_parts(run: Run, part: str) -> dict[str, str]:
+def in_splits(run: Run, split: str) -> dict[str, str]:
     with (run.path / "splits.csv").open() as file:
-        return {row["id"]: row["label"] for row in csv.DictReader(file) if row["part"] == part}
+        return {row["id"]: row["label"] for row in csv.DictReader(file) if row["split"] == split}
 
 
-def of_run(run: Run, root: Path, part: str, count: int | None = None) -> Dataset:
+def of_run(run: Run, root: Path, split: str, count: int | None = None) -> Dataset:
     """Images of the run itself."""
     names = run.data.task.names
     return Dataset(
         samples=[
             Sample(id=id_, image=root / id_, label=names.index(id_.split("/")[0]))
-            for id_ in sorted(in_parts(run, part))[:count]
+            for id_ in sorted(in_splits(run, split))[:count]
         ],
         task=run.data.task,
     )
@@ -165,13 +165,13 @@ def test_images_of_the_training_part_are_refused_unless_admitted(
     with pytest.raises(DataError) as caught:
         run.evaluate(mixed)
     assert str(caught.value) == (
-        f"4 of 40 images were in the training part of the run {run.path}: {named} and 1 more. "
+        f"4 of 40 images were in the training split of the run {run.path}: {named} and 1 more. "
         "Leave them out, or set allow_overlap (--allow-overlap) to measure on them all the same."
     )
     with caplog.at_level(logging.WARNING, logger="medpipe"):
         found = run.evaluate(mixed, allow_overlap=True)
     assert found.overlap == ("copy0", "copy1", "copy2", "copy3")
-    assert found.notes == (f"4 of 40 images were in the run's training part: {named} and 1 more.",)
+    assert found.notes == (f"4 of 40 images were in the run's training split: {named} and 1 more.",)
     assert found.notes[0] in caplog.text
 
 
@@ -189,15 +189,15 @@ def test_a_copy_in_another_format_is_found_by_its_pixels(
         samples=[attrs.evolve(leaked.samples[0], id="copy.tif", image=copy)],
         reading=Reading(channels=3),
     )
-    with pytest.raises(DataError, match=r"1 of 1 images was in the training part"):
+    with pytest.raises(DataError, match=r"1 of 1 images was in the training split"):
         run.evaluate(given)
 
 
 def test_images_of_the_validation_part_are_noted(run: Run, root: Path) -> None:
     found = run.evaluate(of_run(run, root, "validation", 2))
-    ids = sorted(in_parts(run, "validation"))[:2]
+    ids = sorted(in_splits(run, "validation"))[:2]
     assert found.notes == (
-        "2 of 2 images were in the run's validation part: "
+        "2 of 2 images were in the run's validation split: "
         f"{ids[0]!r} (there {ids[0]!r}), {ids[1]!r} (there {ids[1]!r}).",
     )
 
@@ -212,7 +212,7 @@ def test_parts_and_another_reading_are_noted(run: Run) -> None:
     )
     assert run.evaluate(given).notes == (
         "Two rows were left out.",
-        "The parts that the data bring are not looked at: all 36 are taken.",
+        "The splits that the data bring are not looked at: all 36 are taken.",
         "The images are read as in training (channels = 1), not as this data set says "
         "(channels = 3).",
     )

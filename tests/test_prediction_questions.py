@@ -186,13 +186,13 @@ def test_a_missing_target_counts_for_nothing(tmp_path: Path) -> None:
 
 
 def lopsided(kind: TaskKind) -> Dataset:
-    """A validation part on which the default monitor of findings says nothing."""
+    """A validation split on which the default monitor of findings says nothing."""
     samples = []
     for number, values in enumerate(pictures(48)):
-        part: Any = ("training", "validation", "test")[number % 3]
-        found = 0.0 if part == "validation" else float(values.mean() > 70)
+        split: Any = ("training", "validation", "test")[number % 3]
+        found = 0.0 if split == "validation" else float(values.mean() > 70)
         label: Any = int(found) if kind == "multiclass" else (found,)
-        samples.append(Sample(id=f"s{number:03}", image=values, label=label, split=part))
+        samples.append(Sample(id=f"s{number:03}", image=values, label=label, split=split))
     names = ("dark", "bright") if kind == "multiclass" else ("bright",)
     return Dataset(samples=samples, task=Task(kind=kind, names=names))
 

@@ -25,7 +25,7 @@ def test_an_epoch_without_an_iteration_is_a_problem(tmp_path: Path) -> None:
     for longer in (builder, tiny(epoch_length=5).loader(batch_size=37, workers=0, drop_last=True)):
         report = longer.build().check()
         assert [str(problem) for problem in report.problems] == [
-            "loader.drop_last: there is no iteration in an epoch: the training part has 36 "
+            "loader.drop_last: there is no iteration in an epoch: the training split has 36 "
             "samples, fewer than loader.batch_size = 37, and a last batch that isn't full is left "
             "out. Set it to false, or loader.batch_size to 36 or less."
         ]
@@ -35,10 +35,10 @@ def test_an_epoch_without_an_iteration_is_a_problem(tmp_path: Path) -> None:
     assert tiny().loader(batch_size=36, workers=0, drop_last=True).build().check().ok
 
 
-def test_patience_needs_a_validation_part() -> None:
+def test_patience_needs_a_validation_split() -> None:
     report = tiny(patience=2).split(validation=0.0, test=0.2).build().check()
     assert [str(problem) for problem in report.problems] == [
-        "trainer.patience: it waits for a better validation, and the validation part is empty. "
+        "trainer.patience: it waits for a better validation, and the validation split is empty. "
         "Set split.validation above 0, or leave it out."
     ]
 
@@ -137,7 +137,7 @@ def test_a_session_that_gets_nowhere_is_an_error(tmp_path: Path) -> None:
             f"The run {tmp_path / 'run'} was stopped by SIGUSR1 before anything new was done, as "
             "it would be the next time: so it is not to be submitted again as it is. Leave more "
             "time between the start and the signal: enough for the check and all of the "
-            "validation, or of the test part."
+            "validation, or of the test split."
         )
     at.clear()
     # However short a time limit is, each session does something.

@@ -158,7 +158,7 @@ def test_a_part_without_metrics(folds: Path) -> None:
     with pytest.raises(RunError) as caught:
         RunSet.load(folds).metrics()
     assert str(caught.value) == (
-        f"The run {folds / 'fold-2'} has no metrics on the part 'test'. It has 'validation'."
+        f"The run {folds / 'fold-2'} has no metrics on the split 'test'. It has 'validation'."
     )
 
 
@@ -179,7 +179,7 @@ MIXED = (
             {"split__folds": 5, "split__seed": 7},
             "split.seed: 0, now 7; split.folds: 3, now 5",
         ),
-        ({"split__fold": 0}, "the samples are in other parts than in {folds}/fold-0"),
+        ({"split__fold": 0}, "the samples are in other splits than in {folds}/fold-0"),
     ],
 )
 def test_runs_of_several_kinds(folds: Path, changes: dict[str, Any], what: str) -> None:

@@ -1,7 +1,7 @@
 """What people come with: sixteen kinds of data and questions, each a few lines of configuration.
 
 Every configuration here is checked, trained for an epoch with a tiny network and evaluated, and
-no group and no image of its split is in two parts.
+no group and no image of its split is in two splits.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ group_pattern = ['(person\d+)_', 'NORMAL2-(IM-\d+)']
     assert len(groups(data)) == 24
     assert {"person0", "IM-1011"} < groups(data)
     run = builder.build().run(tmp_path / "run")
-    assert run.metrics["test"]["images"] == len(data.parts["test"])
+    assert run.metrics["test"]["images"] == len(data.by_split["test"])
 
 
 def test_2_a_table_with_several_images_a_patient_absent_files_and_blank_labels(
@@ -118,14 +118,14 @@ view = ["PA", "AP"]
 
 
 def test_3_given_train_and_test_with_validation_carved_by_patient(tmp_path: Path) -> None:
-    layouts.kermany_with_parts(tmp_path / "xray")
+    layouts.kermany_with_splits(tmp_path / "xray")
     builder = configured(
         rf"""
 [dataset]
 step = "image_folder"
 root = "{tmp_path}/xray"
 group_pattern = '(person\d+)'
-[dataset.parts]
+[dataset.splits]
 train = "train"
 test = "test"
 [split]
@@ -134,7 +134,7 @@ validation = 0.25
     )
     data = prepared(builder)
     assert data.split.counts == {"training": 36, "validation": 12, "test": 16}
-    assert all("test/" in sample.id for sample in data.parts["test"])
+    assert all("test/" in sample.id for sample in data.by_split["test"])
     assert builder.build().run(tmp_path / "run").metrics["test"]["images"] == 16
 
 
@@ -245,8 +245,8 @@ learning_rate = 3e-3
     )
     data = prepared(builder)
     assert len(data.dataset.samples) == 59
-    means = [np.mean([s.label for s in part]) for part in data.parts.values()]
-    assert np.ptp(means) < 20  # of 177 months: each part has its share of every tenth
+    means = [np.mean([s.label for s in split]) for split in data.by_split.values()]
+    assert np.ptp(means) < 20  # of 177 months: each split has its share of every tenth
     run = builder.build().run(tmp_path / "run")
     test = run.metrics["test"]
     assert test["unit"] == "months"
@@ -431,7 +431,7 @@ batch_size = 8
 workers = 0
 """
     )
-    layouts.kermany_with_parts(tmp_path / "other")
+    layouts.kermany_with_splits(tmp_path / "other")
     (tmp_path / "external.toml").write_text(
         f"""
 [dataset]

@@ -43,7 +43,7 @@ ASKED: dict[str, dict[str, Any]] = {
 
 
 @st.composite
-def tables(draw: st.DrawFn, kind: str, *, parts: bool) -> list[dict[str, str]]:
+def tables(draw: st.DrawFn, kind: str, *, splits: bool) -> list[dict[str, str]]:
     images = draw(
         st.lists(
             st.tuples(st.integers(0, PICTURES - 1), st.integers(0, COPIES - 1)),
@@ -59,7 +59,7 @@ def tables(draw: st.DrawFn, kind: str, *, parts: bool) -> list[dict[str, str]]:
             "image": f"{number}_{copy}.{suffixes[copy]}",
             "patient": f"p{draw(st.integers(0, 9))}",
             "label": draw(LABELS[kind]),
-            **({"part": draw(words)} if parts else {}),
+            **({"split": draw(words)} if splits else {}),
         }
         for number, copy in images
     ]
@@ -81,47 +81,47 @@ def prepared(data: Any, asked: SplitSettings) -> PreparedData:
 def test_what_medpipe_divides_never_crosses(
     files: Path, kind: str, data: st.DataObject, folds: int | None, seed: int
 ) -> None:
-    rows = data.draw(tables(kind, parts=False))
+    rows = data.draw(tables(kind, splits=False))
     asked = SplitSettings(validation=0.25, test=0.25, seed=seed)
     if folds is not None:
         asked = SplitSettings(validation=0.25, seed=seed, folds=folds)
     try:
         found = prepared(dataset(files, rows, **ASKED[kind]), asked)
     except DataError:
-        assume(False)  # too few groups for the parts, or a class without training samples
+        assume(False)  # too few groups for the splits, or a class without training samples
     nothing_crosses(found)
 
 
 @settings(max_examples=examples(60), deadline=None)
 @given(data=st.data())
-def test_what_given_parts_leak_is_named_or_left_out(files: Path, data: st.DataObject) -> None:
-    rows = data.draw(tables("multiclass", parts=True))
+def test_what_given_splits_leak_is_named_or_left_out(files: Path, data: st.DataObject) -> None:
+    rows = data.draw(tables("multiclass", splits=True))
     assume({"ill", "well"} == {row["label"] for row in rows})
     word = {"train": "training", "test": "test"}
     homes: dict[str, set[str]] = {}
     for row in rows:
         for mark in (row["patient"], row["image"].partition("_")[0]):
-            homes.setdefault(mark, set()).add(word[row["part"]])
-    leaking = {mark for mark, parts in homes.items() if len(parts) > 1}
-    asked = SplitSettings(validation=0, test=None if "test" in {r["part"] for r in rows} else 0)
+            homes.setdefault(mark, set()).add(word[row["split"]])
+    leaking = {mark for mark, splits in homes.items() if len(splits) > 1}
+    asked = SplitSettings(validation=0, test=None if "test" in {r["split"] for r in rows} else 0)
     refusal = ""
     try:
-        nothing_crosses(prepared(dataset(files, rows, split="part"), asked))
+        nothing_crosses(prepared(dataset(files, rows, split="split"), asked))
     except DataError as error:
         refusal = str(error)
     if leaking:
-        assert refusal.startswith("The parts that the data bring divide what must stay in one")
+        assert refusal.startswith("The splits that the data bring divide what must stay in one")
         assert any(f"'{mark}'" in refusal or f"'{mark}_" in refusal for mark in leaking)
     try:
-        kept = prepared(dataset(files, rows, split="part", on_leak="drop_train"), asked)
+        kept = prepared(dataset(files, rows, split="split", on_leak="drop_train"), asked)
     except DataError as error:
         if "has no training samples" not in str(error) and "left for training" not in str(error):
             raise
         return
     nothing_crosses(kept)
-    given_parts = {row["image"]: word[row["part"]] for row in rows}
-    assert all(given_parts[id_] == part for id_, part in kept.split.items())
-    left_out = set(given_parts) - set(kept.split)
-    assert all(given_parts[id_] == "training" for id_ in left_out)
+    given_splits = {row["image"]: word[row["split"]] for row in rows}
+    assert all(given_splits[id_] == split for id_, split in kept.split.items())
+    left_out = set(given_splits) - set(kept.split)
+    assert all(given_splits[id_] == "training" for id_ in left_out)
     assert bool(left_out) == bool(leaking)
     assert any("left out" in note for note in kept.dataset.notes) == bool(leaking)

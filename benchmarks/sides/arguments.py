@@ -35,7 +35,7 @@ class Options:
         workers: Worker processes of the loader.
         batch_size: Samples in a batch.
         held_out: The fraction for validation, and again for the test.
-        epochs: Passes of the training part.
+        epochs: Passes of the training split.
         iterations: Iterations that are timed, after as many that are not; for the recipe, all.
         blocks: Pairs of blocks of the task `overhead`.
         seconds: How long batches are counted.

@@ -202,7 +202,7 @@ def training(options: Options) -> Figures:
 
 
 def whole(options: Options) -> Figures:
-    """Every epoch of it, validated where there is a validation part, and the test at the end."""
+    """Every epoch of it, validated where there is a validation split, and the test at the end."""
     from ignite.engine import Events
 
     started = time.perf_counter()

@@ -27,7 +27,7 @@ from medpipe.steps import (
     DatasetStep,
     Loss,
     LossStep,
-    Part,
+    Split,
     Training,
     TrainingParts,
 )
@@ -63,12 +63,12 @@ DEFAULT_LOSSES = {
 
 @attrs.frozen(kw_only=True, eq=False)
 class Loaders:
-    """The batches of each part, as plain ``torch.utils.data.DataLoader`` objects.
+    """The batches of each split, as plain ``torch.utils.data.DataLoader`` objects.
 
     Attributes:
         training: Shuffled and augmented; each iteration over it is the next pass.
-        validation: In the order of the ids; None where the part is empty.
-        test: In the order of the ids; None where the part is empty.
+        validation: In the order of the ids; None where the split is empty.
+        test: In the order of the ids; None where the split is empty.
     """
 
     training: Loader
@@ -229,21 +229,21 @@ class Assembly:
         self,
         prepared: PreparedData,
         chain: Chain,
-        part: Part,
+        split: Split,
         device: torch.device,
         *,
         cached: CachedImages | None = None,
     ) -> Loader | None:
-        """The batches of a part; None where it is empty."""
+        """The batches of a split; None where it is empty."""
         import torch
 
         from medpipe.data.loading.loader import make_loader
         from medpipe.data.loading.sample_batches import SampleBatches
 
-        samples = prepared.parts[part]
+        samples = prepared.by_split[split]
         if not samples:
             return None
-        settings, training = self.configuration.loader, part == "training"
+        settings, training = self.configuration.loader, split == "training"
         dataset = prepared.dataset
         balanced = (
             training and settings.sampling == "balanced" and dataset.task.kind == "multiclass"
@@ -276,15 +276,15 @@ class Assembly:
         )
 
     def loaders(self, prepared: PreparedData, device: torch.device) -> Loaders:
-        """The batches of every part."""
+        """The batches of every split."""
         chain = self.chain()
         cached = self.cached_images(prepared, chain)
 
-        def loader(part: Part) -> Loader | None:
-            return self.loader(prepared, chain, part, device, cached=cached)
+        def loader(split: Split) -> Loader | None:
+            return self.loader(prepared, chain, split, device, cached=cached)
 
         training = loader("training")
-        assert training is not None  # preparing the data refuses an empty training part
+        assert training is not None  # preparing the data refuses an empty training split
         return Loaders(training=training, validation=loader("validation"), test=loader("test"))
 
     def cached_images(self, prepared: PreparedData, chain: Chain) -> CachedImages | None:

@@ -34,7 +34,7 @@ class LoaderSettings:
 
 
 FRACTION = 0.1
-"""What a part gets where neither the settings nor the data say anything: the tutorial's."""
+"""What a split gets where neither the settings nor the data say anything: the tutorial's."""
 
 
 def _fits(settings: SplitSettings, _: attrs.Attribute[Any], test: float | None) -> None:
@@ -51,7 +51,7 @@ def _fits(settings: SplitSettings, _: attrs.Attribute[Any], test: float | None) 
     test = FRACTION if test is None else test
     if validation + test >= 1:
         raise ValueError(
-            f"validation ({validation:g}) and test ({test:g}) must leave a part for training: "
+            f"validation ({validation:g}) and test ({test:g}) must leave something for training: "
             "together they must be below 1."
         )
 
@@ -73,9 +73,9 @@ class SplitSettings:
     Attributes:
         validation: The fraction for validation of what is left for it: of all samples but those
             that the data place or a fold holds out. None: 0.1, or nothing where the data bring
-            the part or folds take its place.
+            the split or folds take its place.
         test: The fraction for the test, of the same. None: 0.1, or nothing where the data bring
-            the part. Not with folds, which take its place.
+            the split. Not with folds, which take its place.
         seed: Decides which samples go where; apart from the run's seed.
         folds: Divide into so many folds, each of which is held out once: as the test, or as the
             validation where the data bring the test.

@@ -249,18 +249,18 @@ def unreadable(root: Path) -> None:
     (root / "a" / "secret.png").chmod(0)
 
 
-def in_parts(root: Path) -> None:
-    """Given parts, with patient p1 in both."""
+def in_splits(root: Path) -> None:
+    """Given splits, with patient p1 in both."""
     for number in range(16):
-        part, patient = ("train", number // 2) if number < 12 else ("test", number)
+        split, patient = ("train", number // 2) if number < 12 else ("test", number)
         patient = 1 if number == 13 else patient
-        name = root / part / "ab"[number % 2] / f"p{patient}_{number}.png"
+        name = root / split / "ab"[number % 2] / f"p{patient}_{number}.png"
         name.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(noise(32, 32, seed=number)).save(name)
 
 
-def copies_in_parts(root: Path) -> None:
-    """Given parts, with an image in both."""
+def copies_in_splits(root: Path) -> None:
+    """Given splits, with an image in both."""
     for number in range(16):
         name = root / ("train" if number < 12 else "test") / "ab"[number % 2] / f"{number}.png"
         name.parent.mkdir(parents=True, exist_ok=True)

@@ -52,14 +52,14 @@ def kermany(root: Path) -> None:
         save(root / well, picture(100 + number, bright=0.0, size=(36, 40 + number)), quality=95)
 
 
-def kermany_with_parts(root: Path) -> None:
+def kermany_with_splits(root: Path) -> None:
     """The same with folders ``train`` and ``test``; a patient has several images."""
-    for part, patients in (("train", range(12)), ("test", range(12, 16))):
+    for split, patients in (("train", range(12)), ("test", range(12, 16))):
         for patient in patients:
             for view in range(2):
                 for kind, bright in (("NORMAL", 0.0), ("PNEUMONIA", 1.0)):
                     number = patient * 4 + view * 2 + (kind == "PNEUMONIA")
-                    name = f"{part}/{kind}/person{patient}_{number}.png"
+                    name = f"{split}/{kind}/person{patient}_{number}.png"
                     save(root / name, picture(number, bright=bright))
 
 

@@ -12,8 +12,8 @@ from medpipe.system.files import sha256_of
 TASK = Task(names=("ill", "well"))
 
 
-def sample_of(id_: str, label: Any = 0, group: str | None = None, part: Any = None) -> Sample:
-    return Sample(id=id_, image="", label=label, group=group, split=part)
+def sample_of(id_: str, label: Any = 0, group: str | None = None, split: Any = None) -> Sample:
+    return Sample(id=id_, image="", label=label, group=group, split=split)
 
 
 def scan_of(samples: list[Sample], pixels: dict[str, str] | None = None) -> Scan:
@@ -30,12 +30,12 @@ def scan_of(samples: list[Sample], pixels: dict[str, str] | None = None) -> Scan
 
 
 def nothing_crosses(data: PreparedData) -> None:
-    """No group and no image (by its pixels) is in two parts, and every sample in one."""
+    """No group and no image (by its pixels) is in two splits, and every sample in one."""
     where: dict[tuple[str, str], set[str]] = {}
     for sample in data.dataset.samples:
-        part = data.split[sample.id]
-        where.setdefault(("pixels", data.scan.fingerprints[sample.id].pixels), set()).add(part)
+        split = data.split[sample.id]
+        where.setdefault(("pixels", data.scan.fingerprints[sample.id].pixels), set()).add(split)
         if sample.group is not None:
-            where.setdefault(("group", sample.group), set()).add(part)
-    assert all(len(parts) == 1 for parts in where.values())
-    assert sum(len(samples) for samples in data.parts.values()) == len(data.dataset.samples)
+            where.setdefault(("group", sample.group), set()).add(split)
+    assert all(len(splits) == 1 for splits in where.values())
+    assert sum(len(samples) for samples in data.by_split.values()) == len(data.dataset.samples)

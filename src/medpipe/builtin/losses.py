@@ -82,7 +82,7 @@ class CrossEntropy(LossStep):
         for name, count in zip(data.task.names, counts, strict=True):
             if count == 0:
                 raise DataError(
-                    "cross_entropy can't balance the classes: the training part has no sample of "
+                    "cross_entropy can't balance the classes: the training split has no sample of "
                     f"{name!r}. Remove the class from the data, or give class_weights as numbers."
                 )
         return tuple(sum(counts) / (len(counts) * count) for count in counts)

@@ -8,7 +8,7 @@ import attrs
 
 from medpipe.data.preparation import PreparedData
 from medpipe.errors import CheckFailed, Problem
-from medpipe.steps import PARTS, DataInfo
+from medpipe.steps import SPLITS, DataInfo
 from medpipe.system.hardware import Precision
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class CheckReport:
     def __str__(self) -> str:
         lines = []
         if self.prepared is not None:
-            counts = ", ".join(f"{len(self.prepared.parts[part])} {part}" for part in PARTS)
+            counts = ", ".join(f"{len(self.prepared.by_split[split])} {split}" for split in SPLITS)
             lines.append(f"samples     {counts}")
         if self.data is not None:
             sides = " x ".join(str(side) if side else "any" for side in self.data.spatial_shape)

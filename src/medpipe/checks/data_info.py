@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from medpipe.data.chain import Chain, sample_dictionary
 from medpipe.errors import DataError, MedpipeError, Problem
 from medpipe.registry.parameters import parameter_types
-from medpipe.steps import PARTS, DataInfo, Sample
+from medpipe.steps import SPLITS, DataInfo, Sample
 
 if TYPE_CHECKING:
     from medpipe.assembly import Assembly
@@ -28,7 +28,7 @@ def data_info_of(
     """
     from medpipe.data.loading.collate import as_tensor
 
-    training_ids = {sample.id for sample in prepared.parts["training"]}
+    training_ids = {sample.id for sample in prepared.by_split["training"]}
     shapes: dict[tuple[int, ...], str] = {}
     for sample in probes(prepared):
         for training in (False, True) if sample.id in training_ids else (False,):
@@ -82,7 +82,7 @@ def probes(prepared: PreparedData) -> list[Sample]:
     A kind has as many sides and channels: 2-D or 3-D, grey or RGB.
     """
     prints = prepared.scan.fingerprints
-    samples = [sample for part in PARTS for sample in prepared.parts[part]]
+    samples = [sample for split in SPLITS for sample in prepared.by_split[split]]
     # By shape first: few shapes are compared, however many samples there are.
     of_shape: dict[int, Sample] = {}
     for number, sample in zip(prints.numbers([s.id for s in samples]), samples, strict=True):

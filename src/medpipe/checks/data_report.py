@@ -15,10 +15,10 @@ from medpipe.data.quality.non_finite import filled_by
 from medpipe.data.quality.quarantine_file import written
 from medpipe.data.quality.screening import TRAINABLE, Screened, screen
 from medpipe.data.splits.leak_removal import without_leaks
-from medpipe.data.splits.leaks import predefined_parts
-from medpipe.data.splits.split import Split, make_split
+from medpipe.data.splits.leaks import predefined_splits
+from medpipe.data.splits.split import Splits, make_splits
 from medpipe.errors import DataError, Fault, MedpipeError, StepError
-from medpipe.steps import PARTS
+from medpipe.steps import SPLITS
 from medpipe.system.gc_pause import paused_collector
 from medpipe.system.hardware import available_cpus
 
@@ -45,7 +45,7 @@ class DataReport:
         warnings: What may be wrong, and is trained on.
         notes: What the data set says about what it left out.
         near_pairs: How many pairs of images look nearly alike.
-        crossing_pairs: How many of these are in two parts of the split.
+        crossing_pairs: How many of these are in two splits.
         seconds: How long it took.
     """
 
@@ -90,7 +90,7 @@ class DataReport:
             total = self.near_pairs if kind == "near_duplicate" else len(some)
             lines += [_line("warning", f"{kind}: {one}") for one in some[:SHOWN]]
             if total > SHOWN:
-                crossing = f", {self.crossing_pairs:,} of them across parts of the split"
+                crossing = f", {self.crossing_pairs:,} of them across splits"
                 more = crossing if kind == "near_duplicate" else ""
                 lines.append(_line("warning", f"{kind}: {total:,} in all{more}"))
         lines += [_line(one.kind, str(one)) for one in self.faults]
@@ -104,7 +104,7 @@ def examine_data(assembly: Assembly) -> DataReport:
     """Look at all of a pipeline's data; what depends on what failed is left out.
 
     Args:
-        assembly: Builds its parts.
+        assembly: Builds what it is made of.
     """
     started = time.perf_counter()
     with paused_collector():
@@ -126,11 +126,11 @@ def _examined(assembly: Assembly) -> DataReport:
     faults += _unfit(assembly, good, screened)
     good = _without(good, faults)
     if good.on_leak == "error" and assembly.configuration.split.file is None:
-        leaks = list(leak_faults(good, screened.scan, predefined_parts(good.samples)))
+        leaks = list(leak_faults(good, screened.scan, predefined_splits(good.samples)))
         faults += leaks
         good = _without(good, leaks)
-    split = _split(assembly, good, screened, faults)
-    pairs, near, crossing = _near(good.samples, screened, looks.hashes(), split)
+    splits = _splits(assembly, good, screened, faults)
+    pairs, near, crossing = _near(good.samples, screened, looks.hashes(), splits)
     copies = _copies(good.samples, screened)
     links = list(link_faults(dataset.samples))
     return DataReport(
@@ -160,21 +160,21 @@ def _unfit(assembly: Assembly, good: Dataset, screened: Screened) -> Sequence[Fa
         return [Fault(kind="transform", message=str(error))]
 
 
-def _split(
+def _splits(
     assembly: Assembly, good: Dataset, screened: Screened, faults: list[Fault]
-) -> Split | None:
-    """The split of what is good; why there is none is a fault."""
-    from medpipe.data.splits.split_file import read_split
+) -> Splits | None:
+    """The splits of what is good; why there is none is a fault."""
+    from medpipe.data.splits.split_file import read_splits
 
     settings = assembly.configuration.split
     if not good.samples:
         return None
     try:
         if settings.file is not None:
-            return read_split(settings.file, good, screened.scan, settings)[1]
+            return read_splits(settings.file, good, screened.scan, settings)[1]
         if good.on_leak == "drop_train":
-            good = without_leaks(good, screened.scan, predefined_parts(good.samples))
-        return make_split(good.samples, screened.scan, settings, good.task)
+            good = without_leaks(good, screened.scan, predefined_splits(good.samples))
+        return make_splits(good.samples, screened.scan, settings, good.task)
     except DataError as error:
         faults.append(Fault(kind="split", message=str(error)))
         return None
@@ -198,9 +198,9 @@ def _copies(samples: Sequence[Sample], screened: Screened) -> list[Fault]:
 
 
 def _near(
-    samples: Sequence[Sample], screened: Screened, hashes: dict[str, int], split: Split | None
+    samples: Sequence[Sample], screened: Screened, hashes: dict[str, int], splits: Splits | None
 ) -> tuple[list[Fault], int, int]:
-    """Warnings about images that look nearly alike, how many pairs, and how many cross parts.
+    """Warnings about images that look nearly alike, how many pairs, and how many cross splits.
 
     Copies are not near but the same, and blank images look like nothing.
     """
@@ -210,13 +210,13 @@ def _near(
     some = [sample for sample in samples if sample.id not in left_out]
     if len(some) < 2:
         return [], 0, 0
-    parts = {} if split is None else split.parts
-    numbers = [PARTS.index(parts[s.id]) if s.id in parts else len(PARTS) for s in some]
+    placed = {} if splits is None else splits.by_id
+    numbers = [SPLITS.index(placed[s.id]) if s.id in placed else len(SPLITS) for s in some]
     found = near_pairs([hashes[sample.id] for sample in some], numbers, most=MOST_PAIRS)
 
     def named(place: int) -> str:
         id_ = some[place].id
-        return f"{id_!r} ({parts[id_]})" if id_ in parts else repr(id_)
+        return f"{id_!r} ({placed[id_]})" if id_ in placed else repr(id_)
 
     warnings = [
         fault(some[one], "near_duplicate", f"{named(one)} and {named(other)} look alike.")

@@ -95,12 +95,12 @@ def _guard(report: CheckReport, path: str, examine_part: Callable[[], Any]) -> A
 def _check_batches(assembly: Assembly, report: CheckReport) -> bool:
     """See that there is an iteration in an epoch, and say whether there is."""
     assert report.prepared is not None
-    count = len(report.prepared.parts["training"])
+    count = len(report.prepared.by_split["training"])
     size = assembly.configuration.loader.batch_size
     if not assembly.configuration.loader.drop_last or count >= size:
         return True
     message = (
-        f"there is no iteration in an epoch: the training part has {count} samples, fewer than "
+        f"there is no iteration in an epoch: the training split has {count} samples, fewer than "
         f"loader.batch_size = {size}, and a last batch that isn't full is left out."
     )
     remedy = f"Set it to false, or loader.batch_size to {count} or less."
@@ -112,8 +112,8 @@ def _check_patience(assembly: Assembly, report: CheckReport) -> None:
     """See that what is to be waited for can come."""
     assert report.prepared is not None
     trainer = assembly.configuration.trainer
-    if trainer.patience is not None and not report.prepared.parts["validation"]:
-        message = "it waits for a better validation, and the validation part is empty."
+    if trainer.patience is not None and not report.prepared.by_split["validation"]:
+        message = "it waits for a better validation, and the validation split is empty."
         remedy = "Set split.validation above 0, or leave it out."
         report.problems.append(Problem(path="trainer.patience", message=message, remedy=remedy))
 
@@ -170,7 +170,7 @@ def _check_network(assembly: Assembly, report: CheckReport) -> nn.Module | None:
     report.parameters = sum(parameter.numel() for parameter in network.parameters())
     network.train()
     size = assembly.configuration.loader.batch_size
-    count = len(prepared.parts["training"])
+    count = len(prepared.by_split["training"])
     sizes = {min(size, count)}
     if count % size and not assembly.configuration.loader.drop_last:
         sizes.add(count % size)
@@ -251,7 +251,7 @@ def _check_loss(assembly: Assembly, report: CheckReport) -> bool:
         fits = ", ".join(sorted(step.tasks))
         raise DataError(f"{title} is for {fits}, but the data set's task is {data.task.kind}.")
     loss = assembly.loss(data)
-    labels = label_tensor([sample.label for sample in prepared.parts["training"][:4]], data.task)
+    labels = label_tensor([sample.label for sample in prepared.by_split["training"][:4]], data.task)
     predictions = torch.zeros(len(labels), data.outputs, requires_grad=True)
     value = loss(predictions, labels)
     if not isinstance(value, torch.Tensor) or value.numel() != 1:

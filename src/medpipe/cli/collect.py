@@ -16,7 +16,7 @@ def collect(
     /,
     *,
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
-    part: Literal["test", "validation"] = "test",
+    split: Literal["test", "validation"] = "test",
     allow_mixed: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Show the runs below a folder: metrics, mean, spread, and those of all pooled.
@@ -28,15 +28,15 @@ def collect(
     Args:
         directory: The folder of the runs, at any depth.
         output: Where to write collection.json and predictions_pooled.csv.
-        part: The part that the runs held out: validation where the data bring the test.
+        split: The split that the runs held out: validation where the data bring the test.
         allow_mixed: Also take runs together that differ in more than fold and seed.
     """
     runs = RunSet.load(directory, allow_mixed=allow_mixed)
-    found = runs.collection(part) if output is None else runs.write(output, part)
+    found = runs.collection(split) if output is None else runs.write(output, split)
     pooled = found["pooled"]
-    print(runs.table(part))
+    print(runs.table(split))
     count = "1 run" if len(runs.runs) == 1 else f"{len(runs.runs)} runs"
-    print(f"{count} pooled, {part} on {pooled['images']} images:")
+    print(f"{count} pooled, {split} on {pooled['images']} images:")
     print("\n".join(metric_lines(pooled)))
     if output is not None:
         print(f"The collection is in {output}")

@@ -16,12 +16,12 @@ from medpipe.data.quality.quarantine_file import written
 from medpipe.data.quality.screening import choose, quarantine_note, screen
 from medpipe.data.scanning.scan import Scan
 from medpipe.data.splits.leak_removal import without_leaks
-from medpipe.data.splits.leaks import predefined_parts
-from medpipe.data.splits.split_cache import remembered_split
-from medpipe.data.splits.split_file import read_split
+from medpipe.data.splits.leaks import predefined_splits
+from medpipe.data.splits.split_cache import remembered_splits
+from medpipe.data.splits.split_file import read_splits
 from medpipe.data.splits.units import vector
 from medpipe.errors import DataError, Fault
-from medpipe.steps import PARTS, Dataset, Part, Sample
+from medpipe.steps import SPLITS, Dataset, Sample, Split
 from medpipe.system.timing import timed
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from medpipe.data.quality.non_finite import Fills
     from medpipe.data.scanning.scan import Ahead
-    from medpipe.data.splits.split import Split
+    from medpipe.data.splits.split import Splits
     from medpipe.settings import BadData, SplitSettings
 
 Unfit = Callable[[Dataset, Scan], "Sequence[Fault]"]
@@ -44,37 +44,37 @@ class PreparedData:
         dataset: What the dataset step listed, without what `Dataset.on_leak` leaves out, which
             its notes name.
         scan: The fingerprint of every image of these.
-        split: Which sample is in which part.
-        parts: The samples of each part, by id, so that no listing order is left.
+        split: The split of each sample, by id.
+        by_split: The samples of each split, by id, so that no listing order is left.
         quarantine: What was left out because something is wrong with it.
     """
 
     dataset: Dataset
     scan: Scan
-    split: Split
-    parts: dict[Part, tuple[Sample, ...]]
+    split: Splits
+    by_split: dict[Split, tuple[Sample, ...]]
     quarantine: tuple[Fault, ...] = ()
 
-    def class_counts(self, part: Part) -> tuple[int, ...] | None:
-        """How many samples of a part each class has; None unless there are classes."""
+    def class_counts(self, split: Split) -> tuple[int, ...] | None:
+        """How many samples of a split each class has; None unless there are classes."""
         task = self.dataset.task
         if task.kind != "multiclass":
             return None
-        counts = Counter(sample.label for sample in self.parts[part])
+        counts = Counter(sample.label for sample in self.by_split[split])
         return tuple(counts[index] for index in range(len(task.names)))
 
-    def finding_counts(self, part: Part) -> tuple[tuple[int, int], ...] | None:
-        """How many samples of a part are without each finding, and how many have it.
+    def finding_counts(self, split: Split) -> tuple[tuple[int, int], ...] | None:
+        """How many samples of a split are without each finding, and how many have it.
 
         None unless the task is ``multilabel``.
         """
         if self.dataset.task.kind != "multilabel":
             return None
-        columns = zip(*(vector(sample.label) for sample in self.parts[part]), strict=True)
+        columns = zip(*(vector(sample.label) for sample in self.by_split[split]), strict=True)
         return tuple((column.count(0), column.count(1)) for column in columns)
 
-    def target_statistics(self, part: Part) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-        """The mean and the standard deviation of each target of a regression in a part.
+    def target_statistics(self, split: Split) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        """The mean and the standard deviation of each target of a regression in a split.
 
         Over the samples that have the target. The standard deviation is 1 where the target does
         not vary, so that one can divide by it.
@@ -86,7 +86,7 @@ class PreparedData:
         if self.dataset.task.kind != "regression":
             return None
         means, spreads = [], []
-        for values in zip(*(vector(sample.label) for sample in self.parts[part]), strict=True):
+        for values in zip(*(vector(sample.label) for sample in self.by_split[split]), strict=True):
             known = [value for value in values if not math.isnan(value)]
             # Of one order, so that the last digit is the same on every machine.
             mean = math.fsum(known) / len(known)
@@ -137,21 +137,23 @@ def prepare(
             dataset = attrs.evolve(dataset, notes=notes)
     with timed("splitting"):
         if settings.file is not None:
-            dataset, split = read_split(settings.file, dataset, found, settings)
+            dataset, splits = read_splits(settings.file, dataset, found, settings)
         else:
             if dataset.on_leak == "drop_train":
-                dataset = without_leaks(dataset, found, predefined_parts(dataset.samples))
-            split = remembered_split(dataset.samples, found, settings, dataset.task)
+                dataset = without_leaks(dataset, found, predefined_splits(dataset.samples))
+            splits = remembered_splits(dataset.samples, found, settings, dataset.task)
     ordered = sorted(dataset.samples, key=attrgetter("id"))
-    placed = [split.parts[sample.id] for sample in ordered]
-    parts: dict[Part, tuple[Sample, ...]] = {
-        part: tuple(compress(ordered, [given == part for given in placed])) for part in PARTS
+    placed = [splits.by_id[sample.id] for sample in ordered]
+    by_split: dict[Split, tuple[Sample, ...]] = {
+        split: tuple(compress(ordered, [given == split for given in placed])) for split in SPLITS
     }
-    if not parts["training"]:
+    if not by_split["training"]:
         raise DataError("No sample is left for training. Lower split.validation and split.test.")
-    _require_values(parts["training"], dataset)
+    _require_values(by_split["training"], dataset)
     kept = Scan(fingerprints=found.of(dataset.samples))
-    return PreparedData(dataset=dataset, scan=kept, split=split, parts=parts, quarantine=quarantine)
+    return PreparedData(
+        dataset=dataset, scan=kept, split=splits, by_split=by_split, quarantine=quarantine
+    )
 
 
 def _without_earlier(dataset: Dataset, left_out: Sequence[Fault]) -> Dataset:
@@ -169,11 +171,11 @@ def _without_earlier(dataset: Dataset, left_out: Sequence[Fault]) -> Dataset:
 def _without_more(
     dataset: Dataset, found: Scan, settings: SplitSettings, unfit: Unfit | None
 ) -> tuple[Dataset, list[Fault]]:
-    """Leave out what only the other samples show: it doesn't fit them, or leaks between parts."""
+    """Leave out what only the other samples show: it doesn't fit them, or leaks between splits."""
     more = [] if unfit is None else [fault for fault in unfit(dataset, found) if fault.sample]
     dataset = _without(dataset, more)
     if dataset.on_leak == "error" and settings.file is None:
-        leaks = list(leak_faults(dataset, found, predefined_parts(dataset.samples)))
+        leaks = list(leak_faults(dataset, found, predefined_splits(dataset.samples)))
         dataset, more = _without(dataset, leaks), [*more, *leaks]
     return dataset, more
 

@@ -65,7 +65,7 @@ def compute_metrics(
       a table for each target. Missing labels are left out.
 
     Args:
-        predictions: Of one part.
+        predictions: Of one split.
         intervals: Also give 95 % intervals; see `medpipe.evaluation.intervals.intervals_of`.
         subgroups: Also give the metrics of the samples that share a value of a kept column, for
             each column of 2 to 20 different values.

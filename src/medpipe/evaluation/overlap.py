@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from medpipe.data.scanning.scan import Scan
-    from medpipe.steps import Part
+    from medpipe.steps import Split
 
 KEYS = ("sha256", "pixels")
 """What identifies an image in ``splits.csv``: the file's content and the decoded values."""
 
 
-def seen_in(part: Part, splits: Path, scan: Scan) -> Mapping[str, str]:
-    """Which images of a data set a run had in one of its parts.
+def seen_in(split: Split, splits: Path, scan: Scan) -> Mapping[str, str]:
+    """Which images of a data set a run had in one of its splits.
 
     Args:
-        part: The run's part.
+        split: The run's split.
         splits: The run's ``splits.csv``.
         scan: The data set's fingerprints, decoded as the run decodes.
 
@@ -33,7 +33,7 @@ def seen_in(part: Part, splits: Path, scan: Scan) -> Mapping[str, str]:
     Raises:
         RunError: The file can't be read.
     """
-    known = {key: _by(key, part, splits) for key in KEYS}
+    known = {key: _by(key, split, splits) for key in KEYS}
     seen: dict[str, str] = {}
     for id_, found in sorted(scan.fingerprints.items()):
         there = known["sha256"].get(found.sha256) or known["pixels"].get(found.pixels)
@@ -42,11 +42,11 @@ def seen_in(part: Part, splits: Path, scan: Scan) -> Mapping[str, str]:
     return seen
 
 
-def _by(key: str, part: Part, splits: Path) -> dict[str, str]:
-    """The ids of a part by a column, which older runs may lack."""
+def _by(key: str, split: Split, splits: Path) -> dict[str, str]:
+    """The ids of a split by a column, which older runs may lack."""
     try:
         text = splits.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise RunError(f"{splits} can't be read, so that leaks can't be found: {error}.") from error
     rows = csv.DictReader(io.StringIO(text, newline=""))
-    return {row[key]: row["id"] for row in rows if row.get("part") == part and row.get(key)}
+    return {row[key]: row["id"] for row in rows if row.get("split") == split and row.get(key)}

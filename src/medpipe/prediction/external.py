@@ -12,7 +12,7 @@ from medpipe.data.quality.faults import defect_faults
 from medpipe.data.quality.non_finite import filled_by, without_filled
 from medpipe.data.scanning.pixel_defects import NOT_FINITE
 from medpipe.data.scanning.scan import Scan, scan
-from medpipe.data.splits.split_file import SPLITS
+from medpipe.data.splits.split_file import SPLITS_FILE
 from medpipe.errors import BadDataError, DataError
 from medpipe.evaluation.matching import matched
 from medpipe.evaluation.overlap import seen_in
@@ -92,7 +92,7 @@ def evaluate_dataset(
 
     Raises:
         DataError: The data set asks another question, an image can't be read, leaves the chain
-            in a shape that the network does not take, or was in the run's training part.
+            in a shape that the network does not take, or was in the run's training split.
         BadDataError: Images hold NaN or infinite values; all of them are listed.
         StepError: The dataset step failed.
         DeviceError: The device is not there.
@@ -122,11 +122,11 @@ def _evaluate(
     dataset = attrs.evolve(matched(listed, trained.data.task), reading=trained.reading)
     found = scan(dataset, workers=available_cpus())
     filled = _refuse_not_finite(dataset, found, trained)
-    splits = trained.path / SPLITS
+    splits = trained.path / SPLITS_FILE
     overlap = seen_in("training", splits, found)
     if overlap and not allow_overlap:
         raise DataError(
-            f"{_were(overlap, len(dataset.samples))} in the training part of the run "
+            f"{_were(overlap, len(dataset.samples))} in the training split of the run "
             f"{trained.path}: {_pairs(overlap)}. Leave them out, or set allow_overlap "
             "(--allow-overlap) to measure on them all the same."
         )
@@ -180,13 +180,13 @@ def _notes(
 ) -> list[str]:
     notes, count = [], len(listed.samples)
     if overlap:
-        notes.append(f"{_were(overlap, count)} in the run's training part: {_pairs(overlap)}.")
+        notes.append(f"{_were(overlap, count)} in the run's training split: {_pairs(overlap)}.")
     if validation:
         notes.append(
-            f"{_were(validation, count)} in the run's validation part: {_pairs(validation)}."
+            f"{_were(validation, count)} in the run's validation split: {_pairs(validation)}."
         )
     if any(sample.split is not None for sample in listed.samples):
-        notes.append(f"The parts that the data bring are not looked at: all {count} are taken.")
+        notes.append(f"The splits that the data bring are not looked at: all {count} are taken.")
     if listed.reading not in (trained.reading, Reading()):
         notes.append(
             f"The images are read as in training ({_said(trained.reading, listed.reading)}), not "

@@ -67,7 +67,7 @@ def predict_samples(
     batch_size: int | None,
     with_loss: bool,
 ) -> tuple[Predictions, float | None, list[str]]:
-    """Predict samples in their order, as the run predicted its test part.
+    """Predict samples in their order, as the run predicted its test split.
 
     Args:
         trained: The network.

@@ -17,9 +17,9 @@ import attrs
 
 from medpipe.config import Configuration, unrepeatable, write
 from medpipe.data.quality.quarantine_file import write_quarantine
-from medpipe.data.splits.split_file import SPLITS, write_split
+from medpipe.data.splits.split_file import SPLITS_FILE, write_splits
 from medpipe.errors import RunError
-from medpipe.steps import PARTS
+from medpipe.steps import SPLITS
 from medpipe.system import files
 from medpipe.system.versions import versions
 from medpipe.training.run_checkpoints import RunCheckpoints
@@ -112,8 +112,8 @@ class Recorder:
             if files.keep_text(self.path / CONFIGURATION, text):
                 written.append(CONFIGURATION)
         samples = prepared.dataset.samples
-        if write_split(self.path / SPLITS, prepared.split, samples, prepared.scan):
-            written.append(SPLITS)
+        if write_splits(self.path / SPLITS_FILE, prepared.split, samples, prepared.scan):
+            written.append(SPLITS_FILE)
         quarantine = prepared.quarantine
         if quarantine and write_quarantine(self.path / QUARANTINE, quarantine):
             written.append(QUARANTINE)
@@ -268,7 +268,7 @@ def first_record(
         "data": {
             "digest": prepared.scan.digest,
             "samples": len(prepared.dataset.samples),
-            "parts": {part: len(prepared.parts[part]) for part in PARTS},
+            "splits": {split: len(prepared.by_split[split]) for split in SPLITS},
             "reading": attrs.asdict(prepared.dataset.reading),
             "notes": list(prepared.dataset.notes),
             "quarantine": dict(sorted(Counter(f.kind for f in prepared.quarantine).items())),

@@ -92,7 +92,7 @@ def changes_of_data(before: Mapping[str, Any], now: Mapping[str, str]) -> list[C
     if before["data"]["digest"] != now["data"]:
         return [Change("data", "the data: files were added, removed or changed")]
     if before["split"]["digest"] != now["split"]:
-        return [Change("data", "the split: samples are in other parts")]
+        return [Change("data", "the split: samples are in other splits")]
     return []
 
 

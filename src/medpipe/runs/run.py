@@ -74,7 +74,7 @@ class Run:
 
     @property
     def metrics(self) -> Mapping[str, Mapping[str, Any]]:
-        """The metrics by part: ``run.metrics["test"]["accuracy"]``.
+        """The metrics by split: ``run.metrics["test"]["accuracy"]``.
 
         Those of ``validation`` are the best epoch's; those of ``test`` the best network's, with
         95 % intervals under ``intervals``.
@@ -114,17 +114,17 @@ class Run:
         rows = csv.DictReader(text.splitlines())
         return [{k: float(v) if v else None for k, v in row.items()} for row in rows]
 
-    def predictions(self, part: Literal["validation", "test"] = "test") -> Predictions:
-        """The best network's predictions on a part, by sample id.
+    def predictions(self, split: Literal["validation", "test"] = "test") -> Predictions:
+        """The best network's predictions on a split, by sample id.
 
         Raises:
             RunError: The run has none, for example because it did not finish.
         """
         from medpipe.evaluation.predictions import read_predictions
 
-        path = self.path / PREDICTIONS.format(part)
+        path = self.path / PREDICTIONS.format(split)
         if not mode_of(path):
-            raise RunError(f"The run {self.path} has no predictions on the part {part!r}.")
+            raise RunError(f"The run {self.path} has no predictions on the split {split!r}.")
         return read_predictions(path, self.data.task)
 
     def network(
@@ -242,12 +242,12 @@ class Run:
         )
 
     def summary(self) -> str:
-        """The metrics of every part with their intervals, for people."""
+        """The metrics of every split with their intervals, for people."""
         from medpipe.evaluation.metrics import metric_lines
 
         lines = []
-        for part, metrics in self.metrics.items():
-            lines += [f"{part} on {metrics['images']} images:", *metric_lines(metrics)]
+        for split, metrics in self.metrics.items():
+            lines += [f"{split} on {metrics['images']} images:", *metric_lines(metrics)]
         return "\n".join(lines)
 
     def _trained(self, which: Literal["best", "last"], registry: Registry | None) -> TrainedNetwork:

@@ -112,19 +112,19 @@ class RunSet:
         held = {_split(run)["fold"] for run in self.runs}
         return tuple(fold for fold in range(max(counts, default=0)) if fold not in held)
 
-    def metrics(self, part: HeldOut = "test") -> dict[str, Spread]:
+    def metrics(self, split: HeldOut = "test") -> dict[str, Spread]:
         """The mean and the spread over the runs of every metric that is one number.
 
         Raises:
-            RunError: No run is finished, or one has no metrics on the part.
+            RunError: No run is finished, or one has no metrics on the split.
         """
-        tables = [_metrics(run, part) for run in self._finished()]
+        tables = [_metrics(run, split) for run in self._finished()]
         names = dict.fromkeys(
             name for table in tables for name, value in table.items() if isinstance(value, float)
         )
         return {name: Spread.of(table.get(name) for table in tables) for name in names}
 
-    def pooled(self, part: HeldOut = "test") -> Predictions:
+    def pooled(self, split: HeldOut = "test") -> Predictions:
         """The predictions of all runs put together, each sample once.
 
         Over folds these are the out-of-fold predictions: each by a network that was not trained
@@ -132,17 +132,17 @@ class RunSet:
         scores are the mean over them, so that these are the predictions of an ensemble.
 
         Raises:
-            RunError: No run is finished, one has no predictions on the part, or two runs that
+            RunError: No run is finished, one has no predictions on the split, or two runs that
                 hold out different samples both predict one, or they disagree on its label.
         """
         holders: dict[frozenset[str], list[tuple[Run, Predictions]]] = defaultdict(list)
         for run in self._finished():
-            predictions = run.predictions(part).sorted_by_id()
+            predictions = run.predictions(split).sorted_by_id()
             holders[frozenset(predictions.ids)].append((run, predictions))
         _refuse_overlap(list(holders.values()))
         return _joined([_averaged(same) for same in holders.values()])
 
-    def pooled_metrics(self, part: HeldOut = "test") -> dict[str, Any]:
+    def pooled_metrics(self, split: HeldOut = "test") -> dict[str, Any]:
         """The metrics of `pooled`, with 95 % intervals.
 
         Raises:
@@ -150,9 +150,9 @@ class RunSet:
         """
         from medpipe.evaluation.metrics import compute_metrics
 
-        return compute_metrics(self.pooled(part), intervals=True)
+        return compute_metrics(self.pooled(split), intervals=True)
 
-    def collection(self, part: HeldOut = "test") -> dict[str, Any]:
+    def collection(self, split: HeldOut = "test") -> dict[str, Any]:
         """All of it as plain data for JSON: the runs, `metrics` and `pooled_metrics`.
 
         Raises:
@@ -160,15 +160,15 @@ class RunSet:
         """
         return {
             "format": 1,
-            "part": part,
+            "split": split,
             "runs": [self._row(run) for run in self.runs],
             "unfinished": [self._row(run) for run in self.unfinished],
             "missing_folds": list(self.missing_folds),
-            "metrics": {name: attrs.asdict(s) for name, s in self.metrics(part).items()},
-            "pooled": self.pooled_metrics(part),
+            "metrics": {name: attrs.asdict(s) for name, s in self.metrics(split).items()},
+            "pooled": self.pooled_metrics(split),
         }
 
-    def write(self, folder: str | os.PathLike[str], part: HeldOut = "test") -> dict[str, Any]:
+    def write(self, folder: str | os.PathLike[str], split: HeldOut = "test") -> dict[str, Any]:
         """Write ``collection.json`` and ``predictions_pooled.csv``; older ones are replaced.
 
         Returns:
@@ -179,15 +179,15 @@ class RunSet:
         """
         from medpipe.evaluation.predictions import write_predictions
 
-        content = self.collection(part)
-        write_predictions(Path(folder) / POOLED, self.pooled(part))
+        content = self.collection(split)
+        write_predictions(Path(folder) / POOLED, self.pooled(split))
         files.write_json(Path(folder) / COLLECTION, content)
         return content
 
-    def table(self, part: HeldOut = "test") -> str:
+    def table(self, split: HeldOut = "test") -> str:
         """The runs, the mean and the spread of their metrics, as text for people."""
-        measured = any(part in run.metrics for run in self.runs)
-        metrics = self.metrics(part) if measured else {}
+        measured = any(split in run.metrics for run in self.runs)
+        metrics = self.metrics(split) if measured else {}
         lines = [["run", "fold", "seed", *metrics]]
         for index, run in enumerate(self.runs):
             values = (_number(spread.values[index]) for spread in metrics.values())
@@ -258,11 +258,11 @@ def _split(run: Run) -> Mapping[str, Any]:
     return {"seed": run.record["seeds"]["split"], "folds": None, "fold": None}
 
 
-def _metrics(run: Run, part: HeldOut) -> Mapping[str, Any]:
-    if part not in run.metrics:
+def _metrics(run: Run, split: HeldOut) -> Mapping[str, Any]:
+    if split not in run.metrics:
         have = " and ".join(repr(name) for name in run.metrics) or "none"
-        raise RunError(f"The run {run.path} has no metrics on the part {part!r}. It has {have}.")
-    return run.metrics[part]
+        raise RunError(f"The run {run.path} has no metrics on the split {split!r}. It has {have}.")
+    return run.metrics[split]
 
 
 def _refuse_mixed(folder: Path, runs: Sequence[Run]) -> None:
@@ -272,7 +272,7 @@ def _refuse_mixed(folder: Path, runs: Sequence[Run]) -> None:
         # Runs that hold out one fold must divide alike; digests of other folds differ.
         other = first.setdefault(_split(run)["fold"], run)
         if not lines and _split(other).get("digest") != _split(run).get("digest"):
-            lines = [f"the samples are in other parts than in {other.path}"]
+            lines = [f"the samples are in other splits than in {other.path}"]
         if lines:
             more = f" and {len(lines) - NAMED} more" if len(lines) > NAMED else ""
             raise RunError(

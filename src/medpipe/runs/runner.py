@@ -209,7 +209,7 @@ class Runner:
                 f"The run {self.path} was stopped by {stop.reason} before anything new was done, "
                 "as it would be the next time: so it is not to be submitted again as it is. Leave "
                 "more time between the start and the signal: enough for the check and all of the "
-                "validation, or of the test part."
+                "validation, or of the test split."
             )
         if stop.interrupted:
             logger.info("Resume it by the same command with --output %s and --resume.", self.path)

@@ -171,7 +171,7 @@ class Session:
         return True
 
     def _test(self, loader: Loader) -> dict[str, Any]:
-        """Evaluate the best network on the test part."""
+        """Evaluate the best network on the test split."""
         from medpipe.training.checkpoint import load_checkpoint
 
         with self._timed("test"):
@@ -202,11 +202,11 @@ class Session:
         metrics = compute_metrics(predictions, intervals=last, subgroups=last)
         return predictions, {"loss": loss, **metrics}
 
-    def _write_predictions(self, part: str, predictions: Predictions) -> None:
+    def _write_predictions(self, split: str, predictions: Predictions) -> None:
         from medpipe.evaluation.predictions import write_predictions
 
         self.recorder.see_ours()
-        write_predictions(self.recorder.path / PREDICTIONS.format(part), predictions)
+        write_predictions(self.recorder.path / PREDICTIONS.format(split), predictions)
 
     def _note_start_up(self, batch: float, step: float) -> None:
         """Record where the time went until now; an earlier session's parts give way."""

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-Part = Literal["training", "validation", "test"]
+Split = Literal["training", "validation", "test"]
 
 
-PARTS: tuple[Part, ...] = ("training", "validation", "test")
+SPLITS: tuple[Split, ...] = ("training", "validation", "test")
 
 
 TaskKind = Literal["multiclass", "multilabel", "regression"]
@@ -129,9 +129,9 @@ class Sample:
         label: For ``multiclass`` the class's index, for ``regression`` a number, for
             ``multilabel`` a vector of 0 and 1. NaN stands for missing. Numbers and arrays of
             NumPy, PyTorch and pandas become Python's own.
-        group: What must stay in one part, usually the patient. None: a group of its own, and so is
+        group: What must stay in one split, usually the patient. None: a group of its own, and so is
             what is blank or NaN.
-        split: The part that the data bring for this sample. None: the library chooses.
+        split: The split that the data bring for this sample. None: the library chooses.
         extra: Columns that travel with the sample to its predictions.
     """
 
@@ -139,7 +139,7 @@ class Sample:
     image: ImageFile | tuple[ImageFile, ...] | np.ndarray[Any, Any] | DecodedImage
     label: int | float | tuple[float, ...] = attrs.field(converter=plain)
     group: str | None = attrs.field(default=None, converter=_group)
-    split: Part | None = attrs.field(default=None, converter=plain_text)
+    split: Split | None = attrs.field(default=None, converter=plain_text)
     extra: Mapping[str, Any] = attrs.field(factory=dict, converter=_extra)
 
 
@@ -199,7 +199,7 @@ class Dataset:
         samples: The samples, in any order: splits and batches don't depend on it.
         task: The question.
         reading: How the samples' files are to be decoded.
-        on_leak: What to do where the parts that the samples bring divide a group or copies of
+        on_leak: What to do where the splits that the samples bring divide a group or copies of
             one image: ``"error"``, or ``"drop_train"``: leave the training side out (and, between
             validation and test, the validation side).
         notes: Sentences about what was left out and why, for the check and the run's record.

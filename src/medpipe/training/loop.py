@@ -37,7 +37,7 @@ class Epoch:
         number: Counted from 1.
         iterations: How many iterations there have been by its end.
         loss: The mean training loss of its batches.
-        validation: The metrics on the validation part; empty where there is none.
+        validation: The metrics on the validation split; empty where there is none.
         seconds: How long it took, validation included.
         best: Whether its network is the best so far.
     """
@@ -85,7 +85,7 @@ class TrainingLoop:
 
     Attributes:
         training: What the trainer step gave.
-        validate: Gives the metrics on the validation part; None where there is none, and then
+        validate: Gives the metrics on the validation split; None where there is none, and then
             the last network counts as the best.
         monitor: The metric that decides which network is the best. In epochs where it is
             undefined the validation loss decides.

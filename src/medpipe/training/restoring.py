@@ -47,7 +47,7 @@ def restore(found: Found, training: Training, loader: Loader) -> Progress:
     Args:
         found: The checkpoint.
         training: What the trainer step gave, freshly built.
-        loader: Of the training part.
+        loader: Of the training split.
 
     Returns:
         How far it had come. Where an epoch has another length now, the one that had begun begins

@@ -22,7 +22,7 @@ from medpipe.builtin.datasets.listing.grouping import (
     compiled,
     group_of,
 )
-from medpipe.builtin.datasets.listing.parts import names_parts
+from medpipe.builtin.datasets.listing.predefined_splits import names_splits
 from medpipe.builtin.datasets.listing.readings import is_window, reading_of
 from medpipe.builtin.datasets.listing.spellings import alike
 from medpipe.builtin.datasets.listing.suffixes import are_suffixes
@@ -81,12 +81,12 @@ class ImageFolder(DatasetStep):
         suffixes: Take only files whose names end so. None: all that are images.
         classes: Under each class the folder or folders that hold it. None: every folder is a
             class of its own name.
-        parts: Under ``training`` (or ``train``), ``validation`` (``valid``, ``val``) and ``test``
-            the folder or folders directly below `root` that hold the class folders of that part.
-            The classes of all parts are one list; a part need not have all. None: the library
+        splits: Under ``training`` (or ``train``), ``validation`` (``valid``, ``val``) and ``test``
+            the folder or folders directly below `root` that hold the class folders of that split.
+            The classes of all splits are one list; a split need not have all. None: the library
             divides the images.
         group_pattern: A regular expression that is searched in each id; what it captures, joined
-            by ``/``, is the sample's group: samples of one group (one patient) stay in one part.
+            by ``/``, is the sample's group: samples of one group (one patient) stay in one split.
             ``(person\d+)``. Of a list the first that is found counts. None: every image is a
             group of its own, unless it is DICOM (`dicom_group`).
         dicom_group: Where images are DICOM and no group is given: with which of the header's
@@ -96,7 +96,7 @@ class ImageFolder(DatasetStep):
             is a group of its own, and the files of a series lie in one folder.
         ungrouped: What becomes of images in which no pattern is found: an error, each a group of
             its ``"own"``, or ``"drop"``: they are left out.
-        on_leak: What to do where `parts` divide a group or copies of one image: ``"error"``, or
+        on_leak: What to do where `splits` divide a group or copies of one image: ``"error"``, or
             ``"drop_train"``: leave the training side out.
     """
 
@@ -111,7 +111,7 @@ class ImageFolder(DatasetStep):
     unit: Literal["file", "series"] = "file"
     suffixes: tuple[str, ...] | None = attrs.field(default=None, validator=are_suffixes)
     classes: Merged | None = attrs.field(default=None, validator=optional(several_classes))
-    parts: Merged | None = attrs.field(default=None, validator=optional(names_parts))
+    splits: Merged | None = attrs.field(default=None, validator=optional(names_splits))
     group_pattern: Patterns | None = attrs.field(default=None, validator=captures)
     dicom_group: DicomGroup = "patient"
     ungrouped: Ungrouped = "error"
@@ -155,7 +155,7 @@ class ImageFolder(DatasetStep):
     def _listed(self, root: Path, faults: list[Fault] | None) -> Dataset:
         listing = FolderListing(faults=faults)
         folders = class_folders(
-            root, listing, parts=self.parts, classes=self.classes, suffixes=self.suffixes
+            root, listing, splits=self.splits, classes=self.classes, suffixes=self.suffixes
         )
         for folder in folders:
             listing.look_below(folder.path, folder.id)
@@ -167,7 +167,7 @@ class ImageFolder(DatasetStep):
             suffixes=self.suffixes,
             unit=self.unit,
             across_folders=self.dicom_group != "none",
-            apart=lambda id_: (class_of[folder_of(id_).name], folder_of(id_).part),
+            apart=lambda id_: (class_of[folder_of(id_).name], folder_of(id_).split),
         )
         first_of = found.first_of
         index = {name: position for position, name in enumerate(names)}
@@ -182,7 +182,7 @@ class ImageFolder(DatasetStep):
                 id=id_,
                 image=image,
                 label=label_of[folder.id],
-                split=folder.part,
+                split=folder.split,
                 extra=nothing,
             )
             for (id_, image), folder in zip(found.images.items(), in_folder, strict=True)
@@ -205,7 +205,7 @@ class ImageFolder(DatasetStep):
 
     def _folder_of(self, by_id: Mapping[str, ClassFolder]) -> Callable[[str], ClassFolder]:
         """What gives the class folder of a file's id."""
-        if self.parts is None:
+        if self.splits is None:
             return lambda id_: by_id[id_.partition("/")[0]]
         return lambda id_: by_id["/".join(id_.split("/", 2)[:2])]
 

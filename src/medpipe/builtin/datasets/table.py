@@ -1,4 +1,4 @@
-"""A table that names image files, their labels and, where known, groups and parts."""
+"""A table that names image files, their labels and, where known, groups and splits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from medpipe.builtin.datasets.listing.finding_labels import FindingReader, FlagR
 from medpipe.builtin.datasets.listing.grouping import Patterns, Ungrouped, compiled
 from medpipe.builtin.datasets.listing.labels import ClassReader, LabelReader, OneHotReader
 from medpipe.builtin.datasets.listing.number_labels import NumberReader
-from medpipe.builtin.datasets.listing.parts import PART_WORDS, part_of_value
+from medpipe.builtin.datasets.listing.predefined_splits import SPLIT_WORDS, split_of_value
 from medpipe.builtin.datasets.listing.readings import is_window, reading_of
 from medpipe.builtin.datasets.listing.row_report import RowReport
 from medpipe.builtin.datasets.listing.suffixes import are_suffixes
@@ -94,11 +94,11 @@ class Table(DatasetStep):
         missing_labels: What to do with rows without a label.
         missing_files: What to do with rows whose image is blank or not there.
         repeated: What to do with several rows for one image (for each box, or each reader): an
-            error; ``"agree"``: one sample, where they have the same label, group and part;
+            error; ``"agree"``: one sample, where they have the same label, group and split;
             ``"any"``: the same, and a finding is there if one of them has it. Of `keep` what
             differs is joined by ``; ``.
         keep: Columns that travel with each sample to its predictions, as text.
-        group: The column with what must stay in one part, usually the patient. None: every image
+        group: The column with what must stay in one split, usually the patient. None: every image
             is a group of its own, unless there is a `group_pattern` or it is DICOM
             (`dicom_group`).
         group_pattern: A regular expression that is searched in each id; what it captures, joined
@@ -108,11 +108,11 @@ class Table(DatasetStep):
             has it; ``"none"``: headers are not to be trusted.
         ungrouped: What to do with rows without a group: an error, each a group of its ``"own"``,
             or ``"drop"``.
-        split: The column with the part of each image. None: the library chooses.
-        parts: Under ``training``, ``validation`` and ``test`` the value or values of `split` that
+        split: The column with the split of each image. None: the library chooses.
+        splits: Under ``training``, ``validation`` and ``test`` the value or values of `split` that
             stand for it. None: ``training`` or ``train``; ``validation``, ``valid`` or ``val``;
             ``test``; in any case.
-        on_leak: What to do where given parts divide a group or copies of one image: ``"error"``,
+        on_leak: What to do where given splits divide a group or copies of one image: ``"error"``,
             or ``"drop_train"``: leave the training side out.
         channels: 1: images become grey; 3: they become RGB; ``"auto"``: as the files have them,
             without alpha and with palettes resolved.
@@ -160,7 +160,7 @@ class Table(DatasetStep):
     dicom_group: DicomGroup = "patient"
     ungrouped: Ungrouped = "error"
     split: str | None = None
-    parts: Merged | None = attrs.field(default=None, validator=rules.parts_fit)
+    splits: Merged | None = attrs.field(default=None, validator=rules.splits_fit)
     on_leak: OnLeak = "error"
     channels: Literal[1, 3, "auto"] = "auto"
     window: Window = attrs.field(default="none", validator=is_window)
@@ -296,7 +296,7 @@ class Table(DatasetStep):
         )
 
     def _reader(self, root: Path) -> RowReader:
-        part_of = PART_WORDS if self.parts is None else part_of_value(self.parts)
+        split_of = SPLIT_WORDS if self.splits is None else split_of_value(self.splits)
         return RowReader(
             finder=ImageFinder(
                 root=root,
@@ -319,8 +319,8 @@ class Table(DatasetStep):
             patterns=() if self.group_pattern is None else compiled(self.group_pattern),
             ungrouped=self.ungrouped,
             split=self.split,
-            part_of={key(value): part for value, part in part_of.items()},
-            usual_parts=self.parts is None,
+            split_of={key(value): split for value, split in split_of.items()},
+            usual_splits=self.splits is None,
             short_rows=self.short_rows,
             quotes=self.quotes,
             repeated=self.repeated,

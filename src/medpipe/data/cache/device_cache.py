@@ -23,7 +23,7 @@ CHUNK = 64 << 20
 
 @attrs.frozen(kw_only=True, eq=False)
 class DeviceCache:
-    """Kept images of one part, all on one device.
+    """Kept images of one split, all on one device.
 
     Attributes:
         images: Of shape (samples, channels, spatial...), in as few bits as the cache holds them.
@@ -39,7 +39,7 @@ class DeviceCache:
 
         Args:
             cached: The images.
-            rows: Those of the part, by their rows in the cache.
+            rows: Those of the split, by their rows in the cache.
             device: Where to.
             free: The bytes that are free there.
 
@@ -59,7 +59,7 @@ class DeviceCache:
         return cls(images=images)
 
     def stacked(self, places: np.ndarray[Any, Any]) -> torch.Tensor:
-        """A copy of the images at these places of the part, int64 of shape (batch,)."""
+        """A copy of the images at these places of the split, int64 of shape (batch,)."""
         # Not index_select, which lacks some types on CUDA.
         return self.images[torch.from_numpy(places).to(self.images.device, non_blocking=True)]
 

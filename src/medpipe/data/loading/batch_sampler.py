@@ -20,7 +20,7 @@ class BatchKey:
 
     Attributes:
         this_pass: The pass of the data.
-        places: The places of the samples in their part, int64 of shape (batch,).
+        places: The places of the samples in their split, int64 of shape (batch,).
     """
 
     this_pass: int
@@ -28,13 +28,13 @@ class BatchKey:
 
 
 class EpochBatchSampler:
-    """The batches of one part; each iteration over it is the next pass.
+    """The batches of one split; each iteration over it is the next pass.
 
     The pass travels with each batch, so that worker processes that live for the whole run know
     it without being told.
 
     Args:
-        count: How many samples the part has.
+        count: How many samples the split has.
         batch_size: Samples in a batch.
         drop_last: Leave out a last batch that is not full.
         seed: The run's seed; None for the samples' own order in every pass.

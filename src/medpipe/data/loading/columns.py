@@ -37,7 +37,7 @@ class Columns:
         """Take samples apart.
 
         Args:
-            samples: The samples of one part.
+            samples: The samples of one split.
             labels: Theirs, as a tensor.
         """
         import numpy as np

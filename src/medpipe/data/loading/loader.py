@@ -119,8 +119,8 @@ def make_loader(
     """Put samples and their order together.
 
     Args:
-        batches: The samples of one part.
-        order: The order of the part.
+        batches: The samples of one split.
+        order: The order of the split.
         workers: Worker processes; they live as long as the loader.
         device: Where the batches will go. On CUDA the images are brought there once, where
             they are kept and take less than a third of the free memory; otherwise memory is

@@ -58,7 +58,7 @@ class SampleBatches(Dataset[Batch]):
     """Makes a whole batch at a time, in whichever process it is asked, but for the batched stage.
 
     Args:
-        samples: The samples of one part.
+        samples: The samples of one split.
         chain: The transforms.
         task: What the labels mean.
         reading: How files are decoded.

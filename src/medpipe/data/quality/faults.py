@@ -14,7 +14,7 @@ from medpipe.data.readers.unreadable import UnreadableImageError
 from medpipe.data.splits.leaks import training_side
 from medpipe.data.splits.units import seen_as
 from medpipe.errors import DataError, Fault, FaultKind
-from medpipe.steps import PARTS, Part
+from medpipe.steps import SPLITS, Split
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -98,14 +98,14 @@ def _odd(label: object, task: Task) -> str | None:
     return None
 
 
-def part_faults(samples: Sequence[Sample]) -> Iterator[Fault]:
-    """Samples whose given parts are none."""
-    if {sample.split for sample in samples} <= {None, *PARTS}:
+def split_faults(samples: Sequence[Sample]) -> Iterator[Fault]:
+    """Samples whose given splits are none."""
+    if {sample.split for sample in samples} <= {None, *SPLITS}:
         return
     for sample in samples:
-        if sample.split not in (None, *PARTS):
-            message = f"The sample {sample.id!r} has the part {sample.split!r}."
-            yield fault(sample, "split", message, f"The parts are {', '.join(PARTS)}.")
+        if sample.split not in (None, *SPLITS):
+            message = f"The sample {sample.id!r} has the split {sample.split!r}."
+            yield fault(sample, "split", message, f"The splits are {', '.join(SPLITS)}.")
 
 
 def error_fault(sample: Sample, error: DataError) -> Fault:
@@ -146,10 +146,10 @@ def _one_group(one: str | None, other: str | None) -> bool:
     return one is not None and other is not None and seen_as(one) == seen_as(other)
 
 
-def leak_faults(dataset: Dataset, scan: Scan, parts: Mapping[str, Part]) -> Iterator[Fault]:
-    """The training side of what the parts divide although it must stay in one."""
+def leak_faults(dataset: Dataset, scan: Scan, splits: Mapping[str, Split]) -> Iterator[Fault]:
+    """The training side of what the splits divide although it must stay in one."""
     samples = dataset.samples
-    found = list(training_side(samples, scan, parts))
+    found = list(training_side(samples, scan, splits))
     if not found:
         return
     looks = scan.of(samples).pixels
@@ -164,6 +164,6 @@ def leak_faults(dataset: Dataset, scan: Scan, parts: Mapping[str, Part]) -> Iter
         yield fault(
             sample,
             "leak",
-            f"The sample {sample.id!r} is in {leaking.part} and {other!r} in {leaking.stays}, but "
+            f"The sample {sample.id!r} is in {leaking.split} and {other!r} in {leaking.stays}, but "
             f"{why}.",
         )

@@ -35,8 +35,8 @@ class NearPairs:
 
     Attributes:
         count: How many.
-        crossing: How many of them are in two parts.
-        pairs: The places of some, those in two parts first, the nearest first.
+        crossing: How many of them are in two splits.
+        pairs: The places of some, those in two splits first, the nearest first.
     """
 
     count: int
@@ -121,23 +121,23 @@ def _cosines() -> np.ndarray[Any, Any]:
     return waves.astype(np.float32)
 
 
-def near_pairs(hashes: Sequence[int], parts: Sequence[int], *, most: int) -> NearPairs:
+def near_pairs(hashes: Sequence[int], splits: Sequence[int], *, most: int) -> NearPairs:
     """Find all pairs of hashes that differ in at most `NEAR` bits.
 
     Images of one hash are compared with others once, not each: there may be thousands.
 
     Args:
         hashes: Of 64 bits.
-        parts: A number from 0 for the part that each is in.
+        splits: A number from 0 for the split that each is in.
         most: How many pairs to name; all are counted. Of two hashes that are near one pair is
-            named, in two parts if there is such a one.
+            named, in two splits if there is such a one.
     """
     import numpy as np
 
     words, which = np.unique(np.array(hashes, dtype=np.uint64), return_inverse=True)
-    placed = np.array(parts, dtype=np.int64)
-    held = np.zeros((len(words), max(parts, default=0) + 1), dtype=np.int64)
-    np.add.at(held, (which, placed), 1)  # how many images of each hash are in each part
+    placed = np.array(splits, dtype=np.int64)
+    held = np.zeros((len(words), max(splits, default=0) + 1), dtype=np.int64)
+    np.add.at(held, (which, placed), 1)  # how many images of each hash are in each split
     count = crossing = 0
     named: list[tuple[bool, int, int, int]] = []
     for one, other in _near(words, held.sum(axis=1) > 1):
@@ -161,13 +161,13 @@ def near_pairs(hashes: Sequence[int], parts: Sequence[int], *, most: int) -> Nea
 
 
 def _example(
-    one: np.ndarray[Any, Any], other: np.ndarray[Any, Any], parts: np.ndarray[Any, Any]
+    one: np.ndarray[Any, Any], other: np.ndarray[Any, Any], splits: np.ndarray[Any, Any]
 ) -> tuple[int, int]:
-    """Two images, given those of two hashes or twice those of one; in two parts if it can be."""
-    elsewhere = other[parts[other] != parts[one[0]]]
+    """Two images, given those of two hashes or twice those of one; in two splits if it can be."""
+    elsewhere = other[splits[other] != splits[one[0]]]
     if len(elsewhere):
         return int(one[0]), int(elsewhere[0])
-    elsewhere = one[parts[one] != parts[other[0]]]
+    elsewhere = one[splits[one] != splits[other[0]]]
     if len(elsewhere):
         return int(elsewhere[0]), int(other[0])
     return int(one[0]), int(other[1] if other[0] == one[0] else other[0])

@@ -14,7 +14,7 @@ from medpipe.data.quality.faults import (
     error_fault,
     id_faults,
     label_faults,
-    part_faults,
+    split_faults,
 )
 from medpipe.data.quality.non_finite import REMEDY, without_filled
 from medpipe.data.scanning.pixel_defects import NOT_FINITE
@@ -97,7 +97,7 @@ def screen(
     if no_names:
         samples = [sample for sample in dataset.samples if sample.id not in no_names]
         named = attrs.evolve(dataset, samples=samples)
-    labels = [*label_faults(named.samples, task), *part_faults(named.samples)]
+    labels = [*label_faults(named.samples, task), *split_faults(named.samples)]
     scan, errors = look_through(named, workers=workers, ahead=ahead, seen=seen)
     if errors:
         by_id = {sample.id: sample for sample in named.samples}

@@ -21,7 +21,7 @@ def make_folds(
     """The fold of each sample, from 0.
 
     It does not depend on which fold is held out. Copies of one image are a unit like any other
-    here: no part is always trained on.
+    here: no split is always trained on.
 
     Args:
         units: What can't be divided.

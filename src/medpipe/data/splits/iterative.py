@@ -25,21 +25,21 @@ WEIGHT_OF_UNKNOWN = 0.3
 def divide_iteratively(
     units: Sequence[Unit], shares: Mapping[Name, float], *, home: Name | None = None
 ) -> list[Name]:
-    """Choose a part for each unit, where units hold several strata, as with findings.
+    """Choose a split for each unit, where units hold several strata, as with findings.
 
     Iterative stratification (Sechidis, Tsoumakas and Vlahavas, "On the stratification of
     multi-label data", ECML PKDD 2011), on units of several samples: the rarest finding is shared
-    out first, the largest unit first, each to the part that lacks most of that finding, in
+    out first, the largest unit first, each to the split that lacks most of that finding, in
     samples; then the next rarest among what is left. Then single units are moved while that
     lowers the sum of squared deviations from the shares, each over its share (Pearson's
     chi-square), so that rare findings count as much as frequent ones.
 
-    Copies of one image go to the part `home` while there is room, and stay there.
+    Copies of one image go to the split `home` while there is room, and stay there.
 
     Args:
         units: In the order in which equals choose.
-        shares: The fraction of each part, above 0; together 1.
-        home: The part for copies. None: no part is different from the others.
+        shares: The fraction of each split, above 0; together 1.
+        home: The split for copies. None: no split is different from the others.
     """
     missing = Missing(units, shares)
     chosen = missing.put_copies(units, home)
@@ -75,9 +75,9 @@ def _rarest_first(units: Sequence[Unit], kept: frozenset[int]) -> Iterator[tuple
 
 
 def _neediest(missing: Missing[Name], stratum: int) -> Name:
-    def need(part: Name) -> tuple[float, float]:
+    def need(split: Name) -> tuple[float, float]:
         # Rounded, so that equals are equal on every machine.
-        lack, lack_of_all = -missing.off(part, stratum), -missing.off(part, ALL)
+        lack, lack_of_all = -missing.off(split, stratum), -missing.off(split, ALL)
         return round(lack, 9), round(lack_of_all, 9)
 
     return max(missing.counts, key=need)
@@ -86,7 +86,7 @@ def _neediest(missing: Missing[Name], stratum: int) -> Name:
 def _refine(
     units: Sequence[Unit], placed: list[Name], missing: Missing[Name], kept: frozenset[int]
 ) -> None:
-    """Move single units while that brings the parts nearer to their shares."""
+    """Move single units while that brings the splits nearer to their shares."""
     moved = True
     while moved:
         moved = False
@@ -96,11 +96,11 @@ def _refine(
             source = placed[index]
             leaving = _change(missing, unit, source, -1)
             best, target = -EPSILON, source
-            for part in missing.counts:
-                if part != source:
-                    change = leaving + _change(missing, unit, part, 1)
+            for split in missing.counts:
+                if split != source:
+                    change = leaving + _change(missing, unit, split, 1)
                     if change < best:
-                        best, target = change, part
+                        best, target = change, split
             if target != source:
                 missing.put(unit, source, -1)
                 missing.put(unit, target)
@@ -108,9 +108,9 @@ def _refine(
                 moved = True  # each move lowers the sum, so this ends
 
 
-def _change(missing: Missing[Name], unit: Unit, part: Name, sign: int) -> float:
-    """By how much the part's sum changes when the unit comes (1) or goes (-1)."""
-    counts, target = missing.counts[part], missing.target[part]
+def _change(missing: Missing[Name], unit: Unit, split: Name, sign: int) -> float:
+    """By how much the split's sum changes when the unit comes (1) or goes (-1)."""
+    counts, target = missing.counts[split], missing.target[split]
     change = 0.0
     for stratum, n in unit.counts:
         share = target[stratum]

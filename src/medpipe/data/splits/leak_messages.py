@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from medpipe.steps import PARTS, Part
+from medpipe.steps import SPLITS, Split
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -15,15 +15,15 @@ NAMED = 3
 """How many groups or sets of copies a line names."""
 
 
-def leak_lines(leaks: Leaks, parts: Mapping[str, Part]) -> list[str]:
-    """A line for groups in several parts, one for copies of one image; none where none leak."""
+def leak_lines(leaks: Leaks, splits: Mapping[str, Split]) -> list[str]:
+    """A line for groups in several splits, one for copies of one image; none where none leak."""
     lines: list[str] = []
     if leaks.groups:
-        named = [f"{key!r} ({_parts_of(ids, parts)})" for key, ids in leaks.groups[:NAMED]]
+        named = [f"{key!r} ({_splits_of(ids, splits)})" for key, ids in leaks.groups[:NAMED]]
         count = len(leaks.groups)
         lines.append(f"{_count(count, 'group')}: {enumerated(named, count)}.")
     if leaks.copies:
-        named = [_copies(ids, parts) for ids in leaks.copies[:NAMED]]
+        named = [_copies(ids, splits) for ids in leaks.copies[:NAMED]]
         count = len(leaks.copies)
         lines.append(f"{_count(count, 'set')} of duplicate images: {enumerated(named, count)}.")
     return lines
@@ -35,17 +35,17 @@ def enumerated(named: Sequence[str], total: int) -> str:
     return ", ".join(named) + more
 
 
-def _parts_of(ids: Iterable[str], parts: Mapping[str, Part]) -> str:
-    found = {parts[sample_id] for sample_id in ids}
-    return ", ".join(part for part in PARTS if part in found)
+def _splits_of(ids: Iterable[str], splits: Mapping[str, Split]) -> str:
+    found = {splits[sample_id] for sample_id in ids}
+    return ", ".join(split for split in SPLITS if split in found)
 
 
-def _copies(ids: Sequence[str], parts: Mapping[str, Part]) -> str:
-    """The first copy in each part: ``'a' (training) = 'b' (test)``."""
-    first: dict[Part, str] = {}
+def _copies(ids: Sequence[str], splits: Mapping[str, Split]) -> str:
+    """The first copy in each split: ``'a' (training) = 'b' (test)``."""
+    first: dict[Split, str] = {}
     for sample_id in ids:
-        first.setdefault(parts[sample_id], sample_id)
-    return " = ".join(f"{sample_id!r} ({part})" for part, sample_id in first.items())
+        first.setdefault(splits[sample_id], sample_id)
+    return " = ".join(f"{sample_id!r} ({split})" for split, sample_id in first.items())
 
 
 def _count(number: int, noun: str) -> str:

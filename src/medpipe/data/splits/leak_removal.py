@@ -9,7 +9,7 @@ import attrs
 
 from medpipe.data.splits.leak_messages import leak_lines
 from medpipe.data.splits.leaks import find_leaks, training_side
-from medpipe.steps import PARTS, Part
+from medpipe.steps import SPLITS, Split
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,29 +19,29 @@ if TYPE_CHECKING:
 
 
 def without_leaks(
-    dataset: Dataset, scan: Scan, parts: Mapping[str, Part], *, source: str = "data bring"
+    dataset: Dataset, scan: Scan, splits: Mapping[str, Split], *, source: str = "data bring"
 ) -> Dataset:
     """Leave out what `training_side` finds, with a note about it.
 
     Args:
         dataset: The samples.
         scan: Their fingerprints.
-        parts: Of each sample.
-        source: What brings the parts, for the note.
+        splits: Of each sample.
+        source: What brings the splits, for the note.
     """
-    lines = leak_lines(find_leaks(dataset.samples, scan, parts), parts)
+    lines = leak_lines(find_leaks(dataset.samples, scan, splits), splits)
     if not lines:
         return dataset
     dropped = {
-        dataset.samples[leaking.index].id: leaking.part
-        for leaking in training_side(dataset.samples, scan, parts)
+        dataset.samples[leaking.index].id: leaking.split
+        for leaking in training_side(dataset.samples, scan, splits)
     }
     counts = Counter(dropped.values())
-    sides = " and ".join(f"{counts[part]} of {part}" for part in PARTS if counts[part])
+    sides = " and ".join(f"{counts[split]} of {split}" for split in SPLITS if counts[split])
     verb = "sample was" if len(dropped) == 1 else "samples were"
     note = (
-        f"{len(dropped)} {verb} left out ({sides}), since the parts that the {source} divide "
-        f"what must stay in one part: {' '.join(lines)}"
+        f"{len(dropped)} {verb} left out ({sides}), since the splits that the {source} divide "
+        f"what must stay in one split: {' '.join(lines)}"
     )
     return attrs.evolve(
         dataset,

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from medpipe.data.splits.split import Split, make_split
+from medpipe.data.splits.split import Splits, make_splits
 from medpipe.errors import MedpipeError
-from medpipe.steps import PARTS
+from medpipe.steps import SPLITS
 from medpipe.system.cache_folder import cache_directory
 from medpipe.system.files import sha256_of, write_text
 
@@ -25,28 +25,28 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("medpipe")
 
-FORMAT = 3
+FORMAT = 4
 """To be raised with every change of how samples are divided."""
 WORTH = 2000
 """From how many samples on a split is remembered: fewer are divided in less time."""
 
 
-def remembered_split(
+def remembered_splits(
     samples: Sequence[Sample], scan: Scan, settings: SplitSettings, task: Task
-) -> Split:
-    """As `make_split`, which is a function of its arguments and of nothing else.
+) -> Splits:
+    """As `make_splits`, which is a function of its arguments and of nothing else.
 
     Raises:
-        DataError: As `make_split`.
+        DataError: As `make_splits`.
     """
     if len(samples) < WORTH:
-        return make_split(samples, scan, settings, task)
+        return make_splits(samples, scan, settings, task)
     ordered = sorted(samples, key=attrgetter("id"))
     ids = [sample.id for sample in ordered]
     path = _path(ordered, scan, settings, task)
     found = _load(path, ids)
     if found is None:
-        found = make_split(samples, scan, settings, task)
+        found = make_splits(samples, scan, settings, task)
         _save(path, found, ids)
     return found
 
@@ -70,7 +70,7 @@ def _once(column: list[Any]) -> list[Any]:
     return column[:1] if column.count(column[0]) == len(column) else column
 
 
-def _load(path: Path, ids: Sequence[str]) -> Split | None:
+def _load(path: Path, ids: Sequence[str]) -> Splits | None:
     """The split of these samples; None where there is none, or it is not what was written."""
     try:
         written, _, text = path.read_text("ascii").partition("\n")
@@ -79,17 +79,17 @@ def _load(path: Path, ids: Sequence[str]) -> Split | None:
     except (OSError, ValueError):
         return None
     kept = json.loads(text)
-    named = {str(number): part for number, part in enumerate(PARTS)}
-    parts = dict(zip(ids, map(named.__getitem__, kept["parts"]), strict=True))
+    named = {str(number): split for number, split in enumerate(SPLITS)}
+    splits = dict(zip(ids, map(named.__getitem__, kept["splits"]), strict=True))
     folds = {i: fold for i, fold in zip(ids, kept["folds"], strict=False) if fold is not None}
-    return Split(parts=parts, folds=folds)
+    return Splits(by_id=splits, folds=folds)
 
 
-def _save(path: Path, split: Split, ids: Sequence[str]) -> None:
-    number = {part: str(n) for n, part in enumerate(PARTS)}
+def _save(path: Path, splits: Splits, ids: Sequence[str]) -> None:
+    number = {split: str(n) for n, split in enumerate(SPLITS)}
     kept = {
-        "parts": "".join([number[split.parts[sample_id]] for sample_id in ids]),
-        "folds": [split.folds.get(sample_id) for sample_id in ids] if split.folds else [],
+        "splits": "".join([number[splits.by_id[sample_id]] for sample_id in ids]),
+        "folds": [splits.folds.get(sample_id) for sample_id in ids] if splits.folds else [],
     }
     text = json.dumps(kept, separators=(",", ":"))
     try:

@@ -11,10 +11,10 @@ import attrs
 from medpipe.data.ids import portable_id
 from medpipe.data.splits.leak_messages import leak_lines
 from medpipe.data.splits.leak_removal import without_leaks
-from medpipe.data.splits.leaks import find_leaks, predefined_parts
-from medpipe.data.splits.split import Split, require_training
+from medpipe.data.splits.leaks import find_leaks, predefined_splits
+from medpipe.data.splits.split import Splits, require_training
 from medpipe.errors import ChangedError, DataError
-from medpipe.steps import PARTS, Part
+from medpipe.steps import SPLITS, Split
 from medpipe.system.file_errors import reason
 from medpipe.system.files import keep_text
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from medpipe.settings import SplitSettings
     from medpipe.steps import Dataset, Sample
 
-SPLITS = "splits.csv"
+SPLITS_FILE = "splits.csv"
 """The file's name in a run directory."""
 
-COLUMNS = ("id", "part", "fold", "label", "group", "sha256", "pixels")
-REQUIRED = ("id", "part")
+COLUMNS = ("id", "split", "fold", "label", "group", "sha256", "pixels")
+REQUIRED = ("id", "split")
 NAMED = 3
 """How many ids an error names of each kind of change."""
 
@@ -38,15 +38,15 @@ NAMED = 3
 @attrs.frozen(kw_only=True)
 class _Row:
     line: int
-    part: Part
+    split: Split
     fold: int | None
     sha256: str
 
 
-def write_split(path: Path, split: Split, samples: Sequence[Sample], scan: Scan) -> bool:
+def write_splits(path: Path, splits: Splits, samples: Sequence[Sample], scan: Scan) -> bool:
     """Write a split, sorted by id, if it is not there yet.
 
-    The columns are id, part, with folds the fold (blank where the data place the sample), label,
+    The columns are id, split, with folds the fold (blank where the data place the sample), label,
     group, SHA-256 of the file and hash of the pixels, by which other images can be compared with
     these later. A label of several numbers is written with spaces between them.
 
@@ -59,11 +59,11 @@ def write_split(path: Path, split: Split, samples: Sequence[Sample], scan: Scan)
     ordered = sorted(samples, key=lambda sample: sample.id)
     found = scan.of(ordered)
     rows: list[tuple[str, ...]] = [
-        (s.id, split[s.id], _fold(split, s), _label(s), s.group or "", sha256, pixels)
+        (s.id, splits[s.id], _fold(splits, s), _label(s), s.group or "", sha256, pixels)
         for s, sha256, pixels in zip(ordered, found.sha256, found.pixels, strict=True)
     ]
     columns: tuple[str, ...] = COLUMNS
-    if not split.folds:
+    if not splits.folds:
         columns, rows = _without_fold(COLUMNS), [_without_fold(row) for row in rows]
     text = io.StringIO()
     # The csv module does not quote a carriage return of its own accord, but reads it as a line's
@@ -77,17 +77,17 @@ def write_split(path: Path, split: Split, samples: Sequence[Sample], scan: Scan)
     return keep_text(path, text.getvalue())
 
 
-def read_split(
+def read_splits(
     path: Path, dataset: Dataset, scan: Scan, settings: SplitSettings
-) -> tuple[Dataset, Split]:
+) -> tuple[Dataset, Splits]:
     """Take a split back.
 
-    The columns ``id`` and ``part`` must be there; where ``sha256`` is there and not blank, the
+    The columns ``id`` and ``split`` must be there; where ``sha256`` is there and not blank, the
     sample's file must have it. With `settings.folds` the file must hold out that fold. The other
     columns are for people and for comparisons.
 
     Where the data set says ``on_leak = "drop_train"``, samples that it would leave out may be
-    missing in the file, and what the file's own parts divide is left out as well.
+    missing in the file, and what the file's own splits divide is left out as well.
 
     Returns:
         The data set, of the samples in the split, with notes of what was left out; and the split.
@@ -99,7 +99,7 @@ def read_split(
     """
     rows = _read(path)
     if dataset.on_leak == "drop_train":
-        kept = without_leaks(dataset, scan, predefined_parts(dataset.samples))
+        kept = without_leaks(dataset, scan, predefined_splits(dataset.samples))
         left = {sample.id for sample in dataset.samples} - {sample.id for sample in kept.samples}
         if not any(portable_id(sample_id) in rows for sample_id in left):
             dataset = kept
@@ -111,24 +111,24 @@ def read_split(
             + "".join(f"  {change}\n" for change in changes)
             + "Bring the data back as they were, or leave split.file out for a new split."
         )
-    parts = {sample.id: rows[name].part for name, sample in by_id.items()}
+    splits = {sample.id: rows[name].split for name, sample in by_id.items()}
     if dataset.on_leak == "drop_train":
-        dataset = without_leaks(dataset, scan, parts, source="split file brings")
-    lines = leak_lines(find_leaks(dataset.samples, scan, parts), parts)
+        dataset = without_leaks(dataset, scan, splits, source="split file brings")
+    lines = leak_lines(find_leaks(dataset.samples, scan, splits), splits)
     if lines:
         raise DataError(
-            f"The split file {path} divides what must stay in one part:\n"
+            f"The split file {path} divides what must stay in one split:\n"
             + "".join(f"  {line}\n" for line in lines)
             + 'Correct the file, set dataset.on_leak = "drop_train" to leave the training side '
             "out, or leave split.file out for a new split."
         )
-    require_training(dataset.samples, parts, dataset.task)
+    require_training(dataset.samples, splits, dataset.task)
     if settings.folds is not None:
         _require_fold(path, rows, settings.folds, settings.fold or 0)
     kept_ids = {sample.id for sample in dataset.samples}
     numbers = {sample.id: rows[name].fold for name, sample in by_id.items()}
-    return dataset, Split(
-        parts={i: part for i, part in parts.items() if i in kept_ids},
+    return dataset, Splits(
+        by_id={i: split for i, split in splits.items() if i in kept_ids},
         folds={i: fold for i, fold in numbers.items() if fold is not None and i in kept_ids},
     )
 
@@ -140,8 +140,8 @@ def _require_fold(path: Path, rows: dict[str, _Row], count: int, fold: int) -> N
     if folds != list(range(count)):
         have = f"{len(folds)} folds" if folds else "no folds"
         raise DataError(f"The split file {path} has {have}, not split.folds = {count}. {remedy}")
-    held = {row.part for row in rows.values() if row.fold == fold}
-    others = {row.part for row in rows.values() if row.fold not in (None, fold)}
+    held = {row.split for row in rows.values() if row.fold == fold}
+    others = {row.split for row in rows.values() if row.fold not in (None, fold)}
     if len(held) > 1 or held & others:
         raise DataError(f"The split file {path} does not hold out split.fold = {fold}. {remedy}")
 
@@ -153,12 +153,12 @@ def _changes(rows: dict[str, _Row], by_id: dict[str, Sample], scan: Scan) -> lis
         for name in both
         if rows[name].sha256 not in ("", scan.fingerprints[by_id[name].id].sha256)
     ]
-    moved = [name for name in both if by_id[name].split not in (None, "training", rows[name].part)]
+    moved = [name for name in both if by_id[name].split not in (None, "training", rows[name].split)]
     return [
         *_change(sorted(rows.keys() - by_id.keys()), "of the file's samples", "not in the data"),
         *_change(sorted(by_id.keys() - rows.keys()), "of the data's samples", "not in the file"),
         *_change(contents, "of the samples", "another image (its SHA-256 differs)"),
-        *_change(moved, "of the samples", "in another part by the data"),
+        *_change(moved, "of the samples", "in another split by the data"),
     ]
 
 
@@ -222,11 +222,11 @@ def _check_header(path: Path, header: Sequence[str]) -> None:
 
 
 def _parse(path: Path, line: int, row: dict[str, str]) -> _Row:
-    part = row.get("part", "")
-    if part not in PARTS:
+    split = row.get("split", "")
+    if split not in SPLITS:
         raise DataError(
-            f"{path}, line {line}, column part: {part!r} is not a part. "
-            f"The parts are {', '.join(PARTS)}."
+            f"{path}, line {line}, column split: {split!r} is not a split. "
+            f"The splits are {', '.join(SPLITS)}."
         )
     sha256 = row.get("sha256", "").strip().lower()
     if sha256 and (len(sha256) != 64 or not set(sha256) <= set("0123456789abcdef")):
@@ -236,11 +236,11 @@ def _parse(path: Path, line: int, row: dict[str, str]) -> _Row:
     fold = row.get("fold", "").strip()
     if fold and not (fold.isascii() and fold.isdigit() and len(fold) < 10):
         raise DataError(f"{path}, line {line}, column fold: {fold!r} is no whole number from 0.")
-    return _Row(line=line, part=part, fold=int(fold) if fold else None, sha256=sha256)
+    return _Row(line=line, split=split, fold=int(fold) if fold else None, sha256=sha256)
 
 
-def _fold(split: Split, sample: Sample) -> str:
-    return str(split.folds[sample.id]) if sample.id in split.folds else ""
+def _fold(splits: Splits, sample: Sample) -> str:
+    return str(splits.folds[sample.id]) if sample.id in splits.folds else ""
 
 
 def _without_fold(row: tuple[str, ...]) -> tuple[str, ...]:

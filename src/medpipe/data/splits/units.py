@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 BINS = 10
 """The quantile bins of a regression's target, at most: they are divided like findings."""
 UNITS_IN_A_BIN = 10
-"""So many units for each bin: fewer can't be divided into ten parts."""
+"""So many units for each bin: fewer can't be divided into ten splits."""
 
 
 def units_of(samples: Sequence[Sample], scan: Scan, seed: int, task: Task) -> list[Unit]:
@@ -103,7 +103,7 @@ def count_of(units: Sequence[Unit]) -> str:
 def share_out(
     units: Sequence[Unit], shares: Mapping[Name, float], *, task: Task, home: Name | None = None
 ) -> list[Name]:
-    """Choose a part for each unit; see `divide` and, for units of many strata, its sister."""
+    """Choose a split for each unit; see `divide` and, for units of many strata, its sister."""
     dividing = divide if task.kind == "multiclass" else divide_iteratively
     return dividing(units, shares, home=home)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from medpipe.builtin.datasets.listing.parts import PART_WORDS, part_of_value
+from medpipe.builtin.datasets.listing.predefined_splits import SPLIT_WORDS, split_of_value
 from medpipe.builtin.datasets.listing.spellings import alike
 from medpipe.builtin.datasets.listing.values import Merged, one_or_several
 from medpipe.builtin.datasets.listing.wording import counted, listed
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from medpipe.plugin import Part
+    from medpipe.plugin import Split
 
-_LIKE_PARTS: Mapping[str, Part] = {**PART_WORDS, "testing": "test"}
+_LIKE_SPLITS: Mapping[str, Split] = {**SPLIT_WORDS, "testing": "test"}
 
 
 _PLACE = "Put it into the folder of its class."
@@ -28,36 +28,36 @@ _PLACE = "Put it into the folder of its class."
 
 @attrs.frozen(kw_only=True)
 class ClassFolder:
-    """A folder with the images of one class, or of one class in one part.
+    """A folder with the images of one class, or of one class in one split.
 
     Attributes:
         id: Its path below the root, with ``/``.
         name: Its own name.
         path: Where it is.
-        part: What the folder above it stands for.
+        split: What the folder above it stands for.
     """
 
     id: str
     name: str
     path: str
-    part: Part | None = None
+    split: Split | None = None
 
 
 def class_folders(
     root: Path,
     listing: FolderListing,
     *,
-    parts: Merged | None,
+    splits: Merged | None,
     classes: Merged | None,
     suffixes: Sequence[str] | None,
 ) -> list[ClassFolder]:
-    """Find the class folders: directly below the root, or below the folders of the parts.
+    """Find the class folders: directly below the root, or below the folders of the splits.
 
     Args:
         root: The folder to look in.
         listing: Gets the files that lie beside the class folders; images among them are an
             error, or faults where it has a place for these.
-        parts: The folders of each part, if there are such.
+        splits: The folders of each split, if there are such.
         classes: The folders of each class, if they aren't the classes themselves.
         suffixes: What the names of images end in; None: all kinds.
 
@@ -66,15 +66,15 @@ def class_folders(
     """
     _require_folder(root)
     folders = _level(os.fspath(root), "", suffixes, listing)
-    if parts is None:
+    if splits is None:
         if classes is None:
-            _refuse_parts(root, list(folders))
+            _refuse_splits(root, list(folders))
         return [ClassFolder(id=name, name=name, path=path) for name, path in folders.items()]
     found = []
-    for name, part in _part_folders(root, list(folders), parts).items():
+    for name, split in _split_folders(root, list(folders), splits).items():
         inner = _level(folders[name], name, suffixes, listing)
         found += [
-            ClassFolder(id=f"{name}/{inside}", name=inside, path=path, part=part)
+            ClassFolder(id=f"{name}/{inside}", name=inside, path=path, split=split)
             for inside, path in inner.items()
         ]
     return found
@@ -196,21 +196,21 @@ def _level(
     return dict(sorted(folders.items()))
 
 
-def _refuse_parts(root: Path, folders: Sequence[str]) -> None:
-    parts: dict[Part, list[str]] = {}
+def _refuse_splits(root: Path, folders: Sequence[str]) -> None:
+    splits: dict[Split, list[str]] = {}
     for name in folders:
-        like = _LIKE_PARTS.get(visible(name).lower())
+        like = _LIKE_SPLITS.get(visible(name).lower())
         if like is not None:
-            parts.setdefault(like, []).append(name)
-    if not parts:
+            splits.setdefault(like, []).append(name)
+    if not splits:
         return
-    alike_parts = sorted(name for names in parts.values() for name in names)
+    alike_splits = sorted(name for names in splits.values() for name in names)
     lines = [
-        f"{root} holds the folders {listed(folders)}: {listed(alike_parts)} "
-        f"{'looks like a given part' if len(alike_parts) == 1 else 'look like given parts'} of a "
-        "data set, not like classes. To take them as parts, write:",
-        "  [dataset.parts]",
-        *(f"  {part} = {_toml(names)}" for part, names in parts.items()),
+        f"{root} holds the folders {listed(folders)}: {listed(alike_splits)} "
+        f"{'looks like a split' if len(alike_splits) == 1 else 'look like splits'} of a data set, "
+        "not like classes. To take them as splits, write:",
+        "  [dataset.splits]",
+        *(f"  {split} = {_toml(names)}" for split, names in splits.items()),
         "Or point dataset.root at one of them. If they are classes, name them in dataset.classes.",
     ]
     raise DataError("\n".join(lines))
@@ -221,19 +221,19 @@ def _toml(names: Sequence[str]) -> str:
     return quoted[0] if len(quoted) == 1 else f"[{', '.join(quoted)}]"
 
 
-def _part_folders(root: Path, folders: Sequence[str], parts: Merged) -> dict[str, Part]:
-    """The part of each folder directly below the root."""
-    wanted = {visible(name): part for name, part in part_of_value(parts).items()}
+def _split_folders(root: Path, folders: Sequence[str], splits: Merged) -> dict[str, Split]:
+    """The split of each folder directly below the root."""
+    wanted = {visible(name): split for name, split in split_of_value(splits).items()}
     held = set(map(visible, folders))
     missing = [name for name in wanted if name not in held]
     if missing:
         raise DataError(
-            f"dataset.parts: {root} holds no folder {listed(missing)}. It holds {listed(folders)}."
+            f"dataset.splits: {root} holds no folder {listed(missing)}. It holds {listed(folders)}."
         )
     unnamed = [name for name in folders if visible(name) not in wanted]
     if unnamed:
         raise DataError(
-            f"dataset.parts names no part for the folder{'s' * (len(unnamed) > 1)} "
-            f"{listed(unnamed)} in {root}. Add each to a part, or move it away."
+            f"dataset.splits names no split for the folder{'s' * (len(unnamed) > 1)} "
+            f"{listed(unnamed)} in {root}. Add each to a split, or move it away."
         )
     return {name: wanted[visible(name)] for name in folders}

@@ -66,7 +66,7 @@ def _one_of(
     label = labels.joined([row.label for row in same], anyone=anyone)
     differing = [] if label is not None else ["labels"]
     differing += ["groups"] if len({row.sample.group for row in same}) > 1 else []
-    differing += ["parts"] if len({row.sample.split for row in same}) > 1 else []
+    differing += ["splits"] if len({row.sample.split for row in same}) > 1 else []
     if differing:
         remedy = "Correct them, or leave the others out, for example with dataset.where."
         if label is None and labels.joins_any:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from medpipe.builtin.datasets.listing.row_report import RowReport
     from medpipe.builtin.datasets.listing.table_file import TableContent
     from medpipe.builtin.datasets.listing.table_images import ImageFinder
-    from medpipe.plugin import Part
+    from medpipe.plugin import Split
 
 Repeated: TypeAlias = Literal["error", "agree", "any"]
 _DROP_FILES = 'To leave such rows out set dataset.missing_files = "drop".'
@@ -87,9 +87,9 @@ class RowReader:
         group: The column of the groups.
         patterns: Where there is none, what captures the group in the id.
         ungrouped: What to do with rows without a group.
-        split: The column of the parts.
-        part_of: The part that each of its values stands for.
-        usual_parts: Whether these are the usual words, in any case.
+        split: The column of the splits.
+        split_of: The split that each of its values stands for.
+        usual_splits: Whether these are the usual words, in any case.
         short_rows: What to do with rows that end before a column that is needed.
         quotes: Whether cells are looked at for rows that a quote swallowed.
         repeated: What to do with several rows for one image.
@@ -107,8 +107,8 @@ class RowReader:
     patterns: Sequence[re.Pattern[str]]
     ungrouped: Ungrouped
     split: str | None
-    part_of: Mapping[Key, Part]
-    usual_parts: bool
+    split_of: Mapping[Key, Split]
+    usual_splits: bool
     short_rows: Literal["error", "blank"] = "error"
     quotes: Quotes = "checked"
     repeated: Repeated = "error"
@@ -233,7 +233,7 @@ class RowReader:
         found = self.finder.find(names, lambda *problem: self._absent(row, *problem), row.refuse)
         row.id = id_ = composed(names[0])
         group = self._group(row, id_, cell)
-        part = self._part(row, cell)
+        split = self._split(row, cell)
         if row.dropped is not None:
             return None
         path = os.path.join(self.finder.root, names[0])  # noqa: PTH118  (many files)
@@ -250,7 +250,7 @@ class RowReader:
             return None
         image = found[0] if len(found) == 1 else found
         extra = {column: composed_lines(raw[column]) for column in self.keep}
-        sample = Sample(id=id_, image=image, label=0, group=group, split=part, extra=extra)
+        sample = Sample(id=id_, image=image, label=0, group=group, split=split, extra=extra)
         return KeptRow(number=row.number, sample=sample, label=label, path=same)
 
     def _absent(self, row: _Row, problem: str, hint: str) -> None:
@@ -281,24 +281,24 @@ class RowReader:
             row.own = self.ungrouped == "own"
         return group
 
-    def _part(self, row: _Row, cell: Mapping[str, str]) -> Part | None:
+    def _split(self, row: _Row, cell: Mapping[str, str]) -> Split | None:
         if self.split is None:
             return None
         value = cell[self.split]
-        part = self.part_of.get(key(value.lower() if self.usual_parts else value))
-        if part is None:
-            said = f"{value!r} in column {self.split!r} is no part"
+        split = self.split_of.get(key(value.lower() if self.usual_splits else value))
+        if split is None:
+            said = f"{value!r} in column {self.split!r} is no split"
             if not value:
-                said = f"no part in column {self.split!r}"
-            elif not self.usual_parts:
-                said = f"{value!r} in column {self.split!r} is in no part of dataset.parts"
-            row.refuse(f"{said}.", _PARTS if self.usual_parts else _OWN_PARTS)
-        return part
+                said = f"no split in column {self.split!r}"
+            elif not self.usual_splits:
+                said = f"{value!r} in column {self.split!r} is in no split of dataset.splits"
+            row.refuse(f"{said}.", _SPLITS if self.usual_splits else _OWN_SPLITS)
+        return split
 
     def _check_values(
         self, rows: Sequence[tuple[int, Mapping[str, str]]], report: RowReport
     ) -> None:
-        """Say which values of `where` and `part_of` are nowhere: they may be misspelt."""
+        """Say which values of `where` and `split_of` are nowhere: they may be misspelt."""
         for column, wanted in self.where.items():
             held = {key(cell[column]) for _, cell in rows}
             absent = sorted(str(value) for value in wanted - held)
@@ -306,14 +306,14 @@ class RowReader:
                 report.remarks.append(
                     f"No row has {listed(absent)} in column {column!r} (dataset.where)."
                 )
-        if self.split is None or self.usual_parts:
+        if self.split is None or self.usual_splits:
             return
         held = {key(cell[self.split]) for _, cell in rows}
-        absent = [str(value) for value in self.part_of if value not in held]
+        absent = [str(value) for value in self.split_of if value not in held]
         if absent:
             report.refuse(
                 f"no row has {listed(absent)} in column {self.split!r}.",
-                "Correct dataset.parts.",
+                "Correct dataset.splits.",
             )
 
 
@@ -330,8 +330,8 @@ _ONE = (
     'dataset.repeated to "agree" (a sample of rows that say the same) or, for findings, "any"; or '
     "leave the others out, for example with dataset.where."
 )
-_PARTS = (
-    "Write training, validation or test, or say in dataset.parts which values stand for them; "
+_SPLITS = (
+    "Write training, validation or test, or say in dataset.splits which values stand for them; "
     "dataset.where leaves rows out."
 )
-_OWN_PARTS = "Add such values to dataset.parts, or leave their rows out with dataset.where."
+_OWN_SPLITS = "Add such values to dataset.splits, or leave their rows out with dataset.where."

@@ -10,7 +10,7 @@ from collections.abc import Mapping  # noqa: TC003  (parameters' types are looke
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from medpipe.builtin.datasets.listing.grouping import captures
-from medpipe.builtin.datasets.listing.parts import names_parts
+from medpipe.builtin.datasets.listing.predefined_splits import names_splits
 from medpipe.builtin.datasets.listing.values import (
     key,
     names_classes,
@@ -164,13 +164,13 @@ def pattern_fits(table: object, field: Field, value: str | tuple[str, ...] | Non
         raise ValueError("dataset.group names a column of groups already. Leave one of them out.")
 
 
-def parts_fit(
+def splits_fit(
     table: object, field: Field, value: Mapping[str, str | tuple[str, ...]] | None
 ) -> None:
     """Parts for the values of a column."""
     if value is None:
         return
-    names_parts(table, field, value)
+    names_splits(table, field, value)
     if getattr(table, "split", None) is None:
         raise ValueError("it names values of a column. Name that column with dataset.split.")
 

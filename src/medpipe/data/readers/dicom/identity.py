@@ -202,7 +202,7 @@ def _mixed(
     if len(places) > 1:
         one, other = list(places.values())[:2]
         return (
-            f"lies in folders of two classes or parts: {files[one]} and {files[other]}",
+            f"lies in folders of two classes or splits: {files[one]} and {files[other]}",
             f"One series is one image: put all its files into one of them. {_TRUST}",
         )
     if len(people) > 1:
