@@ -72,7 +72,7 @@ def test_doctor_names_a_distribution_that_brings_the_same_package(tmp_path: Path
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stderr
     assert (
-        "The distribution medpipe 0.3 brings a package medpipe too, and files of one may stand in "
+        "The distribution medpipe 0.3 has a package medpipe too, and files of one may stand in "
         "place of the other's. Uninstall both ('pip uninstall medpipe medpipe-imaging'), then "
         "install medpipe-imaging alone." in done.stdout
     )

@@ -36,7 +36,7 @@ TRUST = (
     "the environment variable SSL_CERT_FILE."
 )
 NOTHING = "Nothing was kept. Try again later; if it stays so, its publisher changed it."
-KEPT = f"Try again later: {HALF:,} bytes are kept, and it goes on from there."
+KEPT = f"Try again later: {HALF:,} bytes are kept, and the next try continues from there."
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ FAILING = {
     ),
     "/says-more": (
         f"the connection ended after {SIZE:,} of {SIZE + 10:,} bytes (after 3 tries). Try again "
-        f"later: {SIZE:,} bytes are kept, and it goes on from there."
+        f"later: {SIZE:,} bytes are kept, and the next try continues from there."
     ),
     "/says-less": (
         "what came is not what was published (sha256 "

@@ -200,7 +200,7 @@ def damaged(why: str) -> str:
 def lacking(names: str) -> str:
     return (
         f"RUN/checkpoints/last.safetensors is whole, but does not say its {names}: it was written "
-        "by another version of medpipe, or by other hands. Go on with the medpipe that wrote it, "
+        "by another version of medpipe, or changed since. Resume with the medpipe that wrote it, "
         "or begin a new run in another output."
     )
 
@@ -208,7 +208,7 @@ def lacking(names: str) -> str:
 def foreign(why: str) -> str:
     return (
         f"The checkpoint to resume from is of another form: {why}. It was written by another "
-        "version of medpipe, or by other hands. Begin a new run in another output."
+        "version of medpipe, or changed since. Begin a new run in another output."
     )
 
 
@@ -270,12 +270,12 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "a checkpoint of version 1": (
         lied(without("medpipe")),
         "RUN/checkpoints/last.safetensors is a checkpoint of version 1, and this medpipe "
-        "reads version 2. Go on with the medpipe that wrote it, or begin a new run.",
+        "reads version 2. Resume with the medpipe that wrote it, or begin a new run.",
     ),
     "a checkpoint of another version": (
         lied(put(medpipe="3")),
         "RUN/checkpoints/last.safetensors is a checkpoint of version 3, and this medpipe "
-        "reads version 2. Go on with the medpipe that wrote it, or begin a new run.",
+        "reads version 2. Resume with the medpipe that wrote it, or begin a new run.",
     ),
     "no digests": (
         lied(without("sha256")),

@@ -337,7 +337,7 @@ class Assembly:
             device: Where to train.
             precision: In what to compute.
             fresh: Whether the network starts from the configured weights, if any; a run that
-                goes on has its own.
+                that is resumed has its own.
         """
         network = self.started_network(data) if fresh else self.network(data)
         loss = to_device(self.loss(data), device)

@@ -158,7 +158,7 @@ class DeviceError(MedpipeError):
 
 
 class TrainingError(MedpipeError):
-    """Training can't go on, for example because the loss is not finite."""
+    """Training can't continue, for example because the loss is not finite."""
 
 
 class LimitError(TrainingError):

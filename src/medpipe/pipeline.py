@@ -107,7 +107,7 @@ class Pipeline:
             output: The run directory, empty or new; by default ``runs/<data set>-<time>``.
             resume: Resume the run in `output`; where there is none, begin it. A finished run
                 is given back as it is.
-            allow_changed: What may have changed since the run was begun, where it goes on:
+            allow_changed: What may have changed since the run was begun, where it is resumed:
                 ``"configuration"``, ``"data"``, ``"packages"``, ``"threads"``, ``"hardware"``,
                 several of them, or True for all. What did change is recorded.
             max_time: Stop after so long, in seconds or as a ``timedelta``, from this call on.
@@ -117,7 +117,7 @@ class Pipeline:
                 begun with something else.
             CheckpointError: The run to resume has no checkpoint that is whole.
             CheckFailed: The check found problems; it lists them all.
-            TrainingError: Training can't go on; what was written until then stays.
+            TrainingError: Training can't continue; what was written until then stays.
         """
         from medpipe.training.stopping import StopRequest
 

@@ -40,6 +40,7 @@ ROOMS: dict[str, Room] = {
     "checkpoints": {
         "src/medpipe/training/checkpoint.py": (
             "test_training_checkpoint.py",
+            "test_training_restoring.py",
             "test_hostile_checkpoints.py",
         ),
         "src/medpipe/training/restoring.py": (

@@ -86,7 +86,7 @@ def _guard(report: CheckReport, path: str, examine_part: Callable[[], Any]) -> A
         report.problems += error.problems
     except MedpipeError as error:
         report.problems.append(Problem(path=path, message=str(error)))
-    except Exception as error:  # whatever a stranger's network or loss may raise
+    except Exception as error:  # a plugin's network or loss may raise anything
         text = " ".join(str(error).split())
         report.problems.append(Problem(path=path, message=f"{type(error).__name__}: {text}"))
     return None

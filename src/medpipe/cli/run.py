@@ -104,7 +104,7 @@ def _stopped(some: RunSet, members: Collection[str]) -> Run | None:
     """The run at which this command stopped; None where it came to its end.
 
     In the folder there may be others that are not finished, of a command that asked for more folds
-    or seeds: to go on would never finish them.
+    or seeds: resuming would never finish them.
     """
     there = (run for run in some.unfinished if run.path.parent == some.path)
     return next((run for run in there if run.path.name in members), None)

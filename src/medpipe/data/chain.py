@@ -310,7 +310,7 @@ def _seeded(transform: Callable[[dict[str, Any]], Mapping[Any, Any]]) -> Apply:
     # Typed as Any: a callable that is also a MONAI class is nothing that mypy expects.
     composed: Any = transform
     if isinstance(composed, Compose):
-        # OneOf and its kin draw a seed for each of their parts, so that sharing a state won't do.
+        # OneOf and the like draw a seed for each transform: a shared state would change that.
         def apply_composed(sample: dict[str, Any], key: int) -> Mapping[Any, Any]:
             composed.set_random_state(seed=key % 2**32)
             return transform(sample)

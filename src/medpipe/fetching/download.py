@@ -70,7 +70,7 @@ def download(
 ) -> Path:
     """Fetch a file, and give it its name when it is known to be the published one.
 
-    What fails but may pass is tried three times. Each try goes on where the one before it ended,
+    What fails but may pass is tried three times. Each try continues where the one before it ended,
     and so does the next process after one that was killed. A proxy is taken from the environment
     variable ``https_proxy``, certificate authorities of your own from ``SSL_CERT_FILE``.
 
@@ -148,7 +148,7 @@ def _fetch(order: _Order) -> None:
             if error.passes and tried < _TRIES and time.monotonic() + pause < order.end:
                 time.sleep(pause)
                 continue
-            kept = f": {order.have:,} bytes are kept, and it goes on from there"
+            kept = f": {order.have:,} bytes are kept, and the next try continues from there"
             remedy = error.remedy or f"Try again later{kept if order.have else ''}."
             after = f" (after {tried} tries)" if tried > 1 else ""
             raise _FailedError(f"{error}{after}", remedy) from error

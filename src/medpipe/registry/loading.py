@@ -1,4 +1,4 @@
-"""Load a plugin; what is wrong with it is recorded and hurts no other."""
+"""Load a plugin; what is wrong with it is recorded and affects no other."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Plugin:
 
     Attributes:
         name: The name of its entry point.
-        distribution: The distribution that brings it, as it is installed.
+        distribution: The distribution that it comes with, as it is installed.
         version: The distribution's version; empty for a plugin added in a script.
         steps: The step classes that it offers; none if it could not be loaded.
         error: Why it could not be loaded; None if it was.
@@ -44,7 +44,7 @@ class Plugin:
 
     @property
     def builtin(self) -> bool:
-        """Whether it is medpipe's own, whose names nobody can take."""
+        """Whether it is medpipe's own, whose names no other plugin can take."""
         return self.distribution == own_distribution()
 
     @property

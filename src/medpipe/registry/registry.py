@@ -1,7 +1,7 @@
 """`Registry`: discovery, attribution, conflicts and look-up of steps.
 
 Plugins are found by their entry points in the group ``medpipe``, each is loaded on its own, and
-one that is broken is recorded with its cause and hurts nobody else.
+one that is broken is recorded with its cause and affects no other.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ class Recorder:
 
     Attributes:
         path: The same.
-        record: The same; it changes as the run goes on.
+        record: The same; it changes during the run.
         checkpoints: Of the run.
         see_ours: Raises where another process has taken the directory over.
     """

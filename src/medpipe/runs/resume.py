@@ -151,7 +151,7 @@ def refuse(before: Run, changes: Collection[Change], allow: Collection[Changeabl
 
 
 def refuse_for_finished(before: Run, changes: Collection[Change]) -> None:
-    """Raise where a finished run is to go on with something else, and nothing would come of it.
+    """Raise where a finished run is resumed with something else, which would change nothing.
 
     Raises:
         RunError: It is so.

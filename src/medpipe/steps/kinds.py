@@ -172,8 +172,9 @@ class TrainerStep(Step):
     def build(self, parts: TrainingParts) -> Training:
         """Make the trainer.
 
-        A run may stop and go on within an epoch, with another engine whose ``EPOCH_STARTED`` is
-        fired again: what its handlers do must depend on the engine's state alone.
+        A run may stop and be resumed within an epoch, with another engine whose
+        ``EPOCH_STARTED`` is fired again: what its handlers do must depend on the engine's state
+        alone.
         """
         raise NotImplementedError(f"{type(self).__name__} has no build method")
 

@@ -29,7 +29,7 @@ _said: set[tuple[Path, int | None]] = set()
 
 
 def warn_without_cache(consequence: str, error: Exception) -> None:
-    """Warn that something can't be kept, and go on.
+    """Warn that something can't be kept, and continue.
 
     Args:
         consequence: What comes of it; the beginning of the sentence that `error` ends.
@@ -74,7 +74,7 @@ def cache_directory() -> Path:
 
 
 def _cache_without_home() -> Path:
-    """A folder for temporary files that nobody else may write to, by the user's number."""
+    """A folder for temporary files that no other user may write to, by the user's number."""
     import tempfile
 
     remedy = "Name a folder for caches with the environment variable MEDPIPE_CACHE."

@@ -20,7 +20,7 @@ def plugin_points() -> tuple[importlib.metadata.EntryPoint, ...]:
 
 @functools.cache
 def own_distribution() -> str:
-    """The name of the installed distribution that brings the built-in steps."""
+    """The name of the installed distribution with the built-in steps."""
     points = plugin_points()
     names = sorted(point.dist.name for point in points if point.value == BUILTIN and point.dist)
     return DISTRIBUTION if DISTRIBUTION in names or not names else names[0]
@@ -38,7 +38,7 @@ def collisions() -> list[str]:
     by_name = {point.name for point in importlib.metadata.distributions(name="medpipe")}
     others = sorted({*bringing, *by_name} - {own})
     return [
-        f"The distribution {name} {importlib.metadata.version(name)} brings a package medpipe too, "
+        f"The distribution {name} {importlib.metadata.version(name)} has a package medpipe too, "
         f"and files of one may stand in place of the other's. Uninstall both ('pip uninstall "
         f"{name} {own}'), then install {own} alone."
         for name in others

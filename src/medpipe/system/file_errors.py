@@ -49,7 +49,7 @@ def mode_of(path: Path) -> int:
     pathlib takes some of what can't be looked at for absent, and lets other errors through.
 
     Raises:
-        RunError: That can't be told: a folder above may not be looked into, or the disk fails.
+        RunError: That is unknown: a folder above may not be looked into, or the disk fails.
     """
     try:
         return path.stat().st_mode

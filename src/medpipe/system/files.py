@@ -38,7 +38,7 @@ class NewFile:
 
 @contextmanager
 def new_file(path: Path, *, sync: bool = True) -> Iterator[NewFile]:
-    """Write a new file piece by piece, inside a folder that nobody reads yet.
+    """Write a new file piece by piece, inside a folder that no process reads yet.
 
     Args:
         path: The file; none is there.
@@ -54,7 +54,7 @@ def new_file(path: Path, *, sync: bool = True) -> Iterator[NewFile]:
 
 @contextmanager
 def continued_file(path: Path) -> Iterator[NewFile]:
-    """Write on at the end of a file that nobody reads yet, piece by piece; see `finish_file`.
+    """Write on at the end of a file that no process reads yet, piece by piece; see `finish_file`.
 
     Raises:
         OSError: It is not there or can't be written.
@@ -289,7 +289,7 @@ def staged_directory(target: Path) -> Iterator[Path]:
 
 
 def remove_leftovers_of(target: Path) -> None:
-    """Remove what killed processes left of a `staged_directory`; nobody may be making it now.
+    """Remove what killed processes left of a `staged_directory`; no process may be making it now.
 
     Raises:
         OSError: The folder that `target` lies in can't be read.
@@ -314,7 +314,7 @@ def rename(source: Path, target: Path) -> None:
 
 
 def beside(path: Path) -> Path:
-    """A name for what becomes `path`, in the same folder; nobody reads such a one."""
+    """A name for what becomes `path`, in the same folder; no process reads it."""
     return path.with_name(f".{path.name}.{os.urandom(6).hex()}.part")
 
 

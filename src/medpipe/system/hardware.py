@@ -33,7 +33,7 @@ def available_cpus() -> int:
 
 
 def available_memory() -> int | None:
-    """How many bytes of main memory the job may still take; None where nobody says."""
+    """How many bytes of main memory the job may still take; None where that is unknown."""
     lines = _text(Path("/proc/meminfo")).splitlines()
     limits = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
     most, used = _cgroup_text("memory.max").strip(), _cgroup_text("memory.current").strip()
@@ -43,7 +43,7 @@ def available_memory() -> int | None:
 
 
 def device_memory(device: torch.device) -> int | None:
-    """How many bytes a device has free; None where nobody says."""
+    """How many bytes a device has free; None where that is unknown."""
     if device.type == "cuda":
         import torch
 
@@ -100,7 +100,7 @@ def choose_precision(
 
 
 def is_faster_in_bfloat16(device: torch.device) -> bool:
-    """Whether the hardware computes in bfloat16, and that pays."""
+    """Whether the hardware computes in bfloat16, and faster."""
     import torch
 
     if device.type == "cuda":

@@ -55,7 +55,7 @@ class Holder:
 
     @classmethod
     def parse(cls, line: str) -> Holder:
-        """What a line says; where it was not written by `text`, a process that nobody knows."""
+        """What a line says; where it was not written by `text`, an unknown process."""
         try:
             said = json.loads(line)
             types = {field.name: type(field.default) for field in attrs.fields(cls)}

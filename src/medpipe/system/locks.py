@@ -42,7 +42,7 @@ PATIENCE = 600.0
 LONG = 7200.0
 """The same where two must not do the work side by side: a download, an extraction."""
 WORD = 1.0
-"""Seconds after which somebody who waits is told so, and then once a minute."""
+"""Seconds after which a waiting process says so, and then once a minute."""
 
 _GONE = (errno.ENOENT, errno.ESTALE)
 _HELD = "held"
@@ -216,7 +216,7 @@ class Lock:
         return max(0.0, (now - seen.changed) / 1e9)
 
     def showed_life(self) -> bool:
-        """Whether a lease file that can't be told from a dead one was seen to change."""
+        """Whether a lease file that may be a dead one was seen to change."""
         return self._showed_life
 
 
@@ -234,7 +234,7 @@ def _look(path: Path) -> _Seen | None:
     except OSError as error:
         if error.errno in _GONE:
             return None
-    try:  # somebody else's, who lets nobody read it
+    try:  # another user's, who lets no one else read it
         return _Seen(path.name, "", path.stat().st_mtime_ns)
     except OSError:
         return None
@@ -246,7 +246,7 @@ def locked(path: Path, *, patience: float = PATIENCE) -> Iterator[None]:
 
     It needs nothing of the file system but that files can be made, listed and removed. A process
     that ended on this machine is noticed at once, one of another machine by its silence of a
-    minute. Who waits for more than a second is told for whom.
+    minute. After more than a second it says what it waits for.
 
     Args:
         path: What names the lock; its folder is made, and lease files lie beside it.

@@ -97,7 +97,7 @@ def refuse_existing(output: Path, *, kind: Literal["file", "folder"]) -> None:
     """See that an output is new.
 
     Raises:
-        RunError: It is there already, or nobody can tell.
+        RunError: It is there already, or that is unknown.
     """
     if mode_of(output):
         raise RunError(

@@ -80,7 +80,7 @@ def limit_of(
     batch_size: str = BATCH_SIZE,
     ended: Callable[[], Collection[int]] = tuple,
 ) -> MedpipeError | None:
-    """The limit that an error tells of, or one that it came from; None where it tells of none."""
+    """The limit that an error, or one of its causes, reports; None where there is none."""
     for cause in _causes(error):
         if isinstance(cause, (LimitError, _EndedError)):
             return cause

@@ -226,7 +226,7 @@ def unsendable(value: object) -> str:
     """Why a value can't be sent to a new interpreter; nothing if it can."""
     try:
         sent = pickle.dumps(value)
-    except Exception as error:  # whatever a stranger's object raises when it is pickled
+    except Exception as error:  # any object may raise anything when it is pickled
         text = " ".join(str(error).split()) or "no message"
         return f"it can't be pickled ({type(error).__name__}: {text})"
     if b"__main__" in sent and _script() is None:

@@ -34,7 +34,7 @@ MAPPING = ((MMAP_THRESHOLD, 8 * MIB), (MMAP_MAX, 65536))
 
 USUAL = ((MMAP_MAX, 65536), (MMAP_THRESHOLD, 32 * MIB), (TRIM_THRESHOLD, 64 * MIB))
 """What glibc comes to by itself in a process that has freed a block of 32 MiB: its default of
-128 KiB grows with the blocks that are freed. A call of mallopt ends this growth for good, and the
+128 KiB grows with the blocks that are freed. A call of mallopt ends this growth, and the
 default itself would leave the process slower than it was."""
 
 OWN_SETTINGS = (
@@ -79,8 +79,8 @@ def follow_steps(engine: Engine) -> None:
     back once, and the next step takes what it needs. It does something within `kept_memory` alone.
 
     Args:
-        engine: An engine that has not run yet. Without MONAI's iteration events nobody says when
-            its forward passes end, and only the first step's memory is given back.
+        engine: An engine that has not run yet. Without MONAI's iteration events the end of its
+            forward passes is not known, and only the first step's memory is given back.
     """
     from ignite.engine import Events
     from monai.engines.utils import IterationEvents
@@ -130,7 +130,7 @@ def _set(options: tuple[tuple[int, int], ...]) -> None:
 
 
 def _is_ours() -> bool:
-    """Whether memory comes from glibc, and nobody has told it how."""
+    """Whether memory comes from glibc with its default settings."""
     environment = os.environ
     preloaded = environment.get("LD_PRELOAD", "")
     return (

@@ -122,7 +122,7 @@ def verify(path: Path, header: Mapping[str, str], tensors: Mapping[str, torch.Te
             raise CheckpointError(f"{path} is no checkpoint of medpipe, or its header is damaged.")
         raise RunError(
             f"{path} is a checkpoint of version {schema or 1}, and this medpipe reads version "
-            f"{SCHEMA}. Go on with the medpipe that wrote it, or begin a new run."
+            f"{SCHEMA}. Resume with the medpipe that wrote it, or begin a new run."
         )
     written, found = json.loads(header[_DIGESTS]), _digests(header, tensors)
     differ = [

@@ -121,7 +121,7 @@ class TrainingLoop:
             TrainingError: A loss is not finite; it names the epoch, the iteration and the
                 samples. Where the engine has MONAI's iteration events, nothing of that step is
                 applied. Where the optimizers have ``found_inf`` they skip the step themselves,
-                and the loss is looked at one iteration later, so that nobody waits for it.
+                and the loss is looked at one iteration later, without waiting for it.
                 Or the engine ended by itself, and not between two epochs.
             StepError: The engine's output has no loss.
         """
@@ -158,7 +158,7 @@ class TrainingLoop:
         """Take what has ended by itself for finished, where that is between two epochs.
 
         Raises:
-            TrainingError: It is not: to go on would be to come to the same place again and again.
+            TrainingError: It is not: resuming would end at the same place each time.
         """
         engine, progress = self.training.engine, self.progress
         if progress.iteration == began:
@@ -211,7 +211,7 @@ class TrainingLoop:
         self._since_saved.restart()
 
     def _finish_epoch(self, started: Clock) -> bool:
-        """Validate and report; give whether training goes on."""
+        """Validate and report; return whether training continues."""
         engine, progress = self.training.engine, self.progress
         self._look(0)
         if not progress.losses:

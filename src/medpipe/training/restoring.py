@@ -89,7 +89,7 @@ def _foreign(error: Exception) -> RunError:
     return RunError(
         "The checkpoint to resume from is of another form: "
         f"{type(error).__name__}: {' '.join(str(error).split())}. It was written by another "
-        "version of medpipe, or by other hands. Begin a new run in another output."
+        "version of medpipe, or changed since. Begin a new run in another output."
     )
 
 

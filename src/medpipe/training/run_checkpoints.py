@@ -195,7 +195,7 @@ def _refuse_foreign(path: Path, about: Any) -> None:
     if lacks:
         raise RunError(
             f"{path} is whole, but does not say its {', '.join(lacks)}: it was written by another "
-            "version of medpipe, or by other hands. Go on with the medpipe that wrote it, or begin "
+            "version of medpipe, or changed since. Resume with the medpipe that wrote it, or begin "
             "a new run in another output."
         )
 

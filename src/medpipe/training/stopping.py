@@ -30,7 +30,7 @@ class StopRequest:
 
     @property
     def reason(self) -> str | None:
-        """Why the run is to stop; None: it is to go on."""
+        """Why the run is to stop; None: it is not."""
         if self._signal is not None:
             return self._signal.name
         if self._end is not None and time.monotonic() >= self._end:

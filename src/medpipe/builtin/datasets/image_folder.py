@@ -91,7 +91,7 @@ class ImageFolder(DatasetStep):
             group of its own, unless it is DICOM (`dicom_group`).
         dicom_group: Where images are DICOM and no group is given: with which of the header's
             identifiers groups begin: the ``"patient"`` (PatientID with its issuer), the ``"study"``
-            or the ``"series"``. What is blank, stands for nobody or is the same everywhere says
+            or the ``"series"``. What is blank, stands for no patient or is the same everywhere says
             nothing, and the next one counts. ``"none"``: headers are not to be trusted: each image
             is a group of its own, and the files of a series lie in one folder.
         ungrouped: What becomes of images in which no pattern is found: an error, each a group of

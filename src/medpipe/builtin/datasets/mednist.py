@@ -160,7 +160,7 @@ def extracted(archive: Path) -> Path:
     base = _datasets() / FOLDER
     try:
         state = archive.stat()
-        # Copying programs set the time of the content; the other one nobody can set.
+        # Copying programs set the time of the content; the other one can't be set.
         times = f"{state.st_mtime_ns}\n{state.st_ctime_ns}\n{state.st_ino}"
         seen = f"{archive.resolve()}\n{state.st_size}\n{times}"
         name = hashlib.sha256(os.fsencode(seen)).hexdigest()[:16]

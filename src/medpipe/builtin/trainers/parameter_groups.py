@@ -114,7 +114,7 @@ def _near(pattern: str, names: Sequence[str]) -> list[str]:
 
 
 class Freezing:
-    """Freezes and thaws parts of a network: what is frozen depends on the epoch alone.
+    """Freezes and unfreezes parameters of a network: what is frozen depends on the epoch alone.
 
     Args:
         network: The network.
@@ -129,7 +129,7 @@ class Freezing:
         owner: dict[str, int | None],
     ) -> None:
         self._groups = groups
-        # What is frozen by the network itself is not ours to thaw.
+        # What is frozen by the network itself stays frozen.
         self._owned = [
             (parameter, owner[name])
             for name, parameter in network.named_parameters()
@@ -140,7 +140,7 @@ class Freezing:
         self.apply(1)
 
     def apply(self, epoch: int) -> None:
-        """Freeze and thaw as it is in an epoch, counted from 1, whatever was before."""
+        """Freeze and unfreeze for an epoch, counted from 1, whatever the state before."""
         for parameter, index in self._owned:
             parameter.requires_grad_(not _is_frozen(self._groups, index, epoch))
             if not parameter.requires_grad:

@@ -116,14 +116,14 @@ class Supervised(TrainerStep):
 
     Attributes:
         epoch_length: Iterations in an epoch; None: one pass of the training data. Where it is
-            shorter, the next epoch goes on where this one stopped.
+            shorter, the next epoch continues where this one stopped.
         learning_rate: The optimizer's, and the highest of a one-cycle schedule.
         optimizer: A table with ``name``: ``adam``, ``adamw`` or ``sgd``, and its parameters.
         schedule: A table with ``name``: ``one_cycle``, ``cosine`` or ``steps``; None: constant.
         gradient_clip: The largest norm of all gradients together; None: no limit.
         accumulation: Iterations whose gradients are averaged into one step.
         parameters: Tables with ``match``: parameters with a learning rate of their own, or
-            frozen, for good or for some epochs; see `ParameterGroup`.
+            frozen, always or for some epochs; see `ParameterGroup`.
         compile: Compile the training step's network by ``torch.compile``, which takes a minute
             or more in the first iteration and needs a C++ compiler, on CUDA Triton. Validation,
             prediction and checkpoints are those of the network as it is.
@@ -207,7 +207,7 @@ class Supervised(TrainerStep):
         """What the schedule was laid out for."""
         if self.schedule is None:
             return {}
-        if isinstance(self.schedule, Steps):  # with more epochs it goes on as it began
+        if isinstance(self.schedule, Steps):  # more epochs change none of its steps
             return {"steps of the optimizer in an epoch": epoch_steps}
         return {"steps of the optimizer in all": self.max_epochs * epoch_steps}
 
@@ -235,7 +235,7 @@ class Supervised(TrainerStep):
         made: torch.optim.Optimizer = cls[options.pop("name")](
             groups,
             lr=self.learning_rate,
-            # None: torch chooses, as where nobody says.
+            # None: torch chooses, as by default.
             fused=can_fuse(item for group in members.values() for item in group) or None,
             **options,
         )

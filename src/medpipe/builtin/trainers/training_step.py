@@ -24,7 +24,7 @@ UNKNOWN_SIDE = 224
 """What is tried where the images' sides vary."""
 
 FUSED_ON = frozenset({"cuda"})
-"""Where fused optimizers pay. On a CPU they save 1 % of a DenseNet121's step of 64 images,
+"""Where fused optimizers are faster. On a CPU they save 1 % of a DenseNet121's step of 64 images,
 and round in another way than the plain script's."""
 
 
@@ -52,7 +52,7 @@ def to_channels_last(parts: TrainingParts) -> bool:
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=devices):
             _laid_copy(network).train()(image.contiguous(memory_format=torch.channels_last))
-    except Exception:  # whatever a stranger's network says: it is trained as it is
+    except Exception:  # a plugin's network may raise anything: it is trained as it is
         return False
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return True
@@ -153,7 +153,7 @@ def _explained() -> Iterator[None]:
 
 
 def can_fuse(parameters: Iterable[torch.nn.Parameter]) -> bool:
-    """Whether torch's fused optimizers take these parameters, and pay."""
+    """Whether torch's fused optimizers take these parameters and are faster."""
     import torch
 
     return all(
@@ -213,7 +213,7 @@ def _laid_as(value: Any, parameter: torch.Tensor) -> Any:
 def guard(engine: Engine, optimizer: torch.optim.Optimizer, device: torch.device) -> None:
     """Let a fused optimizer skip every step from the first loss on that is not finite.
 
-    The optimizer decides on the device, by its ``found_inf``; nobody waits for the loss. The
+    The optimizer decides on the device, by its ``found_inf``, without waiting for the loss. The
     library's loop sees ``found_inf`` and looks at each loss one iteration later.
     """
     import torch

@@ -60,7 +60,7 @@ def build_or_open(
             gives an array and its metadata for each of the ids that it gets, in their order.
         workers: How many CPU cores to use.
         sources: A digest of 16 bytes for each of `ids` of what it is made from, for those who
-            look for it later; empty: nobody will.
+            look for it later; empty: none will.
 
     Returns:
         The cache; None, after a warning, where it can't be written.
@@ -135,7 +135,7 @@ def new_cache(about: Mapping[str, Any], key: Callable[[], str]) -> Iterator[Pack
     """
     provisional = f"new-{secrets.token_hex(8)}"
     try:
-        with _locked(provisional):  # what nobody holds is taken for a leftover
+        with _locked(provisional):  # what no process holds is taken for a leftover
             with PackedWriter(folder_of(provisional), about) as writer:
                 yield writer
             own = key()  # over all samples: asked once

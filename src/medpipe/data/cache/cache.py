@@ -94,7 +94,7 @@ class PackedCache:
 
     @property
     def sources(self) -> dict[bytes, str]:
-        """A sample for each digest of what samples were made from; empty where nobody said."""
+        """A sample for each digest of what samples were made from; empty where that is unknown."""
         return {row.tobytes(): i for row, i in zip(self._index.sources, self.ids, strict=False)}
 
     def shape(self, sample_id: str) -> tuple[int, ...]:

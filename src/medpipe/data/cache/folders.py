@@ -32,7 +32,7 @@ UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 
 
 class PackingError(RunError):
-    """A packed cache can't be made; a run goes on without it."""
+    """A packed cache can't be made; a run continues without it."""
 
 
 @attrs.frozen(kw_only=True)
@@ -159,7 +159,7 @@ def _take_away(key: str) -> bool:
         if not alone:
             return False
         try:
-            # By one rename, so that no one finds a part of it.
+            # By one rename, so that no process sees half of it.
             rename(path, beside(path))
         except RunError:  # on Windows: some process has a file of it open
             return False
@@ -217,7 +217,7 @@ def hold(path: Path) -> int | None:
     """Say to all processes that a file is in use, until the descriptor given back is closed."""
     try:
         import fcntl
-    except ImportError:  # on Windows no one can remove an open file anyway
+    except ImportError:  # on Windows an open file can't be removed anyway
         return None
     descriptor = os.open(path, os.O_RDONLY)
     with suppress(OSError):  # a file system without locks

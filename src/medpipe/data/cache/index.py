@@ -33,7 +33,7 @@ KNOWN_KINDS = "biufc"
 
 @attrs.frozen
 class Kind:
-    """What samples have in common that are stacked in one go.
+    """What samples have in common that are stacked together.
 
     Attributes:
         shape: Of the array.
@@ -56,7 +56,7 @@ class Piece:
         kinds: Of each.
         metas: The metadata of each as JSON.
         size: Bytes in `content`.
-        found: What else its maker has to say, for whoever asked for it; it must pickle.
+        found: What else was found out while it was made; it must pickle.
     """
 
     ids: list[str] = attrs.field(factory=list)
@@ -146,7 +146,7 @@ def narrowed(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     if kind not in "iuf" or size == 1 or size > 8 or array.size == 0:
         return array
     if kind == "f":
-        # What most images are, in one go: a number that a byte doesn't hold comes back as another.
+        # What most images are: a number that a byte doesn't hold comes back as another.
         with np.errstate(invalid="ignore"):
             candidate = array.astype(np.uint8)
         if _same_bits(candidate.astype(array.dtype), array):
@@ -207,7 +207,7 @@ class PackedIndex:
         kinds: The kinds, each once.
         meta_of: The place of each row's metadata.
         sources: A digest of 16 bytes of what each row was made from, of shape (rows, 16); no rows
-            where nobody said.
+            where that is unknown.
     """
 
     ids: tuple[str, ...] = attrs.field(converter=_strings)

@@ -119,7 +119,7 @@ class MappedValues:
         if window is None:
             count = max(0, len(self._mapped) - size) // ALIGNMENT + 1
             places = np.ndarray((count, size), np.uint8, self._mapped, strides=(ALIGNMENT, 1))
-            with warnings.catch_warnings():  # tensors can be written to, says torch; nobody does
+            with warnings.catch_warnings():  # torch warns that they can be written to; they are not
                 warnings.simplefilter("ignore")
                 window = torch.from_numpy(places)
             self._windows[size] = window

@@ -139,7 +139,7 @@ class TransformCache:
             found, decoded = read(sample, self.reading)
             now: str | None = found.sha256
             made = self.made(sample, self._image(sample, decoded))
-        else:  # what a step of a stranger's reads is not heard of
+        else:  # what a plugin's step reads is not known
             made = self.made(sample)
             now = content_digest(sample)
         if now is not None and now != sha256:

@@ -22,7 +22,7 @@ REMEDY = (
     "Write such files again with pydicom.dcmread(path, force=True).save_as(path, "
     "enforce_file_format=True), or remove them."
 )
-_UNKNOWN = ", so nobody knows whether it is an image"
+_UNKNOWN = ", so it is unknown whether it is an image"
 _NOTHING: Mapping[str, str] = {}
 
 

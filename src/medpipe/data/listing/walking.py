@@ -232,7 +232,7 @@ def file_mode(path: str) -> int:
     """What a path is, as `stat.S_ISREG` and its sisters take it; 0: there is nothing.
 
     Raises:
-        DataError: That can't be told: a folder above may not be looked into, or the disk fails.
+        DataError: That is unknown: a folder above may not be looked into, or the disk fails.
     """
     try:
         return os.stat(path).st_mode  # noqa: PTH116  (many files)
@@ -292,7 +292,7 @@ def _alike_note(alike: Sequence[tuple[str, ...]]) -> str:
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether it is a folder; False where that can't be told, as of a link to itself."""
+    """Whether it is a folder; False where that is unknown, as of a link to itself."""
     try:
         return entry.is_dir()
     except OSError:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(eq=False)
 class BatchKey:
-    """One batch: what is asked of the samples, and told to worker processes.
+    """One batch: what worker processes get.
 
     Attributes:
         this_pass: The pass of the data.
@@ -31,7 +31,7 @@ class EpochBatchSampler:
     """The batches of one split; each iteration over it is the next pass.
 
     The pass travels with each batch, so that worker processes that live for the whole run know
-    it without being told.
+    it without a message.
 
     Args:
         count: How many samples the split has.

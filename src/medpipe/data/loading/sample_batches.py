@@ -86,7 +86,7 @@ class SampleBatches(Dataset[Batch]):
         self._sent: bytes | None = None
 
     def __getstate__(self) -> bytes:
-        """Pickle once for all workers; they unpack it where an error can be told."""
+        """Pickle once for all workers; they unpack it where an error can be reported."""
         if self._sent is None:
             columns = {"_columns", "_rows", "_sent"}
             self._sent = pickle.dumps({k: v for k, v in vars(self).items() if k not in columns})
@@ -112,7 +112,7 @@ class SampleBatches(Dataset[Batch]):
             vars(self).update(pickle.loads(sent))
         except MedpipeError:
             raise
-        except Exception as error:  # whatever a stranger's object raises when it is unpickled
+        except Exception as error:  # any object may raise anything when it is unpickled
             text = " ".join(str(error).split()) or "no message"
             raise StepError(
                 f"A worker process can't take what it was sent: {type(error).__name__}: {text}. "

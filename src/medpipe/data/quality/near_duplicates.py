@@ -85,7 +85,7 @@ def hashes_of(small: np.ndarray[Any, Any]) -> list[int]:
     import numpy as np
 
     waves = _cosines()
-    with np.errstate(invalid="ignore", over="ignore"):  # of NaN, whose hashes nobody looks at
+    with np.errstate(invalid="ignore", over="ignore"):  # of NaN, whose hashes are not used
         frequencies = (waves @ small @ waves.T).reshape(len(small), -1)
     # The first is the mean, which says how bright an image is and not what it shows.
     bits = frequencies > np.median(frequencies[:, 1:], axis=1, keepdims=True)

@@ -2,7 +2,7 @@
 
 Pillow passes over libjpeg's warnings: data that end too early or make no sense become grey blocks
 without a word. simplejpeg has an error for each of them, so it looks at every file, also where
-Pillow gives the values. What no warning tells is compared here: whether every component has its
+Pillow gives the values. What gives no warning is compared here: whether every component has its
 scans, whether the scans of a progressive file bring every bit, and whether there is an end.
 """
 
@@ -162,7 +162,7 @@ def jpeg_frame(content: bytes, path: str | os.PathLike[str]) -> Frame:
 
 
 def without_profile(content: bytes) -> bytes:
-    """The file without its colour profile, whose faults libjpeg warns of and nobody minds here."""
+    """The file without its colour profile, which is not used: libjpeg warns of its faults."""
     if PROFILE not in content:
         return content
     kept, place = [content[:2]], 2

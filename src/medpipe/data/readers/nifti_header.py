@@ -15,7 +15,7 @@ UNITS = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 programs write millimetres without a code."""
 AFFINE = "Write a valid affine into its header."
 HUGE = 1e12
-"""Millimetres that no image lies away; NaN is not below it either."""
+"""Millimetres beyond any image's origin; NaN is not below it either."""
 REST = b"\r\n\x1a\n"
 """What follows the mark of NIfTI-2, to find what a transfer of text did to a file."""
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 READ_ONLY = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 READ_ONLY |= getattr(os, "O_NONBLOCK", 0)
-"""How files are opened: a pipe that nobody writes to would be waited for for ever."""
+"""How files are opened: a pipe without a writer would be waited for without end."""
 _TRIES = 3
 """How often a file is read that changes meanwhile."""
 _CUT_OFF = ("truncated", "less than expected")

@@ -2,7 +2,7 @@
 
 A file is known again by its path, its size, its number on the disk and both of its times: when its
 content was written, which copying programs set as they like (``cp -p``, ``rsync -t``, ``unzip``),
-and when anything of it was changed, which nobody can set.
+and when anything of it was changed, which programs can't set.
 """
 
 from __future__ import annotations

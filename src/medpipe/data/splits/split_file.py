@@ -66,7 +66,7 @@ def write_splits(path: Path, splits: Splits, samples: Sequence[Sample], scan: Sc
     if not splits.folds:
         columns, rows = _without_fold(COLUMNS), [_without_fold(row) for row in rows]
     text = io.StringIO()
-    # The csv module does not quote a carriage return of its own accord, but reads it as a line's
+    # The csv module does not quote a carriage return, but reads it as a line's
     # end.
     returns = any("\r" in cell for row in rows for cell in row)
     writer = csv.writer(

@@ -103,7 +103,7 @@ def count_of(units: Sequence[Unit]) -> str:
 def share_out(
     units: Sequence[Unit], shares: Mapping[Name, float], *, task: Task, home: Name | None = None
 ) -> list[Name]:
-    """Choose a split for each unit; see `divide` and, for units of many strata, its sister."""
+    """Choose a split for each unit; see `divide` and `divide_iteratively`."""
     dividing = divide if task.kind == "multiclass" else divide_iteratively
     return dividing(units, shares, home=home)
 

@@ -63,7 +63,7 @@ def dicom_groups(
 ) -> DicomGroups:
     """The groups of images whose headers are known.
 
-    What is blank, stands for nobody ("ANON", "0", "xxx") or is the same in all images says
+    What is blank, stands for no patient ("ANON", "0", "xxx") or is the same in all images says
     nothing; then the next level counts.
 
     Args:
@@ -79,7 +79,7 @@ def dicom_groups(
     group_of: dict[str, str] = {}
     level_of: dict[str, _Level] = {}
     for level in levels:
-        # Who is nobody here may be somebody elsewhere in the study or the series.
+        # An image without a patient here may have one elsewhere in the study or the series.
         above: dict[str, set[str]] = {}
         for id_, key in keys[level].items():
             if id_ in group_of:
@@ -228,7 +228,7 @@ def _says_nothing(values: Iterable[object], images: int) -> bool:
 
 
 def _is_no_one(patient: str) -> bool:
-    """Whether an id stands for nobody: a word for it, or one sign again and again."""
+    """Whether an id names no patient: a word such as unknown, or one repeated character."""
     plain = patient.casefold().strip(" ^_-.*")
     return not plain or plain in _NO_ONE or set(plain) in ({"0"}, {"x"})
 

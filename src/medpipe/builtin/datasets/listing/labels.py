@@ -108,7 +108,7 @@ class ClassReader:
         return labels, Task(names=names)
 
     def _refuse_names(self, rows: Read, names: Sequence[str], report: RowReport) -> None:
-        """Refuse a column such as an age or a name, whose values hardly ever come again."""
+        """Refuse a column such as an age or a name, whose values are nearly all different."""
         counts = Counter(value for _, value in rows)
         alone = [name for name in names if counts[name] == 1]
         if len(names) > FEW and 2 * len(alone) > len(names):

@@ -103,7 +103,7 @@ class TableContent:
 def read_table(
     file: Path, *, encoding: str, delimiter: str | None, quotes: Quotes = "checked"
 ) -> TableContent:
-    """Read a table; its kind is told by its suffix.
+    """Read a table; its kind follows from its suffix.
 
     ``.parquet`` is Parquet; ``.tsv`` and ``.tab`` are separated by tabs, everything else by
     commas unless `delimiter` says otherwise; ``.gz`` after that is unpacked.

@@ -169,7 +169,7 @@ class ImageFinder:
                             yield path + spelled, False
 
     def _mode(self, path: str, refuse: Refuse) -> int | None:
-        """The kind of a file, 0 where there is none; None, refused, where that can't be told."""
+        """The kind of a file, 0 where there is none; None, refused, where that is unknown."""
         try:
             return file_mode(path)
         except UnreadableImageError as error:

@@ -20,7 +20,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 
 
 def composed(text: str) -> str:
-    """What can be seen of a text, so that ids and classes are the same whoever wrote them."""
+    """The visible characters of a text, so that equal ids and classes compare equal."""
     return visible(text)
 
 

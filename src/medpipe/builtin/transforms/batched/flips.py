@@ -62,7 +62,7 @@ class BatchedRandAxisFlip(DrawnStep):
     gives_float: ClassVar[bool] = False
 
     def values(self, rng: np.random.Generator) -> Mapping[str, Any]:
-        """Where among the axes, from 0 up to 1: how many there are only the image tells."""
+        """Where among the axes, from 0 up to 1: how many there are depends on the image."""
         return {"axis": rng.random()}
 
     def group(self, draw: Mapping[str, Any], sides: Sequence[int]) -> Hashable:

@@ -28,7 +28,7 @@ class BatchedRandGaussianNoise(DrawnStep):
     sample_std: bool
 
     def values(self, rng: np.random.Generator) -> Mapping[str, Any]:
-        """The deviation, and a seed for the noise: its size only the image tells."""
+        """The deviation, and a seed for the noise: its size depends on the image."""
         std = uniform(rng, 0, self.std) if self.sample_std else self.std
         return {"std": std, "seed": int(rng.integers(2**63))}
 
@@ -49,7 +49,7 @@ class _Factors(DrawnStep):
     channel_wise: bool
 
     def _values(self, rng: np.random.Generator, ends: tuple[float, float]) -> Mapping[str, Any]:
-        if self.channel_wise:  # how many channels there are only the image tells
+        if self.channel_wise:  # the number of channels depends on the image
             return {"seed": int(rng.integers(2**63))}
         return {"by": uniform(rng, *ends)}
 

@@ -82,7 +82,7 @@ def is_dicom(path: str | os.PathLike[str]) -> bool:
     ``dcmread(path, force=True).save_as(new_path, enforce_file_format=True)`` adds it.
 
     Raises:
-        DataError: The file is not there or can't be read, so nobody knows.
+        DataError: The file is not there or can't be read, so it is unknown.
     """
     size = PREAMBLE + len(MARK)
     try:
@@ -203,7 +203,7 @@ def dicom_identities(files: Mapping[str, str], faults: list[Fault]) -> dict[str,
 
     Args:
         files: Path by id.
-        faults: Gets those that can't be read, of which nobody knows whose they are. What else is
+        faults: Gets those that can't be read, whose patient is unknown. What else is
             wrong with a file is said by who reads its pixels.
     """
     dicom: dict[str, str] = {}

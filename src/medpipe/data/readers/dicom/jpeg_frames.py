@@ -94,7 +94,7 @@ def twelve_bits(
 def refuse_cut(said: Codestream, frame: bytes, cells: Array) -> None:
     """Refuse a lossless frame that ends before its last sample.
 
-    Decoders go on with zeros, and GDCM, the one that there is, doesn't say so. Where the last
+    Decoders continue with zeros, and GDCM, the one that there is, doesn't say so. Where the last
     samples look like that, the frame is decoded again with other bytes at its end: they must
     change the last samples and no others.
 

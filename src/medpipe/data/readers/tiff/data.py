@@ -24,7 +24,7 @@ PREDICTABLE = frozenset({LZW, DEFLATE, OLD_DEFLATE, LZMA, ZSTANDARD})
 """The compressions before which a predictor may have been applied."""
 KNOWN = BY_LIBTIFF | {NONE, OLD_JPEG, JPEG, DEFLATE, OLD_DEFLATE, LZMA}
 AT_ONCE = 1 << 26
-"""The bytes of strips that are decompressed in one go."""
+"""The bytes of strips that are decompressed together."""
 
 
 @attrs.frozen(kw_only=True)

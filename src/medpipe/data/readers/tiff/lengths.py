@@ -26,7 +26,7 @@ def packbits_length(data: bytes) -> int | None:
         if count < 128:  # so many bytes and one more, as they are
             place += count + 2
             length += count + 1
-        elif count > 128:  # one byte, again and again
+        elif count > 128:  # one byte, repeated
             place += 2
             length += 257 - count
         else:
