@@ -19,7 +19,7 @@ import medpipe
 from medpipe import ConfigError, NotRepeatableError, PipelineBuilder, Registry
 from medpipe.registry.parameters import parameter_types, structure
 from medpipe.settings import LoaderSettings, RunSettings, SplitSettings, WeightsSettings
-from medpipe.steps import STEP_KINDS, LossStep, Step, TransformStep
+from medpipe.steps import STEP_KINDS, LossStep, MetricStep, Step, TaskStep, TransformStep
 from support.examples import examples
 
 REGISTRY = Registry.discover()
@@ -113,7 +113,10 @@ def document_of(kind: type[Step], section: dict[str, Any]) -> dict[str, Any]:
     """A document that holds one step."""
     if kind is LossStep:
         return {"format": 1, "trainer": {"step": "supervised", "loss": section}}
-    return {"format": 1, kind.kind: [section] if kind is TransformStep else section}
+    if kind is TaskStep:
+        return {"format": 1, "dataset": {"step": "table", "file": "t.csv", "task": section}}
+    in_list = kind in (TransformStep, MetricStep)
+    return {"format": 1, kind.kind: [section] if in_list else section}
 
 
 @pytest.mark.parametrize("kind", STEP_KINDS, ids=lambda kind: kind.kind)

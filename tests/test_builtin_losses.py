@@ -18,23 +18,23 @@ from torch import nn
 from torch.nn import functional
 
 from medpipe.builtin.losses import L1, LOSSES, MSE, BCEWithLogits, CrossEntropy, Focal, Huber
-from medpipe.plugin import DataError, DataInfo, LossStep, Task, TaskKind
+from medpipe.plugin import DataError, DataInfo, LossStep, Task
 from support.examples import examples
 
 
-def data(kind: TaskKind, counts: tuple[int, ...] | None = None) -> DataInfo:
+def data(kind: str, counts: tuple[int, ...] | None = None) -> DataInfo:
     return DataInfo(
         task=Task(kind=kind, names=("Hand", "Chest", "Head")),
         channels=1,
         spatial_shape=(8, 8),
         spatial_dims=2,
         outputs=3,
-        class_counts=counts,
+        statistics={"class_counts": counts},
     )
 
 
 def with_findings(*counts: tuple[int, int]) -> DataInfo:
-    return attrs.evolve(data("multilabel"), finding_counts=counts)
+    return attrs.evolve(data("multilabel"), statistics={"finding_counts": counts})
 
 
 def logits(seed: int = 0) -> torch.Tensor:
@@ -73,7 +73,7 @@ masked = pytest.mark.parametrize(
 )
 
 
-def labels_for(kind: TaskKind) -> torch.Tensor:
+def labels_for(kind: str) -> torch.Tensor:
     return {"multiclass": CLASSES, "multilabel": FINDINGS, "regression": TARGETS}[kind].clone()
 
 
@@ -110,9 +110,7 @@ def test_focal_for_classes_is_monais_and_without_focus_cross_entropy() -> None:
 
 
 @masked
-def test_complete_labels_give_the_mean(
-    step: LossStep, kind: TaskKind, reference: nn.Module
-) -> None:
+def test_complete_labels_give_the_mean(step: LossStep, kind: str, reference: nn.Module) -> None:
     labels = labels_for(kind)
     ours = step.build(data(kind))(logits(), labels)
     torch.testing.assert_close(ours, reference(logits(), labels).mean())
@@ -122,7 +120,7 @@ def test_complete_labels_give_the_mean(
 @given(absent=st.lists(st.booleans(), min_size=30, max_size=30))
 @settings(max_examples=examples(20), deadline=None)
 def test_missing_labels_count_for_nothing(
-    step: LossStep, kind: TaskKind, reference: nn.Module, absent: list[bool]
+    step: LossStep, kind: str, reference: nn.Module, absent: list[bool]
 ) -> None:
     missing = torch.tensor(absent).reshape(10, 3)
     complete = labels_for(kind)
@@ -138,7 +136,7 @@ def test_missing_labels_count_for_nothing(
     assert bool(torch.isfinite(predictions.grad).all())
 
 
-REFERENCES: dict[str, tuple[TaskKind, LossStep, Any]] = {
+REFERENCES: dict[str, tuple[str, LossStep, Any]] = {
     "bce": (
         "multilabel",
         BCEWithLogits(),
@@ -215,7 +213,10 @@ def test_balanced_classes_are_scikit_learns(counts: list[int]) -> None:
     expected = compute_class_weight("balanced", classes=np.arange(len(counts)), y=labels)
     task = Task(names=tuple(f"n{place}" for place in range(len(counts))))
     info = attrs.evolve(
-        data("multiclass"), task=task, outputs=len(counts), class_counts=tuple(counts)
+        data("multiclass"),
+        task=task,
+        outputs=len(counts),
+        statistics={"class_counts": tuple(counts)},
     )
     loss: Any = CrossEntropy(class_weights="balanced").build(info)
     torch.testing.assert_close(loss.weight.double(), torch.from_numpy(expected), rtol=1e-6, atol=0)
@@ -231,7 +232,7 @@ every = pytest.mark.parametrize(("step", "kind"), EVERY, ids=[f"{s}-{k}" for s, 
 
 
 @every
-def test_half_precision_is_computed_in_float32(step: LossStep, kind: TaskKind) -> None:
+def test_half_precision_is_computed_in_float32(step: LossStep, kind: str) -> None:
     loss = step.build(data(kind, (5, 3, 2)))
     half = logits().bfloat16()
     result = loss(half, labels_for(kind))
@@ -241,7 +242,7 @@ def test_half_precision_is_computed_in_float32(step: LossStep, kind: TaskKind) -
 
 
 @every
-def test_each_works_without_values_and_as_a_copy(step: LossStep, kind: TaskKind) -> None:
+def test_each_works_without_values_and_as_a_copy(step: LossStep, kind: str) -> None:
     loss = copy.deepcopy(step.build(data(kind, (5, 3, 2))))
     assert isinstance(loss, nn.Module)
     result = loss.to("meta")(logits().to("meta"), labels_for(kind).to("meta"))
@@ -337,7 +338,7 @@ def test_impossible_numbers_are_refused(step: type[LossStep], values: dict[str, 
 @pytest.mark.parametrize("step", LOSSES, ids=lambda step: step.name)
 def test_each_is_a_well_made_step(step: type[LossStep]) -> None:
     assert "__attrs_attrs__" in step.__dict__
-    assert "tasks" in step.__dict__
+    assert "labels" in step.__dict__
     assert [other.name for other in LOSSES].count(step.name) == 1
     made = step()
     assert pickle.loads(pickle.dumps(made)) == made

@@ -188,7 +188,7 @@ def test_a_loss_of_another_task_is_refused() -> None:
     builder = ready(array_dataset([0, 1] * 20)).trainer("supervised", loss=medpipe.step("mse"))
     assert problems(builder) == [
         f"trainer.loss: the loss step 'mse' (medpipe-imaging {medpipe.__version__}) is for "
-        "regression, but the data set's task is multiclass."
+        "labels of the form numbers, but those of a multiclass task are of the form class."
     ]
 
 

@@ -13,19 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medpipe.data.preparation import prepare
-from medpipe.data.splits.iterative import (
-    ALL,
-    NONE,
-    UNKNOWN,
-    _rarest_first,
-    divide_iteratively,
-)
+from medpipe.data.splits.iterative import _rarest_first, divide_iteratively
 from medpipe.data.splits.shares import Missing, Unit, divide
 from medpipe.data.splits.split import make_splits
 from medpipe.data.splits.units import units_of
 from medpipe.errors import DataError
 from medpipe.settings import SplitSettings
 from medpipe.steps import Dataset, Sample, Task
+from medpipe.tasks.strata import ALL, NONE, UNKNOWN
 from support.examples import examples
 from support.splits import sample_of, scan_of
 

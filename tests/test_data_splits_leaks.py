@@ -137,11 +137,14 @@ def test_target_statistics_are_of_the_training_samples_that_have_the_target() ->
         for n, label in enumerate(labels)
     ]
     prepared = _prepared(Dataset(samples=samples, task=AGES), validation=0)
-    means, spreads = prepared.target_statistics("training") or ((), ())
-    assert means == (30.0, 5.0)
-    assert spreads == (pytest.approx(np.std([10, 20, 60])), 1.0)
-    assert prepared.target_statistics("test") == ((1000.0, 1000.0), (1.0, 1.0))
-    assert _prepared(_dataset()).target_statistics("training") is None
+    found = prepared.label_statistics("training")
+    assert found["target_means"] == (30.0, 5.0)
+    assert found["target_spreads"] == (pytest.approx(np.std([10, 20, 60])), 1.0)
+    assert prepared.label_statistics("test") == {
+        "target_means": (1000.0, 1000.0),
+        "target_spreads": (1.0, 1.0),
+    }
+    assert "target_means" not in _prepared(_dataset()).label_statistics("training")
 
 
 @pytest.mark.parametrize("kind", ["regression", "multilabel"])

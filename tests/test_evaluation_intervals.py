@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -8,16 +9,21 @@ from scipy.stats import binomtest
 from sklearn import metrics as sklearn_metrics
 from threadpoolctl import threadpool_info
 
+from medpipe.builtin.counting import Ranking
+from medpipe.builtin.metrics import Accuracy
 from medpipe.evaluation import intervals
-from medpipe.evaluation.metrics import compute_metrics
+from medpipe.evaluation.measured import measure
+from medpipe.evaluation.metrics import compute_metrics, metrics_of
 from medpipe.evaluation.predictions import Predictions
-from medpipe.steps import Task, TaskKind
+from medpipe.registry.registry import Registry
+from medpipe.steps import Task
 
-KINDS: tuple[TaskKind, ...] = ("multiclass", "multilabel", "regression")
+REGISTRY = Registry.discover()
+KINDS: tuple[str, ...] = ("multiclass", "multilabel", "regression")
 
 
 def drawn(
-    kind: TaskKind, *, count: int = 200, outputs: int = 3, copies: int = 1, grouped: bool = False
+    kind: str, *, count: int = 200, outputs: int = 3, copies: int = 1, grouped: bool = False
 ) -> Predictions:
     """Predictions with ties and missing labels; each is there `copies` times, as one group."""
     rng = np.random.default_rng(3)
@@ -52,13 +58,16 @@ def taken(predictions: Predictions, rows: np.ndarray) -> Predictions:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_resample_gives_what_the_metrics_of_its_samples_are(kind: TaskKind) -> None:
+def test_a_resample_gives_what_the_metrics_of_its_samples_are(kind: str) -> None:
     predictions = drawn(kind, count=40)
     rng = np.random.default_rng(5)
     weights = np.stack(
         [np.bincount(rng.integers(0, 40, 40), minlength=40) for _ in range(20)], axis=1
     ).astype(float)
-    found = intervals._STATISTICS[kind](predictions)(weights)
+    found = {
+        name: measure(step, predictions, predictions.tables(), registry=REGISTRY).statistic(weights)
+        for name, step in metrics_of(predictions.task).items()
+    }
     for resample in range(20):
         rows = np.repeat(np.arange(40), weights[:, resample].astype(int))
         expected = compute_metrics(taken(predictions, rows))
@@ -70,7 +79,7 @@ def test_weighted_ranks_agree_with_scikit_learn() -> None:
     rng = np.random.default_rng(2)
     scores, truth = rng.integers(0, 10, 60) / 10, rng.random(60) < 0.4
     weights = rng.integers(0, 4, (60, 5)).astype(float)
-    ranking = intervals._Ranking.of(truth, scores, np.arange(60))
+    ranking = Ranking.of(truth, scores, np.full(60, True))
     for column in range(5):
         weight = weights[:, column]
         assert ranking.auc(weights)[column] == pytest.approx(
@@ -99,7 +108,7 @@ def test_groups_of_one_are_as_no_groups() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_samples_of_one_patient_are_no_independent_samples(kind: TaskKind) -> None:
+def test_samples_of_one_patient_are_no_independent_samples(kind: str) -> None:
     apart = compute_metrics(drawn(kind, copies=9), intervals=True)["intervals"]
     found = compute_metrics(drawn(kind, copies=9, grouped=True), intervals=True)
     for name, (low, high) in found["intervals"].items():
@@ -112,7 +121,7 @@ def test_samples_of_one_patient_are_no_independent_samples(kind: TaskKind) -> No
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_copies_of_each_patient_change_nothing(kind: TaskKind) -> None:
+def test_copies_of_each_patient_change_nothing(kind: str) -> None:
     """Nine copies of a patient's sample are drawn together, so they weigh as one."""
     found = compute_metrics(drawn(kind, copies=9, grouped=True), intervals=True)["intervals"]
     single = compute_metrics(drawn(kind, grouped=True), intervals=True)["intervals"]
@@ -155,8 +164,11 @@ def test_one_group_says_nothing_about_others() -> None:
 
 
 def test_a_metric_that_few_resamples_define_has_no_interval() -> None:
-    assert intervals._percentiles(np.array([0.1, 0.2, math.nan, math.nan, math.nan]), 0.2) is None
-    assert intervals._percentiles(np.array([0.1, 0.2, math.nan, math.nan]), 0.2) is not None
+    values = np.linspace(0.1, 0.2, 100)
+    values[:5] = math.nan
+    assert intervals._percentiles(values, 0.2) is not None
+    values[5] = math.nan
+    assert intervals._percentiles(values, 0.2) is None
 
 
 def test_an_interval_is_widened_to_hold_a_value_that_resampling_misses() -> None:
@@ -196,21 +208,22 @@ def test_resamples_are_computed_many_at_once_and_with_one_thread(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """MedNIST's test split: one at a time, or with threads that wait for each other, takes long."""
-    own = intervals._STATISTICS["multiclass"]
     computed: list[int] = []
+    accuracy = Accuracy.statistic
 
-    def counted(predictions: Predictions) -> intervals.Statistics:
-        statistics = own(predictions)
+    def counted(self: Accuracy, rows: np.ndarray, task: Task) -> Callable[..., np.ndarray]:
+        statistic = accuracy(self, rows, task)
 
-        def count(weights: np.ndarray) -> dict[str, np.ndarray]:
+        def count(weights: np.ndarray) -> np.ndarray:
             computed.append(weights.shape[1])
             blas = [each for each in threadpool_info() if each["user_api"] == "blas"]
             assert all(each["num_threads"] == 1 for each in blas)
-            return statistics(weights)
+            return statistic(weights)
 
         return count
 
-    monkeypatch.setitem(intervals._STATISTICS, "multiclass", counted)
+    monkeypatch.setattr(Accuracy, "statistic", counted)
     compute_metrics(drawn("multiclass", count=5900, outputs=6), intervals=True)
+    assert computed.pop(0) == 1  # the value of the cases as they are
     assert sum(computed) == intervals.RESAMPLES
     assert len(computed) == math.ceil(intervals.RESAMPLES / (200_000 // 5900))

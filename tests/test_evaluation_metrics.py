@@ -11,21 +11,23 @@ from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
 from medpipe.evaluation.metrics import (
-    MONITORS,
     compute_metrics,
-    default_monitor,
     is_better,
     metric_lines,
+    metrics_of,
+    mode_of,
 )
 from medpipe.evaluation.predictions import Predictions
-from medpipe.steps import Task, TaskKind
+from medpipe.steps import Task
+from medpipe.tasks import TASKS, task_step
 from support.examples import examples
 
-KINDS: tuple[TaskKind, ...] = ("multiclass", "multilabel", "regression")
+METRICS = {step.name: step.metrics for step in TASKS}
+KINDS: tuple[str, ...] = ("multiclass", "multilabel", "regression")
 
 
 def make(
-    kind: TaskKind, scores: Any, labels: Any, groups: Any = None, ids: Any = None, extra: Any = None
+    kind: str, scores: Any, labels: Any, groups: Any = None, ids: Any = None, extra: Any = None
 ) -> Predictions:
     scores = np.asarray(scores, dtype=float)
     return Predictions(
@@ -42,7 +44,7 @@ def make(
     )
 
 
-def drawn(kind: TaskKind, *, count: int = 300, outputs: int = 4, seed: int = 0) -> Predictions:
+def drawn(kind: str, *, count: int = 300, outputs: int = 4, seed: int = 0) -> Predictions:
     """Predictions with ties, missing labels and classes of different sizes."""
     rng = np.random.default_rng(seed)
     scores = rng.normal(size=(count, outputs)).round(1)
@@ -63,7 +65,7 @@ def drawn(kind: TaskKind, *, count: int = 300, outputs: int = 4, seed: int = 0) 
 
 @st.composite
 def small(draw: st.DrawFn) -> Predictions:
-    kind: TaskKind = draw(st.sampled_from(KINDS))
+    kind: str = draw(st.sampled_from(KINDS))
     count, outputs = draw(st.integers(1, 8)), draw(st.integers(1, 3))
     cells = count * outputs
     steps = st.integers(0, 4).map(lambda step: step / 4)
@@ -196,7 +198,7 @@ def test_two_classes_have_sensitivity_and_specificity() -> None:
 def of_scikit_learn(predictions: Predictions) -> dict[str, float | None]:
     """The main metrics by scikit-learn alone, of the labels that are there."""
     kind, labels, scores = predictions.task.kind, predictions.labels, predictions.scores
-    columns: dict[str, list[float]] = {name: [] for name in MONITORS[kind] if name != "loss"}
+    columns: dict[str, list[float]] = {name: [] for name in METRICS[kind]}
     whole: dict[str, float | None] = {}
     if kind == "multiclass":
         whole["accuracy"] = sklearn_metrics.accuracy_score(labels, predictions.predicted)
@@ -255,7 +257,7 @@ def test_a_column_without_any_label_leaves_the_means_of_the_others() -> None:
         found = compute_metrics(make(kind, whole.scores, labels), intervals=True)
         others = [0, 2, 3]
         rest = compute_metrics(make(kind, whole.scores[:, others], labels[:, others]))
-        for name in set(MONITORS[kind]) - {"loss"}:
+        for name in set(METRICS[kind]):
             assert found[name] == pytest.approx(rest[name])
             low, high = found["intervals"][name]
             assert low < found[name] < high
@@ -297,7 +299,7 @@ def test_subgroups_are_the_metrics_of_their_samples() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_small_subgroups_leave_none_where_nothing_is_defined(kind: TaskKind) -> None:
+def test_small_subgroups_leave_none_where_nothing_is_defined(kind: str) -> None:
     base = drawn(kind, count=21)
     predictions = Predictions(
         task=base.task,
@@ -351,14 +353,14 @@ def test_equal_labels_leave_r2_undefined() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("count", [0, 1])
-def test_few_samples_give_none_and_no_error(kind: TaskKind, count: int) -> None:
+def test_few_samples_give_none_and_no_error(kind: str, count: int) -> None:
     scores = np.full((count, 2), 0.5)
     labels = np.zeros(count, dtype=int) if kind == "multiclass" else np.full((count, 2), math.nan)
     found = compute_metrics(make(kind, scores, labels), intervals=True)
     json.dumps(found, allow_nan=False)
     assert found["images"] == count
     if kind != "multiclass":
-        assert found[default_monitor(Task(kind=kind, names=("a",)))] is None
+        assert found[task_step(kind).monitor] is None
     elif count == 0:
         assert found["accuracy"] is None
 
@@ -378,7 +380,7 @@ def test_metrics_are_plain_bounded_and_inside_their_intervals(predictions: Predi
     found = compute_metrics(predictions, intervals=True)
     json.dumps(found, allow_nan=False)
     kind = predictions.task.kind
-    names = set(MONITORS[kind]) - {"loss"}
+    names = set(METRICS[kind])
     assert names <= set(found)
     assert set(found["intervals"]) == names
     for name, interval in found["intervals"].items():
@@ -394,16 +396,17 @@ def test_metrics_are_plain_bounded_and_inside_their_intervals(predictions: Predi
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_task_can_monitor_its_default_and_the_loss(kind: TaskKind) -> None:
+def test_every_task_can_monitor_its_default_and_the_loss(kind: str) -> None:
     task = Task(kind=kind, names=("a", "b"))
-    assert default_monitor(task) in MONITORS[kind]
-    assert MONITORS[kind]["loss"] == "min"
-    assert set(MONITORS[kind]) - {"loss"} <= set(compute_metrics(drawn(kind)))
+    metrics = metrics_of(task)
+    assert task.step.monitor in metrics
+    assert mode_of("loss", metrics) == "min"
+    assert set(metrics) <= set(compute_metrics(drawn(kind)))
 
 
 def test_the_default_monitors() -> None:
-    names = [default_monitor(Task(kind=kind, names=("a",))) for kind in KINDS]
-    assert names == ["accuracy", "auc", "mae"]
+    names = [task_step(kind).monitor for kind in KINDS]
+    assert names == ["balanced_accuracy", "auc", "mae"]
 
 
 def test_what_is_better() -> None:

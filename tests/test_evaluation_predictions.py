@@ -16,7 +16,7 @@ from medpipe.evaluation.predictions import (
     to_scores,
     write_predictions,
 )
-from medpipe.steps import Task, TaskKind
+from medpipe.steps import Task
 from support.examples import examples
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ values = st.floats(allow_nan=False, allow_infinity=False)
 
 @st.composite
 def some_predictions(draw: st.DrawFn) -> Predictions:
-    kind: TaskKind = draw(st.sampled_from(["multiclass", "multilabel", "regression"]))
+    kind: str = draw(st.sampled_from(["multiclass", "multilabel", "regression"]))
     names = draw(st.lists(texts, min_size=1, max_size=3, unique=True))
     ids = draw(st.lists(texts, max_size=6, unique=True))
     label: Any = {

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import medpipe
-import medpipe.training.head
+import medpipe.tasks.head
 from medpipe import Dataset, PipelineBuilder, Run, Sample, Task
-from medpipe.steps import DecodedImage, TaskKind
+from medpipe.steps import DecodedImage
 from support.trained import write_png
 
 
@@ -155,7 +155,7 @@ def test_a_brightness_is_learnt_in_its_unit(tmp_path: Path, targets: int) -> Non
 
 
 def test_without_the_head_it_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(medpipe.training.head, "give_units", lambda network, data: network)
+    monkeypatch.setattr(medpipe.tasks.head, "give_units", lambda network, *_: network)
     assert trained_on_ages(tmp_path).metrics["test"]["r2"] < 0.5
 
 
@@ -185,7 +185,7 @@ def test_a_missing_target_counts_for_nothing(tmp_path: Path) -> None:
     assert all(math.isfinite(row["training_loss"] or math.nan) for row in run.history)
 
 
-def lopsided(kind: TaskKind) -> Dataset:
+def lopsided(kind: str) -> Dataset:
     """A validation split on which the default monitor of findings says nothing."""
     samples = []
     for number, values in enumerate(pictures(48)):
@@ -198,7 +198,7 @@ def lopsided(kind: TaskKind) -> Dataset:
 
 
 @pytest.mark.parametrize("kind", ["multilabel", "multiclass"])
-def test_where_the_monitor_is_undefined_the_loss_decides(tmp_path: Path, kind: TaskKind) -> None:
+def test_where_the_monitor_is_undefined_the_loss_decides(tmp_path: Path, kind: str) -> None:
     start = builder(lopsided(kind), epochs=4, share=None, monitor="auc")
     run = start.build().run(tmp_path / "run")
     rows = run.history

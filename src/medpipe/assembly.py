@@ -27,7 +27,9 @@ from medpipe.steps import (
     DatasetStep,
     Loss,
     LossStep,
+    MetricStep,
     Split,
+    Task,
     Training,
     TrainingParts,
 )
@@ -53,12 +55,6 @@ COMPUTING = frozenset(
     {"medpipe", "torch", "monai", "numpy", "pillow", "simplejpeg", "pydicom", "nibabel"}
 )
 """What decodes and transforms images: other versions may give other values."""
-
-DEFAULT_LOSSES = {
-    "multiclass": "cross_entropy",
-    "multilabel": "bce_with_logits",
-    "regression": "mse",
-}
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -187,15 +183,13 @@ class Assembly:
         """Build the network, on the CPU."""
         from torch import nn
 
-        from medpipe.training.head import give_units
-
         step = self.configuration.network
         network = self._built(step, lambda: step.build(data))
         if not isinstance(network, nn.Module):
             raise StepError(
                 f"{self.registry.title(step)} built {network!r}, which is no nn.Module."
             )
-        return give_units(network, data)
+        return data.task.step.finish(network, data.statistics)
 
     def started_network(self, data: DataInfo) -> nn.Module:
         """Build the network and load the weights that it starts from, if any.
@@ -210,12 +204,18 @@ class Assembly:
             start_from(network, self.configuration.weights)
         return network
 
+    def metrics(self, task: Task) -> dict[str, MetricStep]:
+        """The metrics of the task and of the configuration, by name."""
+        from medpipe.evaluation.metrics import metrics_of
+
+        return metrics_of(task, self.configuration.metrics, registry=self.registry)
+
     def loss_step(self, data: DataInfo) -> LossStep:
         """The trainer's loss, or the task's default."""
         step = self.configuration.trainer.loss
         if step is not None:
             return step
-        return self.registry.create(LossStep, DEFAULT_LOSSES[data.task.kind])
+        return self.registry.create(LossStep, data.task.step.loss)
 
     def loss(self, data: DataInfo) -> Loss:
         """Build the loss, on the CPU."""
@@ -245,15 +245,15 @@ class Assembly:
             return None
         settings, training = self.configuration.loader, split == "training"
         dataset = prepared.dataset
-        balanced = (
-            training and settings.sampling == "balanced" and dataset.task.kind == "multiclass"
-        )
+        balanced = training and settings.sampling == "balanced"
         order = EpochBatchSampler(
             count=len(samples),
             batch_size=settings.batch_size,
             drop_last=training and settings.drop_last,
             seed=self.configuration.run.seed if training else None,
-            classes=[int(sample.label) for sample in samples] if balanced else None,  # type: ignore[arg-type]
+            classes=dataset.task.step.classes([sample.label for sample in samples])
+            if balanced
+            else None,
         )
         batches = SampleBatches(
             samples,

@@ -19,6 +19,7 @@ from medpipe.steps import (
     DataInfo,
     Dataset,
     DatasetStep,
+    MetricStep,
     NetworkStep,
     Step,
     TrainerStep,
@@ -70,6 +71,7 @@ class PipelineBuilder:
     _transforms: tuple[TransformStep | _Wrong, ...]
     _network: NetworkStep | _Wrong
     _trainer: TrainerStep | _Wrong
+    _metrics: tuple[MetricStep | _Wrong, ...]
     _weights: Any
     _loader: Any
     _split: Any
@@ -95,6 +97,7 @@ class PipelineBuilder:
         parts["transforms"] = tuple(
             _make(TransformStep, {"step": name}, registry) for name in config.DEFAULT_TRANSFORMS
         )
+        parts["metrics"] = ()
         run = {
             "seed": seed,
             "device": device,
@@ -208,7 +211,33 @@ class PipelineBuilder:
         """
         return self._with(trainer=self._step(TrainerStep, step, parameters))
 
+    def metrics(self, *steps: str | MetricStep | StepReference) -> PipelineBuilder:
+        """Choose what is measured beside the task's own metrics.
+
+        Args:
+            *steps: Names, `medpipe.step` with parameters, or step objects; none for none.
+        """
+        made = tuple(self._step(MetricStep, step, {}) for step in steps)
+        return self._with(metrics=made)
+
     # Settings
+
+    def settings(
+        self,
+        *,
+        seed: int | None = None,
+        device: str | None = None,
+        checkpoint_minutes: float | None = None,
+        bad_data: BadData | None = None,
+    ) -> PipelineBuilder:
+        """Change how the pipeline runs; see `medpipe.settings.RunSettings`."""
+        changes = {
+            "seed": seed,
+            "device": device,
+            "checkpoint_minutes": checkpoint_minutes,
+            "bad_data": bad_data,
+        }
+        return self._with(run=self._changed("run", self._run, changes))
 
     def loader(
         self,
@@ -358,11 +387,12 @@ class PipelineBuilder:
         problems: list[Problem] = []
         for name in (field.name for field in attrs.fields(Configuration)):
             part = getattr(self, f"_{name}")
-            if name == "transforms":
+            if name in ("transforms", "metrics"):
                 for index, item in enumerate(part):
-                    problems += _problems(item, f"transform[{index}]")
+                    problems += _problems(item, f"{name.removesuffix('s')}[{index}]")
             problems += _problems(part, name)
             values[name] = part
+        problems += [] if problems else config.twice(values["metrics"])
         if problems:
             raise ConfigError("The pipeline has problems", problems)
         return Configuration(**values)

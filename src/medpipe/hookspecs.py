@@ -17,7 +17,16 @@ import pluggy
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from medpipe.steps import DatasetStep, LossStep, NetworkStep, Step, TrainerStep, TransformStep
+    from medpipe.steps import (
+        DatasetStep,
+        LossStep,
+        MetricStep,
+        NetworkStep,
+        Step,
+        TaskStep,
+        TrainerStep,
+        TransformStep,
+    )
 
 PROJECT = "medpipe"
 """The name of the entry-point group and of the pluggy project."""
@@ -155,7 +164,7 @@ def medpipe_losses() -> Iterable[type[LossStep]]:  # type: ignore[empty-body]
                 '''Cross-entropy with smoothed labels.'''
 
                 name: ClassVar[str] = "smooth"
-                tasks: ClassVar[frozenset[TaskKind]] = frozenset({"multiclass"})
+                labels: ClassVar[frozenset[str]] = frozenset({"class"})
                 smoothing: float = attrs.field(default=0.1, validator=attrs.validators.ge(0))
 
                 def build(self, data: DataInfo) -> Loss:
@@ -167,6 +176,54 @@ def medpipe_losses() -> Iterable[type[LossStep]]:  # type: ignore[empty-body]
             @hookimpl
             def medpipe_losses() -> Iterable[type[LossStep]]:
                 return [Smooth]
+    """
+
+
+@hookspec
+def medpipe_metrics() -> Iterable[type[MetricStep]]:  # type: ignore[empty-body]
+    """Offer metric steps: each measures predictions.
+
+    Example:
+        ::
+
+            @attrs.frozen(kw_only=True)
+            class Confidence(MetricStep):
+                '''The mean probability of the true class.'''
+
+                name: ClassVar[str] = "confidence"
+                direction: ClassVar[Literal["max", "min"]] = "max"
+                answers: ClassVar[frozenset[str]] = frozenset({"class"})
+
+                def rows(self, scores: Array, labels: Array, task: Task) -> Array:
+                    return scores[range(len(labels)), labels]
+
+
+            @hookimpl
+            def medpipe_metrics() -> Iterable[type[MetricStep]]:
+                return [Confidence]
+    """
+
+
+@hookspec
+def medpipe_tasks() -> Iterable[type[TaskStep]]:  # type: ignore[empty-body]
+    """Offer task steps: each is a question that data sets ask.
+
+    Example:
+        ::
+
+            @attrs.frozen(kw_only=True)
+            class Screening(ClassLabels):
+                '''Two classes, of which the second is not to be missed.'''
+
+                name: ClassVar[str] = "screening"
+                loss: ClassVar[str] = "cross_entropy"
+                monitor: ClassVar[str] = "average_precision"
+                metrics: ClassVar[tuple[str, ...]] = ("average_precision", "auc")
+
+
+            @hookimpl
+            def medpipe_tasks() -> Iterable[type[TaskStep]]:
+                return [Screening]
     """
 
 

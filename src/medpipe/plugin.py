@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         ImageFile,
         Loss,
         LossStep,
+        MetricStep,
         MissingSpacing,
         NetworkStep,
         OnLeak,
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
         Split,
         Step,
         Task,
-        TaskKind,
+        TaskStep,
         TrainerStep,
         Training,
         TrainingParts,
@@ -59,6 +60,14 @@ if TYPE_CHECKING:
     from medpipe.system.cache_folder import cache_directory
     from medpipe.system.progress import bar, track
     from medpipe.system.text import unseen, visible
+    from medpipe.tasks import (
+        ClassLabels,
+        Multiclass,
+        Multilabel,
+        Regression,
+        VectorLabels,
+        task_step,
+    )
 
 __all__ = [
     # the hook marker
@@ -70,13 +79,19 @@ __all__ = [
     "NetworkStep",
     "TrainerStep",
     "LossStep",
+    "MetricStep",
+    "TaskStep",
+    "ClassLabels",
+    "VectorLabels",
+    "Multiclass",
+    "Multilabel",
+    "Regression",
     # what passes between steps
     "Sample",
     "Series",
     "ImageFile",
     "DecodedImage",
     "Task",
-    "TaskKind",
     "Split",
     "OnLeak",
     "Reading",
@@ -113,6 +128,7 @@ __all__ = [
     "cache_directory",
     "visible",
     "unseen",
+    "task_step",
     # errors to raise
     "MedpipeError",
     "DataError",
@@ -176,8 +192,9 @@ _HOMES = {
         "Series",
         "SpacingOf",
         "Step",
+        "MetricStep",
         "Task",
-        "TaskKind",
+        "TaskStep",
         "TrainerStep",
         "Training",
         "TrainingParts",
@@ -192,6 +209,14 @@ _HOMES = {
     "medpipe.system.text": (
         "unseen",
         "visible",
+    ),
+    "medpipe.tasks": (
+        "ClassLabels",
+        "Multiclass",
+        "Multilabel",
+        "Regression",
+        "VectorLabels",
+        "task_step",
     ),
 }
 """Where each name is imported from when it is first used."""

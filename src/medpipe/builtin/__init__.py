@@ -9,15 +9,24 @@ from medpipe.builtin.datasets.mednist import MedNIST
 from medpipe.builtin.datasets.phantom import Phantom
 from medpipe.builtin.datasets.table import Table
 from medpipe.builtin.losses import LOSSES
+from medpipe.builtin.metrics import METRICS
 from medpipe.builtin.networks import NETWORKS
 from medpipe.builtin.trainers.supervised import TRAINERS
 from medpipe.builtin.transforms.monai_transforms import TRANSFORMS
-from medpipe.plugin import hookimpl
+from medpipe.plugin import Multiclass, Multilabel, Regression, hookimpl
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from medpipe.plugin import DatasetStep, LossStep, NetworkStep, TrainerStep, TransformStep
+    from medpipe.plugin import (
+        DatasetStep,
+        LossStep,
+        MetricStep,
+        NetworkStep,
+        TaskStep,
+        TrainerStep,
+        TransformStep,
+    )
 
 
 @hookimpl
@@ -48,3 +57,15 @@ def medpipe_trainers() -> Iterable[type[TrainerStep]]:
 def medpipe_losses() -> Iterable[type[LossStep]]:
     """Offer the built-in losses."""
     return LOSSES
+
+
+@hookimpl
+def medpipe_metrics() -> Iterable[type[MetricStep]]:
+    """Offer the built-in metrics."""
+    return METRICS
+
+
+@hookimpl
+def medpipe_tasks() -> Iterable[type[TaskStep]]:
+    """Offer the built-in tasks."""
+    return [Multiclass, Multilabel, Regression]

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import attrs
 from attrs.validators import and_, deep_iterable, ge, gt, instance_of, le, lt, optional
 
-from medpipe.plugin import DataError, DataInfo, Loss, LossStep, TaskKind
+from medpipe.plugin import DataError, DataInfo, Loss, LossStep
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-REGRESSION: frozenset[TaskKind] = frozenset({"regression"})
+NUMBERS = frozenset({"numbers"})
 
 
 def _not_negative(step: Any, field: attrs.Attribute[Any], value: Any) -> None:
@@ -46,7 +46,7 @@ class CrossEntropy(LossStep):
     """
 
     name: ClassVar[str] = "cross_entropy"
-    tasks: ClassVar[frozenset[TaskKind]] = frozenset({"multiclass"})
+    labels: ClassVar[frozenset[str]] = frozenset({"class"})
 
     class_weights: Literal["balanced"] | tuple[float, ...] | None = attrs.field(
         default=None, validator=_not_negative
@@ -104,7 +104,7 @@ class Focal(LossStep):
     """
 
     name: ClassVar[str] = "focal"
-    tasks: ClassVar[frozenset[TaskKind]] = frozenset({"multiclass", "multilabel"})
+    labels: ClassVar[frozenset[str]] = frozenset({"class", "findings"})
 
     gamma: float = attrs.field(default=2.0, validator=ge(0))
     alpha: float | tuple[float, ...] | None = attrs.field(default=None, validator=_shares)
@@ -120,7 +120,7 @@ class Focal(LossStep):
         alpha = self.alpha
         if isinstance(alpha, tuple):
             alpha = _one_for_each(alpha, "focal.alpha", data)
-        if data.task.kind == "multilabel":
+        if data.task.step.label_form != "class":
             return _mean_over_present(FocalLoss(gamma=self.gamma, alpha=alpha, reduction="none"))
         if isinstance(alpha, (int, float)):
             # What MONAI makes of one number, without its reading the number back at every step.
@@ -142,7 +142,7 @@ class BCEWithLogits(LossStep):
     """
 
     name: ClassVar[str] = "bce_with_logits"
-    tasks: ClassVar[frozenset[TaskKind]] = frozenset({"multilabel"})
+    labels: ClassVar[frozenset[str]] = frozenset({"findings"})
 
     pos_weight: Literal["balanced"] | tuple[float, ...] | None = attrs.field(
         default=None, validator=_not_negative
@@ -186,7 +186,7 @@ class L1(LossStep):
     """Mean absolute error: torch's `L1Loss`, without missing labels."""
 
     name: ClassVar[str] = "l1"
-    tasks: ClassVar[frozenset[TaskKind]] = REGRESSION
+    labels: ClassVar[frozenset[str]] = NUMBERS
 
     def build(self, data: DataInfo) -> Loss:
         """Make the loss."""
@@ -200,7 +200,7 @@ class MSE(LossStep):
     """Mean squared error: torch's `MSELoss`, without missing labels."""
 
     name: ClassVar[str] = "mse"
-    tasks: ClassVar[frozenset[TaskKind]] = REGRESSION
+    labels: ClassVar[frozenset[str]] = NUMBERS
 
     def build(self, data: DataInfo) -> Loss:
         """Make the loss."""
@@ -218,7 +218,7 @@ class Huber(LossStep):
     """
 
     name: ClassVar[str] = "huber"
-    tasks: ClassVar[frozenset[TaskKind]] = REGRESSION
+    labels: ClassVar[frozenset[str]] = NUMBERS
 
     delta: float = attrs.field(default=1.0, validator=gt(0))
 
@@ -233,12 +233,16 @@ def _one_for_each(
     weights: tuple[float, ...] | None, path: str, data: DataInfo
 ) -> tuple[float, ...] | None:
     if weights is not None and len(weights) != data.outputs:
-        what = "classes" if data.task.kind == "multiclass" else "findings"
+        what = _plural(data.task.step.word)
         raise DataError(
             f"{path} has {len(weights)} numbers and the data have {data.outputs} {what}: "
             f"{', '.join(data.task.names)}. Give one number for each, in this order."
         )
     return weights
+
+
+def _plural(word: str) -> str:
+    return f"{word}es" if word.endswith("s") else f"{word}s"
 
 
 def _in_float32(

@@ -61,17 +61,13 @@ def data_info_of(
     sides = zip(*(shape[1:] for shape in shapes), strict=True)
     spatial_shape = tuple(some[0] if len(set(some)) == 1 else None for some in sides)
     task = prepared.dataset.task
-    means, spreads = prepared.target_statistics("training") or (None, None)
     data = DataInfo(
         task=task,
         channels=ranks[0],
         spatial_shape=spatial_shape,
         spatial_dims=len(spatial_shape),
-        outputs=len(task.names),
-        class_counts=prepared.class_counts("training"),
-        finding_counts=prepared.finding_counts("training"),
-        target_means=means,
-        target_spreads=spreads,
+        outputs=task.outputs,
+        statistics=prepared.label_statistics("training"),
     )
     return data, []
 

@@ -64,7 +64,7 @@ def examine(assembly: Assembly, *, caching: bool = False, data_alone: bool = Fal
     has_batches = _check_batches(assembly, report)
     if data_alone:
         return report
-    _check_monitor(assembly, report)
+    _guard(report, "metric", lambda: _check_monitor(assembly, report))
     _check_patience(assembly, report)
     _check_sampling(assembly, report)
     sendable = _guard(report, "loader.workers", lambda: _check_workers(assembly, chain))
@@ -119,27 +119,36 @@ def _check_patience(assembly: Assembly, report: CheckReport) -> None:
 
 
 def _check_monitor(assembly: Assembly, report: CheckReport) -> None:
-    from medpipe.evaluation.metrics import MONITORS
+    from medpipe.evaluation.metrics import LOSS
 
     assert report.data is not None
+    task = report.data.task
     monitor = assembly.configuration.trainer.monitor
-    known = MONITORS[report.data.task.kind]
+    metrics = assembly.metrics(task)
+    for place, step in enumerate(assembly.configuration.metrics):
+        if task.step.answer_form not in step.answers:
+            fits = ", ".join(sorted(step.answers))
+            message = (
+                f"{assembly.registry.title(step)} is for predictions of the form {fits}, but those "
+                f"of a {task.kind} task are of the form {task.step.answer_form}."
+            )
+            report.problems.append(Problem(path=f"metric[{place}]", message=message))
+    known = (*metrics, LOSS)
     if monitor is not None and monitor not in known:
-        message = f"{monitor!r} is no metric of a {report.data.task.kind} task."
+        message = f"{monitor!r} is no metric of a {task.kind} task."
         remedy = suggestion(monitor, list(known)) or f"There are {', '.join(known)}."
         report.problems.append(Problem(path="trainer.monitor", message=message, remedy=remedy))
 
 
 def _check_sampling(assembly: Assembly, report: CheckReport) -> None:
     assert report.data is not None
-    kind = report.data.task.kind
-    if assembly.configuration.loader.sampling == "balanced" and kind != "multiclass":
-        message = f"'balanced' draws every class equally often, and a {kind} task has no classes."
-        remedy = 'Set it to "shuffled".'
-        if kind == "multilabel":
-            remedy += (
-                " To weigh rare findings, set trainer.loss to bce_with_logits with pos_weight."
-            )
+    task = report.data.task
+    balanced = assembly.configuration.loader.sampling == "balanced"
+    if balanced and task.step.classes([]) is None:
+        message = (
+            f"'balanced' draws every class equally often, and a {task.kind} task has no classes."
+        )
+        remedy = f'Set it to "shuffled". {task.step.balancing_remedy}'.strip()
         report.problems.append(Problem(path="loader.sampling", message=message, remedy=remedy))
 
 
@@ -240,18 +249,22 @@ def _check_loss(assembly: Assembly, report: CheckReport) -> bool:
     """Call the loss on a few real labels."""
     import torch
 
-    from medpipe.data.loading.collate import label_tensor
-
     data, prepared = report.data, report.prepared
     assert data is not None
     assert prepared is not None
     step = assembly.loss_step(data)
     title = assembly.registry.title(step)
-    if data.task.kind not in step.tasks:
-        fits = ", ".join(sorted(step.tasks))
-        raise DataError(f"{title} is for {fits}, but the data set's task is {data.task.kind}.")
+    task = data.task
+    if task.step.label_form not in step.labels:
+        fits = ", ".join(sorted(step.labels))
+        raise DataError(
+            f"{title} is for labels of the form {fits}, but those of a {task.kind} task are of "
+            f"the form {task.step.label_form}."
+        )
     loss = assembly.loss(data)
-    labels = label_tensor([sample.label for sample in prepared.by_split["training"][:4]], data.task)
+    labels = task.step.encode(
+        [sample.label for sample in prepared.by_split["training"][:4]], task.names
+    )
     predictions = torch.zeros(len(labels), data.outputs, requires_grad=True)
     value = loss(predictions, labels)
     if not isinstance(value, torch.Tensor) or value.numel() != 1:

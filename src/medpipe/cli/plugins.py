@@ -24,6 +24,8 @@ def plugins(*, json_: bool = False) -> None:
         print(f"{plugin.title}{took}")
         if plugin.error is not None:
             print(f"  could not be loaded: {plugin.error}")
+        for problem in plugin.problems:
+            print(f"  left out: {problem}")
         for kind in STEP_KINDS:
             names = sorted(step.name for step in plugin.steps if step.kind == kind.kind)
             if names:
@@ -43,6 +45,7 @@ def _plain(registry: Registry) -> dict[str, Any]:
                 "version": plugin.version,
                 "seconds": round(plugin.seconds, 4),
                 "error": plugin.error,
+                "problems": list(plugin.problems),
                 "steps": [{"kind": step.kind, "name": step.name} for step in plugin.steps],
             }
             for plugin in registry.plugins

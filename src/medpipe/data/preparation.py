@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from collections.abc import Callable
 from itertools import compress
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -19,13 +17,12 @@ from medpipe.data.splits.leak_removal import without_leaks
 from medpipe.data.splits.leaks import predefined_splits
 from medpipe.data.splits.split_cache import remembered_splits
 from medpipe.data.splits.split_file import read_splits
-from medpipe.data.splits.units import vector
 from medpipe.errors import DataError, Fault
 from medpipe.steps import SPLITS, Dataset, Sample, Split
 from medpipe.system.timing import timed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from medpipe.data.quality.non_finite import Fills
     from medpipe.data.scanning.scan import Ahead
@@ -55,45 +52,10 @@ class PreparedData:
     by_split: dict[Split, tuple[Sample, ...]]
     quarantine: tuple[Fault, ...] = ()
 
-    def class_counts(self, split: Split) -> tuple[int, ...] | None:
-        """How many samples of a split each class has; None unless there are classes."""
+    def label_statistics(self, split: Split) -> Mapping[str, Any]:
+        """What the task measures on the labels of a split; see `TaskStep.measure`."""
         task = self.dataset.task
-        if task.kind != "multiclass":
-            return None
-        counts = Counter(sample.label for sample in self.by_split[split])
-        return tuple(counts[index] for index in range(len(task.names)))
-
-    def finding_counts(self, split: Split) -> tuple[tuple[int, int], ...] | None:
-        """How many samples of a split are without each finding, and how many have it.
-
-        None unless the task is ``multilabel``.
-        """
-        if self.dataset.task.kind != "multilabel":
-            return None
-        columns = zip(*(vector(sample.label) for sample in self.by_split[split]), strict=True)
-        return tuple((column.count(0), column.count(1)) for column in columns)
-
-    def target_statistics(self, split: Split) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-        """The mean and the standard deviation of each target of a regression in a split.
-
-        Over the samples that have the target. The standard deviation is 1 where the target does
-        not vary, so that one can divide by it.
-
-        Returns:
-            The means and the standard deviations, in the order of the targets; None unless the
-            task is a regression.
-        """
-        if self.dataset.task.kind != "regression":
-            return None
-        means, spreads = [], []
-        for values in zip(*(vector(sample.label) for sample in self.by_split[split]), strict=True):
-            known = [value for value in values if not math.isnan(value)]
-            # Of one order, so that the last digit is the same on every machine.
-            mean = math.fsum(known) / len(known)
-            spread = math.sqrt(math.fsum((value - mean) ** 2 for value in known) / len(known))
-            means.append(mean)
-            spreads.append(spread if min(known) < max(known) and spread > 0 else 1.0)
-        return tuple(means), tuple(spreads)
+        return task.step.measure([sample.label for sample in self.by_split[split]], task.names)
 
 
 def prepare(
@@ -149,7 +111,12 @@ def prepare(
     }
     if not by_split["training"]:
         raise DataError("No sample is left for training. Lower split.validation and split.test.")
-    _require_values(by_split["training"], dataset)
+    task = dataset.task
+    lacking = task.step.training_problem(
+        [sample.label for sample in by_split["training"]], task.names
+    )
+    if lacking is not None:
+        raise DataError(lacking)
     kept = Scan(fingerprints=found.of(dataset.samples))
     return PreparedData(
         dataset=dataset, scan=kept, split=splits, by_split=by_split, quarantine=quarantine
@@ -186,18 +153,3 @@ def _without(dataset: Dataset, faults: Sequence[Fault]) -> Dataset:
     ids = {fault.sample for fault in faults}
     samples = [sample for sample in dataset.samples if sample.id not in ids]
     return attrs.evolve(dataset, samples=samples)
-
-
-def _require_values(samples: Sequence[Sample], dataset: Dataset) -> None:
-    """See that each finding or target has labels to train on."""
-    task = dataset.task
-    if task.kind == "multiclass":
-        return
-    columns = zip(*(vector(sample.label) for sample in samples), strict=True)
-    for name, values in zip(task.names, columns, strict=True):
-        if all(math.isnan(value) for value in values):
-            noun = "target" if task.kind == "regression" else "finding"
-            raise DataError(
-                f"The {noun} {name!r} has no training sample with a label. Remove it, or give it "
-                "more samples or groups."
-            )

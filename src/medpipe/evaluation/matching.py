@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
 from medpipe.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from medpipe.steps import Dataset, Sample, Task
-
-WORDS = {"multiclass": "class", "multilabel": "finding", "regression": "target"}
-REMEDIES = {
-    "multiclass": "Map it to one of these with dataset.classes, or leave its samples out.",
-    "multilabel": "Map it to one of these with dataset.classes, or leave it out of the labels.",
-    "regression": "Name the column as the run does, or leave it out of the labels.",
-}
+    from medpipe.steps import Dataset, Task
 
 
 def matched(dataset: Dataset, task: Task) -> Dataset:
@@ -37,72 +27,31 @@ def matched(dataset: Dataset, task: Task) -> Dataset:
             the network doesn't know, or a sample's label is none of its own task's.
     """
     own = dataset.task
-    if own.kind != task.kind:
+    if type(own.step) is not type(task.step):
         raise DataError(
-            f"The data set's question is {own.kind} ({_listed(own.names)}), but the network was "
-            f"trained for {task.kind} ({_listed(task.names)}). Set dataset.label and dataset.task "
-            "so that it asks what the network answers."
+            f"The data set's question is {own}, but the network was trained for {task}. Set "
+            "dataset.label and dataset.task so that it asks what the network answers."
         )
     if own.unit is not None and task.unit is not None and own.unit != task.unit:
         raise DataError(
             f"The data set's targets are in {own.unit}, but the network's are in {task.unit}. "
             "Convert the table's values, or correct dataset.label_unit."
         )
+    labels = [sample.label for sample in dataset.samples]
     for sample in dataset.samples:
-        _check_label(sample, own)
-    used = _used(dataset)
-    unknown = [name for name in used if name not in task.names]
+        if own.step.label_problem(sample.label, own.names) is not None:
+            raise DataError(
+                f"The sample {sample.id!r} has the label {sample.label!r}, which is none of the "
+                f"data set's task: {own}."
+            )
+    unknown = [n for n in own.step.used_names(labels, own.names) if n not in task.names]
     if unknown:
-        word = WORDS[task.kind]
         raise DataError(
-            f"The {word} {unknown[0]!r} of the data set is none that the network knows: "
-            f"{_listed(task.names)}. {REMEDIES[task.kind]}"
+            f"The {task.step.word} {unknown[0]!r} of the data set is none that the network knows: "
+            f"{', '.join(task.names)}. {task.step.matching_remedy}"
         )
-    places: list[int | None] = [
-        own.names.index(name) if name in own.names else None for name in task.names
+    samples = [
+        attrs.evolve(sample, label=task.step.relabelled(sample.label, own.names, task.names))
+        for sample in dataset.samples
     ]
-    samples = [_relabelled(sample, own, task, places) for sample in dataset.samples]
     return attrs.evolve(dataset, samples=samples, task=task)
-
-
-def _used(dataset: Dataset) -> Sequence[str]:
-    names = dataset.task.names
-    if dataset.task.kind != "multiclass":
-        return names
-    return [names[place] for place in sorted({_place(sample) for sample in dataset.samples})]
-
-
-def _relabelled(sample: Sample, own: Task, task: Task, places: Sequence[int | None]) -> Sample:
-    label: Any
-    if task.kind == "multiclass":
-        label = task.names.index(own.names[_place(sample)])
-    else:
-        values = _vector(sample.label)
-        label = tuple(math.nan if place is None else values[place] for place in places)
-    return attrs.evolve(sample, label=label)
-
-
-def _check_label(sample: Sample, task: Task) -> None:
-    values = _vector(sample.label)
-    if task.kind == "multiclass":
-        (value,) = values if len(values) == 1 else (math.nan,)
-        fits = value in range(len(task.names))
-    else:
-        fits = len(values) == len(task.names)
-    if not fits:
-        raise DataError(
-            f"The sample {sample.id!r} has the label {sample.label!r}, which is none of the data "
-            f"set's task: {task.kind} ({_listed(task.names)})."
-        )
-
-
-def _place(sample: Sample) -> int:
-    return int(sample.label)  # type: ignore[arg-type]  # checked: it is a class's index
-
-
-def _vector(label: Any) -> tuple[float, ...]:
-    return tuple(label) if isinstance(label, (tuple, list)) else (label,)
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names)

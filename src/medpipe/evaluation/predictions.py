@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-import math
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -18,6 +16,7 @@ from medpipe.system.files import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
     import numpy as np
     import torch
@@ -35,16 +34,8 @@ def _scores(scores: Any) -> Array:
 
 
 def _labels(labels: Any, self: Any) -> Array:
-    import numpy as np
-
-    if self.task.kind != "multiclass":
-        return np.asarray(labels, dtype=np.float64)
-    given = np.asarray(labels)
-    if given.size and given.dtype.kind not in "iu":
-        raise DataError(
-            f"The labels of a multiclass task are class indices, not numbers of type {given.dtype}."
-        )
-    return given.astype(np.int64)
+    task: Task = self.task
+    return task.step.label_array(labels, task.names)
 
 
 def _groups(groups: Iterable[str | None]) -> tuple[str | None, ...]:
@@ -103,7 +94,12 @@ class Predictions:
         ``multilabel`` whether each finding's probability is at least 0.5, bool of shape
         (samples, outputs); for ``regression`` the scores.
         """
-        return answers(self.scores, self.task)
+        return self.task.step.predicted(self.scores)
+
+    def tables(self) -> Mapping[str, Any]:
+        """What the task says of each class, finding or target; see `TaskStep.tables`."""
+        task = self.task
+        return task.step.tables(self.labels, self.scores, task.names, task.unit)
 
     def sorted_by_id(self) -> Predictions:
         """The same predictions in the order of their ids."""
@@ -122,31 +118,13 @@ class Predictions:
         )
 
 
-def answers(scores: Array, task: Task) -> Array:
-    """What scores of shape (samples, outputs) say; see `Predictions.predicted`."""
-    import numpy as np
-
-    if task.kind == "multiclass":
-        likeliest: Array = np.argmax(scores, axis=1)
-        return likeliest
-    return scores >= 0.5 if task.kind == "multilabel" else scores
-
-
 def to_scores(logits: torch.Tensor, task: Task) -> Array:
     """Turn a network's outputs of shape (samples, outputs) into scores.
 
-    Softmax for ``multiclass``, sigmoid for ``multilabel``, nothing for ``regression``, computed in
-    float64 on the CPU: in float32 many confident scores would round to one tied value, and some
-    devices have no float64.
+    As the task has them (softmax, sigmoid, ...), computed in float64 on the CPU: in float32 many
+    confident scores would round to one tied value, and some devices have no float64.
     """
-    import torch
-
-    values = logits.detach().cpu().double()
-    if task.kind == "multiclass":
-        values = torch.softmax(values, dim=-1)
-    elif task.kind == "multilabel":
-        values = torch.sigmoid(values)
-    scores: Array = values.numpy()
+    scores: Array = task.step.to_scores(logits.detach().cpu().double()).numpy()
     return scores
 
 
@@ -162,19 +140,14 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
         RunError: The file can't be written.
     """
     ordered = predictions.sorted_by_id()
-    names = ordered.task.names
-    predicted = ordered.predicted.tolist()
-    labels, scores = ordered.labels.tolist(), ordered.scores.tolist()
+    step, names = ordered.task.step, ordered.task.names
+    answers, labels, scores = (
+        values.tolist() for values in (ordered.predicted, ordered.labels, ordered.scores)
+    )
     lines = [csv_line([*_columns(ordered.task, ordered.extra)])]
     for row, (id_, group) in enumerate(zip(ordered.ids, ordered.groups, strict=True)):
         cells = [id_, group or "", *(texts[row] for texts in ordered.extra.values())]
-        if ordered.task.kind == "multiclass":
-            cells += [names[labels[row]], names[predicted[row]]]
-        else:
-            for label, prediction in zip(labels[row], predicted[row], strict=True):
-                cells += [_label_cell(label, ordered.task), answer_cell(prediction)]
-        if ordered.task.kind != "regression":
-            cells += [repr(score) for score in scores[row]]
+        cells += step.row(labels[row], answers[row], scores[row], names)
         lines.append(csv_line(cells))
     write_text(path, "".join(lines))
 
@@ -196,7 +169,6 @@ def read_predictions(path: Path, task: Task) -> Predictions:
         )
     import numpy as np
 
-    classes = {name: index for index, name in enumerate(task.names)}
     labels: list[Any] = []
     scores: list[list[float]] = []
     for number, cells in enumerate(rows[1:], 2):
@@ -204,22 +176,19 @@ def read_predictions(path: Path, task: Task) -> Predictions:
             raise RunError(
                 f"{path}, row {number} has {len(cells)} cells instead of {len(columns)}."
             )
-        row = _Row(path=path, number=number, cells=dict(zip(columns, cells, strict=True)))
-        if task.kind == "multiclass":
-            labels.append(row.class_index("label", classes))
-        else:
-            labels.append([row.number_in(f"label_{name}", blank=True) for name in task.names])
-        score = "prediction_{}" if task.kind == "regression" else "p({})"
-        scores.append([row.number_in(score.format(name)) for name in task.names])
-    shape = (len(labels),) if task.kind == "multiclass" else (len(labels), len(task.names))
+        try:
+            label, score = task.step.read_row(dict(zip(columns, cells, strict=True)), task.names)
+        except ValueError as error:
+            raise RunError(f"{path}, row {number}: {error}.") from error
+        labels.append(label)
+        scores.append(score)
+    shape = task.step.label_shape(len(labels), task.names)
     try:
         return Predictions(
             task=task,
             ids=tuple(cells[0] for cells in rows[1:]),
             scores=np.array(scores, dtype=np.float64).reshape(len(scores), len(task.names)),
-            labels=np.array(labels, dtype=np.int64 if len(shape) == 1 else np.float64).reshape(
-                shape
-            ),
+            labels=np.array(labels).reshape(shape),
             groups=tuple(cells[1] for cells in rows[1:]),
             extra={
                 column: tuple(cells[place] for cells in rows[1:])
@@ -230,41 +199,9 @@ def read_predictions(path: Path, task: Task) -> Predictions:
         raise RunError(f"{path} can't be used: {error}") from error
 
 
-@attrs.frozen(kw_only=True)
-class _Row:
-    path: Path
-    number: int
-    cells: dict[str, str]
-
-    def class_index(self, column: str, classes: dict[str, int]) -> int:
-        name = self.cells[column]
-        if name not in classes:
-            raise RunError(
-                f"{self.path}, row {self.number}: {column} {name!r} is no class of this task: "
-                f"{', '.join(classes)}."
-            )
-        return classes[name]
-
-    def number_in(self, column: str, *, blank: bool = False) -> float:
-        text = self.cells[column]
-        if blank and not text:
-            return math.nan
-        try:
-            return float(text)
-        except ValueError as error:
-            raise RunError(
-                f"{self.path}, row {self.number}: {column} {text!r} is no number."
-            ) from error
-
-
 def _columns(task: Task, kept: Iterable[str]) -> list[str]:
-    names = task.names
-    if task.kind == "multiclass":
-        pairs = ["label", "prediction"]
-    else:
-        pairs = [column for name in names for column in (f"label_{name}", f"prediction_{name}")]
-    probabilities = [] if task.kind == "regression" else [f"p({name})" for name in names]
-    return ["id", "group", *(f"{KEPT}{name}" for name in kept), *pairs, *probabilities]
+    kept_columns = (f"{KEPT}{name}" for name in kept)
+    return ["id", "group", *kept_columns, *task.step.columns(task.names, labels=True)]
 
 
 def _kept(columns: list[str]) -> tuple[str, ...]:
@@ -279,17 +216,6 @@ def csv_line(cells: Iterable[str]) -> str:
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\r\n").writerow(cells)
     return text.getvalue().removesuffix("\r\n") + "\n"
-
-
-def _label_cell(label: float, task: Task) -> str:
-    if math.isnan(label):
-        return ""
-    return str(int(label)) if task.kind == "multilabel" else repr(label)
-
-
-def answer_cell(answer: float | bool) -> str:
-    """What is predicted for a finding (0 or 1) or a target, as a cell."""
-    return repr(int(answer) if isinstance(answer, bool) else answer)
 
 
 def _rows(path: Path) -> list[list[str]]:
@@ -318,7 +244,7 @@ def _check_shapes(predictions: Predictions) -> None:
     twice = _repeated(predictions.ids)
     if twice is not None:
         raise DataError(f"There are two predictions for the sample {twice!r}.")
-    labels = (count,) if predictions.task.kind == "multiclass" else (count, outputs)
+    labels = predictions.task.step.label_shape(count, predictions.task.names)
     for name, array, shape in (
         ("scores", predictions.scores, (count, outputs)),
         ("labels", predictions.labels, labels),
@@ -346,29 +272,15 @@ def _check_scores(predictions: Predictions) -> None:
             f"The network's output for the sample {bad!r} is not finite. Look for missing values "
             "in its image, and lower trainer.learning_rate if there are none."
         )
-    if predictions.task.kind == "regression":
-        return
-    outside = (predictions.scores < 0) | (predictions.scores > 1)
-    bad = _first(predictions.ids, outside.any(axis=1))
-    if bad is not None:
-        raise DataError(
-            f"The scores of the sample {bad!r} are no probabilities: they must be from 0 to 1. "
-            "Use to_scores on what a network gives."
-        )
+    problem = predictions.task.step.score_problem(predictions.scores)
+    bad = None if problem is None else _first(predictions.ids, problem[0])
+    if problem is not None and bad is not None:
+        raise DataError(f"The scores of the sample {bad!r} {problem[1]}.")
 
 
 def _check_labels(predictions: Predictions) -> None:
-    import numpy as np
-
-    labels, outputs = predictions.labels, len(predictions.task.names)
-    wrong: Any
-    if predictions.task.kind == "multiclass":
-        wrong, allowed = (labels < 0) | (labels >= outputs), f"a class from 0 to {outputs - 1}"
-    elif predictions.task.kind == "multilabel":
-        wrong = ~(np.isnan(labels) | (labels == 0) | (labels == 1)).all(axis=1)
-        allowed = "0, 1 or NaN for each finding"
-    else:
-        wrong, allowed = np.isinf(labels).any(axis=1), "finite, or NaN where it is missing"
+    task = predictions.task
+    wrong, allowed = task.step.wrong_labels(predictions.labels, task.names)
     bad = _first(predictions.ids, wrong)
     if bad is not None:
         raise DataError(f"The label of the sample {bad!r} is not {allowed}.")

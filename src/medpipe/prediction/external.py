@@ -145,7 +145,13 @@ def _evaluate(
         batch_size=batch_size,
         with_loss=True,
     )
-    metrics = compute_metrics(predictions, intervals=True, subgroups=True)
+    metrics = compute_metrics(
+        predictions,
+        metrics=trained.assembly.configuration.metrics,
+        registry=trained.assembly.registry,
+        intervals=True,
+        subgroups=True,
+    )
     return Evaluation(
         metrics={"loss": loss, **metrics},
         predictions=predictions.sorted_by_id(),

@@ -9,7 +9,7 @@ import attrs
 
 from medpipe.data.quality.non_finite import filled_by
 from medpipe.errors import DataError
-from medpipe.evaluation.predictions import answer_cell, answers, csv_line
+from medpipe.evaluation.predictions import csv_line
 from medpipe.prediction.listing import FoundFiles, find_files
 from medpipe.prediction.network import TrainedNetwork, device_named, predict_samples
 from medpipe.steps import Sample, Task
@@ -53,7 +53,7 @@ class FilePredictions:
     @property
     def predicted(self) -> Array:
         """What the scores say; see `medpipe.evaluation.predictions.Predictions.predicted`."""
-        return answers(self.scores, self.task)
+        return self.task.step.predicted(self.scores)
 
     def to_csv(self) -> str:
         """A row for each file.
@@ -62,17 +62,11 @@ class FilePredictions:
         for each finding or target, then for classes and findings the probabilities,
         ``p(<name>)``.
         """
-        task, predicted = self.task, self.predicted.tolist()
-        one = task.kind == "multiclass"
-        header = ["prediction"] if one else [f"prediction_{name}" for name in task.names]
-        if task.kind != "regression":
-            header += [f"p({name})" for name in task.names]
-        lines = [csv_line(["id", *header])]
-        for id_, said, scores in zip(self.ids, predicted, self.scores.tolist(), strict=True):
-            cells = [task.names[said]] if one else [answer_cell(answer) for answer in said]
-            if task.kind != "regression":
-                cells += [repr(score) for score in scores]
-            lines.append(csv_line([id_, *cells]))
+        step, names = self.task.step, self.task.names
+        lines = [csv_line(["id", *step.columns(names, labels=False)])]
+        answers = self.predicted.tolist()
+        for id_, answer, scores in zip(self.ids, answers, self.scores.tolist(), strict=True):
+            lines.append(csv_line([id_, *step.row(None, answer, scores, names)]))
         return "".join(lines)
 
     def write(self, path: Path) -> None:
@@ -122,7 +116,7 @@ def predict_files(
     for sentence in (*found.notes, *found.unreadable.values()):
         logger.warning("%s", sentence)
     task = trained.data.task
-    nothing: Any = 0 if task.kind == "multiclass" else (float("nan"),) * len(task.names)
+    nothing = task.step.missing_label(task.names)
     samples = [Sample(id=id_, image=image, label=nothing) for id_, image in found.images.items()]
     predictions, _, notes = predict_samples(
         trained, samples, found.fingerprints, device=where, batch_size=batch_size, with_loss=False

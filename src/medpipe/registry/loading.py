@@ -32,6 +32,7 @@ class Plugin:
         version: The distribution's version; empty for a plugin added in a script.
         steps: The step classes that it offers; none if it could not be loaded.
         error: Why it could not be loaded; None if it was.
+        problems: What of it could not be loaded where the rest was, a sentence for each.
         seconds: How long it took to import.
     """
 
@@ -40,6 +41,7 @@ class Plugin:
     version: str
     steps: tuple[type[Step], ...] = ()
     error: str | None = None
+    problems: tuple[str, ...] = ()
     seconds: float = attrs.field(default=0.0, eq=False)
 
     @property
@@ -60,25 +62,29 @@ class _BrokenError(Exception):
 def load_plugin(
     load: Callable[[], object], *, name: str, distribution: str, version: str
 ) -> Plugin:
-    """Import a plugin and collect its steps: all of them, or none and the cause."""
+    """Import a plugin and collect its steps: those that are well made, and what is wrong."""
     start = time.perf_counter()
     steps: tuple[type[Step], ...] = ()
+    problems: list[str] = []
     error: str | None = None
     try:
         with redirect_stdout(sys.stderr):  # a command's output is the command's
-            steps = _collect(load(), name)
+            steps = _collect(load(), name, problems)
     except KeyboardInterrupt:
         raise
     except _BrokenError as problem:
         error = str(problem)
     except BaseException as problem:  # SystemExit, and what a plugin may invent
         error = f"importing it raised {_shown(problem)}."
+    if problems and not steps and error is None:
+        error, problems = " ".join(problems), []
     return Plugin(
         name=name,
         distribution=distribution,
         version=version,
         steps=steps,
         error=error,
+        problems=tuple(problems),
         seconds=time.perf_counter() - start,
     )
 
@@ -111,10 +117,18 @@ def step_class_problems(cls: type[Step], kind: type[Step]) -> list[str]:
         problems.append(
             'needs a name: name: ClassVar[str] = "..." of lower case letters, digits and "_"'
         )
-    if cls.build is kind.build and not _has_draw_and_apply(cls):  # type: ignore[attr-defined]
-        problems.append("has no build method")
+    missing = [name for name in kind.required if _is_missing(cls, kind, name)]
+    if missing and not _has_draw_and_apply(cls):
+        methods = [name for name in missing if callable(getattr(kind, name, None))]
+        values = [name for name in missing if name not in methods]
+        problems += [f"has no {' and no '.join(methods)} method"] if methods else []
+        problems += [f"needs {', '.join(values)} as ClassVar"] if values else []
     problems += _parameter_problems(cls)
     return [f"{cls.__name__} {problem}" for problem in problems]
+
+
+def _is_missing(cls: type[Step], kind: type[Step], name: str) -> bool:
+    return getattr(cls, name, None) is getattr(kind, name, None)
 
 
 def _has_draw_and_apply(cls: type[Step]) -> bool:
@@ -157,7 +171,7 @@ def _optional(expected: Any) -> bool:
     return type(None) in getattr(expected, "__args__", ())
 
 
-def _collect(plugin: object, name: str) -> tuple[type[Step], ...]:
+def _collect(plugin: object, name: str, problems: list[str]) -> tuple[type[Step], ...]:
     # A manager for each plugin: pluggy stops at the first implementation that raises.
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(hookspecs)
@@ -167,21 +181,26 @@ def _collect(plugin: object, name: str) -> tuple[type[Step], ...]:
     except pluggy.PluginValidationError as error:
         raise _BrokenError(_misspelt(str(error))) from error
     steps: list[type[Step]] = []
-    implemented = False
+    implemented = set()
     for kind in STEP_KINDS:
         hook = hook_of(kind)
         for implementation in getattr(manager.hook, hook).get_hookimpls():
-            implemented = True
-            if implementation.hookwrapper or implementation.wrapper:
-                raise _BrokenError(f"{hook} is a wrapper; a plugin only offers its own steps.")
-            steps += _offered(implementation.function, hook, kind)
+            implemented.add(hook)
+            try:
+                if implementation.hookwrapper or implementation.wrapper:
+                    raise _BrokenError(f"{hook} is a wrapper; a plugin only offers its own steps.")
+                steps += _offered(implementation.function, hook, kind, problems)
+            except _BrokenError as problem:
+                problems.append(str(problem))
     if not implemented:
         raise _BrokenError(_no_hook(plugin))
-    _refuse_twins(steps)
-    return tuple(steps)
+    problems += [_NOT_MARKED.format(hook) for hook in _unmarked(plugin) if hook not in implemented]
+    return _without_twins(steps, problems)
 
 
-def _offered(function: Callable[[], object], hook: str, kind: type[Step]) -> list[type[Step]]:
+def _offered(
+    function: Callable[[], object], hook: str, kind: type[Step], problems: list[str]
+) -> list[type[Step]]:
     try:
         given = function()
         if isinstance(given, (str, type)) or not isinstance(given, Iterable):
@@ -191,27 +210,42 @@ def _offered(function: Callable[[], object], hook: str, kind: type[Step]) -> lis
         raise
     except BaseException as error:  # SystemExit, and what a plugin may invent
         raise _BrokenError(f"{hook} raised {_shown(error)}.") from error
-    problems = [problem for cls in offered for problem in step_class_problems(cls, kind)]
-    if problems:
-        raise _BrokenError(f"{hook}: {'; '.join(problems)}.")
-    return offered
+    good = []
+    for cls in offered:
+        found = step_class_problems(cls, kind)
+        if found:
+            problems.append(f"{hook}: {'; '.join(found)}.")
+        else:
+            good.append(cls)
+    return good
 
 
-def _refuse_twins(steps: list[type[Step]]) -> None:
-    seen: dict[tuple[str, str], type[Step]] = {}
-    for cls in steps:
-        twin = seen.setdefault((cls.kind, cls.name), cls)
-        if twin is not cls:
-            raise _BrokenError(
-                f"{twin.__name__} and {cls.__name__} are both {cls.kind} steps named {cls.name!r}."
-            )
+def _without_twins(steps: list[type[Step]], problems: list[str]) -> tuple[type[Step], ...]:
+    """The steps whose name is theirs alone: of two, neither is what a name means."""
+    by_name: dict[tuple[str, str], list[type[Step]]] = {}
+    for cls in dict.fromkeys(steps):
+        by_name.setdefault((cls.kind, cls.name), []).append(cls)
+    for (kind, name), same in by_name.items():
+        if len(same) > 1:
+            named = " and ".join(cls.__name__ for cls in same)
+            problems.append(f"{named} are both {kind} steps named {name!r}.")
+    return tuple(same[0] for same in by_name.values() if len(same) == 1)
+
+
+_NOT_MARKED = "{} is not marked: put @hookimpl of medpipe.plugin above it."
+
+
+def _unmarked(plugin: object) -> list[str]:
+    """The functions of a plugin that are called as a hook, in the order of the hooks."""
+    names = [hook_of(kind) for kind in STEP_KINDS]
+    return [name for name in names if callable(getattr(plugin, name, None))]
 
 
 def _no_hook(plugin: object) -> str:
     names = [hook_of(kind) for kind in STEP_KINDS]
-    unmarked = [name for name in names if callable(getattr(plugin, name, None))]
+    unmarked = _unmarked(plugin)
     if unmarked:
-        return f"{unmarked[0]} is not marked: put @hookimpl of medpipe.plugin above it."
+        return _NOT_MARKED.format(unmarked[0])
     near = [item for item in dir(plugin) if item.startswith(f"{PROJECT}_") and item not in names]
     if near:
         return f"{near[0]} is no hook of medpipe; there are {', '.join(names)}."

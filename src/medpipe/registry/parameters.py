@@ -315,6 +315,8 @@ def _convert_step(
             return value, []
         parameters = {key: getattr(value, key) for key in parameter_types(type(value))}
         return structure(type(value), parameters, path=path, resolve=resolve)
+    if isinstance(value, str):
+        value = {"step": value}
     if isinstance(value, StepReference):
         value = {"step": value.name, **value.parameters}
     if not isinstance(value, Mapping):

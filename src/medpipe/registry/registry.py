@@ -22,8 +22,10 @@ from medpipe.steps import (
     STEP_KINDS,
     DatasetStep,
     LossStep,
+    MetricStep,
     NetworkStep,
     Step,
+    TaskStep,
     TrainerStep,
     TransformStep,
 )
@@ -101,8 +103,9 @@ class Registry:
         """
         called = name or str(getattr(plugin, "__name__", type(plugin).__name__))
         loaded = load_plugin(lambda: plugin, name=called, distribution=called, version="")
-        if loaded.error is not None:
-            raise PluginError(f"The plugin {called!r} can't be used: {loaded.error}")
+        wrong = loaded.error or " ".join(loaded.problems)
+        if wrong:
+            raise PluginError(f"The plugin {called!r} can't be used: {wrong}")
         if any(_normal(other.distribution) == _normal(called) for other in self.plugins):
             raise PluginError(
                 f"A plugin {called!r} is registered already. Give this one another name=."
@@ -217,6 +220,16 @@ class Registry:
         return self.names(LossStep)  # type: ignore[return-value]
 
     @property
+    def metrics(self) -> Mapping[str, type[MetricStep]]:
+        """The metric steps by name."""
+        return self.names(MetricStep)  # type: ignore[return-value]
+
+    @property
+    def tasks(self) -> Mapping[str, type[TaskStep]]:
+        """The task steps by name."""
+        return self.names(TaskStep)  # type: ignore[return-value]
+
+    @property
     def conflicts(self) -> tuple[Conflict, ...]:
         """Every name that more than one plugin claims."""
         some = []
@@ -229,8 +242,8 @@ class Registry:
 
     @property
     def failures(self) -> tuple[Plugin, ...]:
-        """The plugins that could not be loaded."""
-        return tuple(plugin for plugin in self.plugins if plugin.error is not None)
+        """The plugins that could not be loaded, or not all of their steps."""
+        return tuple(plugin for plugin in self.plugins if plugin.error or plugin.problems)
 
     def _unknown(self, kind: type[Step], name: str) -> str:
         known = list(self.names(kind))

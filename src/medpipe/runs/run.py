@@ -16,8 +16,8 @@ from medpipe.assembly import Assembly
 from medpipe.config import Configuration
 from medpipe.errors import RunError
 from medpipe.registry.registry import Registry
-from medpipe.runs.recorder import CONFIGURATION, HISTORY, PREDICTIONS, RECORD
-from medpipe.steps import DataInfo, Reading, Task
+from medpipe.runs.recorder import CONFIGURATION, HISTORY, PREDICTIONS, RECORD, info_of, tuples
+from medpipe.steps import Reading
 from medpipe.system.file_errors import mode_of
 from medpipe.training.run_checkpoints import BEST, LAST
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from medpipe.prediction.external import Evaluation
     from medpipe.prediction.files import FilePredictions
     from medpipe.prediction.network import TrainedNetwork
-    from medpipe.steps import Dataset, DatasetStep, ImageFile
+    from medpipe.steps import DataInfo, Dataset, DatasetStep, ImageFile, MetricStep
 
 __all__ = ["Run"]
 
@@ -50,6 +50,7 @@ class Run:
     path: Path
     record: Mapping[str, Any] = attrs.field(repr=False)
     _configuration: Configuration | None = attrs.field(default=None, repr=False)
+    _registry: Registry | None = attrs.field(default=None, repr=False)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Run:
@@ -100,9 +101,7 @@ class Run:
     @property
     def data(self) -> DataInfo:
         """What was measured on the data."""
-        info = dict(self.record["data"]["info"])
-        task = info.pop("task")
-        return DataInfo(task=Task(**task), **{name: _tuples(item) for name, item in info.items()})
+        return info_of(self.record["data"]["info"], self._registry or Registry.discover())
 
     @property
     def history(self) -> list[dict[str, float | None]]:
@@ -253,7 +252,7 @@ class Run:
     def _trained(self, which: Literal["best", "last"], registry: Registry | None) -> TrainedNetwork:
         from medpipe.prediction.network import TrainedNetwork
 
-        reading = {name: _tuples(item) for name, item in self.record["data"]["reading"].items()}
+        reading = {name: tuples(item) for name, item in self.record["data"]["reading"].items()}
         network = self.network(which, registry=registry)
         if self.status != "finished":
             logger.warning(
@@ -275,8 +274,19 @@ class Run:
     def _assembly(self, registry: Registry | None) -> Assembly:
         return Assembly(
             configuration=self._read_configuration(registry),
-            registry=registry or Registry.discover(),
+            registry=registry or self._registry or Registry.discover(),
         )
+
+    def configured_metrics(self) -> tuple[tuple[MetricStep, ...], Registry]:
+        """The metrics beside the task's own, and where those are looked up.
+
+        Raises:
+            ConfigError: The run's configuration names a step that is not there.
+        """
+        registry = self._registry or Registry.discover()
+        if self._configuration is None and not mode_of(self.path / CONFIGURATION):
+            return (), registry  # it used ready objects
+        return self._read_configuration(registry).metrics, registry
 
     def _read_configuration(self, registry: Registry | None) -> Configuration:
         if self._configuration is not None:
@@ -289,9 +299,4 @@ class Run:
                 "Register them as steps to get repeatable runs."
             )
         document = config.parse(config.read_text(path), source=str(path))
-        return config.load(document, registry=registry or Registry.discover())
-
-
-def _tuples(value: Any) -> Any:
-    """Lists as they were before JSON."""
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+        return config.load(document, registry=registry or self._registry or Registry.discover())

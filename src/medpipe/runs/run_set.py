@@ -135,22 +135,29 @@ class RunSet:
             RunError: No run is finished, one has no predictions on the split, or two runs that
                 hold out different samples both predict one, or they disagree on its label.
         """
-        holders: dict[frozenset[str], list[tuple[Run, Predictions]]] = defaultdict(list)
-        for run in self._finished():
-            predictions = run.predictions(split).sorted_by_id()
-            holders[frozenset(predictions.ids)].append((run, predictions))
-        _refuse_overlap(list(holders.values()))
-        return _joined([_averaged(same) for same in holders.values()])
+        return _joined(self._by_fold(split))
 
     def pooled_metrics(self, split: HeldOut = "test") -> dict[str, Any]:
         """The metrics of `pooled`, with 95 % intervals.
+
+        Metrics that rank scores, such as an AUC, are the mean of the folds' own: scores of
+        different networks do not compare.
 
         Raises:
             RunError: As `pooled`.
         """
         from medpipe.evaluation.metrics import compute_metrics
 
-        return compute_metrics(self.pooled(split), intervals=True)
+        folds = self._by_fold(split)
+        fold_of = {id_: place for place, fold in enumerate(folds) for id_ in fold.ids}
+        metrics, registry = self.runs[0].configured_metrics()
+        return compute_metrics(
+            _joined(folds),
+            metrics=metrics,
+            registry=registry,
+            intervals=True,
+            folds=fold_of if len(folds) > 1 else None,
+        )
 
     def collection(self, split: HeldOut = "test") -> dict[str, Any]:
         """All of it as plain data for JSON: the runs, `metrics` and `pooled_metrics`.
@@ -206,6 +213,15 @@ class RunSet:
     def __str__(self) -> str:
         tested = any("test" in run.metrics for run in self.runs)
         return self.table("test" if tested else "validation")
+
+    def _by_fold(self, split: HeldOut) -> list[Predictions]:
+        """The predictions on each set of samples that runs hold out; their mean over seeds."""
+        holders: dict[frozenset[str], list[tuple[Run, Predictions]]] = defaultdict(list)
+        for run in self._finished():
+            predictions = run.predictions(split).sorted_by_id()
+            holders[frozenset(predictions.ids)].append((run, predictions))
+        _refuse_overlap(list(holders.values()))
+        return [_averaged(same) for same in holders.values()]
 
     def _finished(self) -> tuple[Run, ...]:
         if not self.runs:

@@ -214,7 +214,12 @@ class Runner:
         if stop.interrupted:
             logger.info("Resume it by the same command with --output %s and --resume.", self.path)
             raise KeyboardInterrupt
-        return Run(path=self.path, record=recorder.record, configuration=configuration)
+        return Run(
+            path=self.path,
+            record=recorder.record,
+            configuration=configuration,
+            registry=self.assembly.registry,
+        )
 
 
 def _import_libraries() -> None:

@@ -82,7 +82,7 @@ class Session:
             return self._run(loaders, found)
 
     def _run(self, loaders: Loaders, found: Found | None) -> bool:
-        from medpipe.evaluation.metrics import MONITORS, default_monitor
+        from medpipe.evaluation.metrics import mode_of
         from medpipe.training.loop import Progress, TrainingLoop
         from medpipe.training.planned import planned
         from medpipe.training.restoring import checkpoint_of, refuse_not_finite, restore
@@ -119,7 +119,7 @@ class Session:
                 self.assembly.configuration, self.assembly.registry, checked.prepared
             )
         self._progress, self._start = progress, _place(progress)
-        monitor = trainer.monitor or default_monitor(task)
+        monitor = trainer.monitor or task.step.monitor
 
         def validate() -> Mapping[str, Any]:
             assert loaders.validation is not None
@@ -144,7 +144,7 @@ class Session:
             training=training,
             validate=validate if loaders.validation is not None else None,
             monitor=monitor,
-            mode=MONITORS[task.kind][monitor],
+            mode=mode_of(monitor, self.assembly.metrics(task)),
             patience=trainer.patience,
             max_epochs=trainer.max_epochs,
             on_epoch=on_epoch,
@@ -199,7 +199,13 @@ class Session:
             description=description,
             before_batch=lambda: self.stop.check(first=not self.advanced),
         )
-        metrics = compute_metrics(predictions, intervals=last, subgroups=last)
+        metrics = compute_metrics(
+            predictions,
+            metrics=self.assembly.configuration.metrics,
+            registry=self.assembly.registry,
+            intervals=last,
+            subgroups=last,
+        )
         return predictions, {"loss": loss, **metrics}
 
     def _write_predictions(self, split: str, predictions: Predictions) -> None:

@@ -9,8 +9,8 @@ from medpipe.steps.kinds import (
     STEP_KINDS,
     DatasetStep,
     LossStep,
+    MetricStep,
     NetworkStep,
-    Step,
     TrainerStep,
     TransformStep,
 )
@@ -28,11 +28,10 @@ from medpipe.steps.samples import (
     Series,
     SpacingOf,
     Split,
-    Task,
-    TaskKind,
     Window,
 )
 from medpipe.steps.training import DataInfo, Loss, Training, TrainingParts
+from medpipe.tasks import Step, Task, TaskStep
 
 __all__ = [
     "DataInfo",
@@ -43,6 +42,7 @@ __all__ = [
     "ImageFile",
     "Loss",
     "LossStep",
+    "MetricStep",
     "MissingSpacing",
     "NetworkStep",
     "OnLeak",
@@ -56,7 +56,7 @@ __all__ = [
     "SpacingOf",
     "Step",
     "Task",
-    "TaskKind",
+    "TaskStep",
     "TrainerStep",
     "Training",
     "TrainingParts",

@@ -1,4 +1,4 @@
-"""`Sample`, `Dataset`, `Task`, `Reading` and `DecodedImage`.
+"""`Sample`, `Dataset`, `Reading` and `DecodedImage`.
 
 Nothing here imports torch, monai or numpy.
 """
@@ -14,6 +14,7 @@ import attrs
 from medpipe.errors import Fault
 from medpipe.system.plain_numbers import plain, plain_number, plain_text
 from medpipe.system.text import visible
+from medpipe.tasks import Task
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,9 +24,6 @@ Split = Literal["training", "validation", "test"]
 
 
 SPLITS: tuple[Split, ...] = ("training", "validation", "test")
-
-
-TaskKind = Literal["multiclass", "multilabel", "regression"]
 
 
 OnLeak = Literal["error", "drop_train"]
@@ -141,22 +139,6 @@ class Sample:
     group: str | None = attrs.field(default=None, converter=_group)
     split: Split | None = attrs.field(default=None, converter=plain_text)
     extra: Mapping[str, Any] = attrs.field(factory=dict, converter=_extra)
-
-
-@attrs.frozen(kw_only=True)
-class Task:
-    """The question that a data set asks.
-
-    Attributes:
-        kind: ``multiclass`` (one class of several), ``multilabel`` (any number of findings) or
-            ``regression`` (one or several numbers).
-        names: The classes, findings or targets, in the order of the network's outputs.
-        unit: The unit of a regression's targets, for its metrics: ``years``.
-    """
-
-    kind: TaskKind = "multiclass"
-    names: tuple[str, ...] = attrs.field(converter=_strings)
-    unit: str | None = None
 
 
 @attrs.frozen(kw_only=True)

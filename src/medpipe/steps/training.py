@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from medpipe.steps.samples import Task
+from medpipe.tasks import Task
 
 if TYPE_CHECKING:
     import torch
@@ -28,14 +28,8 @@ class DataInfo:
         spatial_shape: The sides in pixels or voxels after the channels; None where they vary.
         spatial_dims: 2 or 3.
         outputs: How many numbers the network gives for a sample.
-        class_counts: For ``multiclass``, how many training samples each class has, in the order
-            of ``task.names``; otherwise None.
-        finding_counts: For ``multilabel``, how many training samples are without each finding
-            and how many have it; those whose label is missing count in neither. Otherwise None.
-        target_means: For ``regression``, the mean of each target over the training samples that
-            have it; otherwise None.
-        target_spreads: For ``regression``, its standard deviation there, 1 where it does not
-            vary; otherwise None.
+        statistics: What the task measured on the training labels, by name; see
+            `TaskStep.measure`. Without labels it is empty.
     """
 
     task: Task
@@ -43,10 +37,33 @@ class DataInfo:
     spatial_shape: tuple[int | None, ...]
     spatial_dims: int
     outputs: int
-    class_counts: tuple[int, ...] | None = None
-    finding_counts: tuple[tuple[int, int], ...] | None = None
-    target_means: tuple[float, ...] | None = None
-    target_spreads: tuple[float, ...] | None = None
+    statistics: Mapping[str, Any] = attrs.field(factory=dict)
+
+    @property
+    def class_counts(self) -> tuple[int, ...] | None:
+        """How many training samples each class has, in the order of the classes.
+
+        None where the task has no classes.
+        """
+        return self.statistics.get("class_counts")
+
+    @property
+    def finding_counts(self) -> tuple[tuple[int, int], ...] | None:
+        """How many training samples are without each finding, and how many have it.
+
+        Those whose label is missing count in neither. None where the task has no findings.
+        """
+        return self.statistics.get("finding_counts")
+
+    @property
+    def target_means(self) -> tuple[float, ...] | None:
+        """The mean of each target over the training samples that have it; None without targets."""
+        return self.statistics.get("target_means")
+
+    @property
+    def target_spreads(self) -> tuple[float, ...] | None:
+        """The standard deviation of each target there, 1 where it does not vary."""
+        return self.statistics.get("target_spreads")
 
 
 Loss = Callable[["torch.Tensor", "torch.Tensor"], "torch.Tensor"]

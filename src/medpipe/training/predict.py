@@ -87,7 +87,7 @@ def predict(
         task=task,
         ids=tuple(ids),
         scores=to_scores(torch.cat(outputs).cpu(), task),
-        labels=_labels(torch.cat(labels), task),
+        labels=task.step.label_array(torch.cat(labels).numpy(), task.names),
         groups=tuple(by_id[id_].group for id_ in ids),
         extra={
             column: tuple(_text(by_id[id_].extra[column]) for id_ in ids)
@@ -96,10 +96,6 @@ def predict(
     )
     # As for metrics: JSON knows neither NaN nor infinity.
     return predictions, total / len(ids) if loss is not None and math.isfinite(total) else None
-
-
-def _labels(labels: torch.Tensor, task: Task) -> Any:
-    return labels.numpy() if task.kind == "multiclass" else labels.double().numpy()
 
 
 def _shared_columns(samples: Sequence[Sample]) -> list[str]:

@@ -17,8 +17,8 @@ from torch import nn
 
 from medpipe.errors import Problem, ProblemsError, RunError
 from medpipe.system import file_errors, files
+from medpipe.tasks.head import BUFFERS
 from medpipe.training.checkpoint import header_of, is_checkpoint, verify
-from medpipe.training.head import BUFFERS
 from medpipe.training.run_checkpoints import BEST
 from medpipe.training.weights_problems import Misfits, listed, nothing_matched
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import attrs
+from attrs.converters import optional as optional_value
 from attrs.validators import optional
 
 from medpipe.builtin.datasets.listing import table_rules as rules
@@ -41,12 +42,13 @@ from medpipe.plugin import (
     MissingSpacing,
     OnLeak,
     Padding,
-    TaskKind,
+    TaskStep,
     UnreadableImageError,
     Window,
     dicom_identities,
     file_mode,
     source_of,
+    task_step,
 )
 
 if TYPE_CHECKING:
@@ -139,7 +141,7 @@ class Table(DatasetStep):
     suffixes: tuple[str, ...] | None = attrs.field(default=None, validator=are_suffixes)
     unit: Literal["file", "series"] = "file"
     label: str | tuple[str, ...] = attrs.field(default="label", validator=rules.label_fits)
-    task: TaskKind | None = None
+    task: TaskStep | None = attrs.field(default=None, converter=optional_value(task_step))
     separator: str | None = attrs.field(default=None, validator=rules.separator_fits)
     negative: tuple[str, ...] = attrs.field(default=(), validator=rules.negative_fits)
     uncertain: Literal["missing", "positive", "negative"] | None = attrs.field(
@@ -272,22 +274,28 @@ class Table(DatasetStep):
 
     def _labels(self) -> LabelReader:
         columns = one_or_several(self.label)
-        kind = rules.task_kind(self)
+        step = rules.task_of(self)
         classes = None if self.classes is None else by_value(self.classes)
-        if kind == "regression":
-            return NumberReader(columns=columns, unit=self.label_unit, decimal=self.decimal)
-        if kind == "multiclass" and len(columns) > 1:
-            return OneHotReader(columns=columns, classes=classes)
-        if kind == "multiclass":
-            return ClassReader(column=columns[0], classes=classes, asked=self.task is not None)
+        if step.cells == "numbers":
+            return NumberReader(
+                step=step, columns=columns, unit=self.label_unit, decimal=self.decimal
+            )
+        if step.cells == "classes" and len(columns) > 1:
+            return OneHotReader(step=step, columns=columns, classes=classes)
+        if step.cells == "classes":
+            return ClassReader(
+                step=step, column=columns[0], classes=classes, asked=self.task is not None
+            )
         if self.separator is None:
             return FlagReader(
+                step=step,
                 columns=columns,
                 uncertain=self.uncertain,
                 blank=self.blank,
                 asked=self.task is not None,
             )
         return FindingReader(
+            step=step,
             column=columns[0],
             separator=self.separator,
             negative=frozenset(map(key, self.negative)),

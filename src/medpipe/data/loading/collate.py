@@ -38,7 +38,7 @@ def collate(samples: Sequence[Batch], task: Task) -> Batch:
     shared = set(samples[0]).intersection(*samples) - {"image", "label", "reading"}
     batch: Batch = {key: [sample[key] for sample in samples] for key in sorted(shared, key=str)}
     batch["image"] = _stacked(samples)
-    batch["label"] = label_tensor([sample["label"] for sample in samples], task)
+    batch["label"] = task.step.encode([sample["label"] for sample in samples], task.names)
     return batch
 
 
@@ -59,11 +59,3 @@ def as_tensor(image: Any) -> torch.Tensor:
     """A plain tensor: what a transform gave, without MONAI's metadata."""
     tensor = torch.as_tensor(image)
     return tensor.as_subclass(torch.Tensor) if type(tensor) is not torch.Tensor else tensor
-
-
-def label_tensor(labels: Sequence[Any], task: Task) -> torch.Tensor:
-    """Labels as losses want them: int64 (batch,) for classes, else float32 (batch, outputs)."""
-    if task.kind == "multiclass":
-        return torch.as_tensor([int(label) for label in labels], dtype=torch.int64)
-    values = torch.as_tensor([torch.as_tensor(label).tolist() for label in labels])
-    return values.to(torch.float32).reshape(len(labels), len(task.names))

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from medpipe.data.cache.device_cache import DeviceCache
 from medpipe.data.chain import sample_dictionary
-from medpipe.data.loading.collate import Batch, collate, label_tensor
+from medpipe.data.loading.collate import Batch, collate
 from medpipe.data.loading.columns import Columns
 from medpipe.data.readers.reader import source_of
 from medpipe.errors import DataError, LimitError, MedpipeError, RunError, StepError
@@ -188,7 +188,7 @@ class SampleBatches(Dataset[Batch]):
 
     @cached_property
     def _columns(self) -> Columns:
-        labels = label_tensor([sample.label for sample in self.samples], self._task)
+        labels = self._task.step.encode([sample.label for sample in self.samples], self._task.names)
         return Columns.of(self.samples, labels)
 
     @cached_property

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from medpipe.data.ids import portable_id
 from medpipe.data.splits.leak_messages import enumerated
-from medpipe.data.splits.units import vector
+from medpipe.tasks.step import vector
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,10 +59,4 @@ def _under_labels(same: Sequence[Sample], task: Task) -> str:
 
 def label_text(sample: Sample, task: Task) -> str:
     """A sample's label in the names of the task."""
-    values = vector(sample.label)
-    if task.kind == "multiclass":
-        return task.names[int(values[0])]
-    if task.kind == "regression":
-        return ", ".join("missing" if math.isnan(value) else f"{value:g}" for value in values)
-    names = [name for name, value in zip(task.names, values, strict=True) if value == 1]
-    return ", ".join(names) or "nothing found"
+    return task.step.label_text(sample.label, task.names)

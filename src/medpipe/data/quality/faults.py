@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from numbers import Real
 from typing import TYPE_CHECKING
 
 from medpipe.data.ids import no_text, odd_ids, portable_id
@@ -66,36 +64,12 @@ def id_faults(samples: Sequence[Sample]) -> Iterator[Fault]:
 
 def label_faults(samples: Sequence[Sample], task: Task) -> Iterator[Fault]:
     """Samples whose labels are none of the task's."""
-    labels = [sample.label for sample in samples]
-    whole = task.kind == "multiclass" and set(map(type, labels)) == {int}
-    if whole and set(labels) <= set(range(len(task.names))):
-        return  # as almost always
+    problem, names = task.step.label_problem, task.names
     for sample in samples:
-        why = _odd(sample.label, task)
+        why = problem(sample.label, names)
         if why is not None:
             message = f"The sample {sample.id!r} has the label {sample.label!r}{why}."
             yield fault(sample, "label", message)
-
-
-def _odd(label: object, task: Task) -> str | None:
-    """What is wrong with a label, as the end of a sentence; None: nothing."""
-    names = task.names
-    if task.kind == "multiclass":
-        one = isinstance(label, Real) and math.isfinite(label)
-        if not one or label != int(label) or not 0 <= label < len(names):  # type: ignore[operator,call-overload]
-            return f", but the {len(names)} classes ({', '.join(names)}) are 0 to {len(names) - 1}"
-        return None
-    values = label if isinstance(label, tuple) else (label,)
-    if len(values) != len(names):
-        return f", but the task has {len(names)} values for each sample: {', '.join(names)}"
-    numbers = [value for value in values if isinstance(value, Real)]
-    if len(numbers) != len(values):
-        return ", which is no number"
-    if any(map(math.isinf, numbers)):
-        return ": it is infinite"
-    if task.kind == "multilabel" and not all(v in (0, 1) or math.isnan(v) for v in numbers):
-        return ". Each finding is 1, 0 or NaN (missing)"
-    return None
 
 
 def split_faults(samples: Sequence[Sample]) -> Iterator[Fault]:

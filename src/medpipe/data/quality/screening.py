@@ -89,8 +89,9 @@ def screen(
     task = dataset.task
     if not dataset.samples and not dataset.faults:
         raise DataError("The data set has no samples.")
-    if task.kind == "multiclass" and len(task.names) < 2:
-        raise DataError(f"There is one class only, {task.names}. A classifier needs two.")
+    wrong_names = task.step.names_problem(task.names)
+    if wrong_names is not None:
+        raise DataError(wrong_names)
     found = [*dataset.faults, *id_faults(dataset.samples)]
     no_names = {fault.sample for fault in found}
     named = dataset
@@ -113,7 +114,7 @@ def screen(
     blank = {fault.sample for fault in constant}
     contradicting = [c for c in contradiction_faults(good, scan, task) if c.sample not in blank]
     # Two readers may well see two things in one image, or measure two numbers.
-    seen_twice = [] if task.kind == "multiclass" else contradicting
+    seen_twice = contradicting if task.step.several_readers else []
     notes = [*filled, *([_constant_note(constant)] if constant else [])]
     if seen_twice:
         notes += [contradictions(good, scan, task) or ""]

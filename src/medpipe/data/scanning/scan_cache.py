@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("medpipe")
 
-CACHE_FORMAT = 6
+CACHE_FORMAT = 7
 DECODERS = (
     "pillow",
     "simplejpeg",

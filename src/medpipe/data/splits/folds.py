@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from medpipe.data.splits.units import count_of, share_out, whole
+from medpipe.data.splits.units import count_of, share_out
 from medpipe.errors import DataError
 
 if TYPE_CHECKING:
@@ -40,16 +40,17 @@ def make_folds(
             "or add data."
         )
     folds = {id_: fold for unit, fold in zip(units, placed, strict=True) for id_ in unit.ids}
-    if task.kind == "multiclass":
-        _require_two_folds(folds, samples, task)
+    some = [sample for sample in samples if sample.id in folds]
+    classes = task.step.classes([sample.label for sample in some])
+    if classes is not None:
+        _require_two_folds([folds[sample.id] for sample in some], classes, task)
     return folds
 
 
-def _require_two_folds(folds: dict[str, int], samples: Sequence[Sample], task: Task) -> None:
+def _require_two_folds(folds: Sequence[int], classes: Sequence[int], task: Task) -> None:
     homes: dict[int, set[int]] = defaultdict(set)
-    for sample in samples:
-        if sample.id in folds:
-            homes[whole(sample.label)].add(folds[sample.id])
+    for fold, index in zip(folds, classes, strict=True):
+        homes[index].add(fold)
     for index, found in sorted(homes.items()):
         if len(found) == 1:
             raise DataError(

@@ -6,18 +6,13 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from medpipe.data.splits.shares import EPSILON, Missing, Name
+from medpipe.tasks.strata import ALL, UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from medpipe.data.splits.shares import Unit
 
-ALL = -1
-"""The stratum of all samples. Findings and bins are 0 and above."""
-NONE = -2
-"""The stratum of samples without a finding."""
-UNKNOWN = -3
-"""The stratum of samples whose label for the first finding (-4: the second...) is missing."""
 WEIGHT_OF_UNKNOWN = 0.3
 """How much a deviation counts for missing labels, measured against one for findings."""
 

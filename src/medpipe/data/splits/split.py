@@ -12,7 +12,7 @@ from medpipe.data.ids import portable_id
 from medpipe.data.splits.folds import make_folds
 from medpipe.data.splits.leak_messages import leak_lines
 from medpipe.data.splits.leaks import find_leaks, predefined_splits
-from medpipe.data.splits.units import count_of, share_out, units_of, whole
+from medpipe.data.splits.units import count_of, share_out, units_of
 from medpipe.errors import DataError
 from medpipe.settings import FRACTION
 from medpipe.steps import SPLITS, Split
@@ -184,9 +184,11 @@ def require_training(samples: Sequence[Sample], splits: Mapping[str, Split], tas
     Raises:
         DataError: One has none.
     """
-    if task.kind != "multiclass":
+    found_classes = task.step.classes([sample.label for sample in samples])
+    if found_classes is None:
         return
-    classes = [(whole(sample.label), splits[sample.id]) for sample in samples]
+    placed = [splits[sample.id] for sample in samples]
+    classes = list(zip(found_classes, placed, strict=True))
     trained = {index for index, split in classes if split == "training"}
     for index, name in enumerate(task.names):
         if index not in trained:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import bisect
 import hashlib
-import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
 from medpipe.data.ids import portable_id
-from medpipe.data.splits.iterative import ALL, NONE, UNKNOWN, divide_iteratively
+from medpipe.data.splits.iterative import divide_iteratively
 from medpipe.data.splits.shares import Name, Unit, divide
 from medpipe.system.text import visible
 
@@ -19,11 +17,6 @@ if TYPE_CHECKING:
     from medpipe.data.scanning.scan import Scan
     from medpipe.steps import Sample, Task
 
-BINS = 10
-"""The quantile bins of a regression's target, at most: they are divided like findings."""
-UNITS_IN_A_BIN = 10
-"""So many units for each bin: fewer can't be divided into ten splits."""
-
 
 def units_of(samples: Sequence[Sample], scan: Scan, seed: int, task: Task) -> list[Unit]:
     """What can't be divided, in an order that looks random and depends on ids and seed alone."""
@@ -31,7 +24,7 @@ def units_of(samples: Sequence[Sample], scan: Scan, seed: int, task: Task) -> li
     order = sorted(range(len(samples)), key=names.__getitem__)
     ordered = [samples[index] for index in order]
     members = together(ordered, scan)
-    strata = _strata(ordered, task, len(members))
+    strata = task.step.strata([sample.label for sample in ordered], task.names, len(members))
     alone = {numbers: tuple((stratum, 1) for stratum in sorted(numbers)) for numbers in set(strata)}
     firsts = (names[order[indices[0]]] for indices in members)
     keys = [hashlib.sha256(f"{seed}\0{name}".encode()).digest() for name in firsts]
@@ -104,55 +97,5 @@ def share_out(
     units: Sequence[Unit], shares: Mapping[Name, float], *, task: Task, home: Name | None = None
 ) -> list[Name]:
     """Choose a split for each unit; see `divide` and `divide_iteratively`."""
-    dividing = divide if task.kind == "multiclass" else divide_iteratively
+    dividing = divide if task.step.one_stratum else divide_iteratively
     return dividing(units, shares, home=home)
-
-
-def whole(label: float | tuple[float, ...]) -> int:
-    """A class's index; -1 where it is missing."""
-    value = vector(label)[0]
-    return -1 if math.isnan(value) else int(value)
-
-
-def vector(label: float | tuple[float, ...]) -> tuple[float, ...]:
-    """A label as several numbers, also where it is one."""
-    return label if isinstance(label, tuple) else (label,)
-
-
-def _strata(samples: Sequence[Sample], task: Task, units: int) -> list[tuple[int, ...]]:
-    """For each sample the numbers of the strata that it counts for."""
-    if task.kind == "multiclass":
-        labels = [whole(sample.label) for sample in samples]
-        alone = {label: (label,) for label in set(labels)}
-        return [alone[label] for label in labels]
-    vectors = [vector(sample.label) for sample in samples]
-    if task.kind == "multilabel":
-        return [_findings(values) for values in vectors]
-    bins = max(1, min(BINS, units // UNITS_IN_A_BIN))
-    columns = [_quantiles(values, bins) for values in zip(*vectors, strict=True)]
-    return [
-        (
-            ALL,
-            *(
-                UNKNOWN - target if place is None else target * bins + place
-                for target, place in enumerate(places)
-            ),
-        )
-        for places in zip(*columns, strict=True)
-    ]
-
-
-def _findings(labels: tuple[float, ...]) -> tuple[int, ...]:
-    # By finding, not by vector: most vectors of many findings are rare.
-    found = [n for n, value in enumerate(labels) if value == 1]
-    found += [UNKNOWN - n for n, value in enumerate(labels) if math.isnan(value)]
-    return (ALL, *(found or (NONE,)))
-
-
-def _quantiles(values: Sequence[float], bins: int) -> list[int | None]:
-    """For each value the number of its bin; None where it is missing."""
-    known = sorted(value for value in values if not math.isnan(value))
-    return [
-        None if math.isnan(value) else bisect.bisect_left(known, value) * bins // len(known)
-        for value in values
-    ]

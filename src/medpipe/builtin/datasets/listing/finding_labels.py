@@ -18,7 +18,7 @@ from medpipe.builtin.datasets.listing.labels import (
 )
 from medpipe.builtin.datasets.listing.values import Key, composed, key
 from medpipe.builtin.datasets.listing.wording import listed
-from medpipe.plugin import DataError, Task
+from medpipe.plugin import DataError, Multilabel, Task, TaskStep
 
 if TYPE_CHECKING:
     from medpipe.builtin.datasets.listing.row_report import RowReport
@@ -29,6 +29,7 @@ class FindingReader:
     """Any number of findings in one cell.
 
     Attributes:
+        step: The task.
         column: The column.
         separator: What stands between two findings.
         negative: Values that say that there is no finding.
@@ -38,6 +39,7 @@ class FindingReader:
 
     joins_any: ClassVar[bool] = True
 
+    step: TaskStep = Multilabel()
     column: str
     separator: str
     negative: frozenset[Key]
@@ -89,7 +91,7 @@ class FindingReader:
             for value in values:
                 vector[index[value if classes is None else classes[key(value)]]] = 1.0
             labels.append(tuple(vector))
-        return labels, Task(kind="multilabel", names=names)
+        return labels, Task(kind=self.step, names=names)
 
 
 @attrs.frozen(kw_only=True)
@@ -97,6 +99,7 @@ class FlagReader:
     """A column for each finding: 1, 0, -1 (uncertain) or blank.
 
     Attributes:
+        step: The task.
         columns: The columns, which name the findings.
         uncertain: What -1 stands for; None: it is refused.
         blank: What a blank cell stands for.
@@ -105,6 +108,7 @@ class FlagReader:
 
     joins_any: ClassVar[bool] = True
 
+    step: TaskStep = Multilabel()
     columns: tuple[str, ...]
     uncertain: Literal["missing", "positive", "negative"] | None
     blank: Literal["missing", "negative"]
@@ -131,7 +135,7 @@ class FlagReader:
                 'classes, of which an image has one, set dataset.task = "multiclass"; where they '
                 'are findings, "multilabel".'
             )
-        return [vector for _, vector in rows], Task(kind="multilabel", names=names)
+        return [vector for _, vector in rows], Task(kind=self.step, names=names)
 
     def _flag(self, column: str, cell: str, refuse: Refuse) -> float:
         if not cell:

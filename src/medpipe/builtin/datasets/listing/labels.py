@@ -16,7 +16,7 @@ import attrs
 from medpipe.builtin.datasets.listing.spellings import remarks_on
 from medpipe.builtin.datasets.listing.values import Key, composed, is_number, key
 from medpipe.builtin.datasets.listing.wording import listed, rows_named
-from medpipe.plugin import DataError, Task
+from medpipe.plugin import DataError, Multiclass, Task, TaskStep
 
 if TYPE_CHECKING:
     from medpipe.builtin.datasets.listing.row_report import RowReport
@@ -64,6 +64,7 @@ class ClassReader:
     """One class for each row.
 
     Attributes:
+        step: The task.
         column: The column.
         classes: The class of each value; None: every value is a class.
         asked: Whether the configuration says in so many words that these are classes.
@@ -71,6 +72,7 @@ class ClassReader:
 
     joins_any: ClassVar[bool] = False
 
+    step: TaskStep = Multiclass()
     column: str
     classes: Mapping[Key, str] | None
     asked: bool
@@ -102,10 +104,11 @@ class ClassReader:
                 f"{report.file} holds one class only, {names[0]!r} in column {self.column!r}. A "
                 "classifier needs two or more; name another column with dataset.label."
             )
+        names = self.step.ordered(names)
         index = {name: position for position, name in enumerate(names)}
         classes = self.classes
         labels = [index[v if classes is None else classes[key(v)]] for _, v in rows]
-        return labels, Task(names=names)
+        return labels, Task(kind=self.step, names=names)
 
     def _refuse_names(self, rows: Read, names: Sequence[str], report: RowReport) -> None:
         """Refuse a column such as an age or a name, whose values are nearly all different."""
@@ -126,12 +129,14 @@ class OneHotReader:
     """A column for each class, of which one in each row is 1.
 
     Attributes:
+        step: The task.
         columns: The columns, which name the classes.
         classes: The class of each column; None: every column is one.
     """
 
     joins_any: ClassVar[bool] = False
 
+    step: TaskStep = Multiclass()
     columns: tuple[str, ...]
     classes: Mapping[Key, str] | None
 
@@ -164,11 +169,14 @@ class OneHotReader:
             empty = [name for name in names if name not in held]
             if empty:
                 report.remarks.append(f"No row is of {listed(empty)} (dataset.label).")
-            index = {column: place for place, column in enumerate(self.columns)}
-            return [index[value] for _, value in rows], Task(names=names)
-        values = [(number, (value,)) for number, value in rows]
-        names = class_names(values, self.classes, "label", report)
-        return [names.index(self.classes[key(value)]) for _, value in rows], Task(names=names)
+            name_of = dict(zip(self.columns, names, strict=True))
+        else:
+            values = [(number, (value,)) for number, value in rows]
+            names = class_names(values, self.classes, "label", report)
+            name_of = {column: self.classes[key(column)] for column in self.columns}
+        names = self.step.ordered(names)
+        index = {name: place for place, name in enumerate(names)}
+        return [index[name_of[v]] for _, v in rows], Task(kind=self.step, names=names)
 
 
 FLAGS: Mapping[Key, float] = {

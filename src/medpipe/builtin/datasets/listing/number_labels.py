@@ -10,7 +10,7 @@ import attrs
 
 from medpipe.builtin.datasets.listing.labels import LARGEST, Label, Read, Refuse, same_numbers
 from medpipe.builtin.datasets.listing.values import composed, is_number
-from medpipe.plugin import Task
+from medpipe.plugin import Regression, Task, TaskStep
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +23,7 @@ class NumberReader:
     """One or several numbers to predict.
 
     Attributes:
+        step: The task.
         columns: The columns, which name the targets.
         unit: Their unit.
         decimal: What stands before the decimals.
@@ -30,6 +31,7 @@ class NumberReader:
 
     joins_any: ClassVar[bool] = False
 
+    step: TaskStep = Regression()
     columns: tuple[str, ...]
     unit: str | None
     decimal: Literal[".", ","] = "."
@@ -45,7 +47,7 @@ class NumberReader:
 
     def finish(self, rows: Read, report: RowReport) -> tuple[Sequence[Label], Task]:
         """The numbers as they are: alone, or in the order of the columns."""
-        task = Task(kind="regression", names=tuple(map(composed, self.columns)), unit=self.unit)
+        task = Task(kind=self.step, names=tuple(map(composed, self.columns)), unit=self.unit)
         if len(self.columns) == 1:
             return [numbers[0] for _, numbers in rows], task
         return [numbers for _, numbers in rows], task

@@ -17,11 +17,10 @@ from medpipe.builtin.datasets.listing.values import (
     one_or_several,
     several_classes,
 )
+from medpipe.plugin import Multiclass, Multilabel, Regression, TaskStep
 
 if TYPE_CHECKING:
     import attrs
-
-    from medpipe.plugin import TaskKind
 
     Field: TypeAlias = attrs.Attribute[Any]
 
@@ -31,13 +30,13 @@ RESERVED = ("image", "label", "id", "reading")
 """What a sample's dictionary holds already."""
 
 
-def task_kind(table: object) -> TaskKind:
-    """The kind of task that a table's parameters ask for."""
-    given: TaskKind | None = getattr(table, "task", None)
+def task_of(table: object) -> TaskStep:
+    """The task that a table's parameters ask for."""
+    given: TaskStep | None = getattr(table, "task", None)
     if given is not None:
         return given
     several = len(one_or_several(getattr(table, "label", "label"))) > 1
-    return "multilabel" if several or getattr(table, "separator", None) else "multiclass"
+    return Multilabel() if several or getattr(table, "separator", None) else Multiclass()
 
 
 def is_delimiter(table: object, field: Field, value: str) -> None:
@@ -61,7 +60,7 @@ def separator_fits(table: object, field: Field, value: str | None) -> None:
         return
     if not value.strip():
         raise ValueError("it needs a character that is no space.")
-    _only("multilabel", table)
+    _only(Multilabel, table)
     if len(one_or_several(getattr(table, "label", "label"))) > 1:
         raise ValueError(
             "it is for findings in one column, and dataset.label names several. Leave it out."
@@ -78,7 +77,7 @@ def uncertain_fits(table: object, field: Field, value: str | None) -> None:
     """A column of 1, 0 and -1 for each finding."""
     if value is None:
         return
-    _only("multilabel", table)
+    _only(Multilabel, table)
     if getattr(table, "separator", None) is not None:
         raise ValueError("it is for a column for each finding, and dataset.separator for one cell.")
 
@@ -86,13 +85,13 @@ def uncertain_fits(table: object, field: Field, value: str | None) -> None:
 def blank_fits(table: object, field: Field, value: str) -> None:
     """Only a finding can be absent."""
     if value != "missing":
-        _only("multilabel", table)
+        _only(Multilabel, table)
 
 
 def label_unit_fits(table: object, field: Field, value: str | None) -> None:
     """Only numbers have a unit."""
     if value is not None:
-        _only("regression", table)
+        _only(Regression, table)
 
 
 def classes_fit(
@@ -101,10 +100,10 @@ def classes_fit(
     """Classes, or findings in one cell."""
     if value is None:
         return
-    kind = task_kind(table)
-    (several_classes if kind == "multiclass" else names_classes)(table, field, value)
+    cells = task_of(table).cells
+    (several_classes if cells == "classes" else names_classes)(table, field, value)
     columns = one_or_several(getattr(table, "label", "label"))
-    if kind == "multiclass" and len(columns) > 1:
+    if cells == "classes" and len(columns) > 1:
         merged = {key(one) for values in value.values() for one in one_or_several(values)}
         lacking = [column for column in columns if key(column) not in merged]
         if lacking or len(merged) > len(columns):
@@ -112,9 +111,9 @@ def classes_fit(
                 "with several columns of classes it names each of them once, as "
                 f"{(lacking or sorted(map(str, merged)))[0]!r} is not."
             )
-    if kind == "regression":
+    if cells == "numbers":
         raise ValueError("a regression has no classes. Leave it out.")
-    if kind == "multilabel" and getattr(table, "separator", None) is None:
+    if cells == "findings" and getattr(table, "separator", None) is None:
         raise ValueError("it merges values of one column, and here each finding has its own.")
 
 
@@ -131,7 +130,7 @@ def where_fits(table: object, field: Field, value: Mapping[str, Wanted] | None) 
 def decimal_fits(table: object, field: Field, value: str) -> None:
     """Only numbers have decimals, and a delimiter is not among them."""
     if value != ".":
-        _only("regression", table)
+        _only(Regression, table)
         if getattr(table, "delimiter", None) in (None, value):
             raise ValueError(
                 "with a comma before the decimals cells stand between something else: set "
@@ -142,7 +141,7 @@ def decimal_fits(table: object, field: Field, value: str) -> None:
 def repeated_fits(table: object, field: Field, value: str) -> None:
     """Only a finding can be there because one row of several has it."""
     if value == "any":
-        _only("multilabel", table)
+        _only(Multilabel, table)
 
 
 def keep_fits(table: object, field: Field, value: tuple[str, ...]) -> None:
@@ -167,7 +166,7 @@ def pattern_fits(table: object, field: Field, value: str | tuple[str, ...] | Non
 def splits_fit(
     table: object, field: Field, value: Mapping[str, str | tuple[str, ...]] | None
 ) -> None:
-    """Parts for the values of a column."""
+    """Splits for the values of a column."""
     if value is None:
         return
     names_splits(table, field, value)
@@ -175,9 +174,10 @@ def splits_fit(
         raise ValueError("it names values of a column. Name that column with dataset.split.")
 
 
-def _only(kind: TaskKind, table: object) -> None:
-    found = task_kind(table)
-    if found != kind:
+def _only(task: type[TaskStep], table: object) -> None:
+    found = task_of(table)
+    if found.cells != task.cells:
         raise ValueError(
-            f'it is for {kind}, and this is {found}. Leave it out, or set dataset.task = "{kind}".'
+            f"it is for {task.name}, and this is {found.name}. Leave it out, or set dataset.task "
+            f'= "{task.name}".'
         )

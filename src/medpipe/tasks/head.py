@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from medpipe.errors import StepError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from collections.abc import Sequence
 
-    from medpipe.steps import DataInfo
+    from torch import nn
 
 MEAN = "target_mean"
 SPREAD = "target_spread"
@@ -22,7 +22,7 @@ BUFFERS = (MEAN, SPREAD)
 """The names of the two buffers, as they are in a state dictionary."""
 
 
-def give_units(network: nn.Module, data: DataInfo) -> nn.Module:
+def give_units(network: nn.Module, means: Sequence[float], spreads: Sequence[float]) -> nn.Module:
     """Make a network for a regression give its values in the targets' unit.
 
     What the network computes is taken as standard deviations of the training targets around
@@ -32,7 +32,8 @@ def give_units(network: nn.Module, data: DataInfo) -> nn.Module:
 
     Args:
         network: What a network step built; it is changed. It may be on the meta device.
-        data: The task and the statistics; nothing is done for another task or without them.
+        means: Of each target over the training samples, in units.
+        spreads: The standard deviations, above 0.
 
     Returns:
         The same network, whose output is float32 of shape (batch, outputs) in units, whatever
@@ -41,9 +42,6 @@ def give_units(network: nn.Module, data: DataInfo) -> nn.Module:
     Raises:
         StepError: The network has something else under the buffers' names.
     """
-    means, spreads = data.target_means, data.target_spreads
-    if data.task.kind != "regression" or means is None or spreads is None:
-        return network
     import torch
 
     hooked = _in_units in network._forward_hooks.values()

@@ -1,0 +1,40 @@
+"""Configurations: from a TOML document to a validated `Configuration`, and back.
+
+A configuration names registered steps and gives values, nothing else: no import paths, no
+expressions, no interpolation. Every problem is found at once, each with its path.
+"""
+
+from __future__ import annotations
+
+from medpipe.config.configuration import Configuration
+from medpipe.config.document import parse, read_text, set_value
+from medpipe.config.loading import build_step, check, load, twice
+from medpipe.config.sections import (
+    DEFAULT_STEPS,
+    DEFAULT_TRANSFORMS,
+    FORMAT,
+    SETTINGS_SECTIONS,
+    STEP_SECTIONS,
+)
+from medpipe.config.writing import changed_lines, dump, toml_text, unrepeatable, write
+
+__all__ = [
+    "DEFAULT_STEPS",
+    "DEFAULT_TRANSFORMS",
+    "FORMAT",
+    "SETTINGS_SECTIONS",
+    "STEP_SECTIONS",
+    "Configuration",
+    "build_step",
+    "changed_lines",
+    "check",
+    "dump",
+    "load",
+    "parse",
+    "read_text",
+    "set_value",
+    "toml_text",
+    "twice",
+    "unrepeatable",
+    "write",
+]

@@ -1,0 +1,70 @@
+"""`Configuration`: a whole pipeline as a value."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from medpipe.registry.wrapped import Wrapped
+from medpipe.settings import LoaderSettings, RunSettings, SplitSettings, WeightsSettings
+from medpipe.steps import (
+    DatasetStep,
+    MetricStep,
+    NetworkStep,
+    Step,
+    TrainerStep,
+    TransformStep,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@attrs.frozen(kw_only=True)
+class Configuration:
+    """A whole pipeline as a value: its steps and its settings.
+
+    Attributes:
+        dataset: Lists the samples.
+        transforms: The chain, in order.
+        network: Makes the network.
+        trainer: Makes the trainer.
+        metrics: What is measured beside the task's own metrics.
+        weights: Which trained weights the network starts from.
+        loader: How batches are made.
+        split: How the samples are divided.
+        run: The seed and the device.
+    """
+
+    dataset: DatasetStep
+    transforms: tuple[TransformStep, ...]
+    network: NetworkStep
+    trainer: TrainerStep
+    metrics: tuple[MetricStep, ...] = ()
+    weights: WeightsSettings = WeightsSettings()
+    loader: LoaderSettings = LoaderSettings()
+    split: SplitSettings = SplitSettings()
+    run: RunSettings = RunSettings()
+
+    def steps(self) -> list[tuple[str, Step]]:
+        """Every step with its path, nested ones after the step that holds them."""
+        chain = [(f"transform[{i}]", step) for i, step in enumerate(self.transforms)]
+        metrics = [(f"metric[{i}]", step) for i, step in enumerate(self.metrics)]
+        first: list[tuple[str, Step]] = [("dataset", self.dataset), *chain]
+        first += [("network", self.network), ("trainer", self.trainer), *metrics]
+        return [found for path, step in first for found in _with_nested(path, step)]
+
+
+def _with_nested(path: str, step: Step) -> Iterator[tuple[str, Step]]:
+    """A step and those among its parameters, each with its path."""
+    yield path, step
+    if isinstance(step, Wrapped):
+        return
+    for field in attrs.fields(type(step)):  # type: ignore[arg-type]  # every step is one
+        value = getattr(step, field.name)
+        items = value if isinstance(value, tuple) else (value,)
+        for place, item in enumerate(items):
+            if isinstance(item, Step):
+                index = f"[{place}]" if items is value else ""
+                yield from _with_nested(f"{path}.{field.name}{index}", item)

@@ -1,0 +1,133 @@
+"""From plain data to a validated `Configuration`; every problem at once, each with its path."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from medpipe.config.configuration import Configuration
+from medpipe.config.document import no_section
+from medpipe.config.sections import (
+    DEFAULT_STEPS,
+    DEFAULT_TRANSFORMS,
+    FORMAT,
+    SECTIONS,
+    SETTINGS_SECTIONS,
+    STEP_SECTIONS,
+)
+from medpipe.errors import ConfigError, Problem
+from medpipe.registry.parameters import convert
+from medpipe.registry.wording import show
+from medpipe.steps import MetricStep, Step, TransformStep
+
+if TYPE_CHECKING:
+    from medpipe.registry.registry import Registry
+
+DEEPEST = 16
+"""Levels of tables and lists in a configuration."""
+
+
+def build_step(
+    kind: type[Step], table: object, *, path: str, registry: Registry
+) -> tuple[Any, list[Problem]]:
+    """Make a step from a table with ``step``, a `StepReference`, a step or a ready object."""
+    return convert(kind, table, path=path, resolve=registry.get)
+
+
+def load(document: Mapping[str, object], *, registry: Registry) -> Configuration:
+    """Make a configuration from plain data; what is not given has its default.
+
+    Raises:
+        ConfigError: Every problem, each with its path.
+    """
+    configuration, problems = check(document, registry=registry)
+    if problems:
+        raise ConfigError("The configuration has problems", problems)
+    assert configuration is not None
+    return configuration
+
+
+def check(
+    document: Mapping[str, object], *, registry: Registry
+) -> tuple[Configuration | None, list[Problem]]:
+    """Make a configuration from plain data, or say everything that is wrong with it."""
+    if _nests(document):
+        message = f"It nests more than {DEEPEST} levels deep."
+        return None, [Problem(path="", message=message)]
+    problems = _format_problems(document)
+    for key in document:
+        if key not in SECTIONS:
+            problems.append(no_section(key))
+    values: dict[str, Any] = {}
+    for section, kind in STEP_SECTIONS.items():
+        table = document.get(section, {"step": DEFAULT_STEPS[section]})
+        values[section], found = build_step(kind, table, path=section, registry=registry)
+        problems += found
+    values["transforms"], found = _list(
+        TransformStep,
+        document.get("transform", [{"step": name} for name in DEFAULT_TRANSFORMS]),
+        path="transform",
+        registry=registry,
+    )
+    problems += found
+    values["metrics"], found = _list(
+        MetricStep, document.get("metric", []), path="metric", registry=registry
+    )
+    problems += found or twice(values["metrics"])
+    for section, cls in SETTINGS_SECTIONS.items():
+        table = document.get(section, {})
+        values[section], found = convert(cls, table, path=section, resolve=registry.get)
+        problems += found
+    return (None, problems) if problems else (Configuration(**values), [])
+
+
+def _nests(document: Mapping[str, object]) -> bool:
+    """Whether it is deeper than any parameter; asked without recursion, of which too much fails."""
+    level: list[object] = [document]
+    for _ in range(DEEPEST):
+        level = [
+            inner
+            for item in level
+            if isinstance(item, (Mapping, list))
+            for inner in (item.values() if isinstance(item, Mapping) else item)
+        ]
+    return any(isinstance(item, (Mapping, list)) for item in level)
+
+
+def _format_problems(document: Mapping[str, object]) -> list[Problem]:
+    given = document.get("format")
+    if given == FORMAT and not isinstance(given, bool):
+        return []
+    if given is None:
+        return [Problem(path="format", message="required.", remedy=f"Write format = {FORMAT}.")]
+    message = f"must be {FORMAT}, got {show(given)}."
+    remedy = "A newer medpipe may know it." if isinstance(given, int) and given > FORMAT else ""
+    return [Problem(path="format", message=message, remedy=remedy)]
+
+
+def _list(
+    kind: type[Step], tables: object, *, path: str, registry: Registry
+) -> tuple[tuple[Any, ...], list[Problem]]:
+    """The steps of a list of tables."""
+    if not isinstance(tables, Sequence) or isinstance(tables, str):
+        message = f"must be a list of tables: write [[{path}]] above each step."
+        return (), [Problem(path=path, message=message)]
+    pairs = [
+        build_step(kind, table, path=f"{path}[{index}]", registry=registry)
+        for index, table in enumerate(tables)
+    ]
+    return tuple(step for step, _ in pairs), [found for _, some in pairs for found in some]
+
+
+def twice(metrics: Sequence[MetricStep]) -> list[Problem]:
+    """Metrics of one name, of which a report could show but one."""
+    names = [step.name for step in metrics]
+    return [
+        Problem(
+            path=f"metric[{place}]",
+            message=f"there is a metric {name!r} already.",
+            remedy="Name each once.",
+        )
+        for place, name in enumerate(names)
+        if name in names[:place]
+    ]

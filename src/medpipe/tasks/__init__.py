@@ -1,0 +1,28 @@
+"""Tasks: the questions that data sets ask, and all that depends on the question.
+
+Nothing else branches on the kind of a task: it asks the task's step. Nothing here imports torch,
+monai or numpy, but inside functions.
+"""
+
+from __future__ import annotations
+
+from medpipe.tasks.class_labels import ClassLabels
+from medpipe.tasks.multiclass import Multiclass
+from medpipe.tasks.multilabel import Multilabel
+from medpipe.tasks.regression import Regression
+from medpipe.tasks.step import Step, TaskStep
+from medpipe.tasks.task import TASKS, Task, task_step
+from medpipe.tasks.vector_labels import VectorLabels
+
+__all__ = [
+    "TASKS",
+    "ClassLabels",
+    "Multiclass",
+    "Multilabel",
+    "Regression",
+    "Step",
+    "Task",
+    "TaskStep",
+    "VectorLabels",
+    "task_step",
+]
