@@ -19,7 +19,16 @@ import medpipe
 from medpipe import ConfigError, NotRepeatableError, PipelineBuilder, Registry
 from medpipe.registry.parameters import parameter_types, structure
 from medpipe.settings import LoaderSettings, RunSettings, SplitSettings, WeightsSettings
-from medpipe.steps import STEP_KINDS, LossStep, MetricStep, Step, TaskStep, TransformStep
+from medpipe.steps import (
+    STEP_KINDS,
+    LossStep,
+    MetricStep,
+    OptimizerStep,
+    ScheduleStep,
+    Step,
+    TaskStep,
+    TransformStep,
+)
 from support.examples import examples
 
 REGISTRY = Registry.discover()
@@ -113,6 +122,8 @@ def document_of(kind: type[Step], section: dict[str, Any]) -> dict[str, Any]:
     """A document that holds one step."""
     if kind is LossStep:
         return {"format": 1, "trainer": {"step": "supervised", "loss": section}}
+    if kind in (OptimizerStep, ScheduleStep):
+        return {"format": 1, "trainer": {"step": "supervised", kind.kind: section}}
     if kind is TaskStep:
         return {"format": 1, "dataset": {"step": "table", "file": "t.csv", "task": section}}
     in_list = kind in (TransformStep, MetricStep)
@@ -304,8 +315,8 @@ def test_describe_names_every_step_and_its_plugin() -> None:
     assert "  batch_size = 512" in shown
     assert "transform[2]: the transform step 'scale_intensity'" in shown
     assert '  device = "auto"' in shown
-    adam = '{ name = "adam", betas = [0.9, 0.999], eps = 1e-08, weight_decay = 0.0 }'
-    assert f"  optimizer = {adam}" in shown
+    adam = f"trainer.optimizer: the optimizer step 'adam' (medpipe-imaging {medpipe.__version__})"
+    assert f"{adam}\n  betas = [0.9, 0.999]\n" in shown
 
 
 def test_save_and_load(tmp_path: Path) -> None:

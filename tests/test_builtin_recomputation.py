@@ -130,7 +130,7 @@ def test_what_is_trained_is_the_same_bit_for_bit(name: str, precision: str) -> N
     [
         {},
         {"accumulation": 3, "gradient_clip": 0.5},
-        {"optimizer": {"name": "sgd", "momentum": 0.9}},
+        {"optimizer": {"step": "sgd", "momentum": 0.9}},
         {"precision": "bfloat16"},
         {"parameters": [{"match": r"features\.1", "freeze": True}]},
         {"parameters": [{"match": "features", "freeze_epochs": 1}]},

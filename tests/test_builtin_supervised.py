@@ -16,9 +16,9 @@ from ignite.engine import Events
 from torch import nn
 
 from medpipe import ConfigError, PipelineBuilder
-from medpipe.builtin.trainers.parameter_groups import Freezing, ParameterGroup, divide
 from medpipe.builtin.trainers.supervised import Supervised
 from medpipe.errors import DataError
+from medpipe.optimization.parameter_groups import Freezing, ParameterGroup, divide
 from medpipe.plugin import Training
 from support.examples import examples
 from support.trainings import BATCHES, Net, batches, made, net, state_of
@@ -138,8 +138,8 @@ def test_an_epoch_shorter_than_a_pass_is_an_epoch() -> None:
 def test_thawing_after_a_resume_is_as_without_one(stop: int) -> None:
     options: dict[str, Any] = {
         "max_epochs": 4,
-        "optimizer": {"name": "adamw"},
-        "schedule": {"name": "cosine", "end_fraction": 0.1},
+        "optimizer": {"step": "adamw"},
+        "schedule": {"step": "cosine", "end_fraction": 0.1},
         "parameters": [
             {"match": "features", "freeze_epochs": 2, "learning_rate": 0.001},
             {"match": "later", "freeze_epochs": 1},
@@ -167,7 +167,7 @@ def test_the_state_is_a_function_of_the_epoch_alone() -> None:
         ParameterGroup(match="features", freeze_epochs=2),
         ParameterGroup(match="later", freeze=True),
     ]
-    freezing = Freezing(network, groups, divide(network, groups))
+    freezing = Freezing(network, groups)
 
     def frozen() -> set[str]:
         network.train()
@@ -198,7 +198,7 @@ def test_each_group_has_its_learning_rate_and_weight_decay() -> None:
     training = made(
         network,
         learning_rate=0.01,
-        optimizer={"name": "adamw", "weight_decay": 0.2},
+        optimizer={"step": "adamw", "weight_decay": 0.2},
         parameters=[
             {"match": r"\.bias$", "weight_decay": 0},
             {"match": "features", "learning_rate": 0.001},
@@ -220,9 +220,9 @@ def test_each_group_has_its_learning_rate_and_weight_decay() -> None:
 
 SCHEDULES: list[tuple[Any, Any]] = [
     (None, lambda t, total: 1.0),
-    ({"name": "steps", "epochs": 1, "factor": 0.5}, lambda t, total: 0.5 ** (t // BATCHES)),
+    ({"step": "steps", "epochs": 1, "gamma": 0.5}, lambda t, total: 0.5 ** (t // BATCHES)),
     (
-        {"name": "cosine", "end_fraction": 0.1},
+        {"step": "cosine", "end_fraction": 0.1},
         lambda t, total: 0.1 + 0.9 * (1 + torch.cos(torch.tensor(torch.pi * t / total)).item()) / 2,
     ),
 ]
@@ -234,7 +234,7 @@ def test_two_groups_train_as_a_loop_by_hand(schedule: Any, part: Any) -> None:
     training = made(
         net(),
         max_epochs=epochs,
-        optimizer={"name": "sgd", "momentum": 0.9},
+        optimizer={"step": "sgd", "momentum": 0.9},
         schedule=schedule,
         gradient_clip=0.5,
         parameters=[{"match": "^head", "learning_rate": 0.1}],
@@ -265,13 +265,13 @@ def test_two_groups_train_as_a_loop_by_hand(schedule: Any, part: Any) -> None:
     ("schedule", "torchs"),
     [
         (
-            {"name": "cosine", "end_fraction": 0.05},
+            {"step": "cosine", "end_fraction": 0.05},
             lambda optimizer, steps, rate: torch.optim.lr_scheduler.CosineAnnealingLR(
                 optimizer, T_max=steps, eta_min=0.05 * rate
             ),
         ),
         (
-            {"name": "one_cycle"},
+            {"step": "one_cycle"},
             lambda optimizer, steps, rate: torch.optim.lr_scheduler.OneCycleLR(
                 optimizer, max_lr=rate, total_steps=steps + 1, cycle_momentum=False
             ),

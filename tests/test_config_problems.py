@@ -122,21 +122,21 @@ WRONG: dict[str, tuple[str, str]] = {
         "run.seed: must be < 4294967296, got 4294967296.",
     ),
     "unknown optimizer": (
-        '[trainer]\nstep = "supervised"\n[trainer.optimizer]\nname = "adamv"',
-        "trainer.optimizer.name: must be one of 'adam', 'adamw', 'sgd', got 'adamv'. "
-        "Did you mean 'adam'?",
+        '[trainer]\nstep = "supervised"\n[trainer.optimizer]\nstep = "adamv"',
+        "trainer.optimizer.step: There is no optimizer step 'adamv'. Did you mean 'adam'? "
+        "See 'medpipe plugins' for the 12 there are.",
     ),
     "optimizer without a name": (
         '[trainer]\nstep = "supervised"\n[trainer.optimizer]\neps = 1e-8',
-        "trainer.optimizer.name: required: one of 'adam', 'adamw', 'sgd'.",
+        "trainer.optimizer.step: required: the name of an optimizer step.",
     ),
     "another optimizer's parameter": (
-        '[trainer]\nstep = "supervised"\n[trainer.optimizer]\nname = "sgd"\neps = 1.0',
+        '[trainer]\nstep = "supervised"\n[trainer.optimizer]\nstep = "sgd"\neps = 1.0',
         "trainer.optimizer.eps: unknown parameter. "
-        "It takes name, momentum, nesterov, weight_decay.",
+        "sgd takes momentum, dampening, weight_decay, nesterov.",
     ),
     "pair of the wrong length": (
-        '[trainer]\nstep = "supervised"\n[trainer.optimizer]\nname = "adam"\nbetas = [0.9]',
+        '[trainer]\nstep = "supervised"\n[trainer.optimizer]\nstep = "adam"\nbetas = [0.9]',
         "trainer.optimizer.betas: must be a list of 2: a number, a number, got [0.9].",
     ),
     "unknown loss": (
@@ -145,8 +145,8 @@ WRONG: dict[str, tuple[str, str]] = {
         "See 'medpipe plugins' for the 6 there are.",
     ),
     "loss is no table": (
-        '[trainer]\nstep = "supervised"\nloss = "focal"',
-        "trainer.loss: must be a loss step, got 'focal'.",
+        '[trainer]\nstep = "supervised"\nloss = 3',
+        "trainer.loss: must be a loss step, got 3.",
     ),
     "probability above one": (
         '[[transform]]\nstep = "load_image"\n[[transform]]\nstep = "rand_flip"\nprob = 1.5',

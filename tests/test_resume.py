@@ -138,7 +138,7 @@ def test_another_network_or_optimizer_does_not_fit(tmp_path: Path) -> None:
     before = content(tmp_path / "run")
     others = {
         "It holds a torch.optim.adam.Adam as 'optimizer', and the run has a torch.optim.sgd.SGD.": (
-            tiny(max_epochs=2, schedule=None, optimizer={"name": "sgd"})
+            tiny(max_epochs=2, schedule=None, optimizer={"step": "sgd"})
         ),
         "It holds a torch.nn.modules.container.Sequential as 'network', and the run has a "
         "monai.networks.nets.resnet.ResNet.": (
@@ -293,7 +293,7 @@ def test_weights_that_are_not_finite_are_never_saved(
             max_epochs=2,
             epoch_length=length,
             learning_rate=1e38,
-            optimizer={"name": "sgd", "weight_decay": 1e10},
+            optimizer={"step": "sgd", "weight_decay": 1e10},
         )
         .loader(batch_size=8, workers=0)
         .split(validation=0, test=0.2)

@@ -136,7 +136,7 @@ def test_an_older_layout_is_named(tmp_path: Path) -> None:
     with pytest.raises(RunError) as caught:
         load_checkpoint(tmp_path / "c")
     assert str(caught.value) == (
-        f"{tmp_path / 'c'} is a checkpoint of version 1, and this medpipe reads version 2. Go on "
+        f"{tmp_path / 'c'} is a checkpoint of version 1, and this medpipe reads version 2. Resume "
         "with the medpipe that wrote it, or begin a new run."
     )
 

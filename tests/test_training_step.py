@@ -19,7 +19,7 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from medpipe import StepError, TrainingError
-from medpipe.builtin.trainers import training_step
+from medpipe.builtin import optimizers
 from medpipe.builtin.trainers.training_step import guard
 from medpipe.plugin import Training
 from medpipe.training import clock, loop
@@ -32,7 +32,7 @@ from support.trainings import BATCHES, made, net
 @pytest.fixture(autouse=True)
 def _fused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Torch's fused optimizers work on a CPU too, and so can be tested there."""
-    monkeypatch.setattr(training_step, "FUSED_ON", frozenset({"cpu", "cuda"}))
+    monkeypatch.setattr(optimizers, "FUSED_ON", frozenset({"cpu", "cuda"}))
 
 
 class Viewing(nn.Module):

@@ -14,10 +14,10 @@ give_user_a_name()
 
 if TYPE_CHECKING:
     __version__: str
-    from medpipe.assembly import Loaders
     from medpipe.builder import PipelineBuilder
     from medpipe.checks.check_report import CheckReport
     from medpipe.checks.data_report import DataReport
+    from medpipe.data.loading.loaders import Loaders
     from medpipe.errors import (
         BadDataError,
         ChangedError,
@@ -91,10 +91,10 @@ __all__ = [
 ]
 
 _HOMES = {
-    "medpipe.assembly": ("Loaders",),
     "medpipe.builder": ("PipelineBuilder",),
     "medpipe.checks.data_report": ("DataReport",),
     "medpipe.checks.check_report": ("CheckReport",),
+    "medpipe.data.loading.loaders": ("Loaders",),
     "medpipe.errors": (
         "BadDataError",
         "ChangedError",

@@ -13,6 +13,7 @@ from medpipe.config import Configuration
 from medpipe.data.chain import Chain
 from medpipe.data.ids import no_names
 from medpipe.data.loading.batch_sampler import EpochBatchSampler
+from medpipe.data.loading.loaders import Loaders
 from medpipe.data.preparation import PreparedData, Unfit, prepare
 from medpipe.data.quality.non_finite import filled_by
 from medpipe.data.quality.shape_outliers import unfit_samples
@@ -39,7 +40,7 @@ from medpipe.system.timing import timed
 from medpipe.system.versions import versions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import torch
     from torch import nn
@@ -55,27 +56,6 @@ COMPUTING = frozenset(
     {"medpipe", "torch", "monai", "numpy", "pillow", "simplejpeg", "pydicom", "nibabel"}
 )
 """What decodes and transforms images: other versions may give other values."""
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class Loaders:
-    """The batches of each split, as plain ``torch.utils.data.DataLoader`` objects.
-
-    Attributes:
-        training: Shuffled and augmented; each iteration over it is the next pass.
-        validation: In the order of the ids; None where the split is empty.
-        test: In the order of the ids; None where the split is empty.
-    """
-
-    training: Loader
-    validation: Loader | None
-    test: Loader | None
-
-    def close(self) -> None:
-        """End their worker processes."""
-        for loader in (self.training, self.validation, self.test):
-            if loader is not None:
-                loader.close()
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -328,6 +308,7 @@ class Assembly:
         device: torch.device,
         precision: Precision,
         fresh: bool = True,
+        history: Sequence[Mapping[str, Any]] = (),
     ) -> tuple[Training, Loss]:
         """Build the network, the loss and the trainer around them.
 
@@ -338,6 +319,7 @@ class Assembly:
             precision: In what to compute.
             fresh: Whether the network starts from the configured weights, if any; a run that
                 that is resumed has its own.
+            history: See `TrainingParts.history`.
         """
         network = self.started_network(data) if fresh else self.network(data)
         loss = to_device(self.loss(data), device)
@@ -348,6 +330,7 @@ class Assembly:
             device=device,
             precision=precision,
             data=data,
+            history=history,
         )
         return training, loss
 
@@ -360,6 +343,7 @@ class Assembly:
         device: torch.device,
         precision: Precision,
         data: DataInfo,
+        history: Sequence[Mapping[str, Any]] = (),
     ) -> Training:
         """Build the trainer around a network."""
         step = self.configuration.trainer
@@ -370,6 +354,7 @@ class Assembly:
             device=device,
             precision=precision,
             data=data,
+            history=history,
         )
         training = self._built(step, lambda: step.build(parts))
         if not isinstance(training, Training):

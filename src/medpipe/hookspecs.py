@@ -22,6 +22,8 @@ if TYPE_CHECKING:
         LossStep,
         MetricStep,
         NetworkStep,
+        OptimizerStep,
+        ScheduleStep,
         Step,
         TaskStep,
         TrainerStep,
@@ -176,6 +178,56 @@ def medpipe_losses() -> Iterable[type[LossStep]]:  # type: ignore[empty-body]
             @hookimpl
             def medpipe_losses() -> Iterable[type[LossStep]]:
                 return [Smooth]
+    """
+
+
+@hookspec
+def medpipe_optimizers() -> Iterable[type[OptimizerStep]]:  # type: ignore[empty-body]
+    """Offer optimizer steps: each makes a torch optimizer.
+
+    Example:
+        ::
+
+            @attrs.frozen(kw_only=True)
+            class Plain(OptimizerStep):
+                '''Gradient descent without anything.'''
+
+                name: ClassVar[str] = "plain_sgd"
+
+                def build(self, groups: Sequence[Mapping[str, Any]], learning_rate: float) -> Any:
+                    import torch
+
+                    return torch.optim.SGD(groups, lr=learning_rate)
+
+
+            @hookimpl
+            def medpipe_optimizers() -> Iterable[type[OptimizerStep]]:
+                return [Plain]
+    """
+
+
+@hookspec
+def medpipe_schedules() -> Iterable[type[ScheduleStep]]:  # type: ignore[empty-body]
+    """Offer schedule steps: each is a curve of the learning rate.
+
+    Example:
+        ::
+
+            @attrs.frozen(kw_only=True)
+            class Linear(ScheduleStep):
+                '''Down to nothing in a straight line.'''
+
+                name: ClassVar[str] = "linear"
+
+                def factor(
+                    self, done: int, total: int, epoch_length: int, losses: Sequence[float | None]
+                ) -> float:
+                    return 1 - done / total
+
+
+            @hookimpl
+            def medpipe_schedules() -> Iterable[type[ScheduleStep]]:
+                return [Linear]
     """
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from medpipe.assembly import Assembly, Loaders
+from medpipe.assembly import Assembly
 from medpipe.checks.data_report import DataReport, examine_data
 from medpipe.checks.pipeline_check import examine
 from medpipe.config import Configuration, toml_text
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from medpipe.checks.check_report import CheckReport
+    from medpipe.data.loading.loaders import Loaders
     from medpipe.runs.run import Run
     from medpipe.training.stopping import StopRequest
 

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from medpipe.fetching.archives import extract_archive
     from medpipe.fetching.download import download
     from medpipe.hookspecs import hookimpl
+    from medpipe.optimization.optimizers import make_optimizer
+    from medpipe.optimization.parameter_groups import Freezing, ParameterGroup
+    from medpipe.optimization.schedules import Steps, follow_schedule
     from medpipe.steps import (
         DataInfo,
         Dataset,
@@ -42,9 +45,11 @@ if TYPE_CHECKING:
         MissingSpacing,
         NetworkStep,
         OnLeak,
+        OptimizerStep,
         Padding,
         Reading,
         Sample,
+        ScheduleStep,
         Series,
         SpacingOf,
         Split,
@@ -79,6 +84,8 @@ __all__ = [
     "NetworkStep",
     "TrainerStep",
     "LossStep",
+    "OptimizerStep",
+    "ScheduleStep",
     "MetricStep",
     "TaskStep",
     "ClassLabels",
@@ -129,6 +136,12 @@ __all__ = [
     "visible",
     "unseen",
     "task_step",
+    # for trainers
+    "ParameterGroup",
+    "Freezing",
+    "Steps",
+    "make_optimizer",
+    "follow_schedule",
     # errors to raise
     "MedpipeError",
     "DataError",
@@ -173,6 +186,15 @@ _HOMES = {
     "medpipe.fetching.archives": ("extract_archive",),
     "medpipe.fetching.download": ("download",),
     "medpipe.hookspecs": ("hookimpl",),
+    "medpipe.optimization.optimizers": ("make_optimizer",),
+    "medpipe.optimization.parameter_groups": (
+        "Freezing",
+        "ParameterGroup",
+    ),
+    "medpipe.optimization.schedules": (
+        "Steps",
+        "follow_schedule",
+    ),
     "medpipe.steps": (
         "DataInfo",
         "Dataset",
@@ -185,10 +207,12 @@ _HOMES = {
         "MissingSpacing",
         "NetworkStep",
         "OnLeak",
+        "OptimizerStep",
         "Padding",
         "Split",
         "Reading",
         "Sample",
+        "ScheduleStep",
         "Series",
         "SpacingOf",
         "Step",

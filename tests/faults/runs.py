@@ -87,7 +87,7 @@ def pipelines(images: Path) -> dict[str, PipelineBuilder]:
             .split(validation=0.2, test=0.2)
         )
 
-    one_cycle = {"schedule": {"name": "one_cycle"}}
+    one_cycle = {"schedule": {"step": "one_cycle"}}
     return {
         "plain": tiny(),
         "augmented": tiny(**one_cycle, max_epochs=3)
@@ -95,7 +95,7 @@ def pipelines(images: Path) -> dict[str, PipelineBuilder]:
         .transform("rand_gaussian_noise", prob=0.5),
         "accumulated": tiny(accumulation=2, minutes=0).transform("rand_flip", prob=0.5),
         "autocast": tiny(precision="bfloat16", patience=1, max_epochs=4),
-        "without cache": tiny(optimizer={"name": "sgd", "momentum": 0.9}).loader(
+        "without cache": tiny(optimizer={"step": "sgd", "momentum": 0.9}).loader(
             batch_size=8, workers=0, cache="off"
         ),
         "two workers": tiny(minutes=0)

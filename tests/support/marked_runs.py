@@ -74,7 +74,7 @@ def tiny(**trainer: Any) -> PipelineBuilder:
     options = {
         "max_epochs": 3,
         "learning_rate": 3e-3,
-        "schedule": {"name": "one_cycle"},
+        "schedule": {"step": "one_cycle"},
         **trainer,
     }
     return (

@@ -11,6 +11,8 @@ from medpipe.builtin.datasets.table import Table
 from medpipe.builtin.losses import LOSSES
 from medpipe.builtin.metrics import METRICS
 from medpipe.builtin.networks import NETWORKS
+from medpipe.builtin.optimizers import OPTIMIZERS
+from medpipe.builtin.schedules import SCHEDULES
 from medpipe.builtin.trainers.supervised import TRAINERS
 from medpipe.builtin.transforms.monai_transforms import TRANSFORMS
 from medpipe.plugin import Multiclass, Multilabel, Regression, hookimpl
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
         LossStep,
         MetricStep,
         NetworkStep,
+        OptimizerStep,
+        ScheduleStep,
         TaskStep,
         TrainerStep,
         TransformStep,
@@ -57,6 +61,18 @@ def medpipe_trainers() -> Iterable[type[TrainerStep]]:
 def medpipe_losses() -> Iterable[type[LossStep]]:
     """Offer the built-in losses."""
     return LOSSES
+
+
+@hookimpl
+def medpipe_optimizers() -> Iterable[type[OptimizerStep]]:
+    """Offer the built-in optimizers."""
+    return OPTIMIZERS
+
+
+@hookimpl
+def medpipe_schedules() -> Iterable[type[ScheduleStep]]:
+    """Offer the built-in schedules."""
+    return SCHEDULES
 
 
 @hookimpl

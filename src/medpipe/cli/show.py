@@ -11,8 +11,20 @@ from medpipe.registry.parameters import describe_type, parameter_types
 from medpipe.registry.registry import Registry
 from medpipe.steps import STEP_KINDS
 
+Kind = Literal[
+    "dataset",
+    "transform",
+    "network",
+    "trainer",
+    "loss",
+    "optimizer",
+    "schedule",
+    "metric",
+    "task",
+]
 
-def show(kind: Literal["dataset", "transform", "network", "trainer", "loss"], name: str, /) -> None:
+
+def show(kind: Kind, name: str, /) -> None:
     """Show one step: what it does, its parameters and the plugin that supplies it.
 
     Args:

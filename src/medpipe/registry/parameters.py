@@ -20,7 +20,7 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from medpipe.errors import Problem
-from medpipe.registry.wording import show, suggestion
+from medpipe.registry.wording import a_step, show, suggestion
 from medpipe.registry.wrapped import Wrapped, wrap
 from medpipe.steps import STEP_KINDS, Step
 from medpipe.system.plain_numbers import plain
@@ -199,7 +199,7 @@ def describe_type(expected: Any) -> str:
     if origin in (Mapping, dict):
         return "a table"
     if isinstance(expected, type) and issubclass(expected, Step):
-        return f"a {expected.kind} step"
+        return a_step(expected.kind)
     if attrs.has(expected):
         tag = parameter_types(expected).get("name")
         return f"a table with name = {describe_type(tag)}" if tag else "a table"
@@ -323,11 +323,12 @@ def _convert_step(
         ready = wrap(kind, value)
         return (ready, []) if ready else (None, [_mismatch(kind, value, path)])
     parameters = dict(value)
-    name = parameters.pop("step", None)
+    # A table may also call it `name`, which is no parameter of any step.
+    name = parameters.pop("step", parameters.pop("name", None))
     if not isinstance(name, str):
-        message = f"required: the name of a {kind.kind} step."
+        message = f"required: the name of {a_step(kind.kind)}."
         if name is not None:
-            message = f"must be the name of a {kind.kind} step, got {show(name)}."
+            message = f"must be the name of {a_step(kind.kind)}, got {show(name)}."
         return None, [Problem(path=join(path, "step"), message=message)]
     try:
         cls = resolve(kind, name)

@@ -16,7 +16,7 @@ import attrs
 from medpipe.errors import ConfigError, PluginError, UnknownStepError
 from medpipe.registry.loading import Plugin, load_plugin, not_installed
 from medpipe.registry.parameters import structure
-from medpipe.registry.wording import suggestion
+from medpipe.registry.wording import a_step, suggestion
 from medpipe.registry.wrapped import Wrapped
 from medpipe.steps import (
     STEP_KINDS,
@@ -24,6 +24,8 @@ from medpipe.steps import (
     LossStep,
     MetricStep,
     NetworkStep,
+    OptimizerStep,
+    ScheduleStep,
     Step,
     TaskStep,
     TrainerStep,
@@ -135,7 +137,7 @@ class Registry:
         if found:
             names = " and ".join(repr(_qualified(*item)) for item in found)
             raise UnknownStepError(
-                f"{len(found)} plugins offer a {kind.kind} step {bare!r}. Name one: {names}."
+                f"{len(found)} plugins offer {a_step(kind.kind)} {bare!r}. Name one: {names}."
             )
         raise UnknownStepError(self._unknown(kind, name))
 
@@ -220,6 +222,16 @@ class Registry:
         return self.names(LossStep)  # type: ignore[return-value]
 
     @property
+    def optimizers(self) -> Mapping[str, type[OptimizerStep]]:
+        """The optimizer steps by name."""
+        return self.names(OptimizerStep)  # type: ignore[return-value]
+
+    @property
+    def schedules(self) -> Mapping[str, type[ScheduleStep]]:
+        """The schedule steps by name."""
+        return self.names(ScheduleStep)  # type: ignore[return-value]
+
+    @property
     def metrics(self) -> Mapping[str, type[MetricStep]]:
         """The metric steps by name."""
         return self.names(MetricStep)  # type: ignore[return-value]
@@ -250,7 +262,7 @@ class Registry:
         words = [f"There is no {kind.kind} step {name!r}.", suggestion(name, known)]
         elsewhere = [other.kind for other in STEP_KINDS if (other.kind, name) in self._index]
         if elsewhere:
-            words.append(f"There is a {elsewhere[0]} step of that name.")
+            words.append(f"There is {a_step(elsewhere[0])} of that name.")
         words.append(f"See 'medpipe plugins' for the {len(known)} there are.")
         if self.failures:
             broken = ", ".join(plugin.title for plugin in self.failures)

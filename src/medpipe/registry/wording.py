@@ -28,3 +28,8 @@ def show(value: object) -> str:
     except ValueError:  # Python writes no number of more than some thousand digits
         return "a number of thousands of digits"
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def a_step(kind: str) -> str:
+    """``a loss step``, ``an optimizer step``."""
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind} step"

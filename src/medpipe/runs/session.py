@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from medpipe.assembly import Assembly, Loaders
+from medpipe.assembly import Assembly
 from medpipe.checks.check_report import Checked
 from medpipe.runs.recorder import PREDICTIONS, Recorder
 from medpipe.runs.resume import refuse_other_plan, refuse_too_few_epochs
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import torch
 
     from medpipe.data.loading.loader import Loader
+    from medpipe.data.loading.loaders import Loaders
     from medpipe.evaluation.predictions import Predictions
     from medpipe.steps import Loss, TrainerStep
     from medpipe.system.hardware import Precision
@@ -91,6 +92,7 @@ class Session:
         checked = self.checked
         task = checked.data.task
         trainer = self.assembly.configuration.trainer
+        history: list[dict[str, float | None]] = []
         with timed("building"):
             training, self._loss = self.assembly.training(
                 data=checked.data,
@@ -98,6 +100,7 @@ class Session:
                 device=checked.device,
                 precision=checked.precision,
                 fresh=found is None,
+                history=history,
             )
         self._network = training.state["network"]
         follow_steps(training.engine)
@@ -118,6 +121,8 @@ class Session:
             self.recorder.go_on(
                 self.assembly.configuration, self.assembly.registry, checked.prepared
             )
+        history += progress.history
+        progress.history = history
         self._progress, self._start = progress, _place(progress)
         monitor = trainer.monitor or task.step.monitor
 

@@ -17,6 +17,7 @@ from medpipe.tasks import Step, Task, TaskStep
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from torch import nn
 
     Array = np.ndarray[Any, np.dtype[Any]]
@@ -134,6 +135,52 @@ class LossStep(Step):
         raise NotImplementedError(f"{type(self).__name__} has no build method")
 
 
+class OptimizerStep(Step):
+    """Makes an optimizer for the parameters that a trainer trains."""
+
+    kind: ClassVar[str] = "optimizer"
+
+    def build(
+        self, groups: Sequence[Mapping[str, Any]], learning_rate: float
+    ) -> torch.optim.Optimizer:
+        """Make the optimizer.
+
+        Args:
+            groups: Parameter groups as torch has them: ``params``, and ``lr`` and
+                ``weight_decay`` where a group has its own.
+            learning_rate: Of the groups without one of their own.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no build method")
+
+
+class ScheduleStep(Step):
+    """Says by what the learning rate is multiplied, at each step of the optimizer.
+
+    It is a pure function: the same curve across a resume, and for any number of processes.
+
+    Attributes:
+        planned_for: What the curve was laid out for, which a resumed run must have too: all steps
+            of the ``run``, those of an ``epoch``, or ``nothing``.
+    """
+
+    kind: ClassVar[str] = "schedule"
+    required: ClassVar[tuple[str, ...]] = ("factor",)
+    planned_for: ClassVar[Literal["run", "epoch", "nothing"]] = "run"
+
+    def factor(
+        self, done: int, total: int, epoch_length: int, losses: Sequence[float | None]
+    ) -> float:
+        """The factor of all learning rates for the next step.
+
+        Args:
+            done: Steps of the optimizer so far, from 0.
+            total: Steps in all.
+            epoch_length: Steps in an epoch.
+            losses: The validation loss of each epoch so far; None where it is undefined.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no factor method")
+
+
 class MetricStep(Step):
     """Measures predictions: a number for each case, and one for all of them.
 
@@ -207,8 +254,10 @@ class MetricStep(Step):
         """
         import numpy as np
 
-        (value,) = self.statistic(rows, task)(np.ones((len(rows), 1)))
-        return float(value) if np.isfinite(value) else None
+        values = self.statistic(rows, task)(np.ones((len(rows), 1)))
+        if np.shape(values) != (1,):
+            raise ValueError(f"its statistic gives the shape {np.shape(values)} for 1 resample")
+        return float(values[0]) if np.isfinite(values[0]) else None
 
 
 @attrs.frozen(kw_only=True)
@@ -262,6 +311,8 @@ STEP_KINDS: tuple[type[Step], ...] = (
     NetworkStep,
     TrainerStep,
     LossStep,
+    OptimizerStep,
+    ScheduleStep,
     MetricStep,
     TaskStep,
 )

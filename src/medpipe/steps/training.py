@@ -5,7 +5,7 @@ Nothing here imports torch, monai or numpy.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
@@ -83,6 +83,8 @@ class TrainingParts:
         device: Where the network is.
         precision: ``float32``, or ``bfloat16`` for autocast; already decided for this device.
         data: What was measured on the data.
+        history: The validation metrics of each epoch so far, ``loss`` among them; it grows while
+            the engine runs, and is there after a resume. Empty without a validation split.
     """
 
     network: nn.Module
@@ -91,6 +93,7 @@ class TrainingParts:
     device: torch.device
     precision: Literal["float32", "bfloat16"]
     data: DataInfo
+    history: Sequence[Mapping[str, Any]] = ()
 
 
 @attrs.frozen(kw_only=True, eq=False)

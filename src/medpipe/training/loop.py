@@ -65,6 +65,7 @@ class Progress:
         best_epoch: Its number; 0: none yet.
         finished: Whether the training has come to its end, early stopping included.
         early: Whether that was before all epochs were done.
+        history: The validation metrics of each epoch so far that are numbers.
     """
 
     iteration: int = 0
@@ -77,6 +78,7 @@ class Progress:
     best_epoch: int = 0
     finished: bool = False
     early: bool = False
+    history: list[dict[str, float | None]] = attrs.field(factory=list)
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -226,6 +228,9 @@ class TrainingLoop:
             self.on_save(progress)
             engine.terminate()
             return False
+        progress.history.append(
+            {name: v for name, v in metrics.items() if v is None or isinstance(v, float)}
+        )
         better = self.validate is None or self._is_better(metrics)
         number = engine.state.epoch
         if better:

@@ -1,39 +1,39 @@
-"""The trainer `supervised`: MONAI's `SupervisedTrainer` with optimizer and schedule by name."""
+"""The trainer `supervised`: MONAI's `SupervisedTrainer` with any optimizer and schedule."""
 
 from __future__ import annotations
 
-import math
-from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
-from attrs.validators import ge, gt, lt, optional
+from attrs.validators import ge, gt, optional
 
-from medpipe.builtin.trainers.parameter_groups import Freezing, ParameterGroup, divide
+from medpipe.builtin.optimizers import Adam
 from medpipe.builtin.trainers.recomputation import repeated_blocks
 from medpipe.builtin.trainers.training_step import (
-    can_fuse,
     compiling,
     guard,
-    keep_in_step,
     make_inferer,
     prepare_channels_last,
     to_channels_last,
     trainer_class,
 )
-from medpipe.plugin import TrainerStep, Training, TrainingParts
+from medpipe.plugin import (
+    Freezing,
+    OptimizerStep,
+    ParameterGroup,
+    ScheduleStep,
+    Steps,
+    TrainerStep,
+    Training,
+    TrainingParts,
+    follow_schedule,
+    make_optimizer,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import torch
-
-Betas = tuple[float, float]
-
-
-def _betas(_: object, field: attrs.Attribute[Any], value: Betas) -> None:
-    if not all(0 <= item < 1 for item in value):
-        raise ValueError(f"'{field.name}' must be two numbers from 0 to below 1: {value}")
 
 
 def _not_compiled(step: Supervised, _: attrs.Attribute[Any], recompute: bool) -> None:
@@ -42,68 +42,6 @@ def _not_compiled(step: Supervised, _: attrs.Attribute[Any], recompute: bool) ->
         raise ValueError(
             "can't be given with compile: a compiled step decides itself what it keeps."
         )
-
-
-@attrs.frozen(kw_only=True)
-class Adam:
-    """``torch.optim.Adam`` (Kingma and Ba, 2014, arXiv:1412.6980)."""
-
-    name: Literal["adam"] = "adam"
-    betas: Betas = attrs.field(default=(0.9, 0.999), validator=_betas)
-    eps: float = attrs.field(default=1e-8, validator=gt(0))
-    weight_decay: float = attrs.field(default=0.0, validator=ge(0))
-
-
-@attrs.frozen(kw_only=True)
-class AdamW:
-    """``torch.optim.AdamW`` (Loshchilov and Hutter, 2017, arXiv:1711.05101)."""
-
-    name: Literal["adamw"] = "adamw"
-    betas: Betas = attrs.field(default=(0.9, 0.999), validator=_betas)
-    eps: float = attrs.field(default=1e-8, validator=gt(0))
-    weight_decay: float = attrs.field(default=0.01, validator=ge(0))
-
-
-@attrs.frozen(kw_only=True)
-class SGD:
-    """``torch.optim.SGD``, with Nesterov's momentum where asked."""
-
-    name: Literal["sgd"] = "sgd"
-    momentum: float = attrs.field(default=0.0, validator=[ge(0), lt(1)])
-    nesterov: bool = attrs.field(default=False)
-    weight_decay: float = attrs.field(default=0.0, validator=ge(0))
-
-    @nesterov.validator
-    def _needs_momentum(self, _: attrs.Attribute[Any], nesterov: bool) -> None:
-        if nesterov and self.momentum == 0:
-            raise ValueError("needs a momentum above 0.")
-
-
-@attrs.frozen(kw_only=True)
-class OneCycle:
-    """``OneCycleLR`` up to the trainer's learning rate and down (Smith, arXiv:1708.07120)."""
-
-    name: Literal["one_cycle"] = "one_cycle"
-    warm_up: float = attrs.field(default=0.3, validator=[gt(0), lt(1)])
-    start_divisor: float = attrs.field(default=25.0, validator=ge(1))
-    end_divisor: float = attrs.field(default=1e4, validator=ge(1))
-
-
-@attrs.frozen(kw_only=True)
-class Cosine:
-    """Cosine annealing down to a fraction (Loshchilov and Hutter, arXiv:1608.03983, eq. 5)."""
-
-    name: Literal["cosine"] = "cosine"
-    end_fraction: float = attrs.field(default=0.0, validator=[ge(0), lt(1)])
-
-
-@attrs.frozen(kw_only=True)
-class Steps:
-    """``StepLR``: times `factor` after every `epochs` epochs."""
-
-    name: Literal["steps"] = "steps"
-    epochs: int = attrs.field(default=1, validator=ge(1))
-    factor: float = attrs.field(default=0.1, validator=[gt(0), lt(1)])
 
 
 @attrs.frozen(kw_only=True)
@@ -118,8 +56,8 @@ class Supervised(TrainerStep):
         epoch_length: Iterations in an epoch; None: one pass of the training data. Where it is
             shorter, the next epoch continues where this one stopped.
         learning_rate: The optimizer's, and the highest of a one-cycle schedule.
-        optimizer: A table with ``name``: ``adam``, ``adamw`` or ``sgd``, and its parameters.
-        schedule: A table with ``name``: ``one_cycle``, ``cosine`` or ``steps``; None: constant.
+        optimizer: The optimizer.
+        schedule: What the learning rate is multiplied by at each step; None: nothing.
         gradient_clip: The largest norm of all gradients together; None: no limit.
         accumulation: Iterations whose gradients are averaged into one step.
         parameters: Tables with ``match``: parameters with a learning rate of their own, or
@@ -138,8 +76,8 @@ class Supervised(TrainerStep):
 
     epoch_length: int | None = attrs.field(default=None, validator=optional(ge(1)))
     learning_rate: float = attrs.field(default=1e-5, validator=gt(0))
-    optimizer: Adam | AdamW | SGD = Adam()
-    schedule: OneCycle | Cosine | Steps | None = None
+    optimizer: OptimizerStep = Adam()
+    schedule: ScheduleStep | None = None
     gradient_clip: float | None = attrs.field(default=None, validator=optional(gt(0)))
     accumulation: int = attrs.field(default=1, validator=ge(1))
     parameters: tuple[ParameterGroup, ...] = ()
@@ -161,15 +99,17 @@ class Supervised(TrainerStep):
             DataError: A group of `parameters` fits no parameter, nothing is left to train, or
                 there is nothing to `recompute`.
         """
-        from ignite.engine import Events
         from monai.engines.utils import IterationEvents, default_prepare_batch
 
         network = parts.network
-        owner = divide(network, self.parameters)
         channels_last = to_channels_last(parts)
-        optimizer = self._optimizer(network, owner)
-        freezing = Freezing(network, self.parameters, owner)
+        optimizer = make_optimizer(
+            self.optimizer, network, learning_rate=self.learning_rate, groups=self.parameters
+        )
         length = self.epoch_length or len(parts.loader)
+        steps = Steps(
+            max_epochs=self.max_epochs, epoch_length=length, accumulation=self.accumulation
+        )
         trainer = trainer_class(compiled=self.compile)(
             device=parts.device,
             max_epochs=self.max_epochs,
@@ -188,119 +128,25 @@ class Supervised(TrainerStep):
             compile_kwargs=compiling(),
         )
         state: dict[str, Any] = {"network": network, "optimizer": optimizer}
-        trainer.add_event_handler(Events.EPOCH_STARTED, _freeze, freezing)
+        Freezing(network, self.parameters).attach(trainer)
         if self.gradient_clip is not None:
             trainer.add_event_handler(
-                IterationEvents.BACKWARD_COMPLETED, _clip, network, self.gradient_clip
+                IterationEvents.BACKWARD_COMPLETED, _clip, network, self.gradient_clip, steps
             )
-        if parts.device.type == "cuda" and optimizer.defaults["fused"]:
+        if parts.device.type == "cuda" and optimizer.defaults.get("fused"):
             # On a CPU the loss is there at once, and the loop looks at it before the step.
             guard(trainer, optimizer, parts.device)
-        epoch_steps = math.ceil(length / self.accumulation)
-        schedule = self._schedule(optimizer, epoch_steps)
-        if schedule is not None:
-            state["schedule"] = schedule
-            trainer.add_event_handler(Events.ITERATION_COMPLETED, _advance, schedule)
-        return Training(engine=trainer, state=state, planned=self._planned(epoch_steps))
-
-    def _planned(self, epoch_steps: int) -> dict[str, int]:
-        """What the schedule was laid out for."""
-        if self.schedule is None:
-            return {}
-        if isinstance(self.schedule, Steps):  # more epochs change none of its steps
-            return {"steps of the optimizer in an epoch": epoch_steps}
-        return {"steps of the optimizer in all": self.max_epochs * epoch_steps}
-
-    def _optimizer(
-        self, network: torch.nn.Module, owner: dict[str, int | None]
-    ) -> torch.optim.Optimizer:
-        """The optimizer, with a group for each of `parameters` that is ever trained.
-
-        What is frozen for some epochs is in it from the start, so that its state has one form.
-        """
-        import torch
-
-        members: dict[int | None, list[torch.nn.Parameter]] = {}
-        for name, parameter in network.named_parameters():
-            index = owner[name]
-            if parameter.requires_grad and (index is None or not self.parameters[index].freeze):
-                members.setdefault(index, []).append(parameter)
-        groups = [
-            {"params": members[index], **self._rates(index)}
-            for index in (None, *range(len(self.parameters)))
-            if index in members
-        ]
-        options = attrs.asdict(self.optimizer)
-        cls = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
-        made: torch.optim.Optimizer = cls[options.pop("name")](
-            groups,
-            lr=self.learning_rate,
-            # None: torch chooses, as by default.
-            fused=can_fuse(item for group in members.values() for item in group) or None,
-            **options,
+        planned = follow_schedule(
+            trainer, optimizer, self.schedule, steps=steps, history=parts.history
         )
-        keep_in_step(made)
-        return made
-
-    def _rates(self, index: int | None) -> dict[str, float]:
-        """What a group of the optimizer has of its own."""
-        if index is None:
-            return {}
-        group = self.parameters[index]
-        own = {"lr": group.learning_rate, "weight_decay": group.weight_decay}
-        return {name: value for name, value in own.items() if value is not None}
-
-    def _schedule(
-        self, optimizer: torch.optim.Optimizer, epoch_steps: int
-    ) -> torch.optim.lr_scheduler.LRScheduler | None:
-        from torch.optim import lr_scheduler
-
-        schedule, steps = self.schedule, self.max_epochs * epoch_steps
-        if isinstance(schedule, OneCycle):
-            return lr_scheduler.OneCycleLR(
-                optimizer,
-                max_lr=[group["lr"] for group in optimizer.param_groups],
-                # One more than there are: it is advanced after the last step too.
-                total_steps=steps + 1,
-                pct_start=schedule.warm_up,
-                div_factor=schedule.start_divisor,
-                final_div_factor=schedule.end_divisor,
-                cycle_momentum=False,
-            )
-        if isinstance(schedule, Cosine):
-            # CosineAnnealingLR has one end for all groups, whatever their learning rates.
-            return lr_scheduler.LambdaLR(optimizer, partial(_cosine, steps, schedule.end_fraction))
-        if isinstance(schedule, Steps):
-            size = schedule.epochs * epoch_steps
-            return lr_scheduler.StepLR(optimizer, step_size=size, gamma=schedule.factor)
-        return None
+        return Training(engine=trainer, state=state, planned=planned)
 
 
-def _clip(engine: Any, network: torch.nn.Module, most: float) -> None:
-    if _is_step(engine):
+def _clip(engine: Any, network: torch.nn.Module, most: float, steps: Steps) -> None:
+    if steps.is_one(engine.state.iteration):
         import torch
 
         torch.nn.utils.clip_grad_norm_(network.parameters(), most)
-
-
-def _freeze(engine: Any, freezing: Freezing) -> None:
-    freezing.apply(engine.state.epoch)
-
-
-def _cosine(steps: int, end: float, step: int) -> float:
-    """The part of the learning rate that is left after so many steps."""
-    return end + (1 - end) * (1 + math.cos(math.pi * step / steps)) / 2
-
-
-def _advance(engine: Any, schedule: torch.optim.lr_scheduler.LRScheduler) -> None:
-    if _is_step(engine):
-        schedule.step()
-
-
-def _is_step(engine: Any) -> bool:
-    """Whether the optimizer steps in this iteration: with accumulation, in every n-th and last."""
-    place = (engine.state.iteration - 1) % engine.state.epoch_length + 1
-    return bool(place == engine.state.epoch_length or place % engine.accumulation_steps == 0)
 
 
 TRAINERS = (Supervised,)

@@ -12,7 +12,7 @@ from medpipe.builtin.trainers.recomputation import recomputing
 from medpipe.plugin import MedpipeError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     import torch
     from ignite.engine import Engine
@@ -22,11 +22,6 @@ if TYPE_CHECKING:
 
 UNKNOWN_SIDE = 224
 """What is tried where the images' sides vary."""
-
-FUSED_ON = frozenset({"cuda"})
-"""Where fused optimizers are faster. On a CPU they save 1 % of a DenseNet121's step of 64 images,
-and round in another way than the plain script's."""
-
 
 COMPILER = "inductor"
 """The back end of ``torch.compile``."""
@@ -150,64 +145,6 @@ def _explained() -> Iterator[None]:
             f"The network can't be compiled: {cause}. Set trainer.compile = false, or give torch "
             "what it needs: a C++ compiler (g++ or clang++), on CUDA Triton."
         ) from error
-
-
-def can_fuse(parameters: Iterable[torch.nn.Parameter]) -> bool:
-    """Whether torch's fused optimizers take these parameters and are faster."""
-    import torch
-
-    return all(
-        parameter.device.type in FUSED_ON
-        and parameter.is_floating_point()
-        # Fused optimizers walk through memory: it must have no gaps.
-        and torch.empty_like(parameter).stride() == parameter.stride()
-        for parameter in parameters
-    )
-
-
-def keep_in_step(optimizer: torch.optim.Optimizer) -> None:
-    """Let an optimizer's state and gradients lie in memory as their parameters do.
-
-    A fused optimizer walks through parameter, gradient and state side by side without a look at
-    their order: what a checkpoint brings in another order would be applied to the wrong weights,
-    without an error.
-    """
-    fused = [group.get("fused") for group in optimizer.param_groups]
-
-    def before_load(_: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
-        # Whether to fuse is this machine's choice, not that of the one that wrote the state.
-        groups = [
-            {**group, "fused": own, "foreach": None}
-            for group, own in zip(state["param_groups"], fused, strict=False)
-        ]
-        if len(groups) != len(state["param_groups"]):
-            return state  # torch says what is wrong
-        return {**state, "param_groups": groups}
-
-    def after_load(loaded: torch.optim.Optimizer) -> None:
-        for parameter, values in loaded.state.items():
-            for name, value in values.items():
-                values[name] = _laid_as(value, parameter)
-
-    def before_step(stepping: torch.optim.Optimizer, *_: Any) -> None:
-        for group in stepping.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None and parameter.grad.stride() != parameter.stride():
-                    parameter.grad = _laid_as(parameter.grad, parameter)
-
-    optimizer.register_load_state_dict_pre_hook(before_load)
-    optimizer.register_load_state_dict_post_hook(after_load)
-    optimizer.register_step_pre_hook(before_step)
-
-
-def _laid_as(value: Any, parameter: torch.Tensor) -> Any:
-    import torch
-
-    if not isinstance(value, torch.Tensor) or value.shape != parameter.shape:
-        return value
-    if value.stride() == parameter.stride():
-        return value
-    return torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def guard(engine: Engine, optimizer: torch.optim.Optimizer, device: torch.device) -> None:

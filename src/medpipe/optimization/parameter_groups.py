@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from attrs.validators import ge, gt, optional
 
-from medpipe.plugin import DataError
+from medpipe.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ignite.engine import Engine
     from torch import nn
     from torch.utils.hooks import RemovableHandle
 
@@ -118,16 +119,14 @@ class Freezing:
 
     Args:
         network: The network.
-        groups: As they were given to `divide`.
-        owner: What `divide` gave.
+        groups: The groups of its parameters.
+
+    Raises:
+        DataError: As `divide`.
     """
 
-    def __init__(
-        self,
-        network: nn.Module,
-        groups: Sequence[ParameterGroup],
-        owner: dict[str, int | None],
-    ) -> None:
+    def __init__(self, network: nn.Module, groups: Sequence[ParameterGroup]) -> None:
+        owner = divide(network, groups)
         self._groups = groups
         # What is frozen by the network itself stays frozen.
         self._owned = [
@@ -138,6 +137,14 @@ class Freezing:
         self._norms = _normalisations(network, groups, owner)
         self._handles: dict[nn.Module, RemovableHandle] = {}
         self.apply(1)
+
+    def attach(self, engine: Engine) -> None:
+        """Freeze and unfreeze at the beginning of each epoch of an engine."""
+        from ignite.engine import Events
+
+        engine.add_event_handler(
+            Events.EPOCH_STARTED, lambda: self.apply(max(engine.state.epoch, 1))
+        )
 
     def apply(self, epoch: int) -> None:
         """Freeze and unfreeze for an epoch, counted from 1, whatever the state before."""

@@ -1,0 +1,1 @@
+"""What any trainer step can use: parameter groups, freezing, optimizers and schedules."""
