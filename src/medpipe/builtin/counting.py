@@ -108,7 +108,7 @@ class Ranking:
     def auc(self, weights: Array) -> Array:
         """Mann and Whitney's U over the number of pairs; ties count half. NaN without pairs."""
         drawn = weights[self.positives]
-        before = _running(weights[self.negatives])
+        before = _running(self.negatives, weights)
         # Twice the negatives that score lower, with ties once.
         below = 2 * before[-1] - before[self.negatives_from] - before[self.negatives_above]
         return divide((drawn * below).sum(axis=0), 2 * drawn.sum(axis=0) * before[-1])
@@ -118,20 +118,21 @@ class Ranking:
         import numpy as np
 
         drawn = weights[self.positives]
-        hits = _running(drawn)
-        before = _running(weights[self.negatives])
+        hits = _running(self.positives, weights)
+        before = _running(self.negatives, weights)
         found = hits[self.positives_from]
         precision = divide(found, found + before[self.negatives_from])
         total = np.where(before[-1] > 0, hits[-1], 0.0)
         return divide((drawn * np.nan_to_num(precision)).sum(axis=0), total)
 
 
-def _running(weights: Array) -> Array:
-    """Sums over the first 0, 1, 2, ... rows."""
+@once
+def _running(rows: Array, weights: Array) -> Array:
+    """Sums of weights over the first 0, 1, 2, ... of some rows."""
     import numpy as np
 
-    running = np.zeros((len(weights) + 1, weights.shape[1]))
-    np.cumsum(weights, axis=0, out=running[1:])
+    running = np.zeros((len(rows) + 1, weights.shape[1]))
+    np.cumsum(weights[rows], axis=0, out=running[1:])
     return running
 
 

@@ -76,11 +76,13 @@ def _whole(
             f"{registry.title(step)} gives rows of shape {np.shape(rows)} for {count} cases. Give "
             "an array of floats with a row for each case."
         )
-    statistic = step.statistic(rows, task)
+    prepared: list[Callable[[Array], Array]] = []  # where there are resamples at all
 
     def checked(weights: Array) -> Array:
         with _named(step, registry):
-            values = np.asarray(statistic(weights), dtype=np.float64)
+            if not prepared:
+                prepared.append(step.statistic(rows, task))
+            values = np.asarray(prepared[0](weights), dtype=np.float64)
             if values.shape != weights.shape[1:]:
                 raise StepError(
                     f"The statistic of {registry.title(step)} gives the shape {values.shape} for "
