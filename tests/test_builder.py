@@ -21,6 +21,7 @@ from medpipe.registry.parameters import parameter_types, structure
 from medpipe.settings import LoaderSettings, RunSettings, SplitSettings, WeightsSettings
 from medpipe.steps import (
     STEP_KINDS,
+    HandlerStep,
     LossStep,
     MetricStep,
     OptimizerStep,
@@ -126,7 +127,7 @@ def document_of(kind: type[Step], section: dict[str, Any]) -> dict[str, Any]:
         return {"format": 1, "trainer": {"step": "supervised", kind.kind: section}}
     if kind is TaskStep:
         return {"format": 1, "dataset": {"step": "table", "file": "t.csv", "task": section}}
-    in_list = kind in (TransformStep, MetricStep)
+    in_list = kind in (TransformStep, MetricStep, HandlerStep)
     return {"format": 1, kind.kind: [section] if in_list else section}
 
 

@@ -174,6 +174,10 @@ def _with_step(step: type, registry: medpipe.Registry, folder: Path) -> medpipe.
         return builder.trainer(step.name, max_epochs=1)
     if step.kind == "metric":
         return builder.metrics(step.name)
+    if step.kind == "handler":
+        return builder.handlers(step.name)
+    if step.kind == "inferer":
+        return builder.inferer(step.name)
     if step.kind == "task":
         task = registry.create(TaskStep, step.name)
         samples = [

@@ -26,6 +26,8 @@ from medpipe.steps import (
     DataInfo,
     Dataset,
     DatasetStep,
+    Inferer,
+    InfererStep,
     Loss,
     LossStep,
     MetricStep,
@@ -189,6 +191,18 @@ class Assembly:
         from medpipe.evaluation.metrics import metrics_of
 
         return metrics_of(task, self.configuration.metrics, registry=self.registry)
+
+    def inferer(self, data: DataInfo) -> Inferer:
+        """How the network is called for evaluation and prediction."""
+        step = self.configuration.inferer
+        if step is None:
+            step = self.registry.create(InfererStep, data.task.step.inferer)
+        inferer = self._built(step, lambda: step.build(data))
+        if not callable(inferer):
+            raise StepError(
+                f"{self.registry.title(step)} built {inferer!r}, which can't be called."
+            )
+        return inferer
 
     def loss_step(self, data: DataInfo) -> LossStep:
         """The trainer's loss, or the task's default."""

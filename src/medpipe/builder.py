@@ -19,6 +19,8 @@ from medpipe.steps import (
     DataInfo,
     Dataset,
     DatasetStep,
+    HandlerStep,
+    InfererStep,
     MetricStep,
     NetworkStep,
     Step,
@@ -71,7 +73,9 @@ class PipelineBuilder:
     _transforms: tuple[TransformStep | _Wrong, ...]
     _network: NetworkStep | _Wrong
     _trainer: TrainerStep | _Wrong
+    _inferer: InfererStep | _Wrong | None
     _metrics: tuple[MetricStep | _Wrong, ...]
+    _handlers: tuple[HandlerStep | _Wrong, ...]
     _weights: Any
     _loader: Any
     _split: Any
@@ -97,7 +101,7 @@ class PipelineBuilder:
         parts["transforms"] = tuple(
             _make(TransformStep, {"step": name}, registry) for name in config.DEFAULT_TRANSFORMS
         )
-        parts["metrics"] = ()
+        parts |= {"inferer": None, "metrics": (), "handlers": ()}
         run = {
             "seed": seed,
             "device": device,
@@ -219,6 +223,28 @@ class PipelineBuilder:
         """
         made = tuple(self._step(MetricStep, step, {}) for step in steps)
         return self._with(metrics=made)
+
+    def handlers(self, *steps: str | HandlerStep | StepReference) -> PipelineBuilder:
+        """Choose what sees the training.
+
+        Args:
+            *steps: Names, `medpipe.step` with parameters, or step objects; none for none.
+        """
+        made = tuple(self._step(HandlerStep, step, {}) for step in steps)
+        return self._with(handlers=made)
+
+    @overload
+    def inferer(self, step: str, /, **parameters: object) -> PipelineBuilder: ...
+    @overload
+    def inferer(self, step: InfererStep, /) -> PipelineBuilder: ...
+    def inferer(self, step: str | InfererStep, /, **parameters: object) -> PipelineBuilder:
+        """Choose how the network is called for evaluation and prediction.
+
+        Args:
+            step: A registered name with parameters, or a step object.
+            **parameters: The named step's parameters.
+        """
+        return self._with(inferer=self._step(InfererStep, step, parameters))
 
     # Settings
 
@@ -387,7 +413,7 @@ class PipelineBuilder:
         problems: list[Problem] = []
         for name in (field.name for field in attrs.fields(Configuration)):
             part = getattr(self, f"_{name}")
-            if name in ("transforms", "metrics"):
+            if name in ("transforms", "metrics", "handlers"):
                 for index, item in enumerate(part):
                     problems += _problems(item, f"{name.removesuffix('s')}[{index}]")
             problems += _problems(part, name)

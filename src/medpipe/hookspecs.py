@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from medpipe.steps import (
         DatasetStep,
+        HandlerStep,
+        InfererStep,
         LossStep,
         MetricStep,
         NetworkStep,
@@ -253,6 +255,55 @@ def medpipe_metrics() -> Iterable[type[MetricStep]]:  # type: ignore[empty-body]
             @hookimpl
             def medpipe_metrics() -> Iterable[type[MetricStep]]:
                 return [Confidence]
+    """
+
+
+@hookspec
+def medpipe_inferers() -> Iterable[type[InfererStep]]:  # type: ignore[empty-body]
+    """Offer inferer steps: each says how a network is called for evaluation and prediction.
+
+    Example:
+        ::
+
+            @attrs.frozen(kw_only=True)
+            class Turned(InfererStep):
+                '''The mean for the image and its half turn.'''
+
+                name: ClassVar[str] = "turned"
+
+                def build(self, data: DataInfo) -> Inferer:
+                    return lambda inputs, network: (
+                        network(inputs) + network(inputs.flip([-2, -1]))
+                    ) / 2
+
+
+            @hookimpl
+            def medpipe_inferers() -> Iterable[type[InfererStep]]:
+                return [Turned]
+    """
+
+
+@hookspec
+def medpipe_handlers() -> Iterable[type[HandlerStep]]:  # type: ignore[empty-body]
+    """Offer handler steps: each sees a training.
+
+    Example:
+        ::
+
+            @attrs.frozen(kw_only=True)
+            class Bell(HandlerStep):
+                '''Rings when a run is over.'''
+
+                name: ClassVar[str] = "bell"
+
+                def attach(self, engine: Any, context: RunContext) -> None:
+                    context.on("run_completed", lambda run: print("done", run.path))
+                    context.on("run_failed", lambda error: print("failed", error))
+
+
+            @hookimpl
+            def medpipe_handlers() -> Iterable[type[HandlerStep]]:
+                return [Bell]
     """
 
 

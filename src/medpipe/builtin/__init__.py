@@ -8,6 +8,8 @@ from medpipe.builtin.datasets.image_folder import ImageFolder
 from medpipe.builtin.datasets.mednist import MedNIST
 from medpipe.builtin.datasets.phantom import Phantom
 from medpipe.builtin.datasets.table import Table
+from medpipe.builtin.handlers import HANDLERS
+from medpipe.builtin.inferers import INFERERS
 from medpipe.builtin.losses import LOSSES
 from medpipe.builtin.metrics import METRICS
 from medpipe.builtin.networks import NETWORKS
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
     from medpipe.plugin import (
         DatasetStep,
+        HandlerStep,
+        InfererStep,
         LossStep,
         MetricStep,
         NetworkStep,
@@ -79,6 +83,18 @@ def medpipe_schedules() -> Iterable[type[ScheduleStep]]:
 def medpipe_metrics() -> Iterable[type[MetricStep]]:
     """Offer the built-in metrics."""
     return METRICS
+
+
+@hookimpl
+def medpipe_inferers() -> Iterable[type[InfererStep]]:
+    """Offer the built-in inferers."""
+    return INFERERS
+
+
+@hookimpl
+def medpipe_handlers() -> Iterable[type[HandlerStep]]:
+    """Offer the built-in handlers."""
+    return HANDLERS
 
 
 @hookimpl

@@ -71,6 +71,8 @@ def examine(assembly: Assembly, *, caching: bool = False, data_alone: bool = Fal
     network = _guard(report, "network", lambda: _check_network(assembly, report))
     if network is not None:
         _guard(report, "weights", lambda: _check_weights(assembly, network, report))
+    data = report.data
+    _guard(report, "inferer", lambda: assembly.inferer(data))
     loss_fits = _guard(report, "trainer.loss", lambda: _check_loss(assembly, report))
     if network is not None and loss_fits and has_batches and sendable:
         _guard(report, "trainer", lambda: _check_trainer(assembly, network, chain, report))

@@ -20,6 +20,8 @@ Kind = Literal[
     "optimizer",
     "schedule",
     "metric",
+    "inferer",
+    "handler",
     "task",
 ]
 

@@ -10,6 +10,8 @@ from medpipe.registry.wrapped import Wrapped
 from medpipe.settings import LoaderSettings, RunSettings, SplitSettings, WeightsSettings
 from medpipe.steps import (
     DatasetStep,
+    HandlerStep,
+    InfererStep,
     MetricStep,
     NetworkStep,
     Step,
@@ -30,7 +32,9 @@ class Configuration:
         transforms: The chain, in order.
         network: Makes the network.
         trainer: Makes the trainer.
+        inferer: How the network is called for evaluation and prediction; None: the task's.
         metrics: What is measured beside the task's own metrics.
+        handlers: What sees the training.
         weights: Which trained weights the network starts from.
         loader: How batches are made.
         split: How the samples are divided.
@@ -41,7 +45,9 @@ class Configuration:
     transforms: tuple[TransformStep, ...]
     network: NetworkStep
     trainer: TrainerStep
+    inferer: InfererStep | None = None
     metrics: tuple[MetricStep, ...] = ()
+    handlers: tuple[HandlerStep, ...] = ()
     weights: WeightsSettings = WeightsSettings()
     loader: LoaderSettings = LoaderSettings()
     split: SplitSettings = SplitSettings()
@@ -52,7 +58,9 @@ class Configuration:
         chain = [(f"transform[{i}]", step) for i, step in enumerate(self.transforms)]
         metrics = [(f"metric[{i}]", step) for i, step in enumerate(self.metrics)]
         first: list[tuple[str, Step]] = [("dataset", self.dataset), *chain]
-        first += [("network", self.network), ("trainer", self.trainer), *metrics]
+        first += [("network", self.network), ("trainer", self.trainer)]
+        first += [("inferer", self.inferer)] if self.inferer is not None else []
+        first += [*metrics, *((f"handler[{i}]", step) for i, step in enumerate(self.handlers))]
         return [found for path, step in first for found in _with_nested(path, step)]
 
 

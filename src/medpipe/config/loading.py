@@ -18,7 +18,7 @@ from medpipe.config.sections import (
 from medpipe.errors import ConfigError, Problem
 from medpipe.registry.parameters import convert
 from medpipe.registry.wording import show
-from medpipe.steps import MetricStep, Step, TransformStep
+from medpipe.steps import HandlerStep, InfererStep, MetricStep, Step, TransformStep
 
 if TYPE_CHECKING:
     from medpipe.registry.registry import Registry
@@ -74,6 +74,16 @@ def check(
         MetricStep, document.get("metric", []), path="metric", registry=registry
     )
     problems += found or twice(values["metrics"])
+    values["handlers"], found = _list(
+        HandlerStep, document.get("handler", []), path="handler", registry=registry
+    )
+    problems += found
+    values["inferer"] = None
+    if "inferer" in document:
+        values["inferer"], found = build_step(
+            InfererStep, document["inferer"], path="inferer", registry=registry
+        )
+        problems += found
     for section, cls in SETTINGS_SECTIONS.items():
         table = document.get(section, {})
         values[section], found = convert(cls, table, path=section, resolve=registry.get)

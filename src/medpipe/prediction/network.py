@@ -121,6 +121,7 @@ def predict_samples(
         task=trained.data.task,
         samples=samples,
         loss=loss,
+        inferer=trained.assembly.inferer(trained.data),
         description="Predicting",
     )
     return predictions, mean_loss, notes

@@ -21,6 +21,8 @@ from medpipe.registry.wrapped import Wrapped
 from medpipe.steps import (
     STEP_KINDS,
     DatasetStep,
+    HandlerStep,
+    InfererStep,
     LossStep,
     MetricStep,
     NetworkStep,
@@ -235,6 +237,16 @@ class Registry:
     def metrics(self) -> Mapping[str, type[MetricStep]]:
         """The metric steps by name."""
         return self.names(MetricStep)  # type: ignore[return-value]
+
+    @property
+    def inferers(self) -> Mapping[str, type[InfererStep]]:
+        """The inferer steps by name."""
+        return self.names(InfererStep)  # type: ignore[return-value]
+
+    @property
+    def handlers(self) -> Mapping[str, type[HandlerStep]]:
+        """The handler steps by name."""
+        return self.names(HandlerStep)  # type: ignore[return-value]
 
     @property
     def tasks(self) -> Mapping[str, type[TaskStep]]:

@@ -14,7 +14,7 @@ from medpipe.assembly import Assembly
 from medpipe.checks.pipeline_check import examine
 from medpipe.config import unrepeatable, write
 from medpipe.data.quality.quarantine_file import read_quarantine
-from medpipe.errors import RunError
+from medpipe.errors import MedpipeError, RunError
 from medpipe.runs.recorder import (
     QUARANTINE,
     RECORD,
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
     from medpipe.checks.check_report import Checked
     from medpipe.errors import Fault
+    from medpipe.training.handlers import Handlers
     from medpipe.training.stopping import StopRequest
 
 logger = logging.getLogger("medpipe")
@@ -195,7 +196,17 @@ class Runner:
                 ended = session.run(found)
         except BaseException as error:
             recorder.fail(error)
+            if session.handlers is not None and isinstance(error, Exception):
+                _tell(session.handlers, error)
             raise
+        run = Run(
+            path=self.path,
+            record=recorder.record,
+            configuration=configuration,
+            registry=self.assembly.registry,
+        )
+        if ended and session.handlers is not None:
+            session.handlers.fire("run_completed", run)
         stands_still = not (ended or session.advanced)
         # An engine and its handlers refer to each other: one fold's network would take memory of
         # the device from the next.
@@ -214,12 +225,15 @@ class Runner:
         if stop.interrupted:
             logger.info("Resume it by the same command with --output %s and --resume.", self.path)
             raise KeyboardInterrupt
-        return Run(
-            path=self.path,
-            record=recorder.record,
-            configuration=configuration,
-            registry=self.assembly.registry,
-        )
+        return run
+
+
+def _tell(handlers: Handlers, error: Exception) -> None:
+    """Tell the handlers that a run failed; one that fails too must not hide why."""
+    try:
+        handlers.fire("run_failed", error)
+    except MedpipeError as another:
+        logger.warning("%s", another)
 
 
 def _import_libraries() -> None:

@@ -16,6 +16,8 @@ from medpipe.assembly import Assembly
 from medpipe.checks.check_report import Checked
 from medpipe.runs.recorder import PREDICTIONS, Recorder
 from medpipe.runs.resume import refuse_other_plan, refuse_too_few_epochs
+from medpipe.steps import RunContext
+from medpipe.system import files
 from medpipe.system.resource_errors import limits_named
 from medpipe.system.timing import START_UP, WHOLE_START_UP, Timings, timed
 from medpipe.training.allocation import follow_steps, kept_memory
@@ -30,8 +32,9 @@ if TYPE_CHECKING:
     from medpipe.data.loading.loader import Loader
     from medpipe.data.loading.loaders import Loaders
     from medpipe.evaluation.predictions import Predictions
-    from medpipe.steps import Loss, TrainerStep
+    from medpipe.steps import Loss, TrainerStep, Training
     from medpipe.system.hardware import Precision
+    from medpipe.training.handlers import Handlers
     from medpipe.training.loop import Epoch, Progress
     from medpipe.training.run_checkpoints import Found
     from medpipe.training.stopping import StopRequest
@@ -49,6 +52,7 @@ class Session:
         recorder: Writes the run directory.
         stop: Says whether the run is to stop.
         timings: Where the time went so far.
+        handlers: What sees the training; None before it is attached.
     """
 
     assembly: Assembly
@@ -56,6 +60,7 @@ class Session:
     recorder: Recorder
     stop: StopRequest
     timings: Timings = attrs.field(factory=Timings)
+    handlers: Handlers | None = attrs.field(default=None, init=False)
     _loss: Loss = attrs.field(init=False)
     _network: torch.nn.Module = attrs.field(init=False)
     _progress: Progress = attrs.field(init=False)
@@ -103,6 +108,8 @@ class Session:
                 history=history,
             )
         self._network = training.state["network"]
+        self.handlers = handlers = self._attach(training)
+        training = attrs.evolve(training, state={**training.state, **handlers.state})
         follow_steps(training.engine)
         progress = Progress()
         if found is not None:
@@ -130,6 +137,7 @@ class Session:
             assert loaders.validation is not None
             predictions, metrics = self._evaluate(loaders.validation, "Validating")
             validated.append(predictions)
+            handlers.fire("validation_completed", metrics)
             return metrics
 
         def on_epoch(epoch: Epoch, progress: Progress) -> None:
@@ -139,10 +147,12 @@ class Session:
                 self._write_predictions("validation", validated[-1])
             validated.clear()
             self.recorder.epoch(epoch, *checkpoint_of(training, progress, loaders.training))
+            handlers.fire("checkpoint_saved")
 
         def on_save(progress: Progress) -> None:
             refuse_not_finite(self._network)
             self.recorder.save(*checkpoint_of(training, progress, loaders.training))
+            handlers.fire("checkpoint_saved")
 
         validated: list[Predictions] = []
         loop = TrainingLoop(
@@ -175,6 +185,34 @@ class Session:
         self.recorder.finish(**results)
         return True
 
+    def _attach(self, training: Training) -> Handlers:
+        """Attach the handlers of the configuration."""
+        from medpipe.training.handlers import Handlers
+
+        def context() -> RunContext:
+            return RunContext(
+                output=self.recorder.path,
+                network=self._network,
+                data=self.checked.data,
+                write_text=self._write_text,
+                write_network=self._write_network,
+            )
+
+        assembly = self.assembly
+        return Handlers.attach(
+            assembly.configuration.handlers, training, context, assembly.registry.title
+        )
+
+    def _write_network(self, name: str, state: Mapping[str, Any]) -> None:
+        from medpipe.training.checkpoint import Tensors, save_checkpoint
+
+        self.recorder.see_ours()
+        save_checkpoint(self.recorder.path / name, {"network": Tensors(state)}, about={})
+
+    def _write_text(self, name: str, text: str) -> None:
+        self.recorder.see_ours()
+        files.write_text(self.recorder.path / name, text)
+
     def _test(self, loader: Loader) -> dict[str, Any]:
         """Evaluate the best network on the test split."""
         from medpipe.training.checkpoint import load_checkpoint
@@ -201,6 +239,7 @@ class Session:
             task=checked.data.task,
             samples=checked.prepared.dataset.samples,
             loss=self._loss,
+            inferer=self.assembly.inferer(checked.data),
             description=description,
             before_batch=lambda: self.stop.check(first=not self.advanced),
         )

@@ -5,9 +5,12 @@ Nothing here imports torch, monai or numpy, so that listing and checking steps i
 
 from __future__ import annotations
 
+from medpipe.steps.handlers import RunContext, RunEvent
 from medpipe.steps.kinds import (
     STEP_KINDS,
     DatasetStep,
+    HandlerStep,
+    InfererStep,
     LossStep,
     MetricStep,
     NetworkStep,
@@ -32,7 +35,7 @@ from medpipe.steps.samples import (
     Split,
     Window,
 )
-from medpipe.steps.training import DataInfo, Loss, Training, TrainingParts
+from medpipe.steps.training import DataInfo, Inferer, Loss, Training, TrainingParts
 from medpipe.tasks import Step, Task, TaskStep
 
 __all__ = [
@@ -41,7 +44,10 @@ __all__ = [
     "DatasetStep",
     "DecodedImage",
     "Frames",
+    "HandlerStep",
     "ImageFile",
+    "Inferer",
+    "InfererStep",
     "Loss",
     "LossStep",
     "MetricStep",
@@ -53,6 +59,8 @@ __all__ = [
     "Padding",
     "Split",
     "Reading",
+    "RunContext",
+    "RunEvent",
     "STEP_KINDS",
     "Sample",
     "ScheduleStep",

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
 
+from medpipe.steps.handlers import RunContext
 from medpipe.steps.samples import Dataset
-from medpipe.steps.training import DataInfo, Loss, Training, TrainingParts
+from medpipe.steps.training import DataInfo, Inferer, Loss, Training, TrainingParts
 from medpipe.tasks import Step, Task, TaskStep
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
+    from ignite.engine import Engine
     from torch import nn
 
     Array = np.ndarray[Any, np.dtype[Any]]
@@ -181,6 +183,44 @@ class ScheduleStep(Step):
         raise NotImplementedError(f"{type(self).__name__} has no factor method")
 
 
+class InfererStep(Step):
+    """Says how a network is called for evaluation and prediction."""
+
+    kind: ClassVar[str] = "inferer"
+
+    def build(self, data: DataInfo) -> Inferer:
+        """Give a callable on a batch of images and the network, which gives the outputs.
+
+        The order of the arguments is that of MONAI's inferers. The images are of shape
+        (batch, channels, spatial...), the outputs (batch, outputs). Autocast is the library's.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no build method")
+
+
+class HandlerStep(Step):
+    """Sees a training, and does not change it: logs, averages, plots, notifies.
+
+    What it does runs with the random generators' states put back afterwards. A handler that fails
+    ends the run, and is named; the checkpoint before it is whole.
+    """
+
+    kind: ClassVar[str] = "handler"
+    required: ClassVar[tuple[str, ...]] = ("attach",)
+
+    def attach(self, engine: Engine, context: RunContext) -> object | None:
+        """Attach to the engine (``engine.add_event_handler``) and to the run (`RunContext.on`).
+
+        Args:
+            engine: The trainer's Ignite engine.
+            context: The run.
+
+        Returns:
+            What a checkpoint is to hold of it: an object with ``state_dict`` and
+            ``load_state_dict``, of tensors and plain data. None: nothing.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no attach method")
+
+
 class MetricStep(Step):
     """Measures predictions: a number for each case, and one for all of them.
 
@@ -314,6 +354,8 @@ STEP_KINDS: tuple[type[Step], ...] = (
     OptimizerStep,
     ScheduleStep,
     MetricStep,
+    InfererStep,
+    HandlerStep,
     TaskStep,
 )
 """All kinds, the four first."""

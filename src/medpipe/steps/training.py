@@ -69,6 +69,9 @@ class DataInfo:
 Loss = Callable[["torch.Tensor", "torch.Tensor"], "torch.Tensor"]
 
 
+Inferer = Callable[["torch.Tensor", Callable[..., Any]], "torch.Tensor"]
+
+
 @attrs.frozen(kw_only=True, eq=False)
 class TrainingParts:
     """What a trainer step gets to build a trainer from.

@@ -54,6 +54,7 @@ class TaskStep(Step):
         loss: The name of the loss where the trainer names none.
         monitor: The metric that decides which network is the best where the trainer names none.
         metrics: The names of the metrics that are always computed, in the order of reports.
+        inferer: The name of the inferer where the configuration names none.
     """
 
     kind: ClassVar[str] = "task"
@@ -87,6 +88,7 @@ class TaskStep(Step):
     loss: ClassVar[str]
     monitor: ClassVar[str]
     metrics: ClassVar[tuple[str, ...]]
+    inferer: ClassVar[str] = "simple"
 
     # Names and outputs
 

@@ -53,6 +53,21 @@ def save_checkpoint(
     files.write_bytes(path, save(tensors, metadata=header), keep=keep)
 
 
+class Tensors:
+    """Tensors by name, as an object with a state.
+
+    Args:
+        state: The tensors.
+    """
+
+    def __init__(self, state: Mapping[str, Any]) -> None:
+        self._state = state
+
+    def state_dict(self) -> Mapping[str, Any]:
+        """The tensors."""
+        return self._state
+
+
 def load_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read a checkpoint, once every part of it is seen to be what was written.
 

@@ -18,7 +18,7 @@ from medpipe.training.memory_format import in_channels_last
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from medpipe.steps import Loss, Sample, Task
+    from medpipe.steps import Inferer, Loss, Sample, Task
     from medpipe.system.hardware import Precision
 
 
@@ -37,6 +37,7 @@ def predict(
     task: Task,
     samples: Sequence[Sample],
     loss: Loss | None = None,
+    inferer: Inferer | None = None,
     description: str = "Evaluating",
     before_batch: Callable[[], None] | None = None,
 ) -> tuple[Predictions, float | None]:
@@ -51,6 +52,7 @@ def predict(
         samples: The data set's samples, in any order: their groups and those of their extra
             columns that all of them have travel with the predictions.
         loss: The loss to average over samples; None for none.
+        inferer: How the network is called; None: as it is.
         description: The words in front of the progress bar.
         before_batch: Called before each batch; what it raises ends the prediction.
     """
@@ -70,7 +72,7 @@ def predict(
                 image = batch["image"].to(device, non_blocking=True)
                 label = batch["label"].to(device, non_blocking=True)
                 with autocast(device, precision):
-                    predicted = run(image)
+                    predicted = run(image) if inferer is None else inferer(image, run)
                 predicted = predicted.float()
                 if loss is not None:
                     losses.append((loss(predicted, label), len(image)))

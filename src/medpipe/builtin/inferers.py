@@ -1,0 +1,68 @@
+"""Inferer steps: how a network is called for evaluation and prediction."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import attrs
+
+from medpipe.plugin import InfererStep
+
+if TYPE_CHECKING:
+    from medpipe.plugin import DataInfo, Inferer
+
+
+@attrs.frozen(kw_only=True)
+class Simple(InfererStep):
+    """The network as it is: MONAI's `SimpleInferer`."""
+
+    name: ClassVar[str] = "simple"
+
+    def build(self, data: DataInfo) -> Inferer:
+        """Call the network."""
+        from monai.inferers import SimpleInferer
+
+        return SimpleInferer()
+
+
+def _spatial(_: object, field: attrs.Attribute[Any], axes: tuple[int, ...] | None) -> None:
+    if axes is not None and (not axes or len(set(axes)) < len(axes) or not set(axes) <= {0, 1, 2}):
+        raise ValueError(f"must be different spatial axes from 0, got {list(axes)}.")
+
+
+@attrs.frozen(kw_only=True)
+class Flips(InfererStep):
+    """The mean of the outputs for the image and all its flips (test-time augmentation).
+
+    For networks that give a vector for an image. Not where left and right differ.
+
+    Attributes:
+        axes: The spatial axes to flip, counted from 0; None: all.
+        inferer: How the network is called for each.
+    """
+
+    name: ClassVar[str] = "flips"
+    axes: tuple[int, ...] | None = attrs.field(default=None, validator=_spatial)
+    inferer: InfererStep = Simple()
+
+    def build(self, data: DataInfo) -> Inferer:
+        """Flip along every set of the axes, infer, and average."""
+        inner = self.inferer.build(data)
+        axes = tuple(range(data.spatial_dims)) if self.axes is None else self.axes
+        wrong = [axis for axis in axes if axis >= data.spatial_dims]
+        if wrong:
+            raise ValueError(f"the images have {data.spatial_dims} axes, so none is {wrong[0]}")
+        sets = [some for size in range(len(axes) + 1) for some in combinations(axes, size)]
+
+        def infer(inputs: Any, network: Any) -> Any:
+            flipped = (
+                inputs.flip([axis + 2 for axis in some]) if some else inputs for some in sets
+            )
+            return sum(inner(image, network).float() for image in flipped) / len(sets)
+
+        return infer
+
+
+INFERERS: tuple[type[InfererStep], ...] = (Simple, Flips)
+"""All built-in inferers."""

@@ -1,0 +1,59 @@
+"""`RunContext`: what a handler step sees of a run, beside the engine.
+
+Nothing here imports torch, monai or numpy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+import attrs
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import nn
+
+    from medpipe.steps.training import DataInfo
+
+RunEvent = Literal["validation_completed", "checkpoint_saved", "run_completed", "run_failed"]
+
+Listener = Callable[..., object]
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class RunContext:
+    """The run that a handler is attached to.
+
+    Attributes:
+        output: The run directory. Write to it with `write_text` alone.
+        network: The network that is trained.
+        data: What was measured on the data.
+        write_text: Writes a file of the run directory whole, by its name.
+        write_network: Writes tensors by name as a safetensors file of the run directory, which
+            ``weights.file`` takes.
+    """
+
+    output: Path
+    network: nn.Module
+    data: DataInfo
+    write_text: Callable[[str, str], None]
+    write_network: Callable[[str, Mapping[str, Any]], None]
+    _listeners: dict[str, list[Listener]] = attrs.field(factory=dict, init=False)
+
+    def on(self, event: RunEvent, listener: Listener) -> None:
+        """Call a function at an event of the run.
+
+        Args:
+            event: ``validation_completed``: with the metrics of the validation split, before the
+                checkpoint of the epoch is written; ``checkpoint_saved``: with nothing, when a
+                checkpoint is on the disk; ``run_completed``: with the `medpipe.Run`;
+                ``run_failed``: with the error that ends the run.
+            listener: The function.
+        """
+        self._listeners.setdefault(event, []).append(listener)
+
+    def listeners(self, event: RunEvent) -> list[Listener]:
+        """The functions that were given for an event, in order."""
+        return list(self._listeners.get(event, ()))

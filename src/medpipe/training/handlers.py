@@ -1,0 +1,145 @@
+"""Attach handler steps to a trainer's engine: they see the training and don't change it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from medpipe.errors import MedpipeError, StepError
+from medpipe.training.determinism import Generators
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ignite.engine import Engine
+
+    from medpipe.steps import HandlerStep, RunContext, RunEvent, Training
+
+Title = Callable[[Any], str]
+Made = tuple["HandlerStep", "RunContext"]
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Handlers:
+    """The handlers of a run.
+
+    Attributes:
+        contexts: Each step with what it was attached to.
+        state: What a checkpoint must hold of them, by name.
+        title: Names a step in errors.
+    """
+
+    contexts: Sequence[Made]
+    state: Mapping[str, Any]
+    title: Title
+
+    @classmethod
+    def attach(
+        cls,
+        steps: Sequence[HandlerStep],
+        training: Training,
+        context: Callable[[], RunContext],
+        title: Title,
+    ) -> Handlers:
+        """Attach each handler; see `HandlerStep.attach`.
+
+        Args:
+            steps: The handlers.
+            training: What the trainer step gave.
+            context: Makes a context for each of them.
+            title: Names a step in errors.
+
+        Raises:
+            StepError: One fails to attach, or gives an object without a state.
+        """
+        contexts: list[Made] = []
+        state: dict[str, Any] = {}
+        for place, step in enumerate(steps):
+            own = context()
+            engine: Any = _Watched(training.engine, step, title)
+            with _alone(step, title, "to attach"):
+                given = step.attach(engine, own)
+            contexts.append((step, own))
+            if given is None:
+                continue
+            if not (hasattr(given, "state_dict") and hasattr(given, "load_state_dict")):
+                raise StepError(
+                    f"{title(step)} gives {given!r} from attach, which has no state_dict and "
+                    "load_state_dict. Return None, or what a checkpoint is to hold of it."
+                )
+            state[f"handler[{place}]"] = given
+        return cls(contexts=contexts, state=state, title=title)
+
+    def fire(self, event: RunEvent, *arguments: object) -> None:
+        """Call what the handlers gave for an event of the run.
+
+        Raises:
+            StepError: One fails; it is named.
+        """
+        for step, context in self.contexts:
+            for listener in context.listeners(event):
+                with _alone(step, self.title, f"at {event}"):
+                    listener(*arguments)
+
+
+class _Watched:
+    """An engine whose handlers run with random states of their own, and are named if they fail."""
+
+    def __init__(self, engine: Engine, step: HandlerStep, title: Title) -> None:
+        self._engine, self._step, self._title = engine, step, title
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type[Any]:  # handlers ask whether it is an engine
+        return type(self._engine)
+
+    def add_event_handler(self, event: Any, handler: Any, *args: Any, **kwargs: Any) -> Any:
+        guarded = _guarded(handler, self._step, self._title)
+        return self._engine.add_event_handler(event, guarded, *args, **kwargs)
+
+    def on(self, event: Any, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
+        def decorate(function: Any) -> Any:
+            self.add_event_handler(event, function, *args, **kwargs)
+            return function
+
+        return decorate
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+
+def _guarded(function: Any, step: HandlerStep, title: Title) -> Any:
+    @wraps(function)  # ignite looks at its signature
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with _alone(step, title, f"in iteration {_iteration(args)}"):
+            return function(*args, **kwargs)
+
+    return call
+
+
+def _iteration(arguments: tuple[Any, ...]) -> object:
+    state = getattr(arguments[0], "state", None) if arguments else None
+    return getattr(state, "iteration", "unknown")
+
+
+@contextmanager
+def _alone(step: HandlerStep, title: Title, when: str) -> Iterator[None]:
+    """Leave the random generators as they are, and name a handler that fails.
+
+    Raises:
+        StepError: It failed.
+    """
+    generators = Generators()
+    before = generators.state_dict()
+    try:
+        yield
+    except MedpipeError:
+        raise
+    except Exception as error:
+        text = " ".join(str(error).split()) or "no message"
+        raise StepError(f"{title(step)} failed {when}: {type(error).__name__}: {text}") from error
+    finally:
+        generators.load_state_dict(before)
