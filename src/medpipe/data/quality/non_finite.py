@@ -1,7 +1,6 @@
 """Whether a chain fills non-finite values, such as the NaN background of SPM's maps.
 
-What counts is what leaves the chain's steps without the random ones. Only images that hold such
-values are sent through it.
+Only the deterministic steps count. Only images that hold such values are sent through the chain.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ REMEDY = (
 
 
 def filled_by(chain: Chain) -> Fills:
-    """What says whether a chain fills what is not finite in a sample's image."""
+    """The function that tells whether a chain fills the non-finite values of a sample's image."""
 
     def fills(sample: Sample, reading: Reading) -> str | None:
         left = None
