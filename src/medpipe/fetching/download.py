@@ -50,7 +50,7 @@ _PASSING = (TimeoutError, ConnectionError, http.client.IncompleteRead, ssl.SSLEO
 
 
 class _FailedError(Exception):
-    """A try failed; if it `passes` (is temporary), the next one follows after `wait` seconds."""
+    """A try failed; one that `passes` (is temporary) is repeated after at least `wait` seconds."""
 
     def __init__(
         self, reason: str, remedy: str = "", *, passes: bool = False, wait: float = 0.0

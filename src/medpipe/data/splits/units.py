@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 BINS = 10
 """The quantile bins of a regression's target, at most: they are divided like findings."""
 UNITS_IN_A_BIN = 10
-"""So many units for each bin: fewer can't be divided into ten splits."""
+"""The fewest units for each bin: fewer can't be divided into ten splits."""
 
 
 def units_of(samples: Sequence[Sample], scan: Scan, seed: int, task: Task) -> list[Unit]:
@@ -91,7 +91,7 @@ def together(samples: Sequence[Sample], scan: Scan) -> list[Sequence[int]]:
 
 
 def seen_as(group: str) -> str:
-    """A group as a reader sees it, or as it is where nothing of it can be seen."""
+    """A group without invisible characters, or unchanged if it has no visible ones."""
     return visible(group) or group
 
 
@@ -103,7 +103,7 @@ def count_of(units: Sequence[Unit]) -> str:
 def share_out(
     units: Sequence[Unit], shares: Mapping[Name, float], *, task: Task, home: Name | None = None
 ) -> list[Name]:
-    """Choose a split for each unit; see `divide` and, for units of many strata, its sister."""
+    """Choose a split for each unit, by `divide` or for many strata by `divide_iteratively`."""
     dividing = divide if task.kind == "multiclass" else divide_iteratively
     return dividing(units, shares, home=home)
 
