@@ -237,7 +237,7 @@ class _Unpacked(gzip.GzipFile):
         elif not kind and size == tarfile.BLOCKSIZE:
             self.header, kind = content, content[156:157]
             if kind == tarfile.GNUTYPE_SPARSE:
-                raise _RefusedError("a member of it has holes")
+                raise _RefusedError("a member of it is a sparse file")
             self._extended = kind if kind in _EXTENDED else b""
         return content
 
@@ -256,7 +256,7 @@ def _refuse_odd_records(content: bytes, *, for_all: bool) -> None:
     if re.search(rb"[0-9]{100}", content):
         raise tarfile.ReadError("an extended header has a number of 100 digits")
     if b" GNU.sparse." in content:
-        raise _RefusedError("a member of it has holes")
+        raise _RefusedError("a member of it is a sparse file")
 
 
 def _look_through(
@@ -329,7 +329,8 @@ def _take(taken: dict[str, tuple[str, bool]], parts: tuple[str, ...], *, is_file
         before = taken.get(_key(path))
         if before is not None and (last or before != (path, False)):
             raise _RefusedError(
-                f"its members {_shown(before[0])} and {_shown(path)} are one on some file system"
+                f"its members {_shown(before[0])} and {_shown(path)} are the same file on some "
+                "file systems"
             )
         taken[_key(path)] = path, last
 

@@ -206,7 +206,7 @@ def _ask(order: _Order, headers: dict[str, str]) -> http.client.HTTPResponse:
                 return answer
             answer.close()  # unread: it may be endless
             where = urljoin(where, quote(to, safe=string.punctuation, encoding="latin-1"))
-    raise _FailedError(f"the server sent us on more than {_MOST_REDIRECTS} times", _RIGHT)
+    raise _FailedError(f"the server redirected more than {_MOST_REDIRECTS} times", _RIGHT)
 
 
 def _context(end: float) -> ssl.SSLContext:

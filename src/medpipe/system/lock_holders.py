@@ -77,7 +77,7 @@ class Holder:
 
     def __str__(self) -> str:
         if not self.process:
-            return "a process that is not known"
+            return "an unknown process"
         since = f", since {self.since}" if self.since else ""
         return f"process {self.process} on {self.host or 'an unnamed machine'}{since}"
 

@@ -280,7 +280,7 @@ def _held_by(other: _Seen, patience: float) -> str:
     if other.holder.alive() == "unknown":
         said += f". If that has ended, it counts as ended after {SILENCE:.0f} s without a sign of"
         said += " life"
-    return f"{said}. After {patience:.0f} s nobody waits on"
+    return f"{said}. The wait ends after {patience:.0f} s"
 
 
 @contextmanager

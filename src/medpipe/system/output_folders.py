@@ -40,8 +40,8 @@ def only_writer(directory: Path) -> Iterator[Callable[[], None]]:
         _take(lock, directory)
     except OSError as error:
         logger.warning(
-            "Nothing can keep other processes from writing to %s: no lock can be had there (%s). "
-            "See that none does.",
+            "Other processes can't be kept from writing to %s: no lock can be made there (%s). "
+            "Make sure that none does.",
             directory,
             reason(error),
         )

@@ -38,7 +38,7 @@ WATCH_SECONDS = 0.5
 
 
 class LostWorkerError(RunError):
-    """A worker process was killed, perhaps for want of memory."""
+    """A worker process was killed, perhaps for lack of memory."""
 
 
 @contextmanager
@@ -86,7 +86,7 @@ def _in_order(
             result = ahead.popleft().result()
         except BrokenProcessPool as error:
             raise LostWorkerError(
-                "A worker process was killed, perhaps for want of memory."
+                "A worker process was killed, perhaps for lack of memory."
             ) from error
         if isinstance(result, _Failure):
             raise result.kind(result.message)

@@ -26,7 +26,7 @@ PROCESSES = (
     "'ulimit -u 4096', or set loader.workers = 0."
 )
 KILLED = (
-    "A worker process of the loader was killed, probably for want of memory. Set loader.workers or "
+    "A worker process of the loader was killed, probably for lack of memory. Set loader.workers or "
     "loader.batch_size lower, or give the job more memory."
 )
 MEMORY = (
@@ -138,8 +138,8 @@ def _ended(codes: Collection[int]) -> MedpipeError:
     if code < 0:
         how = f"by the signal {signal.Signals(-code).name}"
     return _EndedError(
-        f"A worker process of the loader ended {how}, and can't say why. Set loader.workers = 0: "
-        "what a transform does then is done, and said, by the process itself."
+        f"A worker process of the loader ended {how}, without an error message. Set "
+        "loader.workers = 0: then transforms run, and fail, in the main process."
     )
 
 

@@ -37,7 +37,7 @@ NO_SCRIPT = (
     "work itself. Save it as a file to have loader workers."
 )
 NO_SECOND_START = (
-    "A worker process imported this script and came upon the run again. Put what starts the run "
+    "A worker process imported this script and reached the run again. Put what starts the run "
     f"below '{GUARD}', or set loader.workers = 0."
 )
 

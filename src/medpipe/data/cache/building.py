@@ -210,6 +210,6 @@ def fill(
                     )
     except LostWorkerError as error:
         raise PackingError(
-            "A process that made samples for the packed cache was killed, perhaps for want of "
+            "A process that made samples for the packed cache was killed, perhaps for lack of "
             "memory. Give the job more memory, or set loader.cache = 'off'."
         ) from error

@@ -98,7 +98,7 @@ class Piece:
         values = np.asarray(array)
         if values.dtype.kind not in KNOWN_KINDS:
             raise StepError(
-                f"The sample {sample_id!r} left the chain's beginning as an array of "
+                f"The sample {sample_id!r} left the chain's cached stage as an array of "
                 f"{values.dtype}, which can't be packed. Let the steps give numbers."
             )
         text = self._text(sample_id, meta)

@@ -115,9 +115,9 @@ class SampleBatches(Dataset[Batch]):
         except Exception as error:  # whatever a user's object raises when it is unpickled
             text = " ".join(str(error).split()) or "no message"
             raise StepError(
-                f"A worker process can't take what it was sent: {type(error).__name__}: {text}. "
-                "What a transform or a sample holds must be defined at the top level of a module "
-                "that workers can import, or set loader.workers = 0."
+                f"A worker process can't unpickle what it was sent: {type(error).__name__}: "
+                f"{text}. What a transform or a sample holds must be defined at the top level of a "
+                "module that workers can import, or set loader.workers = 0."
             ) from error
 
     def not_sent(self) -> str:

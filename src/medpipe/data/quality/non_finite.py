@@ -44,7 +44,7 @@ def filled_by(chain: Chain) -> Fills:
             for stage in chain.stages(sample_dictionary(sample, reading)):
                 left = _values(stage)
                 if left is not None and left.numel() and left.abs().max() == LARGEST:
-                    return "and a step makes the largest float32 of them, beside which all is alike"
+                    return "and a step replaces them by the largest float32, which hides the rest"
         except MedpipeError as error:
             return f"and the chain fails on it: {str(error).removesuffix('.')}"
         if left is None or not left.numel():
@@ -53,7 +53,7 @@ def filled_by(chain: Chain) -> Fills:
             return ""
         if bool((left == left.flatten()[0]).all()):
             return (
-                "and leaves the chain constant: a step before the one that fills them spread them"
+                "and leaves the chain constant: a step spread them before another one filled them"
             )
         return None
 

@@ -123,7 +123,7 @@ def placed(header: Any, dims: int) -> tuple[Array | None, tuple[float, ...] | No
     largest = float(np.abs(affine).max())
     if not (largest < HUGE and abs(np.linalg.det(affine)) > 0):
         raise HeaderError(
-            "lies nowhere: its affine (sform or qform) is not finite or can't be inverted",
+            "has no valid affine: its sform or qform is not finite or can't be inverted",
             AFFINE,
         )
     scaled = affine.copy()
