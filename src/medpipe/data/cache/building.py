@@ -128,7 +128,7 @@ def new_cache(about: Mapping[str, Any], key: Callable[[], str]) -> Iterator[Pack
 
     Args:
         about: What the values depend on, in words.
-        key: Gives the key; asked when the block has ended.
+        key: Returns the key; called when the block has ended.
 
     Raises:
         PackingError: It can't be written.

@@ -39,7 +39,7 @@ logger = logging.getLogger("medpipe")
 
 FORMAT = 2
 DONORS = 4
-"""How many caches made by the same steps are looked through for what has not changed."""
+"""How many caches made by the same steps are searched for results to reuse."""
 
 AT_ONCE = 1 << 18
 """Bytes of decoded images that are taken together, if not one alone: a CPU cache holds

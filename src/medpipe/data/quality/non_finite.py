@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from medpipe.steps import Reading, Sample
 
 Fills = Callable[["Sample", "Reading"], str | None]
-"""Gives None where what leaves the chain is finite, else why not, as the end of a sentence."""
+"""Returns None where what leaves the chain is finite, else why not, as the end of a sentence."""
 NAMED = 3
 """How many images a note names."""
 REMEDY = (

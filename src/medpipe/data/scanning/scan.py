@@ -287,7 +287,7 @@ def _read_all(
     found: FoundFingerprints,
     seen: Seen,
 ) -> list[tuple[str, DataError]]:
-    """Fill `found`; give the errors with their sample's id, in the order of the ids."""
+    """Fill `found`; return the errors with their sample's id, in the order of the ids."""
     # Tiny images are read ahead by all threads and decoded by one at a time: threads that hand
     # over the GIL eight times for each take longer than one alone.
     turns: dict[Size, AbstractContextManager[object]] = {
