@@ -228,7 +228,7 @@ def test_an_affine_that_is_no_place(tmp_path: Path, value: float) -> None:
     content[280:328] = struct.pack("<12f", *[value] * 12)
     path.write_bytes(content)
     assert _refusal(path) == (
-        f"The image {path} lies nowhere: its affine (sform or qform) is not finite or can't be "
+        f"The image {path} has no valid affine: its sform or qform is not finite or can't be "
         "inverted. Write a valid affine into its header."
     )
 

@@ -87,9 +87,8 @@ def test_infinities_are_filled_by_a_threshold_and_not_by_the_largest_number(
     threshold = ("threshold_intensity", {"threshold": 1e30, "above": False})
     assert pipeline(root, threshold).build().check().ok
     assert (
-        "holds infinite values, or values beyond float32, and a step makes the largest float32 of "
-        "them, beside which all is alike."
-        in str(pipeline(root, "signal_fill_empty").build().check())
+        "holds infinite values, or values beyond float32, and a step replaces them by the largest "
+        "float32, which hides the rest." in str(pipeline(root, "signal_fill_empty").build().check())
     )
 
 
@@ -97,8 +96,8 @@ def test_what_is_filled_after_it_was_spread_is_refused(tmp_path: Path) -> None:
     root = volumes(tmp_path / "data")
     report = pipeline(root).transform(fill, before="to_tensor").build().check()
     assert (
-        "0.nii holds NaN values, and leaves the chain constant: a step before the one that fills "
-        "them spread them." in str(report)
+        "0.nii holds NaN values, and leaves the chain constant: a step spread them before another "
+        "one filled them." in str(report)
     )
 
 

@@ -326,7 +326,7 @@ def piece_of(sample_id: str) -> Piece:
 
 def test_what_cannot_be_packed_is_named(tmp_path: Path) -> None:
     with (
-        pytest.raises(StepError, match=r"^The sample 'a' left the chain's beginning as an array"),
+        pytest.raises(StepError, match=r"^The sample 'a' left the chain's cached stage as an arr"),
         PackedWriter(tmp_path / "cache", {}) as writer,
     ):
         writer.add("a", np.array(["text"]), {})
@@ -423,7 +423,7 @@ def test_a_killed_worker_is_no_end(
     assert build_or_open("key", {}, IDS, die, workers=2) is None
     assert caplog.messages[-1] == (
         "The run has no packed cache: A process that made samples for the packed cache was "
-        "killed, perhaps for want of memory. Give the job more memory, or set loader.cache = 'off'."
+        "killed, perhaps for lack of memory. Give the job more memory, or set loader.cache = 'off'."
     )
     assert parts() == []
 

@@ -69,7 +69,7 @@ class Matching:
 
 
 def one(first: str, second: str) -> str:
-    return f"its members {first!a} and {second!a} are one on some file system"
+    return f"its members {first!a} and {second!a} are the same file on some file systems"
 
 
 OUT = "leads out of the folder"
@@ -82,7 +82,7 @@ MEMBERS = "members (most_members)"
 BYTES = "bytes (most_bytes, most_ratio)"
 TOO_MUCH = f"it holds more than 1,500 {BYTES}"
 FOR_ALL = "an extended header in it is for all members"
-HOLES = "a member of it has holes"
+HOLES = "a member of it is a sparse file"
 DEEP = "/".join("d" * 33)
 REFUSED = {
     "up": (file("../out"), f"its member '../out' {OUT}"),

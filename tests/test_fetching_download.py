@@ -105,7 +105,7 @@ FAILING = {
     ),
     "/to-http": f"http://127.0.0.1:9/file is not https. {RIGHT}",
     "/to-file": f"file:///etc/passwd is not https. {RIGHT}",
-    "/loop": f"the server sent us on more than 5 times. {RIGHT}",
+    "/loop": f"the server redirected more than 5 times. {RIGHT}",
     "/early": f"the connection ended after {HALF:,} of {SIZE:,} bytes (after 3 tries). {KEPT}",
     "/gone": (
         "the connection failed (Remote end closed connection without response) (after 3 tries). "

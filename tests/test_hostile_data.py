@@ -326,8 +326,8 @@ EXPECTED: dict[str, list[str]] = {
         "magnitude, or real and imaginary parts.",
     ],
     "NIfTI that lies nowhere": [
-        "damaged a/x.nii: The image ROOT/a/x.nii lies nowhere: its affine (sform or "
-        "qform) is not finite or can't be inverted. Write a valid affine into its header.",
+        "damaged a/x.nii: The image ROOT/a/x.nii has no valid affine: its sform or qform is "
+        "not finite or can't be inverted. Write a valid affine into its header.",
     ],
     "NIfTI without pixels": [
         "damaged a/x.nii: The image ROOT/a/x.nii is damaged: its dim is [0, 32], with a side below "

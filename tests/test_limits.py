@@ -163,15 +163,13 @@ def _kill_worker_at(iteration: int) -> None:
         (kill_yourself(signal.SIGKILL), KILLED),
         (
             lambda _: os._exit(3),
-            "A worker process of the loader ended with the exit code 3, and can't say why. Set "
-            "loader.workers = 0: what a transform does then is done, and said, by the process "
-            "itself.",
+            "A worker process of the loader ended with the exit code 3, without an error message. "
+            "Set loader.workers = 0: then transforms run, and fail, in the main process.",
         ),
         (
             kill_yourself(signal.SIGSEGV),
-            "A worker process of the loader ended by the signal SIGSEGV, and can't say why. Set "
-            "loader.workers = 0: what a transform does then is done, and said, by the process "
-            "itself.",
+            "A worker process of the loader ended by the signal SIGSEGV, without an error message. "
+            "Set loader.workers = 0: then transforms run, and fail, in the main process.",
         ),
         (
             lambda sample: {**sample, "more": lambda: None},

@@ -128,10 +128,10 @@ def test_the_silent_one_of_another_machine_ends_after_a_minute(
     with locked(path):
         assert not file.exists()
     assert 1060 <= clock.now < 1062
-    named = "process 99999 on node1, since noon" if holder else "a process that is not known"
+    named = "process 99999 on node1, since noon" if holder else "an unknown process"
     assert caplog.messages == [
         f"Waiting for the lock {path}: it is held by {named}. If that has ended, it counts as "
-        "ended after 60 s without a sign of life. After 600 s nobody waits on.",
+        "ended after 60 s without a sign of life. The wait ends after 600 s.",
         f"The lock {path} was held by {named}, which has shown no sign of life for "
         f"{clock.now - 1000:.0f} s. It is taken to have ended.",
     ]
@@ -294,8 +294,8 @@ def test_where_no_lease_can_be_a_run_says_so_and_goes_on(
     assert done
     why = file_errors.reason(OSError(number, os.strerror(number)))
     assert caplog.messages == [
-        f"Nothing can keep other processes from writing to {tmp_path}: no lock can be had there "
-        f"({why}). See that none does."
+        f"Other processes can't be kept from writing to {tmp_path}: no lock can be made there "
+        f"({why}). Make sure that none does."
     ]
 
 

@@ -97,7 +97,7 @@ def test_an_error_of_anothers_comes_as_it_is(forked: None) -> None:
 def test_a_worker_that_is_killed_is_named(forked: None) -> None:
     with (
         in_order(lambda _: os.kill(os.getpid(), signal.SIGKILL), range(2), workers=2) as made,
-        pytest.raises(LostWorkerError, match=r"^A worker process was killed, perhaps for want of "),
+        pytest.raises(LostWorkerError, match=r"^A worker process was killed, perhaps for lack of "),
     ):
         list(made)
 

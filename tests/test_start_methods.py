@@ -141,9 +141,9 @@ def test_what_a_worker_can_not_take_is_named(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(StepError) as caught:
         digest(1, WrappedTransform(Vanishing()))
     assert str(caught.value) == (
-        "A worker process can't take what it was sent: RuntimeError: planted. What a transform or "
-        "a sample holds must be defined at the top level of a module that workers can import, or "
-        "set loader.workers = 0."
+        "A worker process can't unpickle what it was sent: RuntimeError: planted. What a transform "
+        "or a sample holds must be defined at the top level of a module that workers can import, "
+        "or set loader.workers = 0."
     )
 
 

@@ -111,7 +111,7 @@ class Chain:
         return self._apply(sample, 0, len(self._links), training=training, epoch=epoch)
 
     def stages(self, sample: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """What leaves each step but the random ones, one after the other; raises as the chain."""
+        """The results of the deterministic steps, one after the other; raises as the chain."""
         current, file = dict(sample), source_of(sample["image"])
         for index in range(len(self._links)):
             current = self._apply(current, index, index + 1, training=False, epoch=0, file=file)
@@ -134,8 +134,8 @@ class Chain:
         Args:
             sample: As it left the cached stage.
             training: Whether random steps apply.
-            epoch: The pass of the data.
-            file: The sample's file, for errors: the image no longer tells.
+            epoch: The pass over the data, from 0.
+            file: The sample's file, for errors: the image no longer names it.
         """
         return self._apply(
             sample, self._random_from, self._batched_from, training=training, epoch=epoch, file=file
@@ -150,14 +150,14 @@ class Chain:
         narrow: bool = False,
         file_of: Callable[[str], str | None] = lambda _: None,
     ) -> dict[str, Any]:
-        """Apply the batched stage to a batch, where it is.
+        """Apply the batched stage to a batch, on the batch's device.
 
         Args:
             batch: What left the per-sample stage, collated.
             training: Whether random steps apply.
-            epoch: The pass of the data.
-            narrow: Whether the images stand for float32 of the same values; then float32 comes
-                out, and goes into the steps that don't say that they take the others.
+            epoch: The pass over the data, from 0.
+            narrow: Whether the images are float32 values stored in a narrower type. The result is
+                float32, and so is the input of steps without `accepts_integer_images`.
             file_of: The file of a sample, by its id, for errors.
 
         Raises:
@@ -278,10 +278,10 @@ _INCREMENT = 0x5851F42D4C957F2D14057B7EF767814F
 
 
 def _generator(key: int) -> np.random.Generator:
-    """The generator of one key, until it is asked for another in the same thread.
+    """The generator of one key, valid until the next call in the same thread.
 
-    The key has been hashed: it can be the state itself, which takes a tenth of the time that
-    making a generator from a seed takes.
+    The key is a hash, so it can be the state itself: that takes a tenth of the time of making a
+    generator from a seed.
     """
     import numpy as np
 
@@ -307,10 +307,10 @@ def _drawn(step: TransformStep) -> Apply:
 def _seeded(transform: Callable[[dict[str, Any]], Mapping[Any, Any]]) -> Apply:
     from monai.transforms import Compose, Randomizable
 
-    # Typed as Any: a callable that is also a MONAI class is nothing that mypy expects.
+    # Typed as Any: mypy doesn't expect a callable that is also a MONAI class.
     composed: Any = transform
     if isinstance(composed, Compose):
-        # OneOf and the like draw a seed for each transform: a shared state would change that.
+        # OneOf and the like draw a seed for each of their parts, so a shared state isn't enough.
         def apply_composed(sample: dict[str, Any], key: int) -> Mapping[Any, Any]:
             composed.set_random_state(seed=key % 2**32)
             return transform(sample)
@@ -338,7 +338,7 @@ def _seeded(transform: Callable[[dict[str, Any]], Mapping[Any, Any]]) -> Apply:
 
 @contextmanager
 def _global_generators(seed: int) -> Iterator[None]:
-    """Seed the generators that a transform may reach, and put them back as they were."""
+    """Seed the global generators that a transform may use, and restore them afterwards."""
     import random
 
     import numpy as np

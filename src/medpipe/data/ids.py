@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from medpipe.steps import Dataset
 
 _SHOWN = 60
-"""Characters of an object that stands where a sample should."""
+"""How many characters an error shows of an object that is no sample."""
 NAMED = 10
 """How many ids an error names."""
 
 
 def no_names(dataset: Dataset) -> str | None:
-    """What is no name, as the end of a sentence with what to do; None: nothing.
+    """What is wrong with ids, groups or class names, as the end of a sentence; None: nothing.
 
-    Ids that several samples share are said with all that is wrong with single samples.
+    Ids that several samples share are reported with the other faults of samples.
     """
     samples = dataset.samples
     if not all(issubclass(kind, Sample) for kind in set(map(type, samples))):
@@ -59,10 +59,10 @@ def portable_id(sample_id: str) -> str:
 
 
 def check_ids(samples: Sequence[Sample]) -> None:
-    """Refuse ids that are missing, no Unicode or not unique.
+    """Refuse ids that are empty, no valid Unicode or not unique.
 
     Raises:
-        DataError: There are no samples, or ids are not so.
+        DataError: There are no samples, or ids are invalid.
     """
     if not samples:
         raise DataError("The data set has no samples.")

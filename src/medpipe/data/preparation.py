@@ -35,14 +35,14 @@ Unfit = Callable[[Dataset, Scan], "Sequence[Fault]"]
 
 @attrs.frozen(kw_only=True, eq=False)
 class PreparedData:
-    """The samples with what was found out about them.
+    """A data set that was scanned, screened and split.
 
     Attributes:
         dataset: What the dataset step listed, without what `Dataset.on_leak` leaves out, which
             its notes name.
         scan: The fingerprint of every image of these.
         split: The split of each sample, by id.
-        by_split: The samples of each split, by id, so that no listing order is left.
+        by_split: The samples of each split, by id, so that the listing order doesn't matter.
         quarantine: What was left out because something is wrong with it.
     """
 
@@ -69,7 +69,7 @@ def prepare(
     unfit: Unfit | None = None,
     fills: Fills | None = None,
 ) -> PreparedData:
-    """Look through a data set and divide it.
+    """Scan, screen and split a data set.
 
     Args:
         dataset: The samples.
@@ -79,7 +79,7 @@ def prepare(
         bad_data: What to do with faulty samples; see `medpipe.settings.RunSettings`.
         left_out: What an earlier session of the run left out; it stays so.
         unfit: Finds samples that don't fit the others, where such are to be left out.
-        fills: Says of images that are not finite whether they leave the chain so.
+        fills: Tells whether the chain fills non-finite values; see `data.quality.non_finite`.
 
     Raises:
         BadDataError: Samples are faulty, and are not to be left out.
@@ -138,7 +138,7 @@ def _without_earlier(dataset: Dataset, left_out: Sequence[Fault]) -> Dataset:
 def _without_more(
     dataset: Dataset, found: Scan, settings: SplitSettings, unfit: Unfit | None
 ) -> tuple[Dataset, list[Fault]]:
-    """Leave out what only the other samples show: it doesn't fit them, or leaks between splits."""
+    """Leave out samples that don't fit the others, and the training side of leaks."""
     more = [] if unfit is None else [fault for fault in unfit(dataset, found) if fault.sample]
     dataset = _without(dataset, more)
     if dataset.on_leak == "error" and settings.file is None:

@@ -1,1 +1,1 @@
-"""Downloads and archives, not trusted."""
+"""Downloads and archives from untrusted sources."""

@@ -32,15 +32,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MARKER = ".medpipe-complete.json"
-"""The file that is added to an extracted folder: of which archive it is the whole."""
+"""The file that is added to an extracted folder and names its archive."""
 
 _FORMAT = 1
 _ALWAYS_FINE = 16 << 20
-"""Bytes up to which no archive is a bomb, however well it is packed."""
+"""Bytes up to which an archive is no decompression bomb, whatever its compression ratio."""
 _LONGEST_HEADER = 1 << 16
 """Bytes of an extended header. Real ones hold a name, times and a few attributes."""
 _BLOCK = 4096
-"""The bytes in which the usual file systems give out room."""
+"""The block size of common file systems, in bytes."""
 _BYTES = "bytes (most_bytes, most_ratio)"
 _FILES = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
 _PAX = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
@@ -53,7 +53,7 @@ that are no UTF-8, and of line ends."""
 
 
 class _RefusedError(Exception):
-    """An archive can be read, but holds what no honest archive of a data set holds."""
+    """An archive can be read, but holds something that an archive of a data set must not hold."""
 
 
 def extract_archive(
@@ -68,9 +68,9 @@ def extract_archive(
 ) -> Path:
     """Unpack a ``.tar.gz`` into a new folder, after every member has been looked at.
 
-    Only files and folders are taken, below `target` and with the process's own rights. Names that
-    lead elsewhere or are one on some file system, links, devices and files with holes make the
-    whole archive refused before the first byte, and so does damage anywhere in it.
+    Only files and folders are extracted, below `target` and with the process's own permissions.
+    The whole archive is refused, before anything is written, if it has names that lead elsewhere
+    or are the same on some file system, links, devices or sparse files, or is damaged anywhere.
 
     The folder gets its name when all of it is on the disk, with a marker in it
     (``.medpipe-complete.json``). So the process may be killed and the power may fail at any
@@ -116,7 +116,7 @@ def extract_archive(
 
 
 def _is_whole(archive: Path, target: Path) -> bool:
-    """Whether the folder is all that the archive holds; a copy of that is read, itself is not."""
+    """Whether the folder is the complete content of the archive, or of a copy of it."""
     known, state = _known(target), _state(archive)
     if known is None:
         return False
@@ -124,13 +124,13 @@ def _is_whole(archive: Path, target: Path) -> bool:
 
 
 def _state(archive: Path) -> list[int]:
-    """What changes when a file's content does."""
+    """Size, times and inode of a file, which change with its content."""
     state = archive.stat()
     return [state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino]
 
 
 def _known(target: Path) -> dict[str, Any] | None:
-    """The archive that a folder was made of; None where it is not whole."""
+    """The archive that a folder was extracted from; None if the folder is incomplete."""
     try:
         known = json.loads((target / MARKER).read_text(encoding="utf-8"))
         whole = all((target / name).exists() for name in known["names"])
@@ -143,7 +143,7 @@ def _clear(archive: Path, target: Path, *, replace: bool) -> None:
     """Remove what is at `target`, and what killed processes left beside it.
 
     Raises:
-        DataError: It may be somebody's.
+        DataError: It may be the user's own.
     """
     ours = replace or ((target / MARKER).is_file() and _known(target) is None)
     if not ours and (any(target.iterdir()) if target.is_dir() else target.exists()):
@@ -191,7 +191,7 @@ def _make(
 
 @contextmanager
 def _told(archive: Path) -> Iterator[None]:
-    """Say what is wrong with an archive; what a disk says is left to the caller."""
+    """Name what is wrong with an archive; errors of the disk are left to the caller."""
     try:
         yield
     except _RefusedError as error:
@@ -210,13 +210,13 @@ def _told(archive: Path) -> Iterator[None]:
 
 
 class _Unpacked(gzip.GzipFile):
-    """The unpacked bytes of an archive, in which `tarfile` meets no header that does harm.
+    """The decompressed bytes of an archive, without headers that would do harm in `tarfile`.
 
-    It reads headers of 512 bytes, and what an extended one holds in one piece, of any size, and
-    then with time and memory by the square for some contents.
+    It reads headers of 512 bytes, but the content of an extended header at once, of any size, and
+    for some contents in quadratic time and memory.
 
     Attributes:
-        looking: Whether what is read are headers; contents are passed over meanwhile.
+        looking: Whether headers are being read, which are checked; contents are not.
         header: The last header that was read.
     """
 
@@ -225,7 +225,7 @@ class _Unpacked(gzip.GzipFile):
         self.looking, self.header, self._extended = True, b"", b""
 
     def read(self, size: int | None = -1) -> bytes:
-        """The next bytes, after a look at them."""
+        """Read the next bytes and check them."""
         if not self.looking:
             return super().read(size)
         if size is None or size > _LONGEST_HEADER:
@@ -237,13 +237,13 @@ class _Unpacked(gzip.GzipFile):
         elif not kind and size == tarfile.BLOCKSIZE:
             self.header, kind = content, content[156:157]
             if kind == tarfile.GNUTYPE_SPARSE:
-                raise _RefusedError("a member of it has holes")
+                raise _RefusedError("a member of it is a sparse file")
             self._extended = kind if kind in _EXTENDED else b""
         return content
 
 
 def _refuse_odd_records(content: bytes, *, for_all: bool) -> None:
-    """See that a pax header is whole records ``<length> <key>=<value>``, of harmless ones."""
+    """Refuse a pax header that is not made of harmless records ``<length> <key>=<value>``."""
     place = 0
     while content[place : place + 1].strip(b"\0"):
         found = _RECORD.match(content, place)
@@ -256,13 +256,13 @@ def _refuse_odd_records(content: bytes, *, for_all: bool) -> None:
     if re.search(rb"[0-9]{100}", content):
         raise tarfile.ReadError("an extended header has a number of 100 digits")
     if b" GNU.sparse." in content:
-        raise _RefusedError("a member of it has holes")
+        raise _RefusedError("a member of it is a sparse file")
 
 
 def _look_through(
     tar: tarfile.TarFile, stream: _Unpacked, name: str, most_bytes: int, most_members: int
 ) -> list[tarfile.TarInfo]:
-    """Read an archive to its end and look at every member; give those to extract."""
+    """Read an archive to its end and check every member; return those to extract."""
     members: list[tarfile.TarInfo] = []
     taken = {_key(MARKER): (MARKER, True)}
     with bar(f"Checking {name}", None, unit="files") as shown:
@@ -277,7 +277,7 @@ def _look_through(
             _take(taken, parts, is_file=not member.isdir())
             if parts:  # else it is the top itself: "tar -c ." begins with it
                 members.append(member)
-            # tarfile keeps it: no more of it than its name.
+            # tarfile keeps every member: drop all but the name.
             member.name, member.pax_headers = "/".join(parts), {}
             member.uname = member.gname = member.linkname = ""
             shown.advance()
@@ -298,7 +298,7 @@ def _refuse_more(count: int, most: int, what: str) -> None:
 
 
 def _parts_of(name: str) -> tuple[str, ...]:
-    """The folders and the file that a member's name leads through; none for the top itself.
+    """The parts of a member's path; none for the top folder itself.
 
     What Windows or macOS would read as another place is refused everywhere, so that an archive
     gives the same files on every system.
@@ -321,7 +321,7 @@ def _parts_of(name: str) -> tuple[str, ...]:
 
 
 def _take(taken: dict[str, tuple[str, bool]], parts: tuple[str, ...], *, is_file: bool) -> None:
-    """Take down a name with the folders that lead to it, as the least able file system would."""
+    """Record a name and its parent folders, as the most restrictive file system would."""
     if is_file and not parts:
         raise _RefusedError("a member of it has no name")
     for depth in range(1, len(parts) + 1):
@@ -329,7 +329,8 @@ def _take(taken: dict[str, tuple[str, bool]], parts: tuple[str, ...], *, is_file
         before = taken.get(_key(path))
         if before is not None and (last or before != (path, False)):
             raise _RefusedError(
-                f"its members {_shown(before[0])} and {_shown(path)} are one on some file system"
+                f"its members {_shown(before[0])} and {_shown(path)} are the same file on some "
+                "file systems"
             )
         taken[_key(path)] = path, last
 
@@ -340,7 +341,7 @@ def _key(path: str) -> str:
 
 
 def _shown(name: str) -> str:
-    """A name as it is put into a message: on one line, and not pages long."""
+    """A name for a message: in ASCII, on one line, and shortened."""
     return ascii(name) if len(name) <= 100 else f"{name[:97]!a}..."
 
 

@@ -1,4 +1,4 @@
-"""Download files: verified and whole, or none."""
+"""Download files: verified and complete, or not at all."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _PASSING = (TimeoutError, ConnectionError, http.client.IncompleteRead, ssl.SSLEO
 
 
 class _FailedError(Exception):
-    """A try failed; what may pass is tried again, after `wait` seconds at least."""
+    """A try failed; one that `passes` (is temporary) is repeated after at least `wait` seconds."""
 
     def __init__(
         self, reason: str, remedy: str = "", *, passes: bool = False, wait: float = 0.0
@@ -68,14 +68,14 @@ def download(
     most_bytes: int = 2_000_000_000,
     timeout: float = 30.0,
 ) -> Path:
-    """Fetch a file, and give it its name when it is known to be the published one.
+    """Download a file, and give it its name only when its digest is verified.
 
-    What fails but may pass is tried three times. Each try continues where the one before it ended,
+    What may be temporary is tried three times. Each try continues where the one before it ended,
     and so does the next process after one that was killed. A proxy is taken from the environment
     variable ``https_proxy``, certificate authorities of your own from ``SSL_CERT_FILE``.
 
     Args:
-        url: Where it is; https only, and so are the addresses that a server sends us on to.
+        url: Its address; only https, and so are redirects.
         target: The file to make. One that is there is taken for the result, and no server is
             asked. Two processes at once wait for each other.
         sha256: The digest that its publisher gives, in hexadecimal digits. It is compared before
@@ -90,7 +90,7 @@ def download(
 
     Raises:
         DownloadError: It can't be downloaded, or it is not what was published.
-        ValueError: There is no digest, or two, or it is none.
+        ValueError: There is no digest, or two, or it is malformed.
     """
     kind, digest = ("sha256", sha256) if md5 is None else ("md5", md5)
     digits = hashlib.new(kind, usedforsecurity=False).digest_size * 2
@@ -130,7 +130,7 @@ class _Order:
 
     @property
     def part(self) -> Path:
-        """What is here of the file already; whether it is its beginning shows in the digest."""
+        """The partial file; only the digest tells whether it is the beginning of the right one."""
         return self.target.with_name(f".{self.target.name}.part")
 
     @property
@@ -157,7 +157,7 @@ def _fetch(order: _Order) -> None:
 
 
 def _receive(order: _Order, have: int) -> bool:
-    """Ask once, and write what comes; give whether it was put behind what was here before."""
+    """Make one request and write the response; return whether a partial file was continued."""
     with contextlib.closing(_ask(order, {"Range": f"bytes={have}-"} if have else {})) as answer:
         if answer.status == 416 and have:  # all of it is here, or something else
             return True
@@ -189,7 +189,7 @@ def _receive(order: _Order, have: int) -> bool:
 
 
 def _ask(order: _Order, headers: dict[str, str]) -> http.client.HTTPResponse:
-    """The server's answer, of which the headers are here, whatever it says."""
+    """The server's response, whatever its status; only its headers are read."""
     opener = urllib.request.OpenerDirector()  # knows https alone, no files, no plain http
     opener.add_handler(urllib.request.ProxyHandler())
     opener.add_handler(urllib.request.HTTPSHandler(context=_context(order.end)))
@@ -206,11 +206,11 @@ def _ask(order: _Order, headers: dict[str, str]) -> http.client.HTTPResponse:
                 return answer
             answer.close()  # unread: it may be endless
             where = urljoin(where, quote(to, safe=string.punctuation, encoding="latin-1"))
-    raise _FailedError(f"the server sent us on more than {_MOST_REDIRECTS} times", _RIGHT)
+    raise _FailedError(f"the server redirected more than {_MOST_REDIRECTS} times", _RIGHT)
 
 
 def _context(end: float) -> ssl.SSLContext:
-    """Whom to trust, and until when to wait: a server may send a byte now and then for ever."""
+    """The TLS context, with a limit on the whole time: a slow server may send bytes for ever."""
 
     class Socket(ssl.SSLSocket):
         def recv_into(self, *arguments: Any, **others: Any) -> int:
@@ -230,7 +230,7 @@ def _more(order: _Order, answer: http.client.HTTPResponse) -> bytes:
 
 @contextlib.contextmanager
 def _network(order: _Order) -> Iterator[None]:
-    """Say what is wrong with a connection; what a disk says is left to the caller."""
+    """Name what is wrong with a connection; errors of the disk are left to the caller."""
     try:
         yield
     except (OSError, http.client.HTTPException, ValueError) as caught:
@@ -252,7 +252,7 @@ def _network(order: _Order) -> Iterator[None]:
 
 
 def _refuse_another(order: _Order, answer: http.client.HTTPResponse, have: int) -> None:
-    """See that an answer is the file, or the part of it that is missing."""
+    """Refuse a response that is neither the file nor the missing part of it."""
     part = answer.headers.get("Content-Range", "")
     if answer.status == 206 and not (have and part.startswith(f"bytes {have}-")):
         remove_file(order.part)
@@ -276,7 +276,7 @@ def _refuse_too_large(order: _Order, count: int, does: str) -> None:
 
 
 def _compare(order: _Order, *, resumed: bool) -> None:
-    """See that what came is what was published; the file is read again, as it is on the disk."""
+    """Refuse a file with another digest; the file is read again, as it is on the disk."""
     with order.part.open("rb") as file:
         found = hashlib.file_digest(file, lambda: hashlib.new(order.kind, usedforsecurity=False))
     if found.hexdigest() != order.digest:
@@ -290,6 +290,6 @@ def _compare(order: _Order, *, resumed: bool) -> None:
 
 
 def _plain(text: str) -> str:
-    """What a server says, as it is put into a message: it may want to steer a terminal."""
+    """A server's text for a message: shortened, and without control characters."""
     plain = "".join(sign if sign.isprintable() else "?" for sign in text)
     return plain if len(plain) <= 200 else f"{plain[:100]}[...]"

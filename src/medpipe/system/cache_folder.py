@@ -22,18 +22,18 @@ WHOLE_FOLDER = (
     errno.ENOSPC,
     errno.EDQUOT,
 )
-"""What concerns all that could be written there, and not one file of it."""
+"""Errors that concern the whole folder rather than one file in it."""
 
 _said: set[tuple[Path, int | None]] = set()
-"""The folders that were complained of in this process, and why."""
+"""The folders that this process has warned about already, with the error number."""
 
 
 def warn_without_cache(consequence: str, error: Exception) -> None:
-    """Warn that something can't be kept, and continue.
+    """Warn that something can't be cached, and go on.
 
     Args:
-        consequence: What comes of it; the beginning of the sentence that `error` ends.
-        error: Why. Where the system stands behind it, the whole folder is complained of.
+        consequence: What follows from it: the beginning of a sentence that `error` ends.
+        error: The cause. If it concerns the whole folder, the warning does so too.
     """
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, OSError):
@@ -51,7 +51,7 @@ def warn_without_cache(consequence: str, error: Exception) -> None:
 
 
 def cache_directory() -> Path:
-    """The folder for what medpipe can make again: ``MEDPIPE_CACHE`` or the user's cache."""
+    """The cache folder: ``MEDPIPE_CACHE``, or one in the user's cache directory."""
     chosen = os.environ.get("MEDPIPE_CACHE")
     if chosen:
         try:
@@ -69,12 +69,12 @@ def cache_directory() -> Path:
             found = Path("~/.cache/medpipe").expanduser()
     except RuntimeError:
         return _cache_without_home()
-    # No HOME, and a user whom the system has no name for: by version it is left as it is.
+    # Without HOME and a user name some versions of Python leave "~" as it is.
     return found if found.is_absolute() else _cache_without_home()
 
 
 def _cache_without_home() -> Path:
-    """A folder for temporary files that no other user may write to, by the user's number."""
+    """A folder in the temporary directory, named by user id, that only this user may write to."""
     import tempfile
 
     remedy = "Name a folder for caches with the environment variable MEDPIPE_CACHE."
@@ -94,7 +94,7 @@ def _cache_without_home() -> Path:
 
 
 def elsewhere(path: Path) -> str:
-    """How another place than `path` is chosen, as a sentence with a space before; or nothing."""
+    """A hint on how to choose another cache folder, with a leading space; empty outside it."""
     try:
         if not path.absolute().is_relative_to(cache_directory().absolute()):
             return ""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _NOT_SYNCED = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}
-"""What file systems answer that have no way to sync a folder, such as those over a network."""
+"""Error numbers of file systems that can't sync a folder, such as network file systems."""
 
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
@@ -25,19 +25,19 @@ class Disk:
     """The disk as it is."""
 
     def create(self, path: Path) -> int:
-        """Make a new file and open it for writing; give its descriptor."""
+        """Create a file and return its descriptor, open for writing."""
         return os.open(path, _NEW, 0o666)
 
     def append(self, path: Path) -> int:
-        """Open a file that is there for writing at its end; give its descriptor."""
+        """Open an existing file for appending and return its descriptor."""
         return os.open(path, _OLD)
 
     def write(self, path: Path, file: int, content: bytes | memoryview) -> int:
-        """Write the beginning of `content`, all of it or less; give how many bytes."""
+        """Write `content` or the beginning of it; return how many bytes were written."""
         return os.write(file, content)
 
     def sync(self, path: Path, file: int) -> None:
-        """See that a file's content is on the disk."""
+        """Flush a file's content to the disk."""
         os.fsync(file)
 
     def close(self, path: Path, file: int) -> None:
@@ -45,11 +45,11 @@ class Disk:
         os.close(file)
 
     def rename(self, source: Path, target: Path) -> None:
-        """Give a file or a folder another name; a file of that name is replaced."""
+        """Rename a file or a folder; an existing file of the new name is replaced."""
         source.replace(target)
 
     def link(self, source: Path, target: Path) -> None:
-        """Give a file a second name."""
+        """Create a hard link to a file."""
         os.link(source, target)
 
     def remove(self, path: Path) -> None:
@@ -57,7 +57,7 @@ class Disk:
         path.unlink()
 
     def make_directory(self, path: Path) -> None:
-        """Make a folder; its parent is there."""
+        """Make a folder whose parent exists."""
         path.mkdir()
 
     def remove_directory(self, path: Path) -> None:
@@ -65,7 +65,7 @@ class Disk:
         path.rmdir()
 
     def sync_directory(self, path: Path) -> None:
-        """See that a folder's names are on the disk."""
+        """Flush a folder's entries to the disk."""
         if os.name != "posix":
             return
         handle = os.open(path, os.O_RDONLY)
@@ -78,6 +78,6 @@ class Disk:
             os.close(handle)
 
     def sync_all(self) -> None:
-        """See that everything is on the disk that any process has written."""
+        """Flush everything to the disk that any process has written."""
         if os.name == "posix":
             os.sync()

@@ -6,7 +6,7 @@ import functools
 import importlib.metadata
 
 DISTRIBUTION = "medpipe-imaging"
-"""Its name on package indexes. ``medpipe`` is another project's there."""
+"""Its name on package indexes, where ``medpipe`` belongs to another project."""
 GROUP = "medpipe"
 """The group of entry points by which plugins are found."""
 BUILTIN = "medpipe.builtin"
@@ -14,7 +14,7 @@ BUILTIN = "medpipe.builtin"
 
 @functools.cache
 def plugin_points() -> tuple[importlib.metadata.EntryPoint, ...]:
-    """The entry points of all installed plugins, the built-in steps' among them."""
+    """The entry points of all installed plugins, including the built-in steps."""
     return tuple(importlib.metadata.entry_points(group=GROUP))
 
 

@@ -31,25 +31,25 @@ def failure(what: object, done: str, error: OSError, setting: str = "") -> str:
         what: The file.
         done: Such as ``written``.
         error: What the system says.
-        setting: What chooses another place, such as ``--output``.
+        setting: The option or variable that chooses another place, such as ``--output``.
     """
     remedy = _REMEDIES.get(error.errno or 0, "").format(by=f" with {setting}" if setting else "")
     return f"{what} can't be {done}: {reason(error)}. {remedy}".rstrip()
 
 
 def reason(error: OSError) -> str:
-    """Why the system did not do something, to stand inside a sentence."""
+    """The reason for an operating system error, for use inside a sentence."""
     text = error.strerror or str(error)
     return text[:1].lower() + text[1:]
 
 
 def mode_of(path: Path) -> int:
-    """What a path is, as `stat.S_ISREG` and its sisters take it; 0: there is nothing.
+    """The mode of a path, for `stat.S_ISREG` and the like; 0 if the path does not exist.
 
-    pathlib takes some of what can't be looked at for absent, and lets other errors through.
+    pathlib treats some paths that can't be accessed as absent, and raises for others.
 
     Raises:
-        RunError: That is unknown: a folder above may not be looked into, or the disk fails.
+        RunError: It can't be read: no permission for a parent folder, or a disk error.
     """
     try:
         return path.stat().st_mode
@@ -61,7 +61,7 @@ def mode_of(path: Path) -> int:
 
 
 def size_text(count: float) -> str:
-    """A number of bytes for people: ``241 MB``."""
+    """Format a number of bytes: ``241 MB``."""
     for unit in ("bytes", "KB", "MB", "GB"):
         if count < 999.5:
             return (

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
-"""What file systems answer that have no second names for a file."""
+"""Error numbers of file systems without hard links."""
 
 
 class NewFile:
@@ -41,12 +41,12 @@ def new_file(path: Path, *, sync: bool = True) -> Iterator[NewFile]:
     """Write a new file piece by piece, inside a folder that no process reads yet.
 
     Args:
-        path: The file; none is there.
-        sync: Whether it is on the disk when the block ends. Of very many files one `sync_all` is
-            quicker.
+        path: The file, which must not exist.
+        sync: Whether to flush it to the disk when the block ends. For very many files one
+            `sync_all` is quicker.
 
     Raises:
-        OSError: It can't be written; what is there by then is of no use.
+        OSError: It can't be written; a partial file may be left.
     """
     with _opened(path, _disk.create(path), sync=sync) as file:
         yield file
@@ -54,10 +54,10 @@ def new_file(path: Path, *, sync: bool = True) -> Iterator[NewFile]:
 
 @contextmanager
 def continued_file(path: Path) -> Iterator[NewFile]:
-    """Write on at the end of a file that no process reads yet, piece by piece; see `finish_file`.
+    """Append to a file that nobody reads yet, piece by piece; see `finish_file`.
 
     Raises:
-        OSError: It is not there or can't be written.
+        OSError: It does not exist or can't be written.
     """
     with _opened(path, _disk.append(path), sync=False) as file:
         yield file
@@ -82,8 +82,8 @@ def write_bytes(path: Path, *parts: bytes | memoryview, keep: Path | None = None
     Args:
         path: The file.
         parts: What it is to hold, one after the other.
-        keep: The name in the same folder that the old content gets. What had that name is removed
-            when the new content is on the disk, and not sooner.
+        keep: The name in the same folder under which the old content is kept. A file of that name
+            is removed only when the new content is on the disk.
 
     Raises:
         RunError: The file can't be written; the old one, if any, is untouched.
@@ -113,7 +113,7 @@ def write_bytes(path: Path, *parts: bytes | memoryview, keep: Path | None = None
 
 
 def _second_name(path: Path, second: Path) -> None:
-    """Give a file a second name, under which it stays when the first goes to another."""
+    """Add a hard link to a file, which keeps its content when the first name is reused."""
     try:
         _disk.link(path, second)
     except OSError as error:
@@ -124,7 +124,7 @@ def _second_name(path: Path, second: Path) -> None:
 
 
 def finish_file(partial: Path, target: Path) -> None:
-    """Give a file that is whole by now its name; its content is on the disk before.
+    """Flush a complete file to the disk, then rename it to its final name.
 
     Raises:
         OSError: It can't be done; a file that was at `target` is untouched.
@@ -136,9 +136,9 @@ def finish_file(partial: Path, target: Path) -> None:
 
 
 def append_passing(path: Path, text: str) -> None:
-    """Write at the end of a file, or make it, that means nothing once its process has ended.
+    """Append to a file, or make it, that is of no use once its process has ended.
 
-    It needs no place on the disk, and none in the order of what gets there.
+    It is not flushed to the disk, and not written through `Disk`.
 
     Raises:
         OSError: It can't be written.
@@ -151,7 +151,7 @@ def append_passing(path: Path, text: str) -> None:
 
 
 def remove_passing(path: Path) -> None:
-    """Remove such a file, if it is there.
+    """Remove a file of `append_passing`, if it exists.
 
     Raises:
         OSError: It can't be removed.
@@ -170,11 +170,11 @@ def remove_file(path: Path) -> None:
 
 
 def make_directories(path: Path, *, sync: bool = True) -> None:
-    """Make a folder with those that it lies in, where they are not there, and keep them.
+    """Make a folder and its missing parents.
 
     Args:
         path: The folder.
-        sync: Whether they are on the disk afterwards. Of very many one `sync_all` is quicker.
+        sync: Whether to flush them to the disk. For very many one `sync_all` is quicker.
 
     Raises:
         OSError: One can't be made.
@@ -205,13 +205,13 @@ def remove_directory(path: Path) -> None:
 
 
 def remove_leftovers(directory: Path) -> None:
-    """Remove what killed processes left half-written below a folder of which we are the writer."""
+    """Remove partial files of killed processes from a folder that only this process writes to."""
     for entry in list(directory.rglob(".*.part")):
         remove_directory(entry)
 
 
 def sync_all() -> None:
-    """See that everything is on the disk that was written by any process until now."""
+    """Flush everything to the disk that any process has written so far."""
     _disk.sync_all()
 
 
@@ -221,7 +221,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def keep_text(path: Path, text: str) -> bool:
-    """See that a file holds a text; see `write_bytes`.
+    """Write a text unless the file holds it already; see `write_bytes`.
 
     Returns:
         Whether it had to be written.
@@ -289,7 +289,7 @@ def staged_directory(target: Path) -> Iterator[Path]:
 
 
 def remove_leftovers_of(target: Path) -> None:
-    """Remove what killed processes left of a `staged_directory`; no process may be making it now.
+    """Remove what killed processes left of a `staged_directory` that no process makes right now.
 
     Raises:
         OSError: The folder that `target` lies in can't be read.
@@ -301,7 +301,7 @@ def remove_leftovers_of(target: Path) -> None:
 
 
 def rename(source: Path, target: Path) -> None:
-    """Give a file or a folder another name beside the old one; a file of that name is replaced.
+    """Rename a file or a folder in its folder; an existing file of the new name is replaced.
 
     Raises:
         RunError: It can't be renamed.
@@ -314,7 +314,7 @@ def rename(source: Path, target: Path) -> None:
 
 
 def beside(path: Path) -> Path:
-    """A name for what becomes `path`, in the same folder; no process reads it."""
+    """A temporary name in the same folder for what will become `path`; nobody reads such files."""
     return path.with_name(f".{path.name}.{os.urandom(6).hex()}.part")
 
 
@@ -323,7 +323,7 @@ _disk = Disk()
 
 @contextmanager
 def through(disk: Disk) -> Iterator[None]:
-    """Inside the block every write goes through another disk; for the fault suite."""
+    """Send every write inside the block through another `Disk`; for the fault suite."""
     global _disk
     before, _disk = _disk, disk
     try:

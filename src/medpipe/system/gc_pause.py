@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def paused_collector() -> Iterator[None]:
-    """Make many small objects that all live on, without the collector walking through them.
+    """Pause the garbage collector while the block makes many objects that stay alive.
 
-    With monai imported there are two million objects: each walk takes a third of a second. To list
-    59,000 samples sets off several, and to make the classes of a hundred steps often one.
+    With monai imported there are two million objects: a collection takes a third of a second.
+    Listing 59,000 samples triggers several, and making the classes of a hundred steps often one.
     """
     running = gc.isenabled()
     gc.disable()

@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 def loaded(
     module: str, names: dict[str, object], homes: Mapping[str, Sequence[str]], name: str
 ) -> object:
-    """What a module's name stands for; the module has it from then on.
+    """Import a name of a module at its first use, and keep it in the module's namespace.
 
     Args:
         module: The module, for the error.
         names: Its namespace.
-        homes: Under each module the names that are imported from it.
+        homes: For each module the names that are imported from it.
         name: The name.
 
     Raises:

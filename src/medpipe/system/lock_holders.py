@@ -19,15 +19,15 @@ Alive = Literal["alive", "gone", "unknown"]
 
 @attrs.frozen(kw_only=True)
 class Holder:
-    """A process as it introduces itself in a lock.
+    """A process, as it describes itself in a lock file.
 
     Attributes:
         host: The machine's name; for people, since several machines may share one.
-        process: Its number.
-        table: Which processes its number counts among: the boot of the machine, and the process
-            namespace (of a container). Empty where the system doesn't say.
-        started: When it began, in ticks since the boot: a number is used again. Empty where the
-            system doesn't say.
+        process: Its process id.
+        table: Where its process id is unique: the boot of the machine, and the process namespace
+            (of a container). Empty where the system doesn't say.
+        started: When it began, in ticks since the boot, since process ids are reused. Empty where
+            the system doesn't say.
         since: When it took the lock, by its own clock.
     """
 
@@ -55,7 +55,7 @@ class Holder:
 
     @classmethod
     def parse(cls, line: str) -> Holder:
-        """What a line says; where it was not written by `text`, an unknown process."""
+        """Parse a line of `text`; any other line gives an unknown process."""
         try:
             said = json.loads(line)
             types = {field.name: type(field.default) for field in attrs.fields(cls)}
@@ -65,7 +65,7 @@ class Holder:
             return cls()
 
     def alive(self) -> Alive:
-        """Whether it is there, as far as it can be known here: of other machines it can't."""
+        """Whether it is running, as far as this machine can tell: not for other machines."""
         if not self.table or self.table != _table() or self.process < 1:
             return "unknown"
         if not _has_number(self.process):
@@ -77,7 +77,7 @@ class Holder:
 
     def __str__(self) -> str:
         if not self.process:
-            return "a process that is not known"
+            return "an unknown process"
         since = f", since {self.since}" if self.since else ""
         return f"process {self.process} on {self.host or 'an unnamed machine'}{since}"
 
@@ -87,7 +87,7 @@ def _table() -> str:
         boot = (PROC / "sys/kernel/random/boot_id").read_text("ascii").strip()
         return f"{boot} {os.readlink(PROC / 'self/ns/pid')}"  # noqa: PTH115  # no path
     except (OSError, ValueError):
-        # A Mac has one table. Elsewhere containers may share a name.
+        # macOS has one process table. Elsewhere containers may share a host name.
         return f"{platform.node()} {uuid.getnode()}" if sys.platform == "darwin" else ""
 
 

@@ -3,9 +3,9 @@
 The kernel's locks are not there everywhere (Lustre without ``flock``), not shared everywhere (NFS,
 FUSE), and may outlive a machine. So a lock is a lease: each process that wants it puts a file of
 its own beside the others', looks at all of them, and has it when no other is alive. A file is
-alive while its process is there, or where that can't be known (on another machine) while it shows
-a sign of life: its time of change moves every `SIGN` seconds. No file is ever replaced, and each
-has a name that is used once, so that two that clear away the same dead lock can't take a new one.
+alive while its process runs, or where that can't be known (on another machine) while it shows a
+sign of life: its modification time moves every `SIGN` seconds. No file is ever replaced and no name
+used twice, so that two processes that remove the same dead lock can't remove a new one.
 """
 
 from __future__ import annotations
@@ -36,23 +36,23 @@ SIGN = 5.0
 SILENCE = 60.0
 """Seconds without a sign of life after which a process of another machine counts as ended."""
 LOOK = 15.0
-"""Seconds for which a silent one is watched in any case: three signs would have come."""
+"""Seconds for which a silent process is watched in any case: enough for three signs of life."""
 PATIENCE = 600.0
-"""Seconds for which a lock is waited for whose holder is alive."""
+"""Seconds to wait for a lock whose holder is alive."""
 LONG = 7200.0
-"""The same where two must not do the work side by side: a download, an extraction."""
+"""The same for work that two processes must not do at once: a download, an extraction."""
 WORD = 1.0
-"""Seconds after which a waiting process says so, and then once a minute."""
+"""Seconds after which waiting is logged, and then once a minute."""
 
 _GONE = (errno.ENOENT, errno.ESTALE)
 _HELD = "held"
 
 
 class LockedError(OSError):
-    """Another process holds the lock; a kind of `OSError`, as what a file system may say to it.
+    """Another process holds the lock; an `OSError`, as the errors of the file system are.
 
     Attributes:
-        holder: Who it is.
+        holder: That process.
     """
 
     def __init__(self, path: Path, holder: Holder) -> None:
@@ -74,12 +74,12 @@ class _Seen:
 
     @property
     def held(self) -> bool:
-        """Whether it is more than a wish."""
+        """Whether its process has the lock, and does not only ask for it."""
         return _HELD in self.content.splitlines()[1:] or not self.holder.process
 
 
 class Lock:
-    """One process's part in the lock of a path; not for use twice.
+    """One process's claim to the lock of a path; for a single use.
 
     The lease files lie beside `path`, and have its name with an ending of their own.
     """
@@ -100,7 +100,7 @@ class Lock:
             None if this has it now; else the lease file that stands against it.
 
         Raises:
-            OSError: There can be no lease files here.
+            OSError: Lease files can't be made here.
         """
         other = next(iter(self._others()), None)
         if other is not None:
@@ -108,9 +108,9 @@ class Lock:
         since = datetime.now().astimezone().isoformat(" ", "seconds")
         mine = Holder.me(since).text()
         try:
-            # Who reads it before it is whole takes it for a process that is not known, and waits.
+            # A process that reads it before it is complete sees an unknown holder, and waits.
             append_passing(self._file, f"{mine}\n")
-            # All others that wanted it before, or want it now, are seen here, or see this.
+            # Of two processes that want the lock at least one sees the other's file here.
             pause = 0.002
             while others := self._others():
                 before = [other for other in others if other.held or other.name < self._file.name]
@@ -133,7 +133,7 @@ class Lock:
             self._remove()
 
     def is_lost(self) -> bool:
-        """Whether somebody took it over, after this process had been silent for long."""
+        """Whether another process took it over, since this one showed no sign of life for long."""
         if not self.lost:
             self._sign()
         return self.lost
@@ -153,7 +153,7 @@ class Lock:
         for pause in (0.01, 0.1, 0.5, 0):
             try:
                 remove_passing(self._file)
-            except PermissionError:  # on Windows, while somebody looks at it
+            except PermissionError:  # on Windows, while another process reads it
                 time.sleep(pause)
             except OSError:
                 return
@@ -185,7 +185,7 @@ class Lock:
         now = time.monotonic()
         before = self._first_seen.get(seen.name)
         if before is None or before[0] != seen:
-            # That it is being written is no sign: it may be about to give way.
+            # Being written to is no sign of life: the process may be about to give way.
             was_held = before is not None and before[0].content == seen.content and seen.held
             self._showed_life = self._showed_life or was_held
             age = self._age(seen) if before is None else 0.0
@@ -216,7 +216,7 @@ class Lock:
         return max(0.0, (now - seen.changed) / 1e9)
 
     def showed_life(self) -> bool:
-        """Whether a lease file that may be a dead one was seen to change."""
+        """Whether a lease file whose process can't be looked up was seen to change."""
         return self._showed_life
 
 
@@ -227,14 +227,14 @@ def _is_lease(ending: str) -> bool:
 def _look(path: Path) -> _Seen | None:
     """A lease file; None if it is gone."""
     try:
-        # To open it asks the server, where to look at it may tell what was true a minute ago.
+        # Opening it asks the file server; `stat` alone may answer from a cache a minute old.
         with path.open("rb") as file:
             content = file.read(4096).decode("utf-8", "replace")
             return _Seen(path.name, content, os.fstat(file.fileno()).st_mtime_ns)
     except OSError as error:
         if error.errno in _GONE:
             return None
-    try:  # another user's, who lets no one else read it
+    try:  # another user's file, without permission to read it
         return _Seen(path.name, "", path.stat().st_mtime_ns)
     except OSError:
         return None
@@ -244,17 +244,17 @@ def _look(path: Path) -> _Seen | None:
 def locked(path: Path, *, patience: float = PATIENCE) -> Iterator[None]:
     """Let one process at a time into the block; the lock ends with the process.
 
-    It needs nothing of the file system but that files can be made, listed and removed. A process
-    that ended on this machine is noticed at once, one of another machine by its silence of a
-    minute. After more than a second it says what it waits for.
+    The file system only needs to make, list and remove files. The end of a process is noticed at
+    once on this machine, and on another machine after a minute without a sign of life. Waiting for
+    more than a second is logged with the holder.
 
     Args:
         path: What names the lock; its folder is made, and lease files lie beside it.
-        patience: For how many seconds a process that is alive is waited for.
+        patience: How many seconds to wait for a process that is alive.
 
     Raises:
         LockedError: It was held for longer than that; an `OSError`.
-        OSError: There can be no lock here.
+        OSError: No lock can be made here.
     """
     make_directories(path.parent)
     lock = Lock(path)
@@ -266,7 +266,7 @@ def locked(path: Path, *, patience: float = PATIENCE) -> Iterator[None]:
         if waited >= WORD and (not told or waited - told >= 60):
             told = waited
             logger.info("Waiting for the lock %s: %s.", path, _held_by(other, patience))
-        # Not all at the same time, of many that wait.
+        # Jitter, so that not all that wait try at the same time.
         time.sleep(pause * (0.5 + secrets.randbelow(1000) / 1000))
         pause = min(1.0, 1.5 * pause)
     try:
@@ -280,12 +280,12 @@ def _held_by(other: _Seen, patience: float) -> str:
     if other.holder.alive() == "unknown":
         said += f". If that has ended, it counts as ended after {SILENCE:.0f} s without a sign of"
         said += " life"
-    return f"{said}. After {patience:.0f} s nobody waits on"
+    return f"{said}. The wait ends after {patience:.0f} s"
 
 
 @contextmanager
 def tried(path: Path) -> Iterator[bool]:
-    """Hold a lock if it is free; gives whether it was."""
+    """Hold a lock if it is free; yields whether it was."""
     lock = Lock(path)
     try:
         free = lock.try_once() is None

@@ -40,8 +40,8 @@ def only_writer(directory: Path) -> Iterator[Callable[[], None]]:
         _take(lock, directory)
     except OSError as error:
         logger.warning(
-            "Nothing can keep other processes from writing to %s: no lock can be had there (%s). "
-            "See that none does.",
+            "Other processes can't be kept from writing to %s: no lock can be made there (%s). "
+            "Make sure that none does.",
             directory,
             reason(error),
         )
@@ -94,10 +94,10 @@ def _is_content(entry: Path) -> bool:
 
 
 def refuse_existing(output: Path, *, kind: Literal["file", "folder"]) -> None:
-    """See that an output is new.
+    """Refuse an output that exists.
 
     Raises:
-        RunError: It is there already, or that is unknown.
+        RunError: It exists already, or that can't be determined.
     """
     if mode_of(output):
         raise RunError(
@@ -107,7 +107,7 @@ def refuse_existing(output: Path, *, kind: Literal["file", "folder"]) -> None:
 
 
 def claim_directory(path: Path, *, marker: str) -> None:
-    """Make an output directory ours, before any long work.
+    """Claim an output directory for this process, before any long work.
 
     Args:
         path: The directory; it is made if it is not there.

@@ -12,9 +12,9 @@ _PLAIN = frozenset({int, float, bool, str, type(None)})
 def plain(value: Any) -> Any:
     """A number or an array of numbers as Python's own; whatever else it is stays as it is.
 
-    ``numpy.int64(3)`` becomes 3 and ``numpy.float32(0.1)`` the float of exactly its value; truth
-    values become True and False. Arrays, tensors and lists become tuples of these, and arrays
-    without an axis one of them.
+    ``numpy.int64(3)`` becomes 3 and ``numpy.float32(0.1)`` the float of exactly its value; booleans
+    become True and False. Arrays, tensors and lists become tuples of these, and arrays without an
+    axis a single one.
     """
     kind = type(value)
     if kind in _PLAIN:

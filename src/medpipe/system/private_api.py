@@ -2,10 +2,10 @@
 
 `tests/test_private_api.py` notices when one of them changes.
 
-- A `DataLoader` says nowhere in public which of its workers have ended and how, and leaves their
-  end to the garbage collector, which may come after the queue that would tell them to end.
-- Of what a worker can't put into its queue (no shared memory, no file handle, nothing that
-  pickles) multiprocessing prints the error and forgets it: the run would wait for that batch for
+- A `DataLoader` has no public API for which of its workers have ended and how, and leaves their
+  shutdown to the garbage collector, which may first remove the queue that tells them to end.
+- When a worker can't put a batch into its queue (no shared memory, no file handle, an object that
+  can't be pickled), multiprocessing only prints the error: the run would wait for that batch for
   ever.
 - Files of `torch.save` name the functions that put tensors together; to read one without running
   anything of it, these functions are the only ones that may be called.
@@ -38,7 +38,7 @@ def end_workers(iterator: object) -> None:
 
 
 def hand_over_failures(handler: Callable[[Queue[Any], Exception, Any], None]) -> None:
-    """Let a function of ours hear of what can't be put into any queue of this process.
+    """Set the function that handles objects that can't be put into a queue of this process.
 
     Args:
         handler: Is called with the queue, the error and the object.

@@ -1,9 +1,9 @@
 """Map chunks of work over all CPU cores, with results in order.
 
-Processes made by fork do the work where fork is the way in which processes are started (Linux
-before Python 3.14): transforms and decoders hold Python's lock, so that threads would not share
-it, and a chain of ready objects can't be sent to a new interpreter. Elsewhere, outside the main
-thread and in daemonic processes, forking isn't safe or allowed, and threads do what they can.
+Forked processes do the work where fork is the start method (Linux before Python 3.14): transforms
+and decoders hold the GIL, so that threads would not run in parallel, and a chain that is built
+can't be sent to a new interpreter. Elsewhere, outside the main thread and in daemonic processes,
+forking isn't safe or allowed, and threads are used.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ WATCH_SECONDS = 0.5
 
 
 class LostWorkerError(RunError):
-    """A worker process was killed, perhaps for want of memory."""
+    """A worker process was killed, perhaps for lack of memory."""
 
 
 @contextmanager
 def in_order(
     work: Callable[[Chunk], Result], chunks: Iterable[Chunk], *, workers: int
 ) -> Iterator[Iterator[Result]]:
-    """Start the workers; gives the results in the order of the chunks.
+    """Start the workers; yields an iterator of the results in the order of the chunks.
 
     Few results are in memory at any time, whatever the number of chunks. The workers end with
     the block, and with the process.
@@ -53,10 +53,10 @@ def in_order(
     Args:
         work: Makes a result, which must pickle; called in several processes, or threads, at once.
         chunks: What it gets.
-        workers: How many; 1: none, the process does it itself.
+        workers: How many; with 1 this process does the work itself.
 
     Raises:
-        MedpipeError: What `work` raises, or the kind of error above it that a message makes.
+        MedpipeError: What `work` raises, or its nearest base class that takes only a message.
         LostWorkerError: A worker was killed.
     """
     todo = iter(chunks)
@@ -86,7 +86,7 @@ def _in_order(
             result = ahead.popleft().result()
         except BrokenProcessPool as error:
             raise LostWorkerError(
-                "A worker process was killed, perhaps for want of memory."
+                "A worker process was killed, perhaps for lack of memory."
             ) from error
         if isinstance(result, _Failure):
             raise result.kind(result.message)
@@ -107,7 +107,7 @@ def _executor(work: Callable[[Any], Any], workers: int) -> tuple[Executor, Calla
 
 @attrs.frozen
 class _Failure:
-    """An error on its way from a worker: its constructor may need more than pickle remembers."""
+    """An error sent from a worker: its constructor may need more than pickle keeps."""
 
     kind: type[MedpipeError]
     message: str
@@ -119,7 +119,7 @@ _work: Callable[[Any], Any] | None = None
 def _begin_worker(work: Callable[[Any], Any], parent: int) -> None:
     global _work
     _work = work
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it too, and ends the work
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends the work
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if "torch" in sys.modules:
         import torch

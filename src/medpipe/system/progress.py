@@ -52,7 +52,7 @@ def bar(description: str, total: float | None, *, unit: str = "") -> Iterator[Ba
 
 
 def _is_terminal(stream: object) -> bool:
-    """Whether it says so; it may be None (pythonw, ``2>&-``), closed, or an object of a script."""
+    """Whether a stream is a terminal; it may be None (pythonw, ``2>&-``), closed or replaced."""
     try:
         return bool(stream.isatty())  # type: ignore[attr-defined]
     except Exception:
@@ -60,7 +60,7 @@ def _is_terminal(stream: object) -> bool:
 
 
 class _Shown:
-    """A bar on the screen, which never is a reason for the work to fail."""
+    """A bar on the screen, whose own errors never stop the work."""
 
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress, self._task = progress, task
@@ -110,7 +110,7 @@ def _shown(description: str, total: float | None, unit: str) -> _Shown | None:
 def track(
     items: Iterable[Item], description: str, total: float | None, *, unit: str = ""
 ) -> Iterator[Item]:
-    """Give the items on, with a bar that advances by one for each."""
+    """Yield the items, with a bar that advances by one for each."""
     with bar(description, total, unit=unit) as shown:
         for item in items:
             yield item

@@ -26,7 +26,7 @@ PROCESSES = (
     "'ulimit -u 4096', or set loader.workers = 0."
 )
 KILLED = (
-    "A worker process of the loader was killed, probably for want of memory. Set loader.workers or "
+    "A worker process of the loader was killed, probably for lack of memory. Set loader.workers or "
     "loader.batch_size lower, or give the job more memory."
 )
 MEMORY = (
@@ -35,7 +35,7 @@ MEMORY = (
 )
 
 _NO_FILES = ("Too many open files", "items of ancdata", "Unable to open /dev/urandom")
-"""What torch says; the last two where it wants one for what it receives, or for a seed."""
+"""Messages of torch; the last two when it needs a file handle for a tensor or for a seed."""
 _NO_MEMORY = ("DefaultCPUAllocator", "Cannot allocate memory")
 _WORKER = re.compile(r"DataLoader worker \(pid(?:\(s\))? [\d, ]+\) (.*)", re.DOTALL)
 _SIGNALS = {signal.strsignal(number): number for number in signal.valid_signals()}
@@ -52,16 +52,16 @@ def limits_named(
     batch_size: str = BATCH_SIZE,
     ended: Callable[[], Collection[int]] = tuple,
 ) -> Iterator[None]:
-    """Raise what a limit of the machine makes of the block as an error that names the limit.
+    """Turn errors of the block that come from a limit of the machine into ones that name it.
 
     Args:
-        sparing: What takes less of a device's memory, beside a smaller batch: such as
+        sparing: Settings that save device memory, beside a smaller batch, such as
             ``trainer.recompute = true``.
-        batch_size: What makes a batch smaller.
-        ended: Gives the exit codes of worker processes that are no more.
+        batch_size: The setting that makes a batch smaller.
+        ended: Returns the exit codes of worker processes that have ended.
 
     Raises:
-        LimitError: A limit was met.
+        LimitError: A limit was reached.
         StepError: A worker process ended by itself.
     """
     try:
@@ -80,7 +80,7 @@ def limit_of(
     batch_size: str = BATCH_SIZE,
     ended: Callable[[], Collection[int]] = tuple,
 ) -> MedpipeError | None:
-    """The limit that an error, or one of its causes, reports; None where there is none."""
+    """The error for a limit that an exception, or one of its causes, is about; None if none is."""
     for cause in _causes(error):
         if isinstance(cause, (LimitError, _EndedError)):
             return cause
@@ -104,7 +104,7 @@ def limit_of(
 
 
 def _of_a_semaphore(error: BaseException) -> bool:
-    """Whether it was raised where Python makes a lock between processes, in shared memory."""
+    """Whether it was raised while Python made a lock between processes, in shared memory."""
     frames = traceback.extract_tb(error.__traceback__)
     return bool(frames) and frames[-1].filename.endswith("synchronize.py")
 
@@ -119,7 +119,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _codes(text: str) -> list[int]:
-    """The exit code of a worker, as torch says it."""
+    """The exit code of a worker in a message of torch."""
     by_signal = re.search(r"killed by signal: (.+?)\.", text)
     by_code = re.search(r"exit code (\d+)", text)
     if by_signal:
@@ -128,7 +128,7 @@ def _codes(text: str) -> list[int]:
 
 
 def _ended(codes: Collection[int]) -> MedpipeError:
-    """What it means that worker processes ended with these codes, negative for signals."""
+    """The error for worker processes that ended with these codes, negative for signals."""
     if -signal.SIGBUS in codes:  # the memory behind a batch could not be had
         return LimitError(_shared_memory())
     if -signal.SIGKILL in codes or not codes:
@@ -138,8 +138,8 @@ def _ended(codes: Collection[int]) -> MedpipeError:
     if code < 0:
         how = f"by the signal {signal.Signals(-code).name}"
     return _EndedError(
-        f"A worker process of the loader ended {how}, and can't say why. Set loader.workers = 0: "
-        "what a transform does then is done, and said, by the process itself."
+        f"A worker process of the loader ended {how}, without an error message. Set "
+        "loader.workers = 0: then transforms run, and fail, in the main process."
     )
 
 

@@ -37,7 +37,7 @@ NO_SCRIPT = (
     "work itself. Save it as a file to have loader workers."
 )
 NO_SECOND_START = (
-    "A worker process imported this script and came upon the run again. Put what starts the run "
+    "A worker process imported this script and reached the run again. Put what starts the run "
     f"below '{GUARD}', or set loader.workers = 0."
 )
 
@@ -58,8 +58,8 @@ class Way:
 
     Attributes:
         method: The start method; None: no process may be started.
-        chosen: Whether medpipe chose another method than the process has, which then may give
-            way to no workers at all.
+        chosen: Whether medpipe chose another method than the process's own; where that one fails,
+            there are no workers.
         why_none: Why no process may be started, as a sentence.
     """
 
@@ -69,13 +69,13 @@ class Way:
 
 
 def way_to_start() -> Way:
-    """How this process can start others, by what its program set or its Python's default.
+    """How this process can start others: as its program set, or else by Python's default.
 
-    ``MEDPIPE_START_METHOD`` goes before both.
+    ``MEDPIPE_START_METHOD`` takes precedence over both.
 
-    A daemonic process may have no children. Beside a thread that does something else at the same
-    moment, such as another run, fork copies locks that nobody will release: outside the main
-    thread its place is taken by a server that forks while it has no threads.
+    A daemonic process may have no children. While another thread works, such as another run, fork
+    copies locks that nobody will release: outside the main thread ``forkserver`` is used instead,
+    whose server forks while it has no threads.
     """
     if multiprocessing.current_process().daemon:
         return Way(None, why_none=DAEMON)
@@ -89,7 +89,7 @@ def way_to_start() -> Way:
 
 
 def _asked_for() -> StartMethod | None:
-    """What the environment variable says.
+    """The start method that the environment variable names.
 
     Raises:
         RunError: It names no start method of this system.
@@ -106,7 +106,7 @@ def _asked_for() -> StartMethod | None:
 
 def _usual() -> StartMethod:
     """What the program chose, or else Python's default: the first of those it has."""
-    # Asked so, the default isn't settled for the program that we are part of.
+    # With allow_none, asking does not fix the default for the program that uses medpipe.
     method = multiprocessing.get_start_method(allow_none=True)
     return cast("StartMethod", method or multiprocessing.get_all_start_methods()[0])
 
@@ -117,10 +117,10 @@ def forks() -> bool:
 
 
 def prepare_server() -> None:
-    """Have the server of ``forkserver`` import once what every worker needs, if it does not run.
+    """Let the server of ``forkserver`` import what every worker needs, if it isn't running yet.
 
-    Each worker would take seconds for torch and MONAI; so it is forked off with them. What a
-    program has chosen itself stays.
+    Each worker would need seconds to import torch and MONAI itself. What a program has chosen
+    stays.
     """
     from multiprocessing import forkserver  # not on Windows
 
@@ -131,7 +131,7 @@ def prepare_server() -> None:
 
 @contextmanager
 def starting_named() -> Iterator[None]:
-    """Say what it means that a process, or the server that starts them, ended as it began.
+    """Name the cause when a process, or the server that starts them, ends at its start.
 
     Raises:
         LimitError: It did.
@@ -148,7 +148,7 @@ def starting_named() -> Iterator[None]:
 
 
 def refuse_second_start() -> None:
-    """See that this is no worker process that imports the script of its own run.
+    """Refuse to start a run in a worker process that imports the script of its own run.
 
     Raises:
         RunError: It is one: the script has no guard.
@@ -204,7 +204,7 @@ def _is_guarded(script: Path, line: int) -> bool:
 
 
 def refuse_unguarded() -> None:
-    """See that workers that import the script won't begin the run again.
+    """Refuse a script whose run would begin again when workers import it.
 
     Raises:
         RunError: They would.
@@ -223,10 +223,10 @@ def _unguarded(script: Path) -> tuple[str, str]:
 
 
 def unsendable(value: object) -> str:
-    """Why a value can't be sent to a new interpreter; nothing if it can."""
+    """Why a value can't be sent to a new interpreter; empty if it can."""
     try:
         sent = pickle.dumps(value)
-    except Exception as error:  # any object may raise anything when it is pickled
+    except Exception as error:  # whatever a user's object raises when it is pickled
         text = " ".join(str(error).split()) or "no message"
         return f"it can't be pickled ({type(error).__name__}: {text})"
     if b"__main__" in sent and _script() is None:
@@ -235,11 +235,10 @@ def unsendable(value: object) -> str:
 
 
 def problems_of_workers(steps: Sequence[tuple[str, object]]) -> list[Problem]:
-    """What is in the way of worker processes, where they are to be started.
+    """The problems that keep worker processes from starting, where they are wanted.
 
     Args:
-        steps: What the transform steps are called that workers need, from the front of the chain,
-            and the steps.
+        steps: The titles and the transform steps that workers need, from the front of the chain.
     """
     way = way_to_start()
     if way.method in (None, "fork") or way.chosen:  # or there are none, if need be

@@ -1,8 +1,8 @@
 """The visible form of a text, so that names that look the same are the same.
 
-Web forms, spreadsheets and files that were put together leave signs that no screen shows: a
-zero-width space, a byte-order mark, a soft hyphen. A label or a patient with such a sign is another
-label or patient to a program, and the same one to everybody who looks.
+Web forms, spreadsheets and concatenated files leave characters that no screen shows: a zero-width
+space, a byte-order mark, a soft hyphen. With such a character a label or a patient is another one
+to a program, and the same one to a reader.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ _IGNORED = {
     *(0x115F, 0x1160, 0x3164, 0xFFA0),  # fillers of Hangul syllables
     *(0x17B4, 0x17B5),  # inherent vowels of Khmer
     *range(0x180B, 0x1810),  # variation selectors of Mongolian
-    *range(0xFE00, 0xFE10),  # variation selectors: how a sign is drawn, not which one it is
+    *range(0xFE00, 0xFE10),  # variation selectors: how a character is drawn, not which one it is
     *range(0xE0100, 0xE01F0),
 }
 """What Unicode calls default ignorable beside its format characters."""
 _DRAWN = frozenset("\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2")
-"""Format characters that are drawn all the same: signs before Arabic numbers."""
+"""Format characters that are visible: signs before Arabic numbers."""
 _BLANK = "\u2800"
 """A Braille pattern without a dot: drawn as a space."""
 
@@ -30,7 +30,7 @@ def visible(text: str) -> str:
     Zero-width spaces and joiners, byte-order marks, soft hyphens, directional marks, variation
     selectors and control characters are left out; each space of another kind (no-break, thin,
     ideographic, a tab, a line break) becomes a plain one. What can be seen stays, the case and
-    runs of spaces too. What leaves this function comes out of it unchanged a second time.
+    runs of spaces too. Applying it twice is the same as applying it once.
     """
     if text.isascii() and text.isprintable():
         return text.strip(" ")
@@ -68,7 +68,7 @@ def _is_space(sign: str) -> bool:
 
 
 class _Seen(dict[int, int | None]):
-    """What is seen of each character, for `str.translate`: worked out when it is first met."""
+    """The visible form of each character, for `str.translate`; computed at its first use."""
 
     def __missing__(self, code: int) -> int | None:
         sign = chr(code)

@@ -56,7 +56,7 @@ class Timings:
 
     @property
     def seconds(self) -> dict[str, float]:
-        """Those of each name, to a millisecond."""
+        """The seconds of each name, rounded to milliseconds."""
         return {name: round(value, 3) for name, value in self._seconds.items()}
 
     def add(self, name: str, seconds: float) -> None:
@@ -65,7 +65,7 @@ class Timings:
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
-        """Add what the block takes, but for the blocks in it that are timed themselves."""
+        """Add what the block takes, without the blocks in it that are timed themselves."""
         self._inner.append(0.0)
         began = time.perf_counter()
         try:

@@ -28,8 +28,7 @@ VERSIONED = (
 def version_of(distribution: str) -> str | None:
     """The version of a distribution; None where it is not installed.
 
-    `importlib.metadata.version` says the same and reads the whole description, a millisecond
-    each.
+    `importlib.metadata.version` gives the same, but reads all metadata: a millisecond each.
     """
     try:
         found = metadata.distribution(distribution)

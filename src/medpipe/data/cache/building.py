@@ -59,8 +59,8 @@ def build_or_open(
         produce: Makes samples; it may be called in several processes or threads at once, and
             gives an array and its metadata for each of the ids that it gets, in their order.
         workers: How many CPU cores to use.
-        sources: A digest of 16 bytes for each of `ids` of what it is made from, for those who
-            look for it later; empty: none will.
+        sources: For each of `ids` a digest of 16 bytes of what it is made from, by which later
+            caches reuse it; empty: they can't.
 
     Returns:
         The cache; None, after a warning, where it can't be written.
@@ -99,7 +99,7 @@ def _locked(key: str) -> Iterator[None]:
 
 
 def _opened(key: str, ids: Sequence[str]) -> PackedCache | None:
-    """The cache if there is a good one; one that isn't is removed."""
+    """The cache if it exists and is valid; an invalid one is removed."""
     path = folder_of(key)
     if not path.exists():
         return None
@@ -123,12 +123,12 @@ def _opened(key: str, ids: Sequence[str]) -> PackedCache | None:
 def new_cache(about: Mapping[str, Any], key: Callable[[], str]) -> Iterator[PackedWriter]:
     """Write a packed cache whose key is only known when all its samples are made.
 
-    It is there when the block ends well, and not at all otherwise. Where another process has made
-    one of this key meanwhile, that one stays.
+    It exists once the block ends without an error, and not at all otherwise. If another process
+    has made one of this key meanwhile, that one stays.
 
     Args:
         about: What the values depend on, in words.
-        key: Gives the key; asked when the block has ended.
+        key: Returns the key; called when the block has ended.
 
     Raises:
         PackingError: It can't be written.
@@ -210,6 +210,6 @@ def fill(
                     )
     except LostWorkerError as error:
         raise PackingError(
-            "A process that made samples for the packed cache was killed, perhaps for want of "
+            "A process that made samples for the packed cache was killed, perhaps for lack of "
             "memory. Give the job more memory, or set loader.cache = 'off'."
         ) from error

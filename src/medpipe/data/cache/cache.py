@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
 
 class PackedCache:
-    """A packed cache, never changed. Pickles as its path.
+    """A read-only packed cache. Pickles as its path.
 
-    Arrays are read by their places in the file, each time from the pages that the operating
-    system holds for all processes, so that none counts as the process's own. Where batches follow
-    each other within 50 ms, as they do without training, the file is mapped into memory:
-    they come in a third of the time, and the pages count until batches come slowly again. A file
-    that would take more than an eighth of the machine's memory is never mapped.
+    Arrays are read from the operating system's page cache, which all processes share, so that
+    they don't count as the process's memory. While batches follow each other within 50 ms, as
+    they do without training, the file is mapped into memory: batches take a third of the time,
+    and the pages count as the process's until batches come slowly again. A file that would take
+    more than an eighth of the machine's memory is never mapped.
 
     Args:
         path: Its folder.
@@ -84,7 +84,7 @@ class PackedCache:
         return sample_id in self._index.rows
 
     def share(self, ids: tuple[str, ...]) -> None:
-        """Hold these ids, which are equal to its own, rather than as many again."""
+        """Replace its ids by these equal ones, so that memory holds them once."""
         self._index = attrs.evolve(self._index, ids=ids)
 
     @property
@@ -94,7 +94,7 @@ class PackedCache:
 
     @property
     def sources(self) -> dict[bytes, str]:
-        """A sample for each digest of what samples were made from; empty where that is unknown."""
+        """The sample's id by the digest of what it was made from; empty if none were recorded."""
         return {row.tobytes(): i for row, i in zip(self._index.sources, self.ids, strict=False)}
 
     def shape(self, sample_id: str) -> tuple[int, ...]:
@@ -116,7 +116,7 @@ class PackedCache:
         row = self._row(sample_id)
         kind = int(self._index.kind_of[row])
         values = self._gathered(kind, self._index.offsets[row : row + 1])[0, ...]
-        # What was gathered is a copy already.
+        # `_gathered` gives a copy already.
         return values.astype(self._index.kinds[kind].original, copy=False)
 
     def rows(self, sample_ids: Sequence[str]) -> np.ndarray[Any, Any]:
@@ -189,7 +189,7 @@ class PackedCache:
 
     def touch(self) -> None:
         """Note that the cache is in use, so that it is among the last to be cleared."""
-        with suppress(OSError):  # someone else's
+        with suppress(OSError):  # another user's
             os.utime(self.path / ABOUT)
 
     def _kind(self, sample_id: str) -> Kind:
@@ -237,7 +237,7 @@ class PackedCache:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], PackedIndex]:
-    """What is said about a cache and its index, checked."""
+    """Read and check a cache's ``about.json`` and its index."""
     about = json.loads((path / ABOUT).read_text("utf-8"))
     if about["format"] != FORMAT:
         raise ValueError(f"its format is {about['format']!r}, and {FORMAT} is the one known")

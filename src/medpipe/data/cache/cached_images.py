@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 NAMED = "filename_or_obj"
 OWN_FILE = "$own file"
-"""What is kept for the name of a sample's own file: all else is the same for many samples."""
+"""Stands for the name of a sample's own file, so that many samples have equal metadata."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -39,10 +39,10 @@ class CachedImages:
         return self.cache.rows(sample_ids)
 
     def stacked(self, rows: np.ndarray[Any, Any]) -> torch.Tensor | None:
-        """The images of shape (batch, channels, spatial...), in as few bits as they are kept.
+        """The images of shape (batch, channels, spatial...), in the number type of the file.
 
-        As float32 they are what left that stage. None where they don't have one shape, or were
-        not float32.
+        Converted to float32 they are what left the cached stage. None if they don't have one
+        shape, or were not float32.
         """
         images = self.cache.stacked(rows)
         if images is None or self.cache.dtype_of(rows[0]) != "float32":

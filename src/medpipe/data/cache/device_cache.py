@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from medpipe.data.cache.cached_images import CachedImages
 
 SHARE = 1 / 3
-"""Of the device's free memory: the network and its activations need the rest."""
+"""The share of the device's free memory to use: network and activations need the rest."""
 CHUNK = 64 << 20
-"""Bytes that are brought to the device at a time."""
+"""Bytes that are copied to the device at a time."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -26,7 +26,7 @@ class DeviceCache:
     """Kept images of one split, all on one device.
 
     Attributes:
-        images: Of shape (samples, channels, spatial...), in as few bits as the cache holds them.
+        images: Of shape (samples, channels, spatial...), in the number type of the cache's file.
     """
 
     images: torch.Tensor
@@ -35,7 +35,7 @@ class DeviceCache:
     def of(
         cls, cached: CachedImages, rows: np.ndarray[Any, Any], device: torch.device, *, free: float
     ) -> DeviceCache | None:
-        """Bring images to a device.
+        """Copy images to a device.
 
         Args:
             cached: The images.
@@ -65,5 +65,5 @@ class DeviceCache:
 
 
 def free_bytes(device: torch.device) -> float:
-    """What is free on a device; nothing where it is no GPU: there images lie in memory anyway."""
+    """The bytes that are free on a GPU; 0 on other devices, where images are in memory anyway."""
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0

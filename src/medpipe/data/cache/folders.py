@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 VALUES, INDEX, ABOUT = "values.bin", "index.npz", "about.json"
 FORMAT = 3
-"""Of a packed cache; another one is made anew."""
+"""The version of the format; a packed cache of another version is made anew."""
 LIMIT = "MEDPIPE_CACHE_LIMIT"
 DEFAULT_LIMIT = 50 * 10**9
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -97,7 +97,7 @@ def _folder(path: Path) -> PackedFolder:
 
 
 def damage_of(folder: PackedFolder) -> str:
-    """Read a packed cache to its end; give what of it is not what was written, or nothing."""
+    """Read a whole packed cache; return what of it is damaged, or an empty text."""
     try:
         for name, key in ((INDEX, "index_sha256"), (VALUES, "values_sha256")):
             if sha256_of_file(folder.path / name) != folder.about.get(key):
@@ -214,7 +214,7 @@ def make_room(needed: int, *, keep: str) -> None:
 
 
 def hold(path: Path) -> int | None:
-    """Say to all processes that a file is in use, until the descriptor given back is closed."""
+    """Mark a file as in use for all processes, until the returned descriptor is closed."""
     try:
         import fcntl
     except ImportError:  # on Windows an open file can't be removed anyway
@@ -227,7 +227,7 @@ def hold(path: Path) -> int | None:
 
 @contextmanager
 def _only_user(path: Path) -> Iterator[bool]:
-    """Whether no process, this one among them, holds a file; none can while the block runs."""
+    """Whether no process, this one included, holds a file; none can while the block runs."""
     try:
         import fcntl
 

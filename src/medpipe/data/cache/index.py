@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 ALIGNMENT = 64
-"""Bytes at whose multiples arrays begin: a cache line, and a multiple of every number's size."""
+"""The alignment of arrays in bytes: a cache line, and a multiple of every number's size."""
 NARROW = {"uint8": (0, 255), "uint16": (0, 65_535), "int16": (-32_768, 32_767)}
 """The types that numbers are narrowed to, with the least and the largest that each holds."""
 SOURCE = 16
@@ -33,12 +33,12 @@ KNOWN_KINDS = "biufc"
 
 @attrs.frozen
 class Kind:
-    """What samples have in common that are stacked together.
+    """The shape and number types that samples must share to be stacked at once.
 
     Attributes:
         shape: Of the array.
         stored: The number type in the file, as ``numpy.dtype.str``.
-        original: The number type that it is given back in.
+        original: The number type in which it is returned.
     """
 
     shape: tuple[int, ...]
@@ -56,7 +56,7 @@ class Piece:
         kinds: Of each.
         metas: The metadata of each as JSON.
         size: Bytes in `content`.
-        found: What else was found out while it was made; it must pickle.
+        found: Further results of the worker for its caller; must be picklable.
     """
 
     ids: list[str] = attrs.field(factory=list)
@@ -91,14 +91,14 @@ class Piece:
         """Narrow an array and put it at the end.
 
         Raises:
-            StepError: The array holds no numbers, or the metadata are nothing that JSON has.
+            StepError: The array holds no numbers, or JSON has no form for the metadata.
         """
         import numpy as np
 
         values = np.asarray(array)
         if values.dtype.kind not in KNOWN_KINDS:
             raise StepError(
-                f"The sample {sample_id!r} left the chain's beginning as an array of "
+                f"The sample {sample_id!r} left the chain's cached stage as an array of "
                 f"{values.dtype}, which can't be packed. Let the steps give numbers."
             )
         text = self._text(sample_id, meta)
@@ -119,7 +119,7 @@ class Piece:
         self.size += stored.nbytes + gap
 
     def _text(self, sample_id: str, meta: Mapping[str, Any]) -> str:
-        """The metadata as JSON, which takes five times as long as to see that they are known."""
+        """The metadata as JSON; looking up known ones is five times as fast as encoding them."""
         try:
             key = pickle.dumps(meta, pickle.HIGHEST_PROTOCOL)
         except Exception:
@@ -146,7 +146,7 @@ def narrowed(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     if kind not in "iuf" or size == 1 or size > 8 or array.size == 0:
         return array
     if kind == "f":
-        # What most images are: a number that a byte doesn't hold comes back as another.
+        # Most images fit into uint8: a number that doesn't comes back as another one.
         with np.errstate(invalid="ignore"):
             candidate = array.astype(np.uint8)
         if _same_bits(candidate.astype(array.dtype), array):
@@ -186,7 +186,7 @@ def _as_json(sample_id: str, meta: Mapping[str, Any]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON has for an array, a number of numpy's or a tensor."""
+    """An array, a NumPy number or a tensor as plain values for JSON."""
     if hasattr(value, "tolist"):
         return value.tolist()
     raise TypeError(f"it holds an object of the type {type(value).__name__}")
@@ -207,7 +207,7 @@ class PackedIndex:
         kinds: The kinds, each once.
         meta_of: The place of each row's metadata.
         sources: A digest of 16 bytes of what each row was made from, of shape (rows, 16); no rows
-            where that is unknown.
+            if they were not recorded.
     """
 
     ids: tuple[str, ...] = attrs.field(converter=_strings)
@@ -264,7 +264,7 @@ class IndexMaker:
         self._meta_of = array("i")
 
     def add(self, piece: Piece, start: int) -> None:
-        """Take in a piece that was written at `start`.
+        """Add a piece that was written at `start`.
 
         Raises:
             DataError: A sample is in the index already.

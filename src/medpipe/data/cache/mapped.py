@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     import torch
 
 OFTEN = 0.05
-"""Seconds from one batch to the next within which they are asked for in quick succession."""
+"""Seconds from one batch to the next up to which they count as quick."""
 IN_A_ROW = 3
-"""So many batches that come otherwise than those before are a change of pace, not a chance."""
+"""How many batches at another pace than those before count as a change of pace."""
 SHARE = 1 / 8
-"""Of the machine's memory, for the file that may be mapped as a whole."""
+"""The share of the machine's memory up to which a file may be mapped."""
 
 
 class Pace:
-    """Tells whether batches are asked for so fast that their reading is much of the time.
+    """Measures whether batches are requested so fast that reading them is much of the time.
 
     Attributes:
-        quick: Whether they are, by the last batches.
+        quick: Whether the last batches were.
     """
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Pace:
         self._ended = float("-inf")
 
     def begin(self) -> bool:
-        """A batch is asked for; gives `quick`."""
+        """Note that a batch is requested; return `quick`."""
         often = time.perf_counter() - self._ended < OFTEN
         self._otherwise = self._otherwise + 1 if often != self.quick else 0
         if self._otherwise == IN_A_ROW:
@@ -70,7 +70,7 @@ class MappedValues:
 
     @cached_property
     def fits(self) -> bool:
-        """Whether the file can be mapped, and may count as the process's memory as a whole."""
+        """Whether the file can be mapped, and is small enough to count as the process's memory."""
         try:
             memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
             return self._bytes <= memory * SHARE and len(self._mapped) >= self._bytes
@@ -92,7 +92,7 @@ class MappedValues:
         return taken
 
     def let_go(self) -> None:
-        """No page of the file counts as the process's any more."""
+        """Release the pages of the file, so that none counts as the process's memory."""
         if "_mapped" in self.__dict__ and hasattr(mmap, "MADV_DONTNEED"):
             with suppress(OSError):
                 self._mapped.madvise(mmap.MADV_DONTNEED)
@@ -119,7 +119,7 @@ class MappedValues:
         if window is None:
             count = max(0, len(self._mapped) - size) // ALIGNMENT + 1
             places = np.ndarray((count, size), np.uint8, self._mapped, strides=(ALIGNMENT, 1))
-            with warnings.catch_warnings():  # torch warns that they can be written to; they are not
+            with warnings.catch_warnings():  # torch warns that the tensor is read-only
                 warnings.simplefilter("ignore")
                 window = torch.from_numpy(places)
             self._windows[size] = window

@@ -39,14 +39,14 @@ logger = logging.getLogger("medpipe")
 
 FORMAT = 2
 DONORS = 4
-"""How many caches made by the same steps are looked through for what has not changed."""
+"""How many caches made by the same steps are searched for results to reuse."""
 
 AT_ONCE = 1 << 18
 """Bytes of decoded images that are taken together, if not one alone: a CPU cache holds
 them, as they are and as float32."""
 
 ReusableEntries = dict[bytes, tuple[PackedCache, str]]
-"""Where the results of samples lie already, by what these were made from."""
+"""The cache and the id of results that exist already, by the digest of their source."""
 Made = tuple["np.ndarray[Any, Any]", "Mapping[str, Any]"]
 
 _Read = tuple["Sample", Fingerprint, DecodedImage]
@@ -55,7 +55,7 @@ _Read = tuple["Sample", Fingerprint, DecodedImage]
 
 @attrs.frozen(kw_only=True, eq=False)
 class TransformCache:
-    """Keeps what leaves the cached stage of one chain.
+    """Caches what leaves the cached stage of one chain.
 
     Attributes:
         chain: The transforms.
@@ -74,7 +74,7 @@ class TransformCache:
     workers: int
 
     def fits(self, dataset: Dataset) -> bool:
-        """Whether there is something to keep: not for images that are in memory already."""
+        """Whether there is something to cache: not for images that are in memory already."""
         if not self.chain.cached_steps:
             return False
         kinds = {type(sample.image): sample.image for sample in dataset.samples}
@@ -86,7 +86,7 @@ class TransformCache:
         return bool(self.chain.cached_steps) and self.chain.cached_steps[0].takes_decoded
 
     def keep(self, dataset: Dataset, prints: Mapping[str, Fingerprint]) -> CachedImages | None:
-        """Open what an earlier run kept, or make it; what another cache holds is taken from it.
+        """Open the cache of an earlier run, or make it, reusing what other caches hold.
 
         Args:
             dataset: The samples, which fit.
@@ -130,7 +130,7 @@ class TransformCache:
         return None if cache is None else CachedImages(cache=cache)
 
     def _made_from(self, sample: Sample, sha256: str) -> Made:
-        """As `made`, of the very content that was looked through.
+        """As `made`, from a file whose content must be what was scanned.
 
         Raises:
             DataError: The file has another content by now.
@@ -139,7 +139,7 @@ class TransformCache:
             found, decoded = read(sample, self.reading)
             now: str | None = found.sha256
             made = self.made(sample, self._image(sample, decoded))
-        else:  # what a plugin's step reads is not known
+        else:  # what another package's step reads can't be observed
             made = self.made(sample)
             now = content_digest(sample)
         if now is not None and now != sha256:
@@ -153,10 +153,10 @@ class TransformCache:
         return attrs.evolve(decoded, source=source_of(sample.image))
 
     def read_ahead(self, samples: Sequence[Sample], found: FoundFingerprints) -> None:
-        """Read samples and keep what leaves the cached stage, each file being read once.
+        """Scan samples and cache what leaves the cached stage, reading each file once.
 
-        Whatever is in the way of it (a step that fails, a disk that is full) is left to be found,
-        and said, by those who do the one without the other.
+        Failures (of a step, of a disk that is full) end it without an error: the scan or the
+        caching that follows meets them again and raises.
 
         Args:
             samples: The samples.
@@ -188,10 +188,10 @@ class TransformCache:
             logger.debug("Reading and packing was given up: %s", error)
 
     def _read(self, samples: Iterable[Sample]) -> Iterator[list[_Read]]:
-        """Those of the samples that can be read, some at a time.
+        """The samples that can be read, several at a time.
 
-        To read some, then to transform these, then to pack them takes a fifth less time than one
-        after the other: what a small image needs is its programs more than its pixels.
+        Reading several, then transforming, then packing them takes a fifth less time than one
+        after the other: for small images the CPU's cache matters more for code than for pixels.
         """
         some: list[_Read] = []
         size = 0
@@ -215,12 +215,12 @@ class TransformCache:
             piece.found.add(sample.id, look)
 
     def _key(self, ids: Sequence[str], sources: bytes) -> str:
-        """What names the cache of these samples, sorted by id."""
+        """The key of the cache of these samples, sorted by id."""
         made_from = sha256_of("\0".join(ids).encode("utf-8", "surrogatepass") + sources)
         return sha256_of(f"{self.about()['made_by']}\0{made_from}".encode("ascii"))[:32]
 
     def _sources(self, samples: Sequence[Sample], prints: Fingerprints) -> bytes:
-        """What each sample is made from, in 16 bytes each."""
+        """A digest of 16 bytes for each sample of what it is made from."""
         if self.images_alone:
             return prints.sha256.heads(SOURCE)
         seen = (
@@ -272,7 +272,7 @@ class TransformCache:
         return result.as_subclass(torch.Tensor).numpy(), meta
 
     def _donors(self) -> ReusableEntries:
-        """Samples that other caches hold, made by the same steps: by what they were made from."""
+        """Samples in other caches of the same steps, by the digest of what they were made from."""
         made_by = self.about()["made_by"]
         found: ReusableEntries = {}
         alike = [
@@ -290,7 +290,7 @@ class TransformCache:
 
 
 def _cut(sources: bytes) -> list[bytes]:
-    """The sources of several samples, each for itself."""
+    """Split the sources of several samples."""
     return [sources[start : start + SOURCE] for start in range(0, len(sources), SOURCE)]
 
 

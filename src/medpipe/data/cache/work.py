@@ -16,21 +16,21 @@ if TYPE_CHECKING:
     import numpy as np
 
 Produce = Callable[[Sequence[str]], Iterable[tuple["np.ndarray[Any, Any]", Mapping[str, Any]]]]
-"""Gives the array and the metadata of each of these samples, in their order."""
+"""Returns the array and the metadata of each of these samples, in their order."""
 
 TRIAL_SECONDS = 0.1
-"""How long samples are made in the process itself, to learn how long they take."""
+"""Seconds for which samples are made in the process itself, to estimate their time."""
 WORTH_SECONDS = 1.0
-"""From how much work on processes are started: they need a tenth of it."""
+"""Seconds of work from which processes are started: starting them takes a tenth of it."""
 PIECE_SECONDS = 0.05
 PIECE_BYTES = 16 << 20
-"""A task of a worker is about so long, and not larger: its memory is used again while it is warm,
-and no worker waits long for the last."""
+"""The usual time and the largest size of a worker's task: its memory stays in the CPU's cache, and
+no worker waits long for the last one."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class Trial:
-    """The first samples, and what they tell of the rest.
+    """The first samples, with estimates from them for the rest.
 
     Attributes:
         pieces: What was made.
@@ -71,7 +71,7 @@ def pack(ids: Sequence[str], produce: Produce) -> Piece:
 
 def try_out(ids: Sequence[str], work: Callable[[Sequence[str]], Piece]) -> Trial:
     """Make the first samples, twice as many each time, until it takes a moment."""
-    # The very first waits for imports, and says nothing.
+    # The first sample includes the imports, and is not timed.
     pieces: list[Piece] = [work(ids[:1])] if ids else []
     done, seconds_each, started = len(ids[:1]), 0.0, time.perf_counter()
     while done < len(ids) and time.perf_counter() - started < TRIAL_SECONDS:
@@ -87,7 +87,7 @@ def try_out(ids: Sequence[str], work: Callable[[Sequence[str]], Piece]) -> Trial
 
 
 def workers_for(count: int, trial: Trial, workers: int) -> int:
-    """How many workers are worth starting; 1: none, the process does it."""
+    """How many workers are worth starting; with 1 this process does the work."""
     worth = count * trial.seconds_each >= WORTH_SECONDS
     return max(1, min(workers, count)) if worth else 1
 

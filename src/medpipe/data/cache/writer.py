@@ -28,16 +28,16 @@ BUFFER = 8 << 20
 
 
 class PackedWriter:
-    """Writes a packed cache, which is there when the block ends well, and not at all otherwise.
+    """Writes a packed cache, which exists once the block ends without an error, and not otherwise.
 
     Args:
         path: The folder to be made.
-        about: What is said in ``about.json``: plain values.
+        about: The content of ``about.json``: plain values.
 
     Attributes:
-        about: The same; what is there when the block ends counts.
+        about: The same; its value at the end of the block is written.
         sources: A digest of 16 bytes for each sample of what it was made from, in the order in
-            which they are added; empty until someone says it, of all samples.
+            which they are added; empty, or set for all samples.
         bytes: How many bytes of values there are so far.
     """
 

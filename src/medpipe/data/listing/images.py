@@ -32,7 +32,7 @@ class FoundImages:
 
     Attributes:
         images: By id.
-        identities: What the headers of those that are DICOM say of whom and what they show.
+        identities: Patient, study, series and instance of those that are DICOM, from their headers.
         first_of: For each series the id of its first file.
         members: The ids of all files of these series.
         notes: Sentences about what was passed over.
@@ -56,7 +56,7 @@ def find_images(
     """Tell images from other files, by name or else by content.
 
     Args:
-        listing: The files; its `faults` get what is wrong with single ones.
+        listing: The files; its `faults` collect what is wrong with single ones.
         suffixes: Only files whose names end so are looked at, in any case. None: all.
         unit: Whether each DICOM file is an image, or each series.
         across_folders: See `list_dicom`.

@@ -18,9 +18,9 @@ _SPELLINGS: tuple[tuple[str, ...], ...] = (
     (".nii",),
 )
 IMAGE_SUFFIXES = tuple(suffix for same in _SPELLINGS for suffix in same)
-"""What the names of images end in, in lower case; DICOM files are known by their content."""
+"""Suffixes of images, in lower case; DICOM files are recognised by their content."""
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
-"""What DICOM files are called, if they have a suffix at all."""
+"""Suffixes of DICOM files, if they have one at all."""
 
 _END = "\0"  # no name holds it
 _SYSTEM_NAMES = frozenset(
@@ -49,13 +49,13 @@ _SYSTEM_NAMES = frozenset(
 )
 _THUMBNAILS = ("synofile_thumb", "synophoto_thumb")
 _COPIES = ("~", ".swp", ".swo", ".bak")
-"""What the copies end in that editors leave beside a file."""
+"""Suffixes of the copies that editors leave beside a file."""
 _TRACES = (
     *(f"{_END}{start}" for start in (".", "~$", "#", *_THUMBNAILS)),
     *(f"{_END}{name}{_END}" for name in sorted(_SYSTEM_NAMES) if name[0] != "#"),
     *(f"{end}{_END}" for end in _COPIES),
 )
-"""What the names of a folder, put together in lower case, hold where one is a system's."""
+"""One of these is in the joined lower-case names of a folder if one is a system name."""
 
 
 def spellings(suffix: str) -> tuple[str, ...]:

@@ -33,15 +33,14 @@ _log = logging.getLogger("medpipe")
 
 @attrs.define(kw_only=True)
 class FolderListing:
-    """What was found in folders; `look` and `look_below` take in more.
+    """The files found in folders; `look` and `look_below` add more.
 
     Hidden files and folders, what systems keep there (``Thumbs.db``, ``__MACOSX``, ``@eaDir``) and
     what editors leave are passed over and counted. Links to files are followed, links to folders
-    are not, and are counted. What can't be looked at is a fault: nothing is taken for absent that
-    only could not be read.
+    are not, and are counted. What can't be accessed is a fault, and is not treated as absent.
 
     Attributes:
-        faults: Gets what is wrong with single names. None: that is an error.
+        faults: Collects what is wrong with single names. None: raise an error instead.
         files: Path by id: the names from the root on with ``/`` between, in Unicode form NFC.
         file_links: The ids of those that are links.
         broken: The ids of those that are links to nothing.
@@ -61,7 +60,7 @@ class FolderListing:
     alike: list[tuple[str, ...]] = attrs.field(factory=list)
 
     def look_below(self, folder: str, above: str = "") -> None:
-        """Take in the files at any depth below a folder, sorted by id.
+        """Add the files at any depth below a folder, sorted by id.
 
         Args:
             folder: The folder.
@@ -79,7 +78,7 @@ class FolderListing:
         self.files = known
 
     def look(self, folder: str, above: str = "", *, required: bool = False) -> dict[str, str]:
-        """Take in the files of one folder, and give the folders in it, by id.
+        """Add the files of one folder, and return the folders in it, by id.
 
         Args:
             folder: The folder.
@@ -150,7 +149,7 @@ class FolderListing:
         return tuple(filter(None, some))
 
     def _take_another(self, id_: str, path: str) -> None:
-        """Take what is neither a plain file nor a folder: a link, or what can't be read."""
+        """Add what is neither a plain file nor a folder: a link, or what can't be read."""
         linked = stat.S_ISLNK(os.lstat(path).st_mode)
         try:
             mode = os.stat(path).st_mode  # noqa: PTH116
@@ -229,10 +228,10 @@ class FolderListing:
 
 
 def file_mode(path: str) -> int:
-    """What a path is, as `stat.S_ISREG` and its sisters take it; 0: there is nothing.
+    """The mode of a path, for `stat.S_ISREG` and the like; 0 if the path does not exist.
 
     Raises:
-        DataError: That is unknown: a folder above may not be looked into, or the disk fails.
+        DataError: It can't be read: no permission for a parent folder, or a disk error.
     """
     try:
         return os.stat(path).st_mode  # noqa: PTH116  (many files)
@@ -247,7 +246,7 @@ def file_mode(path: str) -> int:
 
 
 def cause(error: Exception) -> str:
-    """What an operating system says, as the end of a sentence."""
+    """The operating system's reason for an error, as the end of a sentence."""
     return (getattr(error, "strerror", None) or str(error)).lower()
 
 

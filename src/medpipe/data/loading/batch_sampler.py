@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @attrs.frozen(eq=False)
 class BatchKey:
-    """One batch: what worker processes get.
+    """The key of one batch, which the sampler sends to the data set and its workers.
 
     Attributes:
-        this_pass: The pass of the data.
+        this_pass: The pass over the data, from 0.
         places: The places of the samples in their split, int64 of shape (batch,).
     """
 
@@ -30,8 +30,7 @@ class BatchKey:
 class EpochBatchSampler:
     """The batches of one split; each iteration over it is the next pass.
 
-    The pass travels with each batch, so that worker processes that live for the whole run know
-    it without a message.
+    Each key carries the pass, so that persistent workers know it.
 
     Args:
         count: How many samples the split has.
@@ -92,10 +91,9 @@ class EpochBatchSampler:
 
 
 def _sorting(draws: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """The places of the draws in their order, equal ones as they come.
+    """A stable argsort of the draws.
 
-    A sort that may swap equal ones is several times faster. Of 64-bit draws none are equal but in
-    one pass of billions.
+    An unstable sort is several times faster. Equal 64-bit draws occur in one pass of billions.
     """
     import numpy as np
 

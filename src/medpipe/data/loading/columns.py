@@ -34,7 +34,7 @@ class Columns:
 
     @classmethod
     def of(cls, samples: Sequence[Sample], labels: torch.Tensor) -> Columns:
-        """Take samples apart.
+        """Collect the columns of samples.
 
         Args:
             samples: The samples of one split.

@@ -38,15 +38,15 @@ if TYPE_CHECKING:
 logger = logging.getLogger("medpipe")
 
 _LARGE_BLOCK = 31 << 20
-"""Bytes; glibc learns from blocks up to 32 MiB."""
+"""Bytes; glibc adapts its threshold to freed blocks of up to 32 MiB."""
 
 
 class Loader(DataLoader[Batch]):
     """A `DataLoader` that raises the error of a sample as it was raised, and can start anywhere.
 
     Attributes:
-        position: The pass and the batch, each counted from 0, that come next: by what was taken
-            out, not by what workers have made ahead.
+        position: The pass and the batch, each counted from 0, that come next, by the batches that
+            were returned, not by those that workers have prefetched.
     """
 
     position: tuple[int, int] = (0, 0)
@@ -73,7 +73,7 @@ class Loader(DataLoader[Batch]):
             with starting_named():
                 coming = super().__iter__()
             made.forget_sent()
-        else:  # what torch would do, without what it notes down about each batch
+        else:  # as torch does, without its bookkeeping for each batch
             coming = map(made.__getitems__, order)
         if self.ahead and self.num_workers == 0 and made.reads:
             coming = _ahead(coming)
@@ -99,7 +99,7 @@ class Loader(DataLoader[Batch]):
         )
 
     def _ended(self) -> list[int]:
-        """The exit codes of the worker processes that are no more."""
+        """The exit codes of the worker processes that have ended."""
         return worker_exit_codes(self._iterator)
 
     def close(self) -> None:
@@ -116,7 +116,7 @@ def make_loader(
     device: torch.device,
     ahead: bool = False,
 ) -> Loader:
-    """Put samples and their order together.
+    """Make the loader of one split.
 
     Args:
         batches: The samples of one split.
@@ -153,7 +153,7 @@ def _workers(batches: SampleBatches, workers: int) -> tuple[int, StartMethod | N
     """How many workers can be started, and how.
 
     Raises:
-        RunError: Its script would be run again by each of them.
+        RunError: Each of them would run the script again.
         StepError: Something can't be sent to them.
     """
     refuse_second_start()

@@ -36,26 +36,26 @@ if TYPE_CHECKING:
 
 
 NARROW = "$narrow"
-"""Marks images that stand for float32 of the same values."""
+"""The key that marks images as float32 values stored in a narrower type."""
 
 
 @attrs.frozen
 class Failure:
-    """An error on its way from a worker, where torch would bury it in a traceback's text."""
+    """An error sent from a worker; torch would turn it into the text of a traceback."""
 
     kind: type[MedpipeError]
     message: str
 
     @classmethod
     def of(cls, error: MedpipeError) -> Failure:
-        """Take an error down by its kind and its message."""
+        """Record an error by its class and its message."""
         # Not the error itself: its constructor may need more than pickle remembers.
         kinds = (kind for kind in (DataError, RunError, LimitError) if isinstance(error, kind))
         return cls(next(kinds, StepError), str(error))
 
 
 class SampleBatches(Dataset[Batch]):
-    """Makes a whole batch at a time, in whichever process it is asked, but for the batched stage.
+    """A map-style data set that makes a whole batch at a time, up to the batched stage.
 
     Args:
         samples: The samples of one split.
@@ -86,7 +86,7 @@ class SampleBatches(Dataset[Batch]):
         self._sent: bytes | None = None
 
     def __getstate__(self) -> bytes:
-        """Pickle once for all workers; they unpack it where an error can be reported."""
+        """Pickle once for all workers; they unpickle it where an error can be reported."""
         if self._sent is None:
             columns = {"_columns", "_rows", "_sent"}
             self._sent = pickle.dumps({k: v for k, v in vars(self).items() if k not in columns})
@@ -100,10 +100,10 @@ class SampleBatches(Dataset[Batch]):
         self._sent = None
 
     def _unpack(self) -> None:
-        """Take what was sent, in a worker process that was not forked.
+        """Unpickle what was sent, in a worker process that was not forked.
 
         Raises:
-            StepError: Something is not what it was where it came from.
+            StepError: Something can't be unpickled.
         """
         sent, self._sent = self._sent, None
         if sent is None or "chain" in vars(self):
@@ -112,16 +112,16 @@ class SampleBatches(Dataset[Batch]):
             vars(self).update(pickle.loads(sent))
         except MedpipeError:
             raise
-        except Exception as error:  # any object may raise anything when it is unpickled
+        except Exception as error:  # whatever a user's object raises when it is unpickled
             text = " ".join(str(error).split()) or "no message"
             raise StepError(
-                f"A worker process can't take what it was sent: {type(error).__name__}: {text}. "
-                "What a transform or a sample holds must be defined at the top level of a module "
-                "that workers can import, or set loader.workers = 0."
+                f"A worker process can't unpickle what it was sent: {type(error).__name__}: "
+                f"{text}. What a transform or a sample holds must be defined at the top level of a "
+                "module that workers can import, or set loader.workers = 0."
             ) from error
 
     def not_sent(self) -> str:
-        """What of it can't be sent to a worker process that is not forked; nothing if all can."""
+        """What of it can't be sent to a worker process that is not forked; empty if all can."""
         for title, step in self.chain.steps_for_workers:
             why = unsendable(step)
             if why:
@@ -139,7 +139,7 @@ class SampleBatches(Dataset[Batch]):
         return self.__getitems__(key)
 
     def __getitems__(self, key: BatchKey) -> Batch | Failure:
-        """The batch of these samples; an error is given back rather than raised."""
+        """The batch of these samples; an error is returned, not raised."""
         try:
             self._unpack()
             images = self._images(key.places)
@@ -166,7 +166,7 @@ class SampleBatches(Dataset[Batch]):
         return self.looks_up and self._resident is None
 
     def bring_to(self, device: torch.device, *, free: float) -> bool:
-        """Have the images on a device, if a batch is a look-up and they fit.
+        """Copy the images to a device, if a batch is a look-up and they fit.
 
         Args:
             device: The device.

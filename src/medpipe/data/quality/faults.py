@@ -46,7 +46,7 @@ def image_of(sample: Sample) -> str:
 
 
 def id_faults(samples: Sequence[Sample]) -> Iterator[Fault]:
-    """Samples whose ids are no names: all of those that share one, and what is no Unicode."""
+    """Samples whose ids are invalid: shared by several samples, or no valid Unicode."""
     twice, not_text = odd_ids(samples)
     if not twice and not not_text:
         return
@@ -73,7 +73,7 @@ def label_faults(samples: Sequence[Sample], task: Task) -> Iterator[Fault]:
 
 
 def split_faults(samples: Sequence[Sample]) -> Iterator[Fault]:
-    """Samples whose given splits are none."""
+    """Samples whose given split does not exist."""
     if {sample.split for sample in samples} <= {None, *SPLITS}:
         return
     for sample in samples:
@@ -102,7 +102,7 @@ def defect_faults(samples: Sequence[Sample], scan: Scan) -> Iterator[Fault]:
 
 
 def contradiction_faults(samples: Sequence[Sample], scan: Scan, task: Task) -> Iterator[Fault]:
-    """Samples whose very pixels appear under another label."""
+    """Samples whose pixels also appear under another label."""
     for same in contradicting(samples, scan):
         for sample in same:
             label = label_text(sample, task)
@@ -121,7 +121,7 @@ def _one_group(one: str | None, other: str | None) -> bool:
 
 
 def leak_faults(dataset: Dataset, scan: Scan, splits: Mapping[str, Split]) -> Iterator[Fault]:
-    """The training side of what the splits divide although it must stay in one."""
+    """The training side of groups and copies that are in several splits."""
     samples = dataset.samples
     found = list(training_side(samples, scan, splits))
     if not found:

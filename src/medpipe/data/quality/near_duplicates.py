@@ -45,7 +45,7 @@ class NearPairs:
 
 
 class PerceptualHashes:
-    """Takes images from many threads, and gives their perceptual hashes.
+    """Computes perceptual hashes of images that many threads read.
 
     Of a volume the middle slice counts, of colours the mean. Copies in another size or quality, or
     a little brighter, differ in few bits.
@@ -87,7 +87,7 @@ def hashes_of(small: np.ndarray[Any, Any]) -> list[int]:
     waves = _cosines()
     with np.errstate(invalid="ignore", over="ignore"):  # of NaN, whose hashes are not used
         frequencies = (waves @ small @ waves.T).reshape(len(small), -1)
-    # The first is the mean, which says how bright an image is and not what it shows.
+    # The first is the mean: how bright an image is, not what it shows.
     bits = frequencies > np.median(frequencies[:, 1:], axis=1, keepdims=True)
     bits[:, 0] = False
     packed = np.ascontiguousarray(np.packbits(bits, axis=1))
@@ -129,8 +129,8 @@ def near_pairs(hashes: Sequence[int], splits: Sequence[int], *, most: int) -> Ne
     Args:
         hashes: Of 64 bits.
         splits: A number from 0 for the split that each is in.
-        most: How many pairs to name; all are counted. Of two hashes that are near one pair is
-            named, in two splits if there is such a one.
+        most: How many pairs to name; all are counted. Of two near hashes one pair is named, in
+            two splits if possible.
     """
     import numpy as np
 
@@ -163,7 +163,7 @@ def near_pairs(hashes: Sequence[int], splits: Sequence[int], *, most: int) -> Ne
 def _example(
     one: np.ndarray[Any, Any], other: np.ndarray[Any, Any], splits: np.ndarray[Any, Any]
 ) -> tuple[int, int]:
-    """Two images, given those of two hashes or twice those of one; in two splits if it can be."""
+    """Two images, given those of two hashes or twice those of one; in two splits if possible."""
     elsewhere = other[splits[other] != splits[one[0]]]
     if len(elsewhere):
         return int(one[0]), int(elsewhere[0])

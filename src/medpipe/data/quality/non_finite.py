@@ -1,7 +1,6 @@
 """Whether a chain fills non-finite values, such as the NaN background of SPM's maps.
 
-What counts is what leaves the chain's steps without the random ones. Only images that hold such
-values are sent through it.
+Only the deterministic steps count. Only images that hold such values are sent through the chain.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from medpipe.steps import Reading, Sample
 
 Fills = Callable[["Sample", "Reading"], str | None]
-"""Gives None where what leaves the chain is finite, else why not, as the end of a sentence."""
+"""Returns None where what leaves the chain is finite, else why not, as the end of a sentence."""
 NAMED = 3
 """How many images a note names."""
 REMEDY = (
@@ -37,7 +36,7 @@ REMEDY = (
 
 
 def filled_by(chain: Chain) -> Fills:
-    """What says whether a chain fills what is not finite in a sample's image."""
+    """The function that tells whether a chain fills the non-finite values of a sample's image."""
 
     def fills(sample: Sample, reading: Reading) -> str | None:
         left = None
@@ -45,7 +44,7 @@ def filled_by(chain: Chain) -> Fills:
             for stage in chain.stages(sample_dictionary(sample, reading)):
                 left = _values(stage)
                 if left is not None and left.numel() and left.abs().max() == LARGEST:
-                    return "and a step makes the largest float32 of them, beside which all is alike"
+                    return "and a step replaces them by the largest float32, which hides the rest"
         except MedpipeError as error:
             return f"and the chain fails on it: {str(error).removesuffix('.')}"
         if left is None or not left.numel():
@@ -54,7 +53,7 @@ def filled_by(chain: Chain) -> Fills:
             return ""
         if bool((left == left.flatten()[0]).all()):
             return (
-                "and leaves the chain constant: a step before the one that fills them spread them"
+                "and leaves the chain constant: a step spread them before another one filled them"
             )
         return None
 

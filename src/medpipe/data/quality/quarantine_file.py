@@ -62,5 +62,5 @@ def read_quarantine(path: Path) -> tuple[Fault, ...]:
 
 
 def written(text: str) -> str:
-    """A text without what UTF-8 can't hold, as names of files may."""
+    """A text without characters that UTF-8 can't encode, which file names may hold."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     from medpipe.steps import Dataset
 
 TRAINABLE: frozenset[FaultKind] = frozenset({"contradiction"})
-"""What training can be done with, if it is asked for."""
+"""The kinds of faults that can be trained on, if that is asked for."""
 NAMED = 3
 """How many samples a note names."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class Screened:
-    """A data set that was looked through.
+    """A data set that was screened.
 
     Attributes:
         dataset: All that was listed.
@@ -80,11 +80,11 @@ def screen(
         workers: How many threads read.
         ahead: See `medpipe.data.scanning.scan.scan`.
         seen: See `look_through`.
-        fills: Says of images that are not finite whether they leave the chain so; see
+        fills: Tells whether the chain fills non-finite values; see
             `medpipe.data.quality.non_finite`.
 
     Raises:
-        DataError: There are no samples, or no two classes.
+        DataError: There are no samples, or fewer than two classes.
     """
     task = dataset.task
     if not dataset.samples and not dataset.faults:
@@ -131,14 +131,14 @@ def screen(
 
 
 def choose(screened: Screened, bad_data: BadData) -> tuple[Dataset, tuple[Fault, ...]]:
-    """Do with the faulty samples what was asked for.
+    """Refuse, leave out or keep the faulty samples, as asked for.
 
     Args:
         screened: What was found.
         bad_data: See `medpipe.settings.RunSettings`.
 
     Returns:
-        What is to be trained on, and what was left out.
+        The data set to train on, and what was left out.
 
     Raises:
         BadDataError: Samples are faulty, and are not to be left out.

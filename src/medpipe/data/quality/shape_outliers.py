@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from medpipe.steps import Dataset, Sample
 
 FEW = 16
-"""Of so many kinds of images one each is tried first: where they leave alike, the rest does."""
+"""How many kinds are tried first, one image each: if all give one shape, the rest does too."""
 MANY = 200
-"""Of more kinds than this, none of which nearly all images are, not each is tried."""
+"""With more kinds than this, none of them nearly all images, not every kind is tried."""
 NEARLY_ALL = 0.9
-"""From which share on the others are the odd ones, and not the chain that lacks a step."""
+"""The share of one shape from which the others are outliers; below it, the chain lacks a step."""
 
 
 @attrs.frozen(kw_only=True)
@@ -34,7 +34,7 @@ class _Left:
 
     Attributes:
         shapes: Without and with the random steps.
-        error: What a step said that failed on it.
+        error: The message of a step that failed on it.
     """
 
     shapes: tuple[tuple[int, ...], ...] = ()
@@ -59,7 +59,7 @@ def unfit_samples(
         batch_size: With 1 the sizes may differ.
 
     Returns:
-        Their faults. Where no nine of ten leave alike, one that is no sample's.
+        Their faults. If fewer than nine of ten leave alike, one fault without a sample.
     """
     samples = dataset.samples
     prints = scan.fingerprints

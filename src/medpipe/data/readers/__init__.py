@@ -1,1 +1,1 @@
-"""Image readers, one module for each file format; `reader` is the door to them."""
+"""Image readers, one module for each file format; `reader` is the entry point."""

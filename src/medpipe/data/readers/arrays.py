@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 IN_MEMORY = "in memory"
-"""What stands in an error in place of a path, until it is known whose image it is."""
+"""Stands for the path in an error, until the sample is known."""
 EXACT = 1 << 24
-"""Whole numbers up to this one are float32's, too."""
+"""Whole numbers up to this one are exact in float32."""
 STEPS = 256
-"""Between the lowest and the highest value of an image float32 must tell so many apart."""
+"""How many steps of float32 must lie between the lowest and the highest value of an image."""
 REAL = frozenset("?bBhHiIlLqQefdg")
 
 
@@ -79,7 +79,7 @@ def as_float32(values: Array, named: str) -> Array:
     if largest < EXACT:
         return found
     lowest, highest = values.min(), values.max()
-    # In Python's own whole numbers: float64 can't tell large ones apart either.
+    # In Python's integers: float64 can't tell large ones apart either.
     span = float(highest - lowest if values.dtype.kind == "f" else int(highest) - int(lowest))
     step = float(np.spacing(largest))
     if 0 < span < STEPS * step:

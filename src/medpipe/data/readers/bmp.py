@@ -27,7 +27,7 @@ RAW, RLE8, RLE4, FIELDS, JPEG, PNG, ALPHA_FIELDS = 0, 1, 2, 3, 4, 5, 6
 COMPRESSIONS = {RAW: (1, 2, 4, 8, 16, 24, 32), RLE8: (8,), RLE4: (4,), FIELDS: (16, 32)}
 COMPRESSIONS[ALPHA_FIELDS] = COMPRESSIONS[FIELDS]
 COMPRESSIONS[JPEG] = COMPRESSIONS[PNG] = (0, 24)
-"""The bits of a pixel that each compression knows."""
+"""The bits of a pixel that each compression allows."""
 MASKS = {16: (0x7C00, 0x3E0, 0x1F, 0), 32: (0xFF0000, 0xFF00, 0xFF, 0)}
 """Where red, green, blue and alpha lie without masks of a file's own."""
 

@@ -14,14 +14,14 @@ LARGER = "If it is genuine, raise PIL.Image.MAX_IMAGE_PIXELS."
 def bomb(
     path: str | os.PathLike[str], reason: str, remedy: str = UnreadableImageError.REMEDY
 ) -> UnreadableImageError:
-    """The error for a file that holds more than it may, for a reason."""
+    """The error for a file that may be a decompression bomb."""
     return UnreadableImageError(path, f"may be a decompression bomb: {reason}", remedy, kind="bomb")
 
 
 def refuse_bomb(path: str | os.PathLike[str], length: int) -> None:
-    """Refuse a compressed file that should hold so many bytes, if they are more than the memory.
+    """Refuse a compressed file that should hold more bytes than this machine's memory.
 
-    It would be decompressed as far as it goes, before it could be found to be too short.
+    It would be decompressed to its end before it is found to be too short.
     """
     if length > _memory():
         reason = f"it should hold {length} bytes, more than this machine's memory"

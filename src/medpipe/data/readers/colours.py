@@ -63,7 +63,7 @@ def _grey(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     if values.dtype.kind not in "iu":
         blended: np.ndarray[Any, Any] = values @ np.array([0.299, 0.587, 0.114])
         return blended.astype(values.dtype)
-    # Numbers of 64 bits times the weights are more than 64 bits hold.
+    # Numbers of 64 bits times the weights overflow 64 bits.
     wide = values.astype(object if values.dtype.itemsize > 4 else np.int64)
     red, green, blue = np.moveaxis(wide, -1, 0)
     luma: np.ndarray[Any, Any] = (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16

@@ -15,6 +15,6 @@ def orientation(image: Image.Image) -> int:
     """From 1 to 8, as EXIF counts; 1, upright, where nothing else is said."""
     try:
         found = image.getexif().get(ORIENTATION)
-    except Exception:  # damaged EXIF data: the pixels are none the worse
+    except Exception:  # damaged EXIF data: the pixels may still be sound
         return 1
     return found if isinstance(found, int) and 1 <= found <= 8 else 1

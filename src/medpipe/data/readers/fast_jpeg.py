@@ -1,8 +1,8 @@
-"""Decode plain JPEG files by simplejpeg, to the very values that Pillow gives.
+"""Decode plain JPEG files by simplejpeg, with exactly the values that Pillow gives.
 
-Both hand the work to libjpeg-turbo. Pillow goes through a stream, an image and a copy, which for
-a small picture takes several times as long as the decoding. Whatever is not plain, complete and
-without a warning gives None here, and is then `jpeg.py`'s to decode or to refuse.
+Both use libjpeg-turbo. Pillow goes through a stream, an image and a copy, which for a small picture
+takes several times as long as the decoding. Whatever is not plain, complete and without a warning
+gives None here, and `jpeg.py` decodes or refuses it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ FEW = 4
 JFIF = 0xE0
 SEGMENT = struct.Struct(">BBH")
 JFIF_LENGTH = 16
-"""Of the one remark that says nothing about the pixels: a JFIF segment without a thumbnail."""
+"""The length of a JFIF segment without a thumbnail, which says nothing about the pixels."""
 FACTORS: dict[bytes, Subsampling] = {
     b"\x11": "Gray",
     b"\x11\x11\x11": "444",

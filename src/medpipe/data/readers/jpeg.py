@@ -1,9 +1,9 @@
 """Decode JPEG files, and refuse those at which libjpeg warns.
 
-Pillow passes over libjpeg's warnings: data that end too early or make no sense become grey blocks
-without a word. simplejpeg has an error for each of them, so it looks at every file, also where
-Pillow gives the values. What gives no warning is compared here: whether every component has its
-scans, whether the scans of a progressive file bring every bit, and whether there is an end.
+Pillow ignores libjpeg's warnings: truncated or damaged data silently become grey blocks. simplejpeg
+raises an error for each of them, so it decodes every file, also where Pillow gives the values. What
+no warning tells is checked here: whether every component has its scans, whether the scans of a
+progressive file bring every bit, and whether there is an end.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ MANGLED = "a transfer in text mode has put a carriage return (0D) before each li
 PROFILE = b"ICC_PROFILE\0"
 """What the segments of a colour profile begin with."""
 NOT_DAMAGED = ("determine subsampling", "not implemented", "unsupported", "not supported")
-"""What simplejpeg says of files that it doesn't decode, sound as they may be."""
+"""Errors of simplejpeg for files that it doesn't decode, though they may be sound."""
 
 
 @attrs.frozen(kw_only=True)
@@ -68,7 +68,7 @@ def jpeg_raster(content: bytes, path: str | os.PathLike[str]) -> Raster:
 
     Raises:
         DataError: libjpeg warns of its data, parts of it are missing, or it is of a kind that
-            can't be decoded without hearing such warnings, or too large.
+            can't be checked for such warnings, or too large.
     """
     from io import BytesIO
 
@@ -94,7 +94,7 @@ def jpeg_raster(content: bytes, path: str | os.PathLike[str]) -> Raster:
 def _heard(
     content: bytes, frame: Frame, path: str | os.PathLike[str]
 ) -> tuple[Subsampling, np.ndarray[Any, Any] | None]:
-    """Decode with an error for each warning; the subsampling, and the values but of inks."""
+    """Decode with an error for each warning; return subsampling and values, for CMYK no values."""
     import simplejpeg
 
     space = {1: "GRAY", 3: "RGB", 4: "CMYK"}[len(frame.factors)]
@@ -162,7 +162,7 @@ def jpeg_frame(content: bytes, path: str | os.PathLike[str]) -> Frame:
 
 
 def without_profile(content: bytes) -> bytes:
-    """The file without its colour profile, which is not used: libjpeg warns of its faults."""
+    """The file without its colour profile, which is not used and may cause warnings of libjpeg."""
     if PROFILE not in content:
         return content
     kept, place = [content[:2]], 2
@@ -211,7 +211,7 @@ def _frame(marker: int, body: bytes, path: str | os.PathLike[str]) -> Frame:
 
 
 def _check_tables(body: bytes, tables: frozenset[int], path: str | os.PathLike[str]) -> None:
-    """Whether the tables that a scan names are there; libjpeg would take the usual ones."""
+    """Check that the tables that a scan names are there; libjpeg would take the standard ones."""
     first, last, bits = body[-3:]
     needed = set()
     for one in body[2 : 1 + 2 * body[0] : 2]:
@@ -228,7 +228,7 @@ def _check_tables(body: bytes, tables: frozenset[int], path: str | os.PathLike[s
 def _check_scans(
     frame: Frame, scans: list[tuple[bytes, bytes]], path: str | os.PathLike[str]
 ) -> None:
-    """Whether each component has all that a decoder would otherwise make up."""
+    """Check that no scan of a component is missing; a decoder would make up its data."""
     progressive = DCT[frame.process]
     for component in frame.factors:
         # The lowest bit that has come of each coefficient; nothing has of those without one.

@@ -32,11 +32,11 @@ ANALYZE = 348
 CHUNK = 1 << 20
 SINGLE = (b"n+1\0", b"n+2\0")
 PAIR = (b"ni1\0", b"ni2\0")
-"""What a header holds whose values are in another file."""
+"""The magic of a header whose values are in another file."""
 
 
 def is_nifti(content: bytes) -> bool:
-    """Whether a file that begins so is NIfTI, or is gzipped, which no other format here is."""
+    """Whether the first bytes of a file are those of NIfTI, or of gzip, as for no other format."""
     return content.startswith(GZIP) or _mark(content) in SINGLE + PAIR or is_analyze(content)
 
 

@@ -15,9 +15,9 @@ UNITS = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 programs write millimetres without a code."""
 AFFINE = "Write a valid affine into its header."
 HUGE = 1e12
-"""Millimetres beyond any image's origin; NaN is not below it either."""
+"""A distance in millimetres that no image reaches; NaN is not below it either."""
 REST = b"\r\n\x1a\n"
-"""What follows the mark of NIfTI-2, to find what a transfer of text did to a file."""
+"""What follows the magic of NIfTI-2, to find damage by a transfer in text mode."""
 
 
 class HeaderError(ValueError):
@@ -39,7 +39,7 @@ def check_header(header: Any) -> None:
         header: nibabel's, of NIfTI-1 or NIfTI-2.
 
     Raises:
-        HeaderError: One is none that it may be, or two contradict each other.
+        HeaderError: A field is invalid, or two contradict each other.
     """
     two = "eol_check" in header.keys()  # noqa: SIM118  (nibabel has no other way)
     if int(header["sizeof_hdr"]) != (540 if two else 348):
@@ -91,7 +91,7 @@ def placed(header: Any, dims: int) -> tuple[Array | None, tuple[float, ...] | No
     atlas and a scanner, but not one place in one space twice.
 
     Raises:
-        HeaderError: They contradict each other, or say nothing that can be.
+        HeaderError: They contradict each other or are invalid.
     """
     import numpy as np
 
@@ -123,7 +123,7 @@ def placed(header: Any, dims: int) -> tuple[Array | None, tuple[float, ...] | No
     largest = float(np.abs(affine).max())
     if not (largest < HUGE and abs(np.linalg.det(affine)) > 0):
         raise HeaderError(
-            "lies nowhere: its affine (sform or qform) is not finite or can't be inverted",
+            "has no valid affine: its sform or qform is not finite or can't be inverted",
             AFFINE,
         )
     scaled = affine.copy()
@@ -139,9 +139,9 @@ def _alike(one: Array, other: Array) -> bool:
 
 
 def _without_shears(header: Any, sform: Array) -> Array:
-    """The qform that comes nearest to an sform, as writers choose it: it knows no shears.
+    """The qform that is nearest to an sform, as writers choose it.
 
-    A tilted gantry has some.
+    A qform can't hold shears, which a tilted gantry has.
     """
     import numpy as np
 

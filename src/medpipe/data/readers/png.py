@@ -1,7 +1,7 @@
 """Decode PNG files; checksums, order of chunks and length are verified first.
 
-Pillow leaves off where the pixels are complete, passes over the checksums of their chunks, and
-reduces colours of 16 bits to 8. So the file is taken apart here, and Pillow only undoes the filters
+Pillow stops where the pixels are complete, ignores the checksums of their chunks, and reduces
+colours of 16 bits to 8. So the file is parsed here, and Pillow only undoes the filters
 of the rows. What follows IEND is no part of a PNG and is not looked at.
 """
 
@@ -275,7 +275,7 @@ def _orientation(content: bytes) -> int:
     try:
         with PngImageFile(BytesIO(content)) as image:
             return orientation(image)
-    except Exception:  # damaged texts: the pixels are none the worse
+    except Exception:  # damaged texts: the pixels may still be sound
         return 1
 
 

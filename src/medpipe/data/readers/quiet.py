@@ -1,7 +1,7 @@
 """Silence the warnings of decoders.
 
-They warn of each oddity of each file, also of those that they mend; what can't be decoded is an
-error anyway.
+They warn of each oddity of each file, also of those that they correct; what can't be decoded is
+an error anyway.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ _lock = threading.Lock()
 
 
 def quiet_decoders() -> None:
-    """Leave out the decoders' warnings, in this process and from now on; as often as you like.
+    """Silence the decoders' warnings for the rest of the process; may be called repeatedly.
 
-    For good, because to put filters back is not safe while other threads decode.
+    They stay silent, because restoring filters is not safe while other threads decode.
     """
     if _FILTER not in warnings.filters:
         with _lock:

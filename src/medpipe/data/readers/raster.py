@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Alpha = Literal["straight", "premultiplied"]
 Colours = Literal["RGB", "CMYK", "YCbCr", "Lab"]
 COUNTS: dict[Colours | None, int] = {None: 1, "RGB": 3, "CMYK": 4, "YCbCr": 3, "Lab": 3}
-"""The channels that colours take, or a grey value."""
+"""The number of channels of each colour space; None: a grey value."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -75,7 +75,7 @@ def decoded(raster: Raster, path: str | os.PathLike[str], reading: Reading) -> D
 
 
 def turned(values: np.ndarray[Any, Any], orientation: int) -> np.ndarray[Any, Any]:
-    """The picture upright, whose orientation EXIF counts from 1 to 8; others leave it as it is."""
+    """Turn a picture upright by its EXIF orientation, 1 to 8; others leave it as it is."""
     if orientation in (5, 6, 7, 8):
         values = values.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
@@ -86,7 +86,7 @@ def turned(values: np.ndarray[Any, Any], orientation: int) -> np.ndarray[Any, An
 
 
 def _without_alpha(values: np.ndarray[Any, Any], raster: Raster) -> np.ndarray[Any, Any]:
-    """Drop the alpha channel, and divide by it what it was multiplied with."""
+    """Drop the alpha channel, and undo premultiplication by it."""
     import numpy as np
 
     if raster.alpha is None:

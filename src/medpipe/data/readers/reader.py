@@ -34,7 +34,7 @@ def read_image(image: ImageFile, reading: Reading = Reading()) -> DecodedImage:
     """Decode an image file, or the files of a series. May be called from several threads.
 
     The content decides how, not the name: PNG, JPEG, TIFF and BMP, NIfTI (gzipped or not) by
-    nibabel, DICOM by pydicom. What a file says of itself is held against its data.
+    nibabel, DICOM by pydicom. The header of a file is checked against its data.
 
     - **Pictures** keep their values: 16 bits in every kind of PNG, all whole numbers and floats of
       TIFF. With ``reading.channels`` None they are as stored: those of MONAI's ``PILReader``, which
@@ -85,7 +85,7 @@ def read_heard(
 
 
 def decode_content(content: bytes, image: str | os.PathLike[str], reading: Reading) -> DecodedImage:
-    """Decode the content of one file, whose path is for errors and for what lies beside it."""
+    """Decode the content of one file; its path is for errors and for what lies beside it."""
     from medpipe.data.readers.dicom.files import has_mark
     from medpipe.data.readers.nifti import decode_nifti, is_nifti
     from medpipe.data.readers.pictures import decode_picture
@@ -197,7 +197,7 @@ def stack_channels(images: Sequence[DecodedImage], files: Sequence[ImageFile]) -
 
 
 def _common_spacing(images: Sequence[DecodedImage]) -> tuple[tuple[float, ...] | None, SpacingOf]:
-    """What images of one grid say of their spacing; nothing where they contradict each other."""
+    """The spacing of images of one grid; None where they contradict each other."""
     import numpy as np
 
     known = [image for image in images if image.spacing is not None]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 READ_ONLY = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 READ_ONLY |= getattr(os, "O_NONBLOCK", 0)
-"""How files are opened: a pipe without a writer would be waited for without end."""
+"""Flags for opening files: otherwise a pipe that nobody writes to would block for ever."""
 _TRIES = 3
 """How often a file is read that changes meanwhile."""
 _CUT_OFF = ("truncated", "less than expected")
@@ -61,7 +61,7 @@ def damaged(path: str | os.PathLike[str], error: Exception) -> UnreadableImageEr
 
 
 def file_bytes(path: str | os.PathLike[str]) -> bytes:
-    """The content of an image file; anything else that has a name is refused, and not waited for.
+    """The content of an image file; pipes, sockets and devices are refused at once.
 
     Raises:
         DataError: It can't be read, or is empty.

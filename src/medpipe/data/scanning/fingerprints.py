@@ -88,7 +88,7 @@ class Digests(Sequence[str]):
         return [joined[start : start + digits] for start in range(0, len(joined), digits)]
 
     def as_bytes(self) -> bytes:
-        """What differs where one of them differs."""
+        """All digests as bytes, which differ if one of them does."""
         return self.packed if self.width else "\0".join(self.texts).encode("utf-8", "surrogatepass")
 
     def heads(self, count: int) -> bytes:
@@ -223,12 +223,12 @@ class Fingerprints(Mapping[str, Fingerprint]):
         )
 
     def with_defect(self) -> list[tuple[str, PixelDefect]]:
-        """The samples with whose values something is wrong, and what, in their order."""
+        """The samples with a pixel defect, and which, in their order."""
         return [(self.ids[place], defect) for place, defect in sorted(self.defects.items())]
 
 
 class FoundFingerprints:
-    """Collects fingerprints, in any order, and puts them into the one that is asked for."""
+    """Collects fingerprints in any order, and returns them in the order that is asked for."""
 
     def __init__(self) -> None:
         self._places: dict[str, int] = {}
@@ -245,7 +245,7 @@ class FoundFingerprints:
         return sample_id in self._places
 
     def add(self, sample_id: str, found: Fingerprint) -> None:
-        """Take in the fingerprint of a sample that is not there yet."""
+        """Add the fingerprint of a sample that is not there yet."""
         self._places[sample_id] = len(self._places)
         self._sha256 += bytes.fromhex(found.sha256)
         self._pixels += bytes.fromhex(found.pixels)
@@ -255,7 +255,7 @@ class FoundFingerprints:
             self._defects[len(self._places) - 1] = found.defect
 
     def extend(self, others: FoundFingerprints) -> None:
-        """Take in all those of samples that are not there yet."""
+        """Add all those of samples that are not there yet."""
         start = len(self._places)
         self._places.update(zip(others._places, count(start)))
         self._sha256 += others._sha256

@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 PixelDefect = Literal["nan", "infinite", "constant"]
 
 NOT_FINITE: frozenset[str] = frozenset({"nan", "infinite"})
-"""With these nothing can be computed."""
+"""The defects with which training can't compute."""
 
 LARGEST = 3.4028234663852886e38
 """Training computes in float32: what is above this is infinite there."""
 
 
 def defect_of(image: DecodedImage) -> PixelDefect | None:
-    """What is wrong with the values; the worst, where it is several things.
+    """The defect of an image's values, the worst of several; None if there is none.
 
     Most images are of whole numbers, and differ between two of their pixels: then nothing more is
     looked at.

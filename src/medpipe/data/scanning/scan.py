@@ -44,7 +44,7 @@ __all__ = ["Fingerprint", "Scan", "fingerprint", "look_through", "read", "scan"]
 CHUNK = 256
 """Samples in one task of a thread: many, because a task costs as much as an image."""
 TINY = 1 << 12
-"""Bytes on the disk below which Python's share of the work keeps a second thread from helping."""
+"""Bytes on the disk below which the GIL keeps a second thread from helping."""
 LARGE = 1 << 20
 """Bytes on the disk from which a sample is a task of its own, and may be a large volume."""
 LARGE_AT_ONCE = 4
@@ -82,7 +82,7 @@ class Scan:
 
 
 Ahead = Callable[[Sequence["Sample"], FoundFingerprints], object]
-"""Reads samples for a purpose of its own too, and adds the fingerprints of those that it read."""
+"""Reads samples, also for a purpose of its own, and adds the fingerprints of those that it read."""
 Seen = Callable[["Sample", "DecodedImage"], object]
 """Looks at an image while it is in memory."""
 
@@ -90,13 +90,13 @@ Seen = Callable[["Sample", "DecodedImage"], object]
 def scan(dataset: Dataset, *, workers: int, ahead: Ahead | None = None) -> Scan:
     """Read and decode every image of a data set.
 
-    What was read is kept in the cache directory; a file is read again when its path, its size,
-    its number on the disk or one of its times differs.
+    Fingerprints are kept in the cache directory; a file is read again when its path, its size, its
+    inode or one of its times differs.
 
     Args:
         dataset: The samples, and how to decode them.
         workers: How many threads read.
-        ahead: Called with what must be read, where that is most of it: it may read first.
+        ahead: Called with the samples that must be read, if they are most: it may read them first.
 
     Raises:
         DataError: There are no samples, ids occur twice, or images can't be read: the error
@@ -119,7 +119,7 @@ def look_through(
         workers: How many threads read.
         ahead: See `scan`.
         seen: Called in any thread with each sample that could be read and its image. Then
-            everything is read, whatever is remembered.
+            everything is read, whatever is cached.
 
     Returns:
         The fingerprints of the samples that could be read, in their order; and the errors of the
@@ -156,7 +156,7 @@ def _nothing(*_: object) -> None:
 
 @contextmanager
 def _turn(lock: Path) -> Iterator[None]:
-    """Wait while another process is at it; where no lock can be had, both read."""
+    """Wait while another process scans; where no lock can be made, both scan."""
     with ExitStack() as stack:
         with suppress(OSError):
             stack.enter_context(locked(lock))
@@ -287,9 +287,9 @@ def _read_all(
     found: FoundFingerprints,
     seen: Seen,
 ) -> list[tuple[str, DataError]]:
-    """Fill `found`; give the errors with their sample's id, in the order of the ids."""
+    """Fill `found`; return the errors with their sample's id, in the order of the ids."""
     # Tiny images are read ahead by all threads and decoded by one at a time: threads that hand
-    # the interpreter over eight times for each take longer than one alone.
+    # over the GIL eight times for each take longer than one alone.
     turns: dict[Size, AbstractContextManager[object]] = {
         "tiny": threading.Semaphore(1),
         "small": nullcontext(),

@@ -1,8 +1,8 @@
-"""The scan's cache: fingerprints by what their files are.
+"""The scan's cache: fingerprints by the state of their files.
 
-A file is known again by its path, its size, its number on the disk and both of its times: when its
-content was written, which copying programs set as they like (``cp -p``, ``rsync -t``, ``unzip``),
-and when anything of it was changed, which programs can't set.
+A file is recognised by its path, its size, its inode and both of its times: when its content was
+written (mtime), which copying programs may set (``cp -p``, ``rsync -t``, ``unzip``), and when
+anything of it was changed (ctime), which nobody can set.
 """
 
 from __future__ import annotations
@@ -49,29 +49,29 @@ DECODERS = (
 """The distributions that decode: other versions may decode the same bytes to other values."""
 
 FileState = tuple[str, int, int, int, int]
-"""Name, size, both times and number; see `FileStates`."""
+"""Name, size, both times and inode; see `FileStates`."""
 NO_FILE: FileState = ("", 0, 0, 0, 0)
 Columns = tuple[bytes, bytes, bytes, bytes, bytes]
-"""The names, the sizes, both times and the numbers of `FileStates`."""
+"""The names, the sizes, both times and the inodes of `FileStates`."""
 NO_COLUMNS: Columns = (b"", b"", b"", b"", b"")
 
 TICK = 20_000_000
 """Nanoseconds within which two changes of a file may have one time: a tick of the system's clock
 has ten milliseconds at most."""
 COARSE_TICK = 2_000_000_000
-"""The same on disks that write down whole seconds."""
+"""The same on disks that store whole seconds."""
 
 AT_ONCE = 4096
 """Files that are looked at together."""
 _NUMBER = (1 << 64) - 1
-"""Numbers of files are longer on some disks under Windows."""
+"""The bits of an inode that are kept: it is longer on some disks under Windows."""
 _BETWEEN = "\0"
 """Between names: no path holds it."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class FileStates:
-    """What the files of samples are at one time, a column for each attribute.
+    """The state of the files of samples at one time, a column for each attribute.
 
     Attributes:
         names: The absolute path of each sample's file; of several files or a series a text that
@@ -79,7 +79,7 @@ class FileStates:
         sizes: In bytes, of all files of a sample together.
         times: When the content was written, in nanoseconds; 0 where the name tells them.
         changed: When anything of the file was changed; of several the last one.
-        numbers: Of the files on the disk; 0 where the name tells them.
+        numbers: The inodes; 0 where the name tells them.
     """
 
     names: Sequence[str]
@@ -162,7 +162,7 @@ class _Kept:
     """What an earlier scan wrote.
 
     Attributes:
-        columns: What the files were.
+        columns: The state of the files.
         fingerprints: Theirs, in their order; by no ids.
     """
 
@@ -177,7 +177,7 @@ class ScanMemory:
         dataset: The samples, and how they are decoded.
 
     Attributes:
-        files: What each sample's files were when this was made.
+        files: The state of each sample's files when this was made.
         path: Where they are kept; None for images that are in memory.
     """
 
@@ -189,7 +189,7 @@ class ScanMemory:
         self._settled = 0
 
     def whole(self) -> Fingerprints | None:
-        """The fingerprints, where just these samples were read last, in this order; else None."""
+        """The fingerprints, if the last scan read just these samples in this order; else None."""
         if self._kept is None or self._kept.columns != self.files.columns():
             return None
         return attrs.evolve(self._kept.fingerprints, ids=self._ids)
@@ -207,10 +207,10 @@ class ScanMemory:
         return found
 
     def settle(self) -> None:
-        """Wait until what is written to the files from now on gives them another time.
+        """Wait until any later write to the files gives them another time.
 
         To be called before they are read. Two changes within one tick of a clock leave one time:
-        a file that was read between the two would be taken for unchanged for ever.
+        a file that was read between the two would count as unchanged for ever.
         """
         newest = max(self.files.changed, default=0)
         tick = TICK if newest % 1_000_000_000 else COARSE_TICK
@@ -222,7 +222,7 @@ class ScanMemory:
     def save(self, found: FoundFingerprints) -> None:
         """Remember the fingerprints of these samples, and forget all others of these files.
 
-        What a disk whose clock is ahead changed just now is not remembered: it is read again.
+        Files that a disk whose clock is ahead changed just now are not remembered.
         """
         if self.path is None:
             return
@@ -237,7 +237,7 @@ class ScanMemory:
 
 
 def _plain(paths: Sequence[Any]) -> FileStates | None:
-    """What one file for each sample is, all of them being there; else None.
+    """The states of samples that have one file each, if all files exist; else None.
 
     All at once takes less time than to look at each by itself.
     """

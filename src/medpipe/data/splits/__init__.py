@@ -1,1 +1,1 @@
-"""Splits: training, validation and test without a leak; `split` is the door to them."""
+"""Splits: training, validation and test without a leak; `split` is the entry point."""

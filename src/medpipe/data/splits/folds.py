@@ -27,7 +27,7 @@ def make_folds(
         units: What can't be divided.
         count: How many folds.
         samples: At least those of the units.
-        task: Their question.
+        task: What the labels mean.
 
     Raises:
         DataError: A fold is empty, or a class is in one fold alone.

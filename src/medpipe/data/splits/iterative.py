@@ -48,7 +48,7 @@ def divide_iteratively(
 
 
 def _rarest_first(units: Sequence[Unit], kept: frozenset[int]) -> Iterator[tuple[int, int]]:
-    """Each unit that is not placed yet, with the stratum that it is placed for."""
+    """Each unit that is not assigned yet, with the stratum for which it is next."""
     holders: dict[int, list[tuple[int, int]]] = defaultdict(list)
     left: dict[int, int] = defaultdict(int)
     for index, unit in enumerate(units):

@@ -69,7 +69,7 @@ def find_leaks(samples: Sequence[Sample], scan: Scan, splits: Mapping[str, Split
 def training_side(
     samples: Sequence[Sample], scan: Scan, splits: Mapping[str, Split]
 ) -> Iterator[Leaking]:
-    """The samples that would have to go for nothing to leak.
+    """The samples to leave out so that nothing leaks.
 
     Groups and copies combine: where an image of one patient is an image of another's too, both
     count as one. Of what belongs together and is in several splits only the test samples stay;

@@ -83,11 +83,11 @@ def make_splits(
     Each split gets its share of every class (for ``multilabel`` of every finding, for
     ``regression`` of every tenth of each target's values). Samples of one group, and samples
     whose images decode to the same pixels, stay together; copies without a group are trained on
-    while there is room, since in an evaluation they would count several times. Parts that the
-    samples bring stand; what is missing is carved from the rest, of which the settings are
+    while there is room, since in an evaluation they would count several times. Splits that the
+    samples bring are kept; missing ones are divided from the rest, of which the settings are
     fractions. With folds the rest is first divided into them and one is held out; the others are
     the rest then. Nothing depends on the order of the samples, on the path separator, or on the
-    process. `settings.file` is not looked at: see `medpipe.data.splits.split_file.read_splits`.
+    process. `settings.file` is not read: see `medpipe.data.splits.split_file.read_splits`.
 
     Raises:
         DataError: The data bring a split and the settings ask for a fraction of it, or the splits
@@ -161,7 +161,7 @@ def _held_split(brought: Mapping[str, int], settings: SplitSettings) -> Split | 
 def _carved_splits(
     brought: Mapping[str, int], settings: SplitSettings, held: Split | None
 ) -> dict[Split, float]:
-    """The splits to be carved, with their fractions of what is left then."""
+    """The splits to be made, with their fractions of what is left then."""
     wanted: dict[Split, float | None] = {"validation": settings.validation, "test": settings.test}
     fractions: dict[Split, float] = {
         split: (0.0 if brought[split] or split == held else FRACTION)
@@ -179,7 +179,7 @@ def _carved_splits(
 
 
 def require_training(samples: Sequence[Sample], splits: Mapping[str, Split], task: Task) -> None:
-    """See that every class has training samples.
+    """Require training samples of every class.
 
     Raises:
         DataError: One has none.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("medpipe")
 
 FORMAT = 4
-"""To be raised with every change of how samples are divided."""
+"""The version; to be raised with every change of how samples are divided."""
 WORTH = 2000
 """From how many samples on a split is remembered: fewer are divided in less time."""
 

@@ -1,4 +1,4 @@
-"""``splits.csv``: a split as a file, to write and to take back."""
+"""Write a split to a file, ``splits.csv``, and read it back."""
 
 from __future__ import annotations
 
@@ -66,8 +66,7 @@ def write_splits(path: Path, splits: Splits, samples: Sequence[Sample], scan: Sc
     if not splits.folds:
         columns, rows = _without_fold(COLUMNS), [_without_fold(row) for row in rows]
     text = io.StringIO()
-    # The csv module does not quote a carriage return, but reads it as a line's
-    # end.
+    # The csv module does not quote a carriage return by itself, but reads it as a line's end.
     returns = any("\r" in cell for row in rows for cell in row)
     writer = csv.writer(
         text, lineterminator="\n", quoting=csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL
@@ -80,7 +79,7 @@ def write_splits(path: Path, splits: Splits, samples: Sequence[Sample], scan: Sc
 def read_splits(
     path: Path, dataset: Dataset, scan: Scan, settings: SplitSettings
 ) -> tuple[Dataset, Splits]:
-    """Take a split back.
+    """Read a split from a file.
 
     The columns ``id`` and ``split`` must be there; where ``sha256`` is there and not blank, the
     sample's file must have it. With `settings.folds` the file must hold out that fold. The other
@@ -134,7 +133,7 @@ def read_splits(
 
 
 def _require_fold(path: Path, rows: dict[str, _Row], count: int, fold: int) -> None:
-    """See that the file is of so many folds and holds out this one."""
+    """Require that the file has so many folds and holds out this one."""
     folds = sorted({row.fold for row in rows.values() if row.fold is not None})
     remedy = "Take the file of that fold's run, or leave split.file out."
     if folds != list(range(count)):

@@ -84,7 +84,7 @@ def together(samples: Sequence[Sample], scan: Scan) -> list[Sequence[int]]:
 
 
 def seen_as(group: str) -> str:
-    """A group as a reader sees it, or as it is where nothing of it can be seen."""
+    """A group without invisible characters, or unchanged if it has no visible ones."""
     return visible(group) or group
 
 

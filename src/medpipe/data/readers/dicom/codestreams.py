@@ -31,7 +31,7 @@ class FrameError(ValueError):
 
 @attrs.frozen(kw_only=True)
 class Codestream:
-    """What a compressed frame says of itself.
+    """The header of a compressed frame.
 
     Attributes:
         kind: The marker of JPEG's frame header (0xF7 for JPEG-LS); 0 for JPEG 2000.
@@ -40,7 +40,7 @@ class Codestream:
         components: How many samples each pixel has.
         precision: The bits of a sample.
         signed: Whether samples are signed; None where this kind can't say.
-        colours: What three components are; None where it doesn't say.
+        colours: The colour space of three components; None where it doesn't say.
         mixed: For JPEG 2000: whether a colour transform is undone while it is decoded.
         adobe: Whether it has Adobe's marker.
     """
@@ -65,7 +65,7 @@ def frames_of(dataset: Dataset, count: int, *, run_length: bool) -> list[bytes]:
         run_length: Whether they are compressed by RLE, one fragment each.
 
     Raises:
-        FrameError: They are not as many, or the table of their offsets contradicts them.
+        FrameError: Their number is another, or the table of their offsets contradicts them.
     """
     parts = _parts(dataset.PixelData)
     table, fragments = parts[0][1], parts[1:]
@@ -133,7 +133,7 @@ def _parts(content: bytes) -> list[tuple[int, bytes]]:
 
 
 def codestream_of(frame: bytes) -> Codestream:
-    """What a frame of JPEG, JPEG-LS or JPEG 2000 says of itself.
+    """Read the header of a frame of JPEG, JPEG-LS or JPEG 2000.
 
     Raises:
         FrameError: It is cut off, or holds more than one image.
@@ -248,7 +248,7 @@ def check_run_lengths(frame: bytes, segments: int, length: int) -> None:
         length: The bytes that each should hold.
 
     Raises:
-        FrameError: They are others.
+        FrameError: Its segments are others.
     """
     if len(frame) < 64:
         raise FrameError("is truncated: a compressed frame ends within its header")

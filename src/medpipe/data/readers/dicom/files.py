@@ -35,7 +35,7 @@ PIXEL_TAGS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 CHUNK = 64
 """Files in one task of a thread."""
 THREADS = 8
-"""Headers are short: the wait is for the disk or the network, and more doesn't help."""
+"""Headers are short: threads wait for the disk or the network, and more of them don't help."""
 NAMED = 10
 """How many broken files an error names."""
 
@@ -47,7 +47,7 @@ class DicomListing:
     Attributes:
         images: By id, in the order of the ids: a path, or a `Series`.
         skipped: The ids of files that hold no pixels, such as reports, plans and DICOMDIR.
-        identities: What the header of each image says of whom and what it shows.
+        identities: Patient, study, series and instance of each image, from its header.
         first_of: For each series the id of its first file.
         members: The ids of all files of the series, copies too.
         notes: Sentences about files that are copies of one another, or contradict each other.
@@ -82,7 +82,7 @@ def is_dicom(path: str | os.PathLike[str]) -> bool:
     ``dcmread(path, force=True).save_as(new_path, enforce_file_format=True)`` adds it.
 
     Raises:
-        DataError: The file is not there or can't be read, so it is unknown.
+        DataError: The file does not exist or can't be read.
     """
     size = PREAMBLE + len(MARK)
     try:
@@ -116,7 +116,7 @@ def _cause(error: Exception) -> str:
 
 
 def has_mark(content: bytes) -> bool:
-    """Whether a file that begins so is DICOM."""
+    """Whether the first bytes of a file are those of DICOM."""
     return content[PREAMBLE : PREAMBLE + len(MARK)] == MARK
 
 
@@ -137,11 +137,11 @@ def list_dicom(
             files that have one SeriesInstanceUID are an image, under the id
             ``folder/SeriesInstanceUID`` with the folder that holds them all. Of files of one
             SOPInstanceUID and one content one is taken.
-        faults: Gets what is wrong with single files and series, which are then left out. None:
-            that is an error.
+        faults: Collects what is wrong with single files and series, which are then left out.
+            None: raise an error instead.
         across_folders: Whether the files of a series may lie in several folders. False: those in
             one folder are a series, for data whose UIDs are not to be trusted.
-        apart: Gives for a file's id what all files of a series must have in common, such as its
+        apart: Returns for a file's id what all files of a series must have in common, such as its
             class. None: nothing.
 
     Raises:
@@ -199,12 +199,12 @@ def list_dicom(
 
 
 def dicom_identities(files: Mapping[str, str], faults: list[Fault]) -> dict[str, DicomIdentity]:
-    """What the headers of those of some files say that are DICOM, by their ids.
+    """Patient, study, series and instance of those files that are DICOM, by id.
 
     Args:
         files: Path by id.
-        faults: Gets those that can't be read, whose patient is unknown. What else is
-            wrong with a file is said by who reads its pixels.
+        faults: Collects the files that can't be read, whose patients are unknown. What else is
+            wrong with a file is reported when its pixels are read.
     """
     dicom: dict[str, str] = {}
     for id_, path in files.items():

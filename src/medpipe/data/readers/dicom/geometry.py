@@ -82,7 +82,7 @@ def plane_of(dataset: Dataset, frame: int = 0) -> Plane | None:
     """Where a frame lies; None where the file doesn't say.
 
     Raises:
-        ValueError: Its PixelSpacing is none.
+        ValueError: Its PixelSpacing is invalid.
     """
     import numpy as np
 
@@ -130,10 +130,10 @@ def _numbers(position: Any, orientation: Any) -> Array | None:
 
 
 def unevenness(places: Sequence[float]) -> tuple[float, int] | None:
-    """Whether ordered places have one distance, but for the rounding of their numbers.
+    """Check that ordered places are evenly spaced, up to the rounding of their numbers.
 
     Returns:
-        None if they have; otherwise the usual distance, and after which slice it is another.
+        None if they are; otherwise the usual distance, and the slice after which it differs.
     """
     import numpy as np
 
@@ -148,7 +148,7 @@ def unevenness(places: Sequence[float]) -> tuple[float, int] | None:
 
 
 def sideways(planes: Sequence[Plane]) -> tuple[float, int] | None:
-    """Whether the first pixels of planes in order lie on one line, but for rounding.
+    """Check that the first pixels of planes in order lie on one line, up to rounding.
 
     They may leave the normal, as those of a tilted gantry do: the affine is sheared then.
 

@@ -33,11 +33,11 @@ _TRUST = (
 
 @attrs.frozen(kw_only=True)
 class DicomIdentity:
-    """What a header says of whom and what a file shows; None where it is blank or absent.
+    """Patient, study, series and instance of a file; None where blank or absent.
 
     Attributes:
-        patient: PatientID, as it is seen.
-        issuer: IssuerOfPatientID: whose number it is.
+        patient: PatientID, without invisible characters.
+        issuer: IssuerOfPatientID: who assigned the PatientID.
         study: StudyInstanceUID.
         series: SeriesInstanceUID.
         instance: SOPInstanceUID.
@@ -52,7 +52,7 @@ class DicomIdentity:
 
 @attrs.frozen(kw_only=True)
 class Known:
-    """What SOPInstanceUIDs say of files.
+    """Files compared by their SOPInstanceUID.
 
     Attributes:
         ids: The files without copies.
@@ -91,12 +91,12 @@ def _text(dataset: Dataset, keyword: str) -> str | None:
 def without_copies(
     files: Mapping[str, str], series_of: Mapping[str, object], found: Mapping[str, DicomIdentity]
 ) -> Known:
-    """Compare files that have one SOPInstanceUID, which names one image in all the world.
+    """Compare files that have one SOPInstanceUID, which is globally unique.
 
     Args:
         files: Path by id.
-        series_of: What the files of one image share, by id; of files that are images themselves
-            nothing is a copy.
+        series_of: What the files of one image share, by id; files that are images themselves have
+            no copies.
         found: Their headers.
     """
     by_uid: dict[str, list[str]] = {}
@@ -151,7 +151,7 @@ def _same_content(one: str, other: str) -> bool | None:
             with open(path, "rb") as file:  # noqa: PTH123
                 contents.append(file.read())
         return contents[0] == contents[1] or bool(dcmread(one) == dcmread(other))
-    except Exception:  # what is wrong with it is said by who reads its pixels
+    except Exception:  # what is wrong with it is reported when its pixels are read
         return None
 
 
@@ -164,7 +164,7 @@ def series_faults(
     *,
     trusted: bool,
 ) -> list[Fault]:
-    """Series that can't be one image, by their ids; `trusted`: PatientID says who it is."""
+    """Series that can't be one image, by their ids; `trusted`: whether to compare PatientID."""
     faults = []
     for id_, ids in groups.items():
         uid = found[ids[0]].series

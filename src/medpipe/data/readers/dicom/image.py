@@ -59,7 +59,7 @@ class DicomImage:
         frames: How many.
         plane: Where the first frame lies.
         number: The InstanceNumber.
-        rescaled: Whether its header takes the stored values to others; None: it doesn't say.
+        rescaled: Whether its header rescales the stored values; None: it has no rescale.
     """
 
     image: DecodedImage

@@ -22,7 +22,7 @@ LOSSY = frozenset({0xC0, 0xC1, 0xC2})
 """Baseline, extended and progressive."""
 LOSSLESS = 0xC3
 TAIL = 3
-"""Bytes at the end of a scan that are changed to see what they were for."""
+"""Bytes at the end of a scan that are changed to see which samples they encode."""
 CHANGES = (0x55, 0, 0x0F, 0x33)
 SAMPLES = 8 * (TAIL + 2)
 """They can't hold more samples, each of which takes a bit at least."""
@@ -41,7 +41,7 @@ def install_decoders() -> str:
 
 
 def refuse_warned(said: Codestream, frame: bytes) -> None:
-    """Refuse a frame of 8 bits of which libjpeg has something to say.
+    """Refuse a frame of 8 bits for which libjpeg warns.
 
     Raises:
         FrameError: It is cut off or damaged.
@@ -94,12 +94,12 @@ def twelve_bits(
 def refuse_cut(said: Codestream, frame: bytes, cells: Array) -> None:
     """Refuse a lossless frame that ends before its last sample.
 
-    Decoders continue with zeros, and GDCM, the one that there is, doesn't say so. Where the last
+    Decoders go on with zeros, and GDCM, the only one available, doesn't report it. Where the last
     samples look like that, the frame is decoded again with other bytes at its end: they must
     change the last samples and no others.
 
     Args:
-        said: What it says of itself.
+        said: Its header.
         frame: The frame.
         cells: Its decoded samples, of shape (height, width) or (height, width, samples).
 
@@ -138,9 +138,9 @@ def _in_blocks(changed: Array) -> Array:
 
 
 def _with_another_tail(frame: bytes, said: Codestream, syntax: str, values: Array) -> Array:
-    """What a frame decodes to with other bytes at the end of its last scan.
+    """Decode a frame with other bytes at the end of its last scan.
 
-    `values`, those that it has, where no other bytes change it: not all are codes of the frame.
+    Returns `values`, its own, where no other bytes change it: not all are codes of the frame.
     """
     end = len(frame)
     for found in MARKER.finditer(frame, frame.rindex(b"\xff\xda") + 2):

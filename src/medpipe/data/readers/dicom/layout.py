@@ -67,7 +67,7 @@ class Layout:
 
     @property
     def bits(self) -> int:
-        """Of all values as they are decompressed."""
+        """The bits of all decompressed values together."""
         return self.frames * self.rows * self.columns * self.samples * self.allocated
 
 
@@ -75,7 +75,7 @@ def layout_of(dataset: Dataset) -> Layout:
     """Read what the header says of the pixels.
 
     Raises:
-        FrameError: A field is missing, or none that it may be.
+        FrameError: A field is missing or invalid.
     """
     keywords = [keyword for keyword in PIXELS if dataset.get(keyword)]
     if len(keywords) != 1:

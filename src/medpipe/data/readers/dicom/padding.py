@@ -33,7 +33,7 @@ def padded(dataset: Dataset, values: Array, cells: Array) -> Array | None:
         True where there is padding; None where there is none.
 
     Raises:
-        ValueError: The value is none.
+        ValueError: The value is no number.
     """
     import numpy as np
 

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from medpipe.steps import SpacingOf
 
 PROJECTIONS = frozenset({"CR", "DX", "DG", "IO", "MG", "PX", "RF", "RG", "RTIMAGE", "XA"})
-"""Modalities whose image is cast on a detector, which is larger there than in the patient."""
+"""Projection modalities, whose image is larger on the detector than in the patient."""
 CALIBRATED = ("GEOMETRY", "FIDUCIAL")
 SAME = 1e-3
 
 
 @attrs.frozen(kw_only=True)
 class PixelSize:
-    """The distance of pixels.
+    """The pixel spacing.
 
     Attributes:
         rows: Millimetres from one row to the next; None where `of` is ``"unknown"``.
@@ -39,9 +39,9 @@ class PixelSize:
 def pixel_size(dataset: Dataset, frame: int = 0) -> PixelSize:
     """How large the pixels of a frame are (PS3.3 10.7.1).
 
-    In images that are cast on a detector PixelSpacing is the patient's where it is calibrated, as
-    PixelSpacingCalibrationType or a difference from ImagerPixelSpacing says; a magnification that
-    was estimated takes the detector's to the patient.
+    In projection images PixelSpacing is the patient's where it is calibrated, as
+    PixelSpacingCalibrationType or a difference from ImagerPixelSpacing says; otherwise an estimated
+    magnification converts the detector's spacing to the patient's.
     """
     measures = functional_group(dataset, frame, "PixelMeasuresSequence")
     if measures is not None and measures.get("PixelSpacing") is not None:

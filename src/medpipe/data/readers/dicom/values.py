@@ -22,7 +22,7 @@ TABLES = (
 RESCALE = ("RescaleSlope", "RescaleIntercept")
 WINDOW = ("WindowCenter", "WindowWidth", "VOILUTFunction")
 FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
-"""The first holds where nothing is said."""
+"""The first is the default."""
 
 MEASURED = frozenset({"BMD", "CT", "MR", "NM", "PT", "RTDOSE"})
 """Modalities whose values are measurements, such as Hounsfield units: MONOCHROME1 says how to show
@@ -36,7 +36,7 @@ class WindowError(DataError):
 
 
 def grey_header(dataset: Dataset, frame: int) -> Dataset:
-    """What a frame's values go through: its own functional groups, else what holds for all.
+    """The header for a frame's values: its own functional groups, else what holds for all frames.
 
     Enhanced multi-frame images have their rescale and windows in functional groups, which
     pydicom's look-ups don't know.
@@ -80,7 +80,7 @@ def modality_of(dataset: Dataset) -> str:
 
 
 def dose_scale(dataset: Dataset) -> float | None:
-    """What takes the values of a dose to Gray; None for what is no dose.
+    """The factor from the values of a dose to Gray; None if the file is no dose.
 
     Raises:
         ValueError: It is no number above 0.
@@ -115,7 +115,7 @@ def grey_values(
     *,
     measured: bool = False,
 ) -> Array:
-    """Apply the modality look-up and the window, and turn MONOCHROME1 around.
+    """Apply the modality look-up and the window, and invert MONOCHROME1.
 
     The rescale and windows are pydicom's: DICOM PS3.3 C.11.1 and C.11.2.
 
@@ -123,13 +123,13 @@ def grey_values(
         stored: The stored values of one frame, of shape (height, width).
         header: What `grey_header` gave for it.
         window: As `Reading.window`.
-        measured: Whether `is_measured`: then only ``"voi"``, which is for showing, turns.
+        measured: Whether `is_measured`: then only ``"voi"``, which is for display, inverts.
 
     Returns:
         float32, or the stored number type where there is nothing to apply.
 
     Raises:
-        ValueError: The rescale is none.
+        ValueError: The rescale is invalid.
         WindowError: The window can't be applied.
     """
     import numpy as np
@@ -156,7 +156,7 @@ def grey_values(
         values = windowed(values, *window)
         bounds = (0, 1)
     if inverted and bounds is not None:
-        # Within what the values can be, not what they are: one law for all images.
+        # Within the possible values, not the image's own: the same mapping for all images.
         values = sum(bounds) - values
     if values.dtype == np.float64 and stored.dtype != np.float64:
         values = values.astype(np.float32)
@@ -215,7 +215,7 @@ def has_window(header: Dataset) -> bool:
 
 
 def check_rescale(header: Dataset) -> None:
-    """Check what takes stored values to real ones.
+    """Check the rescale of stored values.
 
     Raises:
         ValueError: One half is missing, or not one finite number; or it contradicts a table.
@@ -243,7 +243,7 @@ def check_rescale(header: Dataset) -> None:
 
 
 def rescaled(header: Dataset) -> bool | None:
-    """Whether stored values become others, as `check_rescale` knows it; None: nothing is said."""
+    """Whether the header changes stored values; None: it has no rescale and no modality table."""
     if header.get("ModalityLUTSequence"):
         return True
     if RESCALE[0] not in header:

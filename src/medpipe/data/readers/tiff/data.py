@@ -24,7 +24,7 @@ PREDICTABLE = frozenset({LZW, DEFLATE, OLD_DEFLATE, LZMA, ZSTANDARD})
 """The compressions before which a predictor may have been applied."""
 KNOWN = BY_LIBTIFF | {NONE, OLD_JPEG, JPEG, DEFLATE, OLD_DEFLATE, LZMA}
 AT_ONCE = 1 << 26
-"""The bytes of strips that are decompressed together."""
+"""The bytes of strips that are decompressed at once."""
 
 
 @attrs.frozen(kw_only=True)
@@ -104,7 +104,7 @@ def _inflated(segment: Segment, coding: Coding, number: int) -> bytes:
 
 
 def _fitting(data: bytes, segment: Segment, coding: Coding, number: int) -> bytes:
-    """The rows, where what is there is what should be, but for less than a row of padding."""
+    """The rows, if their length is right, up to less than a row of padding."""
     _check_fit(len(data), segment, coding, number)
     return data[: segment.rows * coding.row]
 

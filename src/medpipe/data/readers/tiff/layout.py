@@ -57,7 +57,7 @@ DEPTHS = {
 
 @attrs.frozen(kw_only=True)
 class Layout:
-    """What the tags of a page say, agreed with each other."""
+    """What the tags of a page say, checked for contradictions."""
 
     width: int
     height: int

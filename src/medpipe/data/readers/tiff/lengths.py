@@ -76,7 +76,7 @@ def _strings(codes: np.ndarray[Any, Any]) -> int | None:
     if (made_of >= np.arange(len(codes))).any():
         return None
     made_of = np.where(codes < CLEAR, len(codes), made_of)
-    # The last one stands for the end of the way: it adds nothing and leads to itself.
+    # The last one is the root of all strings: it adds nothing and is its own parent.
     parent = np.append(made_of, len(codes))
     steps = np.append(np.ones(len(codes), np.int64), 0)
     while (parent < len(codes)).any():

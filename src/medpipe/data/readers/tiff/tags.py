@@ -44,7 +44,7 @@ NUMBERS: dict[int, tuple[str, int | None]] = {
     514: ("JPEGInterchangeFormatLength", None),
     32997: ("ImageDepth", 1),
 }
-"""Tags of a single number, by their code: the name, and what holds without it."""
+"""Tags of a single number, by their code: the name and the default."""
 LISTS: dict[int, str] = {
     258: "BitsPerSample",
     273: "StripOffsets",
@@ -60,7 +60,7 @@ LISTS: dict[int, str] = {
 BYTES: dict[int, str] = {270: "ImageDescription", 347: "JPEGTables"}
 RATIONALS: dict[int, str] = {529: "YCbCrCoefficients", 532: "ReferenceBlackWhite"}
 MOST_PAGES = 1 << 16
-"""Of more pages, those behind aren't looked at: there is more than one anyway."""
+"""How many pages are read at most: with so many there is more than one anyway."""
 
 
 @attrs.frozen(kw_only=True)
@@ -81,7 +81,7 @@ class Page:
     spans: tuple[tuple[int, int], ...]
 
     def number(self, name: str) -> int | None:
-        """The tag's value, or what holds without it."""
+        """The tag's value, or its default."""
         found: int | None = self.tags.get(name, DEFAULTS[name])
         return found
 
@@ -117,7 +117,7 @@ def tiff_pages(content: bytes, path: str | os.PathLike[str]) -> list[Page]:
     waiting, seen = [first], set[int]()
     while waiting and len(pages) < MOST_PAGES:
         place = waiting.pop(0)
-        if place in seen:  # round in a circle: all of it has been seen
+        if place in seen:  # a cycle
             continue
         seen.add(place)
         page, following = _page(content, place, order, path, big=big)
