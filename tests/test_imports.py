@@ -55,6 +55,7 @@ def test_public_names_are_there_and_documented(door: str) -> None:
             "FaultKind",
             "Loss",
             "Inferer",
+            "Denominator",
             "RunEvent",
             "OnLeak",
             "Split",

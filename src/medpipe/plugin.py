@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from medpipe.fetching.archives import extract_archive
     from medpipe.fetching.download import download
     from medpipe.hookspecs import hookimpl
+    from medpipe.optimization.accumulation import Accumulation
     from medpipe.optimization.optimizers import make_optimizer
     from medpipe.optimization.parameter_groups import Freezing, ParameterGroup
     from medpipe.optimization.schedules import Steps, follow_schedule
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
         Dataset,
         DatasetStep,
         DecodedImage,
+        Denominator,
         Frames,
         HandlerStep,
         ImageFile,
@@ -119,6 +121,7 @@ __all__ = [
     "FaultKind",
     "DataInfo",
     "Loss",
+    "Denominator",
     "Inferer",
     "RunContext",
     "RunEvent",
@@ -149,6 +152,7 @@ __all__ = [
     # for trainers
     "ParameterGroup",
     "Freezing",
+    "Accumulation",
     "Steps",
     "make_optimizer",
     "follow_schedule",
@@ -196,6 +200,7 @@ _HOMES = {
     "medpipe.fetching.archives": ("extract_archive",),
     "medpipe.fetching.download": ("download",),
     "medpipe.hookspecs": ("hookimpl",),
+    "medpipe.optimization.accumulation": ("Accumulation",),
     "medpipe.optimization.optimizers": ("make_optimizer",),
     "medpipe.optimization.parameter_groups": (
         "Freezing",
@@ -210,6 +215,7 @@ _HOMES = {
         "Dataset",
         "DatasetStep",
         "DecodedImage",
+        "Denominator",
         "Frames",
         "HandlerStep",
         "ImageFile",

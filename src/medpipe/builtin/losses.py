@@ -63,7 +63,15 @@ class CrossEntropy(LossStep):
         from torch import nn
 
         weights = self._weights(data)
-        loss = nn.CrossEntropyLoss(
+
+        class WeightedMean(nn.CrossEntropyLoss):
+            def denominator(self, labels: torch.Tensor) -> torch.Tensor:
+                weight = self.weight
+                return (
+                    labels.new_ones(len(labels)).sum() if weight is None else weight[labels].sum()
+                )
+
+        loss = WeightedMean(
             weight=None if weights is None else torch.tensor(weights, dtype=torch.float32),
             label_smoothing=self.label_smoothing,
         )
@@ -273,6 +281,9 @@ def _mean_over_present(elementwise: nn.Module) -> nn.Module:
         def __init__(self) -> None:
             super().__init__()
             self.elementwise = elementwise
+
+        def denominator(self, labels: torch.Tensor) -> torch.Tensor:
+            return (~torch.isnan(labels)).sum()
 
         def forward(self, predictions: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
             if predictions.shape != labels.shape:

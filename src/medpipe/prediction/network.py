@@ -112,7 +112,8 @@ def predict_samples(
         training=False,
     )
     workers = min(settings.workers, cpus, len(order)) if cpus > 1 else 0
-    loss = to_device(trained.assembly.loss(trained.data), device) if with_loss else None
+    assembly = trained.assembly
+    loss = to_device(assembly.loss(trained.data), device) if with_loss else None
     predictions, mean_loss = predict(
         network,
         make_loader(batches, order, workers=workers, device=device),
@@ -121,6 +122,9 @@ def predict_samples(
         task=trained.data.task,
         samples=samples,
         loss=loss,
+        denominator=None
+        if loss is None
+        else assembly.denominator(assembly.loss_step(trained.data), loss),
         inferer=trained.assembly.inferer(trained.data),
         description="Predicting",
     )

@@ -239,6 +239,9 @@ class Session:
             task=checked.data.task,
             samples=checked.prepared.dataset.samples,
             loss=self._loss,
+            denominator=self.assembly.denominator(
+                self.assembly.loss_step(checked.data), self._loss
+            ),
             inferer=self.assembly.inferer(checked.data),
             description=description,
             before_batch=lambda: self.stop.check(first=not self.advanced),

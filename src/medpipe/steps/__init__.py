@@ -35,7 +35,7 @@ from medpipe.steps.samples import (
     Split,
     Window,
 )
-from medpipe.steps.training import DataInfo, Inferer, Loss, Training, TrainingParts
+from medpipe.steps.training import DataInfo, Denominator, Inferer, Loss, Training, TrainingParts
 from medpipe.tasks import Step, Task, TaskStep
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "Dataset",
     "DatasetStep",
     "DecodedImage",
+    "Denominator",
     "Frames",
     "HandlerStep",
     "ImageFile",

@@ -127,13 +127,20 @@ class LossStep(Step):
 
     Attributes:
         labels: The forms of labels that it fits; see `TaskStep.label_form`.
+        batchwise: Whether the loss is of a batch as a whole, such as a Dice over all its voxels,
+            and no mean: then nothing weighs uneven batches.
     """
 
     kind: ClassVar[str] = "loss"
+    batchwise: ClassVar[bool] = False
     labels: ClassVar[frozenset[str]] = frozenset({"class", "findings", "numbers"})
 
     def build(self, data: DataInfo) -> Loss:
-        """Make the loss; see `TrainingParts.loss` for what it gets."""
+        """Make the loss; see `TrainingParts.loss` for what it gets.
+
+        It is the mean over the samples of a batch, unless it has a method ``denominator`` that
+        gives for labels what their loss is divided by: see `TrainingParts.denominator`.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no build method")
 
 

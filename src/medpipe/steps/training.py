@@ -69,6 +69,9 @@ class DataInfo:
 Loss = Callable[["torch.Tensor", "torch.Tensor"], "torch.Tensor"]
 
 
+Denominator = Callable[["torch.Tensor"], "torch.Tensor"]
+
+
 Inferer = Callable[["torch.Tensor", Callable[..., Any]], "torch.Tensor"]
 
 
@@ -86,6 +89,9 @@ class TrainingParts:
         device: Where the network is.
         precision: ``float32``, or ``bfloat16`` for autocast; already decided for this device.
         data: What was measured on the data.
+        denominator: What a loss of these labels was divided by: the number of samples, that of the
+            labels that are there, or the sum of their weights; a tensor without dimensions. With
+            it, batches are weighed as if they were one. None: the loss is of a batch as a whole.
         history: The validation metrics of each epoch so far, ``loss`` among them; it grows while
             the engine runs, and is there after a resume. Empty without a validation split.
     """
@@ -96,6 +102,7 @@ class TrainingParts:
     device: torch.device
     precision: Literal["float32", "bfloat16"]
     data: DataInfo
+    denominator: Denominator | None = None
     history: Sequence[Mapping[str, Any]] = ()
 
 

@@ -18,7 +18,7 @@ from medpipe.training.memory_format import in_channels_last
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from medpipe.steps import Inferer, Loss, Sample, Task
+    from medpipe.steps import Denominator, Inferer, Loss, Sample, Task
     from medpipe.system.hardware import Precision
 
 
@@ -37,6 +37,7 @@ def predict(
     task: Task,
     samples: Sequence[Sample],
     loss: Loss | None = None,
+    denominator: Denominator | None = None,
     inferer: Inferer | None = None,
     description: str = "Evaluating",
     before_batch: Callable[[], None] | None = None,
@@ -51,7 +52,9 @@ def predict(
         task: What the outputs mean.
         samples: The data set's samples, in any order: their groups and those of their extra
             columns that all of them have travel with the predictions.
-        loss: The loss to average over samples; None for none.
+        loss: The loss to average over batches; None for none.
+        denominator: What the loss of labels is divided by, by which batches are weighed; None: by
+            the number of samples.
         inferer: How the network is called; None: as it is.
         description: The words in front of the progress bar.
         before_batch: Called before each batch; what it raises ends the prediction.
@@ -60,7 +63,7 @@ def predict(
     network.eval()
     ids: list[str] = []
     outputs, labels = [], []
-    losses: list[tuple[torch.Tensor, int]] = []
+    losses: list[tuple[torch.Tensor, torch.Tensor | int]] = []
     try:
         with (
             bar(description, _length(loader), unit="batches") as shown,
@@ -75,7 +78,8 @@ def predict(
                     predicted = run(image) if inferer is None else inferer(image, run)
                 predicted = predicted.float()
                 if loss is not None:
-                    losses.append((loss(predicted, label), len(image)))
+                    count = len(image) if denominator is None else denominator(label)
+                    losses.append((loss(predicted, label), count))
                 ids += batch["id"]
                 # They stay on the device: to fetch them would wait for it in every batch.
                 outputs.append(predicted)
@@ -83,7 +87,9 @@ def predict(
                 shown.advance()
     finally:
         network.train(was_training)
-    total = sum((float(value) * count for value, count in losses), 0.0)
+    counts = [float(count) for _, count in losses]
+    total = sum((float(value) * n for (value, _), n in zip(losses, counts, strict=True)), 0.0)
+    mean = total / sum(counts) if sum(counts) else math.nan
     by_id = {sample.id: sample for sample in samples}
     predictions = Predictions(
         task=task,
@@ -97,7 +103,7 @@ def predict(
         },
     )
     # As for metrics: JSON knows neither NaN nor infinity.
-    return predictions, total / len(ids) if loss is not None and math.isfinite(total) else None
+    return predictions, mean if loss is not None and math.isfinite(mean) else None
 
 
 def _shared_columns(samples: Sequence[Sample]) -> list[str]:

@@ -18,6 +18,7 @@ from medpipe.builtin.trainers.training_step import (
     trainer_class,
 )
 from medpipe.plugin import (
+    Accumulation,
     Freezing,
     OptimizerStep,
     ParameterGroup,
@@ -59,7 +60,8 @@ class Supervised(TrainerStep):
         optimizer: The optimizer.
         schedule: What the learning rate is multiplied by at each step; None: nothing.
         gradient_clip: The largest norm of all gradients together; None: no limit.
-        accumulation: Iterations whose gradients are averaged into one step.
+        accumulation: Iterations for one step of the optimizer: the gradient is that of the mean
+            over all their samples, also where batches are uneven.
         parameters: Tables with ``match``: parameters with a learning rate of their own, or
             frozen, always or for some epochs; see `ParameterGroup`.
         compile: Compile the training step's network by ``torch.compile``, which takes a minute
@@ -110,13 +112,17 @@ class Supervised(TrainerStep):
         steps = Steps(
             max_epochs=self.max_epochs, epoch_length=length, accumulation=self.accumulation
         )
+        loss, accumulation = parts.loss, None
+        if self.accumulation > 1 and parts.denominator is not None:
+            accumulation = Accumulation(parts.denominator, network, steps)
+            loss = accumulation.weighed(loss)
         trainer = trainer_class(compiled=self.compile)(
             device=parts.device,
             max_epochs=self.max_epochs,
             train_data_loader=parts.loader,
             network=network,
             optimizer=optimizer,
-            loss_function=parts.loss,
+            loss_function=loss,
             epoch_length=length,
             non_blocking=parts.device.type == "cuda",
             prepare_batch=prepare_channels_last if channels_last else default_prepare_batch,
@@ -128,6 +134,9 @@ class Supervised(TrainerStep):
             compile_kwargs=compiling(),
         )
         state: dict[str, Any] = {"network": network, "optimizer": optimizer}
+        if accumulation is not None:  # first: gradients are clipped after it
+            accumulation.attach(trainer)
+            state["accumulation"] = accumulation
         Freezing(network, self.parameters).attach(trainer)
         if self.gradient_clip is not None:
             trainer.add_event_handler(
