@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 LARGEST = 1_000_000
-"""Bytes of a configuration file: one of that size is another file, and would take seconds."""
+"""The largest configuration file in bytes; a larger one is another kind of file."""
 _OF_ESCAPES = ("Unescaped '\\'", "Invalid hex value", "Escaped character is not")
 DEEPEST = 16
-"""Levels of tables and lists in a configuration."""
+"""The deepest nesting of tables and lists in a configuration."""
 
 DEFAULT_STEPS: Mapping[str, str] = {
     "dataset": "mednist",
@@ -103,14 +103,14 @@ def parse(text: str, *, source: str = "the configuration") -> dict[str, Any]:
     """Read TOML into plain data.
 
     Raises:
-        ConfigError: It is no TOML; the message has the line and the column.
+        ConfigError: It is not valid TOML; the message has the line and the column.
     """
     try:
         return tomllib.loads(text)
     except RecursionError as error:
         cause: Exception = error
         message, remedy = "It nests too deeply.", ""
-    except ValueError as error:  # among them numbers of more digits than Python reads
+    except ValueError as error:  # also for numbers of more digits than Python reads
         cause, message = error, f"{error}."
         remedy = BACKSLASHES if message.startswith(_OF_ESCAPES) else ""
     problem = Problem(path="", message=message, remedy=remedy)
@@ -127,7 +127,7 @@ def read_text(path: Path) -> str:
         with path.open("rb") as file:
             content = file.read(LARGEST + 1)
         if len(content) <= LARGEST:
-            return content.decode("utf-8-sig")  # some editors put a mark in front
+            return content.decode("utf-8-sig")  # some editors write a byte-order mark
         reason = f"larger than {LARGEST:,} bytes"
     except OSError as error:
         reason = file_errors.reason(error)
@@ -148,7 +148,7 @@ def set_value(document: dict[str, Any], path: str, value: object) -> None:
         value: Plain data.
 
     Raises:
-        ConfigError: The path leads through something that is no table or no such list entry.
+        ConfigError: A part of the path is neither a table nor an existing list entry.
     """
     keys = _keys(path)
     place: Any = document
@@ -194,7 +194,7 @@ def build_step(
 
 
 def load(document: Mapping[str, object], *, registry: Registry) -> Configuration:
-    """Make a configuration from plain data; what is not given has its default.
+    """Make a configuration from plain data, with defaults for what is not given.
 
     Raises:
         ConfigError: Every problem, each with its path.
@@ -209,7 +209,7 @@ def load(document: Mapping[str, object], *, registry: Registry) -> Configuration
 def check(
     document: Mapping[str, object], *, registry: Registry
 ) -> tuple[Configuration | None, list[Problem]]:
-    """Make a configuration from plain data, or say everything that is wrong with it."""
+    """Make a configuration from plain data, or return all its problems."""
     if _nests(document):
         message = f"It nests more than {DEEPEST} levels deep."
         return None, [Problem(path="", message=message)]
@@ -237,7 +237,7 @@ def _no_section(key: str) -> Problem:
 
 
 def _nests(document: Mapping[str, object]) -> bool:
-    """Whether it is deeper than any parameter; asked without recursion, of which too much fails."""
+    """Whether it nests deeper than `DEEPEST`; without recursion, which has a limit."""
     level: list[object] = [document]
     for _ in range(DEEPEST):
         level = [
@@ -322,7 +322,7 @@ def _inline(plain: object) -> str:
 
 
 def _flat(value: object, path: str = "") -> dict[str, object]:
-    """Every single value by its path."""
+    """Every scalar value by its path."""
     if isinstance(value, dict):
         pairs = [(join(path, key), item) for key, item in value.items()]
     elif isinstance(value, list):
