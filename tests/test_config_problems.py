@@ -325,7 +325,7 @@ def test_a_path_of_windows_whose_backslashes_toml_reads_as_escapes() -> None:
         )
     assert [str(problem) for problem in caught.value.problems] == [
         r"dataset.root: holds U+0009 TAB, U+000A LINE FEED: 'C:\temp\new'. In double quotes "
-        "a backslash begins an escape, as TOML has it. Write a path of Windows in single quotes "
+        "a backslash begins an escape, as in TOML. Write a Windows path in single quotes "
         r"('C:\data\images'), or with forward slashes."
     ]
 

@@ -234,13 +234,13 @@ FILES: dict[str, tuple[bytes, str]] = {
     "a path of Windows in double quotes": (
         rb'x = "C:\Users\scans"',
         "FILE is no valid TOML:\n  Invalid hex value (at line 1, column 10). In double quotes a "
-        "backslash begins an escape, as TOML has it. Write a path of Windows in single quotes "
+        "backslash begins an escape, as in TOML. Write a Windows path in single quotes "
         r"('C:\data\images'), or with forward slashes.",
     ),
     "another": (
         rb'x = "C:\data"',
         "FILE is no valid TOML:\n  Unescaped '\\' in a string (at line 1, column 10). In double "
-        "quotes a backslash begins an escape, as TOML has it. Write a path of Windows in single "
+        "quotes a backslash begins an escape, as in TOML. Write a Windows path in single "
         r"quotes ('C:\data\images'), or with forward slashes.",
     ),
     "a control character": (

@@ -212,7 +212,7 @@ def test_parts_and_another_reading_are_noted(run: Run) -> None:
     )
     assert run.evaluate(given).notes == (
         "Two rows were left out.",
-        "The splits that the data bring are not looked at: all 36 are taken.",
+        "The data set's own splits are ignored: all 36 images are evaluated.",
         "The images are read as in training (channels = 1), not as this data set says "
         "(channels = 3).",
     )

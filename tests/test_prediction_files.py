@@ -169,7 +169,7 @@ def test_nothing_to_predict_is_an_error(run: Run, tmp_path: Path) -> None:
     assert str(caught.value) == f"{path} is given twice. Name each file, or its folder, once."
     with pytest.raises(DataError) as caught:
         run.predict([()])
-    assert str(caught.value) == "An image of several files names none. Give it at least one."
+    assert str(caught.value) == "An image is given as an empty tuple. Name at least one file in it."
 
 
 def test_images_of_another_size_are_said(

@@ -134,8 +134,8 @@ def test_a_session_that_gets_nowhere_is_an_error(tmp_path: Path) -> None:
         with pytest.raises(RunError) as caught:
             pipeline.run(tmp_path / "run", resume=True)
         assert str(caught.value) == (
-            f"The run {tmp_path / 'run'} was stopped by SIGUSR1 before anything new was done, as "
-            "it would be the next time: so it is not to be submitted again as it is. Leave more "
+            f"The run {tmp_path / 'run'} was stopped by SIGUSR1 before it made any progress, and "
+            "the next time would end the same way: don't submit it again unchanged. Leave more "
             "time between the start and the signal: enough for the check and all of the "
             "validation, or of the test split."
         )
@@ -180,8 +180,8 @@ def test_a_schedule_of_another_length_is_refused_before_training(
     with pytest.raises(RunError) as caught:
         changed.run(path, resume=True, allow_changed=True)
     assert str(caught.value) == (
-        f"The run {path} can't be resumed, since its schedule was laid out for another length, and "
-        f"the learning rate would jump or come to no end:\n  {line}\n"
+        f"The run {path} can't be resumed, since its schedule was made for another length, and "
+        f"the learning rate would jump or not reach its end:\n  {line}\n"
         "That follows from trainer.max_epochs, trainer.epoch_length, trainer.accumulation, "
         "loader.batch_size and the number of training samples. Put them back, or begin a new run "
         "in another output; with weights.run it starts from this run's best network."
@@ -202,8 +202,8 @@ def test_more_epochs_are_trained_where_the_schedule_knows_no_end(
             tmp_path / "run", resume=True, allow_changed="configuration"
         )
     assert str(caught.value) == (
-        f"The run {tmp_path / 'run'} is finished, so that nothing would come of what is another "
-        "now:\n  trainer.max_epochs: 2, now 3\nPut that back, or begin a new run in another "
+        f"The run {tmp_path / 'run'} is finished, so these changes would have no effect:\n"
+        "  trainer.max_epochs: 2, now 3\nPut that back, or begin a new run in another "
         "output; with weights.run it starts from this run's best network."
     )
 

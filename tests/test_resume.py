@@ -239,10 +239,7 @@ def test_what_a_run_is_made_of_is_written_again(
     splits.write_text(splits.read_text().replace("training", "test", 1))
     stopped(builder, run)
     assert (configuration.read_bytes(), splits.read_bytes()) == wanted
-    said = (
-        f"Of {run} was missing or changed, and is written again as the run had it: "
-        "pipeline.toml, splits.csv."
-    )
+    said = f"Files of {run} were missing or changed, and are restored: pipeline.toml, splits.csv."
     assert said in caplog.messages
     caplog.clear()
     stopped(builder, run)

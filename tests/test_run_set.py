@@ -179,8 +179,8 @@ MIXED = (
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
-        ({"data__digest": "0"}, "the data are others (their digests differ)"),
-        ({"data__info__task__names": ["a", "b"]}, "the task is another"),
+        ({"data__digest": "0"}, "the data differ (by their digests)"),
+        ({"data__info__task__names": ["a", "b"]}, "the tasks differ"),
         ({"split__seed": 7}, "split.seed: 0, now 7"),
         (
             {"split__folds": 5, "split__seed": 7},

@@ -1,6 +1,6 @@
 """Typed, plugin-based training pipelines for medical imaging on PyTorch and MONAI.
 
-Each name is loaded when it is used.
+Each name is imported when it is first used.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ _HOMES = {
 }
 """Where each name is imported from when it is first used."""
 
-if not TYPE_CHECKING:  # else type checkers would take every name for one that is there
+if not TYPE_CHECKING:  # else type checkers would accept any name
 
     def __getattr__(name: str) -> object:
         if name == "__version__":

@@ -83,7 +83,7 @@ class Fault:
 
 
 class MedpipeError(Exception):
-    """What every error of medpipe is; catch this one to catch them all."""
+    """Base class of all errors of medpipe."""
 
 
 class ProblemsError(MedpipeError):
@@ -105,11 +105,11 @@ class ConfigError(ProblemsError):
 
 
 class CheckFailed(ProblemsError):  # noqa: N818
-    """The pipeline fits neither its data nor this machine: what `Pipeline.check` found."""
+    """The pipeline does not fit its data or this machine: what `Pipeline.check` found."""
 
 
 class UnknownStepError(MedpipeError, LookupError):
-    """No step of that kind has that name, or several plugins claim it."""
+    """No step of that kind has that name, or several plugins use it."""
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -120,7 +120,7 @@ class PluginError(MedpipeError):
 
 
 class StepError(MedpipeError):
-    """A step failed while it built or worked: it names the step and the plugin it comes from."""
+    """A step failed: it names the step and the plugin that supplies it."""
 
 
 class DataError(MedpipeError):
@@ -146,7 +146,7 @@ class BadDataError(DataError):
 
 
 class ChangedError(DataError):
-    """The data are not those that a split file or a run was made with: it says what changed."""
+    """The data have changed since a split file or a run was made: it says how."""
 
 
 class DownloadError(DataError):
@@ -162,7 +162,7 @@ class TrainingError(MedpipeError):
 
 
 class LimitError(TrainingError):
-    """A limit of the machine was met: it names the limit and the setting that changes it."""
+    """A limit of the machine was reached: it names the limit and the setting that changes it."""
 
 
 class RunError(MedpipeError):
@@ -170,7 +170,7 @@ class RunError(MedpipeError):
 
 
 class CheckpointError(RunError):
-    """A checkpoint is damaged: it names the file and the part that is not what was written."""
+    """A checkpoint is damaged: it names the file and the damaged part."""
 
 
 class NotRepeatableError(MedpipeError):

@@ -1,6 +1,6 @@
 """The hooks by which a plugin offers its steps.
 
-Each hook takes no arguments and gives an iterable of step classes. A plugin implements those it
+Each hook takes no arguments and returns an iterable of step classes. A plugin implements those it
 has steps for, marks each with `hookimpl`, and names its module in the entry-point group
 ``medpipe``::
 
@@ -77,7 +77,7 @@ def medpipe_transforms() -> Iterable[type[TransformStep]]:  # type: ignore[empty
 
             @attrs.frozen(kw_only=True)
             class Invert(TransformStep):
-                '''Turns dark to light.'''
+                '''Inverts the intensities.'''
 
                 name: ClassVar[str] = "invert"
 

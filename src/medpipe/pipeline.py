@@ -70,21 +70,21 @@ class Pipeline:
         return "\n".join(lines)
 
     def check(self) -> CheckReport:
-        """Try everything that can be tried before any long work.
+        """Check the pipeline against its data and this machine, without training.
 
-        A few real samples go through every transform, the network sees a batch's shape without
-        memory, the loss sees real labels, the optimizer's parameters and the memory are compared
-        with what is there. Every image is read once, to find duplicates; that is remembered.
+        A few real samples go through every transform, the network runs on the meta device, the
+        loss is called with real labels, and the optimizer's parameters and the memory needed are
+        checked. Every image is read once, to find duplicates; the result is cached.
         """
         logger.info("Checking the data, the network and the machine")
         return examine(self._assembly())
 
     def check_data(self) -> DataReport:
-        """Read every file once and list all that is wrong with the data, in one pass.
+        """Read every file once and list all that is wrong with the data.
 
-        That is what training refuses (see ``run.bad_data``), and as warnings what it doesn't:
-        copies, images that look nearly alike, constant images, links that lead out of the data.
-        Of images of several shapes a few are read once more, to go through the transforms.
+        Faults are what training refuses (see ``run.bad_data``). Warnings are copies,
+        near-duplicates, constant images and links that lead out of the data. Where images differ
+        in shape, a few are read again and go through the transforms.
         """
         logger.info("Reading every image")
         return examine_data(self._assembly())
@@ -101,22 +101,22 @@ class Pipeline:
 
         With SIGTERM, SIGUSR1, SIGHUP or Ctrl-C, and when `max_time` is over, it finishes the
         iteration, saves a checkpoint and stops: the run's status is then ``stopped``, and `resume`
-        goes back to that very iteration. After Ctrl-C, KeyboardInterrupt is raised; a second one
+        continues from that iteration. After Ctrl-C, KeyboardInterrupt is raised; a second one
         is raised at once.
 
         Args:
             output: The run directory, empty or new; by default ``runs/<data set>-<time>``.
-            resume: Resume the run in `output`; where there is none, begin it. A finished run
-                is given back as it is.
-            allow_changed: What may have changed since the run was begun, where it is resumed:
+            resume: Resume the run in `output`; if there is none, start it. A finished run is
+                returned as it is.
+            allow_changed: What may have changed since the run to resume was started:
                 ``"configuration"``, ``"data"``, ``"packages"``, ``"threads"``, ``"hardware"``,
                 several of them, or True for all. What did change is recorded.
-            max_time: Stop after so long, in seconds or as a ``timedelta``, from this call on.
+            max_time: Stop after this time, in seconds or as a ``timedelta``, from this call on.
 
         Raises:
-            RunError: The output can't be written, or holds something, or holds a run that was
-                begun with something else.
-            CheckpointError: The run to resume has no checkpoint that is whole.
+            RunError: The output can't be written or is not empty, or the run to resume was
+                started with something else.
+            CheckpointError: The run to resume has no intact checkpoint.
             CheckFailed: The check found problems; it lists them all.
             TrainingError: Training can't continue; what was written until then stays.
         """
@@ -211,7 +211,7 @@ class Pipeline:
             return self._assembly().started_network(checked.data)
 
     def build_loaders(self) -> Loaders:
-        """The batches of every part: plain ``DataLoader`` objects.
+        """The batches of every split: plain ``DataLoader`` objects.
 
         Raises:
             CheckFailed: The check found problems.
@@ -268,7 +268,7 @@ class Pipeline:
                 allow=allow,
                 stop=stop,
             )
-            # What went before the first run is its own.
+            # The time before the first run counts as the first run's.
             with recording(Timings() if place else None):
                 run = member.run()
             if run.status != "finished":

@@ -1,6 +1,6 @@
 """The one import for plugin authors: step kinds, what passes between them, and the hook marker.
 
-Light: each name is loaded when it is used, and none loads torch, monai or numpy.
+Each name is imported when it is first used, and none imports torch, monai or numpy.
 """
 
 from __future__ import annotations
@@ -266,7 +266,7 @@ _HOMES = {
 }
 """Where each name is imported from when it is first used."""
 
-if not TYPE_CHECKING:  # else type checkers would take every name for one that is there
+if not TYPE_CHECKING:  # else type checkers would accept any name
 
     def __getattr__(name: str) -> object:
         return loaded(__name__, globals(), _HOMES, name)

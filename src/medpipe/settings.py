@@ -21,8 +21,8 @@ class LoaderSettings:
         sampling: ``shuffled``: every training sample once in a pass; ``balanced``: as many
             draws in a pass, each class equally likely.
         drop_last: Leave out a last training batch that is not full.
-        cache: ``auto``: the results of the chain's deterministic beginning are kept on the disk
-            and read from there, also by later runs; ``off``: every image is read and transformed
+        cache: ``auto``: the results of the deterministic transforms before the first random one
+            are cached on disk, also for later runs; ``off``: every image is read and transformed
             each time.
     """
 
@@ -34,11 +34,11 @@ class LoaderSettings:
 
 
 FRACTION = 0.1
-"""What a split gets where neither the settings nor the data say anything: the tutorial's."""
+"""The default fraction of the validation and the test split, as in MONAI's tutorial."""
 
 
 def _fits(settings: SplitSettings, _: attrs.Attribute[Any], test: float | None) -> None:
-    # A configuration's values are tried before the defaults are in place.
+    # A configuration's values are validated before the defaults are set.
     if getattr(settings, "folds", None) is not None:
         if test is not None:
             raise ValueError(
@@ -68,20 +68,20 @@ def _one_of_the_folds(settings: SplitSettings, _: attrs.Attribute[Any], fold: in
 
 @attrs.frozen(kw_only=True)
 class SplitSettings:
-    """How the samples are divided.
+    """How the samples are split.
 
     Attributes:
-        validation: The fraction for validation of what is left for it: of all samples but those
-            that the data place or a fold holds out. None: 0.1, or nothing where the data bring
-            the split or folds take its place.
-        test: The fraction for the test, of the same. None: 0.1, or nothing where the data bring
-            the split. Not with folds, which take its place.
-        seed: Decides which samples go where; apart from the run's seed.
-        folds: Divide into so many folds, each of which is held out once: as the test, or as the
-            validation where the data bring the test.
+        validation: The fraction for validation, of the samples that the data set places in no
+            other split and no fold holds out. None: 0.1, or 0 where the data set has this split
+            or a fold is held out as it.
+        test: The fraction for the test, of the same samples. None: 0.1, or 0 where the data set
+            has this split. Not with folds.
+        seed: The seed of the split, independent of the run's seed.
+        folds: The number of folds, each of which is held out once: as the test split, or as the
+            validation split where the data set has a test split.
         fold: The fold that this run holds out, from 0. None: the first.
-        file: A ``splits.csv`` to take instead, written by an earlier run. With folds it must
-            hold out this fold.
+        file: A ``splits.csv`` of an earlier run to use instead. With folds it must hold out this
+            fold.
     """
 
     validation: float | None = attrs.field(
@@ -107,7 +107,7 @@ def _digest(_: object, __: attrs.Attribute[Any], sha256: str | None) -> None:
 
 
 def _needs_a_source(settings: WeightsSettings, _: attrs.Attribute[Any], value: object) -> None:
-    # A configuration's values are tried before the defaults are in place.
+    # A configuration's values are validated before the defaults are set.
     if value and not (getattr(settings, "file", None) or getattr(settings, "run", None)):
         raise ValueError("needs weights.file or weights.run: name one.")
 
@@ -122,18 +122,18 @@ def _patterns(_: object, __: attrs.Attribute[Any], patterns: tuple[str, ...]) ->
 
 @attrs.frozen(kw_only=True)
 class WeightsSettings:
-    """Which trained weights the network starts from; by default none.
+    """Which pretrained weights the network starts from; by default none.
 
     Attributes:
         file: A safetensors file: from ``medpipe import-weights``, or a run's checkpoint.
         run: A run directory, whose best network is taken.
-        sha256: What the file must have, as 64 hexadecimal digits; otherwise it is refused.
-        strip: What is cut from the front of the file's names, each once and in this order:
+        sha256: The file's expected SHA-256, as 64 hexadecimal digits; any other is an error.
+        strip: Prefixes to remove from the file's tensor names, each once and in this order:
             ``module.``, ``backbone.``.
-        skip: Regular expressions that are searched in the names of the network's tensors: those
-            keep their fresh values, such as a head of other classes.
-        first_layer: ``mean``: a first convolution for another number of channels is fitted by
-            the mean of its filters over channels. None: such a layer is an error.
+        skip: Regular expressions that are searched in the names of the network's tensors: these
+            keep their random values, such as a head for other classes.
+        first_layer: ``mean``: a first convolution for another number of channels is adapted by
+            averaging its filters over channels. None: such a layer is an error.
     """
 
     file: Path | None = None
@@ -152,16 +152,16 @@ class RunSettings:
     """How the pipeline runs.
 
     Attributes:
-        seed: Decides the network's first weights, the order and the augmentation.
-        device: ``auto``: the first CUDA device, else the best there is; or a name such as
-            ``cpu``, ``cuda``, ``cuda:1``, ``mps``, which must then be there.
-        checkpoint_minutes: After so many minutes a checkpoint is saved in the middle of an epoch;
-            at an epoch's end one is saved in any case. A large number: only there.
-        bad_data: What to do with faulty samples, such as files that can't be read, NaN, odd
+        seed: The seed of the network's initialisation, the sampling and the augmentation.
+        device: ``auto``: the first CUDA device, else the best available; or a name such as
+            ``cpu``, ``cuda``, ``cuda:1``, ``mps``, which must be available.
+        checkpoint_minutes: Minutes between checkpoints within an epoch; at an epoch's end one is
+            always saved. A large number: only there.
+        bad_data: What to do with faulty samples, such as files that can't be read, NaN, invalid
             labels, one image under two labels: ``refuse``: nothing is run; ``quarantine``: they
-            are left out before the samples are divided, and listed in ``quarantine.csv``;
-            ``keep``: those that can be trained on (one image under two labels) are trained on,
-            the others refused.
+            are left out before the samples are split, and listed in ``quarantine.csv``; ``keep``:
+            those that can be trained on (one image under two labels) are trained on, the others
+            refused.
     """
 
     seed: int = attrs.field(default=0, validator=[ge(0), lt(2**32)])

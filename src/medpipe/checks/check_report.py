@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True, eq=False)
 class Checked:
-    """What a check found that found no problem; see `CheckReport`."""
+    """The results of a check without problems; see `CheckReport`."""
 
     prepared: PreparedData
     data: DataInfo
@@ -37,16 +37,16 @@ class CheckReport:
     """What a check found.
 
     Attributes:
-        problems: What must be mended before the pipeline can run.
-        notes: What is worth knowing.
+        problems: What must be fixed before the pipeline can run.
+        notes: Remarks that do not stop the pipeline.
         prepared: The samples, scanned and split; None where that failed.
-        data: What was measured behind the transform chain; None where that failed.
+        data: What was measured on the chain's output; None where that failed.
         device: Where the pipeline would run.
-        precision: In what it would compute.
+        precision: The precision that it would compute in.
         parameters: How many parameters the network has.
-        weights: Which tensors the network starts from; None where it starts fresh.
-        memory: What a training step takes.
-        planned: What the schedules of the trainer are laid out for; None where it wasn't built.
+        weights: Which pretrained tensors are loaded; None where the network has random weights.
+        memory: The estimated memory of a training step.
+        planned: The lengths of the trainer's schedules; None where the trainer wasn't built.
     """
 
     problems: list[Problem] = attrs.field(factory=list)
@@ -66,7 +66,7 @@ class CheckReport:
         return not self.problems
 
     def raise_for_problems(self) -> None:
-        """Raise what was found.
+        """Raise an error if there are problems.
 
         Raises:
             CheckFailed: There are problems; it lists them all.
@@ -75,7 +75,7 @@ class CheckReport:
             raise CheckFailed("The pipeline can't run", self.problems)
 
     def checked(self) -> Checked:
-        """What was found, all of which is there where there is no problem.
+        """Return the results, of which none is missing where there is no problem.
 
         Raises:
             CheckFailed: There are problems; it lists them all.
@@ -121,5 +121,5 @@ class CheckReport:
 
 
 def size_of_memory(count: int) -> str:
-    """A number of bytes of memory: ``28.9 MB``."""
+    """Format a number of bytes: ``28.9 MB``."""
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"

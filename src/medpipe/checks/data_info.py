@@ -43,7 +43,7 @@ def data_info_of(
                 )
                 return None, [problem]
             except MedpipeError as error:
-                # Steps that are set for images fail on volumes: the mixture is what is wrong.
+                # Steps that are set for images fail on volumes: report the mixture instead.
                 mixture = None if isinstance(error, DataError) else _mixture(prepared)
                 return None, [mixture or _transform_problem(error)]
             if not bool(image.isfinite().all()):
@@ -75,7 +75,7 @@ def data_info_of(
 def probes(prepared: PreparedData) -> list[Sample]:
     """The samples to try: the smallest and the largest of each kind, and others.
 
-    A kind has as many sides and channels: 2-D or 3-D, grey or RGB.
+    Samples of one kind have as many spatial dimensions and channels: 2-D or 3-D, grey or RGB.
     """
     prints = prepared.scan.fingerprints
     samples = [sample for split in SPLITS for sample in prepared.by_split[split]]
@@ -107,7 +107,7 @@ def _transform_problem(error: MedpipeError) -> Problem:
 
 
 def _mixture(prepared: PreparedData) -> Problem | None:
-    """What is wrong where there are images and volumes; None where there are not both."""
+    """The problem that there are both images and volumes; None where there are not."""
     prints = prepared.scan.fingerprints
     by_rank: dict[int, str] = {}
     for sample_id in sorted(prints):
@@ -125,7 +125,7 @@ def _mixture(prepared: PreparedData) -> Problem | None:
 
 
 def _turned(shape: tuple[int, ...]) -> set[tuple[int, ...]]:
-    """The sides of an image as it is loaded: by the width or the height first."""
+    """The orders that an image's spatial axes can have: the height or the width first."""
     return {shape, (shape[1], shape[0], *shape[2:])}
 
 
@@ -143,7 +143,7 @@ def _shape_problem(
         if mixture is not None:
             return mixture
     prints = prepared.scan.fingerprints
-    # A volume without channels has as many sides as an image with them.
+    # A volume without a channel axis has as many axes as an image with one.
     kinds = [prints.kinds[number] for number in prints.numbers(list(shapes.values()))]
     sides_alone = any(
         channels is None and shape in _turned(sides)

@@ -1,4 +1,4 @@
-"""What `Pipeline.check_data` does: it reads every file once and lists all that is wrong."""
+"""What `Pipeline.check_data` does: read every file once and list all faults."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ class DataReport:
 
     Attributes:
         samples: How many samples were listed.
-        faults: What training refuses, in the order of the samples.
-        warnings: What may be wrong, and is trained on.
-        notes: What the data set says about what it left out.
-        near_pairs: How many pairs of images look nearly alike.
+        faults: Faults that training refuses, in the order of the samples.
+        warnings: What may be wrong, but does not stop training.
+        notes: The data set's remarks, such as on files that it left out.
+        near_pairs: The number of pairs of near-duplicate images.
         crossing_pairs: How many of these are in two splits.
-        seconds: How long it took.
+        seconds: How long the check took.
     """
 
     samples: int
@@ -68,7 +68,7 @@ class DataReport:
         return dict(sorted(Counter(fault.kind for fault in self.faults).items()))
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as JSON has it."""
+        """The report as plain data for JSON."""
 
         def plain(value: Any) -> Any:
             if isinstance(value, dict):
@@ -101,10 +101,10 @@ class DataReport:
 
 
 def examine_data(assembly: Assembly) -> DataReport:
-    """Look at all of a pipeline's data; what depends on what failed is left out.
+    """Check all of a pipeline's data, except for what depends on something that failed.
 
     Args:
-        assembly: Builds what it is made of.
+        assembly: Builds the pipeline's parts.
     """
     started = time.perf_counter()
     with paused_collector():
@@ -146,12 +146,12 @@ def _examined(assembly: Assembly) -> DataReport:
 def _fills(assembly: Assembly) -> Fills | None:
     try:
         return filled_by(assembly.chain())
-    except MedpipeError:  # `_unfit` says so
+    except MedpipeError:  # `_unfit` reports it
         return None
 
 
 def _unfit(assembly: Assembly, good: Dataset, screened: Screened) -> Sequence[Fault]:
-    """What doesn't leave the chain as the rest; nothing where the chain itself can't be built."""
+    """Faults of samples that leave the chain unlike the rest, or of the chain itself."""
     if not good.samples:
         return []
     try:
@@ -163,7 +163,7 @@ def _unfit(assembly: Assembly, good: Dataset, screened: Screened) -> Sequence[Fa
 def _splits(
     assembly: Assembly, good: Dataset, screened: Screened, faults: list[Fault]
 ) -> Splits | None:
-    """The splits of what is good; why there is none is a fault."""
+    """The splits of the good samples; an error is added to the faults."""
     from medpipe.data.splits.split_file import read_splits
 
     settings = assembly.configuration.split
@@ -181,7 +181,7 @@ def _splits(
 
 
 def _copies(samples: Sequence[Sample], screened: Screened) -> list[Fault]:
-    """A warning for each image that several samples hold."""
+    """A warning for each group of samples that hold the same image."""
     blank = _blank(screened)
     copies = (
         [samples[place] for place in places] for places in screened.scan.of(samples).pixels.copies()
@@ -193,16 +193,16 @@ def _copies(samples: Sequence[Sample], screened: Screened) -> list[Fault]:
             f"{' = '.join(repr(sample.id) for sample in same)}: the same pixels.",
         )
         for same in copies
-        if same[0].id not in blank  # what one holds, all hold
+        if same[0].id not in blank  # then all of them are blank
     ]
 
 
 def _near(
     samples: Sequence[Sample], screened: Screened, hashes: dict[str, int], splits: Splits | None
 ) -> tuple[list[Fault], int, int]:
-    """Warnings about images that look nearly alike, how many pairs, and how many cross splits.
+    """Warnings about near-duplicates, the number of pairs, and how many of these cross splits.
 
-    Copies are not near but the same, and blank images look like nothing.
+    Exact copies and blank images are left out.
     """
     left_out = _blank(screened)
     for same in screened.scan.of(samples).pixels.copies():

@@ -31,10 +31,10 @@ def examine(assembly: Assembly, *, caching: bool = False, data_alone: bool = Fal
     What depends on something that failed is left out; everything else is still checked.
 
     Args:
-        assembly: Builds its parts.
-        caching: Whether batches are to be made after it: files that must be read are read once,
-            for the check and for the packed cache.
-        data_alone: Leave out the network and all that comes after it.
+        assembly: Builds the pipeline's parts.
+        caching: Whether batches are made after the check: files are then read once, for the
+            check and for the packed cache.
+        data_alone: Leave out the network and the checks after it.
     """
     refuse_second_start()
     report = CheckReport()
@@ -88,14 +88,14 @@ def _guard(report: CheckReport, path: str, examine_part: Callable[[], Any]) -> A
         report.problems += error.problems
     except MedpipeError as error:
         report.problems.append(Problem(path=path, message=str(error)))
-    except Exception as error:  # a plugin's network or loss may raise anything
+    except Exception as error:  # a user's network or loss may raise anything
         text = " ".join(str(error).split())
         report.problems.append(Problem(path=path, message=f"{type(error).__name__}: {text}"))
     return None
 
 
 def _check_batches(assembly: Assembly, report: CheckReport) -> bool:
-    """See that there is an iteration in an epoch, and say whether there is."""
+    """Check that an epoch has an iteration, and return whether it has."""
     assert report.prepared is not None
     count = len(report.prepared.by_split["training"])
     size = assembly.configuration.loader.batch_size
@@ -111,7 +111,7 @@ def _check_batches(assembly: Assembly, report: CheckReport) -> bool:
 
 
 def _check_patience(assembly: Assembly, report: CheckReport) -> None:
-    """See that what is to be waited for can come."""
+    """Check that early stopping has a validation split."""
     assert report.prepared is not None
     trainer = assembly.configuration.trainer
     if trainer.patience is not None and not report.prepared.by_split["validation"]:
@@ -155,7 +155,7 @@ def _check_sampling(assembly: Assembly, report: CheckReport) -> None:
 
 
 def _check_workers(assembly: Assembly, chain: Chain) -> bool:
-    """See that worker processes can be started, where there will be any."""
+    """Check that worker processes can be started, if there will be any."""
     if assembly.workers and chain.has_per_sample_stage(training=True):
         named = assembly.registry.title
         problems = problems_of_workers([(named(s), s) for _, s in chain.steps_for_workers])
@@ -165,7 +165,7 @@ def _check_workers(assembly: Assembly, chain: Chain) -> bool:
 
 
 def _check_network(assembly: Assembly, report: CheckReport) -> nn.Module | None:
-    """Build the network without memory and send a batch's shape through it."""
+    """Build the network on the meta device and send a batch through it."""
     import torch
 
     from medpipe.training.memory import forward_on_meta
@@ -176,7 +176,9 @@ def _check_network(assembly: Assembly, report: CheckReport) -> nn.Module | None:
     title = assembly.registry.title(assembly.configuration.network)
     network = _meta_network(assembly, data)
     if network is None:
-        report.notes.append(f"{title} can't be built without memory; its output was not checked.")
+        report.notes.append(
+            f"{title} can't be built on the meta device; its output was not checked."
+        )
         return None
     report.parameters = sum(parameter.numel() for parameter in network.parameters())
     network.train()
@@ -217,7 +219,7 @@ def _check_network(assembly: Assembly, report: CheckReport) -> nn.Module | None:
 
 
 def _recomputed(assembly: Assembly, network: nn.Module) -> Sequence[nn.Module]:
-    """What the trainer computes again; where it finds nothing, the check of the trainer says so."""
+    """The modules with activation checkpointing; an error is left to the trainer's check."""
     try:
         return assembly.configuration.trainer.recomputed_blocks(network)
     except MedpipeError:
@@ -243,7 +245,7 @@ def _meta_network(assembly: Assembly, data: DataInfo) -> nn.Module | None:
         with torch.device("meta"):
             return assembly.network(data)
     except MedpipeError:
-        # Some networks need values to be built. Whether it fails with them decides.
+        # Some networks need real values to be built: only an error on the CPU counts.
         return assembly.network(data).to("meta")
 
 
@@ -280,7 +282,7 @@ def _check_loss(assembly: Assembly, report: CheckReport) -> bool:
 def _check_trainer(
     assembly: Assembly, network: nn.Module, chain: Chain, report: CheckReport
 ) -> None:
-    """Build the trainer around the network without memory; see whose parameters it trains."""
+    """Build the trainer for the network on the meta device; check which parameters it trains."""
     import torch
     from ignite.engine import Engine
 
@@ -322,7 +324,7 @@ def _check_trainer(
 
 
 def _check_length(assembly: Assembly, title: str, engine: Engine, report: CheckReport) -> None:
-    """See that an engine does all epochs, and something in each, as far as it says beforehand."""
+    """Check an engine's numbers of epochs and iterations, where they are known beforehand."""
     length, epochs = engine.state.epoch_length, engine.state.max_epochs
     wanted = assembly.configuration.trainer.max_epochs
     if length == 0:

@@ -1,4 +1,4 @@
-"""The command ``medpipe``: thin over the library; a user's error is one message and exit code 2."""
+"""The command ``medpipe``; a user's error gives one message and exit code 2."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COMMANDS = {
     "run": "Check, train and evaluate a pipeline, and write a run directory.",
     "check": "Check a pipeline against its data and this machine, without training.",
     "evaluate": "Measure the network of a run on an external data set.",
-    "predict": "Predict new files with the network of a run; the answers are a CSV table.",
+    "predict": "Predict new files with the network of a run, as a CSV table.",
     "collect": "Show the runs below a folder: metrics, mean, spread, and those of all pooled.",
     "import_weights": "Write the tensors of a torch.save file as safetensors; no code in it runs.",
     "plugins": "List the plugins and their steps.",
@@ -60,8 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError as error:
         if not _by_printing(error):
             raise
-        # Nobody reads on, as with "| head"; what is left is not printed at the end either.
-        with suppress(OSError, ValueError, AttributeError):  # an object without a file
+        # The reader has closed the pipe, as with "| head": drop the rest of the output too.
+        with suppress(OSError, ValueError, AttributeError):  # a stream without a file descriptor
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + _SIGPIPE)
     except MedpipeError as error:
@@ -79,12 +79,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _complain(what: object) -> None:
-    with suppress(OSError, ValueError):  # nothing reads the output any more
+    with suppress(OSError, ValueError):  # stderr is closed
         print(what, file=sys.stderr)
 
 
 def _refuse_no_folder() -> None:
-    """See that relative paths mean something: torch ends the process without a folder, too.
+    """Check that the working folder exists; without one torch would end the process.
 
     Raises:
         RunError: The working folder is gone.
@@ -98,6 +98,6 @@ def _refuse_no_folder() -> None:
 
 
 def _by_printing(error: BaseException) -> bool:
-    """Whether it was raised in a line of a command itself: these do nothing but print."""
+    """Whether a command's own ``print`` raised it: commands write nothing else."""
     raised = traceback.extract_tb(error.__traceback__)[-1].filename
     return Path(raised).parent == Path(__file__).parent

@@ -11,9 +11,9 @@ ANYTHING: Literal["all"] = "all"
 
 
 def with_values(arguments: Sequence[str]) -> list[str]:
-    """Arguments as they are parsed: --allow-changed with no value stands for all.
+    """Return the arguments to parse: --allow-changed without a value stands for all.
 
-    Only what may follow it is taken for its value: what comes next may be anything else.
+    The next argument is taken as its value only if it is one of the allowed values.
     """
     given = list(arguments)
     if "--allow-changed" not in given:

@@ -25,12 +25,12 @@ cache = App(
 )
 
 SHORT = 12
-"""Letters of a key that are shown; clear takes any beginning that only one cache has."""
+"""Characters of a key that are shown; ``clear`` takes any unique prefix."""
 
 
 @cache.command(name="list")
 def list_caches() -> None:
-    """List the packed caches with their sizes, the one used last at the end."""
+    """List the packed caches with their sizes, the last used at the end."""
     folders = packed_folders()
     if not folders:
         print(f"There is no packed cache in {cache_directory()}.")
@@ -56,7 +56,7 @@ def clear_caches(
 ) -> None:
     """Remove packed caches; a run that needs one makes it again.
 
-    One that a run is using stays.
+    A cache that a run is using is kept.
 
     Args:
         names: Their names, as the list shows them.
@@ -83,10 +83,10 @@ def clear_caches(
 
 @cache.command(name="verify")
 def verify_caches() -> None:
-    """Read every packed cache to its end, and remove those that are not what was written.
+    """Read all of every packed cache, and remove those that are damaged.
 
-    Opening a cache compares its index alone, since its values may be as large as the disk. Ends
-    with exit code 2 where one was damaged.
+    A run checks only the index of a cache, since its values may be large. Ends with exit code 2
+    where one was damaged.
     """
     folders = packed_folders()
     damaged = {}
@@ -113,7 +113,7 @@ def _chosen(folders: Sequence[PackedFolder], names: Sequence[str]) -> list[Packe
 
 
 def _short_names(folders: Sequence[PackedFolder]) -> dict[str, str]:
-    """As many letters of each key as tell them all apart."""
+    """The shortest prefixes of the keys that are all different."""
     keys = [folder.key for folder in folders]
     length = SHORT
     while len({key[:length] for key in keys}) < len(keys):
@@ -122,7 +122,7 @@ def _short_names(folders: Sequence[PackedFolder]) -> dict[str, str]:
 
 
 def _words(about: Any) -> str:
-    """What a cache was made of, in one line."""
+    """What a cache was made from, in one line."""
     if not isinstance(about, dict):
         return ""
     return ", ".join(f"{name} {value}" for name, value in about.items() if _is_short(value))

@@ -1,4 +1,4 @@
-"""``medpipe check``: everything that can be tried before any long work."""
+"""``medpipe check``: check a pipeline without training."""
 
 from __future__ import annotations
 

@@ -21,15 +21,14 @@ def collect(
 ) -> None:
     """Show the runs below a folder: metrics, mean, spread, and those of all pooled.
 
-    Over folds the pooled predictions are each sample's by the network that was not trained on it;
-    of several seeds on the same samples the mean is taken. Ends with exit code 2 where no run is
-    finished.
+    Over folds the pooled predictions are the out-of-fold predictions; over several seeds on the
+    same samples, their mean. Ends with exit code 2 where no run is finished.
 
     Args:
         directory: The folder of the runs, at any depth.
         output: Where to write collection.json and predictions_pooled.csv.
         split: The split that the runs held out: validation where the data bring the test.
-        allow_mixed: Also take runs together that differ in more than fold and seed.
+        allow_mixed: Also accept runs that differ in more than fold and seed.
     """
     runs = RunSet.load(directory, allow_mixed=allow_mixed)
     found = runs.collection(split) if output is None else runs.write(output, split)

@@ -34,7 +34,7 @@ def evaluate(
         network: The best by the monitored metric, or the last.
         device: auto, cpu, cuda, cuda:N or mps.
         batch_size: Images in a batch; by default the run's.
-        allow_overlap: Admit images that the run was trained on; they are recorded.
+        allow_overlap: Allow images that the run was trained on; they are recorded.
     """
     if output is not None:
         refuse_existing(output, kind="folder")
@@ -85,7 +85,7 @@ def _dataset_step(path: Path, registry: Registry) -> DatasetStep:
 
 
 def _lines(metrics: Any, indent: str = "") -> list[str]:
-    """The numbers with their intervals, and below them those of the subgroups."""
+    """The metrics with their intervals, and below them those of the subgroups."""
     lines = [f"{indent}on {metrics['images']} images:", *metric_lines(metrics, f"{indent}  ")]
     for column, tables in metrics.get("subgroups", {}).items():
         for value, table in tables.items():

@@ -27,7 +27,7 @@ def predict(
     batch_size: int | None = None,
     skip_unreadable: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Predict new files with the network of a run; the answers are a CSV table.
+    """Predict new files with the network of a run, as a CSV table.
 
     Args:
         run: The run directory.
@@ -37,7 +37,7 @@ def predict(
         network: The best by the monitored metric, or the last.
         device: auto, cpu, cuda, cuda:N or mps.
         batch_size: Images in a batch; by default the run's.
-        skip_unreadable: Leave out files that can't be read or are not finite, rather than refuse.
+        skip_unreadable: Leave out files that can't be read or are not finite; else: an error.
     """
     if not paths:
         raise RunError("Name the files or folders to predict.")
@@ -59,7 +59,7 @@ def predict(
 
 
 def _require(paths: Sequence[str]) -> None:
-    """See that all are there; what else is wrong with a file is said with all files."""
+    """Check that all paths exist; other faults of the files are reported together later."""
     wrong = []
     for path in paths:
         if os.path.lexists(path):

@@ -57,7 +57,7 @@ def run(
         max_time: Save and stop after HH:MM:SS, or D-HH:MM:SS.
         fold: Hold out this one of the folds of split.folds, from 0.
         folds: Run all folds, each in its folder in --output.
-        seeds: Run so many seeds on one split, each in its folder in --output.
+        seeds: Run this many seeds on one split, each in its folder in --output.
         timings: At the end, show where the time went.
         quarantine: Leave faulty samples out: short for --set run.bad_data=quarantine.
     """
@@ -103,8 +103,8 @@ def run(
 def _stopped(some: RunSet, members: Collection[str]) -> Run | None:
     """The run at which this command stopped; None where it came to its end.
 
-    In the folder there may be others that are not finished, of a command that asked for more folds
-    or seeds: resuming would never finish them.
+    The folder may hold other unfinished runs, of a command with more folds or seeds; resuming
+    this command would never finish those.
     """
     there = (run for run in some.unfinished if run.path.parent == some.path)
     return next((run for run in there if run.path.name in members), None)
@@ -121,7 +121,7 @@ def _finish(done: Run, *, timings: bool) -> None:
 
 
 def _timings() -> Timings:
-    """A record that begins with the process, where this is the command."""
+    """Timings from the start of the process, if it is the ``medpipe`` command."""
     program = Path(sys.argv[0])
     if program.stem != "medpipe" and program.parts[-2:] != ("medpipe", "__main__.py"):
         return Timings()  # a script that calls it, which may have done other things before
@@ -154,7 +154,7 @@ def _duration(text: str) -> timedelta:
     """A time as job schedulers write it.
 
     Raises:
-        RunError: It is none.
+        RunError: The text is not a time.
     """
     found = re.fullmatch(r"(?:(\d+)-)?(\d+):([0-5]?\d):([0-5]?\d)", text)
     if found is None:

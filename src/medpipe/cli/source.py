@@ -51,7 +51,7 @@ def builder_of(source: str, settings: list[str]) -> PipelineBuilder:
 
 
 def _value(text: str) -> Any:
-    """A TOML value; what is none is text, so that quotes can be left out."""
+    """Parse a TOML value; anything else is text, so that quotes can be left out."""
     try:
         found = tomllib.loads(f"value = {text}")
     except (ValueError, RecursionError):

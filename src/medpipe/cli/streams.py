@@ -1,4 +1,4 @@
-"""The standard streams, made able to take text when the command begins."""
+"""Make the standard streams usable when the command starts."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from io import TextIOWrapper
 
 
 def mend_streams() -> None:
-    """See that standard input, output and error are there, and print whatever a name holds.
+    """Make sure that standard input, output and error exist and can print any character.
 
     Where one is closed (``2>&-``, a service, pythonw), the next file that is opened would get its
-    number, and what a library writes there would end up in that file.
+    file descriptor, and what a library prints would end up in that file.
     """
     for number in range(3):
         try:
@@ -26,6 +26,6 @@ def mend_streams() -> None:
     sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            # Names of files and classes may hold what a C locale has no text for.
+            # Names of files and classes may hold characters that a C locale can't encode.
             with suppress(OSError, ValueError):
                 stream.reconfigure(errors="backslashreplace")

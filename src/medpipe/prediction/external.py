@@ -40,13 +40,13 @@ NAMED = 3
 
 @attrs.frozen(kw_only=True, eq=False)
 class Evaluation:
-    """What a network is worth on a set of images with labels.
+    """Metrics and predictions of a network on labelled images.
 
     Attributes:
-        metrics: As a run's test metrics, with intervals and subgroups.
-        predictions: For each image.
-        overlap: The ids of images that the run was trained on, which were admitted.
-        notes: What is worth knowing.
+        metrics: The same as a run's test metrics, with intervals and subgroups.
+        predictions: One for each image.
+        overlap: The ids of images that the run was trained on and that were allowed.
+        notes: Remarks on the data and their overlap with the run's.
         record: Which run and network, and which data.
     """
 
@@ -78,7 +78,7 @@ def evaluate_dataset(
     batch_size: int | None = None,
     allow_overlap: bool = False,
 ) -> Evaluation:
-    """Measure a network on a data set that was not its run's; all samples are taken.
+    """Evaluate a network on all samples of an external data set.
 
     Labels are matched by the names of classes, findings or targets.
 
@@ -88,10 +88,10 @@ def evaluate_dataset(
         output: A new folder to write to (see `Evaluation.write`); None: nothing is written.
         device: Where to compute; as ``run.device``.
         batch_size: Images in a batch; None: the run's. Where sizes differ it is 1.
-        allow_overlap: Admit images that the run was trained on; they are recorded.
+        allow_overlap: Allow images that the run was trained on; they are recorded.
 
     Raises:
-        DataError: The data set asks another question, an image can't be read, leaves the chain
+        DataError: The data set has another task, an image can't be read, leaves the chain
             in a shape that the network does not take, or was in the run's training split.
         BadDataError: Images hold NaN or infinite values; all of them are listed.
         StepError: The dataset step failed.
@@ -166,7 +166,7 @@ def _evaluate(
 
 
 def _refuse_not_finite(dataset: Dataset, found: Scan, trained: TrainedNetwork) -> list[str]:
-    """Refuse images that leave the run's chain with NaN or infinity; give a note on the others."""
+    """Refuse images that leave the run's chain with NaN or infinity; return notes on others."""
     faults = [f for f in defect_faults(dataset.samples, found) if f.kind in NOT_FINITE]
     if not faults:
         return []
@@ -192,7 +192,7 @@ def _notes(
             f"{_were(validation, count)} in the run's validation split: {_pairs(validation)}."
         )
     if any(sample.split is not None for sample in listed.samples):
-        notes.append(f"The splits that the data bring are not looked at: all {count} are taken.")
+        notes.append(f"The data set's own splits are ignored: all {count} images are evaluated.")
     if listed.reading not in (trained.reading, Reading()):
         notes.append(
             f"The images are read as in training ({_said(trained.reading, listed.reading)}), not "
@@ -202,7 +202,7 @@ def _notes(
 
 
 def _said(reading: Reading, other: Reading) -> str:
-    """How images are read, as far as it is another way."""
+    """The fields of `reading` that differ from the other's, as text."""
     ours, theirs = attrs.asdict(reading), attrs.asdict(other)
     return ", ".join(f"{name} = {ours[name]!r}" for name in ours if ours[name] != theirs[name])
 

@@ -31,14 +31,14 @@ NAMED = 10
 
 @attrs.frozen(kw_only=True, eq=False)
 class FilePredictions:
-    """What a network gives for files without labels.
+    """A network's predictions for files without labels.
 
     Attributes:
-        task: The question.
-        ids: The files: paths as they were given, or below the folder that was given.
+        task: The run's task.
+        ids: The files' paths, as given, or relative to the folder that was given.
         scores: Float64 of shape (files, outputs): probabilities, or a regression's values.
-        skipped: What was left out because it can't be read or is not finite, a sentence for each.
-        notes: What is worth knowing.
+        skipped: A sentence for each image that was left out: it can't be read or is not finite.
+        notes: Remarks on the files and their shapes.
     """
 
     task: Task
@@ -56,7 +56,7 @@ class FilePredictions:
         return self.task.step.predicted(self.scores)
 
     def to_csv(self) -> str:
-        """A row for each file.
+        """Format a table with a row for each file.
 
         The columns are ``id``, then ``prediction`` (the class's name), or ``prediction_<name>``
         for each finding or target, then for classes and findings the probabilities,
@@ -70,10 +70,10 @@ class FilePredictions:
         return "".join(lines)
 
     def write(self, path: Path) -> None:
-        """Write the CSV file, whole.
+        """Write the CSV file atomically.
 
         Raises:
-            RunError: It can't be written.
+            RunError: The file can't be written.
         """
         files.write_text(path, self.to_csv())
 
@@ -94,7 +94,7 @@ def predict_files(
             image. See `medpipe.prediction.listing.find_files`.
         device: Where to compute; as ``run.device``.
         batch_size: Images in a batch; None: the run's. Where sizes differ it is 1.
-        skip_unreadable: Leave out what can't be read or is not finite, rather than refuse.
+        skip_unreadable: Leave out images that can't be read or are not finite; else: an error.
 
     Raises:
         DataError: There is no image, some can't be read or hold NaN or infinite values (all of

@@ -1,4 +1,4 @@
-"""The images that a prediction is asked for: files, folders and series."""
+"""Find the images to predict: files, folders and series."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class FoundFiles:
         images: By id: those that can be read.
         fingerprints: By id.
         unreadable: By id, a sentence about each that can't be read, or is not finite.
-        notes: Sentences about what was passed over.
+        notes: Sentences about files that were skipped.
     """
 
     images: Mapping[str, ImageFile | tuple[ImageFile, ...]]
@@ -58,7 +58,7 @@ def find_files(
     """Find and read images.
 
     A file's id is its path as given. A folder is searched as data sets are: at any depth, hidden
-    and system names and links to folders passed over and counted. An image's id is its path below
+    and system names and links to folders are skipped and counted. An image's id is its path below
     the folder, with the folder before it where several paths are given. A `Series`
     and several files in a tuple have the id of the first file.
 
@@ -68,7 +68,7 @@ def find_files(
         unit: Whether each DICOM file is an image, or each series.
         workers: How many threads read.
         across_folders: Whether the files of a series may lie in several folders.
-        fills: Says of images that are not finite whether they leave the chain so.
+        fills: Tells whether the chain fills NaN and infinite values; see `filled_by`.
 
     Raises:
         DataError: A folder holds no image, or two images have one id.
@@ -101,7 +101,7 @@ def find_files(
 
 
 class _Listing:
-    """Images by id, in the order in which they are given, and files yet to be looked at."""
+    """Images by id, in the order given, and files that may be images."""
 
     def __init__(self, *, alone: bool) -> None:
         self.images: Images = {}
@@ -116,7 +116,9 @@ class _Listing:
     def take(self, item: ImageFile | tuple[ImageFile, ...]) -> None:
         if isinstance(item, tuple):
             if not item:
-                raise DataError("An image of several files names none. Give it at least one.")
+                raise DataError(
+                    "An image is given as an empty tuple. Name at least one file in it."
+                )
             self._add(_first(item[0]), item)
         elif isinstance(item, Series):
             self._add(_first(item), item)
@@ -133,7 +135,7 @@ class _Listing:
                 self.unreadable[path] = f"{error.path} {error.reason}."
 
     def resolve(self, unit: Literal["file", "series"], *, across_folders: bool) -> None:
-        """Tell images from other files, and take together what is a series."""
+        """Find the images among the files, and group the files of a series."""
         found = find_images(self._listing, unit=unit, across_folders=across_folders)
         images: Images = {**self.images, **found.images}
         self.images = {id_: images[id_] for id_ in self._order if id_ in images}
@@ -143,7 +145,7 @@ class _Listing:
 
     def _search(self, folder: Path) -> None:
         self.folders.append(folder)
-        inner = attrs.evolve(self._listing, files={})  # all that it counts goes to one place
+        inner = attrs.evolve(self._listing, files={})  # its counts and faults are shared
         inner.look_below(os.fspath(folder), "" if self._alone else folder.as_posix())
         for id_, path in inner.files.items():
             self._add(id_, path, self._listing.files)
@@ -156,7 +158,7 @@ class _Listing:
 
 
 def _is_dicom(path: str) -> bool:
-    """Whether it is DICOM; what is not there is said by who reads it."""
+    """Whether a file is DICOM; a missing file is reported when it is read."""
     try:
         return is_dicom(path)
     except UnreadableImageError as error:
@@ -191,7 +193,7 @@ def _read_all(
             return found
         return f"{source_of(images[id_])} {DEFECTS[found.defect]}{', ' * bool(said)}{said}."
 
-    turn = Lock()  # a chain is for one thread
+    turn = Lock()  # a chain is not thread-safe
 
     # Few, since each may hold a large volume in memory.
     with ThreadPoolExecutor(max(1, min(workers, 4))) as threads:

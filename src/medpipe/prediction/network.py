@@ -1,6 +1,6 @@
-"""A run's network with the run's reading and chain.
+"""A run's network, with its `Reading` and transform chain.
 
-Heavy things are imported inside functions.
+Heavy libraries are imported inside functions.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ logger = logging.getLogger("medpipe")
 
 @attrs.frozen(kw_only=True, eq=False)
 class TrainedNetwork:
-    """A run's network, and what is needed to show it images as in training.
+    """A run's network, and what is needed to preprocess images as in training.
 
     Attributes:
         path: The run directory.
         which: ``best`` or ``last``.
-        network: On the CPU.
+        network: The network, on the CPU.
         assembly: Builds the run's parts.
         data: What was measured on the run's data.
         reading: How the run's files were decoded.
-        precision: In what the run computed.
+        precision: The precision that the run computed in.
     """
 
     path: Path
@@ -78,7 +78,7 @@ def predict_samples(
         with_loss: Whether to compute the run's loss.
 
     Returns:
-        The predictions, the mean loss, and notes on what was found.
+        The predictions, the mean loss, and notes for the user.
 
     Raises:
         DataError: Images leave the chain in a shape that the network does not take.

@@ -1,1 +1,1 @@
-"""The registry: plugins are loaded, their steps looked up and created."""
+"""The registry: load plugins, look up and create their steps."""

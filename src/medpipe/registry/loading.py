@@ -1,4 +1,4 @@
-"""Load a plugin; what is wrong with it is recorded and affects no other."""
+"""Load a plugin; its errors are recorded and do not affect other plugins."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ RESERVED_PARAMETERS = frozenset({"step", "name", "kind", "random", "build", "bef
 
 @attrs.frozen(kw_only=True)
 class Plugin:
-    """A plugin that was found: loaded, or not and why.
+    """A plugin that was found, whether or not it could be loaded.
 
     Attributes:
         name: The name of its entry point.
-        distribution: The distribution that it comes with, as it is installed.
+        distribution: The installed distribution that contains it.
         version: The distribution's version; empty for a plugin added in a script.
         steps: The step classes that it offers; none if it could not be loaded.
         error: Why it could not be loaded; None if it was.
@@ -46,17 +46,17 @@ class Plugin:
 
     @property
     def builtin(self) -> bool:
-        """Whether it is medpipe's own, whose names no other plugin can take."""
+        """Whether it is medpipe's own, whose step names can't be overridden."""
         return self.distribution == own_distribution()
 
     @property
     def title(self) -> str:
-        """Its distribution and version, as an error or a list shows it."""
+        """Its distribution and version, for errors and lists."""
         return f"{self.distribution} {self.version}".strip()
 
 
 class _BrokenError(Exception):
-    """Something that the plugin does wrong, in words for its author."""
+    """An error in a plugin, worded for its author."""
 
 
 def load_plugin(
@@ -74,7 +74,7 @@ def load_plugin(
         raise
     except _BrokenError as problem:
         error = str(problem)
-    except BaseException as problem:  # SystemExit, and what a plugin may invent
+    except BaseException as problem:  # SystemExit or the plugin's own classes
         error = f"importing it raised {_shown(problem)}."
     if problems and not steps and error is None:
         error, problems = " ".join(problems), []
@@ -90,13 +90,13 @@ def load_plugin(
 
 
 def not_installed(distribution: str) -> Plugin:
-    """The record of a plugin that ``MEDPIPE_PLUGINS`` names and that is not there."""
+    """The record of a plugin that ``MEDPIPE_PLUGINS`` names but that is not installed."""
     error = "MEDPIPE_PLUGINS names it, but no installed distribution of that name has a plugin."
     return Plugin(name="", distribution=distribution, version="", error=error)
 
 
 def step_class_problems(cls: type[Step], kind: type[Step]) -> list[str]:
-    """What is wrong with a step class, in words for its author.
+    """The problems of a step class, worded for its author.
 
     Args:
         cls: The class.
@@ -151,7 +151,7 @@ def _parameter_problems(cls: type[Step]) -> list[str]:
     ]
     try:
         types = parameter_types(cls)
-    except Exception as error:  # annotations are code of the plugin's
+    except Exception as error:  # annotations are the plugin's code
         reason = f"has a parameter whose type can't be resolved ({error}): import it at run time"
         return [*problems, reason]
     for name, expected in types.items():
@@ -208,7 +208,7 @@ def _offered(
         offered = list(given)
     except (KeyboardInterrupt, _BrokenError):
         raise
-    except BaseException as error:  # SystemExit, and what a plugin may invent
+    except BaseException as error:  # SystemExit or the plugin's own classes
         raise _BrokenError(f"{hook} raised {_shown(error)}.") from error
     good = []
     for cls in offered:

@@ -1,8 +1,8 @@
 """The parameters of steps and settings: structure, validate and unstructure plain data.
 
-A class's annotations say what each parameter may be. Values are checked strictly (``true`` is
-no number, ``"7"`` is none either), every problem is collected with its path, and only then is
-the object made. Nothing here looks a name up anywhere but among the steps that it is given.
+A class's annotations are the types of its parameters. Values are checked strictly (neither
+``true`` nor ``"7"`` is a number), and all problems are collected with their paths; an object is
+made only if there are none. Names are looked up among the given steps only.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from medpipe.system.plain_numbers import plain
 from medpipe.system.text import unseen
 
 ResolveStep: TypeAlias = Callable[[type[Step], str], type[Step]]
-"""Finds the class of a step by kind and name; raises LookupError with a message for people."""
+"""Finds the class of a step by kind and name; raises LookupError with a message for users."""
 
 MISSING = object()
 
 
 @attrs.frozen
 class StepReference:
-    """A step by its name, with parameters: what `medpipe.step` gives."""
+    """A step by its name, with parameters, as `medpipe.step` returns it."""
 
     name: str
     parameters: Mapping[str, object] = attrs.field(factory=dict)
@@ -56,7 +56,7 @@ def step(name: str, /, **parameters: object) -> StepReference:
 def parameter_types(cls: type[Any]) -> Mapping[str, Any]:
     """The parameters of an attrs class and their types, in order.
 
-    Looked up once: at registration, while the class's module is sure to be there.
+    They are cached at registration, when the class's module is sure to be loaded.
 
     Raises:
         NameError: A type can't be resolved, for example because it is imported for type
@@ -71,7 +71,7 @@ def parameter_types(cls: type[Any]) -> Mapping[str, Any]:
 
 
 BACKSLASHES = (
-    "In double quotes a backslash begins an escape, as TOML has it. Write a path of Windows in "
+    "In double quotes a backslash begins an escape, as in TOML. Write a Windows path in "
     r"single quotes ('C:\data\images'), or with forward slashes."
 )
 _RESOLVED: dict[type[Any], Mapping[str, Any]] = {}
@@ -85,7 +85,7 @@ def structure(
     Args:
         cls: The class: a step or settings.
         table: The parameters by name.
-        path: Where the table stands, for the problems' paths.
+        path: The table's path, with which the problems' paths begin.
         resolve: Finds nested steps.
 
     Returns:
@@ -152,9 +152,9 @@ def unstructure(value: object, *, name_of: Callable[[type[Step]], str]) -> Any:
 def convert(
     expected: Any, value: object, *, path: str, resolve: ResolveStep
 ) -> tuple[Any, list[Problem]]:
-    """Check one value against a type; give the value as that type has it, or the problems."""
+    """Check a value against a type; return the converted value, or the problems."""
     if hasattr(value, "tolist") and hasattr(value, "dtype"):
-        value = plain(value)  # as NumPy and pandas give numbers, for example from a search
+        value = plain(value)  # NumPy and pandas numbers, for example from a search
     origin = typing.get_origin(expected)
     if origin in (typing.Union, types.UnionType):
         return _convert_union(expected, value, path=path, resolve=resolve)
@@ -185,7 +185,7 @@ def convert(
 
 
 def describe_type(expected: Any) -> str:
-    """What a parameter may be, in words."""
+    """Describe a parameter's type in words."""
     origin, arguments = typing.get_origin(expected), typing.get_args(expected)
     if origin in (typing.Union, types.UnionType):
         some = [describe_type(item) for item in arguments if item is not types.NoneType]
@@ -231,7 +231,7 @@ def unsupported(expected: Any) -> str | None:
 
 
 def join(path: str, key: str) -> str:
-    """The path of a field of the thing at `path`."""
+    """The path of the field `key` of the object at `path`."""
     return f"{path}.{key}" if path else key
 
 
@@ -245,7 +245,7 @@ _SCALARS: dict[Any, str] = {
 
 
 def _convert_scalar(expected: Any, value: object) -> Any:
-    """The value as a bool, int, float, str, Path or Literal has it, else MISSING."""
+    """Convert a value to a bool, int, float, str, Path or Literal; MISSING if it is none."""
     if typing.get_origin(expected) is Literal:
         same = (item for item in typing.get_args(expected) if item == value)
         return next((item for item in same if type(item) is type(value)), MISSING)
@@ -267,7 +267,7 @@ def _convert_scalar(expected: Any, value: object) -> Any:
 
 
 def _has_escapes(path: str) -> bool:
-    r"""Whether a path that is not there holds what ``\t`` or ``\n`` in double quotes stands for."""
+    r"""Whether a path that does not exist holds control characters, as from ``"\t"`` in TOML."""
     return any(sign in path for sign in "\b\t\n\f\r") and not os.path.lexists(path)
 
 
@@ -293,7 +293,7 @@ def _convert_union(
 def _convert_tagged(
     members: Sequence[Any], value: Mapping[str, object], *, path: str, resolve: ResolveStep
 ) -> tuple[Any, list[Problem]]:
-    """A table whose ``name`` says which of several classes it is."""
+    """Convert a table whose ``name`` selects one of several classes."""
     by_name = {typing.get_args(parameter_types(cls)["name"])[0]: cls for cls in members}
     given = value.get("name")
     if isinstance(given, str) and given in by_name:
@@ -367,13 +367,13 @@ def _validate(cls: type[Any], values: Mapping[str, Any], path: str) -> list[Prob
             message = _plain(str(error.args[0] if error.args else error), field.name)
             problems.append(Problem(path=join(path, field.name), message=message))
         except AttributeError:
-            # It looks at a field that has a problem of its own, or at a default.
+            # The validator reads a field that has a problem itself, or a default.
             continue
     return problems
 
 
 def _plain(message: str, name: str) -> str:
-    """An attrs validator's message, as ``must be >= 1, got 0``."""
+    """Reword an attrs validator's message: ``must be >= 1, got 0``."""
     found = re.fullmatch(rf"'{name}' (must be .*?): (.*)", message, flags=re.DOTALL)
     text = f"{found[1]}, got {found[2]}" if found else message
     return text if text.endswith(".") else f"{text}."

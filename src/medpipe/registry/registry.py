@@ -1,7 +1,7 @@
 """`Registry`: discovery, attribution, conflicts and look-up of steps.
 
-Plugins are found by their entry points in the group ``medpipe``, each is loaded on its own, and
-one that is broken is recorded with its cause and affects no other.
+Plugins are found by their entry points in the group ``medpipe``. Each is loaded on its own; an
+error in one is recorded and does not affect the others.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ StepT = TypeVar("StepT", bound=Step)
 
 @attrs.frozen(kw_only=True)
 class Conflict:
-    """A name that several plugins claim; never settled silently.
+    """A step name that several plugins use.
 
     Attributes:
         kind: The kind of step.
         name: The name.
         claimants: The qualified names under which each can be reached.
-        winner: What the bare name means: the built-in step's distribution, or None where the
-            bare name is an error.
+        winner: The distribution that the bare name selects: that of the built-in step, or None
+            where the bare name is an error.
     """
 
     kind: str
@@ -65,10 +65,10 @@ class Conflict:
 
 @attrs.frozen
 class Registry:
-    """The steps that are there, as an immutable value.
+    """The available steps, as an immutable value.
 
     Attributes:
-        plugins: Every plugin that was found, also those that could not be loaded.
+        plugins: Every plugin that was found, including those that could not be loaded.
     """
 
     plugins: tuple[Plugin, ...] = ()
@@ -90,20 +90,20 @@ class Registry:
         """Load the built-in steps and every installed plugin.
 
         The environment variable ``MEDPIPE_PLUGINS`` (names of distributions, separated by
-        commas; empty for none) limits which plugins of others are loaded. Each plugin is loaded
-        once in a process.
+        commas; empty for none) limits which third-party plugins are loaded. Each plugin is loaded
+        once per process.
         """
         return _discover(os.environ.get("MEDPIPE_PLUGINS"))
 
     def with_plugin(self, plugin: object, *, name: str | None = None) -> Registry:
-        """Add a plugin that is no installed distribution: a module, or any object with hooks.
+        """Return a registry with one more plugin: a module, or any object with hooks.
 
         Args:
             plugin: Holds functions that are marked with `medpipe.plugin.hookimpl`.
             name: What to call it; by default the module's or class's name.
 
         Raises:
-            PluginError: The plugin is broken, or one of that name is there.
+            PluginError: The plugin is broken, or its name is taken.
         """
         called = name or str(getattr(plugin, "__name__", type(plugin).__name__))
         loaded = load_plugin(lambda: plugin, name=called, distribution=called, version="")
@@ -173,7 +173,7 @@ class Registry:
         return f"the {step.kind} step {step.name!r} ({origin})"
 
     def saved_name(self, cls: type[Step]) -> str:
-        """The name under which a saved configuration finds a step: qualified if not built in.
+        """The name of a step in a saved configuration: qualified if not built in.
 
         Raises:
             UnknownStepError: The class is not registered.
@@ -187,7 +187,7 @@ class Registry:
         return cls.name if plugin.builtin else _qualified(plugin, cls)
 
     def names(self, kind: type[Step]) -> Mapping[str, type[Step]]:
-        """Every step of a kind, under the shortest name that means it alone, sorted."""
+        """Every step of a kind by its shortest unambiguous name, sorted."""
         some: dict[str, type[Step]] = {}
         for (of_kind, name), found in self._index.items():
             if of_kind != kind.kind:
@@ -304,7 +304,7 @@ def _discover(limit: str | None) -> Registry:
 
 
 def _entry_points(own: str) -> Iterable[importlib.metadata.EntryPoint]:
-    """The entry points, medpipe's own first, then by distribution, whatever the path's order."""
+    """The entry points, medpipe's own first, the others sorted by distribution."""
 
     def order(point: importlib.metadata.EntryPoint) -> tuple[bool, str, str]:
         name = _normal(point.dist.name) if point.dist else ""
@@ -314,7 +314,7 @@ def _entry_points(own: str) -> Iterable[importlib.metadata.EntryPoint]:
 
 
 def _normal(distribution: str) -> str:
-    """A distribution's name as package indexes compare it (PEP 503)."""
+    """A distribution's normalised name (PEP 503)."""
     return re.sub(r"[-_.]+", "-", distribution.strip()).lower()
 
 

@@ -1,4 +1,4 @@
-"""Values and suggestions as messages have them."""
+"""Values and suggestions in messages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def suggestion(word: str, possible: Sequence[str]) -> str:
-    """``Did you mean 'x'?`` where something is near enough, else nothing."""
+    """``Did you mean 'x'?`` for the most similar name, or nothing if none is similar."""
     near = difflib.get_close_matches(word, possible, n=1, cutoff=0.6)
     return f"Did you mean {near[0]!r}?" if near else ""
 
@@ -25,7 +25,7 @@ def show(value: object) -> str:
         return f"the {value.kind} step {value.name!r}"
     try:
         text = repr(value)
-    except ValueError:  # Python writes no number of more than some thousand digits
+    except ValueError:  # Python refuses to write more than some thousand digits
         return "a number of thousands of digits"
     return text if len(text) <= 60 else f"{text[:57]}..."
 

@@ -39,14 +39,14 @@ def _title(value: object) -> str:
 
 
 class Wrapped:
-    """A step around an object that somebody has made already."""
+    """A step that holds a ready-made object."""
 
     name: ClassVar[str] = "ready"
     value: Any
 
     @property
     def title(self) -> str:
-        """What the object is called, for descriptions and errors."""
+        """The object's name, for descriptions and errors."""
         return _title(self.value)
 
     def __eq__(self, other: object) -> bool:
@@ -58,12 +58,12 @@ class Wrapped:
 
 @attrs.frozen(eq=False)
 class WrappedDataset(Wrapped, DatasetStep):
-    """A `Dataset` that is there."""
+    """A ready-made `Dataset`."""
 
     value: Dataset
 
     def build(self) -> Dataset:
-        """Give the data set: it is frozen and needs no copy."""
+        """Return the data set; it is frozen and needs no copy."""
         return self.value
 
 
@@ -75,11 +75,11 @@ class WrappedTransform(Wrapped, TransformStep):
 
     @property
     def random(self) -> bool:  # type: ignore[override]  # known only from the object
-        """Whether it draws random numbers the MONAI way."""
+        """Whether it is a random transform of MONAI (``RandomizableTrait``)."""
         return any(cls.__name__ == "RandomizableTrait" for cls in type(self.value).__mro__)
 
     def build(self) -> Callable[[dict[str, Any]], Mapping[Any, Any]]:
-        """Give a copy of it."""
+        """Return a copy of it."""
         return copy.deepcopy(self.value)
 
 
@@ -90,7 +90,7 @@ class WrappedNetwork(Wrapped, NetworkStep):
     value: nn.Module | Callable[[DataInfo], nn.Module]
 
     def build(self, data: DataInfo) -> nn.Module:
-        """Give a copy of the module, or what the function makes."""
+        """Return a copy of the module, or the module that the function makes."""
         if is_module(self.value):
             return copy.deepcopy(cast("nn.Module", self.value))
         return cast("Callable[[DataInfo], nn.Module]", self.value)(data)
@@ -103,12 +103,12 @@ class WrappedLoss(Wrapped, LossStep):
     value: Loss
 
     def build(self, data: DataInfo) -> Loss:
-        """Give a copy of it."""
+        """Return a copy of it."""
         return copy.deepcopy(self.value)
 
 
 def wrap(kind: type[Step], value: object) -> Step | None:
-    """The step around a ready object; None if it can't be one of that kind."""
+    """Wrap a ready object as a step; None if it can't be one of that kind."""
     if isinstance(value, Step):
         return value
     if kind is DatasetStep and isinstance(value, Dataset):

@@ -1,1 +1,1 @@
-"""Runs: started, resumed, recorded, read back and pooled."""
+"""Start, resume, record, read and pool runs."""

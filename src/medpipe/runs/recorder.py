@@ -46,19 +46,19 @@ logger = logging.getLogger("medpipe")
 
 
 class Recorder:
-    """Writes one run directory; every file is whole at every moment.
+    """Writes one run directory; every file is written atomically.
 
     Args:
         path: The directory; it must be claimed already.
-        record: What `run.json` is to hold.
-        provenance_digests: What the checkpoints are made of: digests, by name.
+        record: The content of ``run.json``.
+        provenance_digests: Digests of what the checkpoints depend on; see the function.
         rows: The history so far.
 
     Attributes:
-        path: The same.
-        record: The same; it changes during the run.
-        checkpoints: Of the run.
-        see_ours: Raises where another process has taken the directory over.
+        path: The directory.
+        record: The content of ``run.json``; it changes during the run.
+        checkpoints: The run's checkpoints.
+        see_ours: Raises if another process has taken over the directory.
     """
 
     see_ours: Callable[[], object] = staticmethod(lambda: None)
@@ -83,20 +83,20 @@ class Recorder:
     def begin(
         self, configuration: Configuration, registry: Registry, prepared: PreparedData
     ) -> None:
-        """Write what the run is made of, before anything long begins."""
+        """Write the record, the configuration and the splits before training starts."""
         self._begun = True
-        self._write()  # first: it marks the directory as a run's
+        self._write()  # first: it marks the directory as a run directory
         self._write_made_of(configuration, registry, prepared)
 
     def go_on(
         self, configuration: Configuration, registry: Registry, prepared: PreparedData
     ) -> None:
-        """Write that an earlier run is resumed; the last of the record's sessions says how."""
+        """Write that an earlier run is resumed, as described by the record's last session."""
         self._begun = True
         mended = self._write_made_of(configuration, registry, prepared)
         if mended and not self.record["sessions"][-1]["changed"]:
             logger.warning(
-                "Of %s was missing or changed, and is written again as the run had it: %s.",
+                "Files of %s were missing or changed, and are restored: %s.",
                 self.path,
                 ", ".join(mended),
             )
@@ -105,7 +105,7 @@ class Recorder:
     def _write_made_of(
         self, configuration: Configuration, registry: Registry, prepared: PreparedData
     ) -> list[str]:
-        """Write what the run is made of, and give the names of what was not there so."""
+        """Write the configuration and the splits; return the names of the files that changed."""
         self.see_ours()
         written = []
         if self.record["repeatable"]:
@@ -124,7 +124,7 @@ class Recorder:
         """Write an epoch's row and checkpoint, and its network where it is the best.
 
         Args:
-            epoch: What it came to.
+            epoch: The epoch's results.
             state: Objects with ``state_dict`` to resume from, by name, the network among them.
             about: Plain data to resume from.
         """
@@ -159,7 +159,7 @@ class Recorder:
         self.record["sessions"][-1]["saved"] = about["progress"]["iteration"]
 
     def finish(self, **results: Any) -> None:
-        """Write what came of it."""
+        """Write the results, and that the run has finished."""
         self.record.update(results)
         self._end("finished")
 
@@ -169,7 +169,7 @@ class Recorder:
         self._end("interrupted" if interrupted else "stopped")
 
     def fail(self, error: BaseException) -> None:
-        """Write that the run did not end well, and why; where it can't be written, say so."""
+        """Write that the run failed, and why; log a warning if that can't be written."""
         if not self._begun:
             return
         self.record["error"] = f"{type(error).__name__}: {error}"
@@ -193,7 +193,7 @@ class Recorder:
 def provenance_digests(
     configuration: Configuration, registry: Registry, record: Mapping[str, Any]
 ) -> dict[str, str]:
-    """Digests of what a checkpoint is made of, by name, without `RESUME_SAFE_FIELDS`."""
+    """Digests of what a checkpoint depends on, by name, without `RESUME_SAFE_FIELDS`."""
     same = attrs.evolve(
         configuration,
         loader=attrs.evolve(configuration.loader, workers=0, cache="auto"),
@@ -218,10 +218,10 @@ def later_record(
     """The record of a resumed run.
 
     Args:
-        before: What it holds.
-        now: What it would hold if the run began now; see `first_record`.
-        about: What the checkpoint to resume from says.
-        changed: What has changed since, in lines.
+        before: The record on disk.
+        now: The record of a run that began now; see `first_record`.
+        about: The metadata of the checkpoint to resume from.
+        changed: What has changed since, one line each.
         instead_of: Why the checkpoint is not the last one; empty where it is.
     """
     session = {
@@ -248,7 +248,7 @@ def first_record(
     machine: Mapping[str, Any],
     name: str,
 ) -> dict[str, Any]:
-    """What is known of a run before it trains: enough to repeat it elsewhere."""
+    """The record of a run before training: enough to repeat it elsewhere."""
     why = unrepeatable(configuration, registry=registry)
     split = configuration.split
     return {
@@ -322,7 +322,7 @@ def tuples(value: Any) -> Any:
 
 
 def machine_record(device: str, precision: str, hardware: Mapping[str, Any]) -> dict[str, Any]:
-    """What a run computes with: device, precision, versions, hardware, environment."""
+    """The record of device, precision, versions, hardware and environment."""
     return {
         "device": device,
         "precision": precision,
@@ -361,7 +361,7 @@ def _plugins(configuration: Configuration, registry: Registry) -> list[dict[str,
 
 
 def _git() -> dict[str, Any] | None:
-    """The commit of the folder that the run was started in, and whether it was changed."""
+    """The git commit of the working directory, and whether it has uncommitted changes."""
     try:
         commit = _git_says("rev-parse", "HEAD")
         return {"commit": commit, "changed": bool(_git_says("status", "--porcelain"))}

@@ -1,4 +1,4 @@
-"""Resume: what must be unchanged, and the error where it is not."""
+"""Resume: find what has changed since, and refuse changes that are not allowed."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
     from medpipe.runs.run import Run
 
 Changeable = Literal["configuration", "data", "packages", "threads", "hardware"]
-"""What may have changed since a run was begun."""
+"""Kinds of changes since a run was started that can be allowed."""
 CHANGEABLE: tuple[Changeable, ...] = get_args(Changeable)
 
 
 RESUME_SAFE_FIELDS = tuple(
     f"{path}:" for path in ("loader.workers", "loader.cache", "run.checkpoint_minutes")
 )
-"""What of a configuration may be another one: results don't depend on it."""
+"""Fields of a configuration that may always change: results don't depend on them."""
 
 
 @attrs.frozen
 class Change:
-    """Something that is not as it was.
+    """A change since the run was started.
 
     Attributes:
-        what: Of which kind; None: results don't depend on it.
-        line: Such as ``versions.torch: '2.12' then, '2.13' now``.
+        what: Its kind; None: results don't depend on it.
+        line: Its description, such as ``versions.torch: '2.12' then, '2.13' now``.
     """
 
     what: Changeable | None
@@ -42,10 +42,10 @@ class Change:
 
 
 def allowed(allow_changed: bool | Changeable | Collection[Changeable]) -> frozenset[Changeable]:
-    """What may have changed, from what a user gives.
+    """The kinds of changes that a user allows.
 
     Raises:
-        RunError: There is no such thing.
+        RunError: There is no such kind.
     """
     if isinstance(allow_changed, bool):
         return frozenset(CHANGEABLE if allow_changed else ())
@@ -71,7 +71,7 @@ def changes_of_configuration(before: Run, text: str | None) -> list[Change]:
         return []
     try:
         lines = changed_lines(path.read_text("utf-8"), text)
-    except (OSError, ValueError) as error:  # wrong TOML and wrong UTF-8 are ValueErrors
+    except (OSError, ValueError) as error:  # invalid TOML and UTF-8 are ValueErrors
         raise RunError(
             f"{path} can't be read: {error}. Put it back from a backup, or begin a new run in "
             "another output."
@@ -97,7 +97,7 @@ def changes_of_data(before: Mapping[str, Any], now: Mapping[str, str]) -> list[C
 
 
 def changes_of_checkpoint(about: Mapping[str, Any], now: Mapping[str, str]) -> list[Change]:
-    """What differs from what a checkpoint was made of; see `provenance_digests`."""
+    """What differs from what a checkpoint depends on; see `provenance_digests`."""
     before = about["provenance_digests"]
     return [
         Change(kind, f"the checkpoint was made with another {name}")
@@ -116,7 +116,7 @@ _MADE_OF: tuple[tuple[str, Changeable, str], ...] = (
 def changes_of_machine(
     before: Mapping[str, Any], now: Mapping[str, Any], plugins: Sequence[Mapping[str, Any]]
 ) -> list[Change]:
-    """What differs in what a run computes with.
+    """What differs in the machine and the installed versions.
 
     Args:
         before: The record of the run on disk.
@@ -129,16 +129,16 @@ def changes_of_machine(
 
 
 def _versions(plugins: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Of the distributions but medpipe itself, which is among the packages."""
+    """Versions by distribution, without medpipe, which is among the packages."""
     found = {plugin["distribution"]: plugin["version"] for plugin in plugins}
     return {name: version for name, version in found.items() if name != own_distribution()}
 
 
 def refuse(before: Run, changes: Collection[Change], allow: Collection[Changeable]) -> None:
-    """Raise where something changed that may not.
+    """Raise an error if there are changes that are not allowed.
 
     Raises:
-        RunError: It says what changed, and how to resume all the same.
+        RunError: There are; it lists them, and says how to resume nevertheless.
     """
     refused = [change for change in changes if change.what and change.what not in allow]
     if refused:
@@ -151,16 +151,15 @@ def refuse(before: Run, changes: Collection[Change], allow: Collection[Changeabl
 
 
 def refuse_for_finished(before: Run, changes: Collection[Change]) -> None:
-    """Raise where a finished run is resumed with something else, which would change nothing.
+    """Raise an error if there are changes to a finished run: they would have no effect.
 
     Raises:
-        RunError: It is so.
+        RunError: There are.
     """
     changed = [change.line for change in changes if change.what]
     if changed:
         raise RunError(
-            f"The run {before.path} is finished, so that nothing would come of what is another "
-            "now:\n"
+            f"The run {before.path} is finished, so these changes would have no effect:\n"
             + "".join(f"  {line}\n" for line in changed)
             + "Put that back, or begin a new run in another output; with weights.run it starts "
             "from this run's best network."
@@ -168,12 +167,12 @@ def refuse_for_finished(before: Run, changes: Collection[Change]) -> None:
 
 
 def refuse_other_plan(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raise where a schedule was laid out for another length than it would be now.
+    """Raise an error if a schedule was made for another length than it would be now.
 
     Args:
         path: The run directory.
         before: What the checkpoint says; see `medpipe.training.planned`.
-        now: The same of the trainer as it is built now.
+        now: The same for the trainer as it is built now.
 
     Raises:
         RunError: It says what differs, and what to do.
@@ -184,8 +183,8 @@ def refuse_other_plan(path: Path, before: Mapping[str, Any], now: Mapping[str, A
             f"  {name}: {before.get(name)!r} then, {now.get(name)!r} now\n" for name in names
         )
         raise RunError(
-            f"The run {path} can't be resumed, since its schedule was laid out for another length, "
-            f"and the learning rate would jump or come to no end:\n{lines}"
+            f"The run {path} can't be resumed, since its schedule was made for another length, "
+            f"and the learning rate would jump or not reach its end:\n{lines}"
             "That follows from trainer.max_epochs, trainer.epoch_length, trainer.accumulation, "
             "loader.batch_size and the number of training samples. Put them back, or begin a new "
             "run in another output; with weights.run it starts from this run's best network."
@@ -193,15 +192,15 @@ def refuse_other_plan(path: Path, before: Mapping[str, Any], now: Mapping[str, A
 
 
 def refuse_too_few_epochs(path: Path, progress: Mapping[str, Any], max_epochs: int) -> None:
-    """Raise where a run has more epochs behind it already than it is to have now.
+    """Raise an error if a run is past `max_epochs` already.
 
     Args:
         path: The run directory.
         progress: See `medpipe.training.loop.Progress`.
-        max_epochs: How many it is to have.
+        max_epochs: The number of epochs that is set now.
 
     Raises:
-        RunError: It is so.
+        RunError: It is.
     """
     if progress["finished"] or not progress["epoch_length"]:
         return
@@ -236,7 +235,7 @@ _RESULTS: dict[str, Changeable] = {
     "precision": "hardware",
     "environment.CUBLAS_WORKSPACE_CONFIG": "hardware",
 }
-"""What results depend on, by how its line begins."""
+"""Changes that results depend on: how their lines begin, and their kinds."""
 
 
 def _kind(line: str) -> Changeable | None:
@@ -246,7 +245,7 @@ def _kind(line: str) -> Changeable | None:
 def _changes(
     before: Mapping[str, Any], now: Mapping[str, Any], path: str = ""
 ) -> Iterator[tuple[str, str]]:
-    """What differs, by its path with a colon; free memory always does."""
+    """Pairs of path and line for what differs, except for free memory, which always does."""
     for key in dict.fromkeys([*before, *now]):
         old, new, where = before.get(key), now.get(key), f"{path}{key}"
         if isinstance(old, Mapping) and isinstance(new, Mapping):

@@ -1,4 +1,4 @@
-"""`Run`: read a run directory, and take its networks, predictions and metrics."""
+"""`Run`: read a run directory with its networks, predictions and metrics."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ logger = logging.getLogger("medpipe")
 
 @attrs.frozen(kw_only=True, eq=False)
 class Run:
-    """A run directory: what a pipeline was made of and what came of it.
+    """A run directory: the record, networks, predictions and metrics of a run.
 
     Attributes:
         path: The directory.
@@ -85,7 +85,7 @@ class Run:
 
     @property
     def status(self) -> str:
-        """How it stands.
+        """The state of the run.
 
         ``running``, ``finished``, ``stopped`` (by a time limit or a signal; it can be resumed),
         ``interrupted`` (by Ctrl-C) or ``failed``.
@@ -136,8 +136,8 @@ class Run:
             registry: Where the network's step is looked up; by default every installed plugin.
 
         Raises:
-            RunError: There is no such checkpoint, or the network was a ready object and the run
-                is not the one in memory.
+            RunError: There is no such checkpoint, or the network was a ready object and this
+                is not the `Run` that `Pipeline.run` returned.
             ConfigError: The run's configuration names a step that is not there.
         """
         from medpipe.training.checkpoint import load_checkpoint
@@ -180,7 +180,7 @@ class Run:
             device: Where to compute; as ``run.device``.
             batch_size: Images in a batch; None: the run's.
             skip_unreadable: Leave out files that can't be read, or hold NaN or infinite values,
-                rather than refuse.
+                instead of raising an error.
             registry: Where steps are looked up; by default every installed plugin.
 
         Raises:
@@ -209,24 +209,24 @@ class Run:
         allow_overlap: bool = False,
         registry: Registry | None = None,
     ) -> Evaluation:
-        """Measure the network on a data set that was not the run's.
+        """Evaluate the network on an external data set.
 
         Labels are matched by the names of classes, findings or targets.
 
         Args:
-            data: The data set; all its samples are taken.
+            data: The data set; all its samples are used.
             output: A new folder for ``metrics.json`` and ``predictions.csv``; None: nothing is
                 written.
             which: The network: ``best`` by the monitored metric, or ``last``.
             device: Where to compute; as ``run.device``.
             batch_size: Images in a batch; None: the run's.
-            allow_overlap: Admit images that the run was trained on; they are recorded.
+            allow_overlap: Allow images that the run was trained on; they are recorded.
             registry: Where steps are looked up; by default every installed plugin.
 
         Raises:
-            DataError: The data set asks another question, its images can't be read or don't fit
+            DataError: The data set has another task, its images can't be read or don't fit
                 the network, or the run was trained on some of them.
-            RunError: The run has no such network, or the output is there already.
+            RunError: The run has no such network, or the output exists.
             DeviceError: The device is not there.
         """
         from medpipe.prediction.external import evaluate_dataset
@@ -241,7 +241,7 @@ class Run:
         )
 
     def summary(self) -> str:
-        """The metrics of every split with their intervals, for people."""
+        """The metrics of every split with their intervals, as text."""
         from medpipe.evaluation.metrics import metric_lines
 
         lines = []

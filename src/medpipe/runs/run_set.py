@@ -40,12 +40,12 @@ class Spread:
     """A metric over several runs.
 
     Attributes:
-        mean: Of the runs in which it is defined; None where there is none.
-        standard_deviation: Between the runs, with one degree of freedom taken off; None where
-            fewer than two have it. It says how much runs differ, and is no interval.
+        mean: The mean over the runs in which it is defined; None where there is none.
+        standard_deviation: The sample standard deviation (n - 1) over these runs; None where
+            there are fewer than two. It is not a confidence interval.
         minimum: The lowest.
         maximum: The highest.
-        values: Of each run, in the order of the set; None where it is undefined.
+        values: One for each run, in the order of the set; None where it is undefined.
     """
 
     mean: float | None
@@ -56,7 +56,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Iterable[float | None]) -> Spread:
-        """Compute it."""
+        """Compute the statistics of some values."""
         given = tuple(values)
         known = [value for value in given if value is not None and math.isfinite(value)]
         return cls(
@@ -70,12 +70,12 @@ class Spread:
 
 @attrs.frozen(kw_only=True, eq=False)
 class RunSet:
-    """Runs of one pipeline with other folds or seeds.
+    """Runs of one pipeline with different folds or seeds.
 
     Attributes:
         path: The folder that they are in.
         runs: Those that are finished, in natural order: ``fold-2`` before ``fold-10``.
-        unfinished: The others; `Run.status` says how they stand.
+        unfinished: The others; see `Run.status`.
     """
 
     path: Path
@@ -88,8 +88,8 @@ class RunSet:
 
         Args:
             folder: Where to look.
-            allow_mixed: Also take finished runs together that differ in their data, their split
-                or their configuration, for a table of them.
+            allow_mixed: Also accept finished runs that differ in their data, their split or their
+                configuration, to compare them in a table.
 
         Raises:
             RunError: There is no run, one can't be read, or two differ in more than fold and
@@ -160,7 +160,7 @@ class RunSet:
         )
 
     def collection(self, split: HeldOut = "test") -> dict[str, Any]:
-        """All of it as plain data for JSON: the runs, `metrics` and `pooled_metrics`.
+        """The set as plain data for JSON: the runs, `metrics` and `pooled_metrics`.
 
         Raises:
             RunError: As `pooled`.
@@ -192,7 +192,7 @@ class RunSet:
         return content
 
     def table(self, split: HeldOut = "test") -> str:
-        """The runs, the mean and the spread of their metrics, as text for people."""
+        """The runs, the mean and the spread of their metrics, as text."""
         measured = any(split in run.metrics for run in self.runs)
         metrics = self.metrics(split) if measured else {}
         lines = [["run", "fold", "seed", *metrics]]
@@ -285,7 +285,7 @@ def _refuse_mixed(folder: Path, runs: Sequence[Run]) -> None:
     first: dict[Any, Run] = {}
     for run in runs:
         lines = _differences(runs[0], run)
-        # Runs that hold out one fold must divide alike; digests of other folds differ.
+        # Runs with the same fold must have the same split; other folds have other digests.
         other = first.setdefault(_split(run)["fold"], run)
         if not lines and _split(other).get("digest") != _split(run).get("digest"):
             lines = [f"the samples are in other splits than in {other.path}"]
@@ -302,9 +302,9 @@ def _refuse_mixed(folder: Path, runs: Sequence[Run]) -> None:
 def _differences(one: Run, other: Run) -> list[str]:
     lines = []
     if one.record["data"]["digest"] != other.record["data"]["digest"]:
-        lines.append("the data are others (their digests differ)")
+        lines.append("the data differ (by their digests)")
     if one.data.task != other.data.task:
-        lines.append("the task is another")
+        lines.append("the tasks differ")
     for key in ("seed", "folds"):
         before, now = _split(one)[key], _split(other)[key]
         if before != now:

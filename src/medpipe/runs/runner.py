@@ -55,19 +55,19 @@ if TYPE_CHECKING:
 logger = logging.getLogger("medpipe")
 
 LIBRARIES = ("monai.engines", "monai.transforms", "torch._dynamo", "medpipe.training.loop")
-"""What every run imports sooner or later; the third comes with the first optimizer."""
+"""Modules that every run imports; ``torch._dynamo`` comes with the first optimizer."""
 
 
 @attrs.frozen(kw_only=True)
 class Runner:
-    """A run that is to be made, or made to its end.
+    """A run to start or to resume.
 
     Attributes:
-        assembly: What builds its parts.
+        assembly: Builds its parts.
         path: The run directory.
-        resume: Whether to resume the run that is there; where there is none, it is begun.
-        allow: What may have changed since it was begun.
-        stop: Who asks it to stop.
+        resume: Whether to resume an existing run; if there is none, it is started.
+        allow: What may have changed since it was started.
+        stop: Tells it when to stop.
     """
 
     assembly: Assembly
@@ -120,7 +120,7 @@ class Runner:
         return changes_of_configuration(before, text)
 
     def _left_out(self, before: Run | None) -> tuple[Fault, ...]:
-        """What a resumed run left out stays out, also where a file has come back since."""
+        """The samples that a resumed run left out; they stay out, even if repaired since."""
         if before is None or self.assembly.configuration.run.bad_data != "quarantine":
             return ()
         return read_quarantine(self.path / QUARANTINE)
@@ -128,11 +128,11 @@ class Runner:
     def _recorder(
         self, checked: Checked, before: Run | None, changes: list[Change]
     ) -> tuple[Found | None, Recorder]:
-        """The checkpoint to resume from, if there is one, and who writes the run; both unused yet.
+        """The checkpoint to resume from, if there is one, and the recorder; both unused yet.
 
         Args:
             checked: What the check found.
-            before: The run that is there; None: none.
+            before: The run on disk; None: there is none.
             changes: What is known to have changed since.
         """
         from medpipe.system.hardware import describe_hardware
@@ -208,8 +208,8 @@ class Runner:
         if ended and session.handlers is not None:
             session.handlers.fire("run_completed", run)
         stands_still = not (ended or session.advanced)
-        # An engine and its handlers refer to each other: one fold's network would take memory of
-        # the device from the next.
+        # An engine and its handlers form a reference cycle: without a collection, one fold's
+        # network would occupy device memory during the next.
         del session
         gc.collect()
         if not ended:
@@ -217,8 +217,8 @@ class Runner:
             logger.info("The run stopped by %s and can be resumed.", stop.reason)
         if stands_still and not stop.interrupted:
             raise RunError(
-                f"The run {self.path} was stopped by {stop.reason} before anything new was done, "
-                "as it would be the next time: so it is not to be submitted again as it is. Leave "
+                f"The run {self.path} was stopped by {stop.reason} before it made any progress, "
+                "and the next time would end the same way: don't submit it again unchanged. Leave "
                 "more time between the start and the signal: enough for the check and all of the "
                 "validation, or of the test split."
             )
@@ -237,6 +237,6 @@ def _tell(handlers: Handlers, error: Exception) -> None:
 
 
 def _import_libraries() -> None:
-    """Import them at one place, so that what it takes is seen by itself."""
+    """Import them in one place, so that the time for it is measured on its own."""
     for name in LIBRARIES:
         importlib.import_module(name)

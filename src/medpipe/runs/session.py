@@ -1,6 +1,6 @@
 """A session of a run: train, evaluate, write; from the beginning or from a checkpoint.
 
-Heavy things are imported inside functions.
+Heavy libraries are imported inside functions.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Session:
 
     @property
     def advanced(self) -> bool:
-        """Whether anything has been done that the next session need not do again."""
+        """Whether this session made progress that the next one need not repeat."""
         return _place(self._progress) != self._start
 
     def run(self, found: Found | None) -> bool:
@@ -117,12 +117,12 @@ class Session:
             progress = restore(found, training, loaders.training)
             refuse_too_few_epochs(self.recorder.path, attrs.asdict(progress), trainer.max_epochs)
             if progress.finished and not progress.early:
-                # More epochs may be asked for than when the last one had ended.
+                # max_epochs may be larger now than when the run finished.
                 done = progress.iteration // (progress.epoch_length or 1)
                 progress.finished = done >= trainer.max_epochs
             self.recorder.checkpoints.settle(found)
             if self.recorder.record["sessions"][-1]["changed"]:
-                # What it was made of is no longer what the run is made of.
+                # The checkpoint must have the digests of the changed run.
                 state, about = checkpoint_of(training, progress, loaders.training)
                 self.recorder.save(state, {**about, "epoch": found.about["epoch"]})
             self.recorder.go_on(
@@ -262,7 +262,7 @@ class Session:
         write_predictions(self.recorder.path / PREDICTIONS.format(split), predictions)
 
     def _note_start_up(self, batch: float, step: float) -> None:
-        """Record where the time went until now; an earlier session's parts give way."""
+        """Record the times until the first step; they replace those of an earlier session."""
         self.timings.add("first_batch", batch)
         self.timings.add("first_step", step)
         recorded = self.recorder.record["timings"]
@@ -272,7 +272,7 @@ class Session:
         recorded.update(self.timings.seconds)
 
     def _note_compilation(self, first: float, later: float) -> None:
-        """Record what compiling cost, over all sessions."""
+        """Record the time for compiling, over all sessions."""
         seconds = max(0.0, first - later)
         logger.info(
             "Compiling the network took %.1f s: the first step %.1f s, a later one %.3f s",
@@ -302,7 +302,7 @@ class _Timer:
 
 
 def _sparing(trainer: TrainerStep, precision: Precision) -> list[str]:
-    """The trainer's settings with which a step would take less memory than it does."""
+    """Settings of the trainer that would reduce the memory of a step."""
     settings = []
     if getattr(trainer, "recompute", None) is False:
         settings.append("trainer.recompute = true")

@@ -60,44 +60,44 @@ class ImageFolder(DatasetStep):
 
     Takes PNG, JPEG (``.jpg``, ``.jpeg``, ``.jpe``, ``.jfif``, ``.jfi``, ``.jif``), TIFF
     (``.tif``, ``.tiff``), BMP (``.bmp``, ``.dib``) and NIfTI (``.nii``, ``.nii.gz``) by their
-    suffix in any case, and DICOM files whatever their names. Hidden and system files and folders
-    (``Thumbs.db``, ``@eaDir``), files of other kinds and links to folders are passed over and
+    suffix in any case, and DICOM files by their content. Hidden and system files and folders
+    (``Thumbs.db``, ``@eaDir``), files of other kinds and links to folders are skipped and
     counted; links to files are followed. Classes are sorted by name; a sample's id is its path
     below `root` with ``/`` between folders, in Unicode form NFC, the same on every machine.
 
     Attributes:
         root: The folder that holds the class folders.
-        channels: 1: images become grey; 3: they become RGB; ``"auto"``: as the files have them,
+        channels: 1: convert images to grey; 3: to RGB; ``"auto"``: keep the files' channels,
             without alpha and with palettes resolved.
-        window: Which grey values DICOM files give: ``"none"``, ``"voi"`` or (centre, width); see
-            `Reading`.
-        frames: What becomes of DICOM files of several frames that don't say where these lie: they
-            are refused, stacked as a ``"volume"`` in the stored order, or the ``"first"`` is taken.
-        padding: What becomes of padding in DICOM files: ``"lowest"`` or ``"keep"``; see `Reading`.
-        missing_spacing: What becomes of DICOM volumes whose slices have places and no PixelSpacing:
-            an error, or they are read with a spacing that is ``"unknown"``.
+        window: The window for grey values of DICOM files: ``"none"``, ``"voi"`` or (centre,
+            width); see `Reading`.
+        frames: What to do with multi-frame DICOM files without frame positions: an error
+            (``"positions"``), a ``"volume"`` in the stored order, or the ``"first"`` frame.
+        padding: What to do with padding in DICOM files: ``"lowest"`` or ``"keep"``; see `Reading`.
+        missing_spacing: What to do with DICOM volumes with slice positions but no PixelSpacing: an
+            error, or they are read with an ``"unknown"`` spacing.
         unit: Whether each DICOM file is an image, or all files of a series, whose id is then
             ``folder/SeriesInstanceUID`` with the folder that holds them all.
-        suffixes: Take only files whose names end so. None: all that are images.
-        classes: Under each class the folder or folders that hold it. None: every folder is a
-            class of its own name.
-        splits: Under ``training`` (or ``train``), ``validation`` (``valid``, ``val``) and ``test``
-            the folder or folders directly below `root` that hold the class folders of that split.
-            The classes of all splits are one list; a split need not have all. None: the library
-            divides the images.
+        suffixes: Take only files with these suffixes. None: all images.
+        classes: The folder or folders of each class. None: every folder is a class of its own
+            name.
+        splits: The folder or folders directly below `root` that hold the class folders of
+            ``training`` (or ``train``), ``validation`` (``valid``, ``val``) and ``test``. All
+            splits share one list of classes; a split may lack some. None: the library splits the
+            images.
         group_pattern: A regular expression that is searched in each id; what it captures, joined
             by ``/``, is the sample's group: samples of one group (one patient) stay in one split.
-            ``(person\d+)``. Of a list the first that is found counts. None: every image is a
+            ``(person\d+)``. Of a list the first that matches is used. None: every image is a
             group of its own, unless it is DICOM (`dicom_group`).
-        dicom_group: Where images are DICOM and no group is given: with which of the header's
-            identifiers groups begin: the ``"patient"`` (PatientID with its issuer), the ``"study"``
-            or the ``"series"``. What is blank, stands for no patient or is the same everywhere says
-            nothing, and the next one counts. ``"none"``: headers are not to be trusted: each image
-            is a group of its own, and the files of a series lie in one folder.
-        ungrouped: What becomes of images in which no pattern is found: an error, each a group of
-            its ``"own"``, or ``"drop"``: they are left out.
+        dicom_group: For DICOM images without a given group: the header's identifier to group by:
+            ``"patient"`` (PatientID with its issuer), ``"study"`` or ``"series"``. Where it is
+            blank, a placeholder or the same in all images, the next one is used. ``"none"``: don't
+            trust headers: each image is a group of its own, and the files of a series lie in one
+            folder.
+        ungrouped: What to do with images that no pattern matches: an error, each a group of its
+            ``"own"``, or ``"drop"``: they are left out.
         on_leak: What to do where `splits` divide a group or copies of one image: ``"error"``, or
-            ``"drop_train"``: leave the training side out.
+            ``"drop_train"``: leave out the training samples concerned.
     """
 
     name: ClassVar[str] = "image_folder"
@@ -121,32 +121,32 @@ class ImageFolder(DatasetStep):
         """List the images, sorted by class and id.
 
         Raises:
-            DataError: The folder isn't there or isn't laid out so, a file can't be reached, or
-                `group_pattern` does not fit a file.
+            DataError: The folder isn't there or has another layout, a file can't be read, or
+                `group_pattern` does not match a file.
         """
         return self._list(None)
 
     def build_with_faults(self) -> Dataset:
-        """List the images as `build` does, with what is wrong with single files as faults.
+        """List the images as `build` does, with errors in single files as faults.
 
-        That is images beside the class folders, folders that can't be read, links that lead
-        nowhere, names that are no Unicode and damaged DICOM files.
+        These are images outside of class folders, folders that can't be read, broken links, names
+        that are not valid Unicode and damaged DICOM files.
 
         Raises:
-            DataError: The folder isn't there or isn't laid out so, or `group_pattern` does not
-                fit a file.
+            DataError: The folder isn't there or has another layout, or `group_pattern` does not
+                match a file.
         """
         faults: list[Fault] = []
         listed = self._list(faults)
         return attrs.evolve(listed, faults=sorted(faults, key=attrgetter("sample")))
 
     def _list(self, faults: list[Fault] | None) -> Dataset:
-        """List the images; what is wrong with single files goes to `faults`, if it is there."""
+        """List the images; errors in single files are added to `faults`, unless it is None."""
         root = Path(self.root).expanduser()
         try:
             return self._listed(root, faults)
         except DataError as error:
-            # What could not be read may be why the rest is not laid out as it should be.
+            # Files that could not be read may be why the layout seems wrong.
             more = [str(fault) for fault in faults or () if str(fault) not in str(error)]
             if not more:
                 raise
@@ -174,9 +174,11 @@ class ImageFolder(DatasetStep):
         label_of = {id_: index[class_of[folder.name]] for id_, folder in by_id.items()}
         in_folder = [folder_of(first_of.get(id_, id_)) for id_ in found.images]
         filled = {folder.id for folder in in_folder}
-        filled |= {folder_of(id_).id for id_ in found.members}  # of one class, one series
+        filled |= {
+            folder_of(id_).id for id_ in found.members
+        }  # the members of a series are of one class
         self._require_images(root, [id_ for id_ in by_id if id_ not in filled], found.notes)
-        nothing: Mapping[str, Any] = {}  # one for all: half a million would take 30 MB
+        nothing: Mapping[str, Any] = {}  # shared: half a million of them would take 30 MB
         samples = [
             Sample(
                 id=id_,
@@ -204,7 +206,7 @@ class ImageFolder(DatasetStep):
         )
 
     def _folder_of(self, by_id: Mapping[str, ClassFolder]) -> Callable[[str], ClassFolder]:
-        """What gives the class folder of a file's id."""
+        """Return a function that gives the class folder of a file's id."""
         if self.splits is None:
             return lambda id_: by_id[id_.partition("/")[0]]
         return lambda id_: by_id["/".join(id_.split("/", 2)[:2])]
@@ -225,7 +227,7 @@ class ImageFolder(DatasetStep):
         raise DataError("\n".join(lines))
 
     def _grouped(self, root: Path, samples: list[Sample]) -> tuple[list[Sample], list[str]]:
-        """The samples with their groups, and what is to be said about those that have none."""
+        """The samples with their groups, and notes on those without one."""
         if self.group_pattern is None:
             return samples, []
         patterns = compiled(self.group_pattern)
@@ -255,7 +257,7 @@ class ImageFolder(DatasetStep):
                 '"drop" (they are left out).',
             ]
             raise DataError("\n".join(lines))
-        if self.ungrouped == "own":  # unless a header says more
+        if self.ungrouped == "own":  # unless its header has a group
             return [attrs.evolve(sample, group=group) for sample, group in pairs], said
         kept = [attrs.evolve(s, group=group) for s, group in pairs if group is not None]
         left = "was left out" if len(without) == 1 else "were left out"
@@ -264,7 +266,7 @@ class ImageFolder(DatasetStep):
     def _grouped_by_headers(
         self, samples: list[Sample], found: FoundImages, faults: list[Fault] | None
     ) -> tuple[list[Sample], list[str]]:
-        """The samples with the groups that DICOM headers say, where no other is given."""
+        """The samples with the groups of their DICOM headers, where no other is given."""
         groups = dicom_groups(
             found.identities, beginning=self.dicom_group, whole_series=self.unit == "series"
         )

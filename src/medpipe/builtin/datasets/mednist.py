@@ -52,13 +52,13 @@ class MedNIST(DatasetStep):
 
     Looks for the folder ``MedNIST`` or for ``MedNIST.tar.gz`` in `root`, then in the folder that
     the environment variable ``MEDPIPE_DATA`` names, then in ``datasets`` in the cache directory;
-    what is found first is taken. An archive is extracted once, into the cache directory. If
+    the first that is found is used. An archive is extracted once, into the cache directory. If
     nothing is found, the archive that MONAI publishes is downloaded to the cache directory.
 
     Gathered from TCIA, the RSNA Bone Age Challenge and the NIH Chest X-ray data set by
     Dr. Bradley J. Erickson (Mayo Clinic), CC BY-SA 4.0; the same files, url and checksum as
-    ``monai.apps.MedNISTDataset``. The images are those directly in the six class folders, and what
-    is passed over beside them is counted.
+    ``monai.apps.MedNISTDataset``. The images are those directly in the six class folders; other
+    files are skipped and counted.
 
     Attributes:
         root: The folder that holds ``MedNIST`` or ``MedNIST.tar.gz``. None: only the other
@@ -76,17 +76,17 @@ class MedNIST(DatasetStep):
 
         Raises:
             DownloadError: The images are nowhere and can't be downloaded.
-            DataError: A class is missing or empty, a file can't be reached, or the archive is not
-                to be trusted.
+            DataError: A class is missing or empty, a file can't be read, or the archive is not
+                safe.
         """
         return self._list(None)
 
     def build_with_faults(self) -> Dataset:
-        """List the images as `build` does, with what is wrong with single files as faults.
+        """List the images as `build` does, with errors in single files as faults.
 
         Raises:
             DownloadError: The images are nowhere and can't be downloaded.
-            DataError: A class is missing or empty, or the archive is not to be trusted.
+            DataError: A class is missing or empty, or the archive is not safe.
         """
         faults: list[Fault] = []
         dataset = self._list(faults)
@@ -148,19 +148,19 @@ class MedNIST(DatasetStep):
 def extracted(archive: Path) -> Path:
     """The folder with the archive's six classes; the first call extracts it.
 
-    It lies in the cache directory under the first 16 digits of the archive's SHA-256, so that
-    another archive is never taken for it. A note of path, size and time spares later calls the
-    reading of the whole archive.
+    The folder is in the cache directory and named by the first 16 digits of the archive's SHA-256,
+    so that it is never confused with another archive. The digest is cached by path, size and times,
+    so that later calls need not read the whole archive.
 
     Raises:
-        DataError: The archive is not to be trusted, or lacks a class.
+        DataError: The archive is not safe, or lacks a class.
     """
     from medpipe.plugin import extract_archive
 
     base = _datasets() / FOLDER
     try:
         state = archive.stat()
-        # Copying programs set the time of the content; the other one can't be set.
+        # Copying programs may set mtime, but not ctime.
         times = f"{state.st_mtime_ns}\n{state.st_ctime_ns}\n{state.st_ino}"
         seen = f"{archive.resolve()}\n{state.st_size}\n{times}"
         name = hashlib.sha256(os.fsencode(seen)).hexdigest()[:16]
@@ -175,7 +175,7 @@ def extracted(archive: Path) -> Path:
             "write to with the environment variable MEDPIPE_CACHE."
         ) from error
     if known is None:
-        with suppress(OSError):  # it spares time, and no more
+        with suppress(OSError):  # it only saves time
             note.parent.mkdir(exist_ok=True)
             note.write_text(digest, encoding="ascii")
     return target / FOLDER
@@ -196,7 +196,7 @@ def _digest_of(archive: Path) -> str:
 
 
 def _refuse_another(archive: Path) -> Callable[[Path], None]:
-    """What refuses a folder that lacks one of the classes."""
+    """Return a check that refuses a folder that lacks one of the classes."""
 
     def refuse(folder: Path) -> None:
         try:
@@ -213,11 +213,11 @@ def _refuse_another(archive: Path) -> Callable[[Path], None]:
 def list_samples(
     folder: Path, faults: list[Fault] | None = None
 ) -> tuple[list[Sample], tuple[str, ...]]:
-    """The samples of a folder with the six classes, sorted by id, and notes of what is no sample.
+    """The samples of a folder with the six classes, sorted by id, and notes on other files.
 
     Args:
         folder: The folder.
-        faults: Gets what is wrong with single files. None: that is an error.
+        faults: Collects errors in single files. None: they are raised.
 
     Raises:
         DataError: A class is missing or holds no image.
@@ -259,7 +259,7 @@ def _is_folder(path: Path) -> bool:
 
 
 def _mode(path: Path) -> int:
-    """What a path is; what can't be looked at is not taken for absent."""
+    """The mode of a path, 0 if it doesn't exist; a path that can't be read is an error."""
     try:
         return file_mode(os.fspath(path))
     except UnreadableImageError as error:

@@ -1,4 +1,4 @@
-"""Drawn images that look like MedNIST's: the same on every machine, without any download."""
+"""Synthetic images that look like MedNIST's: the same on every machine, without a download."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
     """float32, of shape (images, height, width), or one that broadcasts to it."""
 
 _PIXELS_AT_ONCE = 200_000
-"""How much is drawn together: what fits a core's cache is drawn three times as fast."""
+"""Pixels drawn together: what fits a core's cache is drawn three times as fast."""
 
 
 @attrs.frozen(kw_only=True)
 class Phantom(DatasetStep):
-    """Drawn grey images of six kinds, named as MedNIST's classes; nothing is read or written.
+    """Synthetic grey images in MedNIST's six classes; nothing is read or written.
 
     The bytes depend on the parameters alone, not on the machine or the versions of libraries:
     random numbers are the raw output of a fixed generator (PCG64), and pixels come from additions,
     multiplications, divisions and square roots, which IEEE 754 rounds in one way only.
 
-    Each image is an array of shape (size, size) of uint8; the classes take turns.
+    Each image is a uint8 array of shape (size, size); the classes alternate.
 
     Attributes:
         samples: How many images.
         size: Their height and width in pixels.
-        seed: Which images; another seed gives others.
+        seed: Another seed gives other images.
     """
 
     name: ClassVar[str] = "phantom"
@@ -67,10 +67,10 @@ class Phantom(DatasetStep):
 
 
 class _Sheet:
-    """A stack of black images to draw on, each in a pose of its own.
+    """A stack of black images to draw on, each with a random zoom, rotation and shift.
 
-    Places and lengths are in half sides: x runs from -1 (left) to 1 (right), y from -1 (top) to
-    1 (bottom), as the body lies before the pose moves it. Values are 0 (black) to 1 (white).
+    Coordinates and lengths are in half sides, before these transforms: x runs from -1 (left) to 1
+    (right), y from -1 (top) to 1 (bottom). Values are 0 (black) to 1 (white).
     """
 
     def __init__(self, bits: np.random.PCG64, count: int, size: int) -> None:
@@ -90,10 +90,10 @@ class _Sheet:
         self._softness = 2.6 / size
 
     def _raw(self, count: int) -> np.ndarray[Any, np.dtype[np.uint64]]:
-        return self._bits.random_raw(count)  # the one stream that numpy promises to keep
+        return self._bits.random_raw(count)  # the only random stream that NumPy guarantees
 
     def vary(self, low: float, high: float) -> Grey:
-        """An even draw for each image, of shape (images, 1, 1)."""
+        """A uniform random number for each image, of shape (images, 1, 1)."""
         import numpy as np
 
         fractions = (self._raw(self._shape[0]) >> np.uint64(40)).astype(np.float32)
@@ -102,10 +102,10 @@ class _Sheet:
     def ellipse(
         self, x: Grey | float, y: Grey | float, a: Grey | float, b: Grey | float, tilt: float = 0.0
     ) -> Grey:
-        """How much of each pixel an ellipse covers, by its middle and its half axes."""
+        """The coverage of each pixel by an ellipse with the centre (x, y) and half axes a and b."""
         import numpy as np
 
-        # Two plain numbers would come out of numpy as float64, in some of its versions.
+        # Some versions of NumPy compute with two Python numbers in float64.
         a, b = np.asarray(a, np.float32), np.asarray(b, np.float32)
         right, down = self.x - x, self.y - y
         if tilt:
@@ -126,8 +126,8 @@ class _Sheet:
         """A straight rod with round ends.
 
         Returns:
-            How much of each pixel it covers; how far along it the pixel is, from 0 to 1; how far
-            the pixel is from its axis.
+            The coverage of each pixel; the pixel's position along the rod, from 0 to 1; its
+            distance from the rod's axis.
         """
         import numpy as np
 
@@ -140,7 +140,7 @@ class _Sheet:
         return self.soft(width - distance), along, distance
 
     def soft(self, inside: Grey) -> Grey:
-        """From a depth below an edge (negative: outside) to a coverage from 0 to 1."""
+        """Convert the distance inside an edge (negative: outside) to a coverage from 0 to 1."""
         import numpy as np
 
         covered = inside / self._softness
@@ -148,11 +148,11 @@ class _Sheet:
         return np.clip(covered, 0, 1, out=covered)
 
     def paint(self, covered: Grey, value: Grey | float) -> None:
-        """Lay a tone over what is there, as far as the pixels are covered."""
+        """Blend a grey value into the pixels, weighted by their coverage."""
         self.pixels += (value - self.pixels) * covered
 
     def texture(self, cells: int) -> Grey:
-        """Clouds from -1 to 1, `cells` of them along each side."""
+        """Smooth noise from -1 to 1, with `cells` cells along each side."""
         import numpy as np
 
         count, size, _ = self._shape
@@ -167,7 +167,7 @@ class _Sheet:
         return smooth
 
     def finished(self) -> np.ndarray[Any, np.dtype[np.uint8]]:
-        """The images as bytes, with a contrast, a tone and noise of their own."""
+        """The images as uint8, each with random contrast, brightness and noise."""
         import numpy as np
 
         count, size, _ = self._shape
@@ -176,7 +176,7 @@ class _Sheet:
         pixels += bend * pixels * (1 - pixels)
         pixels *= self.vary(0.6, 1.0)
         pixels += self.vary(0.0, 0.08)
-        # Four random bytes added up are close to a bell curve, and exact on every machine.
+        # The sum of four random bytes is nearly normal, and exact on every machine.
         raw = self._raw((count * size * size + 1) // 2)
         pairs = (raw & np.uint64(0x00FF00FF00FF00FF)) + (
             (raw >> np.uint64(8)) & np.uint64(0x00FF00FF00FF00FF)
@@ -193,7 +193,7 @@ class _Sheet:
 
 
 def _turn(half: Grey) -> tuple[Grey, Grey]:
-    """Cosine and sine of an angle from the tangent of its half: no library's own rounding."""
+    """Cosine and sine from the tangent of half the angle: the same on every machine."""
     square = half * half
     return (1 - square) / (1 + square), 2 * half / (1 + square)
 

@@ -59,72 +59,72 @@ if TYPE_CHECKING:
 class Table(DatasetStep):
     """A CSV, TSV or Parquet file with a row for each image and column names in row 1.
 
-    Spaces around cells and rows without any content are passed over. A sample's id is what the
-    row has for its (first) image, as it is written there and without a suffix that was tried, with
-    ``/`` between folders: so it doesn't depend on the machine, nor on how the files are packed.
+    Spaces around cells and blank rows are ignored. A sample's id is the path of its (first) image
+    as the row has it, with ``/`` between folders and without a suffix from `suffixes`: so it
+    depends neither on the machine nor on the file format.
 
     Attributes:
         file: The table: ``.csv``; ``.tsv`` or ``.tab``; ``.parquet``; text also as ``.gz``.
-        encoding: How text is encoded, by Python's name: ``cp1252``, ``latin-1``.
-        delimiter: What stands between two cells. None: a tab in TSV, else a comma.
+        encoding: The text encoding, by Python's name: ``cp1252``, ``latin-1``.
+        delimiter: The character between two cells. None: a tab in TSV, else a comma.
         quotes: Double quotes around cells: ``"checked"``: a cell that holds whole rows, because its
-            quote is not closed in its row, is refused; ``"trusted"``: it is taken; ``"none"``:
-            quotes are characters like others.
-        decimal: What stands before the decimals of a regression's numbers.
+            quote is not closed in its row, is an error; ``"trusted"``: it is accepted;
+            ``"none"``: quotes are ordinary characters.
+        decimal: The decimal separator of a regression's numbers.
         short_rows: What to do with rows that end before a column that is needed: an error, or
             the cells are ``"blank"``.
-        missing_values: What stands for a blank cell: ``["NA", "?"]``; not in `keep` or `where`.
+        missing_values: Values that mean a blank cell: ``["NA", "?"]``; not in `keep` or `where`.
         root: The folder that relative image paths start from. None: the folder of `file`.
         image: The column with the path of each image, or a template with columns in braces,
             ``"{folder}/{filename}"``. Several are stacked as channels.
-        suffixes: Tried in this order after the path where there is no such file: ``[".png"]``.
+        suffixes: Appended in this order where the path is no file: ``[".png"]``.
         unit: ``"series"``: `image` names folders, each with the files of one DICOM series.
         label: The column with the labels, or several.
         task: ``"multiclass"``: one class in each row; ``"multilabel"``: findings, either a column
             for each with 1, 0 or nothing, or all in one cell; ``"regression"``: numbers. With
             several columns of classes (one-hot) each row has one 1. None: several columns or a
             `separator` mean multilabel, else multiclass.
-        separator: What stands between the findings in one cell: ``"|"``.
-        negative: With `separator`, what stands for no finding: ``["No Finding"]``.
-        uncertain: With a column for each finding, what -1 stands for. None: it is refused.
-        blank: With findings, what a blank cell stands for.
+        separator: The separator of findings in one cell: ``"|"``.
+        negative: With `separator`, values that mean no finding: ``["No Finding"]``.
+        uncertain: With a column for each finding, the meaning of -1. None: it is an error.
+        blank: With findings, the meaning of a blank cell.
         label_unit: The unit of a regression: ``"years"``.
-        classes: Under each class (or finding) the value or values of `label` that it stands for.
-            None: every value is a class. Classes are sorted.
+        classes: The value or values of `label` for each class (or finding). None: every value is
+            a class. Classes are sorted.
         where: Take only rows that have this value, or one of these, in this column. Text is
             compared without spaces around it, numbers as numbers.
         missing_labels: What to do with rows without a label.
         missing_files: What to do with rows whose image is blank or not there.
         repeated: What to do with several rows for one image (for each box, or each reader): an
             error; ``"agree"``: one sample, where they have the same label, group and split;
-            ``"any"``: the same, and a finding is there if one of them has it. Of `keep` what
-            differs is joined by ``; ``.
-        keep: Columns that travel with each sample to its predictions, as text.
-        group: The column with what must stay in one split, usually the patient. None: every image
-            is a group of its own, unless there is a `group_pattern` or it is DICOM
+            ``"any"``: the same, and a finding is positive if one row has it. Different values in
+            `keep` are joined by ``; ``.
+        keep: Columns that are copied to the predictions, as text.
+        group: The column with the group that must stay in one split, usually the patient. None:
+            every image is a group of its own, unless there is a `group_pattern` or it is DICOM
             (`dicom_group`).
         group_pattern: A regular expression that is searched in each id; what it captures, joined
-            by ``/``, is the group. Of a list the first that is found counts.
-        dicom_group: Where images are DICOM and no group is given: with which of the header's
-            identifiers groups begin, ``"patient"``, ``"study"`` or ``"series"``, as `image_folder`
-            has it; ``"none"``: headers are not to be trusted.
+            by ``/``, is the group. Of a list the first that matches is used.
+        dicom_group: For DICOM images without a given group: the header's identifier to group by,
+            ``"patient"``, ``"study"`` or ``"series"``, as in `image_folder`; ``"none"``: don't
+            trust headers.
         ungrouped: What to do with rows without a group: an error, each a group of its ``"own"``,
             or ``"drop"``.
         split: The column with the split of each image. None: the library chooses.
-        splits: Under ``training``, ``validation`` and ``test`` the value or values of `split` that
-            stand for it. None: ``training`` or ``train``; ``validation``, ``valid`` or ``val``;
+        splits: The value or values of `split` for ``training``, ``validation`` and ``test``.
+            None: ``training`` or ``train``; ``validation``, ``valid`` or ``val``;
             ``test``; in any case.
         on_leak: What to do where given splits divide a group or copies of one image: ``"error"``,
-            or ``"drop_train"``: leave the training side out.
-        channels: 1: images become grey; 3: they become RGB; ``"auto"``: as the files have them,
+            or ``"drop_train"``: leave out the training samples concerned.
+        channels: 1: convert images to grey; 3: to RGB; ``"auto"``: keep the files' channels,
             without alpha and with palettes resolved.
-        window: Which grey values DICOM files give: ``"none"``, ``"voi"`` or (centre, width); see
-            `Reading`.
-        frames: What becomes of DICOM files of several frames that don't say where these lie: they
-            are refused, stacked as a ``"volume"`` in the stored order, or the ``"first"`` is taken.
-        padding: What becomes of padding in DICOM files: ``"lowest"`` or ``"keep"``; see `Reading`.
-        missing_spacing: What becomes of DICOM volumes whose slices have places and no PixelSpacing:
-            an error, or they are read with a spacing that is ``"unknown"``.
+        window: The window for grey values of DICOM files: ``"none"``, ``"voi"`` or (centre,
+            width); see `Reading`.
+        frames: What to do with multi-frame DICOM files without frame positions: an error
+            (``"positions"``), a ``"volume"`` in the stored order, or the ``"first"`` frame.
+        padding: What to do with padding in DICOM files: ``"lowest"`` or ``"keep"``; see `Reading`.
+        missing_spacing: What to do with DICOM volumes with slice positions but no PixelSpacing: an
+            error, or they are read with an ``"unknown"`` spacing.
     """
 
     name: ClassVar[str] = "table"
@@ -180,7 +180,7 @@ class Table(DatasetStep):
         return self._list(strictly=True)
 
     def build_with_faults(self) -> Dataset:
-        """List the images as `build` does, with what is wrong with single rows as faults.
+        """List the images as `build` does, with errors in single rows as faults.
 
         Raises:
             DataError: The table can't be read, or is wrong as a whole.
@@ -224,7 +224,7 @@ class Table(DatasetStep):
         )
 
     def _group_by_headers(self, rows: list[KeptRow], report: RowReport) -> list[str]:
-        """Give rows without a group that of their DICOM header; what contradicts it is refused."""
+        """Give rows without a group that of their DICOM header; refuse rows that contradict it."""
         if self.dicom_group == "none":
             return []
         files = {

@@ -1,1 +1,1 @@
-"""Transform steps: loading, MONAI's dictionary transforms and their forms for batches."""
+"""Transform steps: loading, MONAI's dictionary transforms and batched versions of them."""

@@ -17,12 +17,12 @@ REASONS = {
 
 
 class NeedsSpacing(TransformStep):
-    """Resamples by millimetres: they must be known, in the patient."""
+    """Resamples to a spacing in millimetres, which must be known in the patient."""
 
     name: ClassVar[str]
 
     def build(self) -> Callable[[dict[str, Any]], Mapping[Any, Any]]:
-        """Make the transform, which looks at each image's metadata first."""
+        """Make the transform, which checks each image's metadata first."""
         return functools.partial(_with_spacing, made=super().build())
 
 
@@ -51,4 +51,4 @@ def _title(sample: Mapping[str, Any], meta: Mapping[str, Any]) -> str:
 
 
 GUARDED: dict[str, type[TransformStep]] = {"spacing": NeedsSpacing}
-"""By the name of the step."""
+"""Steps that refuse images with an unknown affine, by name."""

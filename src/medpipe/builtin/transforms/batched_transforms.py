@@ -1,4 +1,4 @@
-"""Steps over MONAI's transforms that can also be applied to whole batches, value for value."""
+"""Batched versions of MONAI's transforms that give the same values."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class BatchedScaleIntensity(TransformStep):
-    """MONAI's `ScaleIntensity` on a batch: each image by its own least and largest value."""
+    """MONAI's `ScaleIntensity` on a batch: each image by its own minimum and maximum."""
 
     accepts_integer_images: ClassVar[bool] = True
     minv: float
@@ -46,7 +46,7 @@ class BatchedScaleIntensity(TransformStep):
     ) -> Mapping[str, Any]:
         """Scale the images; the operations are those of MONAI's `rescale_array`, in its order.
 
-        Only what changes no bit is left out, or done in fewer bits: there differences are exact.
+        Operations that change no bit are skipped, and uint8 is used where differences are exact.
         """
         import torch
 
@@ -60,11 +60,11 @@ class BatchedScaleIntensity(TransformStep):
         width = self.maxv - self.minv
         if width != 1:
             scaled.mul_(width)
-        if self.minv != 0 or width < 0:  # from a negative width come negative zeros
+        if self.minv != 0 or width < 0:  # a negative width gives negative zeros
             scaled.add_(self.minv)
-        # Where all values are the same MONAI takes them times the least.
+        # MONAI multiplies a constant image by minv.
         constant = low == high
-        if images.is_cuda:  # to ask whether there are any would wait for the device
+        if images.is_cuda:  # constant.any() would wait for the device
             scaled = torch.where(constant, images.float() * self.minv, scaled)
         elif constant.any():
             alone = constant.flatten(2 if self.channel_wise else 1).squeeze(-1)
@@ -78,7 +78,7 @@ class BatchedToTensor(TransformStep):
     def apply_batch(
         self, batch: dict[str, Any], draws: Sequence[Mapping[str, Any]]
     ) -> Mapping[str, Any]:
-        """Give the batch as it is."""
+        """Return the batch unchanged."""
         return batch
 
 
@@ -94,7 +94,7 @@ class BatchedScaleIntensityRange(TransformStep):
 
     @property
     def batched(self) -> bool:
-        """Not where MONAI warns of a range without width."""
+        """False where `a_min` equals `a_max`, of which MONAI warns."""
         return self.a_max != self.a_min
 
     def apply_batch(
@@ -102,7 +102,7 @@ class BatchedScaleIntensityRange(TransformStep):
     ) -> Mapping[str, Any]:
         """Map the images onto the range, by MONAI's operations in their order."""
         given = batch["image"]
-        # MONAI makes the result float32, not what it is computed from.
+        # MONAI converts the result to float32, not its input.
         whole = not given.is_floating_point()
         images = given.float().sub_(self.a_min) if whole else given.sub(self.a_min)
         images.div_(self.a_max - self.a_min)
@@ -133,4 +133,4 @@ BATCHED: Mapping[str, type[TransformStep]] = {
     "shift_intensity": BatchedShiftIntensity,
     "to_tensor": BatchedToTensor,
 }
-"""The form for batches of the steps of the table that have one, by their names."""
+"""The batched versions of steps of the table, by name."""

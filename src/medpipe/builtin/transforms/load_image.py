@@ -22,18 +22,18 @@ Axes = Literal["wh", "hw"]
 
 @attrs.frozen(kw_only=True)
 class LoadImage(TransformStep):
-    """Decodes the image file, or takes the array, as float32.
+    """Loads an image file or an array as a float32 `MetaTensor`.
 
-    What MONAI's `LoadImaged` gives for PNG (but for colours of 16 bits, which Pillow reduces to
-    8), JPEG, BMP and NIfTI, and for DICOM of one image with a linear rescale, value for value:
-    a `MetaTensor` of shape (width, height), with the depth of a volume and then the channels of
-    an image that has them. Its metadata say where the channels are, for ``ensure_channel_first``,
-    where the image lies, and whether its spacing is the patient's, for ``spacing``. Several files
-    become the channels of one image. How files are decoded is the data set's to say (`Reading`).
+    Its shape is (width, height), followed by the depth of a volume and the channels, if there are
+    any. The values are those of MONAI's `LoadImaged` for PNG (except 16-bit colours, which Pillow
+    reduces to 8 bits), JPEG, BMP and NIfTI, and for single-frame DICOM with a linear rescale. The
+    metadata hold the channel dimension, for ``ensure_channel_first``, and the affine and whether
+    the spacing is the patient's, for ``spacing``. Several files become the channels of one image.
+    The data set's `Reading` sets how files are decoded.
 
     Attributes:
-        axes: ``"wh"``: the width first, as MONAI has it; ``"hw"``: the height first, as PyTorch
-            and most networks trained on photographs have it.
+        axes: ``"wh"``: the width first, as in MONAI; ``"hw"``: the height first, as in PyTorch
+            and most networks pretrained on photographs.
     """
 
     name: ClassVar[str] = "load_image"
@@ -42,7 +42,7 @@ class LoadImage(TransformStep):
     axes: Axes = "wh"
 
     def build(self) -> Callable[[dict[str, Any]], Mapping[Any, Any]]:
-        """Give the function that loads a sample's image."""
+        """Return the function that loads a sample's image."""
         return functools.partial(load, axes=self.axes)
 
 
@@ -78,7 +78,7 @@ def load(sample: dict[str, Any], *, axes: Axes = "wh") -> dict[str, Any]:
 
 
 def _affine(decoded: DecodedImage, axes: Axes) -> np.ndarray[Any, Any] | None:
-    """From the image's axes to millimetres, as far as that is known."""
+    """The affine from voxel indices to millimetres; None where the spacing is unknown."""
     import numpy as np
 
     if decoded.affine is not None:
@@ -92,17 +92,17 @@ def _affine(decoded: DecodedImage, axes: Axes) -> np.ndarray[Any, Any] | None:
 
 def _metadata(channels: bool, source: str, of: SpacingOf) -> dict[str, Any]:
     return {
-        # NaN is MONAI's word for "no channels".
+        # MONAI marks images without channels by NaN.
         "original_channel_dim": -1 if channels else float("nan"),
         "filename_or_obj": source,
         "space": "RAS",
-        "spacing_of": of,  # for the step that goes by the affine
+        "spacing_of": of,  # for the step that uses the affine
     }
 
 
 @functools.cache
 def _without_place(axes: int, channels: bool, of: SpacingOf) -> MetaTensor:
-    """What images of so many axes share of which nothing says where they lie."""
+    """A template for the metadata of images of this many axes without an affine."""
     import torch
     from monai.data import MetaTensor
 

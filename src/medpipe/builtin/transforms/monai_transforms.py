@@ -38,7 +38,7 @@ class MonaiTransform(TransformStep):
 
 @attrs.frozen(kw_only=True)
 class CastToType(TransformStep):
-    """Changes the type of the image's numbers.
+    """Changes the data type of the image.
 
     MONAI's `CastToTyped` on ``image``.
 
@@ -62,7 +62,7 @@ class CastToType(TransformStep):
     def apply_batch(
         self, batch: dict[str, Any], draws: Sequence[Mapping[str, Any]]
     ) -> Mapping[str, Any]:
-        """Change the type of a batch's images."""
+        """Change the data type of a batch's images."""
         import torch
 
         return {**batch, "image": batch["image"].to(getattr(torch, self.dtype))}
@@ -71,7 +71,7 @@ class CastToType(TransformStep):
 def _made(
     monai_class: Any, arguments: Mapping[str, Any]
 ) -> Callable[[dict[str, Any]], Mapping[Any, Any]]:
-    """Make a MONAI transform, whose own types are too narrow for a sample."""
+    """Make a MONAI transform, typed for samples: MONAI's own types are too narrow."""
     transform: Callable[[dict[str, Any]], Mapping[Any, Any]] = monai_class(keys=KEYS, **arguments)
     return transform
 

@@ -1,9 +1,9 @@
 """MONAI's dictionary transforms that medpipe offers: names, parameters, types and defaults.
 
-A test holds this table against the installed MONAI. Left out of every transform: keys (always
+A test compares this table with the installed MONAI. Left out of every transform: keys (always
 ``image``), readers, writers, functions, devices, and every string that MONAI would look up as a
-Python name, so that no configuration can make anything be imported. Where MONAI takes one of a
-few words, the type lists them.
+Python name, so that no configuration can cause an import. Where MONAI takes one of a few
+strings, the type lists them.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ class Transform:
     """A transform of the table.
 
     Attributes:
-        name: How configurations call it.
+        name: Its name in configurations.
         monai: MONAI's class.
         summary: What it does, in one sentence.
         parameters: Its parameters by name.
-        fixed: Arguments for MONAI that are not ours to choose.
+        fixed: Arguments for MONAI that users can't change.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Transform:
 
     @property
     def random(self) -> bool:
-        """Whether it draws random numbers, and so touches training data alone."""
+        """Whether it is random, and so applied to training data only."""
         return self.monai.startswith("Rand")
 
 
@@ -59,7 +59,7 @@ Interpolation = Literal[
 ]
 GridInterpolation = Literal["nearest", "bilinear", "bicubic"]
 GridPadding = Literal["zeros", "border", "reflection"]
-# Without NumPy's "empty", whose values are whatever the memory held.
+# Without NumPy's "empty", whose values are undefined.
 Padding = Literal[
     "constant",
     "edge",
@@ -135,7 +135,7 @@ SHAPE = (
     Transform(
         "remove_repeated_channel",
         "RemoveRepeatedChanneld",
-        "Keeps one of each run of repeated channels.",
+        "Removes repeated channels: the inverse of repeat_channel.",
         {"repeats": Parameter(int, validator=ge(1))},
     ),
     Transform(
@@ -147,7 +147,7 @@ SHAPE = (
     Transform(
         "transpose",
         "Transposed",
-        "Reorders the dimensions, the channels' among them.",
+        "Permutes the dimensions, including the channels.",
         {"indices": Parameter(tuple[int, ...])},
     ),
     Transform(
@@ -190,7 +190,7 @@ SPATIAL = (
     Transform(
         "flip",
         "Flipd",
-        "Reverses the image along the given spatial axes, or along all.",
+        "Flips the image along the given spatial axes, or along all.",
         {"spatial_axis": Parameter(Size | None, None)},
     ),
     Transform(
@@ -207,13 +207,13 @@ SPATIAL = (
     Transform(
         "rotate90",
         "Rotate90d",
-        "Rotates the image by quarter turns.",
+        "Rotates the image by 90 degrees, `k` times.",
         {"k": Parameter(int, 1), "spatial_axes": Parameter(tuple[int, int], (0, 1))},
     ),
     Transform(
         "zoom",
         "Zoomd",
-        "Magnifies the image by a factor.",
+        "Zooms the image by a factor.",
         {
             "zoom": Parameter(Numbers),
             "mode": Parameter(Interpolation, "area"),
@@ -225,7 +225,7 @@ SPATIAL = (
     Transform(
         "affine",
         "Affined",
-        "Rotates (radians), shears, shifts (pixels) and scales the image in one resampling.",
+        "Rotates (radians), shears, translates (pixels) and scales the image in one resampling.",
         {
             "rotate_params": Parameter(Numbers | None, None),
             "shear_params": Parameter(Numbers | None, None),
@@ -242,19 +242,19 @@ CROP_AND_PAD = (
     Transform(
         "center_spatial_crop",
         "CenterSpatialCropd",
-        "Cuts a region of a given size out of the centre.",
+        "Crops the image to a size around its centre.",
         {"roi_size": Parameter(Size)},
     ),
     Transform(
         "center_scale_crop",
         "CenterScaleCropd",
-        "Cuts a fraction of the image out of the centre.",
+        "Crops the image to a fraction around its centre.",
         {"roi_scale": Parameter(Numbers)},
     ),
     Transform(
         "spatial_crop",
         "SpatialCropd",
-        "Cuts out a region given by its centre and size, or by its start and end.",
+        "Crops the image to a region given by its centre and size, or by its start and end.",
         {
             "roi_center": Parameter(Size | None, None),
             "roi_size": Parameter(Size | None, None),
@@ -265,7 +265,7 @@ CROP_AND_PAD = (
     Transform(
         "crop_foreground",
         "CropForegroundd",
-        "Cuts the image to the box around its values above zero.",
+        "Crops the image to the bounding box of its values above zero.",
         {
             "channel_indices": Parameter(Size | None, None),
             "margin": Parameter(Size, 0),
@@ -273,7 +273,7 @@ CROP_AND_PAD = (
             "k_divisible": Parameter(Size, 1),
             **PAD_MODE,
         },
-        # No coordinates are left in the sample: they would travel into every batch.
+        # Without coordinates in the sample, which would be collated into every batch.
         {"source_key": "image", "start_coord_key": None, "end_coord_key": None},
     ),
     Transform(
@@ -338,7 +338,7 @@ INTENSITY = (
     Transform(
         "normalize_intensity",
         "NormalizeIntensityd",
-        "Subtracts a number and divides by another: by default the image's mean and deviation.",
+        "Subtracts and divides: by default by the image's mean and standard deviation.",
         {
             "subtrahend": Parameter(Numbers | None, None),
             "divisor": Parameter(Numbers | None, None),
@@ -425,13 +425,13 @@ INTENSITY = (
     Transform(
         "median_smooth",
         "MedianSmoothd",
-        "Replaces each value by the median around it; `radius` in pixels.",
+        "Applies a median filter; `radius` in pixels.",
         {"radius": Parameter(Size)},
     ),
     Transform(
         "gibbs_noise",
         "GibbsNoised",
-        "Adds the ringing of a magnetic resonance scan cut off in k-space.",
+        "Adds Gibbs ringing, as in MRI with a truncated k-space.",
         {"alpha": Parameter(float, 0.5, and_(ge(0), le(1)))},
     ),
 )
@@ -440,13 +440,13 @@ RANDOM_SPATIAL = (
     Transform(
         "rand_flip",
         "RandFlipd",
-        "Reverses the image along the given spatial axes, or along all, at random.",
+        "Flips the image along the given spatial axes, or along all, at random.",
         {**PROB, "spatial_axis": Parameter(Size | None, None)},
     ),
     Transform(
         "rand_axis_flip",
         "RandAxisFlipd",
-        "Reverses the image along one spatial axis drawn at random.",
+        "Flips the image along a random spatial axis.",
         {**PROB},
     ),
     Transform(
@@ -466,7 +466,7 @@ RANDOM_SPATIAL = (
     Transform(
         "rand_rotate90",
         "RandRotate90d",
-        "Rotates the image by a random number of quarter turns.",
+        "Rotates the image by 90 degrees, a random number of times.",
         {
             **PROB,
             "max_k": Parameter(int, 3, ge(1)),
@@ -476,7 +476,7 @@ RANDOM_SPATIAL = (
     Transform(
         "rand_zoom",
         "RandZoomd",
-        "Magnifies the image by a random factor.",
+        "Zooms the image by a random factor.",
         {
             **PROB,
             "min_zoom": Parameter(Numbers, 0.9),
@@ -490,7 +490,7 @@ RANDOM_SPATIAL = (
     Transform(
         "rand_affine",
         "RandAffined",
-        "Rotates (radians), shears, shifts (pixels) and scales the image by random amounts.",
+        "Rotates (radians), shears, translates (pixels) and scales the image by random amounts.",
         {
             "spatial_size": Parameter(Size | None, None),
             **PROB,
@@ -502,7 +502,7 @@ RANDOM_SPATIAL = (
     Transform(
         "rand_grid_distortion",
         "RandGridDistortiond",
-        "Distorts the image on a random grid.",
+        "Distorts the image by a random grid.",
         {
             "num_cells": Parameter(Size, 5),
             **PROB,
@@ -513,7 +513,7 @@ RANDOM_SPATIAL = (
     Transform(
         "rand_2d_elastic",
         "Rand2DElasticd",
-        "Deforms a 2-D image elastically and by a random affine map.",
+        "Applies a random elastic deformation and affine transform to a 2-D image.",
         {
             "spacing": Parameter(Range),
             "magnitude_range": Parameter(tuple[float, float]),
@@ -526,7 +526,7 @@ RANDOM_SPATIAL = (
     Transform(
         "rand_3d_elastic",
         "Rand3DElasticd",
-        "Deforms a 3-D image elastically and by a random affine map.",
+        "Applies a random elastic deformation and affine transform to a 3-D image.",
         {
             "sigma_range": Parameter(tuple[float, float]),
             "magnitude_range": Parameter(tuple[float, float]),
@@ -539,7 +539,7 @@ RANDOM_SPATIAL = (
     Transform(
         "rand_spatial_crop",
         "RandSpatialCropd",
-        "Cuts a region of a given or random size out of the image at random.",
+        "Crops the image to a random region of a given or random size.",
         {
             "roi_size": Parameter(Size),
             "max_roi_size": Parameter(Size | None, None),
@@ -550,7 +550,7 @@ RANDOM_SPATIAL = (
     Transform(
         "rand_scale_crop",
         "RandScaleCropd",
-        "Cuts a given or random fraction out of the image at random.",
+        "Crops the image to a random region of a given or random fraction.",
         {
             "roi_scale": Parameter(Numbers),
             "max_roi_scale": Parameter(Numbers | None, None),
@@ -561,7 +561,7 @@ RANDOM_SPATIAL = (
     Transform(
         "rand_simulate_low_resolution",
         "RandSimulateLowResolutiond",
-        "Shrinks the image and enlarges it again (for 2-D set `upsample_mode` to bilinear).",
+        "Downsamples the image and upsamples it again (for 2-D: `upsample_mode` bilinear).",
         {
             **PROB,
             "downsample_mode": Parameter(Interpolation, "nearest"),
@@ -587,7 +587,7 @@ RANDOM_INTENSITY = (
     Transform(
         "rand_rician_noise",
         "RandRicianNoised",
-        "Adds Rician noise, as magnetic resonance magnitude images have it.",
+        "Adds Rician noise, as in magnitude images of MRI.",
         {
             **PROB,
             "mean": Parameter(Numbers, 0.0),
@@ -669,7 +669,7 @@ RANDOM_INTENSITY = (
     Transform(
         "rand_bias_field",
         "RandBiasFieldd",
-        "Multiplies the image by a smooth random field, as magnetic resonance coils do.",
+        "Multiplies the image by a smooth random field, like the bias field of MRI.",
         {
             "degree": Parameter(int, 3, ge(1)),
             "coeff_range": Parameter(tuple[float, float], (0.0, 0.1)),
@@ -679,7 +679,7 @@ RANDOM_INTENSITY = (
     Transform(
         "rand_histogram_shift",
         "RandHistogramShiftd",
-        "Bends the histogram at random control points.",
+        "Shifts the histogram at random control points.",
         {"num_control_points": Parameter(int | tuple[int, int], 10), **PROB},
     ),
     Transform(
@@ -711,7 +711,7 @@ RANDOM_INTENSITY = (
     Transform(
         "rand_gibbs_noise",
         "RandGibbsNoised",
-        "Adds the ringing of a scan cut off in k-space, of random strength.",
+        "Adds Gibbs ringing of random strength.",
         {**PROB, "alpha": Parameter(Range, (0.0, 1.0))},
     ),
     Transform(
@@ -746,4 +746,4 @@ TABLE: tuple[Transform, ...] = (
     *RANDOM_SPATIAL,
     *RANDOM_INTENSITY,
 )
-"""All of them; what the chain of the tutorial needs stands first in its section."""
+"""All transforms."""

@@ -1,1 +1,1 @@
-"""What the dataset steps `image_folder` and `table` are made of."""
+"""Listing of images and labels for the dataset steps `image_folder` and `table`."""

@@ -34,7 +34,7 @@ class ClassFolder:
         id: Its path below the root, with ``/``.
         name: Its own name.
         path: Where it is.
-        split: What the folder above it stands for.
+        split: The split of the folder above it; None: there is none.
     """
 
     id: str
@@ -55,14 +55,14 @@ def class_folders(
 
     Args:
         root: The folder to look in.
-        listing: Gets the files that lie beside the class folders; images among them are an
-            error, or faults where it has a place for these.
-        splits: The folders of each split, if there are such.
-        classes: The folders of each class, if they aren't the classes themselves.
+        listing: Collects the files outside of class folders; images among them are an error, or
+            faults if it collects these.
+        splits: The folders of each split; None: there are none.
+        classes: The folders of each class; None: each folder is a class.
         suffixes: What the names of images end in; None: all kinds.
 
     Raises:
-        DataError: They are not laid out so, or can't be read.
+        DataError: The root has another layout, or can't be read.
     """
     _require_folder(root)
     folders = _level(os.fspath(root), "", suffixes, listing)
@@ -82,7 +82,7 @@ def class_folders(
 
 def _require_folder(root: Path) -> None:
     try:
-        mode = os.stat(root).st_mode  # noqa: PTH116  (pathlib takes what can't be read for absent)
+        mode = os.stat(root).st_mode  # noqa: PTH116  (pathlib treats unreadable paths as absent)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise DataError(
             f"dataset.root: there is no folder {root}. Name the folder that holds one folder for "
@@ -138,7 +138,7 @@ def class_remarks(
     Args:
         folders: The class folders.
         class_of: The class of each name.
-        merged: Whether `dataset.classes` says what is one.
+        merged: Whether `dataset.classes` merges folders.
     """
     by_look: dict[str, set[str]] = {}
     for folder in folders:
@@ -161,7 +161,7 @@ def class_remarks(
 def _level(
     folder: str, above: str, suffixes: Sequence[str] | None, listing: FolderListing
 ) -> dict[str, str]:
-    """The folders in a folder by name, sorted; none of the files beside them is an image."""
+    """The folders in a folder by name, sorted; images beside them are an error or faults."""
     known, links = set(listing.files), len(listing.folder_links)
     start = f"{above}/" if above else ""
     folders = {
@@ -175,7 +175,7 @@ def _level(
             "itself there, or remove the link."
         )
     files = {id_: path for id_, path in listing.files.items() if id_ not in known}
-    # What is wrong with them is found again, and said, with all the other files.
+    # Their errors are found again and reported with those of all other files.
     beside = FolderListing(files=files, broken=listing.broken, faults=[])
     images = find_images(beside, suffixes=suffixes).images
     if images and listing.faults is not None and folders:

@@ -37,17 +37,17 @@ _NO_ONE = frozenset(
         *("patientid", "patient id", "id", "empty", "blank", "undefined", "unspecified", "dummy"),
     }
 )
-"""What programs that take names away write in the place of a PatientID."""
+"""Placeholders that anonymisation programs write for a PatientID."""
 
 
 @attrs.frozen(kw_only=True)
 class DicomGroups:
-    """Groups by what headers say.
+    """Groups from DICOM headers.
 
     Attributes:
-        group_of: By id; what says nothing is not in it.
-        keyword_of: The element that each group is made from.
-        notes: What they were made from, and what looks alike.
+        group_of: The group of each id; ids without a usable identifier are left out.
+        keyword_of: The DICOM keyword that each group is made from.
+        notes: Sentences on how groups were made, and on identifiers that look alike.
     """
 
     group_of: Mapping[str, str] = attrs.field(factory=dict)
@@ -61,14 +61,14 @@ def dicom_groups(
     beginning: DicomGroup,
     whole_series: bool,
 ) -> DicomGroups:
-    """The groups of images whose headers are known.
+    """Group images by their DICOM headers.
 
-    What is blank, stands for no patient ("ANON", "0", "xxx") or is the same in all images says
-    nothing; then the next level counts.
+    An identifier that is blank, a placeholder ("ANON", "0", "xxx") or the same in all images is
+    not used; then the next level is.
 
     Args:
-        identities: What the header of each image says.
-        beginning: With which level to begin; ``"none"``: nothing is grouped.
+        identities: The identifiers in each image's header.
+        beginning: The first level to try; ``"none"``: nothing is grouped.
         whole_series: Whether each image is a series, so that series need not be groups.
     """
     if beginning == "none" or not identities:
@@ -79,7 +79,7 @@ def dicom_groups(
     group_of: dict[str, str] = {}
     level_of: dict[str, _Level] = {}
     for level in levels:
-        # An image without a patient here may have one elsewhere in the study or the series.
+        # An image without a PatientID may share its study or series with one that has it.
         above: dict[str, set[str]] = {}
         for id_, key in keys[level].items():
             if id_ in group_of:
@@ -101,9 +101,9 @@ def with_header_groups(
 
     Args:
         samples: The samples, some with groups.
-        groups: What the headers say.
-        faults: Gets images of one patient that are in several groups. None: that is an error.
-        given: Whether groups are given otherwise.
+        groups: The groups from the headers.
+        faults: Collects images of one patient in several groups. None: they are an error.
+        given: Whether groups are also given by a pattern or a column.
 
     Raises:
         DataError: Given groups divide a patient.
@@ -127,7 +127,7 @@ def with_header_groups(
     for sample in samples:
         said = groups.group_of.get(sample.id)
         if sample.group is None and said is not None:
-            # Beside given groups one that can't be taken for one of them.
+            # A name that can't be confused with a given group.
             own = f"{groups.keyword_of[said]} {said}" if given else said
             sample = attrs.evolve(sample, group=by_group.get(said, own))
         found.append(sample)
@@ -135,10 +135,10 @@ def with_header_groups(
 
 
 def series_twice(identities: Mapping[str, DicomIdentity], paths: Mapping[str, str]) -> list[Fault]:
-    """The images that are parts of one series, each for itself."""
+    """Faults for images that are parts of the same series."""
     found = {id_: one.series for id_, one in identities.items() if one.series is not None}
     counts = Counter(found.values())
-    if len(counts) < 2 and len(found) > 2:  # it says nothing
+    if len(counts) < 2 and len(found) > 2:  # the UID is not used
         return []
     members: dict[str, list[str]] = {}
     for id_, uid in found.items():
@@ -161,10 +161,10 @@ def series_twice(identities: Mapping[str, DicomIdentity], paths: Mapping[str, st
 def group_conflicts(
     groups: DicomGroups, given: Mapping[str, str | None], path_of: Callable[[str], str]
 ) -> list[Fault]:
-    """The images of a patient (or a study, a series) that given groups divide.
+    """Faults for images of one patient (or study, series) that are in several given groups.
 
     Args:
-        groups: What the headers say.
+        groups: The groups from the headers.
         given: The group of each image; None: one of its own.
         path_of: The file of an image.
     """
@@ -196,7 +196,7 @@ def group_conflicts(
 
 
 def _keys(identities: Mapping[str, DicomIdentity], level: _Level) -> dict[str, str]:
-    """What each image has on one level, if it says something."""
+    """The identifier of each image on one level, where it can be used."""
     if level != "patient":
         found = {
             id_: value
@@ -222,13 +222,13 @@ def _keys(identities: Mapping[str, DicomIdentity], level: _Level) -> dict[str, s
 
 
 def _says_nothing(values: Iterable[object], images: int) -> bool:
-    """Whether all images have one value."""
+    """Whether all images have the same value."""
     counts = Counter(values)
     return len(counts) < 2 and images > 1 and sum(counts.values()) == images
 
 
 def _is_no_one(patient: str) -> bool:
-    """Whether an id names no patient: a word such as unknown, or one repeated character."""
+    """Whether a PatientID is a placeholder: a known word, or only zeros or x."""
     plain = patient.casefold().strip(" ^_-.*")
     return not plain or plain in _NO_ONE or set(plain) in ({"0"}, {"x"})
 
@@ -259,7 +259,7 @@ def _made_from(
 def _oddities(
     identities: Mapping[str, DicomIdentity], keys: Mapping[_Level, Mapping[str, str]]
 ) -> Iterable[str]:
-    """Patients that may be one, and studies that are several patients'."""
+    """Sentences on PatientIDs that look alike, and on studies with several PatientIDs."""
     people = keys.get("patient", {})
     same = alike(people.values())
     if same:

@@ -31,10 +31,10 @@ class FindingReader:
     Attributes:
         step: The task.
         column: The column.
-        separator: What stands between two findings.
-        negative: Values that say that there is no finding.
+        separator: The separator of findings.
+        negative: Values that mean no finding.
         classes: The finding that each value is merged into; None: every value is a finding.
-        blank_is_negative: Whether a blank cell says that there is no finding.
+        blank_is_negative: Whether a blank cell means no finding.
     """
 
     joins_any: ClassVar[bool] = True
@@ -47,7 +47,7 @@ class FindingReader:
     blank_is_negative: bool
 
     def read(self, cells: Sequence[str], refuse: Refuse) -> tuple[str, ...] | None:
-        """The findings, without those that mean none."""
+        """The findings, without values that mean none."""
         cell = composed(cells[0])
         if not cell:
             return () if self.blank_is_negative else None
@@ -63,7 +63,7 @@ class FindingReader:
         return found
 
     def joined(self, values: Sequence[tuple[str, ...]], *, anyone: bool) -> Any:
-        """All findings, or the same ones."""
+        """The union of the findings, or the findings if all rows have the same; else None."""
         if anyone:
             return tuple(dict.fromkeys(value for some in values for value in some))
         named = self.classes or {}
@@ -71,7 +71,7 @@ class FindingReader:
         return values[0] if len(sets) == 1 else None
 
     def finish(self, rows: Read, report: RowReport) -> tuple[Sequence[Label], Task]:
-        """For each row a vector of 0 and 1, over all findings sorted."""
+        """A multi-hot vector for each row, over all findings sorted."""
         names = class_names(rows, self.classes, self.column, report)
         if not names:
             raise DataError(
@@ -101,9 +101,9 @@ class FlagReader:
     Attributes:
         step: The task.
         columns: The columns, which name the findings.
-        uncertain: What -1 stands for; None: it is refused.
-        blank: What a blank cell stands for.
-        asked: Whether the configuration says in so many words that these are findings.
+        uncertain: The meaning of -1; None: it is an error.
+        blank: The meaning of a blank cell.
+        asked: Whether the configuration sets the task explicitly.
     """
 
     joins_any: ClassVar[bool] = True
@@ -115,7 +115,7 @@ class FlagReader:
     asked: bool = True
 
     def joined(self, values: Sequence[tuple[float, ...]], *, anyone: bool) -> Any:
-        """Each finding that one row has, or the same ones; what one row knows is known."""
+        """The maximum over rows, ignoring missing labels, or the vector that all rows share."""
         if not anyone:
             return same_numbers(values)
         columns = zip(*values, strict=True)

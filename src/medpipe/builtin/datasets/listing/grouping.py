@@ -18,10 +18,10 @@ Ungrouped: TypeAlias = Literal["error", "own", "drop"]
 
 
 def captures(instance: object, attribute: attrs.Attribute[Any], value: Patterns | None) -> None:
-    """Check that each is a regular expression with a capture.
+    """Check that each is a regular expression with a capturing group.
 
     Raises:
-        ValueError: It is not so.
+        ValueError: One is not.
     """
     if value is None:
         return
@@ -45,9 +45,9 @@ def compiled(patterns: Patterns) -> tuple[re.Pattern[str], ...]:
 
 
 def group_of(patterns: Sequence[re.Pattern[str]], id_: str) -> str | None:
-    """What the first pattern that is found in the id captures, joined by ``/``.
+    """The captures of the first pattern that matches the id, joined by ``/``.
 
-    None where no pattern is found, or the first that is captures nothing.
+    None where no pattern matches, or the first that does captures nothing.
     """
     for pattern in patterns:
         match = pattern.search(id_)

@@ -1,7 +1,7 @@
-"""Labels from the cells of a table, and the task that they make.
+"""Read labels and the task from the cells of a table.
 
-Each kind of label is read in two steps, since the classes are known only when the rows that stay
-are: `read` looks at one row's cells, `finish` at all that was read.
+Each kind of label is read in two steps, since the classes are known only when all rows are read:
+`read` reads one row's cells, `finish` makes the labels of all rows that are kept.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ Label: TypeAlias = int | float | tuple[float, ...]
 Refuse: TypeAlias = Callable[[str, str], None]
 """Takes what is wrong with a cell, and the remedy."""
 Read: TypeAlias = Sequence[tuple[int, Any]]
-"""The numbers of the rows that stay, and what `read` gave for each."""
+"""The numbers of the rows that are kept, and the result of `read` for each."""
 
 LARGEST = 3.4e38
-"""Networks compute in float32: above this there is infinity."""
+"""Larger numbers are infinite in float32."""
 FEW = 10
-"""Up to so many classes may have one row each."""
+"""Up to this many classes may have one row each."""
 MANY = 50
 """More classes than this that are all numbers are taken for a regression's target."""
 
@@ -39,24 +39,24 @@ class LabelReader(Protocol):
     """Reads one kind of label.
 
     Attributes:
-        joins_any: Whether `joined` can take what any row says.
+        joins_any: Whether `joined` supports `anyone`.
     """
 
     joins_any: ClassVar[bool]
 
     def read(self, cells: Sequence[str], refuse: Refuse) -> Any:
-        """What the cells of one row say; None where they say nothing."""
+        """Read the cells of one row; None where there is no label."""
 
     def joined(self, values: Sequence[Any], *, anyone: bool) -> Any:
-        """What several rows say of one image; None where they differ.
+        """Join the labels of several rows of one image; None where they differ.
 
         Args:
-            values: What `read` gave for each.
-            anyone: Whether a finding is there if one row has it.
+            values: The result of `read` for each.
+            anyone: Whether a finding is positive if one row has it.
         """
 
     def finish(self, rows: Read, report: RowReport) -> tuple[Sequence[Label], Task]:
-        """The labels of the rows that stay, and the question."""
+        """The labels of the rows that are kept, and the task."""
 
 
 @attrs.frozen(kw_only=True)
@@ -67,7 +67,7 @@ class ClassReader:
         step: The task.
         column: The column.
         classes: The class of each value; None: every value is a class.
-        asked: Whether the configuration says in so many words that these are classes.
+        asked: Whether the configuration sets the task explicitly.
     """
 
     joins_any: ClassVar[bool] = False
@@ -111,7 +111,7 @@ class ClassReader:
         return labels, Task(kind=self.step, names=names)
 
     def _refuse_names(self, rows: Read, names: Sequence[str], report: RowReport) -> None:
-        """Refuse a column such as an age or a name, whose values are nearly all different."""
+        """Refuse a column such as an age or a name, most of whose values are unique."""
         counts = Counter(value for _, value in rows)
         alone = [name for name in names if counts[name] == 1]
         if len(names) > FEW and 2 * len(alone) > len(names):
@@ -126,7 +126,7 @@ class ClassReader:
 
 @attrs.frozen(kw_only=True)
 class OneHotReader:
-    """A column for each class, of which one in each row is 1.
+    """One-hot labels: a column for each class, of which one in each row is 1.
 
     Attributes:
         step: The task.
@@ -185,7 +185,7 @@ FLAGS: Mapping[Key, float] = {
     "false": 0.0,
     "true": 1.0,
 }
-"""What stands for a finding that is there or not."""
+"""Values for a finding that is present or absent."""
 _ONE_HOT = (
     "Of columns of classes one is 1 in each row, and the others are 0 or blank. Where an image may "
     'have several or none set dataset.task = "multilabel".'
@@ -198,7 +198,7 @@ def _one_class(values: Sequence[str], classes: Mapping[Key, str] | None) -> str 
 
 
 def same_numbers(values: Sequence[tuple[float, ...]]) -> tuple[float, ...] | None:
-    """The values of several rows where all say the same, else None."""
+    """The numbers of several rows if they are equal, else None."""
     return values[0] if len({tuple(map(repr, some)) for some in values}) == 1 else None
 
 

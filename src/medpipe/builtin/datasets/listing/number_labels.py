@@ -26,7 +26,7 @@ class NumberReader:
         step: The task.
         columns: The columns, which name the targets.
         unit: Their unit.
-        decimal: What stands before the decimals.
+        decimal: The decimal separator.
     """
 
     joins_any: ClassVar[bool] = False
@@ -37,7 +37,7 @@ class NumberReader:
     decimal: Literal[".", ","] = "."
 
     def joined(self, values: Sequence[tuple[float, ...]], *, anyone: bool) -> Any:
-        """The numbers, where all are the same."""
+        """The numbers, if they are equal in all rows; else None."""
         return same_numbers(values)
 
     def read(self, cells: Sequence[str], refuse: Refuse) -> tuple[float, ...] | None:

@@ -21,14 +21,14 @@ SPLIT_WORDS: Mapping[str, Split] = {
     "val": "validation",
     "test": "test",
 }
-"""How configurations and tables call the splits."""
+"""The names of the splits in configurations and tables."""
 
 
 def names_splits(instance: object, attribute: attrs.Attribute[Any], value: Merged) -> None:
     """Check that the names are splits, each once, and that each value stands for one.
 
     Raises:
-        ValueError: It is not so.
+        ValueError: They are not.
     """
     unknown = [name for name in value if name not in SPLIT_WORDS]
     if unknown:

@@ -1,4 +1,4 @@
-"""The parameters by which dataset steps say how images are read."""
+"""The parameters of dataset steps for reading images."""
 
 from __future__ import annotations
 

@@ -18,17 +18,17 @@ MOST_SHOWN = 10
 
 @attrs.define(kw_only=True)
 class RowReport:
-    """Collects while the rows are gone through; `raise_problems` and `notes` say it.
+    """Collects problems and left-out rows; `raise_problems` and `notes` report them.
 
     Attributes:
         file: The table.
         problems: A line for each.
         remedies: What to do about them, each once.
         left_out: The rows that were left out, by the reason and the setting that asked for it.
-        examples: The first of these for each reason, in words.
+        examples: A sentence on the first of these for each reason.
         own: The rows that became a group of their own.
         remarks: More sentences for the notes.
-        faults: Those of the problems that are with single rows.
+        faults: The problems that concern single rows.
     """
 
     file: Path
@@ -41,18 +41,18 @@ class RowReport:
     faults: list[Fault] = attrs.field(factory=list)
 
     def refuse(self, problem: str, remedy: str = "") -> None:
-        """Note a problem, and what admits it or mends it."""
+        """Add a problem, and its remedy."""
         self.problems.append(problem)
         if remedy:
             self.remedies[remedy] = None
 
     def refuse_row(self, fault: Fault) -> None:
-        """Note a problem with a single row."""
+        """Add a problem of a single row."""
         self.refuse(fault.message, fault.remedy)
         self.faults.append(fault)
 
     def take_faults(self) -> tuple[Fault, ...]:
-        """The faults of single rows, which are no problems any longer.
+        """Take the faults of single rows out of the report.
 
         Raises:
             DataError: There are problems of another kind.
@@ -65,7 +65,7 @@ class RowReport:
         return taken
 
     def leave_out(self, number: int, what: str, setting: str, example: str = "") -> None:
-        """Note that a row is left out: ``without a label``, ``dataset.missing_labels``."""
+        """Add a row that is left out: ``without a label``, ``dataset.missing_labels``."""
         self.left_out.setdefault((what, setting), []).append(number)
         if example:
             self.examples.setdefault((what, setting), f"row {number}: {example}")
@@ -76,7 +76,7 @@ class RowReport:
             raise self._error(self.problems, self.remedies)
 
     def refusal(self, faults: Sequence[Fault]) -> DataError:
-        """The same error, for faults that leave no row."""
+        """The error for faults in all rows, which leave no sample."""
         remedies = dict.fromkeys(fault.remedy for fault in faults if fault.remedy)
         return self._error([fault.message for fault in faults], remedies)
 

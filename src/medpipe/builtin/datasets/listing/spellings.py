@@ -1,4 +1,4 @@
-"""Cell values that look alike or look blank: warned of, not merged."""
+"""Warn of cell values that look alike or blank, without merging them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 BLANKS = frozenset(
     {"na", "n/a", "#n/a", "#na", "<na>", "nan", "null", "#null!", "#value!", "#ref!", "#div/0!"}
 )
-"""What Excel, R and pandas write for a value that is not there, in lower case."""
+"""What Excel, R and pandas write for a missing value, in lower case."""
 
 
 def alike(values: Iterable[str]) -> list[tuple[str, ...]]:
@@ -25,7 +25,7 @@ def alike(values: Iterable[str]) -> list[tuple[str, ...]]:
 
 
 def remarks_on(values: Iterable[str], *, noun: str, column: str, merged: str) -> list[str]:
-    """Sentences about values of a column that may not be what they seem.
+    """Sentences about values of a column that look alike or blank.
 
     Args:
         values: As they are written, each at least once.

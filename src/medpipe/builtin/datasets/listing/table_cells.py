@@ -1,4 +1,4 @@
-"""Suspicious cells: rows swallowed by a quote, invisible characters."""
+"""Find suspicious cells: rows inside an unclosed quote, invisible characters."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 Form: TypeAlias = tuple[str, ...]
 _WORD = re.compile(r"(?<!\.)\b\w+")
-"""Any word but a suffix."""
+"""Any word except a suffix."""
 _SEPARATE = re.compile(r"\S\W\S")
 _LINE = ("U+0009", "U+000A", "U+000D")
-"""Tabs and line breaks, which a text may well have."""
+"""Tabs and line breaks, which are usual in text."""
 _LOST = "\ufffd"
-"""What stands where a program could not read a character."""
+"""The replacement character, for one that a program could not decode."""
 _SCIENTIFIC = re.compile(r"\d(\.\d+)?[eE]\+?\d{2,3}")
 _DECIMALS = re.compile(r"\d+\.0")
 _DATE = re.compile(r"(\d{1,2}-[A-Z][a-z]{2}|[A-Z][a-z]{2}-\d{2})(-\d{2,4})?")
@@ -34,15 +34,15 @@ _DATE = re.compile(r"(\d{1,2}-[A-Z][a-z]{2}|[A-Z][a-z]{2}-\d{2})(-\d{2,4})?")
 def swallowed(
     table: TableContent, images: Sequence[int], is_there: Callable[[Sequence[str]], bool]
 ) -> Iterator[tuple[int, str, str]]:
-    """The cells that hold rows of the table, since a quote before them is not closed in its row.
+    """Find cells that hold rows of the table, since a quote before them is not closed.
 
-    A line of a cell is a row where it has as many cells as row 1 and its image is there, or is
-    written as the images of other rows are, but for their numbers or words.
+    A line of a cell counts as a row if it has as many cells as row 1 and its image exists, or has
+    the same form as those of other rows, apart from numbers or words.
 
     Args:
         table: The table.
-        images: Where the columns of the images are.
-        is_there: Whether the images of some cells are there.
+        images: The positions of the image columns.
+        is_there: Tells whether the images of a row's cells exist.
 
     Yields:
         The row's number, the column's name, and the first of the lines.
@@ -80,7 +80,7 @@ def _row_in(
             found = next(csv.reader([line], delimiter=delimiter), [])
         except csv.Error:
             continue
-        if place == len(lines) - 1:  # the row that the quote ends in goes on behind it
+        if place == len(lines) - 1:  # the row continues after the closing quote
             found = [*found, *behind]
         if is_row(found):
             return line
@@ -88,25 +88,25 @@ def _row_in(
 
 
 def _forms(cells: Sequence[str], images: Sequence[int]) -> Iterator[Form]:
-    """How the images of a row are written: the same for all numbers, or for all words."""
+    """The forms of a row's image names, with numbers or words replaced by placeholders."""
     if len(cells) <= max(images):
         return
     names = [composed(cells[place]).replace("\\", "/").rpartition("/")[2] for place in images]
     yield tuple(re.sub(r"\d+", "0", name) for name in names)
     words = tuple(_WORD.sub("w", name) for name in names)
-    if all(_SEPARATE.search(form) for form in words):  # one word alone is nothing to tell by
+    if all(_SEPARATE.search(form) for form in words):  # a single word has no form
         yield words
 
 
 @attrs.define(kw_only=True)
 class Oddities:
-    """Collects what is odd about cells that are used, for the notes.
+    """Collects oddities of cells, for the notes.
 
     Attributes:
-        unseen: The rows, by the column, of cells with characters that can't be seen.
-        signs: Which these are, by the column.
-        lost: The rows, by the column, of cells with the sign for a lost character.
-        mangled: The same of UTF-8 that was read as something else, with the first cell.
+        unseen: By column, the rows of cells with invisible characters.
+        signs: By column, these characters.
+        lost: By column, the rows of cells with a replacement character.
+        mangled: By column, the rows and cells of UTF-8 that was decoded as another encoding.
     """
 
     unseen: dict[str, list[int]] = attrs.field(factory=dict)
@@ -115,7 +115,7 @@ class Oddities:
     mangled: dict[str, list[tuple[int, str]]] = attrs.field(factory=dict)
 
     def look(self, number: int, column: str, cell: str) -> None:
-        """Look at a cell that is not plain ASCII."""
+        """Examine a cell that is not plain ASCII."""
         odd = [sign for sign in unseen(cell) if not sign.startswith(_LINE)]
         if odd:
             self.unseen.setdefault(column, []).append(number)
@@ -152,7 +152,7 @@ def _was(some: Sequence[object]) -> str:
 
 
 def _read_wrongly(cell: str) -> bool:
-    """Whether it is ``JÃ¼rgen``: the bytes of UTF-8, each taken for a character."""
+    """Whether it is UTF-8 decoded as another encoding, as ``JÃ¼rgen`` is."""
     if "Ã" not in cell and "Â" not in cell:
         return False
     try:
@@ -162,7 +162,7 @@ def _read_wrongly(cell: str) -> bool:
 
 
 def look_at_groups(column: str, rows: Sequence[tuple[int, str]], report: RowReport) -> None:
-    """Say where a spreadsheet seems to have changed the ids of a column of groups."""
+    """Add remarks where a spreadsheet seems to have changed the ids in a column of groups."""
     known = [(number, value) for number, value in rows if value]
     by_form = {
         "numbers with a power of ten, as a spreadsheet writes long ones": _SCIENTIFIC,
@@ -186,7 +186,7 @@ def look_at_groups(column: str, rows: Sequence[tuple[int, str]], report: RowRepo
 def cleaned(
     number: int, cells: Mapping[str, str], odd: Oddities, *, as_written: frozenset[str]
 ) -> dict[str, str]:
-    """The cells of a row as they can be seen; paths stay as they are written."""
+    """The cells of a row without invisible characters; `as_written` columns are unchanged."""
     found = {}
     for column, cell in cells.items():
         if cell.isascii() and cell.isprintable():
@@ -199,7 +199,7 @@ def cleaned(
 
 
 def near_names(header: Sequence[str], wanted: Iterable[str]) -> list[str]:
-    """Say which columns are called almost as one that is used."""
+    """Sentences about columns whose names are almost those of columns that are used."""
 
     def alike(name: str) -> str:
         return composed(name).casefold().replace(" ", "")

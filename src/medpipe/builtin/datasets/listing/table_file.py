@@ -25,32 +25,32 @@ Row: TypeAlias = tuple[int, list[str]]
 """A row's number and its cells, without the spaces around them."""
 Quotes: TypeAlias = Literal["checked", "trusted", "none"]
 _LIMIT = threading.Lock()
-"""The largest cell that Python's csv takes is a setting of the whole process."""
+"""Guards the size limit of Python's csv, which is global."""
 _WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
-"""What the files of Excel and other spreadsheets begin with."""
+"""The first bytes of spreadsheet files."""
 
 QUOTES = (
     "Double a quote that is part of a text in quotes, or, where quotes mean nothing in this table, "
     'set dataset.quotes = "none".'
 )
 NAMED_TEXT = 60
-"""How much of a cell a sentence shows."""
+"""Characters of a cell that a sentence shows."""
 SHOWN = 40
 """How many columns an error lists."""
 
 
 @attrs.frozen(kw_only=True)
 class TableContent:
-    """What a table holds.
+    """The content of a table.
 
     Attributes:
-        header: The names of the columns, as they can be seen.
-        rows: The rows below the header that hold something, with their numbers, as a spreadsheet
+        header: The names of the columns, without invisible characters.
+        rows: The rows below the header that are not blank, with their numbers, as a spreadsheet
             shows them: the header is row 1.
-        unread: Columns that hold neither text nor numbers, with the type of what they hold.
-        uncut: The character that seems to stand between the cells, but was not taken for that.
-        delimiter: What was taken for that; None where cells are apart without one.
-        problems: What is wrong with the whole, each with its remedy.
+        unread: Columns that hold neither text nor numbers, with the type of their values.
+        uncut: The character that seems to be the delimiter, but was not used as such.
+        delimiter: The delimiter; None for Parquet.
+        problems: Problems with the whole table, each with its remedy.
         remarks: Sentences for the notes.
     """
 
@@ -63,14 +63,14 @@ class TableContent:
     remarks: Sequence[str] = ()
 
     def positions(self, file: Path, wanted: Sequence[tuple[str, str]]) -> dict[str, int]:
-        """Where each column is that a field of the data set names.
+        """The position of each column that a field of the data set names.
 
         Args:
             file: The table, for the errors.
             wanted: Fields and the columns that they name.
 
         Raises:
-            DataError: A column is not there, or twice.
+            DataError: A column is missing, or there twice.
         """
         names = list(dict.fromkeys(column for _, column in wanted))
         twice = [name for name in names if self.header.count(composed(name)) > 1]
@@ -103,10 +103,10 @@ class TableContent:
 def read_table(
     file: Path, *, encoding: str, delimiter: str | None, quotes: Quotes = "checked"
 ) -> TableContent:
-    """Read a table; its kind follows from its suffix.
+    """Read a table, in the format of its suffix.
 
     ``.parquet`` is Parquet; ``.tsv`` and ``.tab`` are separated by tabs, everything else by
-    commas unless `delimiter` says otherwise; ``.gz`` after that is unpacked.
+    commas unless `delimiter` is given; files with ``.gz`` after that are unpacked.
 
     Raises:
         DataError: It is not there, damaged, empty, or not in this encoding.
@@ -153,7 +153,7 @@ def _bytes(file: Path) -> bytes:
 
 
 def _text(file: Path, encoding: str) -> tuple[str, list[str]]:
-    """The text, and what is odd about how it is encoded."""
+    """The text, and remarks on its encoding."""
     content = _bytes(file)
     if file.name.lower().endswith(".gz"):
         try:
@@ -186,7 +186,7 @@ def _text(file: Path, encoding: str) -> tuple[str, list[str]]:
 
 
 def _about_nul(file: Path, text: str, content: bytes) -> str:
-    """The sentence about NUL characters: another encoding, or a damaged file."""
+    """A sentence about NUL characters: the file has another encoding, or is damaged."""
     start = content[:4000]
     for place, name in ((1, "utf-16-le"), (0, "utf-16-be")):
         if start[place::2].count(0) > len(start) // 4:
@@ -199,7 +199,7 @@ def _about_nul(file: Path, text: str, content: bytes) -> str:
 
 
 def _as_utf8(text: str, content: bytes, encoding: str) -> list[str]:
-    """Say that a text was read in another encoding than it seems to be in."""
+    """A remark if a text may have another encoding than it was decoded from."""
     if text.isascii() or codecs.lookup(encoding).name.startswith("utf"):
         return []
     try:
@@ -253,7 +253,7 @@ def _separated(file: Path, text: str, delimiter: str, quotes: Quotes) -> TableCo
     unnamed = not header[-1]
     while len(header) > 1 and not header[-1]:  # a delimiter at the end of each row
         header.pop()
-    # A tab is a space in what can be seen of the name.
+    # `composed` would turn a tab into a space.
     signs = [sign for sign in ";\t|," if sign != delimiter and sign in rows[0][1][0]]
     kept, problems, remarks = _without_headers(header, rows[1:])
     if (
@@ -279,7 +279,7 @@ def _separated(file: Path, text: str, delimiter: str, quotes: Quotes) -> TableCo
 
 @contextmanager
 def _cells_of(size: int) -> Iterator[None]:
-    """Let cells be as large as this in the block; csv refuses larger ones than 131,072."""
+    """Allow cells of this size within the block; csv refuses more than 131,072 characters."""
     with _LIMIT:
         before = csv.field_size_limit()
         csv.field_size_limit(max(before, size + 1))
@@ -292,7 +292,7 @@ def _cells_of(size: int) -> Iterator[None]:
 def _without_headers(
     header: Sequence[str], rows: list[Row]
 ) -> tuple[list[Row], list[tuple[str, str]], list[str]]:
-    """Leave out rows that are row 1 again, as where two tables were put together."""
+    """Leave out rows that repeat row 1, as where two tables were concatenated."""
     names = sorted(header)
     again, moved = [], []
     for number, cells in rows if len(header) > 1 else ():
@@ -324,7 +324,7 @@ def _parquet(file: Path) -> TableContent:
     texts: list[list[str]] = []
     for written, values in _parquet_columns(file):
         name = composed(written)
-        # Bytes, lists, arrays: what has a length and is no text.
+        # Bytes, lists and arrays have a length, and are not text.
         odd = next((v for v in values if hasattr(v, "__len__") and not isinstance(v, str)), None)
         if odd is None:
             names.append(name)
@@ -340,7 +340,7 @@ def _parquet(file: Path) -> TableContent:
 
 
 def _parquet_columns(file: Path) -> list[tuple[str, list[Any]]]:
-    """The columns in their order, of which two may have one name."""
+    """The columns in their order; two may have the same name."""
     content = io.BytesIO(_bytes(file))
     try:
         import pyarrow.parquet
@@ -360,7 +360,7 @@ def _parquet_columns(file: Path) -> list[tuple[str, list[Any]]]:
         return [(str(n), frame.iloc[:, at].tolist()) for at, n in enumerate(frame.columns)]
     try:
         table = pyarrow.parquet.ParquetFile(content).read()
-    except (OSError, ValueError) as error:  # what pyarrow's errors are
+    except (OSError, ValueError) as error:  # pyarrow's errors derive from these
         raise _damaged(file, error) from error
     columns = (column.to_pylist() for column in table.columns)
     return list(zip(table.column_names, columns, strict=True))
@@ -371,7 +371,7 @@ def _damaged(file: Path, error: Exception) -> DataError:
 
 
 def _cells(values: list[Any]) -> list[str]:
-    """A column as text, whole numbers as such: beside missing ones pandas makes them floats."""
+    """A column as text; undo pandas' conversion of integers with missing values to floats."""
     known = [v for v in values if v is not None and v == v]
     if known and all(isinstance(v, float) and v.is_integer() and abs(v) < 2**53 for v in known):
         values = [int(v) if v is not None and v == v else None for v in values]

@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from medpipe.plugin import ImageFile
 
 Absent: TypeAlias = Callable[[str, str], None]
-"""Takes what is not there, and the remedy."""
+"""Takes a sentence about what is missing, and the remedy."""
 
 
 class Refuse(Protocol):
-    """Takes what is wrong, and the remedy."""
+    """Takes a sentence about a problem, and the remedy."""
 
     def __call__(self, problem: str, remedy: str, kind: FaultKind = "row") -> None:  # noqa: D102
         ...
@@ -50,7 +50,7 @@ _BRACES = re.compile(r"\{([^{}]+)\}")
 
 
 def is_template(text: str) -> bool:
-    """Whether columns stand in braces, rather than the text being a column's name."""
+    """Whether a text has columns in braces, and is not a column's name."""
     return _BRACES.search(text) is not None
 
 
@@ -83,11 +83,11 @@ class ImageFinder:
 
     Attributes:
         root: The folder that relative paths start from.
-        templates: What names them; several are stacked as channels.
-        suffixes: Tried in this order where a file isn't there as written.
+        templates: Columns or templates for the paths; several are stacked as channels.
+        suffixes: Appended in this order where a path is no file.
         unit: ``"file"``, or ``"series"``: each names a folder with one DICOM series.
         across_folders: Whether the files of a series may lie in several folders below that one.
-        passed: Gets what was passed over in these folders.
+        passed: Collects the files that were skipped in these folders.
     """
 
     root: Path
@@ -98,7 +98,7 @@ class ImageFinder:
     passed: FolderListing = attrs.field(factory=FolderListing)
 
     def names(self, cell: Mapping[str, str], absent: Absent) -> tuple[str, ...] | None:
-        """The paths as the row has them, with ``/``; None where a cell is blank."""
+        """The paths in a row, with ``/``; None where a cell is blank."""
         columns = dict.fromkeys(name for text in self.templates for name in columns_of(text))
         blank = [name for name in columns if not cell[name]]
         for name in blank:
@@ -110,7 +110,7 @@ class ImageFinder:
     def find(
         self, names: Sequence[str], absent: Absent, refuse: Refuse
     ) -> tuple[ImageFile, ...] | None:
-        """The files; None where one is not there (`absent`) or can't be used (`refuse`)."""
+        """The files; None where one is missing (`absent`) or can't be used (`refuse`)."""
         look = self._series if self.unit == "series" else self._file
         found = [look(name, absent, refuse) for name in names]
         present = tuple(image for image in found if image is not None)
@@ -153,9 +153,9 @@ class ImageFinder:
         return None
 
     def _tried(self, name: str) -> Iterator[tuple[str, bool]]:
-        """The paths to look for, and whether each has the name itself, without a suffix.
+        """The paths to try, and whether each is the name itself, without a suffix.
 
-        As written, with each suffix, then in their other spellings.
+        They are the name as written, with each suffix, then with other spellings of suffixes.
         """
         for form in _forms(name):
             path = os.path.join(self.root, form)  # noqa: PTH118
@@ -169,7 +169,7 @@ class ImageFinder:
                             yield path + spelled, False
 
     def _mode(self, path: str, refuse: Refuse) -> int | None:
-        """The kind of a file, 0 where there is none; None, refused, where that is unknown."""
+        """The mode of a file, 0 where there is none; None, and refused, where it can't be read."""
         try:
             return file_mode(path)
         except UnreadableImageError as error:
@@ -233,7 +233,7 @@ class ImageFinder:
 
 
 def same_file(path: str) -> str:
-    """What two ways to write one path have in common."""
+    """A key that different spellings of one path share."""
     return composed(os.path.normpath(path))
 
 
@@ -242,7 +242,7 @@ def _seen(name: str) -> str:
 
 
 def _forms(name: str) -> Iterator[str]:
-    """A name as it is written, and then in both Unicode forms of what can be seen of it."""
+    """A name as written, and then in NFC and NFD without invisible characters."""
     yield name
     if not (name.isascii() and name.isprintable()):
         for form in ("NFC", "NFD"):

@@ -1,4 +1,4 @@
-"""Several rows for one image, such as one for each box or reader, joined to one sample."""
+"""Join several rows of one image, such as one for each box or reader, to one sample."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class KeptRow:
-    """A row that is taken.
+    """A row that becomes a sample.
 
     Attributes:
         number: Its number.
-        sample: Its sample, but for the label.
-        label: What the label reader gave for it.
-        path: What all ways to write its (first) file have in common.
+        sample: Its sample, without the label.
+        label: The label reader's result for it.
+        path: The key of its (first) file; see `same_file`.
     """
 
     number: int
@@ -36,13 +36,13 @@ class KeptRow:
 def joined(
     kept: Sequence[KeptRow], labels: LabelReader, report: RowReport, *, anyone: bool
 ) -> list[KeptRow]:
-    """One row for each image; rows of one image that say different things are refused.
+    """Join the rows of each image; rows that contradict each other are refused.
 
     Args:
         kept: The rows.
-        labels: What read their labels.
-        report: Takes what is wrong, and how many rows were joined.
-        anyone: Whether a finding is there if one row has it.
+        labels: The reader of their labels.
+        report: Collects problems, and a remark on how many rows were joined.
+        anyone: Whether a finding is positive if one row has it.
     """
     together: dict[str, list[KeptRow]] = {}
     for row in kept:

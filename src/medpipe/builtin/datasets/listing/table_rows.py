@@ -1,4 +1,4 @@
-"""The rows of a table: which become samples, which are dropped, what is wrong."""
+"""Read a table's rows: make samples, leave rows out, and report problems."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _UNGROUPED = (
 
 @attrs.define(kw_only=True)
 class _Row:
-    """What is found out about one row; a row that is left out has no problems."""
+    """The result of reading one row; a row that is left out has no problems."""
 
     number: int
     id: str = ""
@@ -73,25 +73,25 @@ class _Row:
 
 @attrs.frozen(kw_only=True)
 class RowReader:
-    """Makes samples of rows.
+    """Makes samples from rows.
 
     Attributes:
         finder: Finds the files of a row's image.
         labels: Reads the labels in `label_columns`.
         label_columns: The columns of the labels.
         where: The values that rows must have, by column.
-        missing_values: What stands for a blank cell.
+        missing_values: Values that mean a blank cell.
         missing_labels: What to do with rows without a label.
-        missing_files: What to do with rows whose image is not there.
-        keep: The columns that travel with the samples.
+        missing_files: What to do with rows whose image is missing.
+        keep: The columns that are copied to the predictions.
         group: The column of the groups.
-        patterns: Where there is none, what captures the group in the id.
+        patterns: Without such a column, patterns that capture the group in the id.
         ungrouped: What to do with rows without a group.
         split: The column of the splits.
         split_of: The split that each of its values stands for.
-        usual_splits: Whether these are the usual words, in any case.
+        usual_splits: Whether these are the usual names, in upper or lower case.
         short_rows: What to do with rows that end before a column that is needed.
-        quotes: Whether cells are looked at for rows that a quote swallowed.
+        quotes: Whether cells are checked for rows inside an unclosed quote.
         repeated: What to do with several rows for one image.
     """
 
@@ -116,7 +116,7 @@ class RowReader:
     def rows(
         self, table: TableContent, positions: Mapping[str, int], report: RowReport
     ) -> list[KeptRow]:
-        """The rows that are taken; what is wrong or left out goes into the report."""
+        """The rows that become samples; problems and left-out rows are added to the report."""
         kept: list[KeptRow] = []
         first_row: dict[str, int] = {}
         width = len(table.header)
@@ -183,14 +183,14 @@ class RowReader:
 
     @property
     def _as_written(self) -> frozenset[str]:
-        """The columns whose cells are not only compared: paths, and what travels along."""
+        """The columns whose cells must not be changed: paths, and those in `keep`."""
         images = (name for text in self.finder.templates for name in columns_of(text))
         return frozenset((*images, *self.keep))
 
     def _swallowed(
         self, table: TableContent, positions: Mapping[str, int], report: RowReport
     ) -> set[int]:
-        """The rows in which a quote swallowed others, which are refused."""
+        """Refuse the rows with other rows inside an unclosed quote, and return their numbers."""
         if self.quotes == "trusted":
             return set()
         columns = dict.fromkeys(name for text in self.finder.templates for name in columns_of(text))
@@ -238,12 +238,12 @@ class RowReader:
             return None
         path = os.path.join(self.finder.root, names[0])  # noqa: PTH118  (many files)
         if found is not None and isinstance(found[0], str):
-            path = found[0]  # with the suffix that was tried
+            path = found[0]  # with the suffix that was found
         row.path = path
         same = same_file(path)
         before = first_row.setdefault(same, row.number)
         if before != row.number and self.repeated == "error":
-            # A name of its own: to leave it out is not to leave out the row before.
+            # A different id, so that leaving it out keeps the earlier row.
             row.id = f"{id_} (row {row.number})"
             row.refuse(f"{names[0]!r} is in row {before} already.", _ONE, "id")
         if found is None:
@@ -298,7 +298,7 @@ class RowReader:
     def _check_values(
         self, rows: Sequence[tuple[int, Mapping[str, str]]], report: RowReport
     ) -> None:
-        """Say which values of `where` and `split_of` are nowhere: they may be misspelt."""
+        """Report values of `where` and `split_of` that no row has: they may be misspelt."""
         for column, wanted in self.where.items():
             held = {key(cell[column]) for _, cell in rows}
             absent = sorted(str(value) for value in wanted - held)

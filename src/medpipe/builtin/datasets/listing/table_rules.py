@@ -1,7 +1,7 @@
-"""Which parameters of the dataset step `table` go together.
+"""Check which parameters of the dataset step `table` can be combined.
 
-Each check is a validator: it is run for one field of a table whose other fields may have no value
-yet, which is why they are read with their defaults here.
+Each check is a validator of one field. Other fields may have no value yet, so they are read with
+their defaults.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Wanted: TypeAlias = str | int | float | tuple[str | int | float, ...]
 """The value, or the values, that rows must have in a column."""
 RESERVED = ("image", "label", "id", "reading")
-"""What a sample's dictionary holds already."""
+"""Keys that a sample's dictionary has already."""
 
 
 def task_of(table: object) -> TaskStep:
@@ -40,13 +40,13 @@ def task_of(table: object) -> TaskStep:
 
 
 def is_delimiter(table: object, field: Field, value: str) -> None:
-    """One character that can stand between cells."""
+    """Check that it is one character that can separate cells."""
     if len(value) != 1 or value in '"\r\n ':
         raise ValueError(f"one character is needed, such as ';', got {value!r}.")
 
 
 def label_fits(table: object, field: Field, value: str | tuple[str, ...]) -> None:
-    """At least one column, none twice."""
+    """Check that it is at least one column, and none twice."""
     columns = one_or_several(value)
     if not columns or not all(columns):
         raise ValueError("name a column.")
@@ -55,7 +55,7 @@ def label_fits(table: object, field: Field, value: str | tuple[str, ...]) -> Non
 
 
 def separator_fits(table: object, field: Field, value: str | None) -> None:
-    """Findings in one column."""
+    """Check that it is used for findings in one column."""
     if value is None:
         return
     if not value.strip():
@@ -68,13 +68,13 @@ def separator_fits(table: object, field: Field, value: str | None) -> None:
 
 
 def negative_fits(table: object, field: Field, value: tuple[str, ...]) -> None:
-    """Values that mean no finding stand among findings."""
+    """Check that it is used for findings in one cell."""
     if value and getattr(table, "separator", None) is None:
         raise ValueError("it is for findings in one cell. Set dataset.separator too.")
 
 
 def uncertain_fits(table: object, field: Field, value: str | None) -> None:
-    """A column of 1, 0 and -1 for each finding."""
+    """Check that it is used with a column for each finding."""
     if value is None:
         return
     _only(Multilabel, table)
@@ -83,13 +83,13 @@ def uncertain_fits(table: object, field: Field, value: str | None) -> None:
 
 
 def blank_fits(table: object, field: Field, value: str) -> None:
-    """Only a finding can be absent."""
+    """Check that it is used for findings."""
     if value != "missing":
         _only(Multilabel, table)
 
 
 def label_unit_fits(table: object, field: Field, value: str | None) -> None:
-    """Only numbers have a unit."""
+    """Check that it is used for a regression."""
     if value is not None:
         _only(Regression, table)
 
@@ -97,7 +97,7 @@ def label_unit_fits(table: object, field: Field, value: str | None) -> None:
 def classes_fit(
     table: object, field: Field, value: Mapping[str, str | tuple[str, ...]] | None
 ) -> None:
-    """Classes, or findings in one cell."""
+    """Check that it is used for classes, or for findings in one cell."""
     if value is None:
         return
     cells = task_of(table).cells
@@ -118,7 +118,7 @@ def classes_fit(
 
 
 def where_fits(table: object, field: Field, value: Mapping[str, Wanted] | None) -> None:
-    """Values for each column."""
+    """Check that it has values for each column."""
     if value is None:
         return
     empty = [column for column, wanted in value.items() if wanted == ()]
@@ -128,7 +128,7 @@ def where_fits(table: object, field: Field, value: Mapping[str, Wanted] | None) 
 
 
 def decimal_fits(table: object, field: Field, value: str) -> None:
-    """Only numbers have decimals, and a delimiter is not among them."""
+    """Check that it is used for a regression, and differs from the delimiter."""
     if value != ".":
         _only(Regression, table)
         if getattr(table, "delimiter", None) in (None, value):
@@ -139,13 +139,13 @@ def decimal_fits(table: object, field: Field, value: str) -> None:
 
 
 def repeated_fits(table: object, field: Field, value: str) -> None:
-    """Only a finding can be there because one row of several has it."""
+    """Check that ``"any"`` is used for findings."""
     if value == "any":
         _only(Multilabel, table)
 
 
 def keep_fits(table: object, field: Field, value: tuple[str, ...]) -> None:
-    """Names that a sample's dictionary has room for."""
+    """Check that the names are free in a sample's dictionary."""
     taken = [column for column in value if column in RESERVED]
     if taken:
         raise ValueError(
@@ -157,7 +157,7 @@ def keep_fits(table: object, field: Field, value: tuple[str, ...]) -> None:
 
 
 def pattern_fits(table: object, field: Field, value: str | tuple[str, ...] | None) -> None:
-    """Patterns that capture, where no column says the group."""
+    """Check that the patterns capture, and that no column names the group."""
     captures(table, field, value)
     if value is not None and getattr(table, "group", None) is not None:
         raise ValueError("dataset.group names a column of groups already. Leave one of them out.")
@@ -166,7 +166,7 @@ def pattern_fits(table: object, field: Field, value: str | tuple[str, ...] | Non
 def splits_fit(
     table: object, field: Field, value: Mapping[str, str | tuple[str, ...]] | None
 ) -> None:
-    """Splits for the values of a column."""
+    """Check that it has splits for the values of a column."""
     if value is None:
         return
     names_splits(table, field, value)

@@ -13,31 +13,31 @@ if TYPE_CHECKING:
     import attrs
 
 Merged: TypeAlias = Mapping[str, str | tuple[str, ...]]
-"""Under each name the value or values that it stands for."""
+"""The value or values of each name."""
 Key: TypeAlias = str | Decimal
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 
 
 def composed(text: str) -> str:
-    """The visible characters of a text, so that equal ids and classes compare equal."""
+    """A text in Unicode NFC without invisible characters, to compare ids and classes."""
     return visible(text)
 
 
 def composed_lines(text: str) -> str:
-    """The same of a text that may have line breaks, which stay."""
+    """The same, but with line breaks kept."""
     return "\n".join(map(visible, text.splitlines())) if not text.isprintable() else visible(text)
 
 
 def is_number(text: str) -> bool:
-    """Whether a cell is a number as every program writes it: ``1``, ``-0.5``, ``2e3``."""
+    """Whether a cell is a number: ``1``, ``-0.5``, ``2e3``."""
     return _NUMBER.fullmatch(text) is not None
 
 
 def key(value: str | float) -> Key:
-    """What equal values share: text without the spaces around it, numbers as numbers.
+    """The key that equal values share: text without spaces around it, numbers as numbers.
 
-    Numbers are exact: identifiers of twenty digits stay apart, as they would not as floats.
+    Numbers are exact decimals: as floats, identifiers of twenty digits could become equal.
     """
     text = composed(str(value))
     return Decimal(text) if is_number(text) else text

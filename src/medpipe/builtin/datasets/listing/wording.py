@@ -32,7 +32,7 @@ def rows_named(numbers: Sequence[int]) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """`` Did you mean 'x'?`` where something is near enough, in any case, else nothing."""
+    """`` Did you mean 'x'?`` for the most similar name, in any case, or nothing."""
     lowered = {other.lower(): other for other in known if other}
     near = difflib.get_close_matches(name.lower(), lowered, n=1)
     return f" Did you mean {lowered[near[0]]!r}?" if near else ""

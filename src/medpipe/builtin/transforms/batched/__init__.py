@@ -1,1 +1,1 @@
-"""Batched forms of MONAI's random transforms, and of what often follows them."""
+"""Batched versions of MONAI's random transforms, and of those that often follow them."""

@@ -1,4 +1,4 @@
-"""Steps without randomness that often follow random ones, value for value as MONAI's."""
+"""Deterministic steps that often follow random ones, with the same values as MONAI's."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class BatchedNormalizeIntensity(TransformStep):
-    """MONAI's `NormalizeIntensity` on a batch, where it needs no statistics of the image."""
+    """MONAI's `NormalizeIntensity` on a batch, with a given mean and deviation."""
 
     subtrahend: float | tuple[float, ...] | None
     divisor: float | tuple[float, ...] | None
@@ -23,7 +23,7 @@ class BatchedNormalizeIntensity(TransformStep):
 
     @property
     def batched(self) -> bool:
-        """Only by given numbers: sums of a batch are rounded in another way than MONAI's."""
+        """True for given numbers only: a batch's sums are rounded in another way than MONAI's."""
         kinds = tuple if self.channel_wise else (int, float)
         given = isinstance(self.subtrahend, kinds) and isinstance(self.divisor, kinds)
         return given and not self.nonzero
@@ -47,13 +47,13 @@ class BatchedShiftIntensity(TransformStep):
 
     @property
     def batched(self) -> bool:
-        """Not where integers must stop at their ends."""
+        """False where integers must be clipped to their type's range."""
         return not self.safe
 
     def apply_batch(
         self, batch: dict[str, Any], draws: Sequence[Mapping[str, Any]]
     ) -> Mapping[str, Any]:
-        """Add the number; the images keep their type."""
+        """Add the number; the images keep their data type."""
         images = batch["image"]
         return {**batch, "image": (images + self.offset).to(images.dtype)}
 
@@ -71,7 +71,7 @@ class BatchedRepeatChannel(TransformStep):
 
 
 def _channels(called: str, numbers: Any, images: torch.Tensor) -> torch.Tensor:
-    """Numbers for each channel, or one for all, beside images in their type."""
+    """Numbers for each channel, or one for all, in the images' data type and on their device."""
     import torch
 
     if isinstance(numbers, tuple) and len(numbers) != images.shape[1]:

@@ -1,4 +1,4 @@
-"""The base of batched random steps: parameters drawn for each sample, then applied."""
+"""The base of batched random steps: parameters are drawn for each sample, then applied."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 class DrawnStep(TransformStep):
-    """A random step of the table with values that are drawn first.
+    """A random step of the table that draws its values before it applies them.
 
-    The values depend on the sample's own generator alone, so that a sample gets the same alone as
-    in any batch. Subclasses say what is drawn (`values`) and what it does to images (`changed`).
+    The values depend on the sample's own generator alone, so that a sample gets the same in any
+    batch. Subclasses implement the drawing (`values`) and the transform (`changed`).
 
     Attributes:
         gives_float: Whether the images become float32, as MONAI's transform makes them.
@@ -27,15 +27,15 @@ class DrawnStep(TransformStep):
     prob: float
 
     def values(self, rng: np.random.Generator) -> Mapping[str, Any]:
-        """Draw what MONAI's transform draws for a sample that is to be changed; not empty."""
+        """Draw the values that MONAI's transform draws, for a sample to be changed; not empty."""
         raise NotImplementedError
 
     def changed(self, images: torch.Tensor, draws: Sequence[Mapping[str, Any]]) -> torch.Tensor:
-        """Change images of one group, (some, channels, spatial...); they may not be written to."""
+        """Change images of one group, of shape (group, channels, spatial...), but not in place."""
         raise NotImplementedError
 
     def group(self, draw: Mapping[str, Any], sides: Sequence[int]) -> Hashable:
-        """Which samples can be changed together; None: those that are left as they are.
+        """The key of samples that can be changed together; None: the sample is left unchanged.
 
         Args:
             draw: What was drawn for a sample.
@@ -44,13 +44,13 @@ class DrawnStep(TransformStep):
         return True if draw else None
 
     def draw(self, rng: np.random.Generator) -> Mapping[str, Any]:
-        """Draw a sample's values; none at all where chance leaves it as it is."""
+        """Draw a sample's values; empty with probability 1 - `prob`."""
         return self.values(rng) if rng.random() < self.prob else {}
 
     def apply(self, sample: dict[str, Any], draw: Mapping[str, Any]) -> Mapping[Any, Any]:
         """Change one sample, as a batch of one.
 
-        A `MetaTensor` keeps its type and its metadata: what was done is not written into them.
+        A `MetaTensor` keeps its type and its metadata; the transform is not recorded in them.
         """
         import torch
         from monai.data import MetaTensor
@@ -84,7 +84,7 @@ def in_groups(
 
     Args:
         images: Of shape (batch, channels, spatial...).
-        groups: The group of each image; None: it stays as it is, bit for bit.
+        groups: The group of each image; None: it is left unchanged.
         change: Changes some images, given their places in the batch.
 
     Raises:
@@ -126,15 +126,15 @@ def _one_shape(one: torch.Tensor, other: torch.Tensor) -> None:
 
 
 def on_device(values: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
-    """Bring small values to where the images are, without waiting for the device."""
+    """Copy small values to the images' device, without waiting for it."""
     return values.to(images.device, non_blocking=True)
 
 
 def uniform(rng: np.random.Generator, low: float, high: float) -> float:
-    """A number between the two, in whichever order, as NumPy's older generator takes them."""
+    """Draw a number between the two, in any order, as NumPy's `RandomState` allows."""
     return low + (high - low) * rng.random()
 
 
 def both_ways(most: float | tuple[float, float]) -> tuple[float, float]:
-    """A range as MONAI reads it: a number stands for that much either way."""
+    """A range as MONAI reads it: a number `x` stands for (-x, x)."""
     return (-most, most) if isinstance(most, (int, float)) else most

@@ -1,4 +1,4 @@
-"""Flips and quarter turns of batches, bit for bit as MONAI's."""
+"""Flips and 90-degree rotations of batches, bit for bit as MONAI's."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class BatchedFlip(TransformStep):
     def apply_batch(
         self, batch: dict[str, Any], draws: Sequence[Mapping[str, Any]]
     ) -> Mapping[str, Any]:
-        """Reverse all images."""
+        """Flip all images."""
         images = batch["image"]
         return {**batch, "image": images.flip(_axes(images, self.spatial_axis))}
 
@@ -36,7 +36,7 @@ class BatchedRotate90(TransformStep):
     def apply_batch(
         self, batch: dict[str, Any], draws: Sequence[Mapping[str, Any]]
     ) -> Mapping[str, Any]:
-        """Turn all images."""
+        """Rotate all images."""
         images = batch["image"]
         return {**batch, "image": images.rot90(self.k, _axes(images, self.spatial_axes))}
 
@@ -48,11 +48,11 @@ class BatchedRandFlip(DrawnStep):
     spatial_axis: int | tuple[int, ...] | None
 
     def values(self, rng: np.random.Generator) -> Mapping[str, Any]:
-        """Nothing but that the sample is flipped."""
+        """Draw nothing but that the sample is flipped."""
         return {"flip": True}
 
     def changed(self, images: torch.Tensor, draws: Sequence[Mapping[str, Any]]) -> torch.Tensor:
-        """Reverse the images."""
+        """Flip the images."""
         return images.flip(_axes(images, self.spatial_axis))
 
 
@@ -62,15 +62,15 @@ class BatchedRandAxisFlip(DrawnStep):
     gives_float: ClassVar[bool] = False
 
     def values(self, rng: np.random.Generator) -> Mapping[str, Any]:
-        """Where among the axes, from 0 up to 1: how many there are depends on the image."""
+        """Draw the axis as a fraction of their number, which only the image tells."""
         return {"axis": rng.random()}
 
     def group(self, draw: Mapping[str, Any], sides: Sequence[int]) -> Hashable:
-        """Images that are reversed along the same axis."""
+        """The axis that a sample is flipped along."""
         return int(draw["axis"] * len(sides)) if draw else None
 
     def changed(self, images: torch.Tensor, draws: Sequence[Mapping[str, Any]]) -> torch.Tensor:
-        """Reverse the images along one axis."""
+        """Flip the images along one axis."""
         axis = self.group(draws[0], images.shape[2:])
         return images.flip(_axes(images, axis))
 
@@ -83,20 +83,20 @@ class BatchedRandRotate90(DrawnStep):
     spatial_axes: tuple[int, int]
 
     def values(self, rng: np.random.Generator) -> Mapping[str, Any]:
-        """The number of quarter turns."""
+        """Draw the number of rotations by 90 degrees."""
         return {"turns": int(rng.integers(self.max_k)) + 1}
 
     def group(self, draw: Mapping[str, Any], sides: Sequence[int]) -> Hashable:
-        """Images that are turned by the same angle."""
+        """The number of rotations of a sample."""
         return draw["turns"] % 4 if draw else None
 
     def changed(self, images: torch.Tensor, draws: Sequence[Mapping[str, Any]]) -> torch.Tensor:
-        """Turn the images."""
+        """Rotate the images."""
         return images.rot90(draws[0]["turns"], _axes(images, self.spatial_axes))
 
 
 def _axes(images: torch.Tensor, spatial: Any) -> list[int]:
-    """The dimensions of a batch that MONAI means by spatial axes."""
+    """The dimensions of a batch for MONAI's spatial axes."""
     from monai.transforms.utils import map_spatial_axes
 
     return [axis + 1 for axis in map_spatial_axes(images.ndim - 1, spatial)]

@@ -1,4 +1,4 @@
-"""Random changes of the values of batches, as MONAI's."""
+"""Random intensity transforms of batches, as MONAI's."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class BatchedRandGaussianNoise(DrawnStep):
     sample_std: bool
 
     def values(self, rng: np.random.Generator) -> Mapping[str, Any]:
-        """The deviation, and a seed for the noise: its size depends on the image."""
+        """Draw the standard deviation, and a seed for the noise: only the image tells its shape."""
         std = uniform(rng, 0, self.std) if self.sample_std else self.std
         return {"std": std, "seed": int(rng.integers(2**63))}
 
     def changed(self, images: torch.Tensor, draws: Sequence[Mapping[str, Any]]) -> torch.Tensor:
-        """Add noise. It is made on the CPU, so that every device gets the same."""
+        """Add noise; it is drawn on the CPU, so that every device gets the same."""
         import torch
 
         noise = torch.empty(images.shape)
@@ -49,7 +49,7 @@ class _Factors(DrawnStep):
     channel_wise: bool
 
     def _values(self, rng: np.random.Generator, ends: tuple[float, float]) -> Mapping[str, Any]:
-        if self.channel_wise:  # the number of channels depends on the image
+        if self.channel_wise:  # only the image tells the number of channels
             return {"seed": int(rng.integers(2**63))}
         return {"by": uniform(rng, *ends)}
 
@@ -73,15 +73,15 @@ class BatchedRandShiftIntensity(_Factors):
 
     @property
     def batched(self) -> bool:
-        """Not where integers must stop at their ends."""
+        """False where integers must be clipped to their type's range."""
         return not self.safe
 
     def values(self, rng: np.random.Generator) -> Mapping[str, Any]:
-        """The number to add, or a seed for those of the channels."""
+        """Draw the offset, or a seed for those of the channels."""
         return self._values(rng, both_ways(self.offsets))
 
     def changed(self, images: torch.Tensor, draws: Sequence[Mapping[str, Any]]) -> torch.Tensor:
-        """Add the numbers; the images keep their type."""
+        """Add the offsets; the images keep their data type."""
         wide = images if images.is_floating_point() else images.float()
         by = _per_channel(self._factors(images, draws, both_ways(self.offsets)), wide)
         return (wide + by).to(images.dtype)
@@ -93,7 +93,7 @@ class BatchedRandScaleIntensity(_Factors):
     factors: Range
 
     def values(self, rng: np.random.Generator) -> Mapping[str, Any]:
-        """The factor, of which 1 was taken away, or a seed for those of the channels."""
+        """Draw the factor minus 1, or a seed for those of the channels."""
         return self._values(rng, both_ways(self.factors))
 
     def changed(self, images: torch.Tensor, draws: Sequence[Mapping[str, Any]]) -> torch.Tensor:
@@ -103,7 +103,7 @@ class BatchedRandScaleIntensity(_Factors):
 
 
 def _per_channel(numbers: Sequence[Sequence[float]], images: torch.Tensor) -> torch.Tensor:
-    """Numbers of shape (batch, channels or 1) beside the images, in their type."""
+    """Numbers of shape (batch, channels or 1), to broadcast to the images in their data type."""
     import torch
 
     found = torch.tensor(numbers, dtype=images.dtype)
@@ -118,13 +118,13 @@ class BatchedRandAdjustContrast(DrawnStep):
     retain_stats: bool
 
     def values(self, rng: np.random.Generator) -> Mapping[str, Any]:
-        """The exponent."""
+        """Draw the exponent."""
         gamma = self.gamma
         low, high = (0.5, gamma) if isinstance(gamma, (int, float)) else gamma
         return {"gamma": uniform(rng, low, high)}
 
     def changed(self, images: torch.Tensor, draws: Sequence[Mapping[str, Any]]) -> torch.Tensor:
-        """Bend the values between the least and the largest; MONAI's operations in their order."""
+        """Apply the gamma curve between minimum and maximum, by MONAI's operations."""
         given = -images if self.invert_image else images
         inner = tuple(range(1, images.ndim))
         low = given.amin(dim=inner, keepdim=True)
@@ -139,7 +139,7 @@ class BatchedRandAdjustContrast(DrawnStep):
 
 
 def _of_each(images: torch.Tensor, statistic: str) -> torch.Tensor:
-    """The mean or deviation of each image, summed as for one alone, whatever the batch."""
+    """The mean or standard deviation of each image, computed one by one for equal rounding."""
     import torch
 
     found = torch.stack([getattr(image, statistic)() for image in images])

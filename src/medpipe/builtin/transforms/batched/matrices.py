@@ -1,6 +1,6 @@
-"""Matrices of rotation, shear, shift and scale for many samples at once, as MONAI composes them.
+"""Matrices of rotation, shear, translation and scale for many samples, as MONAI composes them.
 
-All are float64 on the CPU: they are small, and what they lead to is sensitive to rounding.
+All are float64 on the CPU: they are small, and the results are sensitive to rounding.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 def rotations(angles: Array, dims: int) -> Array:
-    """Rotations as MONAI's `create_rotate` has them.
+    """Rotation matrices as those of MONAI's `create_rotate`.
 
     Args:
-        angles: In radians, of shape (samples, angles). In 2-D the first counts; in 3-D they are
-            about the first, second and third axis, each about an axis that turned with the image.
+        angles: In radians, of shape (samples, angles). In 2-D the first is used; in 3-D they are
+            about the first, second and third axis, which rotate with the image.
         dims: 2 or 3.
 
     Returns:
@@ -62,7 +62,7 @@ def shears(factors: Array, dims: int) -> Array:
 
 
 def affine_maps(rotate: Array, shear: Array, translate: Array, scale: Array, dims: int) -> Array:
-    """From the voxels of the result to those of the image, as MONAI's `AffineGrid` composes them.
+    """Affine maps from the result's voxels to the image's, as MONAI's `AffineGrid` makes them.
 
     Args:
         rotate: Angles in radians, of shape (samples, angles); see `rotations`.

@@ -1,4 +1,4 @@
-"""Resampling a batch, each image by a matrix of its own."""
+"""Resample a batch, each image by its own affine matrix."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from medpipe.builtin.transforms.batched.matrices import Array
 
-# So many positions at a time: on a CPU their coordinates stay in its cache, and nowhere
-# do those of a large batch of volumes fill the memory.
+# Positions at a time: on a CPU their coordinates stay in its cache, and those of a large batch
+# of volumes fill no device's memory.
 _POSITIONS = {"cpu": 2**18}
 _MOST_POSITIONS = 2**24
 
@@ -29,17 +29,16 @@ def resampled(
     align_corners: bool = False,
     size: Sequence[int] | None = None,
 ) -> torch.Tensor:
-    """Take each image's values at the positions that its map gives.
+    """Sample each image at the positions that its affine map gives.
 
-    Every number depends on its own image and map alone, in the same operations, so that the
-    result does not depend on what else is in the batch.
+    Each image's result depends on its own values and map alone, not on the rest of the batch.
 
     Args:
         images: float32, of shape (batch, channels, spatial...).
         maps: Of shape (batch, dims, dims + 1): from voxels of the result to voxels of the image,
             both counted from the centre.
-        per_voxel: What a voxel along each axis is in the coordinates of torch's `grid_sample`,
-            in which an image reaches from -1 to 1.
+        per_voxel: The length of a voxel along each axis in the coordinates of torch's
+            `grid_sample`, in which an image reaches from -1 to 1.
         mode: ``nearest``, ``bilinear`` (trilinear for volumes) or ``bicubic``.
         padding_mode: ``zeros``, ``border`` or ``reflection``.
         align_corners: Whether -1 and 1 are the centres of the outermost voxels, not their edges.
@@ -75,10 +74,10 @@ def resampled(
 
 
 def _fill(positions: torch.Tensor, maps: torch.Tensor, voxels: Sequence[torch.Tensor]) -> None:
-    """Write positions of shape (batch, spatial..., dims), the last axis first, as torch wants them.
+    """Write positions of shape (batch, spatial..., dims), the last axis first, for `grid_sample`.
 
-    Sums of products along the axes, where `affine_grid` multiplies matrices: a tenth of the time,
-    and no rounding that depends on how many images there are.
+    It adds products along the axes, where `affine_grid` multiplies matrices: this takes a tenth of
+    the time, and its rounding does not depend on the number of images.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""Random rotations and affine maps of batches, as MONAI's to the rounding of float32."""
+"""Random rotations and affine transforms of batches, equal to MONAI's up to rounding."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class BatchedRandRotate(DrawnStep):
 
     @property
     def batched(self) -> bool:
-        """Not where each image gets a size of its own."""
+        """False where each image gets its own size."""
         return self.keep_size
 
     def values(self, rng: np.random.Generator) -> Mapping[str, Any]:
-        """The angles in radians; of images only the first is used."""
+        """Draw the angles in radians; in 2-D only the first is used."""
         ranges = (self.range_x, self.range_y, self.range_z)
         return {"angles": [uniform(rng, *both_ways(most)) for most in ranges]}
 
@@ -69,14 +69,14 @@ class BatchedRandAffine(DrawnStep):
 
     @property
     def batched(self) -> bool:
-        """Not where positions can lie just between two voxels, and rounding chooses one.
+        """False where positions can lie midway between two voxels, so that rounding decides.
 
-        That is the rule for the nearest voxel where a side changes from even to odd.
+        That happens with mode ``nearest`` where a side changes between even and odd.
         """
         return self.spatial_size is None or self.mode != "nearest"
 
     def values(self, rng: np.random.Generator) -> Mapping[str, Any]:
-        """Angles in radians, shears, shifts in voxels and scales, as many as have ranges."""
+        """Draw angles in radians, shears, translations in voxels and scales, one for each range."""
         return {
             "rotate": _drawn(rng, self.rotate_range),
             "shear": _drawn(rng, self.shear_range),
@@ -85,13 +85,13 @@ class BatchedRandAffine(DrawnStep):
         }
 
     def group(self, draw: Mapping[str, Any], sides: Sequence[int]) -> Hashable:
-        """Those that are mapped, and those that only get another size."""
+        """Whether a sample is transformed, or only resized."""
         if draw:
             return "mapped"
         return None if self._size(sides) == tuple(sides) else "resized"
 
     def changed(self, images: torch.Tensor, draws: Sequence[Mapping[str, Any]]) -> torch.Tensor:
-        """Map the images."""
+        """Apply the affine transforms."""
         import numpy as np
 
         from medpipe.builtin.transforms.batched.matrices import affine_maps
@@ -116,7 +116,7 @@ class BatchedRandAffine(DrawnStep):
 
 
 def _drawn(rng: np.random.Generator, ranges: Ranges) -> list[float]:
-    """A number for each range; a single number is the range of the first alone."""
+    """Draw a number for each range; a single number is the range of the first axis."""
     if ranges is None:
         return []
     return [

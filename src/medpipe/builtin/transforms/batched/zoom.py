@@ -1,4 +1,4 @@
-"""Random zooms of batches, bit for bit as MONAI's: images that get one size are zoomed together."""
+"""Random zooms of batches, bit for bit as MONAI's; images zoomed to one size go together."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-# The modes in which a row that is added is a copy of another, by NumPy's names for them.
+# The padding modes that copy rows of the image, with NumPy's names for them.
 _COPIES = {
     "edge": "edge",
     "replicate": "edge",
@@ -35,11 +35,11 @@ class BatchedRandZoom(DrawnStep):
 
     @property
     def batched(self) -> bool:
-        """Not where each image gets a size of its own, or margins of other numbers."""
+        """False where each image gets its own size, or the padding is computed from the image."""
         return self.keep_size and (self.padding_mode == "constant" or self.padding_mode in _COPIES)
 
     def values(self, rng: np.random.Generator) -> Mapping[str, Any]:
-        """The factors, one for all axes or one for each."""
+        """Draw the zoom factors, one for all axes or one for each."""
         low, high = (
             (zoom,) if isinstance(zoom, (int, float)) else zoom
             for zoom in (self.min_zoom, self.max_zoom)
@@ -47,7 +47,7 @@ class BatchedRandZoom(DrawnStep):
         return {"zoom": [uniform(rng, *ends) for ends in zip(low, high, strict=True)]}
 
     def group(self, draw: Mapping[str, Any], sides: Sequence[int]) -> Hashable:
-        """Images that are zoomed to the same size."""
+        """The size that an image is zoomed to."""
         if not draw:
             return None
         zoom = draw["zoom"]
@@ -62,7 +62,7 @@ class BatchedRandZoom(DrawnStep):
         )
 
     def changed(self, images: torch.Tensor, draws: Sequence[Mapping[str, Any]]) -> torch.Tensor:
-        """Zoom the images to one size, and cut or fill up to the one they had."""
+        """Zoom the images, and crop or pad them to their former size."""
         from torch.nn.functional import interpolate, pad
 
         sides = images.shape[2:]
@@ -78,7 +78,7 @@ class BatchedRandZoom(DrawnStep):
             missing = max(side - new, 0)
             widths.append((missing // 2, missing - missing // 2))
         if self.padding_mode in {"constant", "edge", "replicate"}:
-            # torch counts from the last axis.
+            # torch's pad starts with the last axis.
             flat = [width for ends in reversed(widths) for width in ends]
             kind = "constant" if self.padding_mode == "constant" else "replicate"
             return pad(zoomed, flat, mode=kind)
@@ -88,7 +88,7 @@ class BatchedRandZoom(DrawnStep):
 
 
 def _filled(images: torch.Tensor, axis: int, ends: tuple[int, int], mode: str) -> torch.Tensor:
-    """Add rows at both ends of an axis that are copies of others."""
+    """Pad both ends of an axis with copies of rows, by NumPy's mode."""
     import numpy as np
     import torch
 
