@@ -18,6 +18,7 @@ from medpipe.data.preparation import PreparedData, Unfit, prepare
 from medpipe.data.quality.non_finite import filled_by
 from medpipe.data.quality.shape_outliers import unfit_samples
 from medpipe.errors import BadDataError, Fault, MedpipeError, StepError
+from medpipe.optimization.accumulation import denominator_of
 from medpipe.registry.parameters import unstructure
 from medpipe.registry.registry import Registry
 from medpipe.registry.wrapped import Wrapped
@@ -26,7 +27,6 @@ from medpipe.steps import (
     DataInfo,
     Dataset,
     DatasetStep,
-    Denominator,
     Inferer,
     InfererStep,
     Loss,
@@ -220,13 +220,6 @@ class Assembly:
             raise StepError(f"{self.registry.title(step)} built {loss!r}, which can't be called.")
         return loss
 
-    def denominator(self, step: LossStep, loss: Loss) -> Denominator | None:
-        """What the loss of a batch's labels is divided by; None for a batch as a whole."""
-        if step.batchwise:
-            return None
-        own: Denominator | None = getattr(loss, "denominator", None)
-        return own or _number_of_samples
-
     def loader(
         self,
         prepared: PreparedData,
@@ -376,7 +369,7 @@ class Assembly:
             device=device,
             precision=precision,
             data=data,
-            denominator=self.denominator(self.loss_step(data), loss),
+            denominator=denominator_of(self.loss_step(data), loss),
             history=history,
         )
         training = self._built(step, lambda: step.build(parts))
@@ -396,12 +389,6 @@ class Assembly:
             raise StepError(
                 f"{self.registry.title(step)} failed to build: {type(error).__name__}: {text}"
             ) from error
-
-
-def _number_of_samples(labels: torch.Tensor) -> torch.Tensor:
-    import torch
-
-    return torch.tensor(float(len(labels)), device=labels.device)
 
 
 def to_device(loss: Loss, device: torch.device) -> Loss:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from medpipe.optimization.schedules import Steps
-    from medpipe.steps import Denominator, Loss
+    from medpipe.steps import Denominator, Loss, LossStep
 
 
 class Accumulation:
@@ -72,3 +72,21 @@ class Accumulation:
         import torch
 
         self._total = torch.tensor(state["total"]) if state["total"] else 0.0
+
+
+def denominator_of(step: LossStep, loss: Loss) -> Denominator | None:
+    """What a loss of labels is divided by: its own, or the number of samples.
+
+    Returns:
+        See `TrainingParts.denominator`; None for a loss of a batch as a whole.
+    """
+    if step.batchwise:
+        return None
+    own: Denominator | None = getattr(loss, "denominator", None)
+    return own or _number_of_samples
+
+
+def _number_of_samples(labels: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    return torch.tensor(float(len(labels)), device=labels.device)

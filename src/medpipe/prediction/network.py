@@ -15,6 +15,7 @@ from medpipe.assembly import Assembly, to_device
 from medpipe.data.chain import sample_dictionary
 from medpipe.data.loading.batch_sampler import EpochBatchSampler
 from medpipe.errors import DataError, DeviceError, StepError
+from medpipe.optimization.accumulation import denominator_of
 from medpipe.settings import RunSettings
 from medpipe.steps import DataInfo, Reading, Sample
 from medpipe.system.hardware import available_cpus, choose_device
@@ -124,7 +125,7 @@ def predict_samples(
         loss=loss,
         denominator=None
         if loss is None
-        else assembly.denominator(assembly.loss_step(trained.data), loss),
+        else denominator_of(assembly.loss_step(trained.data), loss),
         inferer=trained.assembly.inferer(trained.data),
         description="Predicting",
     )

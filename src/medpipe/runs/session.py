@@ -14,6 +14,7 @@ import attrs
 
 from medpipe.assembly import Assembly
 from medpipe.checks.check_report import Checked
+from medpipe.optimization.accumulation import denominator_of
 from medpipe.runs.recorder import PREDICTIONS, Recorder
 from medpipe.runs.resume import refuse_other_plan, refuse_too_few_epochs
 from medpipe.steps import RunContext
@@ -239,9 +240,7 @@ class Session:
             task=checked.data.task,
             samples=checked.prepared.dataset.samples,
             loss=self._loss,
-            denominator=self.assembly.denominator(
-                self.assembly.loss_step(checked.data), self._loss
-            ),
+            denominator=denominator_of(self.assembly.loss_step(checked.data), self._loss),
             inferer=self.assembly.inferer(checked.data),
             description=description,
             before_batch=lambda: self.stop.check(first=not self.advanced),
