@@ -17,8 +17,9 @@ from medpipe.data.loading.loaders import Loaders
 from medpipe.data.preparation import PreparedData, Unfit, prepare
 from medpipe.data.quality.non_finite import filled_by
 from medpipe.data.quality.shape_outliers import unfit_samples
-from medpipe.errors import BadDataError, Fault, MedpipeError, StepError
+from medpipe.errors import BadDataError, Fault, StepError
 from medpipe.optimization.accumulation import denominator_of
+from medpipe.registry.failures import failures_named
 from medpipe.registry.parameters import unstructure
 from medpipe.registry.registry import Registry
 from medpipe.registry.wrapped import Wrapped
@@ -380,15 +381,8 @@ class Assembly:
         return training
 
     def _built(self, step: Any, build: Callable[[], Made]) -> Made:
-        try:
+        with failures_named(self.registry.title(step), "failed to build"):
             return build()
-        except MedpipeError:
-            raise
-        except Exception as error:
-            text = " ".join(str(error).split()) or "no message"
-            raise StepError(
-                f"{self.registry.title(step)} failed to build: {type(error).__name__}: {text}"
-            ) from error
 
 
 def to_device(loss: Loss, device: torch.device) -> Loss:

@@ -413,9 +413,10 @@ class PipelineBuilder:
         problems: list[Problem] = []
         for name in (field.name for field in attrs.fields(Configuration)):
             part = getattr(self, f"_{name}")
-            if name in ("transforms", "metrics", "handlers"):
+            section = name.removesuffix("s")
+            if section in config.LIST_SECTIONS:
                 for index, item in enumerate(part):
-                    problems += _problems(item, f"{name.removesuffix('s')}[{index}]")
+                    problems += _problems(item, f"{section}[{index}]")
             problems += _problems(part, name)
             values[name] = part
         problems += [] if problems else config.twice(values["metrics"])

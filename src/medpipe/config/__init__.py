@@ -13,6 +13,7 @@ from medpipe.config.sections import (
     DEFAULT_STEPS,
     DEFAULT_TRANSFORMS,
     FORMAT,
+    LIST_SECTIONS,
     SETTINGS_SECTIONS,
     STEP_SECTIONS,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "DEFAULT_STEPS",
     "DEFAULT_TRANSFORMS",
     "FORMAT",
+    "LIST_SECTIONS",
     "SETTINGS_SECTIONS",
     "STEP_SECTIONS",
     "Configuration",

@@ -20,7 +20,7 @@ from medpipe.steps import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 
 @attrs.frozen(kw_only=True)
@@ -55,12 +55,14 @@ class Configuration:
 
     def steps(self) -> list[tuple[str, Step]]:
         """Every step with its path, nested ones after the step that holds them."""
-        chain = [(f"transform[{i}]", step) for i, step in enumerate(self.transforms)]
-        metrics = [(f"metric[{i}]", step) for i, step in enumerate(self.metrics)]
-        first: list[tuple[str, Step]] = [("dataset", self.dataset), *chain]
+
+        def listed(section: str, steps: Sequence[Step]) -> list[tuple[str, Step]]:
+            return [(f"{section}[{place}]", step) for place, step in enumerate(steps)]
+
+        first = [("dataset", self.dataset), *listed("transform", self.transforms)]
         first += [("network", self.network), ("trainer", self.trainer)]
         first += [("inferer", self.inferer)] if self.inferer is not None else []
-        first += [*metrics, *((f"handler[{i}]", step) for i, step in enumerate(self.handlers))]
+        first += [*listed("metric", self.metrics), *listed("handler", self.handlers)]
         return [found for path, step in first for found in _with_nested(path, step)]
 
 

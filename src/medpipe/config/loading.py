@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from medpipe.config.configuration import Configuration
 from medpipe.config.document import no_section
 from medpipe.config.sections import (
+    DEFAULT_LISTS,
     DEFAULT_STEPS,
-    DEFAULT_TRANSFORMS,
     FORMAT,
+    LIST_SECTIONS,
     SECTIONS,
     SETTINGS_SECTIONS,
     STEP_SECTIONS,
@@ -18,7 +19,7 @@ from medpipe.config.sections import (
 from medpipe.errors import ConfigError, Problem
 from medpipe.registry.parameters import convert
 from medpipe.registry.wording import show
-from medpipe.steps import HandlerStep, InfererStep, MetricStep, Step, TransformStep
+from medpipe.steps import InfererStep, MetricStep, Step
 
 if TYPE_CHECKING:
     from medpipe.registry.registry import Registry
@@ -63,21 +64,12 @@ def check(
         table = document.get(section, {"step": DEFAULT_STEPS[section]})
         values[section], found = build_step(kind, table, path=section, registry=registry)
         problems += found
-    values["transforms"], found = _list(
-        TransformStep,
-        document.get("transform", [{"step": name} for name in DEFAULT_TRANSFORMS]),
-        path="transform",
-        registry=registry,
-    )
-    problems += found
-    values["metrics"], found = _list(
-        MetricStep, document.get("metric", []), path="metric", registry=registry
-    )
-    problems += found or twice(values["metrics"])
-    values["handlers"], found = _list(
-        HandlerStep, document.get("handler", []), path="handler", registry=registry
-    )
-    problems += found
+    for section, kind in LIST_SECTIONS.items():
+        default = [{"step": name} for name in DEFAULT_LISTS.get(section, ())]
+        tables = document.get(section, default)
+        values[f"{section}s"], found = _list(kind, tables, path=section, registry=registry)
+        problems += found
+    problems += twice(values["metrics"])
     values["inferer"] = None
     if "inferer" in document:
         values["inferer"], found = build_step(
@@ -129,9 +121,9 @@ def _list(
     return tuple(step for step, _ in pairs), [found for _, some in pairs for found in some]
 
 
-def twice(metrics: Sequence[MetricStep]) -> list[Problem]:
+def twice(metrics: Sequence[MetricStep | None]) -> list[Problem]:
     """Metrics of one name, of which a report could show but one."""
-    names = [step.name for step in metrics]
+    names = [getattr(step, "name", None) for step in metrics]  # None: it could not be made
     return [
         Problem(
             path=f"metric[{place}]",
@@ -139,5 +131,5 @@ def twice(metrics: Sequence[MetricStep]) -> list[Problem]:
             remedy="Name each once.",
         )
         for place, name in enumerate(names)
-        if name in names[:place]
+        if name is not None and name in names[:place]
     ]

@@ -5,10 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from medpipe.settings import LoaderSettings, RunSettings, SplitSettings, WeightsSettings
-from medpipe.steps import DatasetStep, NetworkStep, Step, TrainerStep
+from medpipe.steps import (
+    DatasetStep,
+    HandlerStep,
+    MetricStep,
+    NetworkStep,
+    Step,
+    TrainerStep,
+    TransformStep,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 FORMAT = 1
 
@@ -25,6 +33,13 @@ STEP_SECTIONS: Mapping[str, type[Step]] = {
     "network": NetworkStep,
     "trainer": TrainerStep,
 }
+LIST_SECTIONS: Mapping[str, type[Step]] = {
+    "transform": TransformStep,
+    "metric": MetricStep,
+    "handler": HandlerStep,
+}
+"""Lists of steps; a `Configuration` has them in the plural."""
+DEFAULT_LISTS: Mapping[str, Sequence[str]] = {"transform": DEFAULT_TRANSFORMS}
 SETTINGS_SECTIONS: Mapping[str, type[Any]] = {
     "weights": WeightsSettings,
     "loader": LoaderSettings,

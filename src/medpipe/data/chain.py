@@ -16,6 +16,7 @@ import attrs
 
 from medpipe.data.readers.reader import source_of
 from medpipe.errors import MedpipeError, StepError
+from medpipe.registry.failures import failures_named
 from medpipe.steps import Reading, Sample, TransformStep
 
 if TYPE_CHECKING:
@@ -254,13 +255,8 @@ def _link(title: str, step: TransformStep) -> _Link:
     draws = type(step).draw is not TransformStep.draw
     if draws and type(step).build is TransformStep.build:
         return _Link(title=title, step=step, random=True, apply=_drawn(step))
-    try:
+    with failures_named(title, "can't be built"):
         transform = step.build()
-    except MedpipeError:
-        raise
-    except Exception as error:
-        text = " ".join(str(error).split())
-        raise StepError(f"{title} can't be built: {type(error).__name__}: {text}") from error
     if not callable(transform):
         raise StepError(f"{title} built {transform!r}, which can't be called on a sample.")
     if draws and step.batched:

@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from medpipe.errors import MedpipeError, StepError
+from medpipe.errors import StepError
+from medpipe.registry.failures import failures_named
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from medpipe.evaluation.predictions import Array, Predictions
     from medpipe.registry.registry import Registry
     from medpipe.steps import MetricStep
@@ -58,7 +56,7 @@ def measure(
     Raises:
         StepError: The metric failed, or gave something else than numbers.
     """
-    with _named(step, registry):
+    with failures_named(registry.title(step)):
         if folds is None or step.pooled != "mean":
             return _whole(step, predictions, tables, registry)
         return _mean_of_folds(step, predictions, registry, folds)
@@ -79,7 +77,7 @@ def _whole(
     prepared: list[Callable[[Array], Array]] = []  # where there are resamples at all
 
     def checked(weights: Array) -> Array:
-        with _named(step, registry):
+        with failures_named(registry.title(step)):
             if not prepared:
                 prepared.append(step.statistic(rows, task))
             values = np.asarray(prepared[0](weights), dtype=np.float64)
@@ -118,15 +116,3 @@ def _mean_of_folds(
             [measured.statistic(weights[rows]) for rows, measured in each], axis=0
         ),
     )
-
-
-@contextmanager
-def _named(step: MetricStep, registry: Registry) -> Iterator[None]:
-    """Name a metric that fails."""
-    try:
-        yield
-    except MedpipeError:
-        raise
-    except Exception as error:
-        text = " ".join(str(error).split()) or "no message"
-        raise StepError(f"{registry.title(step)} failed: {type(error).__name__}: {text}") from error

@@ -201,8 +201,7 @@ def describe_type(expected: Any) -> str:
     if isinstance(expected, type) and issubclass(expected, Step):
         return a_step(expected.kind)
     if attrs.has(expected):
-        tag = parameter_types(expected).get("name")
-        return f"a table with name = {describe_type(tag)}" if tag else "a table"
+        return "a table"
     return _SCALARS[expected]
 
 
@@ -280,29 +279,12 @@ def _convert_union(
     members = tuple(member for member in members if member is not types.NoneType)
     if len(members) == 1:
         return convert(members[0], value, path=path, resolve=resolve)
-    if isinstance(value, Mapping) and all(attrs.has(member) for member in members):
-        return _convert_tagged(members, value, path=path, resolve=resolve)
     # An exact type first, so that 1 stays a whole number where `float | int` is allowed.
     for member in sorted(members, key=lambda member: member is not type(value)):
         converted, found = convert(member, value, path=path, resolve=resolve)
         if not found:
             return converted, []
     return None, [_mismatch(expected, value, path)]
-
-
-def _convert_tagged(
-    members: Sequence[Any], value: Mapping[str, object], *, path: str, resolve: ResolveStep
-) -> tuple[Any, list[Problem]]:
-    """Convert a table whose ``name`` selects one of several classes."""
-    by_name = {typing.get_args(parameter_types(cls)["name"])[0]: cls for cls in members}
-    given = value.get("name")
-    if isinstance(given, str) and given in by_name:
-        return structure(by_name[given], value, path=path, resolve=resolve)
-    message = f"must be {_one_of([repr(name) for name in by_name])}, got {show(given)}."
-    if given is None:
-        message = f"required: {_one_of([repr(name) for name in by_name])}."
-    remedy = suggestion(given, list(by_name)) if isinstance(given, str) else ""
-    return None, [Problem(path=join(path, "name"), message=message, remedy=remedy)]
 
 
 def _convert_step(

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from medpipe.errors import MedpipeError, StepError
+from medpipe.errors import StepError
+from medpipe.registry.failures import failures_named
 from medpipe.training.determinism import Generators
 
 if TYPE_CHECKING:
@@ -19,23 +20,18 @@ if TYPE_CHECKING:
 
     from medpipe.steps import HandlerStep, RunContext, RunEvent, Training
 
-Title = Callable[[Any], str]
-Made = tuple["HandlerStep", "RunContext"]
-
 
 @attrs.frozen(kw_only=True, eq=False)
 class Handlers:
     """The handlers of a run.
 
     Attributes:
-        contexts: Each step with what it was attached to.
+        contexts: What each was attached to, under its title in errors.
         state: What a checkpoint must hold of them, by name.
-        title: Names a step in errors.
     """
 
-    contexts: Sequence[Made]
+    contexts: Sequence[tuple[str, RunContext]]
     state: Mapping[str, Any]
-    title: Title
 
     @classmethod
     def attach(
@@ -43,7 +39,7 @@ class Handlers:
         steps: Sequence[HandlerStep],
         training: Training,
         context: Callable[[], RunContext],
-        title: Title,
+        title: Callable[[HandlerStep], str],
     ) -> Handlers:
         """Attach each handler; see `HandlerStep.attach`.
 
@@ -56,23 +52,23 @@ class Handlers:
         Raises:
             StepError: One fails to attach, or gives an object without a state.
         """
-        contexts: list[Made] = []
+        contexts: list[tuple[str, RunContext]] = []
         state: dict[str, Any] = {}
         for place, step in enumerate(steps):
-            own = context()
-            engine: Any = _Watched(training.engine, step, title)
-            with _alone(step, title, "to attach"):
+            own, called = context(), title(step)
+            engine: Any = _Watched(training.engine, called)
+            with _alone(called, "to attach"):
                 given = step.attach(engine, own)
-            contexts.append((step, own))
+            contexts.append((called, own))
             if given is None:
                 continue
             if not (hasattr(given, "state_dict") and hasattr(given, "load_state_dict")):
                 raise StepError(
-                    f"{title(step)} gives {given!r} from attach, which has no state_dict and "
+                    f"{called} gives {given!r} from attach, which has no state_dict and "
                     "load_state_dict. Return None, or what a checkpoint is to hold of it."
                 )
             state[f"handler[{place}]"] = given
-        return cls(contexts=contexts, state=state, title=title)
+        return cls(contexts=contexts, state=state)
 
     def fire(self, event: RunEvent, *arguments: object) -> None:
         """Call what the handlers gave for an event of the run.
@@ -80,24 +76,24 @@ class Handlers:
         Raises:
             StepError: One fails; it is named.
         """
-        for step, context in self.contexts:
+        for title, context in self.contexts:
             for listener in context.listeners(event):
-                with _alone(step, self.title, f"at {event}"):
+                with _alone(title, f"at {event}"):
                     listener(*arguments)
 
 
 class _Watched:
     """An engine whose handlers run with random states of their own, and are named if they fail."""
 
-    def __init__(self, engine: Engine, step: HandlerStep, title: Title) -> None:
-        self._engine, self._step, self._title = engine, step, title
+    def __init__(self, engine: Engine, title: str) -> None:
+        self._engine, self._title = engine, title
 
     @property  # type: ignore[misc]
     def __class__(self) -> type[Any]:  # handlers ask whether it is an engine
         return type(self._engine)
 
     def add_event_handler(self, event: Any, handler: Any, *args: Any, **kwargs: Any) -> Any:
-        guarded = _guarded(handler, self._step, self._title)
+        guarded = _guarded(handler, self._title)
         return self._engine.add_event_handler(event, guarded, *args, **kwargs)
 
     def on(self, event: Any, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
@@ -111,10 +107,10 @@ class _Watched:
         return getattr(self._engine, name)
 
 
-def _guarded(function: Any, step: HandlerStep, title: Title) -> Any:
+def _guarded(function: Any, title: str) -> Any:
     @wraps(function)  # ignite looks at its signature
     def call(*args: Any, **kwargs: Any) -> Any:
-        with _alone(step, title, f"in iteration {_iteration(args)}"):
+        with _alone(title, f"in iteration {_iteration(args)}"):
             return function(*args, **kwargs)
 
     return call
@@ -126,7 +122,7 @@ def _iteration(arguments: tuple[Any, ...]) -> object:
 
 
 @contextmanager
-def _alone(step: HandlerStep, title: Title, when: str) -> Iterator[None]:
+def _alone(title: str, when: str) -> Iterator[None]:
     """Leave the random generators as they are, and name a handler that fails.
 
     Raises:
@@ -135,11 +131,7 @@ def _alone(step: HandlerStep, title: Title, when: str) -> Iterator[None]:
     generators = Generators()
     before = generators.state_dict()
     try:
-        yield
-    except MedpipeError:
-        raise
-    except Exception as error:
-        text = " ".join(str(error).split()) or "no message"
-        raise StepError(f"{title(step)} failed {when}: {type(error).__name__}: {text}") from error
+        with failures_named(title, f"failed {when}"):
+            yield
     finally:
         generators.load_state_dict(before)
