@@ -307,7 +307,12 @@ def test_files_that_are_no_tar_gz(tmp_path: Path) -> None:
     spoilt[100_000:100_100] = 100 * b"\xff"
     archive.write_bytes(spoilt)
     assert message(archive) == damaged(archive)
-    for inner in (whole, bz2.compress(os.urandom(900)), b"PK\x03\x04" + os.urandom(600)):
+    no_header = bytearray(os.urandom(600))
+    inners = [whole, bz2.compress(os.urandom(900)), b"PK\x03\x04" + os.urandom(600)]
+    for kind in b"S5xgLK0":  # the byte that says what kind of member it is
+        no_header[156] = kind
+        inners.append(bytes(no_header))
+    for inner in inners:
         archive.write_bytes(gzip.compress(inner + bytes(600)))
         assert message(archive) == damaged(archive)
 

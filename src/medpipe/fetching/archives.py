@@ -237,6 +237,7 @@ class _Unpacked(gzip.GzipFile):
         elif not kind and size == tarfile.BLOCKSIZE:
             self.header, kind = content, content[156:157]
             if kind == tarfile.GNUTYPE_SPARSE:
+                tarfile.TarInfo.frombuf(content, "utf-8", "replace")  # raises if it is no header
                 raise _RefusedError("a member of it is a sparse file")
             self._extended = kind if kind in _EXTENDED else b""
         return content
