@@ -24,6 +24,7 @@ BASES = {
     "metric": ("MetricStep", "metrics", "has no rows method"),
     "inferer": ("InfererStep", "inferers", "has no build method"),
     "handler": ("HandlerStep", "handlers", "has no attach method"),
+    "reader": ("ReaderStep", "readers", "has no recognises and no decode method"),
     "task": ("ClassLabels", "tasks", "needs loss, monitor, metrics as ClassVar"),
 }
 DECORATED = '@attrs.frozen(kw_only=True)\nclass Bad({base}):\n    name: ClassVar[str] = "bad"\n'

@@ -25,6 +25,7 @@ from medpipe.steps import (
     LossStep,
     MetricStep,
     OptimizerStep,
+    ReaderStep,
     ScheduleStep,
     Step,
     TaskStep,
@@ -127,7 +128,7 @@ def document_of(kind: type[Step], section: dict[str, Any]) -> dict[str, Any]:
         return {"format": 1, "trainer": {"step": "supervised", kind.kind: section}}
     if kind is TaskStep:
         return {"format": 1, "dataset": {"step": "table", "file": "t.csv", "task": section}}
-    in_list = kind in (TransformStep, MetricStep, HandlerStep)
+    in_list = kind in (TransformStep, MetricStep, HandlerStep, ReaderStep)
     return {"format": 1, kind.kind: [section] if in_list else section}
 
 

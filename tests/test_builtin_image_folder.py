@@ -155,7 +155,7 @@ def test_class_folders_without_images(tmp_path: Path) -> None:
     fill(tmp_path, "a/1.png", "b/2.txt", "c/d/Thumbs.db", "d/3.png")
     kinds = (
         "Images are files ending in .png, .jpg, .jpeg, .jpe, .jfif, .jfi, .jif, .tif, .tiff, .bmp, "
-        ".dib, .nii.gz, .nii, and "
+        ".dib, .nii.gz, .nii, .npy, .npz, and "
     )
     assert message(tmp_path) == (
         f"{tmp_path}: no images in the class folders 'b', 'c'. {kinds}DICOM files. Remove the "

@@ -103,7 +103,7 @@ def test_an_unreadable_image_is_named(tmp_path: Path) -> None:
     broken.write_text("not a picture")
     assert problems(folder(root)) == [
         "dataset: 1 of 61 samples can't be used:\n"
-        f"  The image {broken} is not a PNG, JPEG, TIFF, BMP, NIfTI or DICOM image.\n"
+        f"  The image {broken} is not a PNG, JPEG, TIFF, BMP, NIfTI, DICOM or NumPy image.\n"
         f"{REMEDY}"
     ]
 

@@ -162,7 +162,7 @@ def test_no_image(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(content)
     assert _message(path) == (
-        f"The image {path} is not a PNG, JPEG, TIFF, BMP, NIfTI or DICOM image. "
+        f"The image {path} is not a PNG, JPEG, TIFF, BMP, NIfTI, DICOM or NumPy image. "
         "Remove or repair it."
     )
 

@@ -176,6 +176,8 @@ def _with_step(step: type, registry: medpipe.Registry, folder: Path) -> medpipe.
         return builder.metrics(step.name)
     if step.kind == "handler":
         return builder.handlers(step.name)
+    if step.kind == "reader":
+        return builder.readers(step.name)
     if step.kind == "inferer":
         return builder.inferer(step.name)
     if step.kind == "task":

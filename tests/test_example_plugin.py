@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -45,15 +46,24 @@ def test_it_brings_one_step_of_each_kind(site: Path) -> None:
     assert sorted(kinds) == sorted(kind.kind for kind in STEP_KINDS)
 
 
+@pytest.fixture(scope="module")
+def discs(site: Path) -> Path:
+    """The pictures of the plugin's data set."""
+    folder = site.parent / "discs"
+    subprocess.run([sys.executable, str(site / "medpipe_grades.py"), str(folder)], check=True)
+    return folder
+
+
 @pytest.mark.long
-def test_a_killed_run_ends_as_one_that_was_not(site: Path, tmp_path: Path) -> None:
-    done = medpipe(site, "run", str(CONFIGURATION), "--output", str(tmp_path / "whole"))
+def test_a_killed_run_ends_as_one_that_was_not(site: Path, discs: Path, tmp_path: Path) -> None:
+    arguments = ["run", str(CONFIGURATION), "--set", f"dataset.root={discs}", "--output"]
+    done = medpipe(site, *arguments, str(tmp_path / "whole"))
     assert done.returncode == 0, done.stderr
     assert "c_index" in done.stdout
     killed = tmp_path / "killed"
     path = os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])
     program = subprocess.Popen(
-        [sys.executable, "-m", "medpipe", "run", str(CONFIGURATION), "--output", str(killed)],
+        [sys.executable, "-m", "medpipe", *arguments, str(killed)],
         env={**os.environ, "PYTHONPATH": path},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -63,7 +73,7 @@ def test_a_killed_run_ends_as_one_that_was_not(site: Path, tmp_path: Path) -> No
         time.sleep(0.01)
     program.send_signal(signal.SIGKILL)
     program.wait()
-    done = medpipe(site, "run", str(CONFIGURATION), "--output", str(killed), "--resume")
+    done = medpipe(site, *arguments, str(killed), "--resume")
     assert done.returncode == 0, done.stderr
 
     from medpipe.training.checkpoint import load_checkpoint
@@ -82,6 +92,22 @@ def test_a_killed_run_ends_as_one_that_was_not(site: Path, tmp_path: Path) -> No
     low, high = test["intervals"]["c_index"]
     assert 0.5 < low <= test["c_index"] <= high <= 1
     assert record["data"]["info"]["task"]["kind"] == {"step": "medpipe-grades:grades", "order": []}
+
+
+@pytest.mark.long
+def test_a_damaged_picture_and_a_folder_without_any(
+    site: Path, discs: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(discs, tmp_path / "discs")
+    cut = tmp_path / "discs" / "004-1-G2.disc"
+    cut.write_bytes(cut.read_bytes()[:-7])
+    for root, said in (
+        (tmp_path / "discs", f"{cut} should hold 1160 bytes, not 1153."),
+        (tmp_path, f"dataset.root: {tmp_path} holds no .disc file. Draw some: python -m"),
+    ):
+        done = medpipe(site, "check", str(CONFIGURATION), "--set", f"dataset.root={root}")
+        assert done.returncode == 2
+        assert said in done.stdout + done.stderr
 
 
 def _record(folder: Path) -> dict[str, Any]:

@@ -245,20 +245,20 @@ EXPECTED: dict[str, list[str]] = {
         "empty a/x.png: The image ROOT/a/x.png is empty.",
     ],
     "text": [
-        "not_an_image a/x.png: The image ROOT/a/x.png is not a PNG, JPEG, TIFF, BMP, NIfTI "
-        "or DICOM image.",
+        "not_an_image a/x.png: The image ROOT/a/x.png is not a PNG, JPEG, TIFF, BMP, NIfTI, "
+        "DICOM or NumPy image.",
     ],
     "a web page": [
-        "not_an_image a/x.jpg: The image ROOT/a/x.jpg is not a PNG, JPEG, TIFF, BMP, NIfTI "
-        "or DICOM image.",
+        "not_an_image a/x.jpg: The image ROOT/a/x.jpg is not a PNG, JPEG, TIFF, BMP, NIfTI, "
+        "DICOM or NumPy image.",
     ],
     "GIF called PNG": [
-        "not_an_image a/x.png: The image ROOT/a/x.png is not a PNG, JPEG, TIFF, BMP, NIfTI "
-        "or DICOM image.",
+        "not_an_image a/x.png: The image ROOT/a/x.png is not a PNG, JPEG, TIFF, BMP, NIfTI, "
+        "DICOM or NumPy image.",
     ],
     "text called NIfTI": [
-        "not_an_image a/x.nii: The image ROOT/a/x.nii is not a PNG, JPEG, TIFF, BMP, NIfTI "
-        "or DICOM image.",
+        "not_an_image a/x.nii: The image ROOT/a/x.nii is not a PNG, JPEG, TIFF, BMP, NIfTI, "
+        "DICOM or NumPy image.",
     ],
     "gzipped text called NIfTI": [
         "not_an_image a/x.nii.gz: The image ROOT/a/x.nii.gz is gzipped but holds no NIfTI image. "

@@ -17,6 +17,7 @@ from medpipe.data.loading.loaders import Loaders
 from medpipe.data.preparation import PreparedData, Unfit, prepare
 from medpipe.data.quality.non_finite import filled_by
 from medpipe.data.quality.shape_outliers import unfit_samples
+from medpipe.data.readers.chosen import chosen
 from medpipe.errors import BadDataError, Fault, StepError
 from medpipe.optimization.accumulation import denominator_of
 from medpipe.registry.failures import failures_named
@@ -25,6 +26,7 @@ from medpipe.registry.registry import Registry
 from medpipe.registry.wrapped import Wrapped
 from medpipe.settings import WeightsSettings
 from medpipe.steps import (
+    ChosenReader,
     DataInfo,
     Dataset,
     DatasetStep,
@@ -37,6 +39,7 @@ from medpipe.steps import (
     Task,
     Training,
     TrainingParts,
+    listing_with,
 )
 from medpipe.system.gc_pause import paused_collector
 from medpipe.system.hardware import available_cpus
@@ -109,13 +112,19 @@ class Assembly:
         return dataset
 
     def _listed(self, step: DatasetStep, build: Callable[[], Dataset]) -> Dataset:
-        dataset = self._built(step, build)
+        readers = self.readers()
+        with listing_with(readers):
+            dataset = self._built(step, build)
         if not isinstance(dataset, Dataset):
             raise StepError(f"{self.registry.title(step)} built {dataset!r}, which is no Dataset.")
         wrong = no_names(dataset)
         if wrong is not None:
             raise StepError(f"{self.registry.title(step)} built a Dataset in which {wrong}")
-        return dataset
+        return attrs.evolve(dataset, reading=attrs.evolve(dataset.reading, readers=readers))
+
+    def readers(self) -> tuple[ChosenReader, ...]:
+        """The readers of the configuration."""
+        return chosen(self.configuration.readers, self.registry)
 
     def prepare_data(self, chain: Chain | None = None, *, caching: bool = False) -> PreparedData:
         """List, scan and split the samples.
@@ -333,8 +342,7 @@ class Assembly:
             loader: The training batches.
             device: Where to train.
             precision: In what to compute.
-            fresh: Whether the network starts from the configured weights, if any; a run that
-                that is resumed has its own.
+            fresh: Whether it starts from the configured weights, if any, as no resumed run does.
             history: See `TrainingParts.history`.
         """
         network = self.started_network(data) if fresh else self.network(data)

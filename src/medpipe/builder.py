@@ -23,6 +23,7 @@ from medpipe.steps import (
     InfererStep,
     MetricStep,
     NetworkStep,
+    ReaderStep,
     Step,
     TrainerStep,
     TransformStep,
@@ -73,6 +74,7 @@ class PipelineBuilder:
     _transforms: tuple[TransformStep | _Wrong, ...]
     _network: NetworkStep | _Wrong
     _trainer: TrainerStep | _Wrong
+    _readers: tuple[ReaderStep | _Wrong, ...]
     _inferer: InfererStep | _Wrong | None
     _metrics: tuple[MetricStep | _Wrong, ...]
     _handlers: tuple[HandlerStep | _Wrong, ...]
@@ -101,7 +103,7 @@ class PipelineBuilder:
         parts["transforms"] = tuple(
             _make(TransformStep, {"step": name}, registry) for name in config.DEFAULT_TRANSFORMS
         )
-        parts |= {"inferer": None, "metrics": (), "handlers": ()}
+        parts |= {"readers": (), "inferer": None, "metrics": (), "handlers": ()}
         run = {
             "seed": seed,
             "device": device,
@@ -127,6 +129,15 @@ class PipelineBuilder:
             **parameters: The named step's parameters.
         """
         return self._with(dataset=self._step(DatasetStep, step, parameters))
+
+    def readers(self, *steps: str | ReaderStep | StepReference) -> PipelineBuilder:
+        """Choose what decodes files before medpipe's own readers are asked.
+
+        Args:
+            *steps: Names, `medpipe.step` with parameters, or step objects; none for none.
+        """
+        made = tuple(self._step(ReaderStep, step, {}) for step in steps)
+        return self._with(readers=made)
 
     @overload
     def transform(

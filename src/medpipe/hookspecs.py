@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         MetricStep,
         NetworkStep,
         OptimizerStep,
+        ReaderStep,
         ScheduleStep,
         Step,
         TaskStep,
@@ -304,6 +305,36 @@ def medpipe_handlers() -> Iterable[type[HandlerStep]]:  # type: ignore[empty-bod
             @hookimpl
             def medpipe_handlers() -> Iterable[type[HandlerStep]]:
                 return [Bell]
+    """
+
+
+@hookspec
+def medpipe_readers() -> Iterable[type[ReaderStep]]:  # type: ignore[empty-body]
+    """Offer reader steps: each decodes the files of one format.
+
+    Example:
+        ::
+
+            @attrs.frozen(kw_only=True)
+            class Raw(ReaderStep):
+                '''Grey values of 16 bits without a header, as our scanner writes them.'''
+
+                name: ClassVar[str] = "raw"
+                width: int = 512
+
+                def recognises(self, head: bytes, name: str) -> bool:
+                    return name.endswith(".raw")
+
+                def decode(self, content: bytes, path: str, reading: Reading) -> DecodedImage:
+                    import numpy as np
+
+                    values = np.frombuffer(content, "<u2").reshape(-1, self.width)
+                    return DecodedImage(values=values)
+
+
+            @hookimpl
+            def medpipe_readers() -> Iterable[type[ReaderStep]]:
+                return [Raw]
     """
 
 

@@ -19,6 +19,12 @@ if TYPE_CHECKING:
         is_dicom,
     )
     from medpipe.data.readers.dicom.identity import DicomIdentity
+    from medpipe.data.readers.formats import (
+        DicomReader,
+        NiftiReader,
+        NumpyReader,
+        PictureReader,
+    )
     from medpipe.data.readers.reader import (
         UnreadableImageError,
         read_image,
@@ -52,6 +58,7 @@ if TYPE_CHECKING:
         OnLeak,
         OptimizerStep,
         Padding,
+        ReaderStep,
         Reading,
         RunContext,
         RunEvent,
@@ -96,12 +103,17 @@ __all__ = [
     "MetricStep",
     "InfererStep",
     "HandlerStep",
+    "ReaderStep",
     "TaskStep",
     "ClassLabels",
     "VectorLabels",
     "Multiclass",
     "Multilabel",
     "Regression",
+    "DicomReader",
+    "NiftiReader",
+    "NumpyReader",
+    "PictureReader",
     # what passes between steps
     "Sample",
     "Series",
@@ -183,6 +195,12 @@ _HOMES = {
         "is_dicom",
     ),
     "medpipe.data.readers.dicom.identity": ("DicomIdentity",),
+    "medpipe.data.readers.formats": (
+        "DicomReader",
+        "NiftiReader",
+        "NumpyReader",
+        "PictureReader",
+    ),
     "medpipe.data.readers.reader": (
         "UnreadableImageError",
         "read_image",
@@ -229,6 +247,7 @@ _HOMES = {
         "OptimizerStep",
         "Padding",
         "Split",
+        "ReaderStep",
         "Reading",
         "RunContext",
         "RunEvent",

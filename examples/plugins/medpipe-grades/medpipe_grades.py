@@ -1,11 +1,16 @@
 """Ordinal grades for medpipe: one step of each kind.
 
+``python -m medpipe_grades FOLDER`` draws the images of the data set.
+
 The network answers K grades by K - 1 numbers, one for each "above this grade" (Cao, Mirjalili and
 Raschka, Pattern Recognition Letters 140 (2020), arXiv:1901.07884).
 """
 
 from __future__ import annotations
 
+import struct
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import attrs
@@ -15,8 +20,10 @@ from attrs.validators import ge, gt, le, lt
 from medpipe.plugin import (
     Accumulation,
     ClassLabels,
+    DataError,
     Dataset,
     DatasetStep,
+    DecodedImage,
     Freezing,
     HandlerStep,
     InfererStep,
@@ -25,6 +32,7 @@ from medpipe.plugin import (
     NetworkStep,
     OptimizerStep,
     ParameterGroup,
+    ReaderStep,
     Sample,
     ScheduleStep,
     Steps,
@@ -33,6 +41,7 @@ from medpipe.plugin import (
     TrainerStep,
     Training,
     TransformStep,
+    UnreadableImageError,
     follow_schedule,
     hookimpl,
     make_optimizer,
@@ -45,9 +54,13 @@ if TYPE_CHECKING:
     from ignite.engine import Engine
     from torch import nn
 
-    from medpipe.plugin import DataInfo, Inferer, Loss, RunContext, TrainingParts
+    from medpipe.plugin import DataInfo, Inferer, Loss, Reading, RunContext, TrainingParts
 
     Array = np.ndarray[Any, np.dtype[Any]]
+
+
+GRADES = ("G1", "G2", "G3")
+DISC_MARK = b"DISC"
 
 
 @attrs.frozen(kw_only=True)
@@ -85,35 +98,73 @@ class Grades(ClassLabels):
 
 @attrs.frozen(kw_only=True)
 class GrownDiscs(DatasetStep):
-    """Drawn discs, whose grade is their size: two images of each patient.
+    """Pictures of discs, whose grade is their size: two of each patient.
 
     Attributes:
-        patients: How many.
+        root: The folder that ``python -m medpipe_grades FOLDER`` drew.
     """
 
     name: ClassVar[str] = "grown_discs"
-    patients: int = attrs.field(default=60, validator=ge(9))
+    root: Path = Path("discs")
 
     def build(self) -> Dataset:
-        """Draw the images."""
-        random = np.random.default_rng(0)
-        rows, columns = np.mgrid[:24, :24]
+        """List the pictures ``PATIENT-VISIT-GRADE.disc``.
+
+        Raises:
+            DataError: There are none.
+        """
         samples: list[Sample] = []
-        for patient in range(self.patients):
-            grade = patient % 3
-            for visit in range(2):
-                row, column = random.uniform(8, 16, 2)
-                inside = np.hypot(rows - row, columns - column) < 3 + 1.3 * grade
-                image: Array = random.normal(0, 40, (24, 24)) + np.where(inside, 180.0, 60.0)
-                samples.append(
-                    Sample(
-                        id=f"patient {patient:03}, visit {visit}",
-                        image=image.astype(np.float32),
-                        label=grade,
-                        group=f"{patient:03}",
-                    )
-                )
-        return Dataset(samples=samples, task=Task(kind=Grades(), names=("G1", "G2", "G3")))
+        for path in sorted(self.root.glob("*.disc")):
+            patient, _, grade = path.stem.split("-")
+            label = GRADES.index(grade)
+            samples.append(Sample(id=path.name, image=str(path), label=label, group=patient))
+        if not samples:
+            raise DataError(
+                f"dataset.root: {self.root} holds no .disc file. Draw some: "
+                "python -m medpipe_grades FOLDER"
+            )
+        return Dataset(samples=samples, task=Task(kind=Grades(), names=GRADES))
+
+
+def draw_discs(folder: Path, patients: int = 60) -> None:
+    """Write two pictures of each patient."""
+    folder.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(0)
+    rows, columns = np.mgrid[:24, :24]
+    for patient in range(patients):
+        grade = patient % 3
+        for visit in range(2):
+            row, column = random.uniform(8, 16, 2)
+            inside = np.hypot(rows - row, columns - column) < 3 + 1.3 * grade
+            image: Array = random.normal(200, 40, (24, 24)) + np.where(inside, 120.0, 0.0)
+            name = f"{patient:03}-{visit}-{GRADES[grade]}.disc"
+            pixels = image.clip(0).astype("<u2").tobytes()
+            (folder / name).write_bytes(DISC_MARK + struct.pack("<HH", 24, 24) + pixels)
+
+
+@attrs.frozen(kw_only=True)
+class DiscFile(ReaderStep):
+    """Grey values of 16 bits after a mark, the height and the width."""
+
+    name: ClassVar[str] = "disc"
+
+    def recognises(self, head: bytes, name: str) -> bool:
+        """Whether the mark is there."""
+        return head.startswith(DISC_MARK)
+
+    def decode(self, content: bytes, path: str, reading: Reading) -> DecodedImage:
+        """Decode a file.
+
+        Raises:
+            UnreadableImageError: It is shorter or longer than its header says.
+        """
+        height, width = struct.unpack_from("<HH", content, len(DISC_MARK))
+        start = len(DISC_MARK) + 4
+        if len(content) != start + 2 * height * width:
+            reason = f"should hold {start + 2 * height * width} bytes, not {len(content)}"
+            raise UnreadableImageError(path, reason, kind="truncated")
+        values: Array = np.frombuffer(content, "<u2", offset=start).reshape(height, width)
+        return DecodedImage(values=values)
 
 
 @attrs.frozen(kw_only=True)
@@ -435,6 +486,16 @@ def medpipe_handlers() -> Iterable[type[HandlerStep]]:
 
 
 @hookimpl
+def medpipe_readers() -> Iterable[type[ReaderStep]]:
+    """Offer the reader."""
+    return [DiscFile]
+
+
+@hookimpl
 def medpipe_tasks() -> Iterable[type[TaskStep]]:
     """Offer the task."""
     return [Grades]
+
+
+if __name__ == "__main__":
+    draw_discs(Path(sys.argv[1]))

@@ -17,7 +17,16 @@ from medpipe.builtin.optimizers import OPTIMIZERS
 from medpipe.builtin.schedules import SCHEDULES
 from medpipe.builtin.trainers.supervised import TRAINERS
 from medpipe.builtin.transforms.monai_transforms import TRANSFORMS
-from medpipe.plugin import Multiclass, Multilabel, Regression, hookimpl
+from medpipe.plugin import (
+    DicomReader,
+    Multiclass,
+    Multilabel,
+    NiftiReader,
+    NumpyReader,
+    PictureReader,
+    Regression,
+    hookimpl,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,6 +39,7 @@ if TYPE_CHECKING:
         MetricStep,
         NetworkStep,
         OptimizerStep,
+        ReaderStep,
         ScheduleStep,
         TaskStep,
         TrainerStep,
@@ -95,6 +105,12 @@ def medpipe_inferers() -> Iterable[type[InfererStep]]:
 def medpipe_handlers() -> Iterable[type[HandlerStep]]:
     """Offer the built-in handlers."""
     return HANDLERS
+
+
+@hookimpl
+def medpipe_readers() -> Iterable[type[ReaderStep]]:
+    """Offer the built-in readers."""
+    return [DicomReader, NiftiReader, NumpyReader, PictureReader]
 
 
 @hookimpl

@@ -22,6 +22,7 @@ Kind = Literal[
     "metric",
     "inferer",
     "handler",
+    "reader",
     "task",
 ]
 

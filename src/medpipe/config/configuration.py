@@ -14,6 +14,7 @@ from medpipe.steps import (
     InfererStep,
     MetricStep,
     NetworkStep,
+    ReaderStep,
     Step,
     TrainerStep,
     TransformStep,
@@ -29,6 +30,7 @@ class Configuration:
 
     Attributes:
         dataset: Lists the samples.
+        readers: What decodes files, before medpipe's own readers are asked.
         transforms: The chain, in order.
         network: Makes the network.
         trainer: Makes the trainer.
@@ -45,6 +47,7 @@ class Configuration:
     transforms: tuple[TransformStep, ...]
     network: NetworkStep
     trainer: TrainerStep
+    readers: tuple[ReaderStep, ...] = ()
     inferer: InfererStep | None = None
     metrics: tuple[MetricStep, ...] = ()
     handlers: tuple[HandlerStep, ...] = ()
@@ -59,7 +62,8 @@ class Configuration:
         def listed(section: str, steps: Sequence[Step]) -> list[tuple[str, Step]]:
             return [(f"{section}[{place}]", step) for place, step in enumerate(steps)]
 
-        first = [("dataset", self.dataset), *listed("transform", self.transforms)]
+        first = [("dataset", self.dataset), *listed("reader", self.readers)]
+        first += [*listed("transform", self.transforms)]
         first += [("network", self.network), ("trainer", self.trainer)]
         first += [("inferer", self.inferer)] if self.inferer is not None else []
         first += [*listed("metric", self.metrics), *listed("handler", self.handlers)]

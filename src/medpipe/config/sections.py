@@ -10,6 +10,7 @@ from medpipe.steps import (
     HandlerStep,
     MetricStep,
     NetworkStep,
+    ReaderStep,
     Step,
     TrainerStep,
     TransformStep,
@@ -34,6 +35,7 @@ STEP_SECTIONS: Mapping[str, type[Step]] = {
     "trainer": TrainerStep,
 }
 LIST_SECTIONS: Mapping[str, type[Step]] = {
+    "reader": ReaderStep,
     "transform": TransformStep,
     "metric": MetricStep,
     "handler": HandlerStep,
@@ -49,6 +51,7 @@ SETTINGS_SECTIONS: Mapping[str, type[Any]] = {
 SECTIONS = (
     "format",
     "dataset",
+    "reader",
     "transform",
     "network",
     "weights",

@@ -35,6 +35,7 @@ def dump(configuration: Configuration, *, registry: Registry) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "dataset": plain(configuration.dataset),
+        "reader": [plain(step) for step in configuration.readers],
         "transform": [plain(step) for step in configuration.transforms],
         "network": plain(configuration.network),
         "weights": plain(configuration.weights),

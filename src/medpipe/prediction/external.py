@@ -193,7 +193,7 @@ def _notes(
         )
     if any(sample.split is not None for sample in listed.samples):
         notes.append(f"The data set's own splits are ignored: all {count} images are evaluated.")
-    if listed.reading not in (trained.reading, Reading()):
+    if listed.reading.plain() not in (trained.reading.plain(), Reading().plain()):
         notes.append(
             f"The images are read as in training ({_said(trained.reading, listed.reading)}), not "
             f"as this data set says ({_said(listed.reading, trained.reading)})."
@@ -203,7 +203,7 @@ def _notes(
 
 def _said(reading: Reading, other: Reading) -> str:
     """The fields of `reading` that differ from the other's, as text."""
-    ours, theirs = attrs.asdict(reading), attrs.asdict(other)
+    ours, theirs = reading.plain(), other.plain()
     return ", ".join(f"{name} = {ours[name]!r}" for name in ours if ours[name] != theirs[name])
 
 

@@ -20,7 +20,7 @@ from medpipe.data.readers.reader import UnreadableImageError, source_of
 from medpipe.data.scanning.pixel_defects import NOT_FINITE
 from medpipe.data.scanning.scan import Fingerprint, fingerprint
 from medpipe.errors import DataError, Fault
-from medpipe.steps import ImageFile, Reading, Sample, Series
+from medpipe.steps import ImageFile, Reading, Sample, Series, listing_with
 from medpipe.system.progress import track
 
 if TYPE_CHECKING:
@@ -79,13 +79,14 @@ def find_files(
     listing = _Listing(alone=len(given) == 1)
     for item in given:
         listing.take(item)
-    listing.resolve(unit, across_folders=across_folders)
+    with listing_with(reading.readers):
+        listing.resolve(unit, across_folders=across_folders)
     unreadable = listing.unreadable
     if not listing.images and not unreadable:
         lines = [
             f"There is no image in {', '.join(str(folder) for folder in listing.folders)}. PNG, "
-            "JPEG, TIFF, BMP and NIfTI files are known by their names there, DICOM files by their "
-            "content.",
+            "JPEG, TIFF, BMP, NIfTI and NumPy files are known by their names there, DICOM files "
+            "and those of [[reader]] by their content.",
             *listing.notes,
         ]
         raise DataError("\n".join(lines))

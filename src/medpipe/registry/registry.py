@@ -27,6 +27,7 @@ from medpipe.steps import (
     MetricStep,
     NetworkStep,
     OptimizerStep,
+    ReaderStep,
     ScheduleStep,
     Step,
     TaskStep,
@@ -247,6 +248,11 @@ class Registry:
     def handlers(self) -> Mapping[str, type[HandlerStep]]:
         """The handler steps by name."""
         return self.names(HandlerStep)  # type: ignore[return-value]
+
+    @property
+    def readers(self) -> Mapping[str, type[ReaderStep]]:
+        """The reader steps by name."""
+        return self.names(ReaderStep)  # type: ignore[return-value]
 
     @property
     def tasks(self) -> Mapping[str, type[TaskStep]]:

@@ -270,7 +270,7 @@ def first_record(
             "digest": prepared.scan.digest,
             "samples": len(prepared.dataset.samples),
             "splits": {split: len(prepared.by_split[split]) for split in SPLITS},
-            "reading": attrs.asdict(prepared.dataset.reading),
+            "reading": prepared.dataset.reading.plain(),
             "notes": list(prepared.dataset.notes),
             "quarantine": dict(sorted(Counter(f.kind for f in prepared.quarantine).items())),
             "info": info_record(data, registry),

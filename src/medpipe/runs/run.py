@@ -253,7 +253,7 @@ class Run:
         from medpipe.prediction.network import TrainedNetwork
 
         reading = {name: tuples(item) for name, item in self.record["data"]["reading"].items()}
-        network = self.network(which, registry=registry)
+        network, assembly = self.network(which, registry=registry), self._assembly(registry)
         if self.status != "finished":
             logger.warning(
                 "The run %s is not finished (%s): this is its %s network so far.",
@@ -265,9 +265,9 @@ class Run:
             path=self.path,
             which=which,
             network=network,
-            assembly=self._assembly(registry),
+            assembly=assembly,
             data=self.data,
-            reading=Reading(**reading),
+            reading=Reading(**reading, readers=assembly.readers()),
             precision=self.record["precision"],
         )
 

@@ -19,26 +19,27 @@ from medpipe.steps.kinds import (
     TrainerStep,
     TransformStep,
 )
-from medpipe.steps.samples import (
-    SPLITS,
-    Dataset,
+from medpipe.steps.reading import (
+    ChosenReader,
     DecodedImage,
     Frames,
     ImageFile,
     MissingSpacing,
-    OnLeak,
     Padding,
+    ReaderStep,
     Reading,
-    Sample,
     Series,
     SpacingOf,
-    Split,
     Window,
+    chosen_readers,
+    listing_with,
 )
+from medpipe.steps.samples import SPLITS, Dataset, OnLeak, Sample, Split
 from medpipe.steps.training import DataInfo, Denominator, Inferer, Loss, Training, TrainingParts
 from medpipe.tasks import Step, Task, TaskStep
 
 __all__ = [
+    "ChosenReader",
     "DataInfo",
     "Dataset",
     "DatasetStep",
@@ -59,6 +60,7 @@ __all__ = [
     "SPLITS",
     "Padding",
     "Split",
+    "ReaderStep",
     "Reading",
     "RunContext",
     "RunEvent",
@@ -75,4 +77,6 @@ __all__ = [
     "TrainingParts",
     "TransformStep",
     "Window",
+    "chosen_readers",
+    "listing_with",
 ]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import attrs
 
 from medpipe.steps.handlers import RunContext
+from medpipe.steps.reading import ReaderStep
 from medpipe.steps.samples import Dataset
 from medpipe.steps.training import DataInfo, Inferer, Loss, Training, TrainingParts
 from medpipe.tasks import Step, Task, TaskStep
@@ -363,6 +364,7 @@ STEP_KINDS: tuple[type[Step], ...] = (
     MetricStep,
     InfererStep,
     HandlerStep,
+    ReaderStep,
     TaskStep,
 )
 """All kinds, the four first."""

@@ -74,8 +74,11 @@ class TransformCache:
     workers: int
 
     def fits(self, dataset: Dataset) -> bool:
-        """Whether there is something to cache: not for images that are in memory already."""
-        if not self.chain.cached_steps:
+        """Whether there is something to cache, and it is known what it is made by.
+
+        Not for images that are in memory already.
+        """
+        if not self.chain.cached_steps or any(r.made_by is None for r in self.reading.readers):
             return False
         kinds = {type(sample.image): sample.image for sample in dataset.samples}
         return all(image_files(image) is not None for image in kinds.values())
@@ -234,7 +237,8 @@ class TransformCache:
         """What the values depend on besides the files, and its digest under ``made_by``."""
         words = {
             "format": FORMAT,
-            "reading": attrs.asdict(self.reading),
+            "reading": self.reading.plain(),
+            "readers": [reader.made_by for reader in self.reading.readers],
             "steps": list(self.steps),
         }
         return {**words, "made_by": sha256_of(json.dumps(words, sort_keys=True).encode())}

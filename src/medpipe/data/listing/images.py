@@ -8,8 +8,10 @@ import attrs
 
 from medpipe.data.listing.names import DICOM_SUFFIXES, IMAGE_SUFFIXES, are_all_images
 from medpipe.data.listing.walking import passed_over
-from medpipe.data.readers.unreadable import UnreadableImageError
+from medpipe.data.readers.marks import is_dicom_content
+from medpipe.data.readers.unreadable import UnreadableImageError, first_bytes
 from medpipe.errors import DataError, Fault
+from medpipe.steps import chosen_readers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -71,7 +73,10 @@ def find_images(
     if wanted is None and not listing.broken and are_all_images(listing.files):
         return FoundImages(images=dict(listing.files), notes=listing.notes())  # as almost always
     images: dict[str, ImageFile] = {}
-    from medpipe.data.readers.dicom.files import is_dicom, list_dicom
+    from medpipe.data.readers.dicom.files import list_dicom
+    from medpipe.data.readers.reader import recognises
+
+    readers = chosen_readers()
 
     dicom: dict[str, str] = {}
     others: list[str] = []
@@ -88,14 +93,16 @@ def find_images(
             images[id_] = path
         else:
             try:
-                marked = is_dicom(path)
+                head = first_bytes(path)
             except UnreadableImageError as error:
                 more = "" if name.endswith(DICOM_SUFFIXES) else _UNKNOWN
                 message = f"{path} {error.reason}{more}."
                 _refuse(faults, Fault(kind=error.kind, message=message, sample=id_, path=path))
                 continue
-            if marked:
+            if is_dicom_content(head):
                 dicom[id_] = path
+            elif any(recognises(reader, head, name.rpartition("/")[2]) for reader in readers):
+                images[id_] = path
             elif name.endswith(DICOM_SUFFIXES):
                 unmarked.append(id_)
             elif wanted is not None:  # asked for by its name

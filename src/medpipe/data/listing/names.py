@@ -16,6 +16,8 @@ _SPELLINGS: tuple[tuple[str, ...], ...] = (
     (".bmp", ".dib"),
     (".nii.gz",),
     (".nii",),
+    (".npy",),
+    (".npz",),
 )
 IMAGE_SUFFIXES = tuple(suffix for same in _SPELLINGS for suffix in same)
 """Suffixes of images, in lower case; DICOM files are recognised by their content."""

@@ -30,13 +30,13 @@ def with_channels(
     Raises:
         DataError: There is no conversion between these channels.
     """
-    import numpy as np
-
     wanted = reading.channels
     have = image.values.shape[-1] if image.channels else 1
     if wanted in (None, "auto") or (wanted == have and image.channels == (have == 3)):
         return image
     if have == 1:
+        import numpy as np
+
         values = image.values[..., 0] if image.channels else image.values
         if wanted == 1:
             return attrs.evolve(image, values=values, channels=False)

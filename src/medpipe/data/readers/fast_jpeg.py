@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
+from medpipe.data.readers.marks import JPEG
+
 if TYPE_CHECKING:
     import numpy as np
 
 Subsampling = Literal["Gray", "444", "422", "420", "440", "411"]
 
-START = b"\xff\xd8\xff"
-"""What every JPEG file begins with."""
 END = b"\xff\xd9"
 FRAME = 0xC0
 """The marker of a baseline frame; no other kind is plain."""
@@ -71,7 +71,7 @@ class JpegHeader:
 
 def jpeg_header(content: bytes) -> JpegHeader | None:
     """The header of a baseline JPEG, grey or of three components; None for everything else."""
-    if not content.startswith(START):
+    if not content.startswith(JPEG):
         return None
     start = content.find(SCAN_START, 2)
     end = start + 2 + int.from_bytes(content[start + 2 : start + 4], "big")

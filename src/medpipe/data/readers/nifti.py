@@ -10,6 +10,7 @@ import attrs
 
 from medpipe.data.readers.bombs import refuse_bomb
 from medpipe.data.readers.colours import with_channels
+from medpipe.data.readers.marks import GZIP, NIFTI, NIFTI_PAIR, is_analyze, nifti_mark
 from medpipe.data.readers.nifti_header import HeaderError, check_header, placed, scaling
 from medpipe.data.readers.quiet import quiet_decoders
 from medpipe.data.readers.unreadable import UnreadableImageError, damaged
@@ -24,29 +25,9 @@ if TYPE_CHECKING:
     from medpipe.steps import Reading
 
 
-GZIP = b"\x1f\x8b"
 HEADER = 540
 """Bytes of the longest header, that of NIfTI-2."""
-ANALYZE = 348
-"""Bytes of a header of Analyze 7.5, which says so itself."""
 CHUNK = 1 << 20
-SINGLE = (b"n+1\0", b"n+2\0")
-PAIR = (b"ni1\0", b"ni2\0")
-"""The magic of a header whose values are in another file."""
-
-
-def is_nifti(content: bytes) -> bool:
-    """Whether the first bytes of a file are those of NIfTI, or of gzip, as for no other format."""
-    return content.startswith(GZIP) or _mark(content) in SINGLE + PAIR or is_analyze(content)
-
-
-def is_analyze(content: bytes) -> bool:
-    """Whether it is the header of an Analyze 7.5 pair, which has no mark."""
-    return (
-        len(content) == ANALYZE
-        and ANALYZE in (int.from_bytes(content[:4], order) for order in ("little", "big"))
-        and _mark(content) not in SINGLE + PAIR
-    )
 
 
 def decode_nifti(content: bytes, path: str | os.PathLike[str], reading: Reading) -> DecodedImage:
@@ -70,32 +51,27 @@ def decode_nifti(content: bytes, path: str | os.PathLike[str], reading: Reading)
     return with_channels(image, path, reading, colours=colours)
 
 
-def _mark(content: bytes) -> bytes:
-    first, second = content[344:348], content[4:8]
-    return first if first in (b"n+1\0", b"ni1\0") else second
-
-
 def _decoded(content: bytes, path: str | os.PathLike[str]) -> DecodedImage:
     import nibabel
     import numpy as np
 
     head = _start(content)
-    mark = _mark(head)
-    if mark in PAIR or is_analyze(head):
-        kind_of_pair = "a NIfTI pair" if mark in PAIR else "an Analyze 7.5 pair"
+    mark = nifti_mark(head)
+    if mark in NIFTI_PAIR or is_analyze(head):
+        kind_of_pair = "a NIfTI pair" if mark in NIFTI_PAIR else "an Analyze 7.5 pair"
         raise UnreadableImageError(
             path,
             f"is the header of {kind_of_pair}, whose values are in another file",
             "Save the two as one .nii file.",
         )
-    if mark not in SINGLE:
+    if mark not in NIFTI:
         raise UnreadableImageError(
             path,
             "is gzipped but holds no NIfTI image",
             "Convert it to NIfTI, or leave it out.",
             kind="not_an_image",
         )
-    kind: Any = nibabel.Nifti1Image if mark == SINGLE[0] else nibabel.Nifti2Image
+    kind: Any = nibabel.Nifti1Image if mark == NIFTI[0] else nibabel.Nifti2Image
     header = kind.header_class.from_fileobj(BytesIO(head), check=False)
     check_header(header)
     shape, number_type = header.get_data_shape(), header.get_data_dtype()

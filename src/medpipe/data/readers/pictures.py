@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from medpipe.data.readers.colours import with_channels
-from medpipe.data.readers.fast_jpeg import START, decode_jpeg, jpeg_header
+from medpipe.data.readers.fast_jpeg import decode_jpeg, jpeg_header
+from medpipe.data.readers.marks import JPEG, PNG, TIFF
 from medpipe.data.readers.quiet import quiet_decoders
 from medpipe.data.readers.raster import decoded
-from medpipe.data.readers.unreadable import UnreadableImageError, damaged
+from medpipe.data.readers.unreadable import damaged
 from medpipe.errors import DataError
 from medpipe.steps import DecodedImage
 
@@ -47,22 +48,18 @@ def decode_picture(content: bytes, path: str | os.PathLike[str], reading: Readin
 
 
 def _raster(content: bytes, path: str | os.PathLike[str], reading: Reading) -> Raster:
-    if content.startswith(START):
+    if content.startswith(JPEG):
         from medpipe.data.readers.jpeg import jpeg_raster
 
         return jpeg_raster(content, path)
-    from medpipe.data.readers.png import SIGNATURE, png_raster
+    if content.startswith(PNG):
+        from medpipe.data.readers.png import png_raster
 
-    if content.startswith(SIGNATURE):
         return png_raster(content, path, upright=reading.channels is not None)
-    from medpipe.data.readers.tiff.image import MARKS, tiff_raster
+    if content.startswith(TIFF):
+        from medpipe.data.readers.tiff.image import tiff_raster
 
-    if content.startswith(MARKS):
         return tiff_raster(content, path)
-    if content.startswith(b"BM"):
-        from medpipe.data.readers.bmp import bmp_raster
+    from medpipe.data.readers.bmp import bmp_raster
 
-        return bmp_raster(content, path)
-    raise UnreadableImageError(
-        path, "is not a PNG, JPEG, TIFF, BMP, NIfTI or DICOM image", kind="not_an_image"
-    )
+    return bmp_raster(content, path)

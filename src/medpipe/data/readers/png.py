@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from medpipe.data.readers.bombs import refuse_bomb, refuse_pixels
+from medpipe.data.readers.marks import PNG
 from medpipe.data.readers.raster import Raster
 from medpipe.data.readers.unreadable import UnreadableImageError
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
 DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 """The bits that a sample may have, by the colour type."""
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
@@ -114,7 +114,7 @@ def _chunks(content: bytes, path: str | os.PathLike[str]) -> _Chunks:
     data: list[memoryview] = []
     turning = False
     frames, first_is_frame = 1, False
-    place, name, view = len(SIGNATURE), b"", memoryview(content)
+    place, name, view = len(PNG), b"", memoryview(content)
     while name != b"IEND":
         if len(content) < place + 8:
             raise _broken(path, "it ends before its IEND chunk", kind="truncated")
@@ -239,7 +239,7 @@ def _by_pillow(header: _Header, rows: bytes, raw: str | None = None) -> np.ndarr
     from PIL.PngImagePlugin import PngImageFile
 
     fields = (header.width, header.height, header.depth, header.colour, 0, 0, header.interlaced)
-    parts = [SIGNATURE, *_chunk(b"IHDR", HEADER.pack(*fields))]
+    parts = [PNG, *_chunk(b"IHDR", HEADER.pack(*fields))]
     parts += _chunk(b"PLTE", bytes(3)) if header.colour == 3 else []
     parts += [*_chunk(b"IDAT", _stored(rows)), *_chunk(b"IEND", b"")]
     with PngImageFile(BytesIO(b"".join(parts))) as image:

@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from medpipe.data.readers.arrays import plain_array
-from medpipe.data.readers.unreadable import UnreadableImageError, file_bytes
-from medpipe.errors import DataError
+from medpipe.data.readers.colours import with_channels
+from medpipe.data.readers.formats import READERS
+from medpipe.data.readers.unreadable import HEAD, UnreadableImageError, file_bytes
+from medpipe.errors import DataError, MedpipeError, StepError
+from medpipe.registry.failures import failures_named
 from medpipe.steps import DecodedImage, Reading, Series
+from medpipe.system.resource_errors import limit_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from medpipe.steps import ImageFile, SpacingOf
+    from medpipe.steps import ChosenReader, ImageFile, SpacingOf
 
 __all__ = [
     "UnreadableImageError",
@@ -33,8 +37,10 @@ __all__ = [
 def read_image(image: ImageFile, reading: Reading = Reading()) -> DecodedImage:
     """Decode an image file, or the files of a series. May be called from several threads.
 
-    The content decides how, not the name: PNG, JPEG, TIFF and BMP, NIfTI (gzipped or not) by
-    nibabel, DICOM by pydicom. The header of a file is checked against its data.
+    The readers in ``reading.readers`` are asked first (see `ReaderStep`), then medpipe's own:
+    PNG, JPEG, TIFF and BMP, NIfTI (gzipped or not) by nibabel, DICOM by pydicom, NumPy's files.
+    The content decides, not the name, but for ``.npz``. The header of a file is checked against
+    its data.
 
     - **Pictures** keep their values: 16 bits in every kind of PNG, all whole numbers and floats of
       TIFF. With ``reading.channels`` None they are as stored: those of MONAI's ``PILReader``, which
@@ -51,13 +57,15 @@ def read_image(image: ImageFile, reading: Reading = Reading()) -> DecodedImage:
       0 to 1. Then MONOCHROME1 is inverted within the range that its bits, look-up table or
       window can take, whatever the image holds; measurements are not. YBR and palettes become
       RGB. A file of several frames that says where each lies is a volume in that order.
+    - **NumPy** arrays have two axes, row and column; others only where the reader step says what
+      their axes are (`NumpyReader`).
     - A **series** is a volume, ordered along the slices' normal, or by InstanceNumber where the
       slices don't say where they are.
 
     Args:
         image: A file, or the files of a DICOM series in any order.
-        reading: Which channels and which grey values to give. Channels of NIfTI are never
-            taken for colours.
+        reading: Which channels and which grey values to give. Channels of NIfTI and NumPy are
+            never taken for colours.
 
     Returns:
         The values, which the caller may change, and where the file says it their place.
@@ -86,17 +94,58 @@ def read_heard(
 
 def decode_content(content: bytes, image: str | os.PathLike[str], reading: Reading) -> DecodedImage:
     """Decode the content of one file; its path is for errors and for what lies beside it."""
-    from medpipe.data.readers.dicom.files import has_mark
-    from medpipe.data.readers.nifti import decode_nifti, is_nifti
-    from medpipe.data.readers.pictures import decode_picture
+    head, path = content[:HEAD], os.fspath(image)
+    name = os.path.basename(path).lower()  # noqa: PTH119  (many files)
+    for chosen in reading.readers:
+        if recognises(chosen, head, name):
+            return _decoded_by(chosen, content, path, reading)
+    for reader in READERS:
+        if reader.recognises(head, name):
+            decoded = reader.decode(content, path, reading)
+            return with_channels(decoded, path, reading, colours=decoded.colours)
+    raise UnreadableImageError(
+        path, "is not a PNG, JPEG, TIFF, BMP, NIfTI, DICOM or NumPy image", kind="not_an_image"
+    )
 
-    if has_mark(content):
-        from medpipe.data.readers.dicom.image import decode_dicom
 
-        return decode_dicom(content, image, reading)
-    if is_nifti(content):
-        return decode_nifti(content, image, reading)
-    return decode_picture(content, image, reading)
+def recognises(chosen: ChosenReader, head: bytes, name: str) -> bool:
+    """Whether a reader recognises a file.
+
+    Raises:
+        StepError: The reader failed, or answered neither yes nor no.
+    """
+    with failures_named(chosen.title, f"failed to recognise the file {name!r}"):
+        answer = chosen.step.recognises(head, name)
+    if not isinstance(answer, bool):
+        raise StepError(f"{chosen.title} answered {answer!r} in recognises. Return True or False.")
+    return answer
+
+
+def _decoded_by(chosen: ChosenReader, content: bytes, path: str, reading: Reading) -> DecodedImage:
+    """What a reader of the configuration makes of a file, checked as built-in readers check."""
+    try:
+        image = chosen.step.decode(content, path, reading)
+    except (MedpipeError, MemoryError):
+        raise
+    except Exception as error:  # a damaged file can make a decoder fail in any way
+        limit = limit_of(error)
+        if limit is not None:  # nothing is wrong with the file
+            raise limit from error
+        text = " ".join(str(error).split()).rstrip(".") or "no message"
+        reason = f"can't be decoded by {chosen.title}: {type(error).__name__}: {text}"
+        raise UnreadableImageError(path, reason, kind="damaged") from error
+    if not isinstance(image, DecodedImage) or not hasattr(image.values, "ndim"):
+        raise StepError(
+            f"{chosen.title} decoded {path} to {image!r:.200}. Return a DecodedImage with an array."
+        )
+    try:
+        _check_axes(image)
+        values = plain_array(image.values)
+    except DataError as error:
+        raise StepError(
+            f"{chosen.title} decoded {path}, and the result can't be used: {error}"
+        ) from error
+    return with_channels(attrs.evolve(image, values=values), path, reading, colours=image.colours)
 
 
 def read_sample_image(image: Any, reading: Reading) -> DecodedImage:

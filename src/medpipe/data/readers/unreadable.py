@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 READ_ONLY = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 READ_ONLY |= getattr(os, "O_NONBLOCK", 0)
 """Flags for opening files: otherwise a pipe that nobody writes to would block for ever."""
+HEAD = 512
+"""The bytes by which readers recognise a file."""
 _TRIES = 3
 """How often a file is read that changes meanwhile."""
 _CUT_OFF = ("truncated", "less than expected")
@@ -73,17 +75,42 @@ def file_bytes(path: str | os.PathLike[str]) -> bytes:
             content = _whole(path, number)
         finally:
             os.close(number)
-    except FileNotFoundError as error:
-        raise UnreadableImageError(path, "is not there", kind="missing") from error
     except (OSError, ValueError) as error:
-        limit = limit_of(error)
-        if limit is not None:  # nothing is wrong with the file
-            raise limit from error
-        reason = (getattr(error, "strerror", None) or str(error)).lower()
-        raise UnreadableImageError(path, f"can't be read: {reason}", kind="unreadable") from error
+        raise _not_read(path, error) from error
     if not content:
         raise UnreadableImageError(path, "is empty", kind="empty")
     return content
+
+
+def first_bytes(path: str | os.PathLike[str]) -> bytes:
+    """The bytes by which readers recognise a file; of a folder none.
+
+    Raises:
+        DataError: It does not exist or can't be read.
+    """
+    try:
+        number = os.open(path, READ_ONLY)
+        try:
+            content = os.read(number, HEAD)
+            while len(content) < HEAD and (more := os.read(number, HEAD - len(content))):
+                content += more
+        finally:
+            os.close(number)
+    except IsADirectoryError:
+        return b""
+    except (OSError, ValueError) as error:
+        raise _not_read(path, error) from error
+    return content
+
+
+def _not_read(path: str | os.PathLike[str], error: OSError | ValueError) -> UnreadableImageError:
+    if isinstance(error, FileNotFoundError):
+        return UnreadableImageError(path, "is not there", kind="missing")
+    limit = limit_of(error)
+    if limit is not None:  # nothing is wrong with the file
+        raise limit from error
+    reason = " ".join((getattr(error, "strerror", None) or str(error)).split()).lower()
+    return UnreadableImageError(path, f"can't be read: {reason}", kind="unreadable")
 
 
 def _whole(path: str | os.PathLike[str], number: int) -> bytes:

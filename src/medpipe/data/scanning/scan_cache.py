@@ -311,7 +311,8 @@ def _status(path: str | os.PathLike[str]) -> FileState | None:
 
 def _cache_file(files: FileStates, reading: Reading) -> Path | None:
     ends = files.ends()
-    if ends is None:
+    made_by = [reader.made_by for reader in reading.readers]
+    if ends is None or None in made_by:
         return None
     try:
         root = os.path.commonpath(ends)  # what these two share, all share
@@ -319,7 +320,7 @@ def _cache_file(files: FileStates, reading: Reading) -> Path | None:
         root = ends[0]
     found = {name: version_of(name) for name in DECODERS}
     decoders = {name: version for name, version in found.items() if version}
-    named = json.dumps([CACHE_FORMAT, root, attrs.astuple(reading), decoders])
+    named = json.dumps([CACHE_FORMAT, root, reading.plain(), made_by, decoders])
     return cache_directory() / "scans" / f"{sha256_of(named.encode('ascii'))[:32]}.prints"
 
 

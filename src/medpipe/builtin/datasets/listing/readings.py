@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 from medpipe.plugin import Reading
 
 if TYPE_CHECKING:
+    import attrs
+
     from medpipe.plugin import DatasetStep, Window
 
 
@@ -23,5 +23,5 @@ def is_window(instance: object, attribute: attrs.Attribute[Any], value: Window) 
 
 
 def reading_of(step: DatasetStep) -> Reading:
-    """The `Reading` of a step that has each field of it as a parameter of the same name."""
-    return Reading(**{field.name: getattr(step, field.name) for field in attrs.fields(Reading)})
+    """The `Reading` of a step with a parameter for each of its fields but the readers."""
+    return Reading(**{name: getattr(step, name) for name in Reading().plain()})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,20 +15,19 @@ from medpipe.data.readers.dicom.identity import (
     series_faults,
     without_copies,
 )
+from medpipe.data.readers.marks import is_dicom_content
 from medpipe.data.readers.quiet import quiet_decoders
-from medpipe.data.readers.unreadable import READ_ONLY, UnreadableImageError
+from medpipe.data.readers.unreadable import UnreadableImageError, first_bytes
 from medpipe.errors import DataError, Fault, FaultKind
 from medpipe.steps import ImageFile, Series
 from medpipe.system.progress import bar
 from medpipe.system.resource_errors import limit_of
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Mapping, Sequence
     from concurrent.futures import Future
 
-MARK = b"DICM"
-"""What DICOM files have after a preamble of 128 bytes."""
-PREAMBLE = 128
 PIXEL_TAGS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 """Float, double float and integer pixel data: the elements that make a file an image."""
 CHUNK = 64
@@ -84,40 +82,12 @@ def is_dicom(path: str | os.PathLike[str]) -> bool:
     Raises:
         DataError: The file does not exist or can't be read.
     """
-    size = PREAMBLE + len(MARK)
-    try:
-        # The calls themselves: for thousands of files a file object costs more.
-        number = os.open(path, READ_ONLY)
-        try:
-            content = os.read(number, size)
-            while len(content) < size and (more := os.read(number, size - len(content))):
-                content += more
-        finally:
-            os.close(number)
-    except IsADirectoryError:
-        return False
-    except FileNotFoundError as error:
-        raise UnreadableImageError(path, "is not there", kind="missing") from error
-    except (OSError, ValueError) as error:
-        raise _unreadable(path, error) from error
-    return has_mark(content)
-
-
-def _unreadable(path: str | os.PathLike[str], error: Exception) -> UnreadableImageError:
-    limit = limit_of(error)
-    if limit is not None:  # nothing is wrong with the file
-        raise limit from error
-    return UnreadableImageError(path, f"can't be read: {_cause(error)}", kind="unreadable")
+    return is_dicom_content(first_bytes(path))
 
 
 def _cause(error: Exception) -> str:
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(str(reason).split()).rstrip(".").lower()
-
-
-def has_mark(content: bytes) -> bool:
-    """Whether the first bytes of a file are those of DICOM."""
-    return content[PREAMBLE : PREAMBLE + len(MARK)] == MARK
 
 
 def list_dicom(

@@ -28,7 +28,6 @@ from medpipe.data.readers.tiff.tags import (
     COLOURS,
     FLOAT,
     LAB,
-    MARKS,
     PALETTE,
     RGB,
     SIGNED,
@@ -46,7 +45,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-__all__ = ["MARKS", "tiff_raster"]
+__all__ = ["tiff_raster"]
 
 
 def tiff_raster(content: bytes, path: str | os.PathLike[str]) -> Raster:

@@ -17,8 +17,6 @@ WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, MASK, CMYK, YCBCR, LAB = 0, 1, 2, 3,
 COLOURS: dict[int, Any] = {RGB: "RGB", CMYK: "CMYK", YCBCR: "YCbCr", LAB: "Lab"}
 UNSIGNED, SIGNED, FLOAT, VOID, COMPLEX_INTEGER, COMPLEX = range(1, 7)
 SUPPORT = "Save it as an uncompressed grey or RGB TIFF, or as PNG."
-MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-"""What TIFF files begin with, and those with offsets of 64 bits (BigTIFF)."""
 INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 TEXTS = frozenset({1, 2, 7})
 """The types whose values are taken as bytes."""
