@@ -17,10 +17,12 @@ from hypothesis import strategies as st
 
 import medpipe
 from medpipe import ConfigError, NotRepeatableError, PipelineBuilder, Registry
+from medpipe.config import decided
 from medpipe.registry.parameters import parameter_types, structure
 from medpipe.settings import LoaderSettings, RunSettings, SplitSettings, WeightsSettings
 from medpipe.steps import (
     STEP_KINDS,
+    DataInfo,
     HandlerStep,
     LossStep,
     MetricStep,
@@ -28,6 +30,7 @@ from medpipe.steps import (
     ReaderStep,
     ScheduleStep,
     Step,
+    Task,
     TaskStep,
     TransformStep,
 )
@@ -222,8 +225,15 @@ def test_methods_leave_the_builder_as_it_is() -> None:
         first._network = None  # type: ignore[misc, assignment]
 
 
-def test_defaults_are_the_recipe() -> None:
-    assert PipelineBuilder() == PipelineBuilder.from_recipe("mednist")
+def test_with_mednist_the_defaults_are_the_recipe() -> None:
+    data = DataInfo(
+        task=Task(names=("a", "b")), channels=1, spatial_shape=(64, 64), spatial_dims=2, outputs=2
+    )
+    found = [
+        decided(builder.build().configuration, data, 47_163, earlier={}, registry=REGISTRY)[0]
+        for builder in (PipelineBuilder(), PipelineBuilder.from_recipe("mednist"))
+    ]
+    assert found[0] == found[1]
 
 
 def test_settings_keep_what_is_not_named() -> None:
@@ -314,7 +324,7 @@ def test_ready_objects_compare_by_identity_and_cannot_be_written() -> None:
 def test_describe_names_every_step_and_its_plugin() -> None:
     shown = PipelineBuilder().network("resnet18").build().describe()
     assert f"network: the network step 'resnet18' (medpipe-imaging {medpipe.__version__})" in shown
-    assert "  batch_size = 512" in shown
+    assert '  batch_size = "auto"' in shown
     assert "transform[2]: the transform step 'scale_intensity'" in shown
     assert '  device = "auto"' in shown
     adam = f"trainer.optimizer: the optimizer step 'adam' (medpipe-imaging {medpipe.__version__})"

@@ -86,10 +86,12 @@ def trained(
         for _ in range(BATCHES)
     ]
     trainer = Registry.discover().create(
-        Supervised, "supervised", {"learning_rate": 0.01, "max_epochs": 2, **options}
+        Supervised,
+        "supervised",
+        {"learning_rate": 0.01, "max_epochs": 2, "schedule": "constant", **options},
     )
     training = trainer.build(
-        attrs.evolve(parts(network), loader=batches, precision=precision)  # type: ignore[arg-type]
+        attrs.evolve(parts(network), loader=batches, precision=precision, max_epochs=2)  # type: ignore[arg-type]
     )
     losses: list[float] = []
     training.engine.add_event_handler(

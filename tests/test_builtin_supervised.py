@@ -16,6 +16,7 @@ from ignite.engine import Events
 from torch import nn
 
 from medpipe import ConfigError, PipelineBuilder
+from medpipe.builtin.optimizers import OPTIMIZERS
 from medpipe.builtin.trainers.supervised import Supervised
 from medpipe.errors import DataError
 from medpipe.optimization.parameter_groups import Freezing, ParameterGroup, divide
@@ -47,10 +48,11 @@ ALL = set(state_of(Net()))
 @pytest.mark.parametrize(
     "optimizer",
     [
-        {"name": "sgd", "momentum": 0.9, "weight_decay": 0.1},
-        {"name": "adam", "weight_decay": 0.1},
-        {"name": "adamw", "weight_decay": 0.1},
+        {"step": "sgd", "momentum": 0.9, "weight_decay": 0.1},
+        {"step": "adam", "weight_decay": 0.1},
+        *({"step": step.name} for step in OPTIMIZERS if step.name not in ("sgd", "adam")),
     ],
+    ids=lambda optimizer: optimizer["step"],
 )
 def test_what_is_frozen_for_some_epochs_stays_bit_for_bit_and_then_moves(
     dims: int, optimizer: dict[str, Any]
@@ -63,8 +65,10 @@ def test_what_is_frozen_for_some_epochs_stays_bit_for_bit_and_then_moves(
         parameters=[{"match": r"^features\.", "freeze_epochs": 2}],
     )
     start, first, second, third, _ = by_epoch(training)
-    assert moved(start, first) == moved(first, second) == ALL - FEATURES
-    assert moved(second, third) == ALL
+    unsure = {"features.0.bias", "later.0.bias"}  # batch normalisation takes their gradients away
+    for before, after in ((start, first), (first, second)):
+        assert ALL - FEATURES - unsure <= moved(before, after) <= ALL - FEATURES
+    assert moved(second, third) >= ALL - unsure
     owned = [p for group in training.state["optimizer"].param_groups for p in group["params"]]
     assert len(owned) == len(list(training.state["network"].parameters()))
 
@@ -219,7 +223,7 @@ def test_each_group_has_its_learning_rate_and_weight_decay() -> None:
 
 
 SCHEDULES: list[tuple[Any, Any]] = [
-    (None, lambda t, total: 1.0),
+    ("constant", lambda t, total: 1.0),
     ({"step": "steps", "epochs": 1, "gamma": 0.5}, lambda t, total: 0.5 ** (t // BATCHES)),
     (
         {"step": "cosine", "end_fraction": 0.1},

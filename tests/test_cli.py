@@ -155,7 +155,7 @@ def test_plugins_lists_as_json() -> None:
 def test_show_gives_parameters_and_origin() -> None:
     shown = call("show", "trainer", "supervised").stdout
     assert shown.startswith(f"trainer supervised, from medpipe-imaging {medpipe.__version__}\n")
-    assert "  learning_rate: a number; default 1e-05" in shown
+    assert "  learning_rate: a number or 'auto'; default 'auto'" in shown
 
 
 def test_doctor_names_versions_and_device() -> None:

@@ -43,15 +43,15 @@ WRONG: dict[str, tuple[str, str]] = {
     ),
     "wrong type": (
         '[trainer]\nstep = "supervised"\nmax_epochs = "3"',
-        "trainer.max_epochs: must be a whole number, got '3'.",
+        "trainer.max_epochs: must be a whole number or 'auto', got '3'.",
     ),
     "bool for int": (
         '[trainer]\nstep = "supervised"\nmax_epochs = true',
-        "trainer.max_epochs: must be a whole number, got true.",
+        "trainer.max_epochs: must be a whole number or 'auto', got true.",
     ),
     "float for int": (
         '[trainer]\nstep = "supervised"\nmax_epochs = 2.0',
-        "trainer.max_epochs: must be a whole number, got 2.0.",
+        "trainer.max_epochs: must be a whole number or 'auto', got 2.0.",
     ),
     "text for bool": (
         '[loader]\ndrop_last = "yes"',
@@ -59,11 +59,11 @@ WRONG: dict[str, tuple[str, str]] = {
     ),
     "NaN learning rate": (
         '[trainer]\nstep = "supervised"\nlearning_rate = nan',
-        "trainer.learning_rate: must be a number, got nan.",
+        "trainer.learning_rate: must be a number or 'auto', got nan.",
     ),
     "infinite learning rate": (
         '[trainer]\nstep = "supervised"\nlearning_rate = inf',
-        "trainer.learning_rate: must be a number, got inf.",
+        "trainer.learning_rate: must be a number or 'auto', got inf.",
     ),
     "zero learning rate": (
         '[trainer]\nstep = "supervised"\nlearning_rate = 0',
@@ -146,7 +146,7 @@ WRONG: dict[str, tuple[str, str]] = {
     ),
     "loss is no table": (
         '[trainer]\nstep = "supervised"\nloss = 3',
-        "trainer.loss: must be a loss step, got 3.",
+        "trainer.loss: must be a loss step or 'auto', got 3.",
     ),
     "probability above one": (
         '[[transform]]\nstep = "load_image"\n[[transform]]\nstep = "rand_flip"\nprob = 1.5',

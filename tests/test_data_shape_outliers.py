@@ -67,7 +67,7 @@ def unfit(shapes: Sequence[tuple[int, ...]], batch: int = 8, **step: Any) -> Seq
     sent.clear()
     data = dataset(shapes)
     chain = Chain([("the step", First(**step))], seed=0)
-    return unfit_samples(chain, data, scan(data, workers=1), batch_size=batch)
+    return unfit_samples(chain, data, scan(data, workers=1), batched=batch > 1)
 
 
 def test_images_of_one_shape_are_not_even_tried() -> None:

@@ -83,7 +83,7 @@ REGISTRY = medpipe.Registry.discover().with_plugin(PLUGIN, name="medpipe-noisy")
 def builder(*handlers: Any, **trainer: Any) -> medpipe.PipelineBuilder:
     document = registered(tiny()).to_toml()
     made = medpipe.PipelineBuilder.from_toml(document, registry=REGISTRY)
-    options = {"max_epochs": 2, "learning_rate": 3e-3, **trainer}
+    options = {"max_epochs": 2, "learning_rate": 3e-3, "schedule": "constant", **trainer}
     return (
         made.transform("rand_flip", prob=0.5).trainer("supervised", **options).handlers(*handlers)
     )

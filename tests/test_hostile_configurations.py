@@ -17,7 +17,7 @@ SEE = f"See 'medpipe plugins' for the {NETWORKS} there are."
 HOSTILE: dict[str, tuple[str, str]] = {
     "a number of 400 digits": (
         HEAD + TRAINER + "max_epochs = " + "9" * 400,
-        "trainer.max_epochs: must be a whole number, got "
+        "trainer.max_epochs: must be a whole number or 'auto', got "
         "999999999999999999999999999999999999999999999999999999999....",
     ),
     "a number of 65 bits": (
@@ -30,7 +30,7 @@ HOSTILE: dict[str, tuple[str, str]] = {
     ),
     "a number of 400 digits for one with a point": (
         HEAD + TRAINER + "learning_rate = " + "9" * 400,
-        "trainer.learning_rate: must be a number, got "
+        "trainer.learning_rate: must be a number or 'auto', got "
         "999999999999999999999999999999999999999999999999999999999....",
     ),
     "a number of thousands of digits": (
@@ -39,7 +39,7 @@ HOSTILE: dict[str, tuple[str, str]] = {
     ),
     "a float beyond all": (
         HEAD + TRAINER + "learning_rate = 1e999",
-        "trainer.learning_rate: must be a number, got inf.",
+        "trainer.learning_rate: must be a number or 'auto', got inf.",
     ),
     "a negative size": (HEAD + "samples = -5", "dataset.samples: must be >= 12, got -5."),
     "a size of 0": (HEAD + "size = 0", "dataset.size: must be >= 16, got 0."),
@@ -49,15 +49,15 @@ HOSTILE: dict[str, tuple[str, str]] = {
     ),
     "a table for a number": (
         HEAD + "[loader.batch_size]\nx = 1",
-        "loader.batch_size: must be a whole number, got {'x': 1}.",
+        "loader.batch_size: must be a whole number or 'auto', got {'x': 1}.",
     ),
     "a list for a number": (
         HEAD + "[loader]\nbatch_size = [8]",
-        "loader.batch_size: must be a whole number, got [8].",
+        "loader.batch_size: must be a whole number or 'auto', got [8].",
     ),
     "a date for a number": (
         HEAD + "[loader]\nbatch_size = 1979-05-27",
-        "loader.batch_size: must be a whole number, got datetime.date(1979, 5, 27).",
+        "loader.batch_size: must be a whole number or 'auto', got datetime.date(1979, 5, 27).",
     ),
     "a date for a section": (
         "format=1\nloader = 1979-05-27\n",

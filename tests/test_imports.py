@@ -52,6 +52,7 @@ def test_public_names_are_there_and_documented(door: str) -> None:
     for name in module.__all__:
         value = getattr(module, name)
         aliases = {
+            "Auto",
             "FaultKind",
             "Loss",
             "Inferer",

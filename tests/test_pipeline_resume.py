@@ -199,11 +199,12 @@ def test_another_configuration_data_set_or_split_is_refused(tmp_path: Path) -> N
     assert str(caught.value) == (
         f"The run {tmp_path / 'run'} can't be resumed, since it was started with something else:\n"
         "  trainer.max_epochs: 1, now 2\n"
-        "  trainer.learning_rate: 0.003, now 1e-05\n"
+        "  trainer.learning_rate: 0.003, now 'auto'\n"
         "  trainer.schedule.step: 'one_cycle', now None\n"
         "  trainer.schedule.warm_up: 0.3, now None\n"
         "  trainer.schedule.start_divisor: 25.0, now None\n"
         "  trainer.schedule.end_divisor: 10000.0, now None\n"
+        "  trainer.schedule: None, now 'auto'\n"
         "Put that back, or begin a new run in another output. To resume all the same, which gives "
         "other results than a run that was not stopped, and is recorded: "
         "--allow-changed=configuration"

@@ -40,7 +40,11 @@ def builder(
         .transform("scale_intensity_range", a_min=0, a_max=255)
         .transform("to_tensor")
         .network(small)
-        .trainer("supervised", max_epochs=epochs, **{"learning_rate": 1e-2, **trainer})
+        .trainer(
+            "supervised",
+            max_epochs=epochs,
+            **{"learning_rate": 1e-2, "schedule": "constant", **trainer},
+        )
         .loader(batch_size=16, workers=0)
         .split(validation=share, test=share)
     )
@@ -80,7 +84,7 @@ def findings(images: list[Any], *, volumes: bool = False, seed: int = 1) -> Data
     return Dataset(samples=samples, task=Task(kind="multilabel", names=("left", "upper")))
 
 
-@pytest.mark.parametrize("loss", [None, medpipe.step("focal", gamma=1.0)])
+@pytest.mark.parametrize("loss", ["auto", medpipe.step("focal", gamma=1.0)])
 def test_findings_with_missing_labels_are_learnt(tmp_path: Path, loss: Any) -> None:
     data = findings(pictures(160))
     run = builder(data, epochs=6, loss=loss).build().run(tmp_path / "run")

@@ -189,9 +189,9 @@ def test_a_schedule_of_another_length_is_refused_before_training(
     assert {file: file.read_bytes() for file in path.rglob("*") if file.is_file()} == kept
 
 
-@pytest.mark.parametrize("schedule", [None, {"step": "steps"}])
+@pytest.mark.parametrize("schedule", ["constant", {"step": "steps"}])
 def test_more_epochs_are_trained_where_the_schedule_knows_no_end(
-    tmp_path: Path, schedule: dict[str, Any] | None
+    tmp_path: Path, schedule: str | dict[str, Any]
 ) -> None:
     tiny(max_epochs=1, schedule=schedule).build().run(tmp_path / "run", max_time=0)
     longer = tiny(max_epochs=2, schedule=schedule).build()
@@ -209,10 +209,10 @@ def test_more_epochs_are_trained_where_the_schedule_knows_no_end(
 
 
 def test_more_epochs_are_trained_where_only_the_test_was_left(tmp_path: Path) -> None:
-    pipeline = tiny(max_epochs=1, schedule=None, epoch_length=1).build()
+    pipeline = tiny(max_epochs=1, schedule="constant", epoch_length=1).build()
     states = [pipeline.run(tmp_path / "run", resume=True, max_time=0).status for _ in range(2)]
     assert states == ["stopped", "stopped"]  # the iteration, the validation
-    longer = tiny(max_epochs=2, schedule=None, epoch_length=1).build()
+    longer = tiny(max_epochs=2, schedule="constant", epoch_length=1).build()
     run = longer.run(tmp_path / "run", resume=True, allow_changed="configuration")
     assert [row["epoch"] for row in run.history] == [1, 2]
 

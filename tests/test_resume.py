@@ -108,9 +108,9 @@ def test_what_results_do_not_depend_on_may_change(tmp_path: Path) -> None:
 
 
 def test_an_allowed_configuration_takes_the_place_of_the_first(tmp_path: Path) -> None:
-    builder = tiny(max_epochs=3, schedule=None)
+    builder = tiny(max_epochs=3, schedule="constant")
     stopped(builder, tmp_path / "run", times=2)
-    other = tiny(max_epochs=1, schedule=None)
+    other = tiny(max_epochs=1, schedule="constant")
     with pytest.raises(RunError, match=r"--allow-changed=configuration$"):
         other.build().run(tmp_path / "run", resume=True, allow_changed=["hardware", "data"])
     run = other.build().run(tmp_path / "run", resume=True, allow_changed=True)
@@ -124,7 +124,7 @@ def test_an_allowed_configuration_takes_the_place_of_the_first(tmp_path: Path) -
 def test_where_an_epoch_has_another_length_the_one_that_had_begun_begins_again(
     tmp_path: Path,
 ) -> None:
-    builder = tiny(max_epochs=2, schedule=None)
+    builder = tiny(max_epochs=2, schedule="constant")
     stopped_in_epoch(2, builder, tmp_path / "run")
     other = builder.loader(batch_size=4, workers=0).build()
     run = other.run(tmp_path / "run", resume=True, allow_changed=["configuration"])
@@ -133,12 +133,12 @@ def test_where_an_epoch_has_another_length_the_one_that_had_begun_begins_again(
 
 
 def test_another_network_or_optimizer_does_not_fit(tmp_path: Path) -> None:
-    builder = tiny(max_epochs=2, schedule=None)
+    builder = tiny(max_epochs=2, schedule="constant")
     stopped(builder, tmp_path / "run")
     before = content(tmp_path / "run")
     others = {
         "It holds a torch.optim.adam.Adam as 'optimizer', and the run has a torch.optim.sgd.SGD.": (
-            tiny(max_epochs=2, schedule=None, optimizer={"step": "sgd"})
+            tiny(max_epochs=2, schedule="constant", optimizer={"step": "sgd"})
         ),
         "It holds a torch.nn.modules.container.Sequential as 'network', and the run has a "
         "monai.networks.nets.resnet.ResNet.": (

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from medpipe import PipelineBuilder, config
+import medpipe
+from medpipe import PipelineBuilder, Registry, config
 from medpipe.settings import FRACTION
+from medpipe.steps import DataInfo, Task
 from support.folders import image_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 STEPS = 3
@@ -121,16 +124,32 @@ def test_the_defaults_train_as_the_plain_script_does(tmp_path: Path) -> None:
     assert mine == pytest.approx(theirs, abs=1e-4)
 
 
-def test_the_default_settings_are_the_tutorials() -> None:
-    configuration = PipelineBuilder().build().configuration
+CHOSEN: dict[str, Callable[[PipelineBuilder], PipelineBuilder]] = {
+    "nothing": lambda builder: builder,
+    "a network": lambda builder: builder.network("resnet18"),
+    "a transform": lambda builder: builder.transform("rand_flip"),
+    "a loss": lambda builder: builder.trainer("supervised", loss=medpipe.step("focal")),
+}
+
+
+@pytest.mark.parametrize("chosen", CHOSEN)
+def test_with_mednist_the_settings_are_the_tutorials(chosen: str) -> None:
+    configuration = CHOSEN[chosen](PipelineBuilder()).build().configuration
+    task = Task(names=("a", "b", "c", "d", "e", "f"))
+    data = DataInfo(task=task, channels=1, spatial_shape=(64, 64), spatial_dims=2, outputs=6)
+    configuration, found = config.decided(
+        configuration, data, 47_163, earlier={}, registry=Registry.discover()
+    )
+    assert found["loader.batch_size"] == 512
     assert configuration.dataset.name == "mednist"
-    assert [step.name for step in configuration.transforms] == list(config.DEFAULT_TRANSFORMS)
-    assert configuration.network.name == "densenet121"
+    names = [step.name for step in configuration.transforms]
+    assert names[:4] == list(config.DEFAULT_TRANSFORMS)
+    assert configuration.network.name == ("resnet18" if chosen == "a network" else "densenet121")
     trainer: Any = configuration.trainer
     assert (trainer.name, trainer.max_epochs, trainer.learning_rate) == ("supervised", 3, 1e-5)
-    assert (trainer.optimizer.name, trainer.schedule, trainer.precision) == (
+    assert (trainer.optimizer.name, trainer.schedule.name, trainer.precision) == (
         "adam",
-        None,
+        "constant",
         "float32",
     )
     loader, split, run = configuration.loader, configuration.split, configuration.run

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
-from medpipe.config import Configuration
+from medpipe.config import Configuration, decided
 from medpipe.data.chain import Chain
 from medpipe.data.ids import no_names
 from medpipe.data.loading.batch_sampler import EpochBatchSampler
@@ -21,9 +21,7 @@ from medpipe.data.readers.chosen import chosen
 from medpipe.errors import BadDataError, Fault, StepError
 from medpipe.optimization.accumulation import denominator_of
 from medpipe.registry.failures import failures_named
-from medpipe.registry.parameters import unstructure
 from medpipe.registry.registry import Registry
-from medpipe.registry.wrapped import Wrapped
 from medpipe.settings import WeightsSettings
 from medpipe.steps import (
     ChosenReader,
@@ -40,6 +38,7 @@ from medpipe.steps import (
     Training,
     TrainingParts,
     listing_with,
+    resolved,
 )
 from medpipe.system.gc_pause import paused_collector
 from medpipe.system.hardware import available_cpus
@@ -73,11 +72,13 @@ class Assembly:
         configuration: What to build.
         registry: Who supplied each step.
         left_out: What an earlier session of the run left out because something is wrong with it.
+        decided: What stands for ``"auto"``, as plain data by path.
     """
 
     configuration: Configuration
     registry: Registry
     left_out: Sequence[Fault] = ()
+    decided: Mapping[str, Any] = attrs.field(factory=dict)
 
     @property
     def workers(self) -> int:
@@ -159,10 +160,17 @@ class Assembly:
                 fills=None if chain is None else filled_by(chain),
             )
 
+    def resolved(self, data: DataInfo, samples: int) -> Assembly:
+        """This assembly without ``"auto"``; see `medpipe.config.decided`."""
+        configuration, found = decided(
+            self.configuration, data, samples, earlier=self.decided, registry=self.registry
+        )
+        return attrs.evolve(self, configuration=configuration, decided=found)
+
     def unfit(self, chain: Chain) -> Unfit:
         """What finds the samples that don't leave the chain as nearly all others do."""
-        size = self.configuration.loader.batch_size
-        return lambda dataset, found: unfit_samples(chain, dataset, found, batch_size=size)
+        batched = self.configuration.loader.batch_size != 1
+        return lambda dataset, found: unfit_samples(chain, dataset, found, batched=batched)
 
     def chain(self) -> Chain:
         """Build the transforms."""
@@ -216,19 +224,19 @@ class Assembly:
         return inferer
 
     def loss_step(self, data: DataInfo) -> LossStep:
-        """The trainer's loss, or the task's default."""
+        """The trainer's loss, or the task's."""
         step = self.configuration.trainer.loss
-        if step is not None:
-            return step
-        return self.registry.create(LossStep, data.task.step.loss)
+        return self.registry.create(LossStep, data.task.step.loss) if step == "auto" else step
 
-    def loss(self, data: DataInfo) -> Loss:
-        """Build the loss, on the CPU."""
+    def loss(self, data: DataInfo, device: torch.device) -> Loss:
+        """Build the loss, with its weights on the device where it is a module."""
+        from torch import nn
+
         step = self.loss_step(data)
         loss = self._built(step, lambda: step.build(data))
         if not callable(loss):
             raise StepError(f"{self.registry.title(step)} built {loss!r}, which can't be called.")
-        return loss
+        return loss.to(device) if isinstance(loss, nn.Module) else loss
 
     def loader(
         self,
@@ -253,7 +261,7 @@ class Assembly:
         balanced = training and settings.sampling == "balanced"
         order = EpochBatchSampler(
             count=len(samples),
-            batch_size=settings.batch_size,
+            batch_size=resolved(settings.batch_size),
             drop_last=training and settings.drop_last,
             seed=self.configuration.run.seed if training else None,
             classes=dataset.task.step.classes([sample.label for sample in samples])
@@ -306,21 +314,18 @@ class Assembly:
             return None
         from medpipe.data.cache.transform_cache import TransformCache
 
-        described = []
-        images_alone = True
+        described: list[Mapping[str, Any]] = []
         for step in chain.cached_steps:
-            plugin = self.registry.plugin_of(step)
-            if plugin is None or not plugin.version or isinstance(step, Wrapped):
+            made_by = self.registry.made_by(step)
+            if made_by is None:
                 return None  # nothing says when it has changed
-            images_alone = images_alone and plugin.builtin
-            parameters = unstructure(step, name_of=self.registry.saved_name)
-            described.append({**parameters, "version": plugin.version})
+            described.append(made_by)
         computing = {name: found for name, found in versions().items() if name in COMPUTING}
         transform_cache = TransformCache(
             chain=chain,
             reading=dataset.reading,
             steps=[*described, computing],
-            images_alone=images_alone,
+            images_alone=all(self.registry.is_builtin(step) for step in chain.cached_steps),
             workers=available_cpus(),
         )
         return transform_cache if transform_cache.fits(dataset) else None
@@ -346,7 +351,7 @@ class Assembly:
             history: See `TrainingParts.history`.
         """
         network = self.started_network(data) if fresh else self.network(data)
-        loss = to_device(self.loss(data), device)
+        loss = self.loss(data, device)
         training = self.trainer(
             network=network.to(device),
             loss=loss,
@@ -378,6 +383,7 @@ class Assembly:
             device=device,
             precision=precision,
             data=data,
+            max_epochs=resolved(step.max_epochs),
             denominator=denominator_of(self.loss_step(data), loss),
             history=history,
         )
@@ -391,10 +397,3 @@ class Assembly:
     def _built(self, step: Any, build: Callable[[], Made]) -> Made:
         with failures_named(self.registry.title(step), "failed to build"):
             return build()
-
-
-def to_device(loss: Loss, device: torch.device) -> Loss:
-    """A loss with its weights on the device, where it is a module."""
-    from torch import nn
-
-    return loss.to(device) if isinstance(loss, nn.Module) else loss

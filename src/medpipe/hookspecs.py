@@ -140,7 +140,7 @@ def medpipe_trainers() -> Iterable[type[TrainerStep]]:  # type: ignore[empty-bod
                     optimizer = torch.optim.SGD(network.parameters(), lr=self.learning_rate)
                     engine = SupervisedTrainer(
                         device=parts.device,
-                        max_epochs=self.max_epochs,
+                        max_epochs=parts.max_epochs,
                         train_data_loader=parts.loader,
                         network=network,
                         optimizer=optimizer,

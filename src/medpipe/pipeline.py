@@ -208,7 +208,7 @@ class Pipeline:
 
         checked = self.check().checked()
         with seeded(self.configuration.run.seed):
-            return self._assembly().started_network(checked.data)
+            return checked.assembly.started_network(checked.data)
 
     def build_loaders(self) -> Loaders:
         """The batches of every split: plain ``DataLoader`` objects.
@@ -218,7 +218,7 @@ class Pipeline:
         """
         with paused_collector():
             checked = examine(self._assembly(), caching=True, data_alone=True).checked()
-            return self._assembly().loaders(checked.prepared, checked.device)
+            return checked.assembly.loaders(checked.prepared, checked.device)
 
     def build_trainer(self) -> Engine:
         """The trainer: a plain Ignite engine, MONAI's for the built-in trainer.
@@ -232,7 +232,7 @@ class Pipeline:
 
         checked = self.check().checked()
         with seeded(self.configuration.run.seed):
-            assembly = self._assembly()
+            assembly = checked.assembly
             training, _ = assembly.training(
                 data=checked.data,
                 loader=assembly.loaders(checked.prepared, checked.device).training,

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from medpipe.optimization.parameter_groups import Freezing, ParameterGroup
     from medpipe.optimization.schedules import Steps, follow_schedule
     from medpipe.steps import (
+        Auto,
+        AutoInfo,
         DataInfo,
         Dataset,
         DatasetStep,
@@ -75,6 +77,10 @@ if TYPE_CHECKING:
         TrainingParts,
         TransformStep,
         Window,
+        auto_batch_size,
+        auto_epochs,
+        or_auto,
+        resolved,
     )
     from medpipe.system.cache_folder import cache_directory
     from medpipe.system.progress import bar, track
@@ -168,6 +174,12 @@ __all__ = [
     "Steps",
     "make_optimizer",
     "follow_schedule",
+    "Auto",
+    "AutoInfo",
+    "auto_batch_size",
+    "auto_epochs",
+    "or_auto",
+    "resolved",
     # errors to raise
     "MedpipeError",
     "DataError",
@@ -229,6 +241,8 @@ _HOMES = {
         "follow_schedule",
     ),
     "medpipe.steps": (
+        "Auto",
+        "AutoInfo",
         "DataInfo",
         "Dataset",
         "DatasetStep",
@@ -264,6 +278,10 @@ _HOMES = {
         "TrainingParts",
         "TransformStep",
         "Window",
+        "auto_batch_size",
+        "auto_epochs",
+        "or_auto",
+        "resolved",
     ),
     "medpipe.system.cache_folder": ("cache_directory",),
     "medpipe.system.progress": (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 import torch
 from torch import nn
 
@@ -61,14 +62,17 @@ def parts(network: nn.Module, dims: int = 2) -> TrainingParts:
             spatial_dims=dims,
             outputs=3,
         ),
+        max_epochs=3,
     )
 
 
 def made(network: nn.Module, dims: int = 2, **parameters: Any) -> Training:
     trainer = Registry.discover().create(
-        Supervised, "supervised", {"learning_rate": 0.01, **parameters}
+        Supervised, "supervised", {"learning_rate": 0.01, "schedule": "constant", **parameters}
     )
-    return trainer.build(parts(network, dims))
+    found = parts(network, dims)
+    epochs = parameters.get("max_epochs", 3)
+    return trainer.build(attrs.evolve(found, max_epochs=epochs))
 
 
 def state_of(module: nn.Module) -> dict[str, torch.Tensor]:

@@ -308,7 +308,7 @@ class PlainLoop(TrainerStep):
             self.optimizer, network, learning_rate=self.learning_rate, groups=self.parameters
         )
         steps = Steps(
-            max_epochs=self.max_epochs,
+            max_epochs=parts.max_epochs,
             epoch_length=len(parts.loader),
             accumulation=self.accumulation,
         )
@@ -319,7 +319,7 @@ class PlainLoop(TrainerStep):
             loss, state["accumulation"] = accumulation.weighed(loss), accumulation
         engine = SupervisedTrainer(
             device=parts.device,
-            max_epochs=self.max_epochs,
+            max_epochs=parts.max_epochs,
             train_data_loader=parts.loader,
             network=network,
             optimizer=optimizer,

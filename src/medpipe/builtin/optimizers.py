@@ -100,6 +100,7 @@ class SGD(_OfTorch):
 
     name: ClassVar[str] = "sgd"
     torch_name: ClassVar[str] = "SGD"
+    usual_rate: ClassVar[float] = 1e-2
     can_fuse: ClassVar[bool] = True
     momentum: float = attrs.field(default=0.0, validator=[ge(0), lt(1)])
     dampening: float = attrs.field(default=0.0, validator=[ge(0), lt(1)])
@@ -154,6 +155,7 @@ class Adagrad(_OfTorch):
 
     name: ClassVar[str] = "adagrad"
     torch_name: ClassVar[str] = "Adagrad"
+    usual_rate: ClassVar[float] = 1e-2
     lr_decay: float = attrs.field(default=0.0, validator=ge(0))
     weight_decay: float = _decay()
     initial_accumulator_value: float = attrs.field(default=0.0, validator=ge(0))
@@ -166,6 +168,7 @@ class Adadelta(_OfTorch):
 
     name: ClassVar[str] = "adadelta"
     torch_name: ClassVar[str] = "Adadelta"
+    usual_rate: ClassVar[float] = 1.0
     rho: float = attrs.field(default=0.9, validator=[ge(0), lt(1)])
     eps: float = _eps(1e-6)
     weight_decay: float = _decay()
@@ -177,6 +180,7 @@ class Adafactor(_OfTorch):
 
     name: ClassVar[str] = "adafactor"
     torch_name: ClassVar[str] = "Adafactor"
+    usual_rate: ClassVar[float] = 1e-2
     beta2_decay: float = attrs.field(default=-0.8, validator=lt(0))
     d: float = attrs.field(default=1.0, validator=ge(1))
     weight_decay: float = _decay()
@@ -201,6 +205,7 @@ class Rprop(_OfTorch):
 
     name: ClassVar[str] = "rprop"
     torch_name: ClassVar[str] = "Rprop"
+    usual_rate: ClassVar[float] = 1e-2
     etas: Pair = attrs.field(default=(0.5, 1.2))
     step_sizes: Pair = attrs.field(default=(1e-6, 50.0))
 
@@ -216,6 +221,7 @@ class ASGD(_OfTorch):
 
     name: ClassVar[str] = "asgd"
     torch_name: ClassVar[str] = "ASGD"
+    usual_rate: ClassVar[float] = 1e-2
     lambd: float = attrs.field(default=1e-4, validator=ge(0))
     alpha: float = attrs.field(default=0.75, validator=ge(0))
     t0: float = attrs.field(default=1e6, validator=ge(0))

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from medpipe.assembly import Assembly
+from medpipe.config import toml_text
 from medpipe.data.preparation import PreparedData
 from medpipe.errors import CheckFailed, Problem
 from medpipe.steps import SPLITS, DataInfo
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 class Checked:
     """The results of a check without problems; see `CheckReport`."""
 
+    assembly: Assembly
     prepared: PreparedData
     data: DataInfo
     device: torch.device
@@ -39,6 +42,7 @@ class CheckReport:
     Attributes:
         problems: What must be fixed before the pipeline can run.
         notes: Remarks that do not stop the pipeline.
+        assembly: Builds the parts, with what was decided in place of ``"auto"``.
         prepared: The samples, scanned and split; None where that failed.
         data: What was measured on the chain's output; None where that failed.
         device: Where the pipeline would run.
@@ -51,6 +55,7 @@ class CheckReport:
 
     problems: list[Problem] = attrs.field(factory=list)
     notes: list[str] = attrs.field(factory=list)
+    assembly: Assembly | None = None
     prepared: PreparedData | None = None
     data: DataInfo | None = None
     device: torch.device | None = None
@@ -81,11 +86,13 @@ class CheckReport:
             CheckFailed: There are problems; it lists them all.
         """
         self.raise_for_problems()
+        assert self.assembly is not None
         assert self.prepared is not None
         assert self.data is not None
         assert self.device is not None
         assert self.precision is not None
         return Checked(
+            assembly=self.assembly,
             prepared=self.prepared,
             data=self.data,
             device=self.device,
@@ -104,6 +111,9 @@ class CheckReport:
             lines.append(f"images      {self.data.channels} channels, {sides}")
             task = self.data.task
             lines.append(f"task        {task.kind}: {', '.join(task.names)}")
+        if self.assembly is not None and self.assembly.decided:
+            chosen = (f"{path} = {toml_text(v)}" for path, v in self.assembly.decided.items())
+            lines.append(f"auto        {', '.join(chosen)}")
         if self.parameters is not None:
             lines.append(f"network     {self.parameters:,} parameters")
         if self.weights is not None:

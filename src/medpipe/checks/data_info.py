@@ -164,7 +164,7 @@ def _shape_problem(
             f"{first} of {shapes[first]!r} and {other} of {shapes[other]!r}.",
             remedy=_channels_remedy(assembly),
         )
-    if len(shapes) > 1 and assembly.configuration.loader.batch_size > 1:
+    if len(shapes) > 1 and assembly.configuration.loader.batch_size != 1:
         return Problem(
             path="transform",
             message=f"images leave the chain in different sizes, which do not batch: {listed}.",

@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any
 
-from medpipe.assembly import Assembly, to_device
 from medpipe.checks.check_report import CheckReport, size_of_memory
 from medpipe.checks.data_info import data_info_of
 from medpipe.errors import DataError, DeviceError, MedpipeError, Problem, ProblemsError
 from medpipe.registry.wording import suggestion
 from medpipe.registry.wrapped import WrappedNetwork, is_module
 from medpipe.settings import WeightsSettings
+from medpipe.steps import resolved
 from medpipe.system.hardware import choose_device, choose_precision, device_memory
 from medpipe.system.start_methods import problems_of_workers, refuse_second_start
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ignite.engine import Engine
     from torch import nn
 
+    from medpipe.assembly import Assembly
     from medpipe.data.chain import Chain
     from medpipe.steps import DataInfo
 
@@ -61,6 +62,12 @@ def examine(assembly: Assembly, *, caching: bool = False, data_alone: bool = Fal
         report.problems += problems
         return report
     report.notes += report.prepared.dataset.notes
+    try:
+        assembly = assembly.resolved(report.data, len(report.prepared.by_split["training"]))
+    except MedpipeError as error:
+        report.problems.append(Problem(path="trainer", message=str(error)))
+        return report
+    report.assembly = assembly
     has_batches = _check_batches(assembly, report)
     if data_alone:
         return report
@@ -98,7 +105,7 @@ def _check_batches(assembly: Assembly, report: CheckReport) -> bool:
     """Check that an epoch has an iteration, and return whether it has."""
     assert report.prepared is not None
     count = len(report.prepared.by_split["training"])
-    size = assembly.configuration.loader.batch_size
+    size = resolved(assembly.configuration.loader.batch_size)
     if not assembly.configuration.loader.drop_last or count >= size:
         return True
     message = (
@@ -136,7 +143,7 @@ def _check_monitor(assembly: Assembly, report: CheckReport) -> None:
             )
             report.problems.append(Problem(path=f"metric[{place}]", message=message))
     known = (*metrics, LOSS)
-    if monitor is not None and monitor not in known:
+    if monitor not in known:
         message = f"{monitor!r} is no metric of a {task.kind} task."
         remedy = suggestion(monitor, list(known)) or f"There are {', '.join(known)}."
         report.problems.append(Problem(path="trainer.monitor", message=message, remedy=remedy))
@@ -182,7 +189,7 @@ def _check_network(assembly: Assembly, report: CheckReport) -> nn.Module | None:
         return None
     report.parameters = sum(parameter.numel() for parameter in network.parameters())
     network.train()
-    size = assembly.configuration.loader.batch_size
+    size = resolved(assembly.configuration.loader.batch_size)
     count = len(prepared.by_split["training"])
     sizes = {min(size, count)}
     if count % size and not assembly.configuration.loader.drop_last:
@@ -265,7 +272,7 @@ def _check_loss(assembly: Assembly, report: CheckReport) -> bool:
             f"{title} is for labels of the form {fits}, but those of a {task.kind} task are of "
             f"the form {task.step.label_form}."
         )
-    loss = assembly.loss(data)
+    loss = assembly.loss(data, torch.device("cpu"))
     labels = task.step.encode(
         [sample.label for sample in prepared.by_split["training"][:4]], task.names
     )
@@ -297,7 +304,7 @@ def _check_trainer(
     title = assembly.registry.title(assembly.configuration.trainer)
     training = assembly.trainer(
         network=network,
-        loss=to_device(assembly.loss(data), device),
+        loss=assembly.loss(data, device),
         loader=loader,
         device=device,
         precision="float32",
@@ -326,7 +333,7 @@ def _check_trainer(
 def _check_length(assembly: Assembly, title: str, engine: Engine, report: CheckReport) -> None:
     """Check an engine's numbers of epochs and iterations, where they are known beforehand."""
     length, epochs = engine.state.epoch_length, engine.state.max_epochs
-    wanted = assembly.configuration.trainer.max_epochs
+    wanted = resolved(assembly.configuration.trainer.max_epochs)
     if length == 0:
         message = f"{title} gives an engine whose epochs have no iteration."
         remedy = "Look at the loader that it takes its batches from, and at its epoch_length."
@@ -346,7 +353,7 @@ def _check_memory(assembly: Assembly, report: CheckReport) -> None:
             f"a training step takes about {size_of_memory(report.memory.total)}, but "
             f"{report.device} has {size_of_memory(free)} free."
         )
-        size = assembly.configuration.loader.batch_size
+        size = resolved(assembly.configuration.loader.batch_size)
         remedy = f"Set loader.batch_size below {size}, with trainer.accumulation to make up for it."
         if getattr(assembly.configuration.trainer, "recompute", True) is False:
             remedy += " Or set trainer.recompute = true: the same batch takes less then."

@@ -7,6 +7,7 @@ expressions, no interpolation. Every problem is found at once, each with its pat
 from __future__ import annotations
 
 from medpipe.config.configuration import Configuration
+from medpipe.config.deciding import decided, with_decided
 from medpipe.config.document import parse, read_text, set_value
 from medpipe.config.loading import build_step, check, load, twice
 from medpipe.config.sections import (
@@ -30,6 +31,7 @@ __all__ = [
     "build_step",
     "changed_lines",
     "check",
+    "decided",
     "dump",
     "load",
     "parse",
@@ -38,5 +40,6 @@ __all__ = [
     "toml_text",
     "twice",
     "unrepeatable",
+    "with_decided",
     "write",
 ]

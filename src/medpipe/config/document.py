@@ -82,7 +82,11 @@ def set_value(document: dict[str, Any], path: str, value: object) -> None:
         if following is None:
             place[key] = value
         elif isinstance(place, dict):
-            place = place.setdefault(key, {})
+            inner = place.setdefault(key, {})
+            if isinstance(inner, str) and isinstance(following, str):
+                # A step may be written as its name alone, or be chosen by the library.
+                inner = place[key] = {} if inner == "auto" else {"step": inner}
+            place = inner
         else:
             place = place[key]
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from medpipe.assembly import Assembly, to_device
+from medpipe.assembly import Assembly
 from medpipe.data.chain import sample_dictionary
 from medpipe.data.loading.batch_sampler import EpochBatchSampler
 from medpipe.errors import DataError, DeviceError, StepError
 from medpipe.optimization.accumulation import denominator_of
 from medpipe.settings import RunSettings
-from medpipe.steps import DataInfo, Reading, Sample
+from medpipe.steps import DataInfo, Reading, Sample, resolved
 from medpipe.system.hardware import available_cpus, choose_device
 from medpipe.system.resource_errors import limits_named
 
@@ -103,7 +103,7 @@ def predict_samples(
     notes = _try_sizes(trained, network, seen, device)
     ragged = None in trained.data.spatial_shape or len(set(map(_shape, seen.values()))) > 1
     order = EpochBatchSampler(
-        count=len(samples), batch_size=1 if ragged else batch_size or settings.batch_size
+        count=len(samples), batch_size=1 if ragged else batch_size or resolved(settings.batch_size)
     )
     batches = SampleBatches(
         samples,
@@ -114,7 +114,7 @@ def predict_samples(
     )
     workers = min(settings.workers, cpus, len(order)) if cpus > 1 else 0
     assembly = trained.assembly
-    loss = to_device(assembly.loss(trained.data), device) if with_loss else None
+    loss = assembly.loss(trained.data, device) if with_loss else None
     predictions, mean_loss = predict(
         network,
         make_loader(batches, order, workers=workers, device=device),

@@ -277,14 +277,28 @@ def _convert_union(
     if value is None and types.NoneType in members:
         return None, []
     members = tuple(member for member in members if member is not types.NoneType)
+    for member in members:
+        if typing.get_origin(member) is Literal:
+            converted = _convert_scalar(member, value)
+            if converted is not MISSING:
+                return converted, []
+    others = [member for member in members if typing.get_origin(member) is not Literal]
     if len(members) == 1:
         return convert(members[0], value, path=path, resolve=resolve)
+    named = isinstance(value, (str, Mapping, StepReference, Step))
+    if len(others) == 1 and _is_kind(others[0]) and named:
+        # A step's own problems say more than what else it might have been.
+        return convert(others[0], value, path=path, resolve=resolve)
     # An exact type first, so that 1 stays a whole number where `float | int` is allowed.
     for member in sorted(members, key=lambda member: member is not type(value)):
         converted, found = convert(member, value, path=path, resolve=resolve)
         if not found:
             return converted, []
     return None, [_mismatch(expected, value, path)]
+
+
+def _is_kind(expected: Any) -> bool:
+    return isinstance(expected, type) and issubclass(expected, Step)
 
 
 def _convert_step(

@@ -9,13 +9,13 @@ from __future__ import annotations
 import functools
 import os
 import re
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
 from medpipe.errors import ConfigError, PluginError, UnknownStepError
 from medpipe.registry.loading import Plugin, load_plugin, not_installed
-from medpipe.registry.parameters import structure
+from medpipe.registry.parameters import structure, unstructure
 from medpipe.registry.wording import a_step, suggestion
 from medpipe.registry.wrapped import Wrapped
 from medpipe.steps import (
@@ -165,6 +165,11 @@ class Registry:
         candidates = self._index.get((cls.kind, getattr(cls, "name", "")), ())
         return next((plugin for plugin, item in candidates if item is cls), None)
 
+    def is_builtin(self, step: Step) -> bool:
+        """Whether medpipe supplied a step."""
+        plugin = self.plugin_of(step)
+        return plugin is not None and plugin.builtin
+
     def title(self, step: Step) -> str:
         """A step and where it comes from, for errors and descriptions."""
         if isinstance(step, Wrapped):
@@ -186,6 +191,16 @@ class Registry:
                 "add it with Registry.discover().with_plugin(...)."
             )
         return cls.name if plugin.builtin else _qualified(plugin, cls)
+
+    def made_by(self, step: Step) -> dict[str, Any] | None:
+        """What decides what a step gives: its name, its parameters and its plugin's version.
+
+        None where the version is not known, as for ready objects and the steps of a script.
+        """
+        plugin = self.plugin_of(step)
+        if plugin is None or not plugin.version or isinstance(step, Wrapped):
+            return None
+        return {**unstructure(step, name_of=self.saved_name), "version": plugin.version}
 
     def names(self, kind: type[Step]) -> Mapping[str, type[Step]]:
         """Every step of a kind by its shortest unambiguous name, sorted."""

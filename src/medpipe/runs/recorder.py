@@ -245,6 +245,7 @@ def first_record(
     *,
     data: DataInfo,
     weights: Mapping[str, Any] | None,
+    decided: Mapping[str, Any],
     machine: Mapping[str, Any],
     name: str,
 ) -> dict[str, Any]:
@@ -275,6 +276,7 @@ def first_record(
             "quarantine": dict(sorted(Counter(f.kind for f in prepared.quarantine).items())),
             "info": info_record(data, registry),
         },
+        "auto": dict(decided),
         "weights": weights,
         "best_epoch": None,
         "metrics": {},

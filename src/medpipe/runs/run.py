@@ -272,9 +272,13 @@ class Run:
         )
 
     def _assembly(self, registry: Registry | None) -> Assembly:
+        known = registry or self._registry or Registry.discover()
+        chosen = self.record["auto"]
+        configuration = self._read_configuration(registry)
         return Assembly(
-            configuration=self._read_configuration(registry),
-            registry=registry or self._registry or Registry.discover(),
+            configuration=config.with_decided(configuration, chosen, registry=known),
+            registry=known,
+            decided=chosen,
         )
 
     def configured_metrics(self) -> tuple[tuple[MetricStep, ...], Registry]:

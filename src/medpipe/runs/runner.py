@@ -38,6 +38,7 @@ from medpipe.runs.resume import (
 )
 from medpipe.runs.run import Run
 from medpipe.runs.session import Session
+from medpipe.steps import resolved
 from medpipe.system import file_errors, files
 from medpipe.system.output_folders import claim_directory, only_writer
 from medpipe.system.start_methods import refuse_second_start
@@ -98,7 +99,10 @@ class Runner:
                 _import_libraries()
             logger.info("Checking the data, the network and the machine")
             with timed("checking"):
-                assembly = attrs.evolve(self.assembly, left_out=self._left_out(before))
+                earlier = {} if before is None else before.record["auto"]
+                assembly = attrs.evolve(
+                    self.assembly, left_out=self._left_out(before), decided=earlier
+                )
                 report = examine(assembly, caching=True)
             for note in report.notes:
                 logger.info("%s", note)
@@ -147,6 +151,7 @@ class Runner:
             checked.prepared,
             data=checked.data,
             weights=None if checked.weights is None else checked.weights.record(),
+            decided=checked.assembly.decided,
             machine=machine,
             name=self.path.name,
         )
@@ -165,7 +170,7 @@ class Runner:
             return None, Recorder(self.path, record, provenance_digests=now)
         changes = changes or changes_of_checkpoint(found.about, now)
         refuse(before, changes, self.allow)
-        refuse_too_few_epochs(self.path, found.about["progress"], configuration.trainer.max_epochs)
+        refuse_too_few_epochs(self.path, found.about["progress"], _max_epochs(checked))
         if checked.planned is not None:
             refuse_other_plan(self.path, found.about["planned"], checked.planned)
         for change in changes:
@@ -185,7 +190,8 @@ class Runner:
 
         configuration, stop = self.assembly.configuration, self.stop
         session = Session(
-            assembly=self.assembly,
+            assembly=checked.assembly,
+            configuration=configuration,
             checked=checked,
             recorder=recorder,
             stop=stop,
@@ -226,6 +232,10 @@ class Runner:
             logger.info("Resume it by the same command with --output %s and --resume.", self.path)
             raise KeyboardInterrupt
         return run
+
+
+def _max_epochs(checked: Checked) -> int:
+    return resolved(checked.assembly.configuration.trainer.max_epochs)
 
 
 def _tell(handlers: Handlers, error: Exception) -> None:

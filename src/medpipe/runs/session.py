@@ -14,10 +14,11 @@ import attrs
 
 from medpipe.assembly import Assembly
 from medpipe.checks.check_report import Checked
+from medpipe.config import Configuration
 from medpipe.optimization.accumulation import denominator_of
 from medpipe.runs.recorder import PREDICTIONS, Recorder
 from medpipe.runs.resume import refuse_other_plan, refuse_too_few_epochs
-from medpipe.steps import RunContext
+from medpipe.steps import RunContext, resolved
 from medpipe.system import files
 from medpipe.system.resource_errors import limits_named
 from medpipe.system.timing import START_UP, WHOLE_START_UP, Timings, timed
@@ -49,6 +50,7 @@ class Session:
 
     Attributes:
         assembly: Builds the pipeline's parts.
+        configuration: As it is written to the run directory.
         checked: What the check found.
         recorder: Writes the run directory.
         stop: Says whether the run is to stop.
@@ -57,6 +59,7 @@ class Session:
     """
 
     assembly: Assembly
+    configuration: Configuration
     checked: Checked
     recorder: Recorder
     stop: StopRequest
@@ -98,6 +101,7 @@ class Session:
         checked = self.checked
         task = checked.data.task
         trainer = self.assembly.configuration.trainer
+        max_epochs = resolved(trainer.max_epochs)
         history: list[dict[str, float | None]] = []
         with timed("building"):
             training, self._loss = self.assembly.training(
@@ -116,23 +120,21 @@ class Session:
         if found is not None:
             refuse_other_plan(self.recorder.path, found.about["planned"], planned(training))
             progress = restore(found, training, loaders.training)
-            refuse_too_few_epochs(self.recorder.path, attrs.asdict(progress), trainer.max_epochs)
+            refuse_too_few_epochs(self.recorder.path, attrs.asdict(progress), max_epochs)
             if progress.finished and not progress.early:
                 # max_epochs may be larger now than when the run finished.
                 done = progress.iteration // (progress.epoch_length or 1)
-                progress.finished = done >= trainer.max_epochs
+                progress.finished = done >= max_epochs
             self.recorder.checkpoints.settle(found)
             if self.recorder.record["sessions"][-1]["changed"]:
                 # The checkpoint must have the digests of the changed run.
                 state, about = checkpoint_of(training, progress, loaders.training)
                 self.recorder.save(state, {**about, "epoch": found.about["epoch"]})
-            self.recorder.go_on(
-                self.assembly.configuration, self.assembly.registry, checked.prepared
-            )
+            self.recorder.go_on(self.configuration, self.assembly.registry, checked.prepared)
         history += progress.history
         progress.history = history
         self._progress, self._start = progress, _place(progress)
-        monitor = trainer.monitor or task.step.monitor
+        monitor = trainer.monitor
 
         def validate() -> Mapping[str, Any]:
             assert loaders.validation is not None
@@ -162,7 +164,7 @@ class Session:
             monitor=monitor,
             mode=mode_of(monitor, self.assembly.metrics(task)),
             patience=trainer.patience,
-            max_epochs=trainer.max_epochs,
+            max_epochs=max_epochs,
             on_epoch=on_epoch,
             on_save=on_save,
             save_every=60 * self.assembly.configuration.run.checkpoint_minutes,

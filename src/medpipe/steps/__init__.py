@@ -5,6 +5,7 @@ Nothing here imports torch, monai or numpy, so that listing and checking steps i
 
 from __future__ import annotations
 
+from medpipe.steps.auto import Auto, AutoInfo, auto_batch_size, auto_epochs, or_auto, resolved
 from medpipe.steps.handlers import RunContext, RunEvent
 from medpipe.steps.kinds import (
     STEP_KINDS,
@@ -39,6 +40,8 @@ from medpipe.steps.training import DataInfo, Denominator, Inferer, Loss, Trainin
 from medpipe.tasks import Step, Task, TaskStep
 
 __all__ = [
+    "Auto",
+    "AutoInfo",
     "ChosenReader",
     "DataInfo",
     "Dataset",
@@ -77,6 +80,10 @@ __all__ = [
     "TrainingParts",
     "TransformStep",
     "Window",
+    "auto_batch_size",
+    "auto_epochs",
     "chosen_readers",
     "listing_with",
+    "or_auto",
+    "resolved",
 ]

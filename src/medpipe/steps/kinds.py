@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
 
+from medpipe.steps.auto import Auto, AutoInfo, auto_epochs, or_auto
 from medpipe.steps.handlers import RunContext
 from medpipe.steps.reading import ReaderStep
 from medpipe.steps.samples import Dataset
@@ -27,9 +28,15 @@ if TYPE_CHECKING:
 
 
 class DatasetStep(Step):
-    """Lists samples, and nothing more: splits, caching, batches and order are the library's."""
+    """Lists samples, and nothing more: splits, caching, batches and order are the library's.
+
+    Attributes:
+        suggested: What settings with the value ``"auto"`` become for this data set, in place of
+            the rules; by their paths, such as ``{"loader.batch_size": 512}``.
+    """
 
     kind: ClassVar[str] = "dataset"
+    suggested: ClassVar[Mapping[str, Any]] = {}
 
     def build(self) -> Dataset:
         """List the samples.
@@ -146,9 +153,14 @@ class LossStep(Step):
 
 
 class OptimizerStep(Step):
-    """Makes an optimizer for the parameters that a trainer trains."""
+    """Makes an optimizer for the parameters that a trainer trains.
+
+    Attributes:
+        usual_rate: The learning rate that a trainer takes where its own is ``"auto"``.
+    """
 
     kind: ClassVar[str] = "optimizer"
+    usual_rate: ClassVar[float] = 1e-3
 
     def build(
         self, groups: Sequence[Mapping[str, Any]], learning_rate: float
@@ -315,22 +327,21 @@ class TrainerStep(Step):
     These parameters are the library's, and every trainer has them.
 
     Attributes:
-        max_epochs: How many epochs to train.
-        loss: The loss; None: the task's default (``cross_entropy``, ``bce_with_logits``,
-            ``mse``).
+        max_epochs: How many epochs to train; ``"auto"``: see `medpipe.plugin.auto_epochs`.
+        loss: The loss; ``"auto"``: the task's (``cross_entropy``, ``bce_with_logits``, ``mse``).
         precision: ``float32``; ``bfloat16`` by autocast; ``auto``: bfloat16 where the hardware
             is faster in it. What was used is recorded.
-        monitor: The validation metric that decides which network is the best. None: the task's
-            default (``accuracy``, ``auc``, ``mae``).
+        monitor: The validation metric that decides which network is the best. ``"auto"``: the
+            task's (``balanced_accuracy``, ``auc``, ``mae``).
         patience: Stop after so many epochs without a better `monitor`. None: never.
     """
 
     kind: ClassVar[str] = "trainer"
 
-    max_epochs: int = attrs.field(default=3, validator=attrs.validators.ge(1))
-    loss: LossStep | None = None
+    max_epochs: int | Auto = attrs.field(default="auto", validator=or_auto(attrs.validators.ge(1)))
+    loss: LossStep | Auto = "auto"
     precision: Literal["float32", "bfloat16", "auto"] = "float32"
-    monitor: str | None = None
+    monitor: str = "auto"
     patience: int | None = attrs.field(
         default=None, validator=attrs.validators.optional(attrs.validators.ge(1))
     )
@@ -343,6 +354,19 @@ class TrainerStep(Step):
         alone.
         """
         raise NotImplementedError(f"{type(self).__name__} has no build method")
+
+    def resolve(self, info: AutoInfo) -> TrainerStep:
+        """Give this step with values in place of ``"auto"``; called before `build`.
+
+        What the data set suggests stands already. A step with such parameters of its own extends
+        this; what it chooses is written into the run's record.
+        """
+        chosen: dict[str, Any] = {}
+        if self.max_epochs == "auto":
+            chosen["max_epochs"] = auto_epochs(info.samples, info.batch_size)
+        if self.monitor == "auto":
+            chosen["monitor"] = info.data.task.step.monitor
+        return attrs.evolve(self, **chosen) if chosen else self
 
     def recomputed_blocks(self, network: nn.Module) -> Sequence[nn.Module]:
         """Name the modules whose activations the backward pass computes again.

@@ -92,6 +92,7 @@ class TrainingParts:
         denominator: What a loss of these labels was divided by: the number of samples, that of the
             labels that are there, or the sum of their weights; a tensor without dimensions. With
             it, batches are weighed as if they were one. None: the loss is of a batch as a whole.
+        max_epochs: How many epochs to train; already decided where the configuration has "auto".
         history: The validation metrics of each epoch so far, ``loss`` among them; it grows while
             the engine runs, and is there after a resume. Empty without a validation split.
     """
@@ -102,6 +103,7 @@ class TrainingParts:
     device: torch.device
     precision: Literal["float32", "bfloat16"]
     data: DataInfo
+    max_epochs: int
     denominator: Denominator | None = None
     history: Sequence[Mapping[str, Any]] = ()
 

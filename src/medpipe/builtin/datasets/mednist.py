@@ -7,10 +7,11 @@ import logging
 import os
 import re
 import stat
+from collections.abc import Mapping
 from contextlib import suppress
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
@@ -61,12 +62,19 @@ class MedNIST(DatasetStep):
     files are skipped and counted.
 
     Attributes:
+        suggested: The numbers of MONAI's tutorial; see `DatasetStep.suggested`.
         root: The folder that holds ``MedNIST`` or ``MedNIST.tar.gz``. None: only the other
             places are searched.
         download: Whether the archive may be downloaded.
     """
 
     name: ClassVar[str] = "mednist"
+    suggested: ClassVar[Mapping[str, Any]] = {
+        "loader.batch_size": 512,
+        "trainer.max_epochs": 3,
+        "trainer.learning_rate": 1e-5,
+        "trainer.schedule": "constant",
+    }
 
     root: Path | None = None
     download: bool = True

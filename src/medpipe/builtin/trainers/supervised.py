@@ -8,6 +8,7 @@ import attrs
 from attrs.validators import ge, gt, optional
 
 from medpipe.builtin.optimizers import Adam
+from medpipe.builtin.schedules import OneCycle
 from medpipe.builtin.trainers.recomputation import repeated_blocks
 from medpipe.builtin.trainers.training_step import (
     compiling,
@@ -19,6 +20,8 @@ from medpipe.builtin.trainers.training_step import (
 )
 from medpipe.plugin import (
     Accumulation,
+    Auto,
+    AutoInfo,
     Freezing,
     OptimizerStep,
     ParameterGroup,
@@ -29,6 +32,8 @@ from medpipe.plugin import (
     TrainingParts,
     follow_schedule,
     make_optimizer,
+    or_auto,
+    resolved,
 )
 
 if TYPE_CHECKING:
@@ -56,9 +61,10 @@ class Supervised(TrainerStep):
     Attributes:
         epoch_length: Iterations in an epoch; None: one pass of the training data. Where it is
             shorter, the next epoch continues where this one stopped.
-        learning_rate: The optimizer's, and the highest of a one-cycle schedule.
+        learning_rate: The highest. ``"auto"``: the optimizer's usual one, a tenth of it where the
+            network starts from trained weights.
         optimizer: The optimizer.
-        schedule: What the learning rate is multiplied by at each step; None: nothing.
+        schedule: What the learning rate is multiplied by at each step. ``"auto"``: ``one_cycle``.
         gradient_clip: The largest norm of all gradients together; None: no limit.
         accumulation: Iterations for one step of the optimizer: the gradient is that of the mean
             over all their samples, also where batches are uneven.
@@ -77,14 +83,23 @@ class Supervised(TrainerStep):
     name: ClassVar[str] = "supervised"
 
     epoch_length: int | None = attrs.field(default=None, validator=optional(ge(1)))
-    learning_rate: float = attrs.field(default=1e-5, validator=gt(0))
+    learning_rate: float | Auto = attrs.field(default="auto", validator=or_auto(gt(0)))
     optimizer: OptimizerStep = Adam()
-    schedule: ScheduleStep | None = None
+    schedule: ScheduleStep | Auto = "auto"
     gradient_clip: float | None = attrs.field(default=None, validator=optional(gt(0)))
     accumulation: int = attrs.field(default=1, validator=ge(1))
     parameters: tuple[ParameterGroup, ...] = ()
     compile: bool = False
     recompute: bool = attrs.field(default=False, validator=_not_compiled)  # looks at the others
+
+    def resolve(self, info: AutoInfo) -> TrainerStep:
+        """Choose the learning rate and the schedule; see `TrainerStep.resolve`."""
+        chosen: dict[str, Any] = {}
+        if self.learning_rate == "auto":
+            chosen["learning_rate"] = self.optimizer.usual_rate / (10 if info.pretrained else 1)
+        if self.schedule == "auto":
+            chosen["schedule"] = OneCycle()
+        return super(Supervised, attrs.evolve(self, **chosen)).resolve(info)
 
     def recomputed_blocks(self, network: torch.nn.Module) -> Sequence[torch.nn.Module]:
         """Give the repeated blocks; see `TrainerStep.recomputed_blocks`.
@@ -106,11 +121,14 @@ class Supervised(TrainerStep):
         network = parts.network
         channels_last = to_channels_last(parts)
         optimizer = make_optimizer(
-            self.optimizer, network, learning_rate=self.learning_rate, groups=self.parameters
+            self.optimizer,
+            network,
+            learning_rate=resolved(self.learning_rate),
+            groups=self.parameters,
         )
         length = self.epoch_length or len(parts.loader)
         steps = Steps(
-            max_epochs=self.max_epochs, epoch_length=length, accumulation=self.accumulation
+            max_epochs=parts.max_epochs, epoch_length=length, accumulation=self.accumulation
         )
         loss, accumulation = parts.loss, None
         if self.accumulation > 1 and parts.denominator is not None:
@@ -118,7 +136,7 @@ class Supervised(TrainerStep):
             loss = accumulation.weighed(loss)
         trainer = trainer_class(compiled=self.compile)(
             device=parts.device,
-            max_epochs=self.max_epochs,
+            max_epochs=parts.max_epochs,
             train_data_loader=parts.loader,
             network=network,
             optimizer=optimizer,
@@ -146,7 +164,7 @@ class Supervised(TrainerStep):
             # On a CPU the loss is there at once, and the loop looks at it before the step.
             guard(trainer, optimizer, parts.device)
         planned = follow_schedule(
-            trainer, optimizer, self.schedule, steps=steps, history=parts.history
+            trainer, optimizer, resolved(self.schedule), steps=steps, history=parts.history
         )
         return Training(engine=trainer, state=state, planned=planned)
 

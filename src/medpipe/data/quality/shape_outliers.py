@@ -44,9 +44,7 @@ class _Left:
         return " and ".join(map(str, dict.fromkeys(self.shapes)))
 
 
-def unfit_samples(
-    chain: Chain, dataset: Dataset, scan: Scan, *, batch_size: int
-) -> Sequence[Fault]:
+def unfit_samples(chain: Chain, dataset: Dataset, scan: Scan, *, batched: bool) -> Sequence[Fault]:
     """Find the samples whose images don't leave the chain as nearly all others do.
 
     Of each shape and number of channels one sample goes through the chain; where there is but
@@ -56,7 +54,7 @@ def unfit_samples(
         chain: The transforms.
         dataset: The samples, all of which can be read.
         scan: Their fingerprints.
-        batch_size: With 1 the sizes may differ.
+        batched: Whether batches have several samples; else the sizes may differ.
 
     Returns:
         Their faults. If fewer than nine of ten leave alike, one fault without a sample.
@@ -71,7 +69,7 @@ def unfit_samples(
         return []
 
     def leave(number: int) -> _Left:
-        return _sent(chain, first[number], dataset, sizes=batch_size > 1)
+        return _sent(chain, first[number], dataset, sizes=batched)
 
     enough = NEARLY_ALL * len(samples)
     held = Counter(numbers)

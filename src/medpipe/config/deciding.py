@@ -1,0 +1,113 @@
+"""Put values in place of ``"auto"``: those of an earlier session, of the data set, of the rules."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from medpipe.errors import ConfigError, StepError
+from medpipe.registry.failures import failures_named
+from medpipe.registry.parameters import convert, parameter_types, unstructure
+from medpipe.settings import WeightsSettings
+from medpipe.steps import AutoInfo, LossStep, TrainerStep, auto_batch_size
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from medpipe.config.configuration import Configuration
+    from medpipe.registry.registry import Registry
+    from medpipe.steps import DataInfo
+
+LATER = frozenset({"precision"})
+"""Parameters of trainers of which the machine decides, not the data."""
+
+
+def decided(
+    configuration: Configuration,
+    data: DataInfo,
+    samples: int,
+    *,
+    earlier: Mapping[str, Any],
+    registry: Registry,
+) -> tuple[Configuration, dict[str, Any]]:
+    """Resolve ``"auto"`` in the loader's settings and the trainer's parameters.
+
+    Args:
+        configuration: The configuration.
+        data: What was measured on the data.
+        samples: Samples in the training split.
+        earlier: What was decided when the run began, by path: that stays.
+        registry: Where steps are looked up.
+
+    Returns:
+        The configuration without them, and what was decided, as plain data by path.
+
+    Raises:
+        StepError: The trainer's rule failed, or left ``"auto"`` in place.
+        ConfigError: What the data set suggests does not fit.
+    """
+    wanted = {**configuration.dataset.suggested, **earlier}
+    given = with_decided(configuration, wanted, registry=registry)
+    loader, trainer = given.loader, given.trainer
+    if loader.batch_size == "auto":
+        loader = attrs.evolve(loader, batch_size=auto_batch_size(data, samples))
+    info = AutoInfo(
+        data=data,
+        samples=samples,
+        batch_size=int(loader.batch_size),
+        pretrained=configuration.weights != WeightsSettings(),
+    )
+    if trainer.loss == "auto":
+        trainer = attrs.evolve(trainer, loss=registry.create(LossStep, data.task.step.loss))
+    title = registry.title(trainer)
+    with failures_named(title, 'failed to resolve "auto"'):
+        trainer = trainer.resolve(info)
+    if not isinstance(trainer, TrainerStep) or trainer.max_epochs == "auto":
+        raise StepError(f'{title} leaves max_epochs = "auto" in resolve. Call super().resolve().')
+    result = attrs.evolve(given, loader=loader, trainer=trainer)
+    found = {
+        path: unstructure(value, name_of=registry.saved_name)
+        for path, value in _values(result).items()
+        if _values(configuration)[path] == "auto" and value != "auto"
+    }
+    return result, found
+
+
+def with_decided(
+    configuration: Configuration, values: Mapping[str, Any], *, registry: Registry
+) -> Configuration:
+    """Put values in place of ``"auto"`` where they are named; others stay.
+
+    Args:
+        configuration: The configuration.
+        values: Plain data by path, such as ``loader.batch_size``.
+        registry: Where steps are looked up.
+
+    Raises:
+        ConfigError: A value does not fit.
+    """
+    now = _values(configuration)
+    changes: dict[str, dict[str, Any]] = {"loader": {}, "trainer": {}}
+    for path, plain in values.items():
+        section, _, name = path.partition(".")
+        if now.get(path) != "auto":
+            continue
+        expected = parameter_types(type(getattr(configuration, section)))[name]
+        value, problems = convert(expected, plain, path=path, resolve=registry.get)
+        if problems:
+            raise ConfigError('What stands for "auto" does not fit', problems)
+        changes[section][name] = value
+    return attrs.evolve(
+        configuration,
+        loader=attrs.evolve(configuration.loader, **changes["loader"]),
+        trainer=attrs.evolve(configuration.trainer, **changes["trainer"]),
+    )
+
+
+def _values(configuration: Configuration) -> dict[str, Any]:
+    """The settings that may be ``"auto"`` until the data are known, by path."""
+    trainer = configuration.trainer
+    names = [name for name in parameter_types(type(trainer)) if name not in LATER]
+    values = {f"trainer.{name}": getattr(trainer, name) for name in names}
+    return {"loader.batch_size": configuration.loader.batch_size, **values}

@@ -1,0 +1,84 @@
+"""What ``"auto"`` stands for: the rules by which the library chooses from the data.
+
+Nothing here imports torch, monai or numpy.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar
+
+import attrs
+
+from medpipe.steps.training import DataInfo
+
+Auto = Literal["auto"]
+"""The value of a setting that the library chooses."""
+LARGEST_BATCH = 64
+SMALLEST_BATCH = 8
+VALUES = 1 << 22
+"""Values in the images of a batch that is chosen."""
+BATCHES = 16
+"""Batches in an epoch, where the data are enough for the smallest batch."""
+STEPS = 1000
+"""Steps of the optimizer for which epochs are chosen."""
+EPOCHS = (10, 100)
+"""The least and the most epochs that are chosen."""
+
+Value = TypeVar("Value")
+
+
+@attrs.frozen(kw_only=True)
+class AutoInfo:
+    """What is known where ``"auto"`` is resolved.
+
+    Attributes:
+        data: What was measured on the data.
+        samples: Samples in the training split.
+        batch_size: Samples in a batch, resolved already.
+        pretrained: Whether the network starts from trained weights.
+    """
+
+    data: DataInfo
+    samples: int
+    batch_size: int
+    pretrained: bool = False
+
+
+def resolved(value: Value | Auto) -> Value:
+    """A value that is no longer ``"auto"``.
+
+    Raises:
+        ValueError: It still is.
+    """
+    if isinstance(value, str) and value == "auto":
+        raise ValueError('it is still "auto": the pipeline resolves it before training')
+    return value
+
+
+def or_auto(validator: Callable[[Any, Any, Any], None]) -> Callable[[Any, Any, Any], None]:
+    """An attrs validator that also takes ``"auto"``."""
+
+    def validate(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+        if value != "auto":
+            validator(instance, attribute, value)
+
+    return validate
+
+
+def auto_batch_size(data: DataInfo, samples: int) -> int:
+    """The largest power of 2 of which an epoch has 16 batches: 8 to 64.
+
+    It is smaller where the images of a batch would have more than 4 million values.
+    """
+    wanted = min(max(samples // BATCHES, SMALLEST_BATCH), LARGEST_BATCH)
+    values = data.channels * math.prod(side or 1 for side in data.spatial_shape)
+    most = min(wanted, max(VALUES // values, 1))
+    return int(2 ** math.floor(math.log2(most)))
+
+
+def auto_epochs(samples: int, batch_size: int) -> int:
+    """As many epochs as make 1,000 steps of the optimizer: 10 to 100."""
+    least, most = EPOCHS
+    return min(max(math.ceil(STEPS / math.ceil(samples / batch_size)), least), most)
