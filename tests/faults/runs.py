@@ -6,13 +6,23 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import attrs
 
 from medpipe import PipelineBuilder, Registry, Run
 from medpipe.builtin.trainers.supervised import Supervised
-from medpipe.plugin import DataInfo, NetworkStep, TrainerStep, Training, TrainingParts, hookimpl
+from medpipe.plugin import (
+    DataInfo,
+    HandlerStep,
+    NetworkStep,
+    RunContext,
+    RunEvent,
+    TrainerStep,
+    Training,
+    TrainingParts,
+    hookimpl,
+)
 from medpipe.training.checkpoint import load_checkpoint
 
 reached: list[Callable[[str], None]] = []
@@ -59,7 +69,44 @@ class Dropping(NetworkStep):
         )
 
 
+@attrs.frozen(kw_only=True)
+class Tally(HandlerStep):
+    """Counts the events that it hears, and says each."""
+
+    name: ClassVar[str] = "tally"
+
+    def attach(self, engine: Any, context: RunContext) -> object:
+        from ignite.engine import Events
+
+        heard = Heard()
+        engine.add_event_handler(Events.ITERATION_COMPLETED, lambda: heard.hear("iteration"))
+        for event in get_args(RunEvent):
+            context.on(event, lambda *_, event=event: heard.hear(event))
+        return heard
+
+
+class Heard:
+    """How often each event was heard; one that comes after a checkpoint is not in it."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+
+    def hear(self, event: str) -> None:
+        self.counts[event] = self.counts.get(event, 0) + 1
+        _say(None, event)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"counts": {key: self.counts.get(key, 0) for key in ("iteration",)}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.counts = dict(state["counts"])
+
+
 class Plugin:
+    @hookimpl
+    def medpipe_handlers(self) -> list[type[HandlerStep]]:
+        return [Tally]
+
     @hookimpl
     def medpipe_networks(self) -> list[type[NetworkStep]]:
         return [Dropping]
@@ -101,6 +148,7 @@ def pipelines(images: Path) -> dict[str, PipelineBuilder]:
         "two workers": tiny(minutes=0)
         .transform("rand_flip", prob=0.5)
         .loader(batch_size=8, workers=2),
+        "handlers": tiny(minutes=0).handlers("tally", "ema", "csv"),
         "densenet": tiny()
         .network("densenet121")
         .transform("rand_flip", prob=0.5)
@@ -115,7 +163,11 @@ def digest(run: Run) -> str:
         states, about = load_checkpoint(run.path / f"checkpoints/{which}.safetensors")
         about.pop("provenance_digests", None)
         parts[which] = (_plain(states), _untimed(about))
-    for name in ("splits.csv", "predictions_validation.csv", "predictions_test.csv"):
+    average, table = run.path / "ema.safetensors", "iterations.csv"
+    if average.exists():
+        parts["ema"] = _plain(load_checkpoint(average)[0])
+    names = ["splits.csv", "predictions_validation.csv", "predictions_test.csv"]
+    for name in [*names, table] if (run.path / table).exists() else names:
         parts[name] = hashlib.sha256((run.path / name).read_bytes()).hexdigest()
     parts["history"] = _untimed(run.history)
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -177,6 +177,9 @@ class Session:
             on_first=self._note_start_up,
             on_later=self._note_compilation if compiles else _nothing,
         )
+        if progress.finished:
+            # It may have been killed between its last checkpoint and what handlers write of it.
+            handlers.fire("checkpoint_saved")
         with self._timed("training"):
             loop.run()
         if not progress.finished:
