@@ -42,9 +42,12 @@ def test_check_describes_and_measures(
     configuration: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert exit_code("check", str(configuration)) == 0
+    verdict = "The pipeline can run.\n"
+    assert capsys.readouterr().out.startswith(verdict)
+    assert exit_code("check", str(configuration), "--describe") == 0
     printed = capsys.readouterr().out
     assert "network: the network step 'resnet10' (medpipe" in printed
-    assert printed.rstrip().endswith("The pipeline can run.")
+    assert f"\n\n{verdict}" in printed
 
 
 def test_check_ends_with_2_where_there_are_problems(

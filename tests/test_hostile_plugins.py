@@ -266,8 +266,8 @@ BUILDS: dict[str, tuple[str, Callable[..., Any], str]] = {
     "a transform that gives nothing": (
         "transform",
         lambda: lambda sample: None,
-        "transform[4]: the transform step 'odd' (odd), failed on the sample "
-        "'phantom/000001': TypeError: 'NoneType' object is not a mapping",
+        "transform[4]: the transform step 'odd' (odd), returned None for the sample "
+        "'phantom/000001'. Return the sample, a dictionary.",
     ),
     "a transform that gives no image": (
         "transform",

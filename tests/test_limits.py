@@ -276,7 +276,8 @@ def test_shared_memory_that_is_too_small(tmp_path: Path, options: str, size: str
         str(tmp_path / "run"),
     )
     assert done.returncode == 2, done.stderr
-    said = done.stderr.splitlines()[2:]
+    lines = done.stderr.splitlines()
+    said = lines[lines.index(next(s for s in lines if s.startswith("The run is"))) + 1 :]
     assert len(said) == 1
     start, _, end = SHARED.partition("{size}")
     assert said[0].startswith(start + size)

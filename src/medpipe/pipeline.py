@@ -69,15 +69,20 @@ class Pipeline:
             lines += _parameters(getattr(self.configuration, section))
         return "\n".join(lines)
 
-    def check(self) -> CheckReport:
-        """Check the pipeline against its data and this machine, without training.
+    def check(self, *, deep: bool = False) -> CheckReport:
+        """Check the pipeline against its data and this machine.
 
-        A few real samples go through every transform, the network runs on the meta device, the
-        loss is called with real labels, and the optimizer's parameters and the memory needed are
-        checked. Every image is read once, to find duplicates; the result is cached.
+        A few real samples go through every transform, one at a time and as a batch; the network
+        runs on the meta device, the loss is called with real labels, the optimizer's parameters
+        and the memory needed are checked, and a fresh network is trained on eight samples until a
+        parameter changes. Every image is read once, to find duplicates; the result is cached.
+
+        Args:
+            deep: Also train on these samples for 100 iterations, or half a minute: the loss must
+                fall.
         """
         logger.info("Checking the data, the network and the machine")
-        return examine(self._assembly())
+        return examine(self._assembly(), trial="deep" if deep else "step")
 
     def check_data(self) -> DataReport:
         """Read every file once and list all that is wrong with the data.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -14,12 +15,15 @@ from medpipe.steps import SPLITS, DataInfo
 from medpipe.system.hardware import Precision
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import torch
 
     from medpipe.training.memory import MemoryEstimate
     from medpipe.training.weights import WeightsReport
+
+SHOWN = 10
+"""Classes, notes and warnings that are shown."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -35,12 +39,13 @@ class Checked:
     planned: Mapping[str, Any] | None
 
 
-@attrs.define(kw_only=True, eq=False)
+@attrs.define(kw_only=True, eq=False, repr=False)
 class CheckReport:
     """What a check found.
 
     Attributes:
         problems: What must be fixed before the pipeline can run.
+        warnings: What is probably not meant; the pipeline can run.
         notes: Remarks that do not stop the pipeline.
         assembly: Builds the parts, with what was decided in place of ``"auto"``.
         prepared: The samples, scanned and split; None where that failed.
@@ -49,11 +54,13 @@ class CheckReport:
         precision: The precision that it would compute in.
         parameters: How many parameters the network has.
         weights: Which pretrained tensors are loaded; None where the network has random weights.
+        iterations: Iterations in an epoch and in all; None where the trainer wasn't built.
         memory: The estimated memory of a training step.
         planned: The lengths of the trainer's schedules; None where the trainer wasn't built.
     """
 
     problems: list[Problem] = attrs.field(factory=list)
+    warnings: list[str] = attrs.field(factory=list)
     notes: list[str] = attrs.field(factory=list)
     assembly: Assembly | None = None
     prepared: PreparedData | None = None
@@ -62,6 +69,7 @@ class CheckReport:
     precision: Precision | None = None
     parameters: int | None = None
     weights: WeightsReport | None = None
+    iterations: tuple[int, int] | None = None
     memory: MemoryEstimate | None = None
     planned: Mapping[str, Any] | None = None
 
@@ -102,32 +110,82 @@ class CheckReport:
         )
 
     def __str__(self) -> str:
+        count = len(self.problems)
+        said = f"{count} problem{'s' * (count > 1)}"
+        lines = ["The pipeline can run." if self.ok else f"The pipeline can't run: {said}."]
+        lines += [f"problem     {problem}" for problem in self.problems]
+        lines += _some("warning", self.warnings)
+        lines += self._details()
+        lines += _some("note", self.notes)
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return str(self)  # what a notebook shows
+
+    def _details(self) -> list[str]:
         lines = []
         if self.prepared is not None:
             counts = ", ".join(f"{len(self.prepared.by_split[split])} {split}" for split in SPLITS)
             lines.append(f"samples     {counts}")
+            lines += _table(self.prepared)
         if self.data is not None:
             sides = " x ".join(str(side) if side else "any" for side in self.data.spatial_shape)
             lines.append(f"images      {self.data.channels} channels, {sides}")
             task = self.data.task
             lines.append(f"task        {task.kind}: {', '.join(task.names)}")
         if self.assembly is not None and self.assembly.decided:
-            chosen = (f"{path} = {toml_text(v)}" for path, v in self.assembly.decided.items())
+            chosen = [_chosen(*item) for item in self.assembly.decided.items()]
             lines.append(f"auto        {', '.join(chosen)}")
         if self.parameters is not None:
             lines.append(f"network     {self.parameters:,} parameters")
         if self.weights is not None:
             lines.append(f"weights     {self.weights}")
+        if self.iterations is not None:
+            each, total = self.iterations
+            lines.append(f"iterations  {each:,} in an epoch, {total:,} in all")
         if self.memory is not None:
             lines.append(
                 f"memory      about {size_of_memory(self.memory.total)} for a training step"
             )
         if self.device is not None:
             lines.append(f"device      {self.device}, {self.precision}")
-        lines += [f"note        {note}" for note in self.notes]
-        lines += [f"problem     {problem}" for problem in self.problems]
-        lines.append("The pipeline can run." if self.ok else "The pipeline can't run.")
-        return "\n".join(lines)
+        return lines
+
+
+def _chosen(path: str, value: Any) -> str:
+    """A setting and what stands for ``"auto"``: of a step its name."""
+    return f"{path} = {value['step'] if isinstance(value, dict) else toml_text(value)}"
+
+
+def _some(word: str, sentences: Sequence[str]) -> list[str]:
+    lines = [f"{word:11} {sentence}" for sentence in sentences[:SHOWN]]
+    more = len(sentences) - SHOWN
+    return [*lines, f"{word:11} and {more} more"] if more > 0 else lines
+
+
+def _table(prepared: PreparedData) -> list[str]:
+    """Samples of each class, and groups, by split."""
+    rows: list[tuple[str, list[int]]] = []
+    task = prepared.dataset.task
+    classes = [
+        task.step.classes([sample.label for sample in prepared.by_split[split]]) for split in SPLITS
+    ]
+    if all(found is not None for found in classes):
+        counted = [Counter(found) for found in classes]
+        rows += [
+            (name, [counts[number] for counts in counted])
+            for number, name in enumerate(task.names[:SHOWN])
+        ]
+    groups = [{sample.group for sample in prepared.by_split[split]} for split in SPLITS]
+    if any(some - {None} for some in groups):
+        rows.append(("(groups)", [len(some - {None}) for some in groups]))
+    if not rows:
+        return []
+    width = max(len(name) for name, _ in rows)
+    lines = [f"            {'':{width}}  training  validation  test"]
+    lines += [f"            {name:{width}}  {a:>8}  {b:>10}  {c:>4}" for name, (a, b, c) in rows]
+    more = len(task.names) - SHOWN
+    return [*lines, f"            and {more} more classes"] if more > 0 else lines
 
 
 def size_of_memory(count: int) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from medpipe.checks.check_report import CheckReport, size_of_memory
 from medpipe.checks.data_info import data_info_of
+from medpipe.checks.trainer_check import check_trainer
 from medpipe.errors import DataError, DeviceError, MedpipeError, Problem, ProblemsError
 from medpipe.registry.wording import suggestion
 from medpipe.registry.wrapped import WrappedNetwork, is_module
@@ -18,7 +19,6 @@ from medpipe.system.start_methods import problems_of_workers, refuse_second_star
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ignite.engine import Engine
     from torch import nn
 
     from medpipe.assembly import Assembly
@@ -26,7 +26,13 @@ if TYPE_CHECKING:
     from medpipe.steps import DataInfo
 
 
-def examine(assembly: Assembly, *, caching: bool = False, data_alone: bool = False) -> CheckReport:
+def examine(
+    assembly: Assembly,
+    *,
+    caching: bool = False,
+    data_alone: bool = False,
+    trial: Literal["none", "step", "deep"] = "none",
+) -> CheckReport:
     """Check a pipeline: the device, the data, the chain, the network, the loss, the trainer.
 
     What depends on something that failed is left out; everything else is still checked.
@@ -36,6 +42,8 @@ def examine(assembly: Assembly, *, caching: bool = False, data_alone: bool = Fal
         caching: Whether batches are made after the check: files are then read once, for the
             check and for the packed cache.
         data_alone: Leave out the network and the checks after it.
+        trial: Whether to train on a few samples: for a ``step``, or until the loss falls
+            (``deep``).
     """
     refuse_second_start()
     report = CheckReport()
@@ -71,6 +79,7 @@ def examine(assembly: Assembly, *, caching: bool = False, data_alone: bool = Fal
     has_batches = _check_batches(assembly, report)
     if data_alone:
         return report
+    _guard(report, "transform", lambda: _check_chain(assembly, chain, report))
     _guard(report, "metric", lambda: _check_monitor(assembly, report))
     _check_patience(assembly, report)
     _check_sampling(assembly, report)
@@ -82,8 +91,10 @@ def examine(assembly: Assembly, *, caching: bool = False, data_alone: bool = Fal
     _guard(report, "inferer", lambda: assembly.inferer(data))
     loss_fits = _guard(report, "trainer.loss", lambda: _check_loss(assembly, report))
     if network is not None and loss_fits and has_batches and sendable:
-        _guard(report, "trainer", lambda: _check_trainer(assembly, network, chain, report))
+        _guard(report, "trainer", lambda: check_trainer(assembly, network, chain, report))
     _check_memory(assembly, report)
+    if trial != "none" and not report.problems:
+        _guard(report, "trainer", lambda: _try(assembly, chain, report, deep=trial == "deep"))
     return report
 
 
@@ -99,6 +110,23 @@ def _guard(report: CheckReport, path: str, examine_part: Callable[[], Any]) -> A
         text = " ".join(str(error).split())
         report.problems.append(Problem(path=path, message=f"{type(error).__name__}: {text}"))
     return None
+
+
+def _check_chain(assembly: Assembly, chain: Chain, report: CheckReport) -> None:
+    from medpipe.checks.chain_check import chain_findings
+
+    assert report.prepared is not None
+    problems, warnings = chain_findings(assembly, report.prepared, chain)
+    report.problems += problems
+    report.warnings += warnings
+
+
+def _try(assembly: Assembly, chain: Chain, report: CheckReport, *, deep: bool) -> None:
+    from medpipe.checks.trial import try_training
+
+    assert report.data is not None
+    assert report.prepared is not None
+    report.problems += try_training(assembly, report.prepared, report.data, chain, deep=deep)
 
 
 def _check_batches(assembly: Assembly, report: CheckReport) -> bool:
@@ -284,64 +312,6 @@ def _check_loss(assembly: Assembly, report: CheckReport) -> bool:
     if not value.requires_grad:
         raise DataError(f"{title} gives a number without a gradient. Compute it with torch alone.")
     return True
-
-
-def _check_trainer(
-    assembly: Assembly, network: nn.Module, chain: Chain, report: CheckReport
-) -> None:
-    """Build the trainer for the network on the meta device; check which parameters it trains."""
-    import torch
-    from ignite.engine import Engine
-
-    from medpipe.training.planned import planned
-
-    data, prepared = report.data, report.prepared
-    assert data is not None
-    assert prepared is not None
-    device = torch.device("cpu")
-    loader = assembly.loader(prepared, chain, "training", device)
-    assert loader is not None
-    title = assembly.registry.title(assembly.configuration.trainer)
-    training = assembly.trainer(
-        network=network,
-        loss=assembly.loss(data, device),
-        loader=loader,
-        device=device,
-        precision="float32",
-        data=data,
-    )
-    if not isinstance(training.engine, Engine):
-        raise DataError(f"{title} gives an engine that is no ignite.engine.Engine.")
-    if "network" not in training.state:
-        raise DataError(f"{title} leaves 'network' out of its state.")
-    _check_length(assembly, title, training.engine, report)
-    report.planned = planned(training)
-    optimizers = [o for o in training.state.values() if isinstance(o, torch.optim.Optimizer)]
-    owned = {id(p) for o in optimizers for group in o.param_groups for p in group["params"]}
-    own = dict(network.named_parameters())
-    missing = [name for name, p in own.items() if p.requires_grad and id(p) not in owned]
-    strangers = owned - {id(parameter) for parameter in own.values()}
-    if optimizers and missing:
-        raise DataError(
-            f"{title} does not train {len(missing)} of the network's parameters, such as "
-            f"{missing[0]!r}. Give its optimizer network.parameters(), or freeze them."
-        )
-    if strangers:
-        raise DataError(f"{title} trains {len(strangers)} parameters that are not the network's.")
-
-
-def _check_length(assembly: Assembly, title: str, engine: Engine, report: CheckReport) -> None:
-    """Check an engine's numbers of epochs and iterations, where they are known beforehand."""
-    length, epochs = engine.state.epoch_length, engine.state.max_epochs
-    wanted = resolved(assembly.configuration.trainer.max_epochs)
-    if length == 0:
-        message = f"{title} gives an engine whose epochs have no iteration."
-        remedy = "Look at the loader that it takes its batches from, and at its epoch_length."
-        report.problems.append(Problem(path="trainer", message=message, remedy=remedy))
-    if epochs is not None and epochs != wanted:
-        message = f"{title} gives an engine for {epochs} epochs, not trainer.max_epochs = {wanted}."
-        remedy = "Give the engine the step's max_epochs."
-        report.problems.append(Problem(path="trainer", message=message, remedy=remedy))
 
 
 def _check_memory(assembly: Assembly, report: CheckReport) -> None:

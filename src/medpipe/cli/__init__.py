@@ -26,7 +26,7 @@ app = App(
 )
 COMMANDS = {
     "run": "Check, train and evaluate a pipeline, and write a run directory.",
-    "check": "Check a pipeline against its data and this machine, without training.",
+    "check": "Check a pipeline against its data and this machine, before training.",
     "evaluate": "Measure the network of a run on an external data set.",
     "predict": "Predict new files with the network of a run, as a CSV table.",
     "collect": "Show the runs below a folder: metrics, mean, spread, and those of all pooled.",

@@ -1,4 +1,4 @@
-"""``medpipe check``: check a pipeline without training."""
+"""``medpipe check``: check a pipeline before training."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ def check(
     set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
     data: Annotated[bool, Parameter(negative="")] = False,
     json: Path | None = None,
+    deep: Annotated[bool, Parameter(negative="")] = False,
+    describe: Annotated[bool, Parameter(negative="")] = False,
     quarantine: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Check a pipeline against its data and this machine, without training.
+    """Check a pipeline against its data and this machine, before training.
 
     Ends with exit code 0 where it can run, and 2 where it can't; with --data 0 where no faults
     were found, and 2 where there are some.
@@ -32,6 +34,8 @@ def check(
         set_: PATH=VALUE, as often as needed.
         data: Read every file once and list all that is wrong with the data.
         json: With --data, also write the report to this file.
+        deep: Also train on eight samples until the loss falls, half a minute at most.
+        describe: Also show every step with its parameters and its plugin.
         quarantine: Leave faulty samples out: short for --set run.bad_data=quarantine.
     """
     settings = [*(set_ or []), *([QUARANTINED] if quarantine else [])]
@@ -46,9 +50,10 @@ def check(
         if not found.ok:
             sys.exit(2)
         return
-    print(pipeline.describe())
-    print()
-    report = pipeline.check()
+    if describe:
+        print(pipeline.describe())
+        print()
+    report = pipeline.check(deep=deep)
     print(report)
     if not report.ok:
         sys.exit(2)

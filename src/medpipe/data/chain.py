@@ -174,7 +174,7 @@ class Chain:
             if link.random:
                 draws = [self._draw(link, epoch, id_, index, file_of) for id_ in batch["id"]]
             try:
-                batch = {**link.step.apply_batch(batch, draws)}
+                given = link.step.apply_batch(batch, draws)
             except MedpipeError:
                 raise
             except (Exception, SystemExit) as error:
@@ -182,6 +182,7 @@ class Chain:
                 sample_id = batch["id"][place or 0]
                 which = "the batch of " if place is None else ""
                 raise _failed(link, sample_id, error, file_of(sample_id), which) from error
+            batch = _plain_sample(given, link, batch["id"][0], which="the batch of ")
         return {**batch, "image": batch["image"].float()} if narrow else batch
 
     def _draw(
@@ -216,14 +217,26 @@ class Chain:
             if link.random and not training:
                 continue
             key = random_key(self._seed, epoch, sample["id"], index) if link.random else 0
+            named = file if start else source_of(sample["image"])
             try:
-                current = {**link.apply(current, key)}
+                given = link.apply(current, key)
             except MedpipeError:
                 raise
             except (Exception, SystemExit) as error:
-                named = file if start else source_of(sample["image"])
                 raise _failed(link, sample["id"], error, named) from error
+            current = _plain_sample(given, link, sample["id"])
         return current
+
+
+def _plain_sample(given: Any, link: _Link, sample_id: str, which: str = "") -> dict[str, Any]:
+    """What a step gave, as a dictionary of its own."""
+    if isinstance(given, Mapping):
+        return {**given}
+    got = "None" if given is None else f"a {type(given).__name__}"
+    raise StepError(
+        f"{link.title} returned {got} for {which}the sample {sample_id!r}. Return the sample, a "
+        "dictionary."
+    )
 
 
 def _failed(

@@ -82,6 +82,8 @@ def follow_schedule(
 
     step = schedule
     highest = [group["lr"] for group in optimizer.param_groups]
+    for group, rate in zip(optimizer.param_groups, highest, strict=True):
+        group["initial_lr"] = rate  # as torch's schedules do
 
     def set_rates(done: int) -> None:
         losses = [metrics.get("loss") for metrics in history]

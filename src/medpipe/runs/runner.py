@@ -106,6 +106,8 @@ class Runner:
                 report = examine(assembly, caching=True)
             for note in report.notes:
                 logger.info("%s", note)
+            for warning in report.warnings:
+                logger.warning("Warning: %s", warning)
             checked = report.checked()
             found, recorder = self._recorder(checked, before, changes)
             recorder.see_ours = see_ours

@@ -48,8 +48,9 @@ class RunContext:
         Args:
             event: ``validation_completed``: with the metrics of the validation split, before the
                 checkpoint of the epoch is written; ``checkpoint_saved``: with nothing, when a
-                checkpoint is on the disk, and again where a trained run is resumed; ``run_completed``: with the `medpipe.Run`;
-                ``run_failed``: with the error that ends the run.
+                checkpoint is on the disk, and again where a trained run is resumed;
+                ``run_completed``: with the `medpipe.Run`; ``run_failed``: with the error that
+                ends the run.
             listener: The function.
         """
         self._listeners.setdefault(event, []).append(listener)

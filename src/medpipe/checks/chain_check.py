@@ -1,0 +1,99 @@
+"""Compare the batched forms of transforms with the same steps on one sample at a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from medpipe.checks.data_info import probes
+from medpipe.data.chain import Chain, sample_dictionary
+from medpipe.errors import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from medpipe.assembly import Assembly
+    from medpipe.data.preparation import PreparedData
+
+TRIED = 4
+"""Training samples that are tried."""
+TOLERANCE = 1e-5
+"""The largest difference, relative to the largest value."""
+
+
+def chain_findings(
+    assembly: Assembly, prepared: PreparedData, chain: Chain
+) -> tuple[list[Problem], list[str]]:
+    """Send training samples through the chain, one at a time and as a batch, on the same draws.
+
+    Returns:
+        A problem for each step that gives something else for a batch, and warnings about what
+        leaves the chain.
+
+    Raises:
+        MedpipeError: A step failed; it is named.
+    """
+    from medpipe.data.loading.collate import as_tensor, collate
+
+    training = {sample.id for sample in prepared.by_split["training"]}
+    tried = [sample for sample in probes(prepared) if sample.id in training][:TRIED]
+    if not tried:
+        return [], []
+    samples = [
+        chain.per_sample_stage(
+            chain.cached_stage(sample_dictionary(sample, prepared.dataset.reading)),
+            training=True,
+            epoch=0,
+        )
+        for sample in tried
+    ]
+    shape = as_tensor(samples[0]["image"]).shape
+    samples = [sample for sample in samples if as_tensor(sample["image"]).shape == shape]
+    problems: list[Problem] = []
+    transforms = assembly.configuration.transforms
+    for place in range(len(chain.steps_for_workers), len(transforms)):
+        title = assembly.registry.title(transforms[place])
+        one = Chain([(title, transforms[place])], seed=assembly.configuration.run.seed)
+        batch = collate(samples, prepared.dataset.task)
+        together = one.batched_stage(batch, training=True, epoch=0)
+        samples = [one(sample, training=True) for sample in samples]
+        said = _difference(together, [as_tensor(sample["image"]) for sample in samples], batch)
+        if said:
+            message = f"{title} {said}."
+            remedy = "Mend its apply_batch, or leave it out: then samples are changed one by one."
+            problems.append(Problem(path=f"transform[{place}]", message=message, remedy=remedy))
+    images = [as_tensor(sample["image"]) for sample in samples]
+    if not problems and all(bool((image == image.flatten()[0]).all()) for image in images):
+        value = float(images[0].flatten()[0])
+        return [], [
+            f"each of the {len(images)} training images that were tried leaves the transforms with "
+            f"one value alone, such as {value:g}."
+        ]
+    return problems, []
+
+
+def _difference(together: Any, single: Sequence[Any], batch: Any) -> str:
+    """What a batch is in which it should not be, as the end of a sentence."""
+    import torch
+
+    lost = sorted(set(batch) - set(together))
+    if lost:
+        return f"loses {', '.join(map(repr, lost))} of a batch"
+    images = together["image"]
+    if not isinstance(images, torch.Tensor) or len(images) != len(single):
+        return "gives no tensor of a batch's images"
+    expected = torch.stack([image.float() for image in single])
+    if images.shape != expected.shape:
+        shapes = f"{tuple(images.shape[1:])}, not {tuple(expected.shape[1:])}"
+        return f"gives images of the shape {shapes} as one at a time"
+    found = images.as_subclass(torch.Tensor).float()
+    largest = float((found - expected).abs().max())
+    if not largest <= TOLERANCE * max(1.0, float(expected.abs().max())):
+        return (
+            "gives other images for a batch than for its samples one at a time: the largest "
+            f"difference is {largest:g}"
+        )
+    labels, before = torch.as_tensor(together["label"]), torch.as_tensor(batch["label"])
+    same = labels.shape == before.shape
+    if not same or not torch.allclose(labels.double(), before.double(), equal_nan=True):
+        return "changes the labels of a batch"
+    return ""

@@ -1,0 +1,118 @@
+"""Check a trainer: what it trains, for how long, and whether that is enough to learn anything."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from medpipe.errors import DataError, Problem
+from medpipe.settings import WeightsSettings
+from medpipe.steps import resolved
+
+if TYPE_CHECKING:
+    from ignite.engine import Engine
+    from torch import nn
+
+    from medpipe.assembly import Assembly
+    from medpipe.checks.check_report import CheckReport
+    from medpipe.data.chain import Chain
+    from medpipe.steps import Training
+
+FEW = 100
+"""Iterations below which a run hardly learns."""
+LITTLE = 1e-3
+"""What Adam moves a weight by at most, where a run hardly learns."""
+
+
+def check_trainer(
+    assembly: Assembly, network: nn.Module, chain: Chain, report: CheckReport
+) -> None:
+    """Build the trainer for the network on the meta device; check which parameters it trains."""
+    import torch
+    from ignite.engine import Engine
+
+    from medpipe.training.planned import planned
+
+    data, prepared = report.data, report.prepared
+    assert data is not None
+    assert prepared is not None
+    device = torch.device("cpu")
+    loader = assembly.loader(prepared, chain, "training", device)
+    assert loader is not None
+    title = assembly.registry.title(assembly.configuration.trainer)
+    training = assembly.trainer(
+        network=network,
+        loss=assembly.loss(data, device),
+        loader=loader,
+        device=device,
+        precision="float32",
+        data=data,
+    )
+    if not isinstance(training.engine, Engine):
+        raise DataError(f"{title} gives an engine that is no ignite.engine.Engine.")
+    if "network" not in training.state:
+        raise DataError(f"{title} leaves 'network' out of its state.")
+    _check_length(assembly, title, training.engine, report)
+    length = training.engine.state.epoch_length or len(loader)
+    report.iterations = length, length * resolved(assembly.configuration.trainer.max_epochs)
+    _warn_of_little_training(assembly, training, report)
+    report.planned = planned(training)
+    optimizers = [o for o in training.state.values() if isinstance(o, torch.optim.Optimizer)]
+    owned = {id(p) for o in optimizers for group in o.param_groups for p in group["params"]}
+    own = dict(network.named_parameters())
+    missing = [name for name, p in own.items() if p.requires_grad and id(p) not in owned]
+    strangers = owned - {id(parameter) for parameter in own.values()}
+    if optimizers and missing:
+        raise DataError(
+            f"{title} does not train {len(missing)} of the network's parameters, such as "
+            f"{missing[0]!r}. Give its optimizer network.parameters(), or freeze them."
+        )
+    if strangers:
+        raise DataError(f"{title} trains {len(strangers)} parameters that are not the network's.")
+
+
+def _warn_of_little_training(assembly: Assembly, training: Training, report: CheckReport) -> None:
+    """Warn where too little is trained to learn anything."""
+    import torch
+
+    assert report.prepared is not None
+    assert report.iterations is not None
+    size = resolved(assembly.configuration.loader.batch_size)
+    count = len(report.prepared.by_split["training"])
+    _, total = report.iterations
+    if size >= count:
+        report.warnings.append(
+            f"loader.batch_size = {size} is not below the {count} training samples, so that an "
+            "epoch is one iteration. Lower it."
+        )
+    if total < FEW:
+        report.warnings.append(
+            f"the run has {total} iterations in all, and fewer than {FEW} are seldom enough. Raise "
+            "trainer.max_epochs, or lower loader.batch_size."
+        )
+    rates = [
+        group.get("initial_lr", group["lr"])
+        for optimizer in training.state.values()
+        if isinstance(optimizer, torch.optim.Optimizer)
+        for group in optimizer.param_groups
+    ]
+    highest = max(map(float, rates), default=None)
+    fresh = assembly.configuration.weights == WeightsSettings()
+    if highest is not None and fresh and highest * total < LITTLE:
+        report.warnings.append(
+            f"with a learning rate of {highest:g} at most, {total} iterations hardly move a "
+            "weight. Raise trainer.learning_rate, or leave it out."
+        )
+
+
+def _check_length(assembly: Assembly, title: str, engine: Engine, report: CheckReport) -> None:
+    """Check an engine's numbers of epochs and iterations, where they are known beforehand."""
+    length, epochs = engine.state.epoch_length, engine.state.max_epochs
+    wanted = resolved(assembly.configuration.trainer.max_epochs)
+    if length == 0:
+        message = f"{title} gives an engine whose epochs have no iteration."
+        remedy = "Look at the loader that it takes its batches from, and at its epoch_length."
+        report.problems.append(Problem(path="trainer", message=message, remedy=remedy))
+    if epochs is not None and epochs != wanted:
+        message = f"{title} gives an engine for {epochs} epochs, not trainer.max_epochs = {wanted}."
+        remedy = "Give the engine the step's max_epochs."
+        report.problems.append(Problem(path="trainer", message=message, remedy=remedy))
