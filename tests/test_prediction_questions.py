@@ -222,3 +222,23 @@ def test_monitors_that_respect_imbalance_choose_the_best(tmp_path: Path, monitor
     run = builder(data, epochs=3, monitor=monitor).build().run(tmp_path / "run")
     values = [row[f"validation_{monitor}"] for row in run.history]
     assert values[run.record["best_epoch"] - 1] == max(value or 0.0 for value in values)
+
+
+def test_of_epochs_with_one_value_the_loss_decides(tmp_path: Path) -> None:
+    """A small validation split is soon right to the last image."""
+    samples = [
+        Sample(
+            id=f"s{number:03}",
+            image=np.full((16, 16), 200.0 * (number % 2)) + noise,
+            label=number % 2,
+        )
+        for number, noise in enumerate(pictures(60))
+    ]
+    data = Dataset(samples=samples, task=Task(names=("dark", "light")))
+    run = builder(data, epochs=8).build().run(tmp_path / "run")
+    rows = run.history
+    best = max(row["validation_balanced_accuracy"] or 0.0 for row in rows)
+    tied = [row for row in rows if row["validation_balanced_accuracy"] == best]
+    assert len(tied) > 1
+    lowest = min(tied, key=lambda row: row["validation_loss"] or 0.0)
+    assert run.record["best_epoch"] == lowest["epoch"]

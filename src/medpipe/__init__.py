@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         UnknownStepError,
     )
     from medpipe.pipeline import Pipeline
+    from medpipe.planning.plan import Plan, plan
     from medpipe.prediction.external import Evaluation
     from medpipe.prediction.files import FilePredictions
     from medpipe.registry.parameters import step
@@ -51,6 +52,8 @@ __all__ = [
     # pipelines
     "PipelineBuilder",
     "Pipeline",
+    "plan",
+    "Plan",
     "CheckReport",
     "DataReport",
     "Loaders",
@@ -116,6 +119,7 @@ _HOMES = {
         "UnknownStepError",
     ),
     "medpipe.pipeline": ("Pipeline",),
+    "medpipe.planning.plan": ("Plan", "plan"),
     "medpipe.prediction.external": ("Evaluation",),
     "medpipe.prediction.files": ("FilePredictions",),
     "medpipe.registry.parameters": ("step",),

@@ -18,7 +18,8 @@ class LoaderSettings:
 
     Attributes:
         batch_size: Samples in a batch. ``"auto"``: the largest power of 2, from 8 to 64, of which
-            an epoch has 16 batches, but no more than 4 million pixels or voxels; with MedNIST 512.
+            an epoch has 16 batches, or less (see `medpipe.plugin.auto_batch_size`); with MedNIST
+            512.
         workers: Worker processes asked for; never more than the job has CPU cores, and none
             where it has only one.
         sampling: ``shuffled``: every training sample once in a pass; ``balanced``: as many

@@ -25,6 +25,7 @@ app = App(
     version_flags=["--version"],
 )
 COMMANDS = {
+    "plan": "Look at images and write the configuration that an expert would begin with.",
     "run": "Check, train and evaluate a pipeline, and write a run directory.",
     "check": "Check a pipeline against its data and this machine, before training.",
     "evaluate": "Measure the network of a run on an external data set.",

@@ -21,6 +21,7 @@ VALUES = 1 << 22
 """Values in the images of a batch that is chosen."""
 BATCHES = 16
 """Batches in an epoch, where the data are enough for the smallest batch."""
+FEWEST_BATCHES = 3
 STEPS = 1000
 """Steps of the optimizer for which epochs are chosen."""
 EPOCHS = (10, 100)
@@ -68,14 +69,17 @@ def or_auto(validator: Callable[[Any, Any, Any], None]) -> Callable[[Any, Any, A
 
 
 def auto_batch_size(data: DataInfo, samples: int) -> int:
-    """The largest power of 2 of which an epoch has 16 batches: 8 to 64.
+    """The largest power of 2 of which an epoch has 16 batches, from 8 to 64.
 
-    It is smaller where the images of a batch would have more than 4 million values.
+    It is smaller where an epoch would have fewer than 3 batches, where the images of a batch would
+    have more than 4 million values, and by one or two where the last batch would have one sample,
+    of which batch normalisation can't learn.
     """
     wanted = min(max(samples // BATCHES, SMALLEST_BATCH), LARGEST_BATCH)
     values = data.channels * math.prod(side or 1 for side in data.spatial_shape)
-    most = min(wanted, max(VALUES // values, 1))
-    return int(2 ** math.floor(math.log2(most)))
+    most = max(min(wanted, samples // FEWEST_BATCHES, VALUES // values), 1)
+    size = int(2 ** math.floor(math.log2(most)))
+    return next((some for some in range(size, 2, -1) if samples % some != 1), size)
 
 
 def auto_epochs(samples: int, batch_size: int) -> int:

@@ -331,8 +331,9 @@ class TrainerStep(Step):
         loss: The loss; ``"auto"``: the task's (``cross_entropy``, ``bce_with_logits``, ``mse``).
         precision: ``float32``; ``bfloat16`` by autocast; ``auto``: bfloat16 where the hardware
             is faster in it. What was used is recorded.
-        monitor: The validation metric that decides which network is the best. ``"auto"``: the
-            task's (``balanced_accuracy``, ``auc``, ``mae``).
+        monitor: The validation metric that decides which network is the best; of epochs with one
+            value the loss decides. ``"auto"``: the task's (``balanced_accuracy``, ``auc``,
+            ``mae``).
         patience: Stop after so many epochs without a better `monitor`. None: never.
     """
 

@@ -93,7 +93,9 @@ def _is_content(entry: Path) -> bool:
     return not left
 
 
-def refuse_existing(output: Path, *, kind: Literal["file", "folder"]) -> None:
+def refuse_existing(
+    output: Path, *, kind: Literal["file", "folder"], option: str = "--output"
+) -> None:
     """Refuse an output that exists.
 
     Raises:
@@ -102,7 +104,7 @@ def refuse_existing(output: Path, *, kind: Literal["file", "folder"]) -> None:
     if mode_of(output):
         raise RunError(
             f"The output {output} is there already, and medpipe does not overwrite it. Choose "
-            f"another {kind} with --output."
+            f"another {kind} with {option}."
         )
 
 

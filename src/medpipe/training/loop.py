@@ -257,8 +257,10 @@ class TrainingLoop:
 
     def _is_better(self, metrics: Metrics) -> bool:
         new, best = metrics.get(self.monitor), self.progress.best
-        if not self.progress.best_epoch or _defined(new) or _defined(best):
-            return is_better(self.mode, new, best) or not self.progress.best_epoch
+        if not self.progress.best_epoch:
+            return True
+        if (_defined(new) or _defined(best)) and new != best:
+            return is_better(self.mode, new, best)
         return is_better("min", metrics.get("loss"), self.progress.best_loss)
 
     def _record_loss(self, engine: Engine, late: bool) -> None:

@@ -1,0 +1,1 @@
+"""Write the configuration that an expert would begin with, each choice with its reason."""

@@ -1,0 +1,170 @@
+"""The choices that follow from what was measured: transforms, network, batches, epochs."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from medpipe.planning.layout import Choice
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from medpipe.data.preparation import PreparedData
+
+LARGEST = {2: 224, 3: 64}
+"""The longest side that images are resized to, by their dimensions."""
+MULTIPLE = {2: 16, 3: 8}
+"""Sides become multiples of this, so that networks halve them without a rest."""
+SMALL = 96
+"""The longest side of images that are all of one size and stay as they are."""
+UNEVEN = 3
+"""How many times more samples the largest class has, from which classes are drawn evenly."""
+EPOCHS = (5, 100)
+ITERATIONS = 300
+"""Iterations for which more epochs are planned where batches are few."""
+"""The least and the most epochs of a plan."""
+BESIDES = 1.5
+"""What training takes beside its forward and backward passes: loading, validation, steps."""
+EACH = 0.4
+"""Seconds of each epoch, for a checkpoint and what begins anew."""
+WANTED = 20
+WANTED_ITERATIONS = 200
+
+
+@attrs.frozen(kw_only=True)
+class Images:
+    """What the images of a data set are.
+
+    Attributes:
+        sizes: How many there are of each size.
+        channels: How many there are of each number of channels.
+    """
+
+    sizes: Mapping[tuple[int, ...], int]
+    channels: Mapping[int, int]
+
+    @property
+    def dims(self) -> int:
+        """2 or 3: that of most."""
+        return Counter(len(size) for size in self.sizes).most_common(1)[0][0]
+
+    def sides(self) -> list[int]:
+        """The median of each axis."""
+        fitting = {size: n for size, n in self.sizes.items() if len(size) == self.dims}
+        return [
+            int(median(s[axis] for s, n in fitting.items() for _ in range(min(n, 1000))))
+            for axis in range(self.dims)
+        ]
+
+
+def images_of(prepared: PreparedData) -> Images:
+    """Count sizes and channels of all images."""
+    prints = prepared.scan.fingerprints
+    samples = [sample.id for some in prepared.by_split.values() for sample in some]
+    sizes: Counter[tuple[int, ...]] = Counter()
+    channels: Counter[int] = Counter()
+    for number, count in Counter(prints.numbers(samples)).items():
+        shape, has = prints.kinds[number]
+        sizes[tuple(shape)] += count
+        channels[has or 1] += count
+    return Images(sizes=sizes, channels=channels)
+
+
+def channel_choice(images: Images) -> Choice | None:
+    """Grey or RGB, where the files differ."""
+    if len(images.channels) < 2:
+        return None
+    told = " and ".join(f"{n:,} have {c}" for c, n in sorted(images.channels.items()))
+    if images.channels.get(3, 0) > images.channels.get(1, 0):
+        return Choice(name="channels", value=3, reason=f"channels differ: {told}")
+    return Choice(name="channels", value=1, reason=f"channels differ: {told}")
+
+
+def transform_choices(
+    images: Images, sides: tuple[str, str] | None
+) -> list[tuple[dict[str, Any], str]]:
+    """The chain, each step with its reason."""
+    dims, median_sides = images.dims, images.sides()
+    chain: list[tuple[dict[str, Any], str]] = [
+        ({"step": "load_image"}, ""),
+        ({"step": "ensure_channel_first"}, ""),
+    ]
+    size = _target(images, median_sides)
+    if size is not None:
+        least = [min(s[axis] for s in images.sizes if len(s) == dims) for axis in range(dims)]
+        reason = (
+            f"sides are from {' x '.join(map(str, least))}, in the median "
+            f"{' x '.join(map(str, median_sides))}"
+        )
+        if any(one < wanted for one, wanted in zip(least, size, strict=True)):
+            reason += "; small ones are enlarged"
+        chain.append(({"step": "resize", "spatial_size": size}, reason))
+    chain.append(({"step": "scale_intensity"}, "each image to 0 to 1: scanners differ"))
+    chain.append(({"step": "to_tensor"}, ""))
+    if sides is not None:
+        reason = f"no flips: names tell left from right, {sides[0]!r} and {sides[1]!r}. Small turns"
+    elif dims == 2:
+        flip = {"step": "rand_flip", "spatial_axis": 0, "prob": 0.5}
+        chain.append((flip, "left and right; take it out where they mean something"))
+        reason = "small turns"
+    else:
+        reason = "no flips, as bodies have sides. Small turns"
+    turns = {"step": "rand_rotate", "range_x": 0.26, "prob": 0.5}
+    if dims == 3:
+        turns["range_y"] = turns["range_z"] = 0.26
+    chain.append((turns, f"{reason} of up to 15 degrees"))
+    zoom = {"step": "rand_zoom", "min_zoom": 0.9, "max_zoom": 1.1, "prob": 0.5}
+    chain.append((zoom, ""))
+    return chain
+
+
+def _target(images: Images, median_sides: Sequence[int]) -> list[int] | None:
+    """The size that images are resized to; None where they stay as they are."""
+    dims = images.dims
+    largest, multiple = LARGEST[dims], MULTIPLE[dims]
+    if len(images.sizes) == 1 and max(median_sides) <= (SMALL if dims == 2 else largest):
+        return None
+    return [
+        max(multiple, min(largest, math.ceil(side / multiple) * multiple)) for side in median_sides
+    ]
+
+
+def sampling_choice(prepared: PreparedData) -> Choice | None:
+    """Evenly drawn classes, where some are rare."""
+    task = prepared.dataset.task
+    classes = task.step.classes([sample.label for sample in prepared.by_split["training"]])
+    if not classes:
+        return None
+    counts = Counter(classes).most_common()
+    if counts[0][1] < UNEVEN * counts[-1][1]:
+        return None
+    (most, many), (least, few) = counts[0], counts[-1]
+    reason = f"{many:,} samples are {task.names[most]!r}, {few:,} are {task.names[least]!r}"
+    return Choice(name="sampling", value="balanced", reason=reason)
+
+
+def epoch_seconds(batches: int, seconds: float) -> float:
+    """How long an epoch takes.
+
+    Args:
+        batches: Iterations in it.
+        seconds: Of an iteration's forward and backward pass.
+    """
+    return BESIDES * seconds * batches + EACH
+
+
+def epochs_for(batches: int, seconds: float, budget: float) -> int:
+    """As many epochs as the time allows."""
+    least, most = EPOCHS
+    affordable = math.floor(budget / epoch_seconds(batches, seconds))
+    return max(least, min(max(most, math.ceil(ITERATIONS / batches)), affordable))
+
+
+def wanted_epochs(batches: int) -> int:
+    """Epochs for which the time must be enough, or a lighter network is taken."""
+    return max(WANTED, math.ceil(WANTED_ITERATIONS / batches))

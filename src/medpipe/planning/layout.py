@@ -1,0 +1,241 @@
+"""Find out how data lie in a folder, and name the dataset step that reads them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from medpipe.data.listing.images import find_images
+from medpipe.data.listing.walking import FolderListing
+from medpipe.data.readers.dicom.files import dicom_identities
+from medpipe.errors import DataError
+from medpipe.planning import tables
+from medpipe.planning.names import patient_patterns, sides_in
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from medpipe.steps import ImageFile
+
+SPLITS = {
+    "training": ("training", "train"),
+    "validation": ("validation", "valid", "val"),
+    "test": ("test", "testing"),
+}
+"""What folders of splits are called, in any case."""
+FEW_IMAGES, MANY_FOLDERS = 4, 6
+"""So many folders with fewer images each are cases, not classes."""
+SLICES = 3
+"""Files of one series, on average, from which they are the slices of a volume."""
+
+
+@attrs.frozen(kw_only=True)
+class Choice:
+    """A value of the configuration.
+
+    Attributes:
+        name: The key, such as ``root``.
+        value: Plain data.
+        reason: Why, as the end of a sentence; empty where it needs none.
+    """
+
+    name: str
+    value: Any
+    reason: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Layout:
+    """The dataset section of a plan.
+
+    Attributes:
+        choices: Its keys in order, ``step`` first.
+        sides: A name that says left and one that says right; None where there are none.
+        questions: What a person should look at, as sentences.
+    """
+
+    choices: tuple[Choice, ...]
+    sides: tuple[str, str] | None = None
+    questions: tuple[str, ...] = ()
+
+    @property
+    def table(self) -> dict[str, Any]:
+        """The section as plain data."""
+        return {choice.name: choice.value for choice in self.choices}
+
+
+def layout_of(data: Path, label: str | None = None) -> Layout:
+    """Look at a folder or a table.
+
+    Args:
+        data: A folder of class folders, a folder with one table, or a table.
+        label: The column to learn.
+
+    Raises:
+        DataError: It is neither, or what is the label is not clear.
+    """
+    if data.is_file():
+        return _of_table(data, label)
+    if not data.is_dir():
+        raise DataError(f"There is no {data}. Name a folder of images, or a table.")
+    files = sorted(
+        path for path in data.iterdir() if path.is_file() and path.name.endswith(tables.SUFFIXES)
+    )
+    naming = [
+        file for file in files if tables.image_column(tables.read_columns(file), file) is not None
+    ]
+    if len(naming) == 1:
+        return _of_table(naming[0], label)
+    if len(naming) > 1:
+        names = ", ".join(file.name for file in naming)
+        raise DataError(f"{data} holds several tables that name images: {names}. Name one of them.")
+    return _of_folders(data)
+
+
+def _of_table(file: Path, label: str | None) -> Layout:
+    if not file.name.endswith(tables.SUFFIXES):
+        raise DataError(
+            f"{file} is no {', '.join(tables.SUFFIXES)}. Name a text table, or a folder."
+        )
+    table = tables.read_columns(file)
+    image = tables.image_column(table, file)
+    if image is None:
+        raise DataError(
+            f"No column of {file} names files in {file.parent} or a folder in it. Look at the "
+            f"paths in {', '.join(table.header)}."
+        )
+    choices = [
+        Choice(name="step", value="table", reason="the table has a row for each image"),
+        Choice(name="file", value=str(file)),
+        _image(image.names),
+    ]
+    if table.encoding != "utf-8":
+        choices.append(Choice(name="encoding", value=table.encoding, reason="it is not UTF-8"))
+    if table.delimiter is not None:
+        choices.append(Choice(name="delimiter", value=table.delimiter))
+    if image.root is not None:
+        choices.append(Choice(name="root", value=str(image.root), reason="the files are there"))
+    if image.suffixes:
+        reason = "the table leaves it out"
+        choices.append(Choice(name="suffixes", value=list(image.suffixes), reason=reason))
+    if image.missing:
+        reason = "some rows name files that are not there"
+        choices.append(Choice(name="missing_files", value="drop", reason=reason))
+    taken = list(image.names)
+    split = tables.split_column(table, taken)
+    group = tables.group_column(table, [*taken, split or ""])
+    choices += [
+        Choice(name=name, value=value, reason=reason)
+        for name, value, reason in tables.label_settings(
+            table, [*taken, split or "", group or ""], label
+        )
+    ]
+    questions = []
+    if group is not None:
+        reason = "images of one patient stay in one split"
+        choices.append(Choice(name="group", value=group, reason=reason))
+        if len(table.values(group)) < len(table.cells[group]):
+            reason = "rows without a patient are each taken for one"
+            choices.append(Choice(name="ungrouped", value="own", reason=reason))
+    else:
+        pattern = patient_patterns(table.values(image.names[0]))
+        if pattern is not None:
+            choices.append(_pattern(pattern))
+            questions.append(_ask(pattern))
+        else:
+            questions.append("No column names patients: is each image of another patient?")
+    if split is not None:
+        choices.append(Choice(name="split", value=split, reason="the table brings its splits"))
+        reason = "else one patient or copy would be in two splits"
+        choices.append(Choice(name="on_leak", value="drop_train", reason=reason))
+    repeated = [n for n in Counter(table.values(image.names[0])).values() if n > 1]
+    if repeated:
+        reason = "several rows are of one image; they must agree"
+        choices.append(Choice(name="repeated", value="agree", reason=reason))
+    texts = [*table.header, *table.values(image.names[0])]
+    texts += [
+        value
+        for name in table.header
+        if len(set(table.cells[name])) < 10
+        for value in set(table.cells[name])
+    ]
+    return Layout(choices=tuple(choices), sides=sides_in(texts), questions=tuple(questions))
+
+
+def _of_folders(data: Path) -> Layout:
+    choices = [
+        Choice(name="step", value="image_folder", reason="each folder is a class"),
+        Choice(name="root", value=str(data)),
+    ]
+    inner = {path.name.lower(): path.name for path in data.iterdir() if path.is_dir()}
+    splits = {
+        split: [inner[word] for word in words if word in inner] for split, words in SPLITS.items()
+    }
+    given = {split: names[0] for split, names in splits.items() if names}
+    is_split = {name.lower() for name in given.values()}
+    if len(given) > 1 and all(name in is_split or name.startswith(".") for name in inner):
+        choices.append(Choice(name="splits", value=given, reason="the folders bring their splits"))
+        reason = "else one patient or copy would be in two splits"
+        choices.append(Choice(name="on_leak", value="drop_train", reason=reason))
+    listing = FolderListing(faults=[])
+    listing.look_below(str(data), "")
+    images = find_images(listing).images
+    if not images:
+        raise DataError(
+            f"{data} holds no images that medpipe reads. Name a folder with a folder of images for "
+            "each class, or a table that names images."
+        )
+    held = Counter(id_.split("/")[0] for id_ in images)
+    small = sum(count < FEW_IMAGES for count in held.values())
+    if len(held) >= MANY_FOLDERS and 2 * small > len(held):
+        raise DataError(
+            f"{data} has {len(held)} folders with few images each, such as {min(held)!r}: they "
+            "look like cases, not like classes. Write a table with a column that names the images "
+            "and one with their labels, and give that."
+        )
+    questions: list[str] = []
+    choices += _identity(images, questions)
+    return Layout(choices=tuple(choices), sides=sides_in(images), questions=tuple(questions))
+
+
+def _image(names: tuple[str, ...]) -> Choice:
+    if len(names) == 1:
+        return Choice(name="image", value=names[0], reason="its cells name files")
+    reason = "each names a file; they become the channels of one image"
+    return Choice(name="image", value=list(names), reason=reason)
+
+
+def _identity(images: Mapping[str, ImageFile], questions: list[str]) -> list[Choice]:
+    """What makes the groups, and whether DICOM files are slices."""
+    files = {id_: image for id_, image in images.items() if isinstance(image, str)}
+    identities = dicom_identities(files, [])
+    if len(identities) * 2 > len(files):
+        series = {identity.series for identity in identities.values()}
+        chosen = []
+        if len(identities) >= SLICES * len(series) and None not in series:
+            reason = f"{len(identities)} files are of {len(series)} series"
+            chosen.append(Choice(name="unit", value="series", reason=reason))
+        reason = "images of one PatientID stay in one split"
+        return [*chosen, Choice(name="dicom_group", value="patient", reason=reason)]
+    pattern = patient_patterns(list(images))
+    if pattern is None:
+        questions.append("No name tells of patients: is each image of another patient?")
+        return []
+    questions.append(_ask(pattern))
+    return [_pattern(pattern)]
+
+
+def _pattern(found: tuple[list[str], int]) -> Choice:
+    patterns, count = found
+    reason = f"names tell of {count} patients, each of which stays in one split"
+    value = patterns[0] if len(patterns) == 1 else patterns
+    return Choice(name="group_pattern", value=value, reason=reason)
+
+
+def _ask(found: tuple[list[str], int]) -> str:
+    patterns, count = found
+    told = " or ".join(map(repr, patterns))
+    return f"Is what {told} captures in the names a patient ({count} of them)?"

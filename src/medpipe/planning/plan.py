@@ -1,0 +1,251 @@
+"""`Plan` and `plan`: from data to a configuration with a reason for each choice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from medpipe import config
+from medpipe.assembly import Assembly
+from medpipe.checks.data_info import data_info_of
+from medpipe.config.writing import toml_text
+from medpipe.errors import BadDataError, ConfigError, DataError
+from medpipe.planning import choices
+from medpipe.planning.layout import Choice, layout_of
+from medpipe.planning.timing import seconds_of_step
+from medpipe.registry.registry import Registry
+from medpipe.steps import auto_batch_size
+from medpipe.system import files
+from medpipe.system.hardware import choose_device
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping, Sequence
+
+    from medpipe.data.preparation import PreparedData
+    from medpipe.steps import DataInfo
+
+NETWORKS: tuple[dict[str, Any], ...] = (
+    {"step": "densenet121"},
+    {"step": "resnet18"},
+    {"step": "resnet10", "widen_factor": 0.5},
+    {"step": "resnet10", "widen_factor": 0.25, "conv1_t_size": 3},
+)
+"""Networks that are tried, the strongest first, until the time is enough."""
+SHARES = (None, 0.15, 0.2, 0.25)
+"""Fractions of validation and test that are tried; None: the usual."""
+MINUTES = 30.0
+"""How long a run may take where nothing is said."""
+
+
+@attrs.frozen(kw_only=True)
+class Plan:
+    """A configuration, and what a person should look at.
+
+    Attributes:
+        text: The configuration as TOML, each choice with its reason in a comment.
+        questions: What was decided on the safe side, and only a person knows.
+    """
+
+    text: str
+    questions: tuple[str, ...] = ()
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the configuration, whole or not at all."""
+        files.write_text(Path(path), self.text)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def plan(
+    data: str | os.PathLike[str],
+    *,
+    minutes: float = MINUTES,
+    label: str | None = None,
+    registry: Registry | None = None,
+) -> Plan:
+    """Look at data and write the configuration that an expert would begin with.
+
+    Every image is read once. Doubts are decided on the safe side: what may be a patient is
+    grouped, and where names tell left from right nothing is flipped.
+
+    Args:
+        data: A folder with a folder of images for each class (below folders of splits, where it
+            has them), or a CSV or TSV table that names images, or a folder with one.
+        minutes: How long training may take on this machine.
+        label: The column of a table to learn, where several may be.
+        registry: Where steps are looked up; by default every installed plugin's.
+
+    Raises:
+        DataError: The data have no such layout, or can't be read.
+    """
+    registry = Registry.discover() if registry is None else registry
+    layout = layout_of(Path(data), label)
+    document: dict[str, Any] = {"format": config.FORMAT, "dataset": layout.table}
+    dataset, run = list(layout.choices), []
+    prepared, faults = _prepared(document, registry)
+    if faults:
+        reason = f"{faults} files or rows can't be used; quarantine.csv lists them"
+        run.append(Choice(name="bad_data", value="quarantine", reason=reason))
+    split = [
+        Choice(name=name, value=value, reason="there are few patients" * (name == "validation"))
+        for name, value in document.get("split", {}).items()
+    ]
+    images = choices.images_of(prepared)
+    channels = choices.channel_choice(images)
+    if channels is not None:
+        dataset.append(channels)
+        document["dataset"][channels.name] = channels.value
+    transforms = choices.transform_choices(images, layout.sides)
+    document["transform"] = [step for step, _ in transforms]
+    training = len(prepared.by_split["training"])
+    measured = _measured(document, registry)
+    batch = auto_batch_size(measured, training)
+    device = str(choose_device("auto")[0])
+    network, seconds = _network(document, registry, measured, batch, device, minutes * 60)
+    batches = -(-training // batch)
+    epochs = choices.epochs_for(batches, seconds, minutes * 60)
+    took = choices.epoch_seconds(batches, seconds) * epochs / 60
+    loader = [Choice(name="batch_size", value=batch, reason=f"{training:,} training samples")]
+    sampling = choices.sampling_choice(prepared)
+    loader += [sampling] if sampling is not None else []
+    trainer = [
+        Choice(name="step", value="supervised"),
+        Choice(
+            name="max_epochs",
+            value=epochs,
+            reason=f"{batches * epochs:,} iterations, about {_time(took)} on {device}; "
+            f"{_time(minutes)} were given",
+        ),
+        Choice(name="learning_rate", value=1e-3, reason="AdamW's usual one"),
+        Choice(name="optimizer", value="adamw"),
+        Choice(name="schedule", value="one_cycle", reason="up and down over the whole run"),
+    ]
+    if device != "cpu":
+        reason = "bfloat16 where it is faster"
+        trainer.append(Choice(name="precision", value="auto", reason=reason))
+    chosen, why = network
+    sections = [
+        _section("[dataset]", dataset),
+        *(
+            _section("[[transform]]", [Choice(name=k, value=v) for k, v in step.items()], reason)
+            for step, reason in transforms
+        ),
+        _section("[network]", [Choice(name=k, value=v) for k, v in chosen.items()], why),
+        _section("[trainer]", trainer),
+        _section("[loader]", loader),
+        *([_section("[split]", split)] if split else []),
+        *([_section("[run]", run)] if run else []),
+    ]
+    head = [f"# What medpipe plan found in {data}: {_found(prepared, images)}."]
+    head += [f"# Look at this: {question}" for question in layout.questions]
+    text = "\n".join(head) + "\n" + f"format = {config.FORMAT}\n\n" + "\n".join(sections)
+    config.load(config.parse(text), registry=registry)  # what is written can be read
+    return Plan(text=text, questions=layout.questions)
+
+
+def _assembly(document: Mapping[str, object], registry: Registry) -> Assembly:
+    return Assembly(configuration=config.load(document, registry=registry), registry=registry)
+
+
+def _prepared(document: dict[str, Any], registry: Registry) -> tuple[PreparedData, int]:
+    """The data, scanned and split, and how many of them had to be left out.
+
+    The document gets ``run.bad_data`` and the fractions of its splits, where they are needed.
+    """
+    try:
+        return _split(document, registry), 0
+    except BadDataError:
+        document["run"] = {"bad_data": "quarantine"}
+        prepared = _split(document, registry)
+        return prepared, len(prepared.quarantine)
+    except ConfigError as error:
+        raise DataError(f"No plan can be made: {error}") from error
+
+
+def _split(document: dict[str, Any], registry: Registry) -> PreparedData:
+    """Divide the data, by larger fractions where there are too few patients for the usual."""
+    for fraction in SHARES:
+        if fraction is not None:
+            document["split"] = {"validation": fraction, "test": fraction}
+        try:
+            return _assembly(document, registry).prepare_data()
+        except BadDataError:
+            raise
+        except DataError as error:
+            if fraction == SHARES[-1] or "is empty" not in str(error):
+                raise
+    raise AssertionError("the last fraction returns or raises")
+
+
+def _measured(document: dict[str, Any], registry: Registry) -> DataInfo:
+    """What leaves the transforms.
+
+    Raises:
+        DataError: They fail.
+    """
+    assembly = _assembly(document, registry)
+    chain = assembly.chain()
+    found, problems = data_info_of(assembly, assembly.prepare_data(chain), chain)
+    if found is None:
+        raise DataError("\n".join(["No plan can be made:", *map(str, problems)]))
+    return found
+
+
+def _network(
+    document: dict[str, Any],
+    registry: Registry,
+    data: DataInfo,
+    batch: int,
+    device: str,
+    budget: float,
+) -> tuple[tuple[dict[str, Any], str], float]:
+    """The strongest network that the time is enough for, why, and the seconds of a step."""
+    prepared = _assembly(document, registry).prepare_data()
+    batches = -(-len(prepared.by_split["training"]) // batch)
+    passed: list[str] = []
+    found: tuple[dict[str, Any], float] | None = None
+    for network in NETWORKS:
+        assembly = _assembly({**document, "network": network}, registry)
+        try:
+            seconds = seconds_of_step(assembly, data, batch, device)
+        except RuntimeError:  # torch's, where the images are too small or too large
+            passed.append(f"the images don't fit {network['step']}")
+            continue
+        found = network, seconds
+        if choices.epoch_seconds(batches, seconds) * choices.wanted_epochs(batches) <= budget:
+            break
+        passed.append(f"for {network['step']} the time is too short")
+    if found is None:
+        shape = " x ".join(map(str, data.spatial_shape))
+        raise DataError(f"No network of medpipe takes a batch of {batch} images of {shape}.")
+    network, seconds = found
+    said = "; ".join([f"a step takes {seconds:.2g} s here", *passed[:1]])
+    return (network, said), seconds
+
+
+def _time(minutes: float) -> str:
+    if minutes < 1.5:
+        return f"{max(1, round(60 * minutes))} seconds"
+    return f"{round(minutes)} minutes" if minutes < 120 else f"{round(minutes / 60)} hours"
+
+
+def _found(prepared: PreparedData, images: choices.Images) -> str:
+    task = prepared.dataset.task
+    count = sum(images.sizes.values())
+    names = ", ".join(task.names[:8]) + (", ..." if len(task.names) > 8 else "")
+    kind = "volumes" if images.dims == 3 else "images"
+    return f"{count:,} {kind}, {task.kind}: {names}"
+
+
+def _section(title: str, some: Sequence[Choice], reason: str = "") -> str:
+    lines = [f"# {reason[:1].upper()}{reason[1:]}."] if reason else []
+    lines.append(title)
+    for choice in some:
+        if choice.reason:
+            lines.append(f"# {choice.reason[:1].upper()}{choice.reason[1:]}.")
+        lines.append(f"{choice.name} = {toml_text(choice.value)}")
+    return "\n".join(lines) + "\n"
