@@ -179,6 +179,7 @@ def test_what_cannot_be_read_is_left_out_and_said(tmp_path: Path) -> None:
     assert "# 1 files or rows can't be used; quarantine.csv lists them.\nbad_data" in made.text
 
 
+@pytest.mark.long
 def test_a_large_image_is_made_smaller_and_the_time_decides(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     for number in range(40):
