@@ -225,13 +225,19 @@ SMALL = (
 
 
 @pytest.mark.long
+def said_after_the_start(text: str) -> list[str]:
+    """The lines after that which names the run directory."""
+    lines = text.splitlines()
+    return lines[lines.index(next(s for s in lines if s.startswith("The run is"))) + 1 :]
+
+
 def test_the_command_line_says_it_in_one_message(tmp_path: Path) -> None:
     install(tmp_path, "medpipe-killer", KILLER)
     configuration = tmp_path / "killer.toml"
     configuration.write_text(SMALL.format(more="[[transform]]\nstep = 'killer'\n"))
     done = medpipe(tmp_path, "run", str(configuration), "--output", str(tmp_path / "run"))
     assert done.returncode == 2
-    assert done.stderr.splitlines()[2:] == [KILLED]
+    assert said_after_the_start(done.stderr) == [KILLED]
 
 
 # Shared memory ---------------------------------------------------------------------------------
@@ -276,8 +282,7 @@ def test_shared_memory_that_is_too_small(tmp_path: Path, options: str, size: str
         str(tmp_path / "run"),
     )
     assert done.returncode == 2, done.stderr
-    lines = done.stderr.splitlines()
-    said = lines[lines.index(next(s for s in lines if s.startswith("The run is"))) + 1 :]
+    said = said_after_the_start(done.stderr)
     assert len(said) == 1
     start, _, end = SHARED.partition("{size}")
     assert said[0].startswith(start + size)
