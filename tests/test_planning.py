@@ -16,6 +16,7 @@ from medpipe.planning.names import patient_patterns, sides_in
 from medpipe.planning.plan import plan
 from medpipe.planning.tables import label_settings, read_columns
 from support import layouts
+from support.folders import image_folder
 from support.programs import call, exit_code
 
 PERSON = r"(?i)((?:patient|subject|person|participant|case|sub|pat|pid)[-_ ]?[0-9]+)"
@@ -301,12 +302,17 @@ def test_the_command_writes_and_does_not_overwrite(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", ["patients in names", "volumes"])
-def test_what_is_planned_beats_the_baseline(name: str, tmp_path: Path) -> None:
-    LAYOUTS[name][0](tmp_path / "data")
-    done = call("plan", "data", "--out", "pipeline.toml", "--time", "60s", cwd=tmp_path)
+@pytest.mark.parametrize("name", ["folders", "volumes"])
+def test_what_is_planned_trains_as_it_is_written(name: str, tmp_path: Path) -> None:
+    if name == "folders":
+        image_folder(tmp_path / "data", samples=240)
+    else:
+        layouts.brains(tmp_path / "data")
+    done = call("plan", "data", "--out", "pipeline.toml", "--time", "40s", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     done = call("run", "pipeline.toml", "--output", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    test = medpipe.Run.load(tmp_path / "run").metrics["test"]
-    assert test["balanced_accuracy"] > 0.6  # 0.5 is the baseline; the test split is tiny
+    run = medpipe.Run.load(tmp_path / "run")
+    assert run.status == "finished"
+    if name == "folders":  # the baseline is 1 of 6; of volumes there are too few to tell
+        assert run.metrics["test"]["intervals"]["accuracy"][0] > 1 / 6
