@@ -103,6 +103,7 @@ LAYOUTS: dict[str, tuple[Any, dict[str, Any]]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_what_is_found_and_that_it_can_run(name: str, tmp_path: Path) -> None:
     make, expected = LAYOUTS[name]
