@@ -66,10 +66,11 @@ def decided(
     if not isinstance(trainer, TrainerStep) or trainer.max_epochs == "auto":
         raise StepError(f'{title} leaves max_epochs = "auto" in resolve. Call super().resolve().')
     result = attrs.evolve(given, loader=loader, trainer=trainer)
+    before = _values(configuration)
     found = {
         path: unstructure(value, name_of=registry.saved_name)
         for path, value in _values(result).items()
-        if _values(configuration)[path] == "auto" and value != "auto"
+        if before[path] == "auto" and value != "auto"
     }
     return result, found
 

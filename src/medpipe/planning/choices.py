@@ -25,15 +25,15 @@ SMALL = 96
 UNEVEN = 3
 """How many times more samples the largest class has, from which classes are drawn evenly."""
 EPOCHS = (5, 100)
+"""The least and the most epochs of a plan."""
 ITERATIONS = 300
 """Iterations for which more epochs are planned where batches are few."""
-"""The least and the most epochs of a plan."""
 BESIDES = 1.5
 """What training takes beside its forward and backward passes: loading, validation, steps."""
 EACH = 0.4
 """Seconds of each epoch, for a checkpoint and what begins anew."""
-WANTED = 20
-WANTED_ITERATIONS = 200
+WANTED, WANTED_ITERATIONS = 20, 200
+"""Epochs and iterations for which the time must be enough; see `wanted_epochs`."""
 
 
 @attrs.frozen(kw_only=True)

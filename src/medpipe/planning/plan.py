@@ -105,8 +105,10 @@ def plan(
     measured = _measured(document, registry)
     batch = auto_batch_size(measured, training)
     device = str(choose_device("auto")[0])
-    network, seconds = _network(document, registry, measured, batch, device, minutes * 60)
     batches = -(-training // batch)
+    network, seconds = _network(
+        document, registry, measured, (batch, batches), device, minutes * 60
+    )
     epochs = choices.epochs_for(batches, seconds, minutes * 60)
     took = choices.epoch_seconds(batches, seconds) * epochs / 60
     loader = [Choice(name="batch_size", value=batch, reason=f"{training:,} training samples")]
@@ -199,13 +201,15 @@ def _network(
     document: dict[str, Any],
     registry: Registry,
     data: DataInfo,
-    batch: int,
+    sizes: tuple[int, int],
     device: str,
     budget: float,
 ) -> tuple[tuple[dict[str, Any], str], float]:
-    """The strongest network that the time is enough for, why, and the seconds of a step."""
-    prepared = _assembly(document, registry).prepare_data()
-    batches = -(-len(prepared.by_split["training"]) // batch)
+    """The strongest network that the time is enough for, why, and the seconds of a step.
+
+    `sizes` are the samples in a batch, and the batches in an epoch.
+    """
+    batch, batches = sizes
     passed: list[str] = []
     found: tuple[dict[str, Any], float] | None = None
     for network in NETWORKS:

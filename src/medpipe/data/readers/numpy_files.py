@@ -8,6 +8,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from medpipe.data.readers.bombs import refuse_bomb
+from medpipe.data.readers.marks import ZIP
 from medpipe.data.readers.unreadable import UnreadableImageError, damaged
 from medpipe.errors import DataError
 from medpipe.steps import DecodedImage
@@ -36,10 +37,9 @@ def decode_numpy(content: bytes, path: str, *, axes: str | None, key: str | None
             of real numbers, several arrays of which none is chosen, or other axes.
     """
     try:
-        if not content.startswith(b"PK"):
-            values = _array(content, path)
-        else:
-            values = _array(_member(content, path, key), path)
+        if content.startswith(ZIP):
+            content = _member(content, path, key)
+        values = _array(content, path)
     except (DataError, MemoryError):
         raise
     except Exception as error:  # a damaged file can make a decoder fail in any way
