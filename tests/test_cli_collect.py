@@ -71,5 +71,5 @@ def test_collect_refuses_mixed_runs_unless_told(
     record["data"]["digest"] = "0"
     (folds / "fold-1" / "run.json").write_text(json.dumps(record))
     assert call(folds) == 2
-    assert "(--allow-mixed)" in capsys.readouterr().err
+    assert "with --allow-mixed" in capsys.readouterr().err
     assert not call(folds, "--allow-mixed")

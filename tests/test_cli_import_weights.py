@@ -147,17 +147,21 @@ def test_a_file_is_not_overwritten_unless_asked(tmp_path: Path, out: Path) -> No
     with pytest.raises(RunError) as caught:
         import_pickled(source, out)
     assert str(caught.value) == (
-        f"{out} holds something else already. Choose another --out, or give --overwrite."
+        f"{out} holds something else already. Choose another with the argument out, or give "
+        "overwrite=True."
     )
     assert out.read_text() == "mine"
     assert import_pickled(source, out, overwrite=True).written
     assert equal(out, net().state_dict())
     with pytest.raises(RunError) as caught:
         import_pickled(source, source, overwrite=True)
-    assert str(caught.value) == f"{source} is the pickled file itself. Choose another --out."
+    assert (
+        str(caught.value)
+        == f"{source} is the pickled file itself. Choose another with the argument out."
+    )
     with pytest.raises(RunError) as caught:
         import_pickled(source, tmp_path)
-    assert str(caught.value) == f"{tmp_path} is a folder. Name a file in it with --out."
+    assert str(caught.value) == f"{tmp_path} is a folder. Name a file in it with the argument out."
 
 
 @pytest.mark.parametrize("old", [False, True])
@@ -237,20 +241,21 @@ def test_where_the_tensors_are_is_asked_for_when_it_is_not_clear(tmp_path: Path,
         import_pickled(several, out)
     assert str(caught.value) == (
         f"{several} has tensors by name at several places. There are some at 'model', 'net', "
-        "'ema.now': choose one with --key."
+        "'ema.now': choose one with the argument key."
     )
     teachers = put(tmp_path / "teachers.pth", {"student": state, "teacher": state})
     with pytest.raises(DataError) as caught:
         import_pickled(teachers, out)
     assert str(caught.value) == (
         f"{teachers} has tensors by name at several places. There are some at 'student', "
-        "'teacher': choose one with --key."
+        "'teacher': choose one with the argument key."
     )
     flat = put(tmp_path / "flat.pth", state)
     with pytest.raises(DataError) as caught:
         import_pickled(flat, out, key="model")
     assert str(caught.value) == (
-        f"{flat} has no tensors by name at 'model'. There are some at the top, without --key."
+        f"{flat} has no tensors by name at 'model'. There are some at the top, without the "
+        "argument key."
     )
     assert not out.exists()
     assert import_pickled(several, out, key="ema.now").names == tuple(state)
@@ -328,8 +333,8 @@ def test_the_pickled_file_and_a_folder_are_no_place_for_the_output(tmp_path: Pat
     before = source.read_bytes()
     folder.mkdir()
     for out, message in (
-        (source, f"{source} is the pickled file itself. Choose another --out."),
-        (folder, f"{folder} is a folder. Name a file in it with --out."),
+        (source, f"{source} is the pickled file itself. Choose another with the argument out."),
+        (folder, f"{folder} is a folder. Name a file in it with the argument out."),
     ):
         with pytest.raises(RunError) as caught:
             import_pickled(source, out, overwrite=True)

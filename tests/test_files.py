@@ -222,9 +222,9 @@ def test_what_a_disk_takes_in_pieces_is_written_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "remedy"),
     [
-        (errno.ENOSPC, "Make room on that disk, or choose another one with --output."),
-        (errno.EROFS, "That disk is read-only: choose another one with --output."),
-        (errno.EACCES, "Choose a folder that you may write to with --output."),
+        (errno.ENOSPC, "Make room on that disk, or choose another one with the argument output."),
+        (errno.EROFS, "That disk is read-only: choose another one with the argument output."),
+        (errno.EACCES, "Choose a folder that you may write to with the argument output."),
         (errno.EMFILE, "The limit of open files is reached: raise it with 'ulimit -n 4096'."),
         (errno.EIO, "The disk itself failed: look at it before you trust it again."),
     ],

@@ -252,7 +252,7 @@ def test_a_run_of_another_machine_that_lives_is_not_taken_over(tmp_path: Path, c
         pass
     assert str(caught.value) == (
         f"Another process writes to {tmp_path}: process 99999 on node1, since noon. Wait until it "
-        "ends, end it, or choose another folder with --output."
+        "ends, end it, or choose another folder with the argument output."
     )
     assert clock.now < 1006
 

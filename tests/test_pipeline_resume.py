@@ -93,11 +93,12 @@ def test_a_finished_run_is_left_as_it_is(tmp_path: Path) -> None:
 def test_a_finished_run_of_another_configuration_is_refused(tmp_path: Path) -> None:
     tiny(max_epochs=1).build().run(tmp_path / "run")
     with pytest.raises(RunError) as caught:
-        tiny(max_epochs=2).build().run(tmp_path / "run", resume=True)
+        tiny(max_epochs=1).loader(batch_size=4).build().run(tmp_path / "run", resume=True)
     assert str(caught.value) == (
-        f"The run {tmp_path / 'run'} can't be resumed, since it was started with something else:\n"
-        "  trainer.max_epochs: 1, now 2\n"
-        "Put that back, or begin a new run in another output."
+        f"The run {tmp_path / 'run'} is finished, so these changes would have no effect:\n"
+        "  loader.batch_size: 8, now 4\n"
+        "Put that back, or begin a new run in another output; with weights.run it starts from "
+        "this run's best network."
     )
 
 
@@ -120,7 +121,8 @@ def test_one_process_at_a_time_writes_to_a_run(tmp_path: Path) -> None:
     text = re.sub(r"since \S+ \S+\. W", "since TIME. W", str(caught.value))
     assert text == (
         f"Another process writes to {tmp_path / 'run'}: process {other.pid} on {platform.node()}, "
-        "since TIME. Wait until it ends, end it, or choose another folder with --output."
+        "since TIME. Wait until it ends, end it, or choose another folder with the argument "
+        "output."
     )
     other.kill()  # what a killed process held is free
     other.wait()
@@ -199,7 +201,6 @@ def test_another_configuration_data_set_or_split_is_refused(tmp_path: Path) -> N
         other.build().run(tmp_path / "run", resume=True)
     assert str(caught.value) == (
         f"The run {tmp_path / 'run'} can't be resumed, since it was started with something else:\n"
-        "  trainer.max_epochs: 1, now 2\n"
         "  trainer.learning_rate: 0.003, now 'auto'\n"
         "  trainer.schedule.step: 'one_cycle', now None\n"
         "  trainer.schedule.warm_up: 0.3, now None\n"
@@ -208,7 +209,7 @@ def test_another_configuration_data_set_or_split_is_refused(tmp_path: Path) -> N
         "  trainer.schedule: None, now 'auto'\n"
         "Put that back, or begin a new run in another output. To resume all the same, which gives "
         "other results than a run that was not stopped, and is recorded: "
-        "--allow-changed=configuration"
+        'allow_changed="configuration"'
     )
     next(folder.rglob("*.png")).unlink()
     with pytest.raises(RunError) as caught:
@@ -217,7 +218,8 @@ def test_another_configuration_data_set_or_split_is_refused(tmp_path: Path) -> N
         f"The run {tmp_path / 'run'} can't be resumed, since it was started with something else:\n"
         "  the data: files were added, removed or changed\n"
         "Put that back, or begin a new run in another output. To resume all the same, which gives "
-        "other results than a run that was not stopped, and is recorded: --allow-changed=data"
+        "other results than a run that was not stopped, and is recorded: "
+        'allow_changed="data"'
     )
 
 
@@ -233,7 +235,7 @@ def test_without_resume_a_run_is_not_overwritten(tmp_path: Path) -> None:
         pipeline.run(tmp_path / "run")
     assert str(caught.value) == (
         f"The output {tmp_path / 'run'} holds another run, which medpipe does not overwrite. "
-        "Resume it by --resume, choose another folder with --output, or remove it."
+        "Resume it with resume=True, choose another folder with the argument output, or remove it."
     )
 
 
@@ -270,7 +272,8 @@ def test_another_machine_is_recorded(tmp_path: Path) -> None:
         f"The run {tmp_path / 'run'} can't be resumed, since it was started with something else:\n"
         "  precision: 'bfloat16' then, 'float32' now\n"
         "Put that back, or begin a new run in another output. To resume all the same, which gives "
-        "other results than a run that was not stopped, and is recorded: --allow-changed=hardware"
+        "other results than a run that was not stopped, and is recorded: "
+        'allow_changed="hardware"'
     )
     assert (run.path / "run.json").read_bytes() == text
     done = pipeline.run(tmp_path / "run", resume=True, allow_changed=["hardware", "packages"])

@@ -382,12 +382,11 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_samples(tmp_path: Path) -
         (
             lambda path: (path / "note.txt").write_text("mine"),
             "The output {path} is not empty and holds no run. "
-            "Choose an empty or a new folder with --output.",
+            "Choose an empty or a new folder with the argument output.",
         ),
         (
             lambda path: (path / "run.json").write_text("{}"),
-            "The output {path} holds another run, which medpipe does not overwrite. "
-            "Resume it by --resume, choose another folder with --output, or remove it.",
+            "{path}/run.json is of another format; a newer medpipe may know it.",
         ),
     ],
 )
@@ -407,7 +406,7 @@ def test_an_output_that_is_a_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError) as caught:
         tiny().build().run(tmp_path / "file")
     assert str(caught.value) == (
-        f"The output {tmp_path / 'file'} is a file. Choose a folder with --output."
+        f"The output {tmp_path / 'file'} is a file. Choose a folder with the argument output."
     )
 
 

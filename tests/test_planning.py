@@ -274,7 +274,7 @@ def test_two_labels_are_asked_for(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         plan(tmp_path)
     assert str(caught.value) == (
-        "Several columns may be the label: shade, size. Name one: --label COLUMN."
+        "Several columns may be the label: shade, size. Name one with the argument label."
     )
     document = tomllib.loads(plan(tmp_path, label="shade", minutes=0.2).text)
     assert document["dataset"]["label"] == "shade"

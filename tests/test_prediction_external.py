@@ -166,7 +166,7 @@ def test_images_of_the_training_part_are_refused_unless_admitted(
         run.evaluate(mixed)
     assert str(caught.value) == (
         f"4 of 40 images were in the training split of the run {run.path}: {named} and 1 more. "
-        "Leave them out, or set allow_overlap (--allow-overlap) to measure on them all the same."
+        "Leave them out, or give allow_overlap=True to measure on them all the same."
     )
     with caplog.at_level(logging.WARNING, logger="medpipe"):
         found = run.evaluate(mixed, allow_overlap=True)
@@ -263,7 +263,7 @@ def test_an_output_in_use_is_refused_and_a_failure_leaves_none(run: Run, tmp_pat
         run.evaluate(others(), output=tmp_path)
     assert str(caught.value) == (
         f"The output {tmp_path} is there already, and medpipe does not overwrite it. Choose "
-        "another folder with --output."
+        "another folder with the argument output."
     )
     stranger = attrs.evolve(others(), task=Task(names=("A", "B", "C", "D", "E", "F")))
     with pytest.raises(DataError):

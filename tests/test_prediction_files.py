@@ -130,9 +130,7 @@ def test_everything_that_cannot_be_read_is_listed_at_once(
     assert f"  {folder / 'empty.png'} is empty." in lines
     assert f"  {nan} holds NaN values." in lines
     assert any(line.startswith(f"  {broken} ") for line in lines)
-    assert lines[-1] == (
-        "Remove or repair them, or set skip_unreadable (--skip-unreadable) to leave them out."
-    )
+    assert lines[-1] == ("Remove or repair them, or give skip_unreadable=True to leave them out.")
     with caplog.at_level(logging.WARNING, logger="medpipe"):
         found = run.predict([folder, absent], skip_unreadable=True)
     assert found.ids == (f"{folder.as_posix()}/good.png",)

@@ -172,7 +172,7 @@ def test_a_part_without_metrics(folds: Path) -> None:
 MIXED = (
     "The runs in {folds} are not of one kind. {folds}/fold-1 differs from {folds}/fold-0: {what}. "
     "Keep each kind in a folder of its own, or take them together all the same with "
-    "allow_mixed=True (--allow-mixed)."
+    "allow_mixed=True."
 )
 
 

@@ -208,6 +208,6 @@ def _lost(base: Path) -> str:
         found = RunCheckpoints(run=base / "run").latest()
     except MedpipeError as error:
         return f"no checkpoint is whole: {error}"
-    if found is not None and found.instead_of:
+    if found.instead_of:
         return f"the last checkpoint is damaged: {found.instead_of}"
     return ""

@@ -16,6 +16,7 @@ from cyclopts import App
 from medpipe.cli.arguments import with_values
 from medpipe.cli.streams import mend_streams
 from medpipe.errors import MedpipeError, RunError
+from medpipe.system.options import command_line
 
 _SIGPIPE = getattr(signal, "SIGPIPE", 13)  # Windows has none
 
@@ -56,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         _refuse_no_folder()
         given = with_values(sys.argv[1:] if arguments is None else arguments)
-        app(given, exit_on_error=False, print_error=True)
+        with command_line():
+            app(given, exit_on_error=False, print_error=True)
         sys.stdout.flush()
     except BrokenPipeError as error:
         if not _by_printing(error):

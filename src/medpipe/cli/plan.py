@@ -32,7 +32,7 @@ def plan(
     if found is None or not float(found[1]):
         raise RunError(f"--time: write a number with s, m, h or d, such as 30m, not {time!r}.")
     if out is not None:
-        refuse_existing(out, kind="file", option="--out")
+        refuse_existing(out, kind="file", parameter="out")
     made = make_plan(data, minutes=float(found[1]) * _UNITS[found[2]], label=label)
     for question in made.questions:
         print(f"Look at this: {question}", file=sys.stderr)

@@ -12,6 +12,7 @@ import attrs
 
 from medpipe.data.listing.names import DICOM_SUFFIXES, IMAGE_SUFFIXES
 from medpipe.errors import DataError
+from medpipe.system.options import option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -202,10 +203,12 @@ def label_settings(
         return _of_column(table, candidates[0], "no other column can be a label")
     if not candidates:
         raise DataError(
-            f"No column of {', '.join(table.header)} looks like a label. Name it: --label COLUMN."
+            f"No column of {', '.join(table.header)} looks like a label. Name it with "
+            f"{option('label')}."
         )
     raise DataError(
-        f"Several columns may be the label: {', '.join(candidates)}. Name one: --label COLUMN."
+        f"Several columns may be the label: {', '.join(candidates)}. Name one with "
+        f"{option('label')}."
     )
 
 
@@ -249,7 +252,7 @@ def _of_column(table: TableColumns, name: str, why: str) -> list[tuple[str, Any,
     elif len(set(values)) > MANY_CLASSES:
         raise DataError(
             f"The column {name!r} has {len(set(values))} different values, too many for classes. "
-            "Name another: --label COLUMN."
+            f"Name another with {option('label')}."
         )
     if blank:
         chosen.append(("missing_labels", "drop", "some rows have no label"))

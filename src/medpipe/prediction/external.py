@@ -21,6 +21,7 @@ from medpipe.prediction.network import TrainedNetwork, device_named, predict_sam
 from medpipe.steps import Dataset, DatasetStep, Reading
 from medpipe.system import files
 from medpipe.system.hardware import available_cpus
+from medpipe.system.options import option
 from medpipe.system.output_folders import refuse_existing
 
 if TYPE_CHECKING:
@@ -127,8 +128,8 @@ def _evaluate(
     if overlap and not allow_overlap:
         raise DataError(
             f"{_were(overlap, len(dataset.samples))} in the training split of the run "
-            f"{trained.path}: {_pairs(overlap)}. Leave them out, or set allow_overlap "
-            "(--allow-overlap) to measure on them all the same."
+            f"{trained.path}: {_pairs(overlap)}. Leave them out, or give "
+            f"{option('allow_overlap', True)} to measure on them all the same."
         )
     notes = [
         *dataset.notes,

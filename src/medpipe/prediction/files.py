@@ -15,6 +15,7 @@ from medpipe.prediction.network import TrainedNetwork, device_named, predict_sam
 from medpipe.steps import Sample, Task
 from medpipe.system import files
 from medpipe.system.hardware import available_cpus
+from medpipe.system.options import option
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -139,5 +140,5 @@ def _unreadable(found: FoundFiles) -> DataError:
         lines.append(f"  and {len(sentences) - NAMED} more.")
     remedy = "Remove or repair them"
     if found.images:
-        remedy += ", or set skip_unreadable (--skip-unreadable) to leave them out"
+        remedy += f", or give {option('skip_unreadable', True)} to leave them out"
     return DataError("\n".join([*lines, f"{remedy}."]))

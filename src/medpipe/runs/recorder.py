@@ -224,6 +224,9 @@ def later_record(
         changed: What has changed since, one line each.
         instead_of: Why the checkpoint is not the last one; empty where it is.
     """
+    sessions = [dict(session) for session in before["sessions"]]
+    if before["status"] == "finished":  # its results stay, however far this session comes
+        sessions[-1] |= {"best_epoch": before["best_epoch"], "metrics": before["metrics"]}
     session = {
         "started": _now(),
         "from_iteration": about["progress"]["iteration"],
@@ -234,7 +237,7 @@ def later_record(
         **now,
         **{key: before[key] for key in ("name", "started", "timings", "weights", "git", "command")},
         **{key: about[key] for key in ("best_epoch", "metrics")},
-        "sessions": [*before["sessions"], session],
+        "sessions": [*sessions, session],
     }
 
 

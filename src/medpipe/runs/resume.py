@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -10,12 +11,16 @@ import attrs
 from medpipe.config import changed_lines
 from medpipe.errors import RunError
 from medpipe.runs.recorder import CONFIGURATION
+from medpipe.steps import resolved
 from medpipe.system.distribution import own_distribution
+from medpipe.system.options import option
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from medpipe.runs.run import Run
+    from medpipe.steps import TrainerStep
+    from medpipe.training.loop import Progress
 
 Changeable = Literal["configuration", "data", "packages", "threads", "hardware"]
 """Kinds of changes since a run was started that can be allowed."""
@@ -35,10 +40,12 @@ class Change:
     Attributes:
         what: Its kind; None: results don't depend on it.
         line: Its description, such as ``versions.torch: '2.12' then, '2.13' now``.
+        longer: Whether it lets the run train longer: what it did until now stays the same.
     """
 
     what: Changeable | None
     line: str
+    longer: bool = False
 
 
 def allowed(allow_changed: bool | Changeable | Collection[Changeable]) -> frozenset[Changeable]:
@@ -70,16 +77,36 @@ def changes_of_configuration(before: Run, text: str | None) -> list[Change]:
     if text is None or not (before.record["repeatable"] and path.exists()):
         return []
     try:
-        lines = changed_lines(path.read_text("utf-8"), text)
+        old = path.read_text("utf-8")
+        lines = changed_lines(old, text)
     except (OSError, ValueError) as error:  # invalid TOML and UTF-8 are ValueErrors
         raise RunError(
             f"{path} can't be read: {error}. Put it back from a backup, or begin a new run in "
             "another output."
         ) from error
-    return [
-        Change(None if line.startswith(RESUME_SAFE_FIELDS) else "configuration", line)
-        for line in lines
-    ]
+    longer = _longer(tomllib.loads(old), tomllib.loads(text), before.record["auto"])
+    return [_of_configuration(line, longer) for line in lines]
+
+
+def _of_configuration(line: str, longer: Collection[str]) -> Change:
+    path = line.partition(":")[0]
+    safe = line.startswith(RESUME_SAFE_FIELDS) or path in longer
+    return Change(None if safe else "configuration", line, longer=path in longer)
+
+
+def _longer(
+    before: Mapping[str, Any], now: Mapping[str, Any], auto: Mapping[str, Any]
+) -> frozenset[str]:
+    """The trainer's parameters that let a run train longer than it was to, by their paths."""
+    found = set()
+    for name in ("max_epochs", "patience"):
+        path = f"trainer.{name}"
+        old = auto.get(path, before["trainer"].get(name))
+        new = now["trainer"].get(name)
+        forever = name == "patience" and new is None
+        if isinstance(old, int) and (forever or (isinstance(new, int) and new >= old)):
+            found.add(path)
+    return frozenset(found)
 
 
 def changes_of_data(before: Mapping[str, Any], now: Mapping[str, str]) -> list[Change]:
@@ -146,7 +173,7 @@ def refuse(before: Run, changes: Collection[Change], allow: Collection[Changeabl
             f"The run {before.path} can't be resumed, since it was started with something else:\n"
             + "".join(f"  {change.line}\n" for change in refused)
             + "Put that back, or begin a new run in another output."
-            + ("" if before.status == "finished" else _way_on(refused))
+            + _way_on(refused)
         )
 
 
@@ -191,6 +218,25 @@ def refuse_other_plan(path: Path, before: Mapping[str, Any], now: Mapping[str, A
         )
 
 
+def refuse_no_longer(path: Path, progress: Progress, trainer: TrainerStep) -> None:
+    """Raise an error if a finished run has nothing left to train.
+
+    Args:
+        path: The run directory.
+        progress: How far it has come.
+        trainer: As it is set now.
+
+    Raises:
+        RunError: It stopped early, and would stop at the same place.
+    """
+    if progress.over(max_epochs=resolved(trainer.max_epochs), patience=trainer.patience):
+        raise RunError(
+            f"The run {path} stopped early, after epoch {progress.epochs}: {trainer.monitor} was "
+            f"best in epoch {progress.best_epoch}, and trainer.patience = {trainer.patience}. More "
+            "epochs would change nothing. Set a larger trainer.patience too."
+        )
+
+
 def refuse_too_few_epochs(path: Path, progress: Mapping[str, Any], max_epochs: int) -> None:
     """Raise an error if a run is past `max_epochs` already.
 
@@ -215,10 +261,10 @@ def refuse_too_few_epochs(path: Path, progress: Mapping[str, Any], max_epochs: i
 
 def _way_on(refused: Collection[Change]) -> str:
     kinds = [kind for kind in CHANGEABLE if any(change.what == kind for change in refused)]
-    flags = " ".join(f"--allow-changed={kind}" for kind in kinds)
+    given = option("allow_changed", kinds[0] if len(kinds) == 1 else kinds)
     return (
         " To resume all the same, which gives other results than a run that was not stopped, and "
-        f"is recorded: {flags}"
+        f"is recorded: {given}"
     )
 
 

@@ -18,6 +18,7 @@ from medpipe.errors import RunError
 from medpipe.runs.recorder import CONFIGURATION, RECORD
 from medpipe.runs.run import Run
 from medpipe.system import file_errors, files
+from medpipe.system.options import option
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -294,8 +295,7 @@ def _refuse_mixed(folder: Path, runs: Sequence[Run]) -> None:
             raise RunError(
                 f"The runs in {folder} are not of one kind. {run.path} differs from "
                 f"{runs[0].path}: {'; '.join(lines[:NAMED])}{more}. Keep each kind in a folder of "
-                "its own, or take them together all the same with allow_mixed=True "
-                "(--allow-mixed)."
+                f"its own, or take them together all the same with {option('allow_mixed', True)}."
             )
 
 

@@ -16,6 +16,7 @@ from medpipe.config import unrepeatable, write
 from medpipe.data.quality.quarantine_file import read_quarantine
 from medpipe.errors import MedpipeError, RunError
 from medpipe.runs.recorder import (
+    HISTORY,
     QUARANTINE,
     RECORD,
     Recorder,
@@ -33,6 +34,7 @@ from medpipe.runs.resume import (
     changes_of_machine,
     refuse,
     refuse_for_finished,
+    refuse_no_longer,
     refuse_other_plan,
     refuse_too_few_epochs,
 )
@@ -40,12 +42,14 @@ from medpipe.runs.run import Run
 from medpipe.runs.session import Session
 from medpipe.steps import resolved
 from medpipe.system import file_errors, files
+from medpipe.system.options import option
 from medpipe.system.output_folders import claim_directory, only_writer
 from medpipe.system.start_methods import refuse_second_start
 from medpipe.system.timing import Timings, recording, timed
 from medpipe.training.run_checkpoints import Found, RunCheckpoints
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     from medpipe.checks.check_report import Checked
@@ -81,20 +85,15 @@ class Runner:
         """Check, train, evaluate, and write it all; see `medpipe.Pipeline.run`."""
         refuse_second_start()  # before a folder is claimed
         started = time.perf_counter()
-        before = (
-            Run.load(self.path) if self.resume and file_errors.mode_of(self.path / RECORD) else None
-        )
-        changes: list[Change] = []
+        before, changes = self._before()
         if before is None:
             claim_directory(self.path, marker=RECORD)
-        else:
-            changes = self._changes_of_configuration(before)
-            refuse(before, changes, self.allow)
-            if before.status == "finished":
-                refuse_for_finished(before, changes)
-                logger.info("The run %s is finished; nothing is left to do.", self.path)
-                return before
+        elif before.status == "finished" and not _longer(changes):
+            refuse_for_finished(before, changes)
+            logger.info("The run %s is finished; nothing is left to do.", self.path)
+            return before
         with only_writer(self.path) as see_ours, recording() as timings:
+            before, changes = self._before()  # another process may have written until now
             with timed("imports"):
                 _import_libraries()
             logger.info("Checking the data, the network and the machine")
@@ -114,10 +113,46 @@ class Runner:
             if found is None:
                 seconds = time.perf_counter() - started
                 recorder.record["timings"]["check"] = round(seconds, 3)
-                files.remove_leftovers(self.path)
+                self._tidy()
                 recorder.begin(assembly.configuration, assembly.registry, checked.prepared)
                 logger.info("The run is written to %s", self.path)
-            return self._train(checked, recorder, found, timings)
+            return self._train(checked, recorder, found, timings, longer=_longer(changes))
+
+    def _before(self) -> tuple[Run | None, list[Change]]:
+        """The run to resume, and what has changed in the configuration since it was started.
+
+        Returns:
+            None for the run where there is none, or one that begins anew: it saved nothing.
+
+        Raises:
+            RunError: There is a run, and it is not to be resumed, or can't be.
+        """
+        if not file_errors.mode_of(self.path / RECORD):
+            return None, []
+        before = Run.load(self.path)
+        noted = any("saved" in session for session in before.record["sessions"])
+        if not (noted or before.status == "finished" or RunCheckpoints(run=self.path).exist):
+            return None, []
+        if not self.resume:
+            raise RunError(
+                f"The output {self.path} holds another run, which medpipe does not overwrite. "
+                f"Resume it with {option('resume', True)}, choose another folder with "
+                f"{option('output')}, or remove it."
+            )
+        changes = self._changes_of_configuration(before)
+        if before.status != "finished" or _longer(changes):
+            refuse(before, changes, self.allow)
+        return before, changes
+
+    def _tidy(self) -> None:
+        """Remove what a run left that ended before it saved anything."""
+        files.remove_leftovers(self.path)
+        if file_errors.mode_of(self.path / RECORD):
+            error = Run.load(self.path).record.get("error")
+            why = f": it failed with {error}" if error else ""
+            logger.info("The run in %s saved no checkpoint, and begins anew%s", self.path, why)
+            for name in (HISTORY, QUARANTINE):
+                files.remove_file(self.path / name)
 
     def _changes_of_configuration(self, before: Run) -> list[Change]:
         configuration, registry = self.assembly.configuration, self.assembly.registry
@@ -142,6 +177,7 @@ class Runner:
             changes: What is known to have changed since.
         """
         from medpipe.system.hardware import describe_hardware
+        from medpipe.training.loop import Progress
 
         configuration, registry = self.assembly.configuration, self.assembly.registry
         machine = machine_record(
@@ -162,17 +198,15 @@ class Runner:
             changes = [*changes, *changes_of_data(before.record, now)]
             changes += changes_of_machine(before.record, machine, record["plugins"])
             refuse(before, changes, self.allow)
-        found = None
-        if before is not None:
-            saved = any("saved" in session for session in before.record["sessions"])
-            found = RunCheckpoints(run=self.path).latest(saved=saved)
-            if found is None:
-                logger.info("The run %s had not saved anything yet, and begins anew.", self.path)
-        if before is None or found is None:
+        if before is None:
             return None, Recorder(self.path, record, provenance_digests=now)
+        found = RunCheckpoints(run=self.path).latest()
         changes = changes or changes_of_checkpoint(found.about, now)
         refuse(before, changes, self.allow)
-        refuse_too_few_epochs(self.path, found.about["progress"], _max_epochs(checked))
+        trainer = checked.assembly.configuration.trainer
+        if before.status == "finished":
+            refuse_no_longer(self.path, Progress(**found.about["progress"]), trainer)
+        refuse_too_few_epochs(self.path, found.about["progress"], resolved(trainer.max_epochs))
         if checked.planned is not None:
             refuse_other_plan(self.path, found.about["planned"], checked.planned)
         for change in changes:
@@ -186,7 +220,13 @@ class Runner:
         )
 
     def _train(
-        self, checked: Checked, recorder: Recorder, found: Found | None, timings: Timings
+        self,
+        checked: Checked,
+        recorder: Recorder,
+        found: Found | None,
+        timings: Timings,
+        *,
+        longer: bool,
     ) -> Run:
         from medpipe.training.determinism import seeded
 
@@ -196,6 +236,7 @@ class Runner:
             configuration=configuration,
             checked=checked,
             recorder=recorder,
+            longer=longer,
             stop=stop,
             timings=timings,
         )
@@ -231,13 +272,13 @@ class Runner:
                 "validation, or of the test split."
             )
         if stop.interrupted:
-            logger.info("Resume it by the same command with --output %s and --resume.", self.path)
+            logger.info("Resume it with %s.", option("resume", True))
             raise KeyboardInterrupt
         return run
 
 
-def _max_epochs(checked: Checked) -> int:
-    return resolved(checked.assembly.configuration.trainer.max_epochs)
+def _longer(changes: Collection[Change]) -> bool:
+    return any(change.longer for change in changes)
 
 
 def _tell(handlers: Handlers, error: Exception) -> None:

@@ -53,6 +53,7 @@ class Session:
         configuration: As it is written to the run directory.
         checked: What the check found.
         recorder: Writes the run directory.
+        longer: Whether the run may train longer now than it was to.
         stop: Says whether the run is to stop.
         timings: Where the time went so far.
         handlers: What sees the training; None before it is attached.
@@ -62,6 +63,7 @@ class Session:
     configuration: Configuration
     checked: Checked
     recorder: Recorder
+    longer: bool
     stop: StopRequest
     timings: Timings = attrs.field(factory=Timings)
     handlers: Handlers | None = attrs.field(default=None, init=False)
@@ -121,10 +123,9 @@ class Session:
             refuse_other_plan(self.recorder.path, found.about["planned"], planned(training))
             progress = restore(found, training, loaders.training)
             refuse_too_few_epochs(self.recorder.path, attrs.asdict(progress), max_epochs)
-            if progress.finished and not progress.early:
-                # max_epochs may be larger now than when the run finished.
-                done = progress.iteration // (progress.epoch_length or 1)
-                progress.finished = done >= max_epochs
+            if progress.finished and self.longer:
+                progress.finished = progress.over(max_epochs=max_epochs, patience=trainer.patience)
+                progress.early = progress.early and progress.finished
             self.recorder.checkpoints.settle(found)
             if self.recorder.record["sessions"][-1]["changed"]:
                 # The checkpoint must have the digests of the changed run.

@@ -11,6 +11,7 @@ from medpipe.errors import RunError
 from medpipe.system.file_errors import failure, mode_of, reason
 from medpipe.system.files import beside, make_directories, new_file, remove_file
 from medpipe.system.locks import SILENCE, WORD, Lock
+from medpipe.system.options import option
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -73,7 +74,7 @@ def _take(lock: Lock, directory: Path) -> None:
         if alive == "alive" or lock.showed_life():
             raise RunError(
                 f"Another process writes to {directory}: {holder}. Wait until it ends, end it, or "
-                "choose another folder with --output."
+                f"choose another folder with {option('output')}."
             )
         if not told and time.monotonic() - began >= WORD:
             told = True
@@ -94,7 +95,7 @@ def _is_content(entry: Path) -> bool:
 
 
 def refuse_existing(
-    output: Path, *, kind: Literal["file", "folder"], option: str = "--output"
+    output: Path, *, kind: Literal["file", "folder"], parameter: str = "output"
 ) -> None:
     """Refuse an output that exists.
 
@@ -104,7 +105,7 @@ def refuse_existing(
     if mode_of(output):
         raise RunError(
             f"The output {output} is there already, and medpipe does not overwrite it. Choose "
-            f"another {kind} with {option}."
+            f"another {kind} with {option(parameter)}."
         )
 
 
@@ -113,23 +114,19 @@ def claim_directory(path: Path, *, marker: str) -> None:
 
     Args:
         path: The directory; it is made if it is not there.
-        marker: The file that a directory in use holds.
+        marker: The file of a directory that has been claimed before.
 
     Raises:
-        RunError: It holds something already, or can't be written.
+        RunError: It is a file, holds something else already, or can't be written.
     """
     try:
         if path.exists() and not path.is_dir():
-            raise RunError(f"The output {path} is a file. Choose a folder with --output.")
-        if (path / marker).exists():
-            raise RunError(
-                f"The output {path} holds another run, which medpipe does not overwrite. "
-                "Resume it by --resume, choose another folder with --output, or remove it."
-            )
-        if path.exists() and any(map(_is_content, path.iterdir())):
+            raise RunError(f"The output {path} is a file. Choose a folder with {option('output')}.")
+        ours = (path / marker).exists()
+        if path.exists() and not ours and any(map(_is_content, path.iterdir())):
             raise RunError(
                 f"The output {path} is not empty and holds no run. "
-                "Choose an empty or a new folder with --output."
+                f"Choose an empty or a new folder with {option('output')}."
             )
         make_directories(path)
         probe = beside(path / marker)
@@ -137,4 +134,5 @@ def claim_directory(path: Path, *, marker: str) -> None:
             pass
         remove_file(probe)
     except OSError as error:
-        raise RunError(failure(f"The output {path}", "written", error, "--output")) from error
+        why = failure(f"The output {path}", "written", error, option("output"))
+        raise RunError(why) from error

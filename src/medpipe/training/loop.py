@@ -80,6 +80,16 @@ class Progress:
     early: bool = False
     history: list[dict[str, float | None]] = attrs.field(factory=list)
 
+    @property
+    def epochs(self) -> int:
+        """Epochs that are done."""
+        return len(self.history)
+
+    def over(self, *, max_epochs: int, patience: int | None) -> bool:
+        """Whether all epochs are done, or none was better for so many."""
+        waited = self.epochs - self.best_epoch
+        return self.epochs >= max_epochs or (patience is not None and waited >= patience)
+
 
 @attrs.frozen(kw_only=True, eq=False)
 class TrainingLoop:
@@ -244,14 +254,13 @@ class TrainingLoop:
             seconds=started.seconds,
             best=better,
         )
-        patience_over = self.patience is not None and number - progress.best_epoch >= self.patience
-        progress.early = patience_over and number < self.max_epochs
-        progress.finished = patience_over or number >= self.max_epochs
+        progress.finished = progress.over(max_epochs=self.max_epochs, patience=self.patience)
+        progress.early = progress.finished and number < self.max_epochs
         progress.losses, progress.seconds, progress.validating = [], 0.0, False
         self.on_epoch(epoch, progress)
         started.restart()
         self._since_saved.restart()
-        if patience_over or self.stop.reason is not None:
+        if progress.early or self.stop.reason is not None:
             engine.terminate()
         return not progress.finished and self.stop.reason is None
 

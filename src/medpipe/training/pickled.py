@@ -20,6 +20,7 @@ from safetensors.torch import load, save
 
 from medpipe.errors import DataError, RunError
 from medpipe.system import file_errors, files
+from medpipe.system.options import option
 from medpipe.training.inert import Placeholder, load_inert
 from medpipe.training.weights_problems import listed
 
@@ -104,9 +105,9 @@ def import_pickled(
     table = found[place]
     mode = file_errors.mode_of(out)
     if mode and out.samefile(source):
-        raise RunError(f"{out} is the pickled file itself. Choose another --out.")
+        raise RunError(f"{out} is the pickled file itself. Choose another with {option('out')}.")
     if stat.S_ISDIR(mode):
-        raise RunError(f"{out} is a folder. Name a file in it with --out.")
+        raise RunError(f"{out} is a folder. Name a file in it with {option('out')}.")
     if out.suffix != ".safetensors":
         raise RunError(f"{out} would be a safetensors file: let its name end in .safetensors.")
     taken = {name: item for name, item in table.items() if _is_tensor(name, item)}
@@ -122,7 +123,8 @@ def import_pickled(
     same = stat.S_ISREG(mode) and _holds(out, written)
     if mode and not same and not overwrite:
         raise RunError(
-            f"{out} holds something else already. Choose another --out, or give --overwrite."
+            f"{out} holds something else already. Choose another with {option('out')}, or give "
+            f"{option('overwrite', True)}."
         )
     if not same:
         files.write_bytes(out, written)
@@ -195,7 +197,7 @@ def _place(
         classes = sorted({item.named for item in _placeholders(content)})
         held = f" but objects of {listed(classes, 3)}" if classes else ""
         raise DataError(f"{source} holds no tensors by name{held}. {_SAFELY}.")
-    places = listed(repr(name) if name else "the top, without --key" for name in found)
+    places = listed(repr(name) if name else f"the top, without {option('key')}" for name in found)
     there = f"There are some at {places}"
     if key is not None:
         if key not in found:
@@ -211,7 +213,7 @@ def _place(
     if not usual and "" in found:
         return ""
     raise DataError(
-        f"{source} has tensors by name at several places. {there}: choose one with --key."
+        f"{source} has tensors by name at several places. {there}: choose one with {option('key')}."
     )
 
 

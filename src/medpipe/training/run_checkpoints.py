@@ -79,16 +79,18 @@ class RunCheckpoints:
         if best is not None and best == about["epoch"]:
             self._write_best(about)
 
-    def latest(self, *, saved: bool = False) -> Found | None:
-        """The newest checkpoint that is whole; None where there is none yet.
+    @property
+    def exist(self) -> bool:
+        """Whether there is a checkpoint to resume from, whole or damaged."""
+        return any((self.run / name).exists() for name in (LAST, PREVIOUS))
+
+    def latest(self) -> Found:
+        """The newest checkpoint that is whole.
 
         Nothing is changed by it. Where the last one is damaged or gone, the one before it is given.
 
-        Args:
-            saved: Whether one is known to have been saved.
-
         Raises:
-            CheckpointError: There are checkpoints, and none is whole.
+            CheckpointError: There is none, or none is whole.
             RunError: One can't be read.
         """
         from medpipe.training.checkpoint import load_checkpoint
@@ -111,12 +113,10 @@ class RunCheckpoints:
                 f"No checkpoint of {self.run} is whole. {' '.join(damaged)} Take the run's "
                 "directory from a backup, or begin a new run in another output."
             )
-        if saved:
-            raise CheckpointError(
-                f"The checkpoints of {self.run} are gone, from which it was to resume. Take the "
-                f"folder {FOLDER!r} from a backup, or begin a new run in another output."
-            )
-        return None
+        raise CheckpointError(
+            f"The checkpoints of {self.run} are gone, from which it was to resume. Take the "
+            f"folder {FOLDER!r} from a backup, or begin a new run in another output."
+        )
 
     def settle(self, found: Found) -> None:
         """Bring the files into the order that `found` is to be resumed from.

@@ -86,7 +86,7 @@ def _require_folder(root: Path) -> None:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise DataError(
             f"dataset.root: there is no folder {root}. Name the folder that holds one folder for "
-            "each class; on the command line by --set dataset.root=FOLDER."
+            "each class."
         ) from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
