@@ -31,6 +31,8 @@ COMMANDS = {
     "check": "Check a pipeline against its data and this machine, before training.",
     "evaluate": "Measure the network of a run on an external data set.",
     "predict": "Predict new files with the network of a run, as a CSV table.",
+    "recipes": "List the configurations that ship with medpipe, or print one.",
+    "init": "Write an empty project: a configuration, a README and a .gitignore.",
     "collect": "Show the runs below a folder: metrics, mean, spread, and those of all pooled.",
     "import_weights": "Write the tensors of a torch.save file as safetensors; no code in it runs.",
     "plugins": "List the plugins and their steps.",

@@ -18,6 +18,7 @@ def check(
     /,
     *,
     set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
+    unset: Annotated[list[str] | None, Parameter(negative="")] = None,
     data: Annotated[bool, Parameter(negative="")] = False,
     json: Path | None = None,
     deep: Annotated[bool, Parameter(negative="")] = False,
@@ -31,7 +32,8 @@ def check(
 
     Args:
         configuration: A file that ends in .toml, or the name of a recipe.
-        set_: PATH=VALUE, as often as needed.
+        set_: PATH=VALUE, as often as needed: --set trainer.max_epochs=5.
+        unset: PATH, as often as needed: its default takes the place of its value.
         data: Read every file once and list all that is wrong with the data.
         json: With --data, also write the report to this file.
         deep: Also train on eight samples until the loss falls, half a minute at most.
@@ -39,7 +41,7 @@ def check(
         quarantine: Leave faulty samples out: short for --set run.bad_data=quarantine.
     """
     settings = [*(set_ or []), *([QUARANTINED] if quarantine else [])]
-    pipeline = builder_of(configuration, settings).build()
+    pipeline = builder_of(configuration, settings, unset).build()
     if json is not None and not data:
         raise RunError("--json goes with --data. Give both.")
     if data:

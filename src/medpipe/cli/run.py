@@ -31,6 +31,7 @@ def run(
     *,
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
     set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
+    unset: Annotated[list[str] | None, Parameter(negative="")] = None,
     resume: Annotated[bool, Parameter(negative="")] = False,
     allow_changed: Annotated[
         list[Changeable | Literal["all"]] | None, Parameter(negative="")
@@ -51,6 +52,7 @@ def run(
         configuration: A file that ends in .toml, or the name of a recipe.
         output: The run directory; by default runs/DATASET-TIME.
         set_: PATH=VALUE, as often as needed: --set trainer.max_epochs=5.
+        unset: PATH, as often as needed: its default takes the place of its value.
         resume: Resume the run in --output, or begin it where there is none.
         allow_changed: Resume although something has changed since the run was begun, and record
             it: --allow-changed for anything, or --allow-changed=hardware, as often as needed.
@@ -75,7 +77,7 @@ def run(
     if allow and not resume:
         raise RunError("--allow-changed is for a resumed run: give --resume too.")
     with recording(_timings()):
-        pipeline = builder_of(configuration, settings).build()
+        pipeline = builder_of(configuration, settings, unset).build()
         members: Collection[str] = ()
         if output is not None and folds:
             members = [f"fold-{fold}" for fold in range(pipeline.configuration.split.folds or 0)]

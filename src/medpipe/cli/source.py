@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -11,16 +12,19 @@ from medpipe.errors import ConfigError, Problem
 from medpipe.runs.recorder import CONFIGURATION
 from medpipe.system.file_errors import mode_of
 
+logger = logging.getLogger("medpipe")
+
 QUARANTINED = "run.bad_data=quarantine"
 """What ``--quarantine`` is short for."""
 
 
-def builder_of(source: str, settings: list[str]) -> PipelineBuilder:
+def builder_of(source: str, settings: list[str], unset: list[str] | None = None) -> PipelineBuilder:
     """Read a configuration.
 
     Args:
         source: A file that ends in ``.toml``, or the name of a recipe.
         settings: ``PATH=VALUE`` each.
+        unset: Paths whose values are removed before.
 
     Raises:
         ConfigError: It can't be read or has problems.
@@ -32,9 +36,14 @@ def builder_of(source: str, settings: list[str]) -> PipelineBuilder:
         raise ConfigError("The configuration can't be read", [problem])
     text = config.read_text(Path(source)) if is_file else recipes.text(source)
     document = config.parse(text, source=source)
-    if any(setting.startswith("transform[") for setting in settings):
+    if any(setting.startswith("transform[") for setting in [*settings, *(unset or [])]):
         document.setdefault("transform", [{"step": n} for n in config.DEFAULT_TRANSFORMS])
     problems: list[Problem] = []
+    for path in unset or []:
+        try:
+            config.unset_value(document, path.strip())
+        except ConfigError as error:
+            problems += error.problems
     for setting in settings:
         path, equals, value = setting.partition("=")
         if not equals:
@@ -42,9 +51,16 @@ def builder_of(source: str, settings: list[str]) -> PipelineBuilder:
             problems.append(Problem(path=setting, message=message))
             continue
         try:
-            config.set_value(document, path.strip(), _value(value.strip()))
+            dropped = config.set_value(document, path.strip(), _value(value.strip()))
         except ConfigError as error:
             problems += error.problems
+        else:
+            if dropped:
+                logger.info(
+                    "%s is another step now; of the one before it, dropped: %s",
+                    path.strip().removesuffix(".step"),
+                    ", ".join(dropped),
+                )
     if problems:
         raise ConfigError("A value can't be set", problems)
     return PipelineBuilder.from_document(document)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from medpipe.config.configuration import Configuration
 from medpipe.config.deciding import decided, with_decided
-from medpipe.config.document import parse, read_text, set_value
+from medpipe.config.document import parse, read_text, set_value, unset_value
 from medpipe.config.loading import build_step, check, load, twice
 from medpipe.config.sections import (
     DEFAULT_STEPS,
@@ -40,6 +40,7 @@ __all__ = [
     "toml_text",
     "twice",
     "unrepeatable",
+    "unset_value",
     "with_decided",
     "write",
 ]

@@ -60,26 +60,32 @@ def read_text(path: Path) -> str:
     )
 
 
-def set_value(document: dict[str, Any], path: str, value: object) -> None:
+def set_value(document: dict[str, Any], path: str, value: object) -> list[str]:
     """Set one value of a document by its path, as ``--set`` does.
+
+    Another step drops the parameters of the one before, which it would not know.
 
     Args:
         document: Plain data; changed in place.
         path: As error messages write it: ``trainer.loss.gamma``, ``transform[1].prob``.
         value: Plain data.
 
+    Returns:
+        The names of the parameters that were dropped.
+
     Raises:
         ConfigError: The path leads through something that is no table or no such list entry.
     """
+    dropped: list[str] = []
     keys = _keys(path)
     place: Any = document
     for key, following in zip(keys, [*keys[1:], None], strict=True):
-        inside = isinstance(place, list) and isinstance(key, int) and key < len(place)
-        if not (inside or (isinstance(place, dict) and isinstance(key, str))):
-            known = keys[0] in SECTIONS
-            problem = _no_place(path, key, place) if known else no_section(str(keys[0]))
-            raise ConfigError("A value can't be set", [problem])
+        if not _leads(place, key):
+            raise _no_place("A value can't be set", path, keys, key, place)
         if following is None:
+            if key == "step" and place.get(key, value) != value:
+                dropped = [name for name in place if name != key]
+                place.clear()
             place[key] = value
         elif isinstance(place, dict):
             inner = place.setdefault(key, {})
@@ -89,12 +95,52 @@ def set_value(document: dict[str, Any], path: str, value: object) -> None:
             place = inner
         else:
             place = place[key]
+    return dropped
 
 
-def _no_place(path: str, key: str | int, place: object) -> Problem:
-    if isinstance(place, list) and isinstance(key, int):
-        return Problem(path=path, message=f"there is no entry {key}; the list has {len(place)}.")
-    return Problem(path=path, message=f"{key!r} does not lead anywhere.")
+def unset_value(document: dict[str, Any], path: str) -> None:
+    """Remove one value of a document by its path, as ``--unset`` does: its default takes its place.
+
+    Args:
+        document: Plain data; changed in place.
+        path: See `set_value`.
+
+    Raises:
+        ConfigError: There is no such value.
+    """
+    keys = _keys(path)
+    place: Any = document
+    for key in keys[:-1]:
+        if not _leads(place, key) or (isinstance(place, dict) and key not in place):
+            raise _no_place("A value can't be unset", path, keys, key, place)
+        place = place[key]
+    last = keys[-1]
+    if not _leads(place, last) or (isinstance(place, dict) and last not in place):
+        raise _no_place("A value can't be unset", path, keys, last, place)
+    del place[last]
+
+
+def _leads(place: object, key: str | int) -> bool:
+    """Whether a key may be looked for in a table or a list."""
+    if isinstance(place, list):
+        return isinstance(key, int) and key < len(place)
+    return isinstance(place, dict) and isinstance(key, str)
+
+
+def _no_place(
+    summary: str, path: str, keys: list[str | int], key: str | int, place: object
+) -> ConfigError:
+    """The error for a path that leads nowhere."""
+    if keys[0] not in SECTIONS:
+        problem = no_section(str(keys[0]))
+    elif isinstance(place, list) and isinstance(key, int):
+        problem = Problem(path=path, message=f"there is no entry {key}; the list has {len(place)}.")
+    elif isinstance(place, dict):
+        remedy = f"Set there: {', '.join(map(str, place))}." if place else ""
+        problem = Problem(path=path, message=f"{key!r} is not set.", remedy=remedy)
+    else:
+        problem = Problem(path=path, message=f"{key!r} does not lead anywhere.")
+    return ConfigError(summary, [problem])
 
 
 _INDEX = re.compile(r"[0-9]{1,9}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from medpipe.config.configuration import Configuration
 from medpipe.config.document import no_section
 from medpipe.config.sections import (
+    DEFAULT_CHAIN,
     DEFAULT_LISTS,
     DEFAULT_STEPS,
     FORMAT,
@@ -115,10 +116,18 @@ def _list(
         message = f"must be a list of tables: write [[{path}]] above each step."
         return (), [Problem(path=path, message=message)]
     pairs = [
-        build_step(kind, table, path=f"{path}[{index}]", registry=registry)
+        build_step(kind, each, path=f"{path}[{index}]", registry=registry)
         for index, table in enumerate(tables)
+        for each in _expanded(path, table)
     ]
     return tuple(step for step, _ in pairs), [found for _, some in pairs for found in some]
+
+
+def _expanded(path: str, table: object) -> Sequence[object]:
+    """A list's entry, or the default steps that it stands for."""
+    if path == "transform" and table == {"step": DEFAULT_CHAIN}:
+        return [{"step": name} for name in DEFAULT_LISTS[path]]
+    return [table]
 
 
 def twice(metrics: Sequence[MetricStep | None]) -> list[Problem]:

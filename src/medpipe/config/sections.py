@@ -28,6 +28,8 @@ DEFAULT_STEPS: Mapping[str, str] = {
 }
 DEFAULT_TRANSFORMS = ("load_image", "ensure_channel_first", "scale_intensity", "to_tensor")
 """The set-up of MONAI's first-model tutorial."""
+DEFAULT_CHAIN = "default"
+"""What stands for these steps in a list of transforms."""
 
 STEP_SECTIONS: Mapping[str, type[Step]] = {
     "dataset": DatasetStep,

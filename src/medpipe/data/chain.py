@@ -223,7 +223,8 @@ class Chain:
             except MedpipeError:
                 raise
             except (Exception, SystemExit) as error:
-                raise _failed(link, sample["id"], error, named) from error
+                unloaded = source_of(current.get("image")) is not None
+                raise _failed(link, sample["id"], error, named, unloaded=unloaded) from error
             current = _plain_sample(given, link, sample["id"])
         return current
 
@@ -240,13 +241,23 @@ def _plain_sample(given: Any, link: _Link, sample_id: str, which: str = "") -> d
 
 
 def _failed(
-    link: _Link, sample_id: str, error: BaseException, file: str | None, which: str = ""
+    link: _Link,
+    sample_id: str,
+    error: BaseException,
+    file: str | None,
+    which: str = "",
+    *,
+    unloaded: bool = False,
 ) -> StepError:
     text = " ".join(str(error).split()) or "no message"
     where = f" ({file})" if file else ""
+    remedy = ""
+    if unloaded:
+        remedy = ". The image is not loaded yet: unless this step is to load it, begin the chain "
+        remedy += "with load_image."
     return StepError(
         f"{link.title} failed on {which}the sample {sample_id!r}{where}: "
-        f"{type(error).__name__}: {text}"
+        f"{type(error).__name__}: {text}{remedy}"
     )
 
 

@@ -1,4 +1,7 @@
-"""Configurations that ship with medpipe: see `medpipe.PipelineBuilder.from_recipe`."""
+"""Configurations that ship with medpipe, and the files of an empty project.
+
+See `medpipe.PipelineBuilder.from_recipe`.
+"""
 
 from __future__ import annotations
 
@@ -26,3 +29,16 @@ def text(name: str) -> str:
         remedy += " The name of a configuration file ends in .toml."
         raise ConfigError("Unknown recipe", [Problem(path="", message=message, remedy=remedy)])
     return (resources.files(__name__) / f"{name}.toml").read_text(encoding="utf-8")
+
+
+def summary(name: str) -> str:
+    """The first sentence of a recipe's comment."""
+    lines = text(name).partition("\nformat")[0].splitlines()
+    return " ".join(line.removeprefix("# ") for line in lines).partition(". ")[0] + "."
+
+
+def project() -> dict[str, str]:
+    """The files of an empty project, by name."""
+    folder = resources.files(__name__) / "project"
+    stored = {"pipeline.toml": "pipeline.toml", "README.md": "README.md", ".gitignore": "gitignore"}
+    return {name: (folder / file).read_text(encoding="utf-8") for name, file in stored.items()}

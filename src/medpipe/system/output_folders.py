@@ -95,17 +95,23 @@ def _is_content(entry: Path) -> bool:
 
 
 def refuse_existing(
-    output: Path, *, kind: Literal["file", "folder"], parameter: str = "output"
+    output: Path, *, kind: Literal["file", "folder"], parameter: str | None = "output"
 ) -> None:
     """Refuse an output that exists.
+
+    Args:
+        output: The file or the folder.
+        kind: What to choose instead.
+        parameter: The parameter that chooses it; None: the first argument.
 
     Raises:
         RunError: It exists already, or that can't be determined.
     """
     if mode_of(output):
+        way = "" if parameter is None else f" with {option(parameter)}"
         raise RunError(
             f"The output {output} is there already, and medpipe does not overwrite it. Choose "
-            f"another {kind} with {option(parameter)}."
+            f"another {kind}{way}."
         )
 
 
