@@ -8,7 +8,6 @@ without a network to download it: images that medpipe draws itself.
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 
 import medpipe
@@ -40,17 +39,16 @@ def main() -> None:
     parser.add_argument("--output", help="the run directory; by default runs/<data set>-<time>")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --output")
     arguments = parser.parse_args()
-    logging.basicConfig(format="%(message)s")
-    logging.getLogger("medpipe").setLevel(logging.INFO)
-
-    run = choose(arguments.full).build().run(arguments.output, resume=arguments.resume)
+    pipeline = choose(arguments.full).build()
+    run = pipeline.run(arguments.output, resume=arguments.resume)
     if run.status != "finished":  # by SIGTERM, as schedulers send it
         sys.exit(f"The run is not finished. Go on with it: --output {run.path} --resume")
 
     test = run.metrics["test"]
     interval = test["intervals"]["accuracy"]
     spread = f" (95 % interval {interval[0]:.4f} to {interval[1]:.4f})" if interval else ""
-    print(f"Test accuracy {test['accuracy']:.4f} on {test['images']} images{spread}")
+    images = f"{test['images']} images of {pipeline.configuration.dataset.name}"
+    print(f"Test accuracy {test['accuracy']:.4f} on {images}{spread}")
     print(f"The run is in {run.path}")
     print("Next: medpipe show network densenet121, or change a step: docs/tutorial.md")
 

@@ -62,6 +62,7 @@ class PipelineBuilder:
         seed: Decides the network's first weights, the order and the augmentation.
         device: ``auto``, or a device that must be there; see `medpipe.settings.RunSettings`.
         checkpoint_minutes: How often a checkpoint is saved in the middle of an epoch.
+        threads: How many threads torch computes with on the CPU; None: as it chooses.
         bad_data: What to do with faulty samples: ``refuse``, ``quarantine`` or ``keep``; see
             `medpipe.settings.RunSettings`.
         registry: Where names are looked up; by default every installed plugin's steps.
@@ -90,6 +91,7 @@ class PipelineBuilder:
         seed: int = 0,
         device: str = "auto",
         checkpoint_minutes: float = 10.0,
+        threads: int | None = None,
         bad_data: BadData = "refuse",
         registry: Registry | None = None,
     ) -> None:
@@ -108,6 +110,7 @@ class PipelineBuilder:
             "seed": seed,
             "device": device,
             "checkpoint_minutes": checkpoint_minutes,
+            "threads": threads,
             "bad_data": bad_data,
         }
         parts["run"] = _settings("run", run, registry)
@@ -265,6 +268,7 @@ class PipelineBuilder:
         seed: int | None = None,
         device: str | None = None,
         checkpoint_minutes: float | None = None,
+        threads: int | None = None,
         bad_data: BadData | None = None,
     ) -> PipelineBuilder:
         """Change how the pipeline runs; see `medpipe.settings.RunSettings`."""
@@ -272,6 +276,7 @@ class PipelineBuilder:
             "seed": seed,
             "device": device,
             "checkpoint_minutes": checkpoint_minutes,
+            "threads": threads,
             "bad_data": bad_data,
         }
         return self._with(run=self._changed("run", self._run, changes))

@@ -25,7 +25,9 @@ from medpipe.runs.runner import Runner
 from medpipe.steps import Step
 from medpipe.system.file_errors import mode_of
 from medpipe.system.gc_pause import paused_collector
+from medpipe.system.narration import narrated
 from medpipe.system.plain_numbers import plain
+from medpipe.system.threads import threads
 from medpipe.system.timing import Timings, recording
 
 if TYPE_CHECKING:
@@ -81,8 +83,9 @@ class Pipeline:
             deep: Also train on these samples for 100 iterations, or half a minute: the loss must
                 fall.
         """
-        logger.info("Checking the data, the network and the machine")
-        return examine(self._assembly(), trial="deep" if deep else "step")
+        with narrated(), threads(self.configuration.run.threads):
+            logger.info("Checking the data, the network and the machine")
+            return examine(self._assembly(), trial="deep" if deep else "step")
 
     def check_data(self) -> DataReport:
         """Read every file once and list all that is wrong with the data.
@@ -91,8 +94,9 @@ class Pipeline:
         near-duplicates, constant images and links that lead out of the data. Where images differ
         in shape, a few are read again and go through the transforms.
         """
-        logger.info("Reading every image")
-        return examine_data(self._assembly())
+        with narrated():
+            logger.info("Reading every image")
+            return examine_data(self._assembly())
 
     def run(
         self,

@@ -161,6 +161,8 @@ class RunSettings:
             ``cpu``, ``cuda``, ``cuda:1``, ``mps``, which must be available.
         checkpoint_minutes: Minutes between checkpoints within an epoch; at an epoch's end one is
             always saved. A large number: only there.
+        threads: How many threads torch computes with on the CPU. None: as many as torch chooses,
+            one for each core. Where other programs compute too, fewer are many times faster.
         bad_data: What to do with faulty samples, such as files that can't be read, NaN, invalid
             labels, one image under two labels: ``refuse``: nothing is run; ``quarantine``: they
             are left out before the samples are split, and listed in ``quarantine.csv``; ``keep``:
@@ -171,6 +173,7 @@ class RunSettings:
     seed: int = attrs.field(default=0, validator=[ge(0), lt(2**32)])
     device: str = attrs.field(default="auto")
     checkpoint_minutes: float = attrs.field(default=10.0, validator=ge(0))
+    threads: int | None = attrs.field(default=None, validator=attrs.validators.optional(ge(1)))
     bad_data: BadData = "refuse"
 
     @device.validator

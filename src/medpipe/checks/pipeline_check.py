@@ -15,6 +15,7 @@ from medpipe.settings import WeightsSettings
 from medpipe.steps import resolved
 from medpipe.system.hardware import choose_device, choose_precision, device_memory
 from medpipe.system.start_methods import problems_of_workers, refuse_second_start
+from medpipe.system.threads import warning_of_busy_cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -52,6 +53,8 @@ def examine(
         report.device, said = choose_device(configuration.run.device)
         report.precision = choose_precision(configuration.trainer.precision, report.device)
         report.notes += [said] if said else []
+        busy = warning_of_busy_cores() if report.device.type == "cpu" else ""
+        report.warnings += [busy] if busy else []
     except DeviceError as error:
         report.problems.append(Problem(path="run.device", message=str(error)))
     chain = None

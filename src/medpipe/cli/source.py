@@ -44,6 +44,8 @@ def builder_of(source: str, settings: list[str], unset: list[str] | None = None)
             config.unset_value(document, path.strip())
         except ConfigError as error:
             problems += error.problems
+    if problems:
+        raise ConfigError("A value can't be unset", problems)
     for setting in settings:
         path, equals, value = setting.partition("=")
         if not equals:

@@ -115,19 +115,28 @@ def _list(
     if not isinstance(tables, Sequence) or isinstance(tables, str):
         message = f"must be a list of tables: write [[{path}]] above each step."
         return (), [Problem(path=path, message=message)]
+    problems = [
+        Problem(path=f"{path}[{index}]", message=f"{DEFAULT_CHAIN!r} takes no parameters.")
+        for index, table in enumerate(tables)
+        if path in DEFAULT_LISTS and _is_default(table) and len(table) > 1
+    ]
     pairs = [
         build_step(kind, each, path=f"{path}[{index}]", registry=registry)
         for index, table in enumerate(tables)
         for each in _expanded(path, table)
     ]
-    return tuple(step for step, _ in pairs), [found for _, some in pairs for found in some]
+    problems += [found for _, some in pairs for found in some]
+    return tuple(step for step, _ in pairs), problems
 
 
 def _expanded(path: str, table: object) -> Sequence[object]:
     """A list's entry, or the default steps that it stands for."""
-    if path == "transform" and table == {"step": DEFAULT_CHAIN}:
-        return [{"step": name} for name in DEFAULT_LISTS[path]]
-    return [table]
+    default = DEFAULT_LISTS.get(path)
+    return [{"step": name} for name in default] if default and _is_default(table) else [table]
+
+
+def _is_default(table: object) -> bool:
+    return isinstance(table, Mapping) and table.get("step") == DEFAULT_CHAIN
 
 
 def twice(metrics: Sequence[MetricStep | None]) -> list[Problem]:

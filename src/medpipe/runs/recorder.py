@@ -41,7 +41,6 @@ QUARANTINE = "quarantine.csv"
 HISTORY = "history.csv"
 PREDICTIONS = "predictions_{}.csv"
 
-
 logger = logging.getLogger("medpipe")
 
 
@@ -375,13 +374,8 @@ def _git() -> dict[str, Any] | None:
 
 
 def _git_says(*arguments: str) -> str:
-    done = subprocess.run(
-        ["git", *arguments],  # whichever git the user has
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=10,
-    )
+    command = ["git", *arguments]  # whichever git the user has
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
     return done.stdout.strip()
 
 

@@ -90,8 +90,9 @@ def changes_of_configuration(before: Run, text: str | None) -> list[Change]:
 
 def _of_configuration(line: str, longer: Collection[str]) -> Change:
     path = line.partition(":")[0]
-    safe = line.startswith(RESUME_SAFE_FIELDS) or path in longer
-    return Change(None if safe else "configuration", line, longer=path in longer)
+    if line.startswith(RESUME_SAFE_FIELDS) or path in longer:
+        return Change(None, line, longer=path in longer)
+    return Change("threads" if path == "run.threads" else "configuration", line)
 
 
 def _longer(

@@ -42,9 +42,11 @@ from medpipe.runs.run import Run
 from medpipe.runs.session import Session
 from medpipe.steps import resolved
 from medpipe.system import file_errors, files
+from medpipe.system.narration import narrated
 from medpipe.system.options import option
 from medpipe.system.output_folders import claim_directory, only_writer
 from medpipe.system.start_methods import refuse_second_start
+from medpipe.system.threads import threads
 from medpipe.system.timing import Timings, recording, timed
 from medpipe.training.run_checkpoints import Found, RunCheckpoints
 
@@ -83,6 +85,10 @@ class Runner:
 
     def run(self) -> Run:
         """Check, train, evaluate, and write it all; see `medpipe.Pipeline.run`."""
+        with narrated(), threads(self.assembly.configuration.run.threads):
+            return self._run()
+
+    def _run(self) -> Run:
         refuse_second_start()  # before a folder is claimed
         started = time.perf_counter()
         before, changes = self._before()

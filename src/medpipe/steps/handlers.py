@@ -33,6 +33,8 @@ class RunContext:
         write_text: Writes a file of the run directory whole, by its name.
         write_network: Writes tensors by name as a safetensors file of the run directory, which
             ``weights.file`` takes.
+        trial: Whether this is a try of `medpipe.Pipeline.check`: a few iterations, after which
+            what was written is dropped. Tell no tracking server of it.
     """
 
     output: Path
@@ -40,6 +42,7 @@ class RunContext:
     data: DataInfo
     write_text: Callable[[str, str], None]
     write_network: Callable[[str, Mapping[str, Any]], None]
+    trial: bool = False
     _listeners: dict[str, list[Listener]] = attrs.field(factory=dict, init=False)
 
     def on(self, event: RunEvent, listener: Listener) -> None:

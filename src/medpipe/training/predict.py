@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from medpipe.errors import StepError
 from medpipe.evaluation.predictions import Predictions, to_scores
 from medpipe.system.progress import bar
 from medpipe.training.memory_format import in_channels_last
@@ -76,7 +77,7 @@ def predict(
                 label = batch["label"].to(device, non_blocking=True)
                 with autocast(device, precision):
                     predicted = run(image) if inferer is None else inferer(image, run)
-                predicted = predicted.float()
+                predicted = _outputs(predicted, len(image), task).float()
                 if loss is not None:
                     count = len(image) if denominator is None else denominator(label)
                     losses.append((loss(predicted, label), count))
@@ -104,6 +105,25 @@ def predict(
     )
     # As for metrics: JSON knows neither NaN nor infinity.
     return predictions, mean if loss is not None and math.isfinite(mean) else None
+
+
+def _outputs(predicted: object, count: int, task: Task) -> torch.Tensor:
+    """What an inferer gave for a batch.
+
+    Raises:
+        StepError: It is no tensor of the shape (samples, outputs).
+    """
+    expected = (count, task.outputs)
+    if not isinstance(predicted, torch.Tensor):
+        given = f"a {type(predicted).__name__}"
+    elif tuple(predicted.shape) != expected:
+        given = f"the shape {tuple(predicted.shape)}"
+    else:
+        return predicted
+    raise StepError(
+        f"The inferer gives {given} for {count} images, not a tensor of shape {expected}. Return "
+        "the network's outputs, a row for each image."
+    )
 
 
 def _shared_columns(samples: Sequence[Sample]) -> list[str]:
