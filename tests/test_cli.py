@@ -63,9 +63,9 @@ def test_check_ends_with_2_where_there_are_problems(
     [
         (
             ["run", "{configuration}", "--set", "network.step=resnet11"],
-            "The configuration has problems:\n  network.step: There is no network step 'resnet11'. "
-            "Did you mean 'resnet101'? See 'medpipe plugins' for the 18 there are.\n"
-            "  network.widen_factor",
+            "The configuration has problems:\n  network.step: There is no network step "
+            "'resnet11'. Did you mean 'resnet101'? 'medpipe plugins' lists 18 network steps.\n  "
+            "network.widen_factor",
         ),
         (
             ["run", "{configuration}", "--set", "loader.batch_size"],

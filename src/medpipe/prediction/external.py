@@ -128,7 +128,7 @@ def _evaluate(
         raise DataError(
             f"{_were(overlap, len(dataset.samples))} in the training split of the run "
             f"{trained.path}: {_pairs(overlap)}. Leave them out, or set allow_overlap "
-            "(--allow-overlap) to measure on them all the same."
+            "(--allow-overlap) to measure on them nevertheless."
         )
     notes = [
         *dataset.notes,
