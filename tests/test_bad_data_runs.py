@@ -210,7 +210,7 @@ def test_constant_images_are_said_and_trained_on(tmp_path: Path) -> None:
     report = builder(root, "refuse").build().check()
     assert report.ok
     assert (
-        "4 images are constant, every pixel like every other: 'a/blank0.png', 'a/blank1.png', "
+        "4 images are constant, all pixels of one value: 'a/blank0.png', 'a/blank1.png', "
         "'a/blank2.png' and 1 more."
     ) in report.notes
 
@@ -248,14 +248,16 @@ def test_rows_of_a_table(tmp_path: Path) -> None:
     pipeline = table(root, "a/00.png,a\nb/none.png,a\na/x.png,\n").build()
     (root / "a" / "x.png").write_bytes(picture(noise(32, 32), "PNG"))
     expected = [
-        ("id", "a/00.png (row 26)", "row 26: 'a/00.png' is in row 2 already."),
+        ("id", "a/00.png (row 26)", "row 26: 'a/00.png' is already in row 2."),
         ("missing", "b/none.png", f"row 27: there is no file {root}/b/none.png."),
         ("label", "a/x.png", "row 28: no label in column 'finding'."),
     ]
     report = pipeline.check_data()
     assert [(f.kind, f.sample, f.message) for f in report.faults] == expected
     assert report.samples == 27
-    assert report.faults[1].remedy == ('To leave such rows out set dataset.missing_files = "drop".')
+    assert report.faults[1].remedy == (
+        'To leave these rows out, set dataset.missing_files = "drop".'
+    )
     checked = pipeline.check()
     assert checked.ok
     assert checked.prepared is not None

@@ -53,7 +53,7 @@ OTHERS: dict[str, tuple[str, str]] = {
     ),
     "misspelt": (
         "@hookimpl\ndef medpipe_metricses(): return []",
-        "medpipe_metricses is no hook of medpipe; there are medpipe_datasets",
+        "medpipe_metricses is not a hook of medpipe; the hooks are medpipe_datasets",
     ),
 }
 

@@ -95,7 +95,7 @@ def test_a_missing_folder_a_file_and_an_empty_folder(tmp_path: Path) -> None:
     root = tmp_path / "data"
     assert message(root) == (
         f"dataset.root: there is no folder {root}. Name the folder that holds one folder for each "
-        "class; on the command line by --set dataset.root=FOLDER."
+        "class."
     )
     root.touch()
     assert message(root) == (
@@ -115,7 +115,7 @@ def test_a_missing_folder_a_file_and_an_empty_folder(tmp_path: Path) -> None:
 
 def test_one_class_only(tmp_path: Path) -> None:
     assert message(fill(tmp_path, "ill/a.png")) == (
-        f"{tmp_path} holds one class only, 'ill'. A classifier needs two or more: dataset.root "
+        f"{tmp_path} holds only one class, 'ill'. A classifier needs two or more: dataset.root "
         "must be the folder above the class folders."
     )
 
@@ -174,8 +174,8 @@ def test_class_folders_without_images(tmp_path: Path) -> None:
 def test_images_outside_of_any_class(tmp_path: Path) -> None:
     fill(tmp_path, "a/1.png", "b/2.png", "5.png", "4.JPG")
     assert message(tmp_path) == (
-        f"{tmp_path} holds 2 images outside of any class folder, '4.JPG' for one. Put each into "
-        "the folder of its class."
+        f"{tmp_path} holds 2 images that are not in a class folder, '4.JPG' for one. Put each "
+        "into the folder of its class."
     )
 
 
@@ -184,8 +184,8 @@ def test_links_that_would_lose_data(tmp_path: Path) -> None:
     link = tmp_path / "c"
     link.symlink_to(tmp_path / "a")
     assert message(tmp_path) == (
-        f"{link} is a link to a folder, and such links are not followed. Put the folder itself "
-        "there, or remove the link."
+        f"{link} is a link to a folder, and links to folders are not followed. Put the folder "
+        "itself there, or remove the link."
     )
     link.unlink()
     broken = tmp_path / "a" / "3.png"
@@ -211,9 +211,9 @@ def test_names_that_clash_or_are_not_utf8(tmp_path: Path) -> None:
 
 
 REMEDY = (
-    "Change the pattern, or give a list, of which the first that is found counts. Or set "
-    'dataset.ungrouped to "own" (each of these images is a group of its own) or "drop" (they are '
-    "left out)."
+    "Change the pattern, or give a list of patterns, of which the first that matches counts. Or "
+    'set dataset.ungrouped to "own" (each of these images is a group of its own) or "drop" (they '
+    "are left out)."
 )
 
 
@@ -258,7 +258,8 @@ def test_what_becomes_of_images_without_a_group(tmp_path: Path) -> None:
     [
         (
             "(person",
-            "'(person' is no regular expression: missing ), unterminated subpattern at position 0.",
+            "'(person' is not a regular expression: missing ), unterminated subpattern at "
+            "position 0.",
         ),
         (
             r"person\d+",

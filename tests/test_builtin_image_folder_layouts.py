@@ -114,8 +114,8 @@ def test_parts_that_do_not_fit_the_folders(tmp_path: Path) -> None:
     shutil.rmtree(root / "two")
     shutil.rmtree(root / "extra")
     assert message(fill(root, "one/5.png"), splits={"train": "one"}) == (
-        f"{root / 'one'} holds 1 image outside of any class folder, 'one/5.png' for one. Put each "
-        "into the folder of its class."
+        f"{root / 'one'} holds 1 image that are not in a class folder, 'one/5.png' for one. Put "
+        "each into the folder of its class."
     )
     (root / "two").mkdir()
     (root / "one" / "5.png").unlink()
@@ -135,7 +135,9 @@ def test_classes_merge_folders(tmp_path: Path) -> None:
         ("bacteria/2.png", 3),
         ("virus/1.png", 3),
     ]
-    assert dataset.notes == ("No folder is there that dataset.classes names for 'absent'.",)
+    assert dataset.notes == (
+        f"dataset.classes names no folder that exists in {root} for 'absent'.",
+    )
     assert message(root, classes={"healthy": "normal", "ill": "virus"}) == (
         f"dataset.classes names no class for the folders 'bacteria', 'test' in {root}. Add each "
         "to a class, or move it away."
@@ -191,8 +193,8 @@ def test_dicom_files_are_known_by_their_content(tmp_path: Path) -> None:
     assert image == Series(files=[str(folder / "IMG0001"), str(folder / "IMG0002.7")])
     write_black(tmp_path / "IMG0009")
     assert message(tmp_path) == (
-        f"{tmp_path} holds 1 image outside of any class folder, 'IMG0009' for one. Put each into "
-        "the folder of its class."
+        f"{tmp_path} holds 1 image that are not in a class folder, 'IMG0009' for one. Put each "
+        "into the folder of its class."
     )
 
 
@@ -236,7 +238,7 @@ def test_groups_are_what_a_plain_loop_finds(
     [
         (
             {"splits": {"learn": "train"}},
-            "'learn' is no split. The splits are training, validation and test.",
+            "'learn' is not a split. The splits are training, validation and test.",
         ),
         (
             {"splits": {"train": "a", "training": "b"}},
@@ -244,15 +246,15 @@ def test_groups_are_what_a_plain_loop_finds(
         ),
         (
             {"splits": {"train": "a", "test": ("b", "a")}},
-            "'a' stands under 'train' and under 'test'.",
+            "'a' is a value of both 'train' and 'test'.",
         ),
-        ({"splits": {}}, "it is empty. Name what it stands for, or leave it out."),
+        ({"splits": {}}, "it is empty. Give each name its values, or leave it out."),
         (
             {"classes": {"ill": ("a", "b"), "well": ()}},
-            "'well' stands for nothing. Give it a value or a list of values.",
+            "'well' has no value. Give it a value or a list of values.",
         ),
-        ({"classes": {"ill": "a"}}, "a classifier needs two classes or more, got 'ill'."),
-        ({"suffixes": ("png",)}, "'png' is no suffix. Begin it with a point: '.png'."),
+        ({"classes": {"ill": "a"}}, "a classifier needs two or more classes, got 'ill'."),
+        ({"suffixes": ("png",)}, "'png' is not a suffix. Begin it with a dot: '.png'."),
         ({"suffixes": ()}, 'the list is empty. Name a suffix (".png"), or leave it out.'),
         (
             {"window": (40.0, 0.0)},

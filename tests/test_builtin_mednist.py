@@ -229,7 +229,7 @@ def test_nothing_found_and_no_download(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("MEDPIPE_DATA", str(tmp_path / "elsewhere"))
     places = f"{tmp_path}, {tmp_path / 'elsewhere'}, {cache_directory() / 'datasets'}"
     assert message(MedNIST(root=tmp_path, download=False)) == (
-        f"MedNIST is not here: neither MedNIST/ nor MedNIST.tar.gz is in {places}, and "
+        f"MedNIST was not found: neither MedNIST/ nor MedNIST.tar.gz is in {places}, and "
         f"dataset.download is false. {REMEDY}"
     )
 
@@ -277,8 +277,8 @@ def test_a_cache_that_can_not_be_written(tmp_path: Path, monkeypatch: pytest.Mon
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()[:16]
     assert message(MedNIST(root=tmp_path)) == (
         f"{archive} can't be extracted to {tmp_path / 'cache/datasets/MedNIST' / digest}: not a "
-        "directory. A file has the place of a folder: choose another one. The environment variable "
-        "MEDPIPE_CACHE chooses another cache folder."
+        "directory. A file stands where a folder is needed: choose another folder. The "
+        "environment variable MEDPIPE_CACHE chooses another cache folder."
     )
 
 
@@ -308,8 +308,8 @@ def test_it_is_downloaded_checked_and_kept(serve: Callable[[str], str]) -> None:
 def failed(url: str, reason: str) -> str:
     places = cache_directory() / "datasets"
     return (
-        f"MedNIST is not here: neither MedNIST/ nor MedNIST.tar.gz is in {places}. {url} can't be "
-        f"downloaded: {reason} {REMEDY}"
+        f"MedNIST was not found: neither MedNIST/ nor MedNIST.tar.gz is in {places}. {url} can't "
+        f"be downloaded: {reason} {REMEDY}"
     )
 
 
@@ -317,7 +317,7 @@ def test_a_download_that_fails(
     serve: Callable[[str], str], loopback: Loopback, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = serve("/nothing")
-    reason = "the server answered 404 Not Found. See that the address is right."
+    reason = "the server answered 404 Not Found. Check the address."
     assert message(MedNIST()) == failed(url, reason)
     url = serve("/fine")
     size = len(loopback.content)
@@ -325,15 +325,16 @@ def test_a_download_that_fails(
         patch.setattr(mednist, "_MOST_DOWNLOADED", 50)
         assert message(MedNIST()) == failed(
             url,
-            f"the server announces {size:,} bytes, and at most 50 are taken. See that the address "
-            "is right.",
+            f"the server announces {size:,} bytes, more than the 50 allowed (most_bytes). Check "
+            "the address.",
         )
     real = mednist.MD5
     monkeypatch.setattr(mednist, "MD5", "0" * 32)
     assert message(MedNIST()) == failed(
         url,
-        f"what came is not what was published (md5 {real} instead of {'0' * 32}). Nothing was "
-        "kept. Try again later; if it stays so, its publisher changed it.",
+        f"the content is not what was published (md5 {real} instead of {'0' * 32}). Nothing was "
+        "kept. Try again later; if the content stays the same, the publisher has changed the "
+        "file.",
     )
     assert listed(cache_directory() / "datasets") == []
 

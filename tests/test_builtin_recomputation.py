@@ -227,8 +227,8 @@ def test_it_is_not_for_a_compiled_step() -> None:
     with pytest.raises(ConfigError) as caught:
         PipelineBuilder().trainer("supervised", compile=True, recompute=True).build()
     assert [str(problem) for problem in caught.value.problems] == [
-        "trainer.recompute: can't be given with compile: a compiled step decides itself what it "
-        "keeps."
+        "trainer.recompute: can't be given with compile: a compiled step chooses by itself which "
+        "activations it keeps."
     ]
 
 

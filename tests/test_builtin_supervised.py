@@ -352,9 +352,9 @@ def test_groups_that_do_not_fit_the_network_are_refused(
         ),
         (
             {"match": "(", "learning_rate": 0.0},
-            "trainer.parameters[0].match: '(' is no regular expression: missing ), unterminated "
-            "subpattern at position 0.\n"
-            "  trainer.parameters[0].learning_rate: must be > 0, got 0.0.",
+            "trainer.parameters[0].match: '(' is not a regular expression: missing ), "
+            "unterminated subpattern at position 0.\n  trainer.parameters[0].learning_rate: must "
+            "be > 0, got 0.0.",
         ),
         (
             {"freeze_epochs": -1},

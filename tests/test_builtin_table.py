@@ -137,11 +137,9 @@ GOOD = "image,label\nscans/a.png,0\nscans/b.png,1\n"
         (
             GOOD.replace(",", ";"),
             {},
-            "labels.csv can't be used:\n"
-            "  dataset.image: there is no column 'image'.\n"
-            "  dataset.label: there is no column 'label'.\n"
-            "  Its columns are 'image;label'. If its cells stand between ';', set "
-            "dataset.delimiter so.",
+            "labels.csv can't be used:\n  dataset.image: there is no column 'image'.\n  "
+            "dataset.label: there is no column 'label'.\n  Its columns are 'image;label'. If ';' "
+            "separates its cells, set dataset.delimiter = ';'.",
         ),
         (
             "image,label,label\nscans/a.png,0,1\n",
@@ -152,44 +150,42 @@ GOOD = "image,label\nscans/a.png,0\nscans/b.png,1\n"
             # A line break inside a cell, and a row left blank: rows are counted as spreadsheets do.
             'image,label,note\nscans/a.png,0,"two\nlines"\n\nscans/b.png, ,x\n',
             {},
-            "labels.csv can't be used:\n  row 4: no label in column 'label'.\n"
-            'To leave such rows out set dataset.missing_labels = "drop".',
+            "labels.csv can't be used:\n  row 4: no label in column 'label'.\nTo leave these "
+            'rows out, set dataset.missing_labels = "drop".',
         ),
         (
             "image,label,patient\nscans/a.png,0,p\nscans/b.png,1,\n",
             {"group": "patient"},
-            "labels.csv can't be used:\n  row 3: no group in column 'patient'.\n"
-            'Where rows have no group set dataset.ungrouped to "own" (each is a group of its own) '
-            'or "drop" (they are left out).',
+            "labels.csv can't be used:\n  row 3: no group in column 'patient'.\nFor rows without "
+            'a group, set dataset.ungrouped to "own" (each is a group of its own) or "drop" '
+            "(they are left out).",
         ),
         (
             "image,label\nscans/a.png,0\n,1\n",
             {},
-            "labels.csv can't be used:\n  row 3: no image in column 'image'.\n"
-            'To leave such rows out set dataset.missing_files = "drop".',
+            "labels.csv can't be used:\n  row 3: no image in column 'image'.\nTo leave these "
+            'rows out, set dataset.missing_files = "drop".',
         ),
         (
             "image,label\nscans/a.png,0\nscans/z.png,1\n",
             {},
-            "labels.csv can't be used:\n  row 3: there is no file scans/z.png.\n"
-            'To leave such rows out set dataset.missing_files = "drop".',
+            "labels.csv can't be used:\n  row 3: there is no file scans/z.png.\nTo leave these "
+            'rows out, set dataset.missing_files = "drop".',
         ),
         (
             "image,label,split\nscans/a.png,0,train\nscans/b.png,1,holdout\nscans/c.png,1,\n",
             {"split": "split"},
-            "labels.csv can't be used:\n"
-            "  row 3: 'holdout' in column 'split' is no split.\n"
-            "  row 4: no split in column 'split'.\n"
-            "Write training, validation or test, or say in dataset.splits which values stand for "
-            "them; dataset.where leaves rows out.",
+            "labels.csv can't be used:\n  row 3: 'holdout' in column 'split' is not a split.\n  "
+            "row 4: no split in column 'split'.\nWrite training, validation or test, or name in "
+            "dataset.splits the values that stand for them; dataset.where leaves rows out.",
         ),
         (
             "image,label\nscans/a.png,0\nscans/b.png,1\nscans/./a.png,1\n",
             {},
-            "labels.csv can't be used:\n  row 4: 'scans/./a.png' is in row 2 already.\n"
-            "Each image may be in one row. Where there is one for each annotation or reader set "
-            'dataset.repeated to "agree" (a sample of rows that say the same) or, for findings, '
-            '"any"; or leave the others out, for example with dataset.where.',
+            "labels.csv can't be used:\n  row 4: 'scans/./a.png' is already in row 2.\nEach "
+            "image may be in only one row. If the table has a row for each annotation or reader, "
+            'set dataset.repeated to "agree" (rows that say the same become one sample) or, for '
+            'findings, "any"; or leave all but one row out, for example with dataset.where.',
         ),
         (
             "image,label\nscans/a.png,0\nscans/b.png,1,mild\n",
@@ -201,7 +197,7 @@ GOOD = "image,label\nscans/a.png,0\nscans/b.png,1\n"
         (
             "image,label\nscans/a.png,0\nscans/b.png,0\n",
             {},
-            "labels.csv holds one class only, '0' in column 'label'. A classifier needs two or "
+            "labels.csv holds only one class, '0' in column 'label'. A classifier needs two or "
             "more; name another column with dataset.label.",
         ),
         ("", {}, "labels.csv is empty. Row 1 must hold the column names."),
@@ -221,9 +217,9 @@ GOOD = "image,label\nscans/a.png,0\nscans/b.png,1\n"
         (
             'image,label\nscans/a.png,"0\n',
             {},
-            "labels.csv is no CSV: row 2: a double quote is opened and not closed before the end "
-            "of the file. Double a quote that is part of a text in quotes, or, where quotes mean "
-            'nothing in this table, set dataset.quotes = "none".',
+            "labels.csv is not valid CSV: row 2: a double quote is opened and not closed before "
+            "the end of the file. Double a quote that is part of a text in quotes, or, if quotes "
+            'mean nothing in this table, set dataset.quotes = "none".',
         ),
     ],
 )
@@ -240,7 +236,7 @@ def test_many_wrong_rows_are_counted(folder: Path) -> None:
     assert lines[10:] == [
         "  row 11: there is no file 9.png.",
         "  and 15 more",
-        'To leave such rows out set dataset.missing_files = "drop".',
+        'To leave these rows out, set dataset.missing_files = "drop".',
     ]
 
 

@@ -125,11 +125,9 @@ def test_parquet_as_text(folder: Path) -> None:
     assert [sample.label for sample in dataset.samples] == [(1.0,), (0.0,)]
     assert [sample.extra for sample in dataset.samples] == [{"sex": "m"}, {"sex": "f"}]
     assert message(file, label="points", group="pints") == (
-        "t.parquet can't be used:\n"
-        "  dataset.label: the column 'points' holds list, which is neither text nor a number nor "
-        "a truth value.\n"
-        "  dataset.group: there is no column 'pints'.\n"
-        "  Its columns are 'image', 'ill', 'age', 'sex', 'visit'."
+        "t.parquet can't be used:\n  dataset.label: the column 'points' holds list, which is "
+        "neither text nor a number nor true or false.\n  dataset.group: there is no column "
+        "'pints'.\n  Its columns are 'image', 'ill', 'age', 'sex', 'visit'."
     )
     file.write_bytes(b"PAR1 no more")
     assert message(file).startswith("t.parquet can't be read as Parquet: ")
@@ -169,8 +167,8 @@ def test_texts_that_can_not_be_read(folder: Path) -> None:
     packed = folder / "t.csv.gz"
     packed.write_bytes(TEXT.encode())
     assert message(packed) == (
-        "t.csv.gz can't be unpacked: Not a gzipped file (b'im'). Make it again, or remove .gz "
-        "from its name if it isn't compressed."
+        "t.csv.gz can't be unpacked: Not a gzipped file (b'im'). Compress it again, or remove "
+        ".gz from its name if it isn't compressed."
     )
     packed.write_bytes(gzip.compress(TEXT.encode(), mtime=0)[:-12])
     assert message(packed).startswith("t.csv.gz can't be unpacked: ")
@@ -181,15 +179,16 @@ def test_texts_that_can_not_be_read(folder: Path) -> None:
     [
         (
             {"encoding": "utf-9"},
-            "'utf-9' is no text encoding. Usual ones are 'utf-8', 'cp1252', 'latin-1' and "
+            "'utf-9' is not a text encoding. Usual ones are 'utf-8', 'cp1252', 'latin-1' and "
             "'utf-16'.",
         ),
         (
             {"encoding": "zip"},
-            "'zip' is no text encoding. Usual ones are 'utf-8', 'cp1252', 'latin-1' and 'utf-16'.",
+            "'zip' is not a text encoding. Usual ones are 'utf-8', 'cp1252', 'latin-1' and "
+            "'utf-16'.",
         ),
-        ({"delimiter": ";;"}, "one character is needed, such as ';', got ';;'."),
-        ({"delimiter": '"'}, "one character is needed, such as ';', got '\"'."),
+        ({"delimiter": ";;"}, "must be one character, such as ';', got ';;'."),
+        ({"delimiter": '"'}, "must be one character, such as ';', got '\"'."),
     ],
 )
 def test_wrong_parameters(parameters: dict[str, object], expected: str) -> None:
@@ -238,7 +237,7 @@ def test_a_row_for_excel_and_a_table_of_many_columns(tmp_path: Path) -> None:
         Table(file=tmp_path / "excel.csv").build()
     assert str(caught.value) == (
         f"{tmp_path / 'excel.csv'}: row 1 is 'sep=;', which is for Excel alone. Remove the row, "
-        "and set dataset.delimiter if the cells don't stand between commas."
+        "and set dataset.delimiter if commas don't separate the cells."
     )
     names = [f"c{number}" for number in range(43)]
     (tmp_path / "wide.csv").write_text(f"{','.join(names)}\n{','.join(names)}\n")
@@ -250,9 +249,9 @@ def test_a_row_for_excel_and_a_table_of_many_columns(tmp_path: Path) -> None:
 def test_cells_between_tabs_in_a_file_that_is_not_called_so(folder: Path) -> None:
     (folder / "t.csv").write_text("image\tlabel\na.png\tx\nb.png\ty\n")
     assert message(folder / "t.csv") == (
-        "t.csv can't be used:\n  dataset.image: there is no column 'image'.\n"
-        "  dataset.label: there is no column 'label'.\n  Its columns are 'image label'. "
-        "If its cells stand between '\\t', set dataset.delimiter so."
+        "t.csv can't be used:\n  dataset.image: there is no column 'image'.\n  dataset.label: "
+        "there is no column 'label'.\n  Its columns are 'image label'. If '\\t' separates its "
+        "cells, set dataset.delimiter = '\\t'."
     )
 
 
@@ -260,8 +259,8 @@ def test_row_names_of_r_without_a_column_name(folder: Path) -> None:
     (folder / "t.csv").write_text('"image","label"\n"1","a.png","x"\n"2","b.png","y"\n')
     assert message(folder / "t.csv") == (
         "t.csv: row 1 has 2 names and each row below it has 3 cells: the first column has no "
-        "name, as where R writes a table with row names. Put a name in front of row 1, or write "
-        "it with row.names = FALSE."
+        "name, as in a table that R writes with row names. Put a name in front of row 1, or "
+        "write the table with row.names = FALSE."
     )
 
 
@@ -277,8 +276,8 @@ def test_a_title_above_the_names_is_not_taken_for_row_names(folder: Path) -> Non
 def test_paths_of_windows_on_another_system(folder: Path) -> None:
     (folder / "t.csv").write_text("image,label\nC:\\data\\a.png,x\n\\\\pacs\\b.png,y\n.\\b.png,y\n")
     assert message(folder / "t.csv") == (
-        "t.csv can't be used:\n  row 2: there is no file C:/data/a.png.\n"
-        "  row 3: there is no file //pacs/b.png.\n"
-        "A path with a drive or a server of Windows means nothing here: write paths relative to "
-        'dataset.root. To leave such rows out set dataset.missing_files = "drop".'
+        "t.csv can't be used:\n  row 2: there is no file C:/data/a.png.\n  row 3: there is no "
+        "file //pacs/b.png.\nA Windows path with a drive or a server can't be used on this "
+        "system: write paths relative to dataset.root. To leave these rows out, set "
+        'dataset.missing_files = "drop".'
     )

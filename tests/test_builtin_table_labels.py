@@ -87,9 +87,9 @@ def test_a_column_of_values_that_never_come_again_is_no_class(tmp_path: Path) ->
     names = [f"p{number}" for number in range(11)]
     assert message(tmp_path, "label", *names, "p0") == (
         "t.csv: column 'label' holds 11 different values, of which 10 are in one row only, such "
-        "as 'p1', 'p10', 'p2': these are no classes to learn. Name another column with "
-        "dataset.label, merge values in dataset.classes, or for numbers set dataset.task = "
-        '"regression". If each is a class all the same, set dataset.task = "multiclass".'
+        "as 'p1', 'p10', 'p2': these are not classes that can be learned. Name another column "
+        "with dataset.label, merge values in dataset.classes, or for numbers set dataset.task = "
+        '"regression". If each is a class nevertheless, set dataset.task = "multiclass".'
     )
     assert len(build(tmp_path, "label", *names, "p0", task="multiclass").task.names) == 11
     assert len(build(tmp_path, "label", *names[:10]).task.names) == 10
@@ -100,7 +100,7 @@ def test_a_separator_that_is_nowhere_is_said(tmp_path: Path) -> None:
     dataset = build(tmp_path, "label", *rows, separator=";")
     assert dataset.task.names == ("Edema|Mass", "Mass")
     assert dataset.notes == (
-        "No cell in column 'label' holds two findings: look whether ';' stands between them "
+        "No cell in column 'label' holds two findings. Check that ';' separates them "
         "(dataset.separator).",
     )
 
@@ -125,11 +125,10 @@ def test_findings_in_one_cell(tmp_path: Path) -> None:
         "in dataset.where.label."
     )
     assert message(tmp_path, "label", "none|Mass", "", separator="|", negative=("none",)) == (
-        "t.csv can't be used:\n"
-        "  row 2: 'none|Mass' in column 'label' says 'none' (dataset.negative) and 'Mass'.\n"
-        "  row 3: no label in column 'label'.\n"
-        "Correct the table, or leave such rows out with dataset.where.\n"
-        'To leave such rows out set dataset.missing_labels = "drop".'
+        "t.csv can't be used:\n  row 2: 'none|Mass' in column 'label' says 'none' "
+        "(dataset.negative) and 'Mass'.\n  row 3: no label in column 'label'.\nCorrect the "
+        "table, or leave such rows out with dataset.where.\nTo leave these rows out, set "
+        'dataset.missing_labels = "drop".'
     )
     assert message(tmp_path, "label", "none", "none", separator="|", negative=("none",)) == (
         "t.csv holds no finding in column 'label'. Name another column with dataset.label, or "
@@ -158,19 +157,14 @@ def test_a_column_for_each_finding(
 
 def test_what_is_refused_in_columns_of_findings(tmp_path: Path) -> None:
     assert message(tmp_path, "a,b", "1,-1", "2,0", ",", label=("a", "b")) == (
-        "t.csv can't be used:\n"
-        "  row 2: '-1' in column 'b' is neither 1 nor 0.\n"
-        "  row 3: '2' in column 'a' is neither 1 nor 0.\n"
-        "  row 4: no label in columns 'a', 'b'.\n"
-        'Where -1 stands for uncertain, set dataset.uncertain to "missing", "positive" or '
-        '"negative".\n'
-        "Write 1, 0 or nothing.\n"
-        'To leave such rows out set dataset.missing_labels = "drop".'
+        "t.csv can't be used:\n  row 2: '-1' in column 'b' is neither 1 nor 0.\n  row 3: '2' in "
+        "column 'a' is neither 1 nor 0.\n  row 4: no label in columns 'a', 'b'.\nIf -1 means "
+        'uncertain, set dataset.uncertain to "missing", "positive" or "negative".\nWrite 1, 0 or '
+        'nothing.\nTo leave these rows out, set dataset.missing_labels = "drop".'
     )
     assert message(tmp_path, "label", "Edema|Mass", task="multilabel") == (
-        "t.csv can't be used:\n"
-        "  row 2: 'Edema|Mass' in column 'label' is neither 1 nor 0.\n"
-        "Write 1, 0 or nothing. Where a cell names its findings, set dataset.separator."
+        "t.csv can't be used:\n  row 2: 'Edema|Mass' in column 'label' is neither 1 nor "
+        "0.\nWrite 1, 0 or nothing. If a cell names its findings, set dataset.separator."
     )
 
 
@@ -187,16 +181,12 @@ def test_numbers_with_their_unit(tmp_path: Path) -> None:
         "1 row without a label in columns 'a', 'b' was left out (dataset.missing_labels), row 4.",
     )
     assert message(tmp_path, "label", "1,", "NA", "nan", "1e999", "", "6_3", task="regression") == (
-        "t.csv can't be used:\n"
-        "  row 3: 'NA' in column 'label' is no number.\n"
-        "  row 4: 'nan' in column 'label' is no number.\n"
-        "  row 5: '1e999' in column 'label' is too large for a float32.\n"
-        "  row 6: no label in column 'label'.\n"
-        "  row 7: '6_3' in column 'label' is no number.\n"
-        'Write 63.5; where a word stands for a blank cell ("NA"), name it in '
-        "dataset.missing_values.\n"
-        "Give the target in another unit.\n"
-        'To leave such rows out set dataset.missing_labels = "drop".'
+        "t.csv can't be used:\n  row 3: 'NA' in column 'label' is not a number.\n  row 4: 'nan' "
+        "in column 'label' is not a number.\n  row 5: '1e999' in column 'label' is too large for "
+        "a float32.\n  row 6: no label in column 'label'.\n  row 7: '6_3' in column 'label' is "
+        'not a number.\nWrite a number such as 63.5; if a word stands for a blank cell ("NA"), '
+        "name it in dataset.missing_values.\nGive the target in another unit.\nTo leave these "
+        'rows out, set dataset.missing_labels = "drop".'
     )
 
 
@@ -263,7 +253,8 @@ def test_findings_in_a_cell_come_back(
     [
         (
             {"label": ("a", "b"), "task": "multiclass", "classes": {"x": "a", "y": "c"}},
-            "with several columns of classes it names each of them once, as 'b' is not.",
+            "with several columns of classes it must name each column once and nothing else; see "
+            "'b'.",
         ),
         (
             {"repeated": "any"},
@@ -277,8 +268,8 @@ def test_findings_in_a_cell_come_back(
         ),
         (
             {"decimal": ",", "task": "regression"},
-            "with a comma before the decimals cells stand between something else: set "
-            "dataset.delimiter too, such as ';'.",
+            "a comma can't separate both decimals and cells: set dataset.delimiter too, such as "
+            "';'.",
         ),
         ({"label": ()}, "name a column."),
         ({"label": ("a", "a")}, "a column is named twice."),
@@ -291,7 +282,7 @@ def test_findings_in_a_cell_come_back(
             {"separator": "|", "label": ("a", "b")},
             "it is for findings in one column, and dataset.label names several. Leave it out.",
         ),
-        ({"separator": " "}, "it needs a character that is no space."),
+        ({"separator": " "}, "it needs a character that is not a space."),
         (
             {"negative": ("none",)},
             "it is for findings in one cell. Set dataset.separator too.",
@@ -323,8 +314,8 @@ def test_findings_in_a_cell_come_back(
             {"classes": {"a": "1"}, "label": ("a", "b")},
             "it merges values of one column, and here each finding has its own.",
         ),
-        ({"classes": {"a": "1"}}, "a classifier needs two classes or more, got 'a'."),
-        ({"classes": {"a": "1", "b": "1.0"}}, "'1.0' stands under 'a' and under 'b'."),
+        ({"classes": {"a": "1"}}, "a classifier needs two or more classes, got 'a'."),
+        ({"classes": {"a": "1", "b": "1.0"}}, "'1.0' is a value of both 'a' and 'b'."),
         (
             {"classes": {"\u00fc": "1", "u\u0308": "2"}},
             "two classes have the same name in Unicode form NFC.",
@@ -347,21 +338,21 @@ def test_values_that_look_alike_or_like_a_blank_cell_are_said(tmp_path: Path) ->
     assert dataset.task.names == ("Ill", "NA", "ill", "well")
     assert dataset.notes == (
         "Column 'patient' has groups that are numbers with a power of ten, as a spreadsheet "
-        "writes long ones: '1E+05' in row 4. Groups that differed may be one now: take the ids "
-        "from where the table was made.",
+        "writes long numbers: '1E+05' in row 4. Different groups may have become the same: take "
+        "the ids from the table's source.",
         "Column 'patient' has groups that differ only in case or in how a number is written: "
-        "'001', '1'; '100000', '1E+05'. Where these are one, write them alike.",
-        "Column 'patient' has the groups 'nan'. Where this stands for a blank cell, name it in "
+        "'001', '1'; '100000', '1E+05'. If they are the same, write them alike.",
+        "Column 'patient' has the groups 'nan'. If this stands for a blank cell, name it in "
         "dataset.missing_values.",
         "Column 'label' has classes that differ only in case or in how a number is written: "
-        "'Ill', 'ill'. Where these are one, merge them in dataset.classes.",
-        "Column 'label' has the classes 'NA'. Where this stands for a blank cell, name it in "
+        "'Ill', 'ill'. If they are the same, merge them in dataset.classes.",
+        "Column 'label' has the classes 'NA'. If this stands for a blank cell, name it in "
         "dataset.missing_values.",
     )
     four = ["a", "A", "b", "B", "c", "C", "1", "1.0"]
     assert build(tmp_path, "label", *four).notes == (
         "Column 'label' has classes that differ only in case or in how a number is written: "
-        "'1', '1.0'; 'A', 'a'; 'B', 'b'; and 1 more. Where these are one, merge them in "
+        "'1', '1.0'; 'A', 'a'; 'B', 'b'; and 1 more. If they are the same, merge them in "
         "dataset.classes.",
     )
 

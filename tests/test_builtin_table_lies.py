@@ -17,7 +17,7 @@ from medpipe.plugin import DataError, Dataset
 from support.signs import SPACES, UNSEEN
 
 QUOTES = (
-    "Double a quote that is part of a text in quotes, or, where quotes mean nothing in this table, "
+    "Double a quote that is part of a text in quotes, or, if quotes mean nothing in this table, "
     'set dataset.quotes = "none".'
 )
 
@@ -80,7 +80,7 @@ def test_a_quote_that_swallows_rows_is_refused(
         "t.csv can't be used:",
         f"  row {row}: the cell in column {column!r} holds rows of the table, such as {line!r}: a "
         "double quote before them is not closed in its row.",
-        f'{QUOTES} Where the cell is right as it is set it to "trusted".',
+        f'{QUOTES} If the cell is right, set dataset.quotes = "trusted".',
     ]
     assert len(build(tmp_path, text, quotes="trusted", missing_files="drop").samples) < 4
 
@@ -93,11 +93,11 @@ def test_quotes_may_mean_nothing(tmp_path: Path) -> None:
 def test_a_quote_that_is_never_closed_is_named_by_its_row(tmp_path: Path) -> None:
     text = 'image,label,report\na.png,x,"two\nlines"\nb.png,y,"5 cm\nc.png,x,-\n'
     assert refused(tmp_path, text) == [
-        "t.csv is no CSV: row 3 (line 4): a double quote is opened and not closed before the end "
-        f"of the file. {QUOTES}"
+        "t.csv is not valid CSV: row 3 (line 4): a double quote is opened and not closed before "
+        f"the end of the file. {QUOTES}"
     ]
     assert refused(tmp_path, 'image,label,r\na.png,x,"a" b\n')[0].startswith(
-        "t.csv is no CSV: row 2: text stands behind the double quote that closes a cell. Double"
+        "t.csv is not valid CSV: row 2: text follows the double quote that closes a cell. Double"
     )
 
 
@@ -172,9 +172,11 @@ def test_signs_that_no_screen_shows_make_nothing_another(tmp_path: Path, sign: s
     assert [sample.split for sample in dataset.samples] == [*["training"] * 3, "test"]
     assert [sample.extra["sex"] for sample in dataset.samples] == ["F", "F", "M", "M"]
     assert all(Path(str(sample.image)).is_file() for sample in dataset.samples)
-    noted = {note.split("'")[1]: note for note in dataset.notes if "be seen" in note}
+    noted = {
+        note.split("'")[1]: note for note in dataset.notes if "with invisible characters" in note
+    }
     assert {*noted} == {"image", "label", "patient", "part", "use", "sex"}
-    assert noted["label"].startswith("2 cells in column 'label' with characters that can't be seen")
+    assert noted["label"].startswith("2 cells in column 'label' with invisible characters")
     assert noted["label"].endswith(") were read without them, rows 2 and 5.")
 
 
@@ -197,9 +199,9 @@ def test_what_a_program_lost_or_mangled_is_said(tmp_path: Path) -> None:
     text = "image,label\na.png,J\u00c3\u00bcrgen\nb.png,J\ufffdrgen\nc.png,\u00c3\n"
     assert build(tmp_path, text).notes == (
         "1 cell in column 'label' was written by a program that lost characters (U+FFFD), row 3: "
-        "what differed in them no longer does.",
-        "1 cell in column 'label' was UTF-8 that was read in another encoding and written so, such "
-        "as 'J\u00c3\u00bcrgen', row 2.",
+        "different values may have become the same.",
+        "1 cell in column 'label' was UTF-8 that a program read in another encoding and wrote "
+        "again, such as 'J\u00c3\u00bcrgen', row 2.",
     )
 
 
@@ -219,7 +221,7 @@ def test_utf16_without_a_mark_is_named(tmp_path: Path, encoding: str) -> None:
 
 def test_nul_characters_are_damage(tmp_path: Path) -> None:
     assert refused(tmp_path, "image,label\na.png,x\nb.png,y" + "\0" * 5) == [
-        "t.csv holds 5 NUL characters, the first in line 3: it is damaged, or no text. Get it "
+        "t.csv holds 5 NUL characters, the first in line 3: it is damaged, or not text. Get it "
         "again, or save it as CSV UTF-8."
     ]
 
@@ -254,7 +256,7 @@ def test_short_rows_are_refused_where_a_column_is_needed(tmp_path: Path) -> None
     assert refused(tmp_path, text) == [
         "t.csv can't be used:",
         "  row 5: 1 cells, but row 1 has 4: it ends before column 'label'.",
-        'Where cells at the end are left out set dataset.short_rows = "blank".',
+        'If cells at the end may be left out, set dataset.short_rows = "blank".',
     ]
     dataset = build(tmp_path, text, short_rows="blank", missing_labels="drop")
     assert [sample.id for sample in dataset.samples] == ["a.png", "b.png", "c.png"]
@@ -298,16 +300,16 @@ def test_decimal_commas_and_thousands(tmp_path: Path) -> None:
     options: dict[str, Any] = {"delimiter": ";", "task": "regression"}
     assert refused(tmp_path, text, **options) == [
         "t.csv can't be used:",
-        "  row 2: '63,5' in column 'label' is no number.",
-        'Where a comma stands before the decimals set dataset.decimal = ",".',
+        "  row 2: '63,5' in column 'label' is not a number.",
+        'If decimals follow a comma, set dataset.decimal = ",".',
     ]
     dataset = build(tmp_path, text, **options, decimal=",")
     assert [sample.label for sample in dataset.samples] == [63.5, 1.0]
     for number, decimal in (("1.234,5", ","), ("1,234.5", "."), ("1.234", ","), ("1'234", ".")):
         lines = refused(tmp_path, text.replace("63,5", number), **options, decimal=decimal)
         assert lines[1:] == [
-            f"  row 2: {number!r} in column 'label' is no number.",
-            "Write numbers without signs between thousands: 1234.5.",
+            f"  row 2: {number!r} in column 'label' is not a number.",
+            "Write numbers without thousands separators: 1234.5.",
         ]
 
 
@@ -317,15 +319,17 @@ def test_ids_that_a_spreadsheet_changed_are_said(tmp_path: Path) -> None:
     dataset = build(tmp_path, text.format("12.0", "13.0"), group="patient")
     assert dataset.notes == (
         "The groups in column 'patient' are written as numbers with decimals, such as '12.0': "
-        "where they are ids, another table may have them without.",
+        "if they are ids, another table may have them without decimals.",
     )
     (note,) = build(tmp_path, text.format("1.23E+15", "p2"), group="patient").notes
     assert (
-        "numbers with a power of ten, as a spreadsheet writes long ones: '1.23E+15' in row 2"
+        "numbers with a power of ten, as a spreadsheet writes long numbers: '1.23E+15' in row 2"
         in note
     )
     (note,) = build(tmp_path, text.format("p1", "04-Mar"), group="patient").notes
-    assert "days, as a spreadsheet makes of what looks like one: '04-Mar' in row 3." in note
+    assert (
+        "dates, which a spreadsheet makes of ids that look like dates: '04-Mar' in row 3." in note
+    )
     assert build(tmp_path, text.format("12", "E12"), group="patient").notes == ()
 
 
@@ -341,8 +345,8 @@ BOXES = (
 def test_a_row_for_each_annotation(tmp_path: Path) -> None:
     lines = refused(tmp_path, BOXES)
     assert lines[1:3] == [
-        "  row 3: 'a.png' is in row 2 already.",
-        "  row 6: './c.png' is in row 5 already.",
+        "  row 3: 'a.png' is already in row 2.",
+        "  row 6: './c.png' is already in row 5.",
     ]
     dataset = build(tmp_path, BOXES, repeated="agree", group="patient", keep=("box",))
     assert found(dataset) == [("a.png", "x"), ("b.png", "y"), ("c.png", "x")]
@@ -362,7 +366,7 @@ def test_rows_of_one_image_that_differ_are_refused(tmp_path: Path) -> None:
         "t.csv can't be used:",
         "  rows 2 and 3 name the image 'a.png' with different labels and groups.",
         "  rows 5 and 6 name the image 'c.png' with different labels.",
-        "Correct them, or leave the others out, for example with dataset.where.",
+        "Correct the rows, or leave all but one out, for example with dataset.where.",
     ]
     merged = {"all": ("x", "y"), "other": "z"}
     text = text.replace("p9", "p1").replace("b.png,y", "b.png,z")
@@ -375,7 +379,7 @@ def test_a_finding_of_any_row_counts(tmp_path: Path) -> None:
     assert refused(tmp_path, cells, **options, repeated="agree") == [
         "t.csv can't be used:",
         "  rows 2 and 3 name the image 'a.png' with different labels.",
-        'Where a finding is there if one of them has it set dataset.repeated = "any".',
+        'To count a finding if any of the rows has it, set dataset.repeated = "any".',
     ]
     dataset = build(tmp_path, cells, **options, repeated="any")
     assert [sample.label for sample in dataset.samples] == [(1.0, 1.0), (0.0, 0.0), (1.0, 1.0)]
@@ -418,16 +422,17 @@ def test_rows_with_no_class_or_several_are_refused(tmp_path: Path) -> None:
         "  row 5: no 1 in the columns 'MEL', 'NV', 'BCC'.",
         "  row 6: a 1 in each of the columns 'MEL', 'BCC'.",
         "  row 7: '.7' in column 'MEL' is neither 1 nor 0.",
-        "Of columns of classes one is 1 in each row, and the others are 0 or blank. Where an image "
-        'may have several or none set dataset.task = "multilabel".',
+        "In columns of classes each row has one 1, and 0 or blanks in the others. If an image "
+        'may have several classes or none, set dataset.task = "multilabel".',
     ]
 
 
 def test_findings_that_look_like_classes_are_said(tmp_path: Path) -> None:
     text = "image,MEL,NV\na.png,1,0\nb.png,0,1\n"
     assert build(tmp_path, text, label=("MEL", "NV")).notes == (
-        "Each row has exactly one 1 in the columns 'MEL', 'NV'. Where these are classes, of which "
-        'an image has one, set dataset.task = "multiclass"; where they are findings, "multilabel".',
+        "Each row has exactly one 1 in the columns 'MEL', 'NV'. If these are classes, of which "
+        'an image has one, set dataset.task = "multiclass"; if they are findings, set '
+        '"multilabel".',
     )
     assert build(tmp_path, text, label=("MEL", "NV"), task="multilabel").notes == ()
     assert build(tmp_path, text + "c.png,1,1\n", label=("MEL", "NV")).notes == ()

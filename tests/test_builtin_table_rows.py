@@ -52,22 +52,17 @@ def test_images_by_templates_and_suffixes(tmp_path: Path) -> None:
         f"{tmp_path}/p2/s1_T1.nii",
     ]
     assert message(file, image=template, suffixes=(".nii", ".png")) == (
-        "t.csv can't be used:\n"
-        "  row 2: there is no file p1/s1_T1, nor with .nii, .png.\n"
-        'To leave such rows out set dataset.missing_files = "drop".'
+        "t.csv can't be used:\n  row 2: there is no file p1/s1_T1, nor with .nii, .png.\nTo "
+        'leave these rows out, set dataset.missing_files = "drop".'
     )
     assert message(file, image="{who}/{when}_T1") == (
-        "t.csv can't be used:\n"
-        "  row 2: there is no file p1/s1_T1.\n"
-        "  row 3: there is no file p2/s1_T1.\n"
-        "Where the table leaves suffixes out set dataset.suffixes. To leave such rows out set "
-        'dataset.missing_files = "drop".'
+        "t.csv can't be used:\n  row 2: there is no file p1/s1_T1.\n  row 3: there is no file "
+        "p2/s1_T1.\nIf the table leaves suffixes out, set dataset.suffixes. To leave these rows "
+        'out, set dataset.missing_files = "drop".'
     )
     assert message(file, image="who") == (
-        "t.csv can't be used:\n"
-        "  row 2: p1 is a folder.\n"
-        "  row 3: p2 is a folder.\n"
-        'Where each folder holds one DICOM series set dataset.unit = "series".'
+        "t.csv can't be used:\n  row 2: p1 is a folder.\n  row 3: p2 is a folder.\nIf each "
+        'folder holds one DICOM series, set dataset.unit = "series".'
     )
     assert message(file, image="{whom}/{when}.png") == (
         "t.csv can't be used:\n"
@@ -79,11 +74,10 @@ def test_images_by_templates_and_suffixes(tmp_path: Path) -> None:
 def test_one_file_under_two_names(tmp_path: Path) -> None:
     file = write(tmp_path, "image,label", "a,0", "b.png,1", "a.png,1", files=("a.png", "b.png"))
     assert message(file, suffixes=(".png",)) == (
-        "t.csv can't be used:\n"
-        "  row 4: 'a.png' is in row 2 already.\n"
-        "Each image may be in one row. Where there is one for each annotation or reader set "
-        'dataset.repeated to "agree" (a sample of rows that say the same) or, for findings, "any"; '
-        "or leave the others out, for example with dataset.where."
+        "t.csv can't be used:\n  row 4: 'a.png' is already in row 2.\nEach image may be in only "
+        "one row. If the table has a row for each annotation or reader, set dataset.repeated to "
+        '"agree" (rows that say the same become one sample) or, for findings, "any"; or leave '
+        "all but one row out, for example with dataset.where."
     )
 
 
@@ -151,11 +145,10 @@ def test_groups_from_a_column_or_from_patterns(tmp_path: Path) -> None:
     patterns = build(file, group_pattern=(r"(p\d)", r"(IM)-(\d)"))
     assert [sample.group for sample in patterns.samples] == ["p1", "p2", "IM/3"]
     assert message(file, group_pattern=r"(p\d)") == (
-        "t.csv can't be used:\n"
-        "  row 4: dataset.group_pattern captures nothing in 'IM-3.png'.\n"
-        "Change the pattern, or give a list, of which the first that is found counts. Where rows "
-        'have no group set dataset.ungrouped to "own" (each is a group of its own) or "drop" '
-        "(they are left out)."
+        "t.csv can't be used:\n  row 4: dataset.group_pattern captures nothing in "
+        "'IM-3.png'.\nChange the pattern, or give a list of patterns, of which the first that "
+        'matches counts. For rows without a group, set dataset.ungrouped to "own" (each is a '
+        'group of its own) or "drop" (they are left out).'
     )
 
 
@@ -186,13 +179,11 @@ def test_parts_by_the_values_of_a_column(tmp_path: Path) -> None:
     ]
     assert dataset.on_leak == "drop_train"
     assert message(file, split="fold", splits={"train": ("1", "3"), "test": "hold"}) == (
-        "t.csv can't be used:\n"
-        "  no row has '3', 'hold' in column 'fold'.\n"
-        "  row 3: '2.0' in column 'fold' is in no split of dataset.splits.\n"
-        "  row 4: 'Hold' in column 'fold' is in no split of dataset.splits.\n"
-        "  row 5: 'x' in column 'fold' is in no split of dataset.splits.\n"
-        "Correct dataset.splits.\n"
-        "Add such values to dataset.splits, or leave their rows out with dataset.where."
+        "t.csv can't be used:\n  no row has '3', 'hold' in column 'fold'.\n  row 3: '2.0' in "
+        "column 'fold' is in no split of dataset.splits.\n  row 4: 'Hold' in column 'fold' is in "
+        "no split of dataset.splits.\n  row 5: 'x' in column 'fold' is in no split of "
+        "dataset.splits.\nCorrect dataset.splits.\nAdd the value to dataset.splits, or leave its "
+        "rows out with dataset.where."
     )
     left = build(file, split="fold", splits={"train": "1", "test": "Hold"},
                  where={"fold": (1, "Hold")})  # fmt: skip
@@ -226,15 +217,11 @@ def test_folders_of_dicom_series(tmp_path: Path) -> None:
     (tmp_path / "4.dcm").touch()
     file = write(tmp_path, "image,label", "p1,0", "p2,1", "p3,0", "4.dcm,1", "p5,1")
     assert message(file, unit="series") == (
-        "t.csv can't be used:\n"
-        "  row 3: the folder p2 holds 2 DICOM series: '1.1', '1.2'.\n"
-        "  row 4: the folder p3 holds no DICOM images.\n"
-        "  row 5: 4.dcm is a file.\n"
-        "  row 6: there is no folder p5.\n"
-        "Give each series a folder of its own, and name that.\n"
-        'To leave such rows out set dataset.missing_files = "drop".\n'
-        'With dataset.unit = "series" name the folder of each series; for single files set it to '
-        '"file".'
+        "t.csv can't be used:\n  row 3: the folder p2 holds 2 DICOM series: '1.1', '1.2'.\n  row "
+        "4: the folder p3 holds no DICOM images.\n  row 5: 4.dcm is a file.\n  row 6: there is "
+        "no folder p5.\nGive each series a folder of its own, and name that folder.\nTo leave "
+        'these rows out, set dataset.missing_files = "drop".\nWith dataset.unit = "series" name '
+        'the folder of each series; for single files set dataset.unit = "file".'
     )
 
 
@@ -297,8 +284,8 @@ def test_rows_left_out_and_rows_taken_are_all_rows(
         ({"where": {"view": ()}}, "it names no value for 'view'. Name one, or leave it out."),
         (
             {"keep": ("age", "label")},
-            "'label' is what medpipe calls something of its own in each sample. Rename the column "
-            "in the table.",
+            "'label' is a name that medpipe itself uses in each sample. Rename the column in the "
+            "table.",
         ),
         ({"keep": ("age", "age")}, "a column is named twice, or not at all."),
         (
@@ -311,7 +298,7 @@ def test_rows_left_out_and_rows_taken_are_all_rows(
         ),
         (
             {"splits": {"dev": "a"}, "split": "split"},
-            "'dev' is no split. The splits are training, validation and test.",
+            "'dev' is not a split. The splits are training, validation and test.",
         ),
     ],
 )

@@ -167,7 +167,7 @@ def test_a_label_out_of_range_is_named(label: float) -> None:
 
 def test_one_class_is_refused() -> None:
     assert problems(ready(array_dataset([0] * 20, names=("only",)))) == [
-        "dataset: There is one class only, ('only',). A classifier needs two."
+        "dataset: There is only one class, ('only',). A classifier needs two or more."
     ]
 
 
@@ -423,12 +423,10 @@ def test_a_split_file_of_other_data_says_what_changed(tmp_path: Path) -> None:
     save(root / "Hand" / "new.png", noise(32, 32, seed=2))
     assert problems(builder.split(file=run.path / "splits.csv")) == [
         f"dataset: The data are not those that the split file {run.path / 'splits.csv'} was made "
-        "with:\n"
-        f"  1 of the file's samples is not in the data: 'Hand/{files[1].name}'.\n"
-        "  1 of the data's samples is not in the file: 'Hand/new.png'.\n"
-        "  1 of the samples is another image (its SHA-256 differs): "
-        f"'Hand/{files[0].name}'.\n"
-        "Bring the data back as they were, or leave split.file out for a new split."
+        f"with:\n  1 of the file's samples is not in the data: 'Hand/{files[1].name}'.\n  1 of "
+        "the data's samples is not in the file: 'Hand/new.png'.\n  1 of the samples is another "
+        f"image (its SHA-256 differs): 'Hand/{files[0].name}'.\nRestore the data, or leave "
+        "split.file out for a new split."
     ]
 
 

@@ -63,9 +63,9 @@ def test_check_ends_with_2_where_there_are_problems(
     [
         (
             ["run", "{configuration}", "--set", "network.step=resnet11"],
-            "The configuration has problems:\n  network.step: There is no network step 'resnet11'. "
-            "Did you mean 'resnet101'? See 'medpipe plugins' for the 18 there are.\n"
-            "  network.widen_factor",
+            "network is another step now; of the one before it, dropped: widen_factor\n"
+            "The configuration has problems:\n  network.step: There is no network step "
+            "'resnet11'. Did you mean 'resnet101'? 'medpipe plugins' lists 18 network steps.\n",
         ),
         (
             ["run", "{configuration}", "--set", "loader.batch_size"],
@@ -79,11 +79,12 @@ def test_check_ends_with_2_where_there_are_problems(
             ],
             "A value can't be set:\n  transfrom: unknown section. Did you mean 'transform'?\n"
             "  trainer: write PATH=VALUE, such as trainer.max_epochs=5.\n"
-            "  transform[9].prob: there is no entry 9; the list has 4.",
+            "  transform[9].prob: there is no entry 9; entries are numbered 0 to 3.",
         ),
         (
             ["run", "nothing.toml"],
-            "The configuration can't be read:\n  nothing.toml: no such file or directory.",
+            "The configuration can't be read:\n  nothing.toml: no such file or directory in the "
+            "working directory ",
         ),
         (["show", "network", "densenet"], "There is no network step 'densenet'. "),
     ],

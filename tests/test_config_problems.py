@@ -21,12 +21,12 @@ WRONG: dict[str, tuple[str, str]] = {
     "unknown step": (
         '[network]\nstep = "densnet121"',
         "network.step: There is no network step 'densnet121'. Did you mean 'densenet121'? "
-        f"See 'medpipe plugins' for the {NETWORKS} there are.",
+        f"'medpipe plugins' lists {NETWORKS} network steps.",
     ),
     "step of another kind": (
         '[network]\nstep = "rand_flip"',
         "network.step: There is no network step 'rand_flip'. There is a transform step of that "
-        f"name. See 'medpipe plugins' for the {NETWORKS} there are.",
+        f"name. 'medpipe plugins' lists {NETWORKS} network steps.",
     ),
     "no step": ("[network]", "network.step: required: the name of a network step."),
     "step is no text": (
@@ -124,7 +124,7 @@ WRONG: dict[str, tuple[str, str]] = {
     "unknown optimizer": (
         '[trainer]\nstep = "supervised"\n[trainer.optimizer]\nstep = "adamv"',
         "trainer.optimizer.step: There is no optimizer step 'adamv'. Did you mean 'adam'? "
-        "See 'medpipe plugins' for the 12 there are.",
+        "'medpipe plugins' lists 12 optimizer steps.",
     ),
     "optimizer without a name": (
         '[trainer]\nstep = "supervised"\n[trainer.optimizer]\neps = 1e-8',
@@ -141,8 +141,8 @@ WRONG: dict[str, tuple[str, str]] = {
     ),
     "unknown loss": (
         '[trainer]\nstep = "supervised"\n[trainer.loss]\nstep = "focl"',
-        "trainer.loss.step: There is no loss step 'focl'. Did you mean 'focal'? "
-        "See 'medpipe plugins' for the 6 there are.",
+        "trainer.loss.step: There is no loss step 'focl'. Did you mean 'focal'? 'medpipe "
+        "plugins' lists 6 loss steps.",
     ),
     "loss is no table": (
         '[trainer]\nstep = "supervised"\nloss = 3',
@@ -205,8 +205,8 @@ def test_a_syntax_error_has_its_line_and_column() -> None:
     with pytest.raises(ConfigError) as caught:
         PipelineBuilder.from_toml("format = 1\n[dataset\n")
     assert str(caught.value) == (
-        "the configuration is no valid TOML:\n"
-        "  Expected ']' at the end of a table declaration (at line 2, column 9)."
+        "the configuration is not valid TOML:\n  Expected ']' at the end of a table declaration "
+        "(at line 2, column 9)."
     )
 
 
@@ -245,11 +245,15 @@ def test_values_are_set_by_the_paths_of_errors() -> None:
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("transform[3].prob", "transform[3].prob: there is no entry 3; the list has 1."),
-        ("format.x", "format.x: 'x' does not lead anywhere."),
+        (
+            "transform[3].prob",
+            "transform[3].prob: there is no entry 3; entries are numbered 0 to 0.",
+        ),
+        ("format.x", "format.x: 'x' is not a part of the configuration there."),
         (
             "transform[x]",
-            "transform[x]: is no path; write it like trainer.learning_rate or transform[1].prob.",
+            "transform[x]: is not a path; write it like trainer.learning_rate or "
+            "transform[1].prob.",
         ),
     ],
 )

@@ -402,8 +402,8 @@ def test_frames_that_are_turned_differently_lie_nowhere(tmp_path: Path) -> None:
     groups[1].PlaneOrientationSequence = turned
     path = write_dicom(tmp_path / "a", FRAMES, PerFrameFunctionalGroupsSequence=groups, **SHARED)
     assert _refusal(path).endswith(
-        f"{path} has 4 frames, but says that they are turned differently: they make no volume. "
-        f"{SET_FRAMES}"
+        f"{path} has 4 frames, but says that they are turned differently, so they are not a "
+        f"volume. {SET_FRAMES}"
     )
     found = read_image(path, Reading(frames="volume"))
     assert found.values[0, 0].tolist() == [0, 10, 20, 30]
@@ -425,7 +425,7 @@ def test_frames_that_share_places_keep_their_order(tmp_path: Path, places: list[
     path = write_dicom(tmp_path / "a", FRAMES, PerFrameFunctionalGroupsSequence=groups, **SHARED)
     assert _refusal(path) == (
         f"The image {path} has 4 frames, but says that some of them lie in one place, as time "
-        f"points and echoes do: they make no volume. {SET_FRAMES}"
+        f"points and echoes do, so they are not a volume. {SET_FRAMES}"
     )
     found = read_image(path, Reading(frames="volume"))
     assert found.values[0, 0].tolist() == [0, 10, 20, 30]

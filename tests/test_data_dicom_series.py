@@ -210,8 +210,8 @@ def test_slices_in_one_place(tmp_path: Path) -> None:
     copy = write_series(tmp_path / "copy", VOLUME[:, :, :1])[0].rename(tmp_path / "copy.dcm")
     message = _refusal([*paths, copy])
     assert message == (
-        f"{paths[0]} and {copy} lie in one place, as the copies, echoes or time points of a scan "
-        f"do. {APART}"
+        f"{paths[0]} and {copy} lie in the same place, as the copies, echoes or time points of a "
+        f"scan do. {APART}"
     )
 
 
@@ -230,7 +230,7 @@ def test_slices_in_one_place(tmp_path: Path) -> None:
         ({"NumberOfFrames": 2, "PixelData": bytes(48)}, "{2} has 2 frames of its own"),
         (
             {"ImagePositionPatient": None},
-            "{2} doesn't say where in the patient it lies, and others do",
+            "{2} doesn't say where in the patient it lies, but other files do",
         ),
     ],
     ids=["orientation", "spacing", "size", "frames", "no place"],
@@ -246,7 +246,7 @@ def test_slices_without_place_or_number(tmp_path: Path) -> None:
     paths = write_series(tmp_path, VOLUME[:, :, :2])
     for path in paths:
         _change(path, ImageOrientationPatient=None, InstanceNumber=7)
-    assert _refusal(paths) == f"{paths[0]} and {paths[1]} have one InstanceNumber, 7. {APART}"
+    assert _refusal(paths) == f"{paths[0]} and {paths[1]} have the same InstanceNumber, 7. {APART}"
     _change(paths[1], InstanceNumber=None)
     assert _refusal(paths) == (
         f"{paths[1]} has neither a place in the patient nor an InstanceNumber. "

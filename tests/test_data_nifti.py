@@ -216,8 +216,8 @@ def test_what_is_no_image(tmp_path: Path) -> None:
     )
     path = _write(tmp_path / "time.nii", np.zeros((5, 4, 3, 2, 2), np.int16))
     assert _refusal(path) == (
-        f"The image {path} has the shape (5, 4, 3, 2, 2), which is no image of 2 or 3 dimensions "
-        "with channels. Save each time point as a file of its own."
+        f"The image {path} has the shape (5, 4, 3, 2, 2), which is not an image of 2 or 3 "
+        "dimensions with channels. Save each time point as a file of its own."
     )
 
 

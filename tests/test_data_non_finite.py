@@ -96,8 +96,8 @@ def test_what_is_filled_after_it_was_spread_is_refused(tmp_path: Path) -> None:
     root = volumes(tmp_path / "data")
     report = pipeline(root).transform(fill, before="to_tensor").build().check()
     assert (
-        "0.nii holds NaN values, and leaves the chain constant: a step spread them before another "
-        "one filled them." in str(report)
+        "0.nii holds NaN values, and leaves the chain constant: a step spread these values "
+        "before another one filled them." in str(report)
     )
 
 

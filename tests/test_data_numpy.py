@@ -91,7 +91,7 @@ class Evil:
     [
         (saved(np.array([[Evil()]], object), allow_pickle=True), "holds pickled objects, which"),
         (packed(a=np.array([[Evil()]], object)), "holds pickled objects, which"),
-        (saved(np.zeros((2, 2), complex)), "holds complex numbers, which are no real numbers"),
+        (saved(np.zeros((2, 2), complex)), "holds complex numbers, which are not real numbers"),
         (saved(np.zeros((2, 2), "M8[s]")), "holds values of the type datetime64[s]"),
         (saved(np.zeros((2, 2), "U3")), "holds values of the type <U3"),
         (saved(np.zeros((2, 2), [("grau", "f4")])), "holds values of the type [("),

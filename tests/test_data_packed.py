@@ -697,8 +697,8 @@ def test_without_a_place_to_write(
     assert build_or_open("key", {}, IDS, never, workers=1) is None
     assert caplog.messages == [
         "Nothing is cached, so later runs read all images again. The cache folder "
-        f"{tmp_path / 'file'} can't be written: not a directory. A file has the place of a folder: "
-        "choose another one with MEDPIPE_CACHE."
+        f"{tmp_path / 'file'} can't be written: not a directory. A file stands where a folder is "
+        "needed: choose another folder with MEDPIPE_CACHE."
     ]
 
 
@@ -770,8 +770,8 @@ def test_a_limit_that_is_none(text: str, monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(MedpipeError) as caught:
         build()
     assert str(caught.value) == (
-        f"MEDPIPE_CACHE_LIMIT is {text!r}, which is no size. Give bytes, or a number with KB, MB, "
-        "GB or TB, such as 20GB."
+        f"MEDPIPE_CACHE_LIMIT is {text!r}, which is not a size. Give bytes, or a number with KB, "
+        "MB, GB or TB, such as 20GB."
     )
 
 

@@ -144,7 +144,7 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.png")
     with within(10):
         assert _message(tmp_path / "a.png") == (
-            f"The image {tmp_path / 'a.png'} is no file but a pipe. Remove or repair it."
+            f"The image {tmp_path / 'a.png'} is not a file but a pipe. Remove or repair it."
         )
 
 

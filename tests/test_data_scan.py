@@ -176,7 +176,7 @@ def test_ids_that_occur_twice(tmp_path: Path) -> None:
 def test_id_that_is_no_text(tmp_path: Path) -> None:
     sample = attrs.evolve(_folder(tmp_path, 1).samples[0], id="a\udce9.png")
     assert _error(Dataset(samples=(sample,), task=TASK)) == (
-        r"The id 'a\udce9.png' is no valid Unicode text. Rename the file in UTF-8."
+        r"The id 'a\udce9.png' is not valid Unicode text. Rename the file in UTF-8."
     )
 
 
@@ -352,8 +352,8 @@ def test_a_file_that_is_written_to_while_it_is_read_is_read_anew(
     with pytest.raises(DataError) as caught:
         file_bytes(path)
     assert str(caught.value) == (
-        f"The image {path} is being written to. Wait until whatever writes it is done, then start "
-        "again."
+        f"The image {path} is being written to. Wait until the program that writes it has "
+        "finished, then start again."
     )
 
 
@@ -462,8 +462,8 @@ def test_cache_that_cannot_be_written(
     assert len(found.fingerprints) == 5
     assert caplog.messages == [
         "Nothing is cached, so later runs read all images again. The cache folder "
-        f"{tmp_path / 'file'} can't be written: not a directory. A file has the place of a folder: "
-        "choose another one with MEDPIPE_CACHE."
+        f"{tmp_path / 'file'} can't be written: not a directory. A file stands where a folder is "
+        "needed: choose another folder with MEDPIPE_CACHE."
     ]
 
 

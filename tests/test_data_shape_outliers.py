@@ -96,8 +96,8 @@ def test_a_step_that_fails_on_few_is_their_fault_and_on_many_its_own() -> None:
     found = unfit([(8, 8)] * 40 + [(20, 8)], fails_from=20)
     assert [(fault.sample, fault.kind) for fault in found] == [("s040", "transform")]
     assert found[0].message == (
-        "The image of the sample 's040' is of a kind on which the chain fails: the step failed on "
-        "the sample 's040': ValueError: too high"
+        "The image of the sample 's040' makes the chain fail: the step failed on the sample "
+        "'s040': ValueError: too high"
     )
     found = unfit([(20, 8)] * 40 + [(8, 8)], fails_from=20)
     assert [(fault.sample, fault.kind) for fault in found] == [("", "transform")]
@@ -139,5 +139,5 @@ def test_half_grey_and_half_colour_is_no_fault_of_a_sample() -> None:
     assert (found.sample, found.kind) == ("", "channels")
     assert str(found) == (
         "Images leave the chain in shapes that do not batch: (1, 8, 8) as 's000' (5), (3, 8, 8) "
-        "as 's005' (5). Set dataset.channels = 1 or 3, where the data set has it."
+        "as 's005' (5). Set dataset.channels = 1 or 3, if the dataset step has this parameter."
     )

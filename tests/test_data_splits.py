@@ -298,12 +298,12 @@ def _error(samples: list[Sample], how: SplitSettings, pixels: dict[str, str] | N
 def test_fraction_for_a_given_part() -> None:
     samples = [sample_of(f"{n}", n % 2, split="test" if n < 9 else None) for n in range(60)]
     assert _error(samples, SplitSettings(test=0.1)) == (
-        "The data bring the split test (9 samples), so leave split.test out."
+        "The data set has its own split test (9 samples). Leave split.test out."
     )
     samples[20] = attrs.evolve(samples[20], split="validation")
     assert _error(samples, DEFAULT) == (
-        "The data bring the splits validation (1 samples) and test (9 samples), "
-        "so leave split.validation and split.test out."
+        "The data set has its own splits validation (1 sample) and test (9 samples). Leave "
+        "split.validation and split.test out."
     )
 
 
@@ -333,12 +333,11 @@ def test_planted_leaks_are_found_and_named() -> None:
         samples[n] = attrs.evolve(samples[n], split="test")
     pixels = {"24.png": "same", "30.png": "same", "25.png": "whole", "01.png": "whole"}
     assert _error(samples, NOTHING, pixels) == (
-        "The splits that the data bring divide what must stay in one split:\n"
-        "  4 groups: 'patient 0' (training, test), 'patient 3' (training, test), "
-        "'patient 6' (training, test) and 1 more.\n"
-        "  1 set of duplicate images: '24.png' (test) = '30.png' (training).\n"
-        'Correct the splits, set dataset.on_leak = "drop_train" to leave the training side out, '
-        "or leave the splits out and let medpipe divide the samples."
+        "The data set's own splits divide groups or duplicate images:\n  4 groups: 'patient 0' "
+        "(training, test), 'patient 3' (training, test), 'patient 6' (training, test) and 1 "
+        "more.\n  1 set of duplicate images: '24.png' (test) = '30.png' (training).\nCorrect "
+        'these splits, set dataset.on_leak = "drop_train" to leave the training side out, or '
+        "leave the splits out and let medpipe divide the samples."
     )
 
 

@@ -89,12 +89,11 @@ def test_changed_data(tmp_path: Path) -> None:
     with pytest.raises(ChangedError) as caught:
         _read(path, samples, Scan(fingerprints=prints))
     assert str(caught.value) == (
-        f"The data are not those that the split file {path} was made with:\n"
-        "  4 of the file's samples are not in the data: '0.png', '1.png', '2.png' and 1 more.\n"
-        "  2 of the data's samples are not in the file: 'new 0', 'new 1'.\n"
-        "  1 of the samples is another image (its SHA-256 differs): '4.png'.\n"
-        "  1 of the samples is in another split by the data: '5.png'.\n"
-        "Bring the data back as they were, or leave split.file out for a new split."
+        f"The data are not those that the split file {path} was made with:\n  4 of the file's "
+        "samples are not in the data: '0.png', '1.png', '2.png' and 1 more.\n  2 of the data's "
+        "samples are not in the file: 'new 0', 'new 1'.\n  1 of the samples is another image "
+        "(its SHA-256 differs): '4.png'.\n  1 of the samples is in another split in the data "
+        "set: '5.png'.\nRestore the data, or leave split.file out for a new split."
     )
 
 
@@ -111,11 +110,10 @@ def test_split_file_that_leaks(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         _read(path, SAMPLES, scan_of(SAMPLES, {"0.png": "same", "5.png": "same"}))
     assert str(caught.value) == (
-        f"The split file {path} divides what must stay in one split:\n"
-        "  1 group: 'p1' (validation, test).\n"
-        "  1 set of duplicate images: '0.png' (training) = '5.png' (test).\n"
-        'Correct the file, set dataset.on_leak = "drop_train" to leave the training side out, '
-        "or leave split.file out for a new split."
+        f"The split file {path} divides groups or duplicate images:\n  1 group: 'p1' (validation, "
+        "test).\n  1 set of duplicate images: '0.png' (training) = '5.png' (test).\nCorrect the "
+        'file, set dataset.on_leak = "drop_train" to leave the training side out, or leave '
+        "split.file out for a new split."
     )
 
 
@@ -138,7 +136,7 @@ COLUMNS = "The columns are id, split, fold, label, group, sha256, pixels."
         ("id,split\n0.png,test\n1.png\n", "{path}, line 3: 1 values for 2 columns."),
         (
             "id,split\n0.png,test\n\n0.png,training\n",
-            "{path}, line 4, column id: '0.png' is in line 2 already.",
+            "{path}, line 4, column id: '0.png' is already in line 2.",
         ),
         (
             "id,split,sha256\n0.png,test,12\n",
@@ -150,17 +148,17 @@ COLUMNS = "The columns are id, split, fold, label, group, sha256, pixels."
         ),
         (
             "id,split,fold\n0.png,test,²\n",
-            "{path}, line 2, column fold: '²' is no whole number from 0.",
+            "{path}, line 2, column fold: '²' is not a whole number from 0.",
         ),
         (
             "id,split,fold\n0.png,test,-1\n",
-            "{path}, line 2, column fold: '-1' is no whole number from 0.",
+            "{path}, line 2, column fold: '-1' is not a whole number from 0.",
         ),
         (
             f"id,split,fold\n0.png,test,{'9' * 5000}\n",
-            f"{{path}}, line 2, column fold: '{'9' * 5000}' is no whole number from 0.",
+            f"{{path}}, line 2, column fold: '{'9' * 5000}' is not a whole number from 0.",
         ),
-        ('id,split\n"0.png,test\n', "{path}, line 2: no CSV: unexpected end of data."),
+        ('id,split\n"0.png,test\n', "{path}, line 2: not valid CSV: unexpected end of data."),
     ],
 )
 def test_malformed_split_file(tmp_path: Path, text: str, message: str) -> None:
@@ -191,8 +189,8 @@ def test_a_class_without_training_samples_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         _read(path, [sample_of("a", 0), sample_of("b", 1)], task=TASK)
     assert str(caught.value) == (
-        "The class 'well' has no training samples: all its 1 samples are in other splits. "
-        "Remove the class, or give it more samples or groups."
+        "The class 'well' has no training samples: its only sample is in another split. Remove "
+        "the class, or give it more samples or groups."
     )
 
 
@@ -219,7 +217,7 @@ def test_the_fold_is_written_and_compared(tmp_path: Path) -> None:
     for how, message in (
         (SplitSettings(folds=3, fold=2), "does not hold out split.fold = 2"),
         (SplitSettings(folds=3), "does not hold out split.fold = 0"),
-        (SplitSettings(folds=4, fold=1), "has 3 folds, not split.folds = 4"),
+        (SplitSettings(folds=4, fold=1), "has 3 folds, but split.folds is 4"),
     ):
         with pytest.raises(DataError) as caught:
             _read(path, FOLDS, how=how, task=TASK)
@@ -236,7 +234,7 @@ def test_the_fold_is_written_and_compared(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         _read(path, FOLDS, how=SplitSettings(folds=3), task=TASK)
     assert str(caught.value) == (
-        f"The split file {path} has no folds, not split.folds = 3. {remedy}"
+        f"The split file {path} has no folds, but split.folds is 3. {remedy}"
     )
 
 
@@ -248,7 +246,9 @@ def test_samples_that_a_leak_left_out_may_be_missing(tmp_path: Path) -> None:
     assert split == SPLIT
     assert [s.id for s in dataset.samples] == [s.id for s in SAMPLES]
     (note,) = dataset.notes
-    assert note.startswith("2 samples were left out (2 of training), since the splits that")
+    assert note.startswith(
+        "2 samples were left out (2 of training), since the data set's own splits"
+    )
     with pytest.raises(ChangedError):
         _read(path, [*brought, *leaked])
 
@@ -262,6 +262,6 @@ def test_what_the_file_divides_can_be_left_out(tmp_path: Path) -> None:
     }
     assert set(split) == {s.id for s in dataset.samples}
     assert dataset.notes == (
-        "1 sample was left out (1 of validation), since the splits that the split file brings "
-        "divide what must stay in one split: 1 group: 'p1' (validation, test).",
+        "1 sample was left out (1 of validation), since the splits of the split file divide "
+        "groups or duplicate images: 1 group: 'p1' (validation, test).",
     )

@@ -109,13 +109,13 @@ def test_parts_that_the_data_bring() -> None:
     samples = _patients()
     samples[:3] = [attrs.evolve(s, split="test") for s in samples[:3]]
     assert _error(samples, folds=5, validation=0.1) == (
-        "The data bring the split test (3 samples), so each fold is held out as the validation: "
-        "leave split.validation out."
+        "The data set has its own split test (3 samples), so each fold is held out for "
+        "validation. Leave split.validation out."
     )
     samples[3:6] = [attrs.evolve(s, split="validation") for s in samples[3:6]]
     assert _error(samples, folds=5) == (
-        "The data bring the splits validation (3 samples) and test (3 samples), so nothing is left "
-        "to hold out: leave split.folds out."
+        "The data set has its own splits validation (3 samples) and test (3 samples), so no fold "
+        "can be held out. Leave split.folds out."
     )
 
 

@@ -64,9 +64,9 @@ def test_what_is_left_out_and_the_note_about_it() -> None:
     assert [s.id for s in kept.samples] == ["a1", "c2", "d2", "e1"]
     assert kept.notes == (
         "earlier",
-        "5 samples were left out (4 of training and 1 of validation), since the splits that the "
-        "data bring divide what must stay in one split: 2 groups: 'a' (training, test), "
-        "'c' (validation, test). 1 set of duplicate images: 'd1' (training) = 'd2' (validation).",
+        "5 samples were left out (4 of training and 1 of validation), since the data set's own "
+        "splits divide groups or duplicate images: 2 groups: 'a' (training, test), 'c' "
+        "(validation, test). 1 set of duplicate images: 'd1' (training) = 'd2' (validation).",
     )
     assert without_leaks(kept, scan, predefined_splits(samples)) is kept
 
@@ -80,8 +80,8 @@ def test_prepared_data_hold_only_what_is_kept() -> None:
     assert sum(map(len, prepared.by_split.values())) == len(prepared.dataset.samples) == 39
     assert prepared.dataset.notes == (
         "1 image appears under different labels: '09' (ill) = '30' (well).",
-        "1 sample was left out (1 of training), since the splits that the data bring divide what "
-        "must stay in one split: 1 group: 'patient 2' (training, test).",
+        "1 sample was left out (1 of training), since the data set's own splits divide groups or "
+        "duplicate images: 1 group: 'patient 2' (training, test).",
     )
     with pytest.raises(DataError, match=r'set dataset\.on_leak = "drop_train"'):
         _prepared(attrs.evolve(dataset, on_leak="error"))
@@ -93,8 +93,8 @@ def test_what_remains_must_have_every_class_in_training() -> None:
     with pytest.raises(DataError) as caught:
         _prepared(dataset, validation=0)
     assert str(caught.value) == (
-        "The class 'well' has no training samples: all its 1 samples are in other splits. "
-        "Remove the class, or give it more samples or groups."
+        "The class 'well' has no training samples: its only sample is in another split. Remove "
+        "the class, or give it more samples or groups."
     )
 
 

@@ -203,7 +203,7 @@ def test_where_nothing_tells_images_apart_each_is_its_own(tmp_path: Path) -> Non
         draw(tmp_path / "ab"[place % 2] / str(place), PatientID="ANON")
     assert set(groups(tmp_path).values()) == {None}
     assert notes(tmp_path) == (
-        "The headers of 4 DICOM images tell no patients apart: each is a group of its own.",
+        "The headers of 4 DICOM images name no patient: each is a group of its own.",
     )
 
 
@@ -222,8 +222,8 @@ def test_patients_that_may_be_one_are_told(tmp_path: Path) -> None:
     assert notes(tmp_path)[1:] == (
         "Some PatientIDs differ only in case, in spaces or in how a number is written, and are "
         "taken for several patients: 'P01', 'p01'.",
-        "1 StudyInstanceUID has several PatientIDs, '7.1' 'P01', 'p01': a study is of one patient, "
-        "so find out which is right.",
+        "1 StudyInstanceUID has several PatientIDs, '7.1' 'P01', 'p01': a study is of one "
+        "patient, so find out which PatientID is right.",
     )
 
 

@@ -94,7 +94,7 @@ BROKEN: dict[str, tuple[str, str]] = {
     ),
     "bad-object": (
         HEAD + "@hookimpl\ndef medpipe_networks():\n    return [Net()]",
-        "medpipe_networks: Net() is no class.",
+        "medpipe_networks: Net() is not a class.",
     ),
     "bad-kind": (
         HEAD + "@hookimpl\ndef medpipe_losses():\n    return [Net]",
@@ -106,7 +106,7 @@ BROKEN: dict[str, tuple[str, str]] = {
     ),
     "bad-hook-name": (
         HEAD + "@hookimpl\ndef medpipe_network():\n    return [Net]",
-        f"medpipe_network is no hook of medpipe; there are {HOOKS}.",
+        f"medpipe_network is not a hook of medpipe; the hooks are {HOOKS}.",
     ),
     "bad-no-decorator": (
         "from typing import ClassVar\nfrom medpipe.plugin import NetworkStep, hookimpl\n"
@@ -150,7 +150,7 @@ BROKEN: dict[str, tuple[str, str]] = {
     ),
     "bad-empty": (
         "x = 1",
-        f"it implements no hook of medpipe; there are {HOOKS}.",
+        f"it implements no hook of medpipe; the hooks are {HOOKS}.",
     ),
 }
 BROKEN["bad-twins"] = (BROKEN["bad-twins"][0], "Net and Two are both network steps named 'net'.")
@@ -260,7 +260,7 @@ def test_conflicts_are_listed_and_never_settled_silently(tmp_path: Path) -> None
     assert bare.returncode == 2
     assert bare.stderr.strip() == (
         "2 plugins offer a network step 'tiny_cnn'. "
-        "Name one: 'medpipe-one:tiny_cnn' and 'medpipe-two:tiny_cnn'."
+        "Name one of them: 'medpipe-one:tiny_cnn' or 'medpipe-two:tiny_cnn'."
     )
     assert "from medpipe-imaging 0." in medpipe(tmp_path, "show", "network", "densenet121").stdout
     taken = medpipe(tmp_path, "show", "network", "medpipe-taker:densenet121").stdout
@@ -271,7 +271,28 @@ def test_an_unknown_name_suggests_and_names_the_plugins_that_failed(tmp_path: Pa
     install(tmp_path, "bad-import", BROKEN["bad-import"][0])
     done = medpipe(tmp_path, "show", "network", "densenet12")
     assert done.returncode == 2
-    assert done.stderr.strip() == (
-        "There is no network step 'densenet12'. Did you mean 'densenet121'? See 'medpipe plugins' "
-        "for the 18 there are. It may come from a plugin that could not be loaded: bad-import 1.2."
+    said = done.stderr.strip()
+    assert said.startswith(
+        "There is no network step 'densenet12'. Did you mean 'densenet121'? 'medpipe plugins' "
+        "lists 18 network steps. The plugin bad-import 1.2, which may offer it, could not be "
+        "loaded: importing it raised ModuleNotFoundError: No module named 'no_such_module' ("
     )
+    assert said.endswith("bad_import.py, line 1).")
+
+
+def test_a_name_with_a_distribution_tells_the_cause_of_that_one_alone(tmp_path: Path) -> None:
+    install(tmp_path, "bad-import", BROKEN["bad-import"][0])
+    install(tmp_path, "bad-exit", BROKEN["bad-exit"][0])
+    said = medpipe(tmp_path, "show", "network", "bad-exit:densenet121").stderr
+    assert "The plugin bad-exit 1.2, which may offer it, could not be loaded: " in said
+    assert "SystemExit: bye" in said
+    assert "bad-import" not in said
+
+
+def test_a_plugin_that_was_loaded_in_part_tells_which_step_it_lacks(tmp_path: Path) -> None:
+    broken = GOOD.replace("return [Invert]", "raise ImportError('no module cv2')")
+    install(tmp_path, "in-part", broken)
+    assert "from in-part 1.2" in medpipe(tmp_path, "show", "network", "tiny_cnn").stdout
+    said = medpipe(tmp_path, "show", "transform", "invert").stderr
+    assert "The plugin in-part 1.2, which may offer it, could not be loaded in full: " in said
+    assert "medpipe_transforms raised ImportError: no module cv2" in said

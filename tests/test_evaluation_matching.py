@@ -68,20 +68,22 @@ def test_everything_else_of_the_samples_stays() -> None:
         (
             dataset(Task(names=("cat", "fox")), 0, 1),
             CLASSES,
-            "The class 'fox' of the data set is none that the network knows: cat, dog, owl. Map "
-            "it to one of these with dataset.classes, or leave its samples out.",
+            "The class 'fox' of the data set is unknown to the network, which was trained on: "
+            "cat, dog, owl. Map it to one of these with dataset.classes, or leave its samples "
+            "out.",
         ),
         (
             dataset(Task(kind="multilabel", names=("cyst", "tumour")), (0.0, 1.0)),
             FINDINGS,
-            "The finding 'tumour' of the data set is none that the network knows: cyst, mass. Map "
-            "it to one of these with dataset.classes, or leave it out of the labels.",
+            "The finding 'tumour' of the data set is unknown to the network, which was trained "
+            "on: cyst, mass. Map it to one of these with dataset.classes, or leave it out of the "
+            "labels.",
         ),
         (
             dataset(Task(kind="regression", names=("Age",)), 3.0),
             AGE,
-            "The target 'Age' of the data set is none that the network knows: age, dose. Name the "
-            "column as the run does, or leave it out of the labels.",
+            "The target 'Age' of the data set is unknown to the network, which was trained on: "
+            "age, dose. Name the column as the run does, or leave it out of the labels.",
         ),
         (
             dataset(Task(kind="regression", names=("age",), unit="months"), 3.0),
@@ -92,26 +94,25 @@ def test_everything_else_of_the_samples_stays() -> None:
         (
             dataset(Task(kind="regression", names=("age",)), 3.0),
             CLASSES,
-            "The data set's question is regression (age), but the network was trained for "
-            "multiclass (cat, dog, owl). Set dataset.label and dataset.task so that it asks what "
-            "the network answers.",
+            "The data set's task is regression (age), but the network was trained for multiclass "
+            "(cat, dog, owl). Set dataset.label and dataset.task as in training.",
         ),
         (
             dataset(CLASSES, 0, 3),
             CLASSES,
-            "The sample 's1' has the label 3, which is none of the data set's task: multiclass "
-            "(cat, dog, owl).",
+            "The sample 's1' has the label 3, which the data set's task does not have: "
+            "multiclass (cat, dog, owl).",
         ),
         (
             dataset(CLASSES, math.nan),
             CLASSES,
-            "The sample 's0' has the label nan, which is none of the data set's task: multiclass "
-            "(cat, dog, owl).",
+            "The sample 's0' has the label nan, which the data set's task does not have: "
+            "multiclass (cat, dog, owl).",
         ),
         (
             dataset(FINDINGS, (1.0,)),
             FINDINGS,
-            "The sample 's0' has the label (1.0,), which is none of the data set's task: "
+            "The sample 's0' has the label (1.0,), which the data set's task does not have: "
             "multilabel (cyst, mass).",
         ),
     ],

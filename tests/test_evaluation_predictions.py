@@ -206,14 +206,14 @@ def test_confident_scores_stay_apart() -> None:
         (
             CLASSES,
             {"scores": [[0.5, 0.5], [-1, 2]]},
-            "The scores of the sample 'a' are no probabilities: they must be from 0 to 1. Use "
-            "to_scores on what a network gives.",
+            "The scores of the sample 'a' are not probabilities: they must be from 0 to 1. Use "
+            "to_scores on the network's outputs.",
         ),
         (
             CLASSES,
             {"scores": [[0.5, 0.5], [-1, 1]]},
-            "The scores of the sample 'a' are no probabilities: they must be from 0 to 1. Use "
-            "to_scores on what a network gives.",
+            "The scores of the sample 'a' are not probabilities: they must be from 0 to 1. Use "
+            "to_scores on the network's outputs.",
         ),
         (CLASSES, {"labels": [2, 0]}, "The label of the sample 'b' is not a class from 0 to 1."),
         (CLASSES, {"labels": [0, -1]}, "The label of the sample 'a' is not a class from 0 to 1."),
@@ -264,16 +264,16 @@ HEADER = "id,group,label,prediction,p(hand),p(head)\n"
         (HEADER.encode() + b"a,,head\n", "{path}, row 2 has 3 cells instead of 6."),
         (
             HEADER.encode() + b"a,,foot,head,0,1\n",
-            "{path}, row 2: label 'foot' is no class of this task: hand, head.",
+            "{path}, row 2: label 'foot' is not a class of this task: hand, head.",
         ),
-        (HEADER.encode() + b"a,,head,head,0,x\n", "{path}, row 2: p(head) 'x' is no number."),
+        (HEADER.encode() + b"a,,head,head,0,x\n", "{path}, row 2: p(head) 'x' is not a number."),
         (
             HEADER.encode() + b"a,,head,head,0,2\n",
-            "{path} can't be used: The scores of the sample 'a' are no probabilities: they must "
-            "be from 0 to 1. Use to_scores on what a network gives.",
+            "{path} can't be used: The scores of the sample 'a' are not probabilities: they must "
+            "be from 0 to 1. Use to_scores on the network's outputs.",
         ),
         (b"\xff", "{path} is not UTF-8, so medpipe did not write it."),
-        (b'"a"b\n', "{path} is no CSV: ',' expected after '\"'."),
+        (b'"a"b\n', "{path} is not valid CSV: ',' expected after '\"'."),
     ],
 )
 def test_a_file_that_is_wrong_is_refused(tmp_path: Path, content: bytes, message: str) -> None:

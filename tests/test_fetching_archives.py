@@ -73,16 +73,16 @@ def one(first: str, second: str) -> str:
 
 
 OUT = "leads out of the folder"
-LINK = "is a link, a device or such"
-UNSEEN = "has a character that is not seen"
+LINK = "is neither a file nor a folder"
+UNSEEN = "has an invisible character"
 TOO_LONG = "has too long a name"
 WINDOWS = "has a name that Windows does not take"
-HEADER = "an extended header in it has more than 65,536 bytes"
+HEADER = "an extended header has more than 65,536 bytes"
 MEMBERS = "members (most_members)"
 BYTES = "bytes (most_bytes, most_ratio)"
 TOO_MUCH = f"it holds more than 1,500 {BYTES}"
-FOR_ALL = "an extended header in it is for all members"
-HOLES = "a member of it is a sparse file"
+FOR_ALL = "an extended header is for all members"
+HOLES = "a member is a sparse file"
 DEEP = "/".join("d" * 33)
 REFUSED = {
     "up": (file("../out"), f"its member '../out' {OUT}"),
@@ -153,9 +153,9 @@ REFUSED = {
     "device on Windows": (file("set/aux.png"), f"its member 'set/aux.png' {WINDOWS}"),
     "dot at the end": (file("set/a."), f"its member 'set/a.' {WINDOWS}"),
     "space at the end": (file("set /a"), f"its member 'set /a' {WINDOWS}"),
-    "no name": (file(""), "a member of it has no name"),
-    "a file without a name": (file("./"), "a member of it has no name"),
-    "a file at the top": (file("."), "a member of it has no name"),
+    "no name": (file(""), "a member has no name"),
+    "a file without a name": (file("./"), "a member has no name"),
+    "a file at the top": (file("."), "a member has no name"),
     "a name for all": (pax(b"g", path="set/all") + file("set/x"), FOR_ALL),
     "a size for all": (pax(b"g", size="5") + file("set/x"), FOR_ALL),
     "huge size": (
@@ -275,7 +275,7 @@ def test_what_follows_the_end(tmp_path: Path) -> None:
     archive = packed(tmp_path / "in.tar.gz", GOOD, end=END + bytes(9000))
     assert listed(extract_archive(archive, tmp_path / "padded"))
     shutil.rmtree(tmp_path / "padded")
-    after = refused(archive, "something follows its end")
+    after = refused(archive, "data follow the end of the archive")
     packed(archive, GOOD, end=END + file("set/hidden"))
     assert message(archive) == after
     packed(archive, GOOD)
@@ -333,7 +333,7 @@ def test_a_name_of_megabytes_in_the_header_takes_no_memory(tmp_path: Path) -> No
 
 def test_an_archive_that_can_not_be_read(tmp_path: Path) -> None:
     archive = tmp_path / "in.tar.gz"
-    assert message(archive) == f"There is no archive {archive}. Get it first."
+    assert message(archive) == f"There is no archive {archive}. Download it first."
 
 
 MANY = range(300)
@@ -424,7 +424,7 @@ def test_an_archive_that_changes_between_the_readings(
         return found
 
     monkeypatch.setattr(archives, "_look_through", replace)
-    assert message(archive) == damaged(archive, "it changed while it was read")
+    assert message(archive) == damaged(archive, "the archive changed while it was read")
 
 
 def content_of(directory: Path) -> dict[str, bytes | None]:
@@ -532,8 +532,8 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         extract_archive(archive, out)
     assert str(caught.value) == (
-        f"{out} is there already and was not extracted from {archive}. Remove it, or choose "
-        "another folder."
+        f"{out} exists already and was not extracted from {archive}. Remove it, or choose another "
+        "folder."
     )
     assert "set/c.png" in content_of(extract_archive(archive, out, replace=True))
     mine = tmp_path / "mine"
@@ -542,7 +542,7 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         extract_archive(archive, mine)
     assert str(caught.value) == (
-        f"{mine} is there already and was not extracted from {archive}. Remove it, or choose "
+        f"{mine} exists already and was not extracted from {archive}. Remove it, or choose "
         "another folder."
     )
     assert (mine / "thesis.txt").read_text() == "years of work"

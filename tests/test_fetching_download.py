@@ -26,16 +26,19 @@ if TYPE_CHECKING:
 
 SIZE = len(CONTENT)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-RIGHT = "See that the address is right."
+RIGHT = "Check the address."
 REACH = (
-    "See that the address is right and this machine may reach it; where a proxy stands between, "
-    "name it in the environment variable https_proxy."
+    "Check the address, and that this machine can reach it. If there is a proxy, name it in the "
+    "environment variable https_proxy."
 )
 TRUST = (
-    "See that the date of this machine is right; a certificate authority of your own is named by "
-    "the environment variable SSL_CERT_FILE."
+    "Check the date of this machine. If you have a certificate authority of your own, name its "
+    "file in the environment variable SSL_CERT_FILE."
 )
-NOTHING = "Nothing was kept. Try again later; if it stays so, its publisher changed it."
+NOTHING = (
+    "Nothing was kept. Try again later; if the content stays the same, the publisher has changed "
+    "the file."
+)
 KEPT = f"Try again later: {HALF:,} bytes are kept, and the next try continues from there."
 
 
@@ -116,19 +119,20 @@ FAILING = {
         f"later: {SIZE:,} bytes are kept, and the next try continues from there."
     ),
     "/says-less": (
-        "what came is not what was published (sha256 "
+        "the content is not what was published (sha256 "
         f"{hashlib.sha256(CONTENT[:-10]).hexdigest()} instead of {SHA256}). {NOTHING}"
     ),
     "/other": (
-        "what came is not what was published (sha256 "
-        f"{hashlib.sha256(OTHER).hexdigest()} instead of {SHA256}). {NOTHING}"
+        f"the content is not what was published (sha256 {hashlib.sha256(OTHER).hexdigest()} "
+        f"instead of {SHA256}). {NOTHING}"
     ),
-    "/endless": f"the server sent BYTES bytes, and at most {SIZE + 100:,} are taken. {RIGHT}",
+    "/endless": f"the server sent BYTES bytes, more than the {SIZE + 100:,} allowed (most_bytes). {RIGHT}",
     "/says-much": (
-        f"the server announces {10**15:,} bytes, and at most {SIZE + 100:,} are taken. {RIGHT}"
+        f"the server announces {10**15:,} bytes, more than the {SIZE + 100:,} allowed (most_bytes). {RIGHT}"
     ),
     "/uncalled-range": (
-        "the server sent another part than it was asked for (after 3 tries). Try again later."
+        "the server sent another part of the file than the one requested (after 3 tries). Try "
+        "again later."
     ),
     "/no-http": f"the connection failed (SSH-2.0-OpenSSH_9.7). {REACH}",
     "http://127.0.0.1:9/file": f"http://127.0.0.1:9/file is not https. {RIGHT}",
@@ -212,8 +216,10 @@ def test_no_download_takes_longer_than_it_may(
     monkeypatch.setattr(downloading, "_LONGEST", 0.5)
     began = time.monotonic()
     told = fetch.message(path, timeout=0.4, most_bytes=10**13)
-    assert told.startswith(("it took longer than 0.5 seconds. Try again later", "the server sent"))
-    assert told.startswith("it took longer") or path == "/silent"
+    assert told.startswith(
+        ("the download took longer than 0.5 seconds. Try again later", "the server sent")
+    )
+    assert told.startswith("the download took longer") or path == "/silent"
     assert time.monotonic() - began < 4
 
 
@@ -331,7 +337,7 @@ def test_only_a_part_of_the_file_itself_is_taken(
 def test_the_limit_of_size_counts_what_is_here(fetch: Fetch) -> None:
     interrupted(fetch)
     assert fetch.message("/fine", most_bytes=SIZE - 1) == (
-        f"the server announces {SIZE:,} bytes, and at most {SIZE - 1:,} are taken. {RIGHT}"
+        f"the server announces {SIZE:,} bytes, more than the {SIZE - 1:,} allowed (most_bytes). {RIGHT}"
     )
     assert fetch.listed() == []
     assert fetch.server.asked == [("/fine", f"bytes={HALF}-")]
@@ -341,8 +347,8 @@ def test_no_room(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
     told = fetch.message("/says-much", most_bytes=10**16)
     free = told.split(" bytes, and ")[1].split(" are free")[0]
     assert told == (
-        f"it takes {10**15:,} bytes, and {free} are free in {fetch.target.parent}. Make room on "
-        "that disk, or choose another one."
+        f"the file takes {10**15:,} bytes, and {free} are free in {fetch.target.parent}. Make "
+        "room on that disk, or choose another one."
     )
     monkeypatch.setenv("MEDPIPE_CACHE", str(fetch.target.parent))
     assert fetch.message("/says-much", most_bytes=10**16).endswith(
@@ -416,6 +422,6 @@ def test_a_digest_that_is_none(digests: dict[str, str], fetch: Fetch) -> None:
 def test_servers_that_are_not_asked_for_more_than_they_announce(fetch: Fetch) -> None:
     """The limit holds for what is announced, before any of it is read."""
     assert fetch.message("/fine", most_bytes=SIZE - 1) == (
-        f"the server announces {SIZE:,} bytes, and at most {SIZE - 1:,} are taken. {RIGHT}"
+        f"the server announces {SIZE:,} bytes, more than the {SIZE - 1:,} allowed (most_bytes). {RIGHT}"
     )
     assert fetch.listed() == []

@@ -83,8 +83,8 @@ def test_unset_removes_a_value_and_says_where_there_is_none() -> None:
     }
     for path, message in {
         "trainer.lr": "trainer.lr: 'lr' is not set. Set there: step, loss.",
-        "transform[1]": "transform[1]: there is no entry 1; the list has 1.",
-        "trainer.step.x": "trainer.step.x: 'x' does not lead anywhere.",
+        "transform[1]": "transform[1]: there is no entry 1; entries are numbered 0 to 0.",
+        "trainer.step.x": "trainer.step.x: 'x' is not a part of the configuration there.",
         "loader.workers": "loader.workers: 'loader' is not set. Set there: trainer, transform.",
         "trainr": "trainr: unknown section. Did you mean 'trainer'?",
     }.items():

@@ -130,8 +130,8 @@ def test_a_film_is_no_volume_unless_it_is_asked_for(tmp_path: Path) -> None:
     frames = RANDOM.integers(0, 9, (3, 6, 5)).astype(np.uint8)
     path = write_dicom(tmp_path / "a", frames, Modality="US")
     assert refusal(read_image, path) == (
-        f"The image {path} has 3 frames, but doesn't say where each of them lies: they make no "
-        'volume. Set dataset.frames = "volume" to stack them as they are stored, or "first" to '
+        f"The image {path} has 3 frames, but doesn't say where each of them lies, so they are not "
+        'a volume. Set dataset.frames = "volume" to stack them as they are stored, or "first" to '
         "take the first alone."
     )
     found = read_image(path, Reading(frames="volume"))
@@ -294,8 +294,7 @@ def test_whose_the_spacing_is(
         return
     reason = {
         "unknown": "its file doesn't say how large its pixels are",
-        "detector": "its spacing is that of the detector, where things are larger than in the "
-        "patient",
+        "detector": "its spacing is that of the detector, which is larger than that in the patient",
     }[of]
     assert refusal(resample, sample) == (
         f"The step 'spacing' can't resample {path}: {reason}. Leave it out, use the step 'resize', "
@@ -384,11 +383,11 @@ def test_arrays_of_every_real_type(kind: str, order: str) -> None:
 @pytest.mark.parametrize(
     ("values", "reason"),
     [
-        (np.zeros((2, 3), complex), "holds complex numbers, which are no real numbers"),
+        (np.zeros((2, 3), complex), "holds complex numbers, which are not real numbers"),
         (np.full((2, 3), None), "holds values of the type object, which are no real"),
         (np.zeros((2, 3), "M8[s]"), "holds values of the type datetime64[s], which are no"),
         (np.zeros((0, 3)), "has no pixels: its shape is (0, 3)"),
-        (np.ma.masked_less(np.eye(3), 1), "is an array of which values are masked"),
+        (np.ma.masked_less(np.eye(3), 1), "is an array with masked values"),
     ],
 )
 def test_arrays_that_are_no_images(values: Any, reason: str) -> None:
@@ -402,8 +401,8 @@ def test_arrays_that_are_no_images(values: Any, reason: str) -> None:
 def test_what_is_infinite_in_float32_alone_is_refused(values: Any) -> None:
     said = refusal(LoadImage().build(), {"image": values, "id": "x"})
     assert said == (
-        "x has values beyond 3.4e38, which are infinite in float32, in which training computes. "
-        "Scale them before."
+        "x has values beyond 3.4e38, which are infinite in float32, the type in which training "
+        "computes. Scale them first."
     )
 
 
@@ -411,8 +410,8 @@ def test_what_float32_cannot_tell_apart_is_refused() -> None:
     values = (1 << 40) + np.arange(6).reshape(2, 3)
     said = refusal(LoadImage().build(), {"image": values, "id": "x"})
     assert said == (
-        "x has values up to 1.09951e+12 that differ by 5 at most, which float32, in which training "
-        "computes, can't tell apart. Subtract their lowest value before."
+        "x has values up to 1.09951e+12 that differ by 5 at most: float32, the type in which "
+        "training computes, can't tell them apart. Subtract the lowest value first."
     )
     said = refusal(LoadImage().build(), {"image": values.astype(np.uint64) + 2**63, "id": "x"})
     assert "that differ by 5 at most" in said  # nor can float64

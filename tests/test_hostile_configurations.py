@@ -12,7 +12,7 @@ from medpipe.cli.source import builder_of
 HEAD = 'format = 1\n[dataset]\nstep = "phantom"\n'
 TRAINER = '[trainer]\nstep = "supervised"\n'
 NETWORKS = len(Registry.discover().networks)
-SEE = f"See 'medpipe plugins' for the {NETWORKS} there are."
+SEE = f"'medpipe plugins' lists {NETWORKS} network steps."
 
 HOSTILE: dict[str, tuple[str, str]] = {
     "a number of 400 digits": (
@@ -129,13 +129,13 @@ HOSTILE: dict[str, tuple[str, str]] = {
     "an empty path": (HEAD + '[split]\nfile = ""', "split.file: must be a path, got ''."),
     "a pattern that does not compile": (
         HEAD + '[weights]\nfile = "a.safetensors"\nskip = ["("]',
-        "weights.skip: '(' is no regular expression: missing ), unterminated subpattern "
-        "at position 0.",
+        "weights.skip: '(' is not a regular expression: missing ), unterminated subpattern at "
+        "position 0.",
     ),
     "a pattern that repeats too often": (
         HEAD + '[weights]\nfile = "a.safetensors"\nskip = ["a{99999999999999999999}"]',
-        "weights.skip: 'a{99999999999999999999}' is no regular expression: the "
-        "repetition number is too large.",
+        "weights.skip: 'a{99999999999999999999}' is not a regular expression: the repetition "
+        "number is too large.",
     ),
     "a device with a number too large": (
         HEAD + '[run]\ndevice = "cuda:-1"',
@@ -156,9 +156,12 @@ HOSTILE: dict[str, tuple[str, str]] = {
     ),
     "values that nest": (
         HEAD + "[other]\nx = " + "[" * 20 + "]" * 20,
-        "It nests more than 16 levels deep.",
+        "Tables or lists are nested more than 16 levels deep.",
     ),
-    "tables that nest": (HEAD + "[trainer" + ".x" * 30 + "]", "It nests more than 16 levels deep."),
+    "tables that nest": (
+        HEAD + "[trainer" + ".x" * 30 + "]",
+        "Tables or lists are nested more than 16 levels deep.",
+    ),
     "a negative fraction of time": (
         HEAD + "[run]\ncheckpoint_minutes = -1.0",
         "run.checkpoint_minutes: must be >= 0, got -1.0.",
@@ -195,7 +198,7 @@ FILES: dict[str, tuple[bytes, str]] = {
     ),
     "NUL": (
         b"format = 1\n\x00",
-        "FILE is no valid TOML:\n  Invalid statement (at line 2, column 1).",
+        "FILE is not valid TOML:\n  Invalid statement (at line 2, column 1).",
     ),
     "UTF-16": (
         b"\xff\xfef\x00o\x00r\x00m\x00a\x00t\x00 \x00=\x00 \x001\x00",
@@ -203,25 +206,25 @@ FILES: dict[str, tuple[bytes, str]] = {
     ),
     "a key twice": (
         b"format = 1\nformat = 1",
-        "FILE is no valid TOML:\n  Cannot overwrite a value (at end of document).",
+        "FILE is not valid TOML:\n  Cannot overwrite a value (at end of document).",
     ),
     "a section twice": (
         b"[run]\n[run]",
-        "FILE is no valid TOML:\n  Cannot declare ('run',) twice (at line 2, column 5).",
+        "FILE is not valid TOML:\n  Cannot declare ('run',) twice (at line 2, column 5).",
     ),
     "a table and a value": (
         b"run.seed = 1\n[run.seed]\n",
-        "FILE is no valid TOML:\n  Cannot overwrite a value (at line 2, column 10).",
+        "FILE is not valid TOML:\n  Cannot overwrite a value (at line 2, column 10).",
     ),
     "a number of 5,000 digits": (
         b"format = " + b"9" * 5000,
-        "FILE is no valid TOML:\n  Exceeds the limit (4300 digits) for integer string "
-        "conversion: value has 5000 digits; use sys.set_int_max_str_digits() to increase "
-        "the limit.",
+        "FILE is not valid TOML:\n  Exceeds the limit (4300 digits) for integer string "
+        "conversion: value has 5000 digits; use sys.set_int_max_str_digits() to increase the "
+        "limit.",
     ),
     "brackets without end": (
         b"x = " + b"[" * 100_000,
-        "FILE is no valid TOML:\n  It nests too deeply.",
+        "FILE is not valid TOML:\n  Tables or lists are nested too deeply.",
     ),
     "10 MB of one line": (
         b"# " + b"a" * 10_000_000,
@@ -229,23 +232,23 @@ FILES: dict[str, tuple[bytes, str]] = {
     ),
     "text without end": (
         b'x = """',
-        "FILE is no valid TOML:\n  Unterminated string (at end of document).",
+        "FILE is not valid TOML:\n  Unterminated string (at end of document).",
     ),
     "a path of Windows in double quotes": (
         rb'x = "C:\Users\scans"',
-        "FILE is no valid TOML:\n  Invalid hex value (at line 1, column 10). In double quotes a "
+        "FILE is not valid TOML:\n  Invalid hex value (at line 1, column 10). In double quotes a "
         "backslash begins an escape, as in TOML. Write a Windows path in single quotes "
         r"('C:\data\images'), or with forward slashes.",
     ),
     "another": (
         rb'x = "C:\data"',
-        "FILE is no valid TOML:\n  Unescaped '\\' in a string (at line 1, column 10). In double "
+        "FILE is not valid TOML:\n  Unescaped '\\' in a string (at line 1, column 10). In double "
         "quotes a backslash begins an escape, as in TOML. Write a Windows path in single "
         r"quotes ('C:\data\images'), or with forward slashes.",
     ),
     "a control character": (
         b'x = "\x07"',
-        "FILE is no valid TOML:\n  Illegal character '\\x07' (at line 1, column 6).",
+        "FILE is not valid TOML:\n  Illegal character '\\x07' (at line 1, column 6).",
     ),
     "Windows-1252": (
         b"# \x93x\x94",
@@ -253,7 +256,7 @@ FILES: dict[str, tuple[bytes, str]] = {
     ),
     "tables in each other": (
         b"x = " + b"{a = " * 5000,
-        "FILE is no valid TOML:\n  It nests too deeply.",
+        "FILE is not valid TOML:\n  Tables or lists are nested too deeply.",
     ),
 }
 
@@ -282,28 +285,27 @@ SETTINGS: dict[str, tuple[str, str]] = {
     ),
     "no path": (
         "=1",
-        "A value can't be set:\n  is no path; write it like trainer.learning_rate or "
+        "A value can't be set:\n  is not a path; write it like trainer.learning_rate or "
         "transform[1].prob.",
     ),
     "empty list place": (
         "transform[].x=1",
-        "A value can't be set:\n  transform[].x: is no path; write it like "
+        "A value can't be set:\n  transform[].x: is not a path; write it like "
         "trainer.learning_rate or transform[1].prob.",
     ),
     "a place of ²": (
         "transform[²].prob=1",
-        "A value can't be set:\n  transform[²].prob: is no path; write it like "
+        "A value can't be set:\n  transform[²].prob: is not a path; write it like "
         "trainer.learning_rate or transform[1].prob.",
     ),
     "a place of 5,000 digits": (
         f"transform[{'9' * 5000}].prob=1",
-        "A value can't be set:\n  transform["
-        "99999999999999999999999999999999999999999999999999: is no path; write it like "
-        "trainer.learning_rate or transform[1].prob.",
+        "A value can't be set:\n  transform[99999999999999999999999999999999999999999999999999: "
+        "is not a path; write it like trainer.learning_rate or transform[1].prob.",
     ),
     "a negative place": (
         "transform[-1].prob=1",
-        "A value can't be set:\n  transform[-1].prob: is no path; write it like "
+        "A value can't be set:\n  transform[-1].prob: is not a path; write it like "
         "trainer.learning_rate or transform[1].prob.",
     ),
     "two lines": (
@@ -322,7 +324,7 @@ SETTINGS: dict[str, tuple[str, str]] = {
     ),
     "through a value": (
         "format.x=1",
-        "A value can't be set:\n  format.x: 'x' does not lead anywhere.",
+        "A value can't be set:\n  format.x: 'x' is not a part of the configuration there.",
     ),
     "a section of the command": (
         "trainer.build=1",
@@ -337,8 +339,8 @@ SETTINGS: dict[str, tuple[str, str]] = {
     ),
     "a table": (
         "trainer={step='os.system'}",
-        "The configuration has problems:\n  trainer.step: There is no trainer step "
-        "'os.system'. See 'medpipe plugins' for the 1 there are.",
+        "The configuration has problems:\n  trainer.step: There is no trainer step 'os.system'. "
+        "'medpipe plugins' lists 1 trainer step.",
     ),
     "quotes": (
         "trainer.'max_epochs'=1",
@@ -347,7 +349,7 @@ SETTINGS: dict[str, tuple[str, str]] = {
     ),
     "deep": (
         ".".join("a" * 3000) + "=1",
-        "The configuration has problems:\n  It nests more than 16 levels deep.",
+        "The configuration has problems:\n  Tables or lists are nested more than 16 levels deep.",
     ),
 }
 

@@ -214,7 +214,9 @@ def found(pipeline: Pipeline, root: Path) -> list[str]:
     return [line.replace(str(root), "ROOT").replace(str(root.parent), "ABOVE") for line in lines]
 
 
-NUMBERS = "Make them numbers, such as float32; of complex ones their magnitude."
+NUMBERS = (
+    "Convert the values to real numbers, such as float32; for complex numbers take the magnitude."
+)
 EXPECTED: dict[str, list[str]] = {
     "truncated PNG": [
         "truncated a/x.png: The image ROOT/a/x.png is damaged: it ends within its IDAT chunk.",
@@ -317,9 +319,9 @@ EXPECTED: dict[str, list[str]] = {
         "nan a/x.tif: The image ROOT/a/x.tif holds NaN values.",
     ],
     "beyond float32": [
-        "infinite a/x.nii: The image ROOT/a/x.nii holds infinite values, or values beyond float32, "
-        "and the chain fails on it: ROOT/a/x.nii has values beyond 3.4e38, which are infinite in "
-        "float32, in which training computes. Scale them before.",
+        "infinite a/x.nii: The image ROOT/a/x.nii holds infinite values, or values beyond "
+        "float32, and the chain fails on it: ROOT/a/x.nii has values beyond 3.4e38, which are "
+        "infinite in float32, the type in which training computes. Scale them first.",
     ],
     "complex NIfTI": [
         "unsupported a/x.nii: The image ROOT/a/x.nii holds complex numbers. Save their "
@@ -334,20 +336,20 @@ EXPECTED: dict[str, list[str]] = {
         "1.",
     ],
     "beside the class folders": [
-        "label x.png: The image ROOT/x.png lies outside of any class folder. Put it into the "
-        "folder of its class.",
+        "label x.png: The image ROOT/x.png is not in a class folder. Put it into the folder of "
+        "its class.",
     ],
     "constant": [
-        "warning constant a/x.png: The image ROOT/a/x.png is constant: every pixel is like "
-        "every other.",
+        "warning constant a/x.png: The image ROOT/a/x.png is constant: all pixels have the same "
+        "value.",
     ],
     "constant of 16 bits": [
-        "warning constant a/x.png: The image ROOT/a/x.png is constant: every pixel is like "
-        "every other.",
+        "warning constant a/x.png: The image ROOT/a/x.png is constant: all pixels have the same "
+        "value.",
     ],
     "constant colour": [
-        "warning constant a/x.png: The image ROOT/a/x.png is constant: every pixel is like "
-        "every other.",
+        "warning constant a/x.png: The image ROOT/a/x.png is constant: all pixels have the same "
+        "value.",
     ],
     "nearly constant": [],
     "16 bits": [],
@@ -402,10 +404,10 @@ EXPECTED: dict[str, list[str]] = {
     "link to a folder": [],
     "folder called PNG": [],
     "pipe": [
-        "unreadable a/x.png: ROOT/a/x.png is no file but a pipe, a socket or a device.",
+        "unreadable a/x.png: ROOT/a/x.png is not a file but a pipe, a socket or a device.",
     ],
     "pipe by a link": [
-        "unreadable a/x.png: ROOT/a/x.png is no file but a pipe, a socket or a device.",
+        "unreadable a/x.png: ROOT/a/x.png is not a file but a pipe, a socket or a device.",
     ],
     "name in Latin-1": [
         "id a/\udce9.png: ROOT/a holds a name that is not UTF-8: b'\\xe9.png'. Rename it.",
@@ -433,10 +435,10 @@ EXPECTED: dict[str, list[str]] = {
         "unreadable x: The image ROOT can't be read: is a directory.",
     ],
     "a pipe for a file": [
-        "unreadable x: The image ROOT/p.png is no file but a pipe.",
+        "unreadable x: The image ROOT/p.png is not a file but a pipe.",
     ],
     "a device for a file": [
-        "unreadable x: The image /dev/zero is no file but a device.",
+        "unreadable x: The image /dev/zero is not a file but a device.",
     ],
     "a path too long": [
         "unreadable x: The image "
@@ -468,23 +470,23 @@ EXPECTED: dict[str, list[str]] = {
         "(height, width) nor (height, width, channels). Give a volume as a DecodedImage.",
     ],
     "an array of texts": [
-        "unsupported x: The image of the sample 'x' holds values of the type <U1, which are no "
+        "unsupported x: The image of the sample 'x' holds values of the type <U1, which are not "
         f"real numbers. {NUMBERS}",
     ],
     "an array of objects": [
         "unsupported x: The image of the sample 'x' holds values of the type object, which are "
-        f"no real numbers. {NUMBERS}",
+        f"not real numbers. {NUMBERS}",
     ],
     "an array of complex numbers": [
-        "unsupported x: The image of the sample 'x' holds complex numbers, which are no real "
+        "unsupported x: The image of the sample 'x' holds complex numbers, which are not real "
         f"numbers. {NUMBERS}",
     ],
     "an array with NaN": [
         "nan x: The image of the sample 'x' holds NaN values.",
     ],
     "a constant array": [
-        "warning constant x: The image of the sample 'x' is constant: every pixel is like "
-        "every other.",
+        "warning constant x: The image of the sample 'x' is constant: all pixels have the same "
+        "value.",
     ],
     "a label of NaN": [
         "label x: The sample 'x' has the label nan, but the 2 classes (a, b) are 0 to 1.",
@@ -518,7 +520,7 @@ EXPECTED: dict[str, list[str]] = {
         "label x: The sample 'x' has the label (1.0, 2.0). Each finding is 1, 0 or NaN (missing).",
     ],
     "a finding of text": [
-        "label x: The sample 'x' has the label (1.0, 'no'), which is no number.",
+        "label x: The sample 'x' has the label (1.0, 'no'), which is not a number.",
     ],
     "an infinite age": [
         "label x: The sample 'x' has the label inf: it is infinite.",
@@ -531,11 +533,11 @@ EXPECTED: dict[str, list[str]] = {
         "warning duplicate s00: 's00' = 'x': the same pixels.",
     ],
     "an id twice": [
-        "id s03: Several samples have the id 's03'. Give each sample an id of its own.",
-        "id s03: Several samples have the id 's03'. Give each sample an id of its own.",
+        "id s03: The id 's03' is that of several samples. Give each sample an id of its own.",
+        "id s03: The id 's03' is that of several samples. Give each sample an id of its own.",
     ],
     "an id that is no text": [
-        "id \udce9: The id '\\udce9' is no valid Unicode text. Rename the file in UTF-8.",
+        "id \udce9: The id '\\udce9' is not valid Unicode text. Rename the file in UTF-8.",
     ],
     "an id that is a path": [
         "warning duplicate s00: 's00' = '../../etc/passwd': the same pixels.",
@@ -547,7 +549,7 @@ EXPECTED: dict[str, list[str]] = {
         "listing : The data set has no samples.",
     ],
     "one class": [
-        "listing : There is one class only, ('a',). A classifier needs two.",
+        "listing : There is only one class, ('a',). A classifier needs two or more.",
     ],
     "a class without samples": [
         "split : The class 'none' has no training samples: it has no samples. Remove the "

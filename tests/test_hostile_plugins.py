@@ -78,11 +78,11 @@ BROKEN: dict[str, tuple[str, str]] = {
     ),
     "gives-strings": (
         HEAD + "@hookimpl\ndef medpipe_networks(): return ['net']",
-        "medpipe_networks: 'net' is no class.",
+        "medpipe_networks: 'net' is not a class.",
     ),
     "wants-arguments": (
         HEAD + "@hookimpl\ndef medpipe_networks(registry): return [Net]",
-        "medpipe_networks is called with nothing, and wants 'registry'.",
+        "medpipe_networks is called without arguments, but takes 'registry'.",
     ),
     "own-exception": (
         "class Odd(BaseException): pass\nraise Odd('odd')",
@@ -233,18 +233,19 @@ BUILDS: dict[str, tuple[str, Callable[..., Any], str]] = {
     "a data set of something else": (
         "dataset",
         lambda: Dataset(samples=[{"id": "x"}], task=TASK),  # type: ignore[list-item]
-        f"{IN} \"{{'id': 'x'}}\" stands among the samples, which is no Sample.",
+        f"{IN} \"{{'id': 'x'}}\" is among the samples and is not a Sample. "
+        "Give medpipe.plugin.Sample objects.",
     ),
     "a data set whose ids are paths": (
         "dataset",
         lambda: Dataset(samples=[Sample(id=Path("x"), image="x", label=0)], task=TASK),  # type: ignore[arg-type]
-        f"{IN} sample 0 (from 0) has the id {Path('x')!r}, which is no text. Give it as str.",
+        f"{IN} sample 0 (from 0) has the id {Path('x')!r}, which is not text. Give it as str.",
     ),
     "a data set whose groups are bytes": (
         "dataset",
         lambda: Dataset(samples=[Sample(id="x", image="x", label=0, group=b"p")], task=TASK),  # type: ignore[arg-type]
-        f"{IN} the sample 'x' has the group b'p', which is no text. Give it as str, or None where "
-        "it is unknown.",
+        f"{IN} the sample 'x' has the group b'p', which is not text. Give it as str, or None "
+        "where it is unknown.",
     ),
     "a data set of one class twice": (
         "dataset",
@@ -255,7 +256,7 @@ BUILDS: dict[str, tuple[str, Callable[..., Any], str]] = {
     "a data set of a class without a name": (
         "dataset",
         lambda: Dataset(samples=[], task=Task(names=("a", None))),  # type: ignore[arg-type]
-        f"{IN} the task has the name None, which is no text. Give it as str.",
+        f"{IN} the task has the name None, which is not text. Give it as str.",
     ),
     "a transform that is none": (
         "transform",

@@ -173,8 +173,8 @@ def _kill_worker_at(iteration: int) -> None:
         ),
         (
             lambda sample: {**sample, "more": lambda: None},
-            "A worker process can't hand over its batch: {how}. What a transform adds to a sample "
-            "must be plain, or set loader.workers = 0.",
+            "A worker process can't hand over its batch: {how}. Let transforms add only values "
+            "that can be pickled to a sample, or set loader.workers = 0.",
         ),
     ],
 )
@@ -488,7 +488,8 @@ def test_a_cache_folder_of_nobody_is_refused(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(RunError) as caught:
         cache_directory()
     assert str(caught.value) == (
-        "MEDPIPE_CACHE is '~no-such-user/cache', and there is no such user. Name another folder."
+        "MEDPIPE_CACHE is '~no-such-user/cache', but there is no user of that name. Name another "
+        "folder."
     )
 
 

@@ -188,13 +188,13 @@ def test_names_that_look_the_same_are_told(tmp_path: Path) -> None:
         (
             "id",
             "a/1\u200b.png",
-            f"{tmp_path}/a holds '1.png' and '1\\u200b.png', which differ only in what can't be "
-            "seen (U+200B ZERO WIDTH SPACE). Rename or remove one of them.",
+            f"{tmp_path}/a holds '1.png' and '1\\u200b.png', which differ only in invisible "
+            "characters (U+200B ZERO WIDTH SPACE). Rename or remove one of them.",
         )
     ]
     assert dataset.notes == (
-        "Some names differ only in case, in spaces or in what can't be seen, and each is taken as "
-        "a name of its own: 'a/X.png', 'a/x.png'; 'a/p 1', 'a/p\\xa01'.",
+        "Some names differ only in case, in spaces or in invisible characters, and each is taken "
+        "as a name of its own: 'a/X.png', 'a/x.png'; 'a/p 1', 'a/p\\xa01'.",
     )
 
 
@@ -205,10 +205,10 @@ def test_class_folders_that_look_the_same_are_one_class(tmp_path: Path) -> None:
     assert dataset.task.names == ("Benign", "Ill", "ill")
     assert [sample.label for sample in dataset.samples] == [0, 0, 0, 1, 2]
     assert dataset.notes[-2:] == (
-        "The class folders 'Benign', 'Benign ', 'Be\\xadnign' differ only in what can't be seen, "
-        "and are one class, 'Benign'.",
+        "The class folders 'Benign', 'Benign ', 'Be\\xadnign' differ only in invisible "
+        "characters, and are one class, 'Benign'.",
         "The classes 'Ill', 'ill' differ only in case, in spaces or in how a number is written. "
-        "Where they are one, merge them in dataset.classes.",
+        "If they are the same class, merge them in dataset.classes.",
     )
     merged = ImageFolder(root=tmp_path, classes={"well": "Benign", "ill": ("Ill", "ill")}).build()
     assert [sample.label for sample in merged.samples] == [0, 0, 1, 1, 1]
@@ -222,7 +222,7 @@ def test_groups_that_look_the_same_are_one_and_others_are_told(tmp_path: Path) -
     assert groups["a/p1_x.png"] == groups["a/p1\u200b_y.png"] == "p1"
     assert dataset.notes == (
         "dataset.group_pattern captures groups that differ only in case, in spaces or in how a "
-        "number is written: 'P1', 'p1'. Where these are one, rename them.",
+        "number is written: 'P1', 'p1'. If they are the same group, rename them.",
     )
 
 

@@ -166,7 +166,7 @@ def test_images_of_the_training_part_are_refused_unless_admitted(
         run.evaluate(mixed)
     assert str(caught.value) == (
         f"4 of 40 images were in the training split of the run {run.path}: {named} and 1 more. "
-        "Leave them out, or give allow_overlap=True to measure on them all the same."
+        "Leave them out, or give allow_overlap=True to measure on them nevertheless."
     )
     with caplog.at_level(logging.WARNING, logger="medpipe"):
         found = run.evaluate(mixed, allow_overlap=True)
@@ -223,7 +223,7 @@ def test_the_label_of_another_question_is_refused(run: Run) -> None:
     with pytest.raises(DataError) as caught:
         run.evaluate(given)
     assert str(caught.value).startswith(
-        "The class 'A' of the data set is none that the network knows: "
+        "The class 'A' of the data set is unknown to the network, which was trained on: "
     )
 
 

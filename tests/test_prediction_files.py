@@ -167,7 +167,7 @@ def test_nothing_to_predict_is_an_error(run: Run, tmp_path: Path) -> None:
     assert str(caught.value) == f"{path} is given twice. Name each file, or its folder, once."
     with pytest.raises(DataError) as caught:
         run.predict([()])
-    assert str(caught.value) == "An image is given as an empty tuple. Name at least one file in it."
+    assert str(caught.value) == "An image is an empty tuple. Name at least one file in it."
 
 
 def test_images_of_another_size_are_said(
@@ -180,7 +180,8 @@ def test_images_of_another_size_are_said(
     (note,) = found.notes
     assert note == (
         "Images leave the transform chain in another size than in training (32 x 32): 'b.png' "
-        "with the shape (1, 40, 40). The network takes them, but was not trained on such."
+        "with the shape (1, 40, 40). The network accepts images of this size, but was not "
+        "trained on them."
     )
     assert note in caplog.text
     alone = run.predict([tmp_path / "a.png"])

@@ -152,7 +152,8 @@ def test_a_cache_without_a_home_is_the_users_alone(
     with pytest.raises(RunError) as caught:
         cache_folder.cache_directory()
     assert str(caught.value) == (
-        f"There is no home folder, and {expected} is not yours alone. Name a folder for caches "
+        f"There is no folder for caches: this user has no home folder, and {expected} in the "
+        "temporary folder belongs to another user or is open to others. Name a folder for caches "
         "with the environment variable MEDPIPE_CACHE."
     )
     expected.rmdir()

@@ -502,6 +502,6 @@ def test_settings_say_what_they_need() -> None:
     with pytest.raises(ConfigError) as caught:
         medpipe.PipelineBuilder().weights(file="w.safetensors", skip=["a", "["]).build()
     assert str(caught.value) == (
-        "The pipeline has problems:\n"
-        "  weights.skip: '[' is no regular expression: unterminated character set at position 0."
+        "The pipeline has problems:\n  weights.skip: '[' is not a regular expression: "
+        "unterminated character set at position 0."
     )

@@ -29,7 +29,7 @@ and round in another way than the plain script's."""
 
 def _betas(_: object, field: attrs.Attribute[Any], value: Pair) -> None:
     if not all(0 <= item < 1 for item in value):
-        raise ValueError(f"'{field.name}' must be two numbers from 0 to below 1: {value}")
+        raise ValueError(f"'{field.name}' must be two numbers from 0 to below 1, got {value}")
 
 
 def _decay(default: float = 0.0) -> Any:
@@ -212,7 +212,7 @@ class Rprop(_OfTorch):
     @etas.validator
     def _around_one(self, _: attrs.Attribute[Any], etas: Pair) -> None:
         if not 0 < etas[0] < 1 < etas[1]:
-            raise ValueError(f"'etas' must be one number below 1 and one above: {etas}")
+            raise ValueError(f"'etas' must be one number below 1 and one above 1, got {etas}")
 
 
 @attrs.frozen(kw_only=True)

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from medpipe import Run
 from medpipe.errors import RunError
-from medpipe.system.file_errors import mode_of
+from medpipe.system.file_errors import looked_in, mode_of
 from medpipe.system.output_folders import refuse_existing
 
 _MOST_SHOWN = 10
@@ -69,7 +69,7 @@ def _require(paths: Sequence[str]) -> None:
         except RunError as error:
             wrong.append(str(error))
         else:
-            wrong.append(f"There is no file or folder {path}.")
+            wrong.append(f"There is no file or folder {path}{looked_in(path)}.")
     if wrong:
         more = [f"and {len(wrong) - _MOST_SHOWN:,} more"] if len(wrong) > _MOST_SHOWN else []
         raise RunError("\n".join([*wrong[:_MOST_SHOWN], *more]))

@@ -97,7 +97,7 @@ def with_decided(
         expected = parameter_types(type(getattr(configuration, section)))[name]
         value, problems = convert(expected, plain, path=path, resolve=registry.get)
         if problems:
-            raise ConfigError('What stands for "auto" does not fit', problems)
+            raise ConfigError('The values chosen for "auto" do not fit', problems)
         changes[section][name] = value
     return attrs.evolve(
         configuration,

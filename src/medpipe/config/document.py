@@ -30,12 +30,12 @@ def parse(text: str, *, source: str = "the configuration") -> dict[str, Any]:
         return tomllib.loads(text)
     except RecursionError as error:
         cause: Exception = error
-        message, remedy = "It nests too deeply.", ""
+        message, remedy = "Tables or lists are nested too deeply.", ""
     except ValueError as error:  # among them numbers of more digits than Python reads
         cause, message = error, f"{error}."
         remedy = BACKSLASHES if message.startswith(_OF_ESCAPES) else ""
     problem = Problem(path="", message=message, remedy=remedy)
-    raise ConfigError(f"{source} is no valid TOML", [problem]) from cause
+    raise ConfigError(f"{source} is not valid TOML", [problem]) from cause
 
 
 def read_text(path: Path) -> str:
@@ -52,6 +52,8 @@ def read_text(path: Path) -> str:
         reason = f"larger than {LARGEST:,} bytes"
     except OSError as error:
         reason = file_errors.reason(error)
+        if isinstance(error, FileNotFoundError):
+            reason += file_errors.looked_in(path)
     except ValueError as error:
         start = getattr(error, "start", None)
         reason = str(error) if start is None else f"not UTF-8 (byte {start})"
@@ -134,13 +136,17 @@ def _no_place(
     if keys[0] not in SECTIONS:
         problem = no_section(str(keys[0]))
     elif isinstance(place, list) and isinstance(key, int):
-        problem = Problem(path=path, message=f"there is no entry {key}; the list has {len(place)}.")
+        problem = Problem(path=path, message=f"there is no entry {key}; {_entries(len(place))}.")
     elif isinstance(place, dict):
         remedy = f"Set there: {', '.join(map(str, place))}." if place else ""
         problem = Problem(path=path, message=f"{key!r} is not set.", remedy=remedy)
     else:
-        problem = Problem(path=path, message=f"{key!r} does not lead anywhere.")
+        problem = Problem(path=path, message=f"{key!r} is not a part of the configuration there.")
     return ConfigError(summary, [problem])
+
+
+def _entries(count: int) -> str:
+    return "the list is empty" if not count else f"entries are numbered 0 to {count - 1}"
 
 
 _INDEX = re.compile(r"[0-9]{1,9}")
@@ -151,7 +157,7 @@ def _keys(path: str) -> list[str | int]:
     for part in path.split("."):
         key, *indices = part.replace("]", "").split("[")
         if not key or not all(map(_INDEX.fullmatch, indices)):
-            message = "is no path; write it like trainer.learning_rate or transform[1].prob."
+            message = "is not a path; write it like trainer.learning_rate or transform[1].prob."
             raise ConfigError("A value can't be set", [Problem(path=path[:60], message=message)])
         keys += [key, *map(int, indices)]
     return keys
@@ -159,5 +165,5 @@ def _keys(path: str) -> list[str | int]:
 
 def no_section(key: str) -> Problem:
     """The problem of a section that there is none of."""
-    remedy = suggestion(key, SECTIONS) or f"There are {', '.join(SECTIONS)}."
+    remedy = suggestion(key, SECTIONS) or f"The sections are {', '.join(SECTIONS)}."
     return Problem(path=key, message="unknown section.", remedy=remedy)

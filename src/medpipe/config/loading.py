@@ -54,7 +54,7 @@ def check(
 ) -> tuple[Configuration | None, list[Problem]]:
     """Make a configuration from plain data, or say everything that is wrong with it."""
     if _nests(document):
-        message = f"It nests more than {DEEPEST} levels deep."
+        message = f"Tables or lists are nested more than {DEEPEST} levels deep."
         return None, [Problem(path="", message=message)]
     problems = _format_problems(document)
     for key in document:
@@ -146,7 +146,7 @@ def twice(metrics: Sequence[MetricStep | None]) -> list[Problem]:
         Problem(
             path=f"metric[{place}]",
             message=f"there is a metric {name!r} already.",
-            remedy="Name each once.",
+            remedy="Name each metric once.",
         )
         for place, name in enumerate(names)
         if name is not None and name in names[:place]

@@ -29,19 +29,22 @@ def no_names(dataset: Dataset) -> str | None:
     samples = dataset.samples
     if not all(issubclass(kind, Sample) for kind in set(map(type, samples))):
         other = next(one for one in samples if not isinstance(one, Sample))
-        return f"{str(other)[:_SHOWN]!r} stands among the samples, which is no Sample."
+        return (
+            f"{str(other)[:_SHOWN]!r} is among the samples and is not a Sample. Give "
+            "medpipe.plugin.Sample objects."
+        )
     if not set(map(type, [sample.id for sample in samples])) <= {str}:
         number, odd = next((n, s) for n, s in enumerate(samples) if not isinstance(s.id, str))
-        return f"sample {number} (from 0) has the id {odd.id!r}, which is no text. Give it as str."
+        return f"sample {number} (from 0) has the id {odd.id!r}, which is not text. Give it as str."
     if not set(map(type, [sample.group for sample in samples])) <= {str, type(None)}:
         odd = next(s for s in samples if not isinstance(s.group, (str, type(None))))
         return (
-            f"the sample {odd.id!r} has the group {odd.group!r}, which is no text. Give it as str, "
-            "or None where it is unknown."
+            f"the sample {odd.id!r} has the group {odd.group!r}, which is not text. Give it as "
+            "str, or None where it is unknown."
         )
     wrong = [name for name in dataset.task.names if not isinstance(name, str)]
     if wrong:
-        return f"the task has the name {wrong[0]!r}, which is no text. Give it as str."
+        return f"the task has the name {wrong[0]!r}, which is not text. Give it as str."
     looks = Counter(map(visible, dataset.task.names))
     same = [name for name in dataset.task.names if looks[visible(name)] > 1]
     if same:
@@ -81,7 +84,7 @@ def no_text(sample_id: str) -> str:
     """The sentence about an id that is empty or no valid Unicode."""
     if not sample_id:
         return "A sample has an empty id. Give each sample an id of its own."
-    return f"The id {sample_id!r} is no valid Unicode text. Rename the file in UTF-8."
+    return f"The id {sample_id!r} is not valid Unicode text. Rename the file in UTF-8."
 
 
 def odd_ids(samples: Sequence[Sample]) -> tuple[set[str], list[str]]:

@@ -29,8 +29,8 @@ def matched(dataset: Dataset, task: Task) -> Dataset:
     own = dataset.task
     if type(own.step) is not type(task.step):
         raise DataError(
-            f"The data set's question is {own}, but the network was trained for {task}. Set "
-            "dataset.label and dataset.task so that it asks what the network answers."
+            f"The data set's task is {own}, but the network was trained for {task}. Set "
+            "dataset.label and dataset.task as in training."
         )
     if own.unit is not None and task.unit is not None and own.unit != task.unit:
         raise DataError(
@@ -41,14 +41,14 @@ def matched(dataset: Dataset, task: Task) -> Dataset:
     for sample in dataset.samples:
         if own.step.label_problem(sample.label, own.names) is not None:
             raise DataError(
-                f"The sample {sample.id!r} has the label {sample.label!r}, which is none of the "
-                f"data set's task: {own}."
+                f"The sample {sample.id!r} has the label {sample.label!r}, which the data set's "
+                f"task does not have: {own}."
             )
     unknown = [n for n in own.step.used_names(labels, own.names) if n not in task.names]
     if unknown:
         raise DataError(
-            f"The {task.step.word} {unknown[0]!r} of the data set is none that the network knows: "
-            f"{', '.join(task.names)}. {task.step.matching_remedy}"
+            f"The {task.step.word} {unknown[0]!r} of the data set is unknown to the network, "
+            f"which was trained on: {', '.join(task.names)}. {task.step.matching_remedy}"
         )
     samples = [
         attrs.evolve(sample, label=task.step.relabelled(sample.label, own.names, task.names))

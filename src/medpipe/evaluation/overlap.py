@@ -47,6 +47,6 @@ def _by(key: str, split: Split, splits: Path) -> dict[str, str]:
     try:
         text = splits.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"{splits} can't be read, so that leaks can't be found: {error}.") from error
+        raise RunError(f"{splits} can't be read, so leaks can't be found: {error}.") from error
     rows = csv.DictReader(io.StringIO(text, newline=""))
     return {row[key]: row["id"] for row in rows if row.get("split") == split and row.get(key)}

@@ -227,7 +227,7 @@ def _rows(path: Path) -> list[list[str]]:
     except UnicodeDecodeError as error:
         raise RunError(f"{path} is not UTF-8, so medpipe did not write it.") from error
     except csv.Error as error:
-        raise RunError(f"{path} is no CSV: {error}.") from error
+        raise RunError(f"{path} is not valid CSV: {error}.") from error
 
 
 def _check_names(task: Task) -> None:

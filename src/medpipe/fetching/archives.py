@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from medpipe.errors import DataError, RunError
 from medpipe.system.cache_folder import elsewhere
-from medpipe.system.file_errors import failure
+from medpipe.system.file_errors import failure, looked_in
 from medpipe.system.files import (
     make_directories,
     remove_directory,
@@ -106,7 +106,9 @@ def extract_archive(
                 _make(archive, target, most, most_members, check)
     except OSError as error:
         if not archive.exists():
-            raise DataError(f"There is no archive {archive}. Get it first.") from error
+            raise DataError(
+                f"There is no archive {archive}{looked_in(archive)}. Download it first."
+            ) from error
         told = failure(archive, f"extracted to {target}", error)
         raise DataError(f"{told}{elsewhere(target)}") from error
     except RunError as error:
@@ -148,8 +150,8 @@ def _clear(archive: Path, target: Path, *, replace: bool) -> None:
     ours = replace or ((target / MARKER).is_file() and _known(target) is None)
     if not ours and (any(target.iterdir()) if target.is_dir() else target.exists()):
         raise DataError(
-            f"{target} is there already and was not extracted from {archive}. Remove it, or "
-            "choose another folder."
+            f"{target} exists already and was not extracted from {archive}. Remove it, or choose "
+            "another folder."
         )
     remove_directory(target)
     remove_leftovers_of(target)
@@ -179,7 +181,7 @@ def _make(
             with _told(archive):
                 _extract(tar, archive.name, members, staging)
                 if _state(archive) != state:
-                    raise tarfile.ReadError("it changed while it was read")
+                    raise tarfile.ReadError("the archive changed while it was read")
             if check is not None:
                 check(staging)
             # The order matters: the marker must not be on the disk before what it vouches for.
@@ -229,7 +231,7 @@ class _Unpacked(gzip.GzipFile):
         if not self.looking:
             return super().read(size)
         if size is None or size > _LONGEST_HEADER:
-            raise _RefusedError(f"an extended header in it has more than {_LONGEST_HEADER:,} bytes")
+            raise _RefusedError(f"an extended header has more than {_LONGEST_HEADER:,} bytes")
         content = super().read(size)
         kind, self._extended = self._extended, b""
         if kind in _PAX:
@@ -238,7 +240,7 @@ class _Unpacked(gzip.GzipFile):
             self.header, kind = content, content[156:157]
             if kind == tarfile.GNUTYPE_SPARSE:
                 tarfile.TarInfo.frombuf(content, "utf-8", "replace")  # raises if it is no header
-                raise _RefusedError("a member of it is a sparse file")
+                raise _RefusedError("a member is a sparse file")
             self._extended = kind if kind in _EXTENDED else b""
         return content
 
@@ -252,12 +254,12 @@ def _refuse_odd_records(content: bytes, *, for_all: bool) -> None:
         if not found or content[end - 1 : end] != b"\n":
             raise tarfile.ReadError("an extended header is wrong")
         if for_all and found[2] != b"comment":  # which git writes
-            raise _RefusedError("an extended header in it is for all members")
+            raise _RefusedError("an extended header is for all members")
         place = end
     if re.search(rb"[0-9]{100}", content):
         raise tarfile.ReadError("an extended header has a number of 100 digits")
     if b" GNU.sparse." in content:
-        raise _RefusedError("a member of it is a sparse file")
+        raise _RefusedError("a member is a sparse file")
 
 
 def _look_through(
@@ -273,7 +275,9 @@ def _look_through(
             if member.size < 0:
                 raise tarfile.ReadError("a header announces a negative size")
             if not member.isdir() and member.type not in _FILES:
-                raise _RefusedError(f"its member {_shown(member.name)} is a link, a device or such")
+                raise _RefusedError(
+                    f"its member {_shown(member.name)} is neither a file nor a folder"
+                )
             parts = _parts_of(member.name)
             _take(taken, parts, is_file=not member.isdir())
             if parts:  # else it is the top itself: "tar -c ." begins with it
@@ -289,7 +293,7 @@ def _look_through(
     while chunk := stream.read(1 << 20):  # gzip's checksum is only compared at the end
         _refuse_more(stream.tell(), most_bytes, _BYTES)
         if chunk.strip(b"\0"):
-            raise _RefusedError("something follows its end")
+            raise _RefusedError("data follow the end of the archive")
     return members
 
 
@@ -307,7 +311,7 @@ def _parts_of(name: str) -> tuple[str, ...]:
     parts = tuple(part for part in name.split("/") if part not in ("", "."))
     wrong = {
         "leads out of the folder": name.startswith("/") or ".." in parts or {*"\\:"} & {*name},
-        "has a character that is not seen": {unicodedata.category(sign) for sign in name} & _UNSEEN,
+        "has an invisible character": {unicodedata.category(sign) for sign in name} & _UNSEEN,
         "has too long a name": len(name) > 1024
         or len(parts) > 32
         or any(len(part.encode(errors="replace")) > 255 for part in parts),
@@ -324,7 +328,7 @@ def _parts_of(name: str) -> tuple[str, ...]:
 def _take(taken: dict[str, tuple[str, bool]], parts: tuple[str, ...], *, is_file: bool) -> None:
     """Record a name and its parent folders, as the most restrictive file system would."""
     if is_file and not parts:
-        raise _RefusedError("a member of it has no name")
+        raise _RefusedError("a member has no name")
     for depth in range(1, len(parts) + 1):
         path, last = "/".join(parts[:depth]), is_file and depth == len(parts)
         before = taken.get(_key(path))

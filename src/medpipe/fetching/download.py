@@ -37,14 +37,14 @@ _LONGEST = 3600.0
 """Seconds for all tries together."""
 _MOST_REDIRECTS = 5
 _CHUNK = 1 << 20
-_RIGHT = "See that the address is right."
+_RIGHT = "Check the address."
 _REACH = (
-    "See that the address is right and this machine may reach it; where a proxy stands between, "
-    "name it in the environment variable https_proxy."
+    "Check the address, and that this machine can reach it. If there is a proxy, name it in the "
+    "environment variable https_proxy."
 )
 _TRUST = (
-    "See that the date of this machine is right; a certificate authority of your own is named by "
-    "the environment variable SSL_CERT_FILE."
+    "Check the date of this machine. If you have a certificate authority of your own, name its "
+    "file in the environment variable SSL_CERT_FILE."
 )
 _PASSING = (TimeoutError, ConnectionError, http.client.IncompleteRead, ssl.SSLEOFError)
 
@@ -169,7 +169,7 @@ def _receive(order: _Order, have: int) -> bool:
         room, free = (total or 0) - came, shutil.disk_usage(order.target.parent).free
         if room > free:
             raise _FailedError(
-                f"it takes {room:,} bytes, and {free:,} are free in {order.target.parent}",
+                f"the file takes {room:,} bytes, and {free:,} are free in {order.target.parent}",
                 f"Make room on that disk, or choose another one.{elsewhere(order.target)}",
             )
         if not resumed:
@@ -215,7 +215,7 @@ def _context(end: float) -> ssl.SSLContext:
     class Socket(ssl.SSLSocket):
         def recv_into(self, *arguments: Any, **others: Any) -> int:
             if time.monotonic() > end:
-                raise _FailedError(f"it took longer than {_LONGEST:,g} seconds")
+                raise _FailedError(f"the download took longer than {_LONGEST:,g} seconds")
             return super().recv_into(*arguments, **others)
 
     context = ssl.create_default_context()
@@ -256,7 +256,9 @@ def _refuse_another(order: _Order, answer: http.client.HTTPResponse, have: int) 
     part = answer.headers.get("Content-Range", "")
     if answer.status == 206 and not (have and part.startswith(f"bytes {have}-")):
         remove_file(order.part)
-        raise _FailedError("the server sent another part than it was asked for", passes=True)
+        raise _FailedError(
+            "the server sent another part of the file than the one requested", passes=True
+        )
     if answer.status not in (200, 206):
         said = f"the server answered {answer.status} {_plain(answer.reason)}".rstrip()
         if answer.status != 429 and answer.status < 500:
@@ -271,7 +273,9 @@ def _refuse_too_large(order: _Order, count: int, does: str) -> None:
     if count > order.most_bytes:
         remove_file(order.part)
         raise _FailedError(
-            f"the server {does} {count:,} bytes, and at most {order.most_bytes:,} are taken", _RIGHT
+            f"the server {does} {count:,} bytes, more than the {order.most_bytes:,} allowed "
+            "(most_bytes)",
+            _RIGHT,
         )
 
 
@@ -282,9 +286,10 @@ def _compare(order: _Order, *, resumed: bool) -> None:
     if found.hexdigest() != order.digest:
         remove_file(order.part)
         raise _FailedError(
-            f"what came is not what was published ({order.kind} {found.hexdigest()} instead of "
+            f"the content is not what was published ({order.kind} {found.hexdigest()} instead of "
             f"{order.digest})",
-            "Nothing was kept. Try again later; if it stays so, its publisher changed it.",
+            "Nothing was kept. Try again later; if the content stays the same, the publisher has "
+            "changed the file.",
             passes=resumed,
         )
 

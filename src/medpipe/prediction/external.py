@@ -129,7 +129,7 @@ def _evaluate(
         raise DataError(
             f"{_were(overlap, len(dataset.samples))} in the training split of the run "
             f"{trained.path}: {_pairs(overlap)}. Leave them out, or give "
-            f"{option('allow_overlap', True)} to measure on them all the same."
+            f"{option('allow_overlap', True)} to measure on them nevertheless."
         )
     notes = [
         *dataset.notes,

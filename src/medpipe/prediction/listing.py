@@ -83,10 +83,10 @@ def find_files(
         listing.resolve(unit, across_folders=across_folders)
     unreadable = listing.unreadable
     if not listing.images and not unreadable:
+        folders = ", ".join(str(folder.absolute()) for folder in listing.folders)
         lines = [
-            f"There is no image in {', '.join(str(folder) for folder in listing.folders)}. PNG, "
-            "JPEG, TIFF, BMP, NIfTI and NumPy files are known by their names there, DICOM files "
-            "and those of [[reader]] by their content.",
+            f"There is no image in {folders}. PNG, JPEG, TIFF, BMP, NIfTI and NumPy files are "
+            "found by their names, DICOM files and those of [[reader]] by their content.",
             *listing.notes,
         ]
         raise DataError("\n".join(lines))
@@ -117,9 +117,7 @@ class _Listing:
     def take(self, item: ImageFile | tuple[ImageFile, ...]) -> None:
         if isinstance(item, tuple):
             if not item:
-                raise DataError(
-                    "An image is given as an empty tuple. Name at least one file in it."
-                )
+                raise DataError("An image is an empty tuple. Name at least one file in it.")
             self._add(_first(item[0]), item)
         elif isinstance(item, Series):
             self._add(_first(item), item)

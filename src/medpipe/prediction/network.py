@@ -199,8 +199,8 @@ def _try_sizes(
         return []
     note = (
         f"Images leave the transform chain in another size than in training ({sides}): "
-        f"{others[0]!r} with the shape {_shape(untried[others[0]])}. The network takes them, but "
-        "was not trained on such."
+        f"{others[0]!r} with the shape {_shape(untried[others[0]])}. The network accepts images "
+        "of this size, but was not trained on them."
     )
     logger.warning("%s", note)
     return [note]

@@ -103,9 +103,9 @@ def step_class_problems(cls: type[Step], kind: type[Step]) -> list[str]:
         kind: The kind that it is offered as.
     """
     if not isinstance(cast("object", cls), type):
-        return [f"{cls!r} is no class"]
+        return [f"{cls!r} is not a class"]
     if not issubclass(cls, kind):
-        return [f"{cls.__name__} is no {kind.__name__}"]
+        return [f"{cls.__name__} is not a {kind.__name__}"]
     if "__attrs_attrs__" not in cls.__dict__:
         return [f"{cls.__name__} lacks the decorator @attrs.frozen(kw_only=True)"]
     problems = []
@@ -188,7 +188,9 @@ def _collect(plugin: object, name: str, problems: list[str]) -> tuple[type[Step]
             implemented.add(hook)
             try:
                 if implementation.hookwrapper or implementation.wrapper:
-                    raise _BrokenError(f"{hook} is a wrapper; a plugin only offers its own steps.")
+                    raise _BrokenError(
+                        f"{hook} is a hook wrapper; a plugin may only offer its own steps."
+                    )
                 steps += _offered(implementation.function, hook, kind, problems)
             except _BrokenError as problem:
                 problems.append(str(problem))
@@ -248,18 +250,18 @@ def _no_hook(plugin: object) -> str:
         return _NOT_MARKED.format(unmarked[0])
     near = [item for item in dir(plugin) if item.startswith(f"{PROJECT}_") and item not in names]
     if near:
-        return f"{near[0]} is no hook of medpipe; there are {', '.join(names)}."
-    return f"it implements no hook of medpipe; there are {', '.join(names)}."
+        return f"{near[0]} is not a hook of medpipe; the hooks are {', '.join(names)}."
+    return f"it implements no hook of medpipe; the hooks are {', '.join(names)}."
 
 
 def _misspelt(message: str) -> str:
     found = re.search(r"unknown hook '(\w+)'", message)
     if found:
         names = ", ".join(hook_of(kind) for kind in STEP_KINDS)
-        return f"{found[1]} is no hook of medpipe; there are {names}."
+        return f"{found[1]} is not a hook of medpipe; the hooks are {names}."
     wanted = re.search(r"definition: (\w+)\(.*Argument\(s\) \{(.*?)\}", message, re.DOTALL)
     if wanted:
-        return f"{wanted[1]} is called with nothing, and wants {wanted[2]}."
+        return f"{wanted[1]} is called without arguments, but takes {wanted[2]}."
     return " ".join(message.split())
 
 

@@ -36,6 +36,7 @@ from medpipe.steps import (
 )
 from medpipe.system.distribution import own_distribution, plugin_points
 from medpipe.system.gc_pause import paused_collector
+from medpipe.system.text import counted
 
 if TYPE_CHECKING:
     import importlib.metadata
@@ -138,9 +139,10 @@ class Registry:
         if len(found) == 1:
             return found[0][1]  # type: ignore[return-value]  # the index's key holds the kind
         if found:
-            names = " and ".join(repr(_qualified(*item)) for item in found)
+            names = " or ".join(repr(_qualified(*item)) for item in found)
             raise UnknownStepError(
-                f"{len(found)} plugins offer {a_step(kind.kind)} {bare!r}. Name one: {names}."
+                f"{len(found)} plugins offer {a_step(kind.kind)} {bare!r}. Name one of them: "
+                f"{names}."
             )
         raise UnknownStepError(self._unknown(kind, name))
 
@@ -296,11 +298,19 @@ class Registry:
         elsewhere = [other.kind for other in STEP_KINDS if (other.kind, name) in self._index]
         if elsewhere:
             words.append(f"There is {a_step(elsewhere[0])} of that name.")
-        words.append(f"See 'medpipe plugins' for the {len(known)} there are.")
-        if self.failures:
-            broken = ", ".join(plugin.title for plugin in self.failures)
-            words.append(f"It may come from a plugin that could not be loaded: {broken}.")
+        words.append(f"'medpipe plugins' lists {counted(len(known), f'{kind.kind} step')}.")
+        words += self._causes(name.rpartition(":")[0])
         return " ".join(word for word in words if word)
+
+    def _causes(self, distribution: str) -> list[str]:
+        """Why plugins that may offer a missing step could not be loaded: of one distribution."""
+        return [
+            f"The plugin {plugin.title}, which may offer it, could not be loaded"
+            f"{'' if plugin.error else ' in full'}: "
+            f"{(plugin.error or ' '.join(plugin.problems)).removesuffix('.')}."
+            for plugin in self.failures
+            if not distribution or _normal(plugin.distribution) == _normal(distribution)
+        ]
 
 
 @functools.cache

@@ -58,7 +58,8 @@ def cache_directory() -> Path:
             return Path(chosen).expanduser()
         except RuntimeError as error:
             raise RunError(
-                f"MEDPIPE_CACHE is {chosen!r}, and there is no such user. Name another folder."
+                f"MEDPIPE_CACHE is {chosen!r}, but there is no user of that name. Name another "
+                "folder."
             ) from error
     import platformdirs
 
@@ -86,10 +87,14 @@ def _cache_without_home() -> Path:
         status = path.lstat()
     except OSError as error:
         raise RunError(
-            f"There is no home folder, and no other: {reason(error)}. {remedy}"
+            "There is no folder for caches: this user has no home folder, and the temporary "
+            f"folder can't be used: {reason(error)}. {remedy}"
         ) from error
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != user or status.st_mode & 0o022:
-        raise RunError(f"There is no home folder, and {path} is not yours alone. {remedy}")
+        raise RunError(
+            f"There is no folder for caches: this user has no home folder, and {path} in the "
+            f"temporary folder belongs to another user or is open to others. {remedy}"
+        )
     return path
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from typing import TYPE_CHECKING
 
 from medpipe.errors import RunError
@@ -19,7 +20,7 @@ _REMEDIES = {
     errno.EACCES: "Choose a folder that you may write to{by}.",
     errno.EPERM: "Choose a folder that you may write to{by}.",
     errno.EIO: "The disk itself failed: look at it before you trust it again.",
-    errno.ENOTDIR: "A file has the place of a folder: choose another one{by}.",
+    errno.ENOTDIR: "A file stands where a folder is needed: choose another folder{by}.",
     errno.ENAMETOOLONG: "Choose a shorter name{by}.",
 }
 
@@ -58,6 +59,17 @@ def mode_of(path: Path) -> int:
     except (OSError, ValueError) as error:
         why = reason(error) if isinstance(error, OSError) else str(error)
         raise RunError(f"{path} can't be looked at: {why}.") from error
+
+
+def looked_in(path: str | os.PathLike[str]) -> str:
+    """Where a missing path was looked for: `` in the working directory /home/me``.
+
+    Empty for an absolute path, which says it itself.
+    """
+    try:
+        return "" if os.path.isabs(path) else f" in the working directory {os.getcwd()}"  # noqa: PTH109, PTH117
+    except OSError:  # the working directory was removed
+        return ""
 
 
 def size_text(count: float) -> str:

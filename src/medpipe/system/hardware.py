@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from medpipe.errors import DeviceError
+from medpipe.system.text import counted
 
 if TYPE_CHECKING:
     import torch
@@ -71,12 +72,16 @@ def choose_device(name: str) -> tuple[torch.device, str]:
         if torch.backends.mps.is_available():
             return torch.device("mps"), "There is no CUDA device: the Apple GPU is used."
         count = available_cpus()
-        return torch.device("cpu"), f"There is no GPU: {count} CPU cores are used."
+        verb = "is" if count == 1 else "are"
+        return torch.device("cpu"), f"There is no GPU: {counted(count, 'CPU core')} {verb} used."
     device = torch.device(name)
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
-            there = f"there are {count} CUDA devices" if count else "there is no CUDA device"
+            there = "there is no CUDA device"
+            if count:
+                verb = "is" if count == 1 else "are"
+                there = f"there {verb} {counted(count, 'CUDA device')}"
             raise DeviceError(
                 f"The device {name!r} was asked for, but {there}. "
                 f"{_why_no_cuda(count)}Set run.device = 'auto' to take the best there is."

@@ -41,8 +41,7 @@ def only_writer(directory: Path) -> Iterator[Callable[[], None]]:
         _take(lock, directory)
     except OSError as error:
         logger.warning(
-            "Other processes can't be kept from writing to %s: no lock can be made there (%s). "
-            "Make sure that none does.",
+            "The folder %s can't be locked (%s). Make sure that no other process writes there.",
             directory,
             reason(error),
         )
@@ -52,8 +51,9 @@ def only_writer(directory: Path) -> Iterator[Callable[[], None]]:
     def see_ours() -> None:
         if lock.is_lost():
             raise RunError(
-                f"Another process has taken over {directory}, since this one was stopped, or could "
-                f"not reach the disk, for more than {SILENCE:.0f} s. It writes no more there."
+                f"The folder {directory} was taken over by another process, since this process "
+                f"was stopped or could not reach the disk for more than {SILENCE:.0f} s. This "
+                "process no longer writes there."
             )
 
     try:

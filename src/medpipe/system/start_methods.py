@@ -33,7 +33,7 @@ DAEMON = (
     "does the work of loader workers itself."
 )
 NO_SCRIPT = (
-    "The program {name} is no file that worker processes could import: this process does their "
+    "The program {name} is not a file that worker processes can import: this process does their "
     "work itself. Save it as a file to have loader workers."
 )
 NO_SECOND_START = (
@@ -98,8 +98,8 @@ def _asked_for() -> StartMethod | None:
     known = multiprocessing.get_all_start_methods()
     if asked is not None and asked not in known:
         raise RunError(
-            f"{VARIABLE} is {asked!r}, and processes can't be started so here. Set it to "
-            f"{', '.join(known[:-1])} or {known[-1]}, or to nothing."
+            f"{VARIABLE} is {asked!r}, which is not a way to start processes here. Set it to "
+            f"{', '.join(known[:-1])} or {known[-1]}, or leave it empty."
         )
     return cast("StartMethod | None", asked)
 

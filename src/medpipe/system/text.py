@@ -47,6 +47,11 @@ def is_invisible(sign: str) -> bool:
     return ord(sign) in _IGNORED
 
 
+def counted(number: int, noun: str) -> str:
+    """``1 group``, ``3 groups``, ``58,954 images``."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def unseen(text: str) -> tuple[str, ...]:
     """The characters that `visible` leaves out or turns into plain spaces, by code and name.
 

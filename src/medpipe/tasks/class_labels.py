@@ -36,7 +36,7 @@ class ClassLabels(TaskStep):
     def names_problem(self, names: Sequence[str]) -> str | None:
         """One class is no question."""
         if len(names) < 2:
-            return f"There is one class only, {tuple(names)}. A classifier needs two."
+            return f"There is only one class, {tuple(names)}. A classifier needs two or more."
         return None
 
     def label_problem(self, label: object, names: Sequence[str]) -> str | None:
@@ -142,7 +142,7 @@ class ClassLabels(TaskStep):
         """The class's index and the probabilities."""
         said = cells["label"]
         if said not in names:
-            raise ValueError(f"label {said!r} is no class of this task: {', '.join(names)}")
+            raise ValueError(f"label {said!r} is not a class of this task: {', '.join(names)}")
         return names.index(said), [number_cell(f"p({name})", cells) for name in names]
 
     def tables(
@@ -166,7 +166,7 @@ class ClassLabels(TaskStep):
 
 
 NO_PROBABILITIES = (
-    "are no probabilities: they must be from 0 to 1. Use to_scores on what a network gives"
+    "are not probabilities: they must be from 0 to 1. Use to_scores on the network's outputs"
 )
 
 

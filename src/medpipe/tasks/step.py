@@ -229,7 +229,7 @@ def number_cell(column: str, cells: Mapping[str, str], *, blank: bool = False) -
     try:
         return float(text)
     except ValueError:
-        raise ValueError(f"{column} {text!r} is no number") from None
+        raise ValueError(f"{column} {text!r} is not a number") from None
 
 
 def place_of(label: Any) -> int:

@@ -26,7 +26,7 @@ class VectorLabels(TaskStep):
             return f", but the task has {len(names)} values for each sample: {', '.join(names)}"
         numbers = [value for value in values if isinstance(value, Real)]
         if len(numbers) != len(values):
-            return ", which is no number"
+            return ", which is not a number"
         if any(map(math.isinf, numbers)):
             return ": it is infinite"
         return self.values_problem(numbers)

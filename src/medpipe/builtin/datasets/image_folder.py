@@ -196,7 +196,9 @@ class ImageFolder(DatasetStep):
         notes += [*more, *class_remarks(folders, class_of, merged=self.classes is not None)]
         without = [name for name in names if name not in {class_of[f.name] for f in by_id.values()}]
         if without:
-            notes.append(f"No folder is there that dataset.classes names for {listed(without)}.")
+            notes.append(
+                f"dataset.classes names no folder that exists in {root} for {listed(without)}."
+            )
         return Dataset(
             samples=samples,
             task=Task(names=names),
@@ -239,7 +241,7 @@ class ImageFolder(DatasetStep):
             more = f"; and {len(same) - NAMED:,} more" if len(same) > NAMED else ""
             said.append(
                 "dataset.group_pattern captures groups that differ only in case, in spaces or in "
-                f"how a number is written: {named}{more}. Where these are one, rename them."
+                f"how a number is written: {named}{more}. If they are the same group, rename them."
             )
         without = [sample.id for sample, group in pairs if group is None]
         if not without:
@@ -252,9 +254,9 @@ class ImageFolder(DatasetStep):
                 f"dataset.group_pattern captures nothing in {len(without):,} of "
                 f"{counted(len(samples), 'image')} in {root}:",
                 *shown,
-                "Change the pattern, or give a list, of which the first that is found counts. Or "
-                'set dataset.ungrouped to "own" (each of these images is a group of its own) or '
-                '"drop" (they are left out).',
+                "Change the pattern, or give a list of patterns, of which the first that matches "
+                'counts. Or set dataset.ungrouped to "own" (each of these images is a group of '
+                'its own) or "drop" (they are left out).',
             ]
             raise DataError("\n".join(lines))
         if self.ungrouped == "own":  # unless its header has a group

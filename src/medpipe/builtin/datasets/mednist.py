@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
-from medpipe.builtin.datasets.listing.wording import counted
+from medpipe.builtin.datasets.listing.wording import counted, looked_in
 from medpipe.plugin import (
     DataError,
     Dataset,
@@ -126,8 +126,8 @@ class MedNIST(DatasetStep):
             root = Path(self.root).expanduser()
             if not _is_folder(root):
                 raise DataError(
-                    f"dataset.root: there is no folder {root}. Name the folder that holds "
-                    f"{FOLDER}/ or {ARCHIVE}."
+                    f"dataset.root: there is no folder {root}{looked_in(root)}. Name the folder "
+                    f"that holds {FOLDER}/ or {ARCHIVE}."
                 )
             places.append(root)
         chosen = os.environ.get("MEDPIPE_DATA")
@@ -137,7 +137,7 @@ class MedNIST(DatasetStep):
 
     def _download(self, searched: list[Path]) -> Path:
         where = ", ".join(str(place) for place in searched)
-        missing = f"MedNIST is not here: neither {FOLDER}/ nor {ARCHIVE} is in {where}"
+        missing = f"MedNIST was not found: neither {FOLDER}/ nor {ARCHIVE} is in {where}"
         remedy = (
             "Set the environment variable MEDPIPE_DATA or dataset.root to the folder that holds "
             'one of them, or use the generated data set: [dataset] step = "phantom".'

@@ -31,7 +31,7 @@ from medpipe.builtin.datasets.listing.table_file import Quotes, is_encoding, rea
 from medpipe.builtin.datasets.listing.table_images import ImageFinder, columns_of, names_columns
 from medpipe.builtin.datasets.listing.table_rows import Repeated, RowReader
 from medpipe.builtin.datasets.listing.values import Merged, by_value, key, one_or_several
-from medpipe.builtin.datasets.listing.wording import counted, rows_named
+from medpipe.builtin.datasets.listing.wording import counted, looked_in, rows_named
 from medpipe.plugin import (
     IMAGE_SUFFIXES,
     DataError,
@@ -198,7 +198,7 @@ class Table(DatasetStep):
         except UnreadableImageError as error:
             raise DataError(f"dataset.root: {root} {error.reason}.") from error
         if not is_folder:
-            raise DataError(f"dataset.root: there is no folder {root}.")
+            raise DataError(f"dataset.root: there is no folder {root}{looked_in(root)}.")
         report = RowReport(file=file)
         reader = self._reader(root)
         rows = reader.rows(table, table.positions(file, self._columns()), report)

@@ -46,7 +46,8 @@ def _not_compiled(step: Supervised, _: attrs.Attribute[Any], recompute: bool) ->
     # A configuration's values are tried before the defaults are in place.
     if recompute and getattr(step, "compile", False):
         raise ValueError(
-            "can't be given with compile: a compiled step decides itself what it keeps."
+            "can't be given with compile: a compiled step chooses by itself which activations it "
+            "keeps."
         )
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 REASONS = {
     "unknown": "its file doesn't say how large its pixels are",
-    "detector": "its spacing is that of the detector, where things are larger than in the patient",
+    "detector": "its spacing is that of the detector, which is larger than that in the patient",
 }
 
 

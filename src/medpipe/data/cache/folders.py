@@ -62,7 +62,7 @@ def packed_root() -> Path:
 def folder_of(key: str) -> Path:
     """The folder of the packed cache with this key."""
     if not re.fullmatch(r"[0-9A-Za-z_-]{1,120}", key):
-        raise ValueError(f"{key!r} is no key: letters, digits, - and _ make one")
+        raise ValueError(f"{key!r} is not a key: a key has letters, digits, - and _")
     return packed_root() / key
 
 
@@ -119,8 +119,8 @@ def cache_limit() -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", text)
     if match is None or match[2].upper() not in UNITS:
         raise MedpipeError(
-            f"{LIMIT} is {text!r}, which is no size. Give bytes, or a number with KB, MB, GB or "
-            "TB, such as 20GB."
+            f"{LIMIT} is {text!r}, which is not a size. Give bytes, or a number with KB, MB, GB "
+            "or TB, such as 20GB."
         )
     return int(float(match[1]) * UNITS[match[2].upper()])
 

@@ -166,7 +166,7 @@ class FolderListing:
             _log.warning("%s is a link to a folder and was not followed", path)
             self.folder_links.append(id_)
         else:
-            message = f"{path} is no file but a pipe, a socket or a device."
+            message = f"{path} is not a file but a pipe, a socket or a device."
             if id_.lower().endswith((*IMAGE_SUFFIXES, *DICOM_SUFFIXES)):
                 self._refuse("unreadable", message, id_, path)
             else:
@@ -209,7 +209,7 @@ class FolderListing:
             return
         path = self.files[other]
         message = (
-            f"{folder} holds {names}, which differ only in what can't be seen "
+            f"{folder} holds {names}, which differ only in invisible characters "
             f"({', '.join(odd)}). Rename or remove one of them."
         )
         self._refuse("id", message, other, path)
@@ -263,8 +263,9 @@ def portable(name: str, folder: str) -> str:
         taken = sys.getfilesystemencoding()
         if taken.lower() not in ("utf-8", "utf8"):  # LC_ALL=C with Python's own remedy switched off
             told = (
-                f"{folder} holds a name that is not {taken}, for which this process takes names: "
-                f"{os.fsencode(name)!r}. Set the environment variable PYTHONUTF8=1."
+                f"{folder} holds a name that is not {taken}, the encoding that this process uses "
+                f"for file names: {os.fsencode(name)!r}. Set the environment variable "
+                "PYTHONUTF8=1."
             )
         raise DataError(told) from error
     return unicodedata.normalize("NFC", name)
@@ -285,8 +286,8 @@ def _alike_note(alike: Sequence[tuple[str, ...]]) -> str:
     named = "; ".join(", ".join(map(repr, same)) for same in alike[:NAMED])
     more = f"; and {len(alike) - NAMED:,} more" if len(alike) > NAMED else ""
     return (
-        "Some names differ only in case, in spaces or in what can't be seen, and each is taken as "
-        f"a name of its own: {named}{more}."
+        "Some names differ only in case, in spaces or in invisible characters, and each is taken "
+        f"as a name of its own: {named}{more}."
     )
 
 

@@ -200,8 +200,8 @@ def _hand_over_failure(queue: Queue[Any], error: Exception, given: Any) -> None:
     place, _ = given
     text = " ".join(str(error).split())
     failure = StepError(
-        f"A worker process can't hand over its batch: {type(error).__name__}: {text}. What a "
-        "transform adds to a sample must be plain, or set loader.workers = 0."
+        f"A worker process can't hand over its batch: {type(error).__name__}: {text}. Let "
+        "transforms add only values that can be pickled to a sample, or set loader.workers = 0."
     )
     queue.put((place, Failure.of(limit_of(error) or failure)))
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 DEFECTS: Mapping[PixelDefect, str] = {
     "nan": "holds NaN values",
     "infinite": "holds infinite values, or values beyond float32",
-    "constant": "is constant: every pixel is like every other",
+    "constant": "is constant: all pixels have the same value",
 }
 
 
@@ -56,9 +56,9 @@ def id_faults(samples: Sequence[Sample]) -> Iterator[Fault]:
         if sample.id in no_names:
             yield fault(sample, "id", no_text(sample.id))
         elif portable_id(sample.id) in twice:
-            message = f"Several samples have the id {sample.id!r}."
+            message = f"The id {sample.id!r} is that of several samples."
             if same[portable_id(sample.id)] == 1:
-                message = f"The id {sample.id!r} differs from another only in what can't be seen."
+                message = f"The id {sample.id!r} differs from another only in invisible characters."
             yield fault(sample, "id", message, "Give each sample an id of its own.")
 
 
@@ -134,7 +134,7 @@ def leak_faults(dataset: Dataset, scan: Scan, splits: Mapping[str, Split]) -> It
         other = samples[(group or copy or leaking.others)[0]].id
         why = f"both are of the group {sample.group!r}"
         if not group:
-            why = "both are the same image" if copy else "others tie them together"
+            why = "both are the same image" if copy else "other samples join them into one group"
         yield fault(
             sample,
             "leak",

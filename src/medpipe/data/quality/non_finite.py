@@ -29,9 +29,9 @@ Fills = Callable[["Sample", "Reading"], str | None]
 NAMED = 3
 """How many images a note names."""
 REMEDY = (
-    "NaN values are admitted where a step fills them before others compute with them: add the "
-    "transform 'signal_fill_empty' after 'ensure_channel_first'; and infinite ones by "
-    "'threshold_intensity' with above = false."
+    "To train on images with NaN values, add the transform 'signal_fill_empty' after "
+    "'ensure_channel_first', so that they are filled before other steps compute with them; for "
+    "infinite values add 'threshold_intensity' with above = false."
 )
 
 
@@ -53,7 +53,8 @@ def filled_by(chain: Chain) -> Fills:
             return ""
         if bool((left == left.flatten()[0]).all()):
             return (
-                "and leaves the chain constant: a step spread them before another one filled them"
+                "and leaves the chain constant: a step spread these values before another one "
+                "filled them"
             )
         return None
 

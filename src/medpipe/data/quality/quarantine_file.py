@@ -49,15 +49,15 @@ def read_quarantine(path: Path) -> tuple[Fault, ...]:
         text = path.read_bytes().decode("utf-8")  # read as text, "\r\n" in a name would be "\n"
         header, *cells = csv.reader(io.StringIO(text, newline=""), strict=True)
         if tuple(header) != COLUMNS or not {row[2] for row in cells} <= set(get_args(FaultKind)):
-            raise ValueError("its columns or kinds are others")
+            raise ValueError("its columns or kinds are not those that medpipe writes")
         return tuple(
             Fault(sample=id_, path=file, kind=cast("FaultKind", kind), message=message)
             for id_, file, kind, message in cells
         )
     except (OSError, ValueError, IndexError, csv.Error) as error:
         raise RunError(
-            f"{path} can't be read as a list of samples that were left out: {error}. Put it back "
-            "as the run wrote it, or begin a new run in another output."
+            f"{path} can't be read as a list of samples that were left out: {error}. Restore the "
+            "file as the run wrote it, or begin a new run in another output folder."
         ) from error
 
 

@@ -196,7 +196,7 @@ def _constant_note(constant: Sequence[Fault]) -> str:
     named = ", ".join(repr(fault.sample) for fault in constant[:NAMED])
     more = f" and {len(constant) - NAMED} more" if len(constant) > NAMED else ""
     verb = "image is" if len(constant) == 1 else "images are"
-    return f"{len(constant)} {verb} constant, every pixel like every other: {named}{more}."
+    return f"{len(constant)} {verb} constant, all pixels of one value: {named}{more}."
 
 
 def _in_order(faults: Sequence[Fault], dataset: Dataset) -> tuple[Fault, ...]:

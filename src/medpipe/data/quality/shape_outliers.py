@@ -125,7 +125,7 @@ def _kind(one: _Left, other: _Left) -> FaultKind:
 def _unlike(sample: Sample, left: _Left, usual: _Left, most: str) -> Fault:
     kind = _kind(left, usual)
     if left.error:
-        message = f"{image_of(sample)} is of a kind on which the chain fails: {left.error}"
+        message = f"{image_of(sample)} makes the chain fail: {left.error}"
     else:
         message = f"{image_of(sample)} leaves the chain as {left}, but {most} images as {usual}."
     return fault(sample, kind, message)
@@ -146,7 +146,7 @@ def _no_usual(counts: Counter[_Left], left: dict[int, _Left], first: dict[int, S
     more = f" and {len(counts) - 3} more shapes" if len(counts) > 3 else ""
     remedy = "Add a step such as 'resize' with spatial_size, or set loader.batch_size = 1."
     if kind == "channels":
-        remedy = "Set dataset.channels = 1 or 3, where the data set has it."
+        remedy = "Set dataset.channels = 1 or 3, if the dataset step has this parameter."
     return Fault(
         kind=kind,
         message=f"Images leave the chain in shapes that do not batch: {named}{more}.",

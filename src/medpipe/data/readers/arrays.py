@@ -36,15 +36,16 @@ def plain_array(image: Array) -> Array:
         what = "complex numbers" if kind.kind == "c" else f"values of the type {kind}"
         raise UnreadableImageError(
             IN_MEMORY,
-            f"holds {what}, which are no real numbers",
-            "Make them numbers, such as float32; of complex ones their magnitude.",
+            f"holds {what}, which are not real numbers",
+            "Convert the values to real numbers, such as float32; for complex numbers take the "
+            "magnitude.",
         )
     if not image.size:
         reason = f"has no pixels: its shape is {image.shape}"
         raise UnreadableImageError(IN_MEMORY, reason, "Leave it out.", kind="empty")
     if isinstance(image, np.ma.MaskedArray):
         if np.ma.is_masked(image):
-            reason = "is an array of which values are masked"
+            reason = "is an array with masked values"
             raise UnreadableImageError(IN_MEMORY, reason, "Fill them: image.filled(0).")
         image = image.data
     plain = np.asarray(image)
@@ -71,8 +72,8 @@ def as_float32(values: Array, named: str) -> Array:
     if values.dtype.kind == "f" and not (np.isfinite(least) and np.isfinite(most)):
         if (np.isinf(found) & ~np.isinf(values)).any():
             raise DataError(
-                f"{named} has values beyond 3.4e38, which are infinite in float32, in which "
-                "training computes. Scale them before."
+                f"{named} has values beyond 3.4e38, which are infinite in float32, the type in "
+                "which training computes. Scale them first."
             )
         return found
     largest = max(abs(least), abs(most))
@@ -84,7 +85,8 @@ def as_float32(values: Array, named: str) -> Array:
     step = float(np.spacing(largest))
     if 0 < span < STEPS * step:
         raise DataError(
-            f"{named} has values up to {largest:g} that differ by {span:g} at most, which float32, "
-            "in which training computes, can't tell apart. Subtract their lowest value before."
+            f"{named} has values up to {largest:g} that differ by {span:g} at most: float32, the "
+            "type in which training computes, can't tell them apart. Subtract the lowest value "
+            "first."
         )
     return found

@@ -100,7 +100,7 @@ def _header(content: bytes, path: str | os.PathLike[str]) -> _Header:
         raise _broken(path, "it ends within its header", kind="truncated")
     told, _, offset, size = struct.unpack_from("<IIII", content, 2)
     if size != CORE and size not in HEADERS:
-        raise _broken(path, f"its header of {size} bytes is none that BMP knows")
+        raise _broken(path, f"its header of {size} bytes is not a BMP header")
     if len(content) < FILE_HEADER + size:
         raise _broken(path, "it ends within its header", kind="truncated")
     fields = content[FILE_HEADER + 4 : FILE_HEADER + size]

@@ -102,7 +102,8 @@ def _decoded(content: bytes, path: str | os.PathLike[str]) -> DecodedImage:
     if values.ndim not in (2, 3, 4):
         raise UnreadableImageError(
             path,
-            f"has the shape {values.shape}, which is no image of 2 or 3 dimensions with channels",
+            f"has the shape {values.shape}, which is not an image of 2 or 3 dimensions with "
+            "channels",
             "Save each time point as a file of its own.",
         )
     if not values.dtype.isnative:

@@ -45,7 +45,7 @@ def check_header(header: Any) -> None:
     if int(header["sizeof_hdr"]) != (540 if two else 348):
         raise HeaderError(f"is damaged: its sizeof_hdr is {int(header['sizeof_hdr'])}")
     if two and header["eol_check"].tobytes() != REST:
-        raise HeaderError("is damaged: its magic was changed, as a transfer as text does")
+        raise HeaderError("is damaged: its magic was changed, as by a transfer in text mode")
     count = int(header["dim"][0])
     if not 1 <= count <= 7:
         raise HeaderError(f"is damaged: its dim[0] is {count}, not 1 to 7")
@@ -66,7 +66,7 @@ def check_header(header: Any) -> None:
         raise HeaderError("has its values inside its header, as vox_offset says")
     if int(header["xyzt_units"]) % 8 not in UNITS:
         raise HeaderError(
-            f"is damaged: its xyzt_units is {int(header['xyzt_units'])}, which is no unit"
+            f"is damaged: its xyzt_units is {int(header['xyzt_units'])}, which is not a unit"
         )
 
 

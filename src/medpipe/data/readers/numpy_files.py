@@ -73,14 +73,14 @@ def _array(content: bytes, path: str) -> np.ndarray[Any, Any]:
     file = BytesIO(content)
     version = np.lib.format.read_magic(file)
     if version not in ((1, 0), (2, 0)):  # 3.0 is for names of fields
-        raise UnreadableImageError(path, "holds records, which are no numbers", _OBJECTS)
+        raise UnreadableImageError(path, "holds records, which are not numbers", _OBJECTS)
     read = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
     shape, columns_first, kind = read[version[0]](file)
     if kind.hasobject:
         raise UnreadableImageError(path, "holds pickled objects, which are not read", _OBJECTS)
     if kind.kind not in "biuf":
         what = "complex numbers" if kind.kind == "c" else f"values of the type {kind}"
-        reason = f"holds {what}, which are no real numbers"
+        reason = f"holds {what}, which are not real numbers"
         raise UnreadableImageError(path, reason, _OBJECTS)
     length = file.tell() + math.prod(shape) * kind.itemsize
     if length != len(content):

@@ -21,7 +21,7 @@ _TRIES = 3
 """How often a file is read that changes meanwhile."""
 _CUT_OFF = ("truncated", "less than expected")
 """What Pillow and pydicom say of a file that ends too early."""
-_WAIT = "Wait until whatever writes it is done, then start again."
+_WAIT = "Wait until the program that writes it has finished, then start again."
 _AT_ONCE = 1 << 30
 """Bytes of one call: no system takes more than 2 GB."""
 
@@ -142,5 +142,5 @@ def _no_file(path: str | os.PathLike[str], mode: int) -> UnreadableImageError:
         reason = "can't be read: is a directory"
     else:
         what = "a pipe" if stat.S_ISFIFO(mode) else "a device"
-        reason = f"is no file but {what}"
+        reason = f"is not a file but {what}"
     return UnreadableImageError(path, reason, kind="unreadable")

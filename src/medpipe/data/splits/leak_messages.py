@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from medpipe.steps import SPLITS, Split
+from medpipe.system.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -21,11 +22,11 @@ def leak_lines(leaks: Leaks, splits: Mapping[str, Split]) -> list[str]:
     if leaks.groups:
         named = [f"{key!r} ({_splits_of(ids, splits)})" for key, ids in leaks.groups[:NAMED]]
         count = len(leaks.groups)
-        lines.append(f"{_count(count, 'group')}: {enumerated(named, count)}.")
+        lines.append(f"{counted(count, 'group')}: {enumerated(named, count)}.")
     if leaks.copies:
         named = [_copies(ids, splits) for ids in leaks.copies[:NAMED]]
         count = len(leaks.copies)
-        lines.append(f"{_count(count, 'set')} of duplicate images: {enumerated(named, count)}.")
+        lines.append(f"{counted(count, 'set')} of duplicate images: {enumerated(named, count)}.")
     return lines
 
 
@@ -46,7 +47,3 @@ def _copies(ids: Sequence[str], splits: Mapping[str, Split]) -> str:
     for sample_id in ids:
         first.setdefault(splits[sample_id], sample_id)
     return " = ".join(f"{sample_id!r} ({split})" for split, sample_id in first.items())
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

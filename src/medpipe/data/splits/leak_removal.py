@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 
 def without_leaks(
-    dataset: Dataset, scan: Scan, splits: Mapping[str, Split], *, source: str = "data bring"
+    dataset: Dataset,
+    scan: Scan,
+    splits: Mapping[str, Split],
+    *,
+    source: str = "the data set's own splits",
 ) -> Dataset:
     """Leave out what `training_side` finds, with a note about it.
 
@@ -27,7 +31,7 @@ def without_leaks(
         dataset: The samples.
         scan: Their fingerprints.
         splits: Of each sample.
-        source: What brings the splits, for the note.
+        source: Whose splits they are, for the note.
     """
     lines = leak_lines(find_leaks(dataset.samples, scan, splits), splits)
     if not lines:
@@ -40,8 +44,8 @@ def without_leaks(
     sides = " and ".join(f"{counts[split]} of {split}" for split in SPLITS if counts[split])
     verb = "sample was" if len(dropped) == 1 else "samples were"
     note = (
-        f"{len(dropped)} {verb} left out ({sides}), since the splits that the {source} divide "
-        f"what must stay in one split: {' '.join(lines)}"
+        f"{len(dropped)} {verb} left out ({sides}), since {source} divide groups or duplicate "
+        f"images: {' '.join(lines)}"
     )
     return attrs.evolve(
         dataset,

@@ -17,6 +17,7 @@ from medpipe.errors import DataError
 from medpipe.settings import FRACTION
 from medpipe.steps import SPLITS, Split
 from medpipe.system.files import sha256_of
+from medpipe.system.text import counted
 
 if TYPE_CHECKING:
     from medpipe.data.scanning.scan import Scan
@@ -101,10 +102,10 @@ def make_splits(
     lines = leak_lines(find_leaks(samples, scan, splits), splits)
     if lines:
         raise DataError(
-            "The splits that the data bring divide what must stay in one split:\n"
+            "The data set's own splits divide groups or duplicate images:\n"
             + "".join(f"  {line}\n" for line in lines)
-            + 'Correct the splits, set dataset.on_leak = "drop_train" to leave the training side '
-            "out, or leave the splits out and let medpipe divide the samples."
+            + 'Correct these splits, set dataset.on_leak = "drop_train" to leave the training '
+            "side out, or leave the splits out and let medpipe divide the samples."
         )
     free = [sample for sample in samples if splits[sample.id] == "training"]
     units = units_of(free, scan, settings.seed, task)
@@ -147,13 +148,15 @@ def _held_split(brought: Mapping[str, int], settings: SplitSettings) -> Split | 
         return "test"
     if brought["validation"]:
         raise DataError(
-            f"The data bring the splits validation ({brought['validation']} samples) and test "
-            f"({brought['test']} samples), so nothing is left to hold out: leave split.folds out."
+            "The data set has its own splits validation "
+            f"({counted(brought['validation'], 'sample')}) and test "
+            f"({counted(brought['test'], 'sample')}), so no fold can be held out. Leave "
+            "split.folds out."
         )
     if settings.validation is not None:
         raise DataError(
-            f"The data bring the split test ({brought['test']} samples), so each fold is held out "
-            "as the validation: leave split.validation out."
+            f"The data set has its own split test ({counted(brought['test'], 'sample')}), so each "
+            "fold is held out for validation. Leave split.validation out."
         )
     return "validation"
 
@@ -171,10 +174,10 @@ def _carved_splits(
     }
     twice = [split for split, fraction in fractions.items() if fraction > 0 and brought[split]]
     if twice:
-        have = " and ".join(f"{split} ({brought[split]} samples)" for split in twice)
+        have = " and ".join(f"{split} ({counted(brought[split], 'sample')})" for split in twice)
         remedy = " and ".join(f"split.{split}" for split in twice)
         noun = "split" if len(twice) == 1 else "splits"
-        raise DataError(f"The data bring the {noun} {have}, so leave {remedy} out.")
+        raise DataError(f"The data set has its own {noun} {have}. Leave {remedy} out.")
     return {split: fraction for split, fraction in fractions.items() if fraction > 0}
 
 
@@ -194,6 +197,8 @@ def require_training(samples: Sequence[Sample], splits: Mapping[str, Split], tas
         if index not in trained:
             total = sum(1 for found, _ in classes if found == index)
             where = f"all its {total} samples are in other splits" if total else "it has no samples"
+            if total == 1:
+                where = "its only sample is in another split"
             raise DataError(
                 f"The class {name!r} has no training samples: {where}. Remove the class, or give "
                 "it more samples or groups."

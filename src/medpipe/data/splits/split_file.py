@@ -15,8 +15,9 @@ from medpipe.data.splits.leaks import find_leaks, predefined_splits
 from medpipe.data.splits.split import Splits, require_training
 from medpipe.errors import ChangedError, DataError
 from medpipe.steps import SPLITS, Split
-from medpipe.system.file_errors import reason
+from medpipe.system.file_errors import looked_in, reason
 from medpipe.system.files import keep_text
+from medpipe.system.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -108,15 +109,15 @@ def read_splits(
         raise ChangedError(
             f"The data are not those that the split file {path} was made with:\n"
             + "".join(f"  {change}\n" for change in changes)
-            + "Bring the data back as they were, or leave split.file out for a new split."
+            + "Restore the data, or leave split.file out for a new split."
         )
     splits = {sample.id: rows[name].split for name, sample in by_id.items()}
     if dataset.on_leak == "drop_train":
-        dataset = without_leaks(dataset, scan, splits, source="split file brings")
+        dataset = without_leaks(dataset, scan, splits, source="the splits of the split file")
     lines = leak_lines(find_leaks(dataset.samples, scan, splits), splits)
     if lines:
         raise DataError(
-            f"The split file {path} divides what must stay in one split:\n"
+            f"The split file {path} divides groups or duplicate images:\n"
             + "".join(f"  {line}\n" for line in lines)
             + 'Correct the file, set dataset.on_leak = "drop_train" to leave the training side '
             "out, or leave split.file out for a new split."
@@ -137,8 +138,8 @@ def _require_fold(path: Path, rows: dict[str, _Row], count: int, fold: int) -> N
     folds = sorted({row.fold for row in rows.values() if row.fold is not None})
     remedy = "Take the file of that fold's run, or leave split.file out."
     if folds != list(range(count)):
-        have = f"{len(folds)} folds" if folds else "no folds"
-        raise DataError(f"The split file {path} has {have}, not split.folds = {count}. {remedy}")
+        have = counted(len(folds), "fold") if folds else "no folds"
+        raise DataError(f"The split file {path} has {have}, but split.folds is {count}. {remedy}")
     held = {row.split for row in rows.values() if row.fold == fold}
     others = {row.split for row in rows.values() if row.fold not in (None, fold)}
     if len(held) > 1 or held & others:
@@ -157,7 +158,7 @@ def _changes(rows: dict[str, _Row], by_id: dict[str, Sample], scan: Scan) -> lis
         *_change(sorted(rows.keys() - by_id.keys()), "of the file's samples", "not in the data"),
         *_change(sorted(by_id.keys() - rows.keys()), "of the data's samples", "not in the file"),
         *_change(contents, "of the samples", "another image (its SHA-256 differs)"),
-        *_change(moved, "of the samples", "in another split by the data"),
+        *_change(moved, "of the samples", "in another split in the data set"),
     ]
 
 
@@ -176,6 +177,8 @@ def _read(path: Path) -> dict[str, _Row]:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         why = reason(error)
+        if isinstance(error, FileNotFoundError):
+            why += looked_in(path)
         raise DataError(f"The split file {path} can't be read: {why}.") from error
     except UnicodeDecodeError as error:
         raise DataError(f"The split file {path} is not UTF-8 text: {error}.") from error
@@ -196,12 +199,12 @@ def _read(path: Path) -> dict[str, _Row]:
             name = portable_id(values[header.index("id")])
             if name in rows:
                 raise DataError(
-                    f"{path}, line {reader.line_num}, column id: {name!r} is in line "
-                    f"{rows[name].line} already."
+                    f"{path}, line {reader.line_num}, column id: {name!r} is already in line "
+                    f"{rows[name].line}."
                 )
             rows[name] = row
     except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}: no CSV: {error}.") from error
+        raise DataError(f"{path}, line {reader.line_num}: not valid CSV: {error}.") from error
     if not rows:
         raise DataError(f"The split file {path} has no rows.")
     return rows
@@ -234,7 +237,7 @@ def _parse(path: Path, line: int, row: dict[str, str]) -> _Row:
         )
     fold = row.get("fold", "").strip()
     if fold and not (fold.isascii() and fold.isdigit() and len(fold) < 10):
-        raise DataError(f"{path}, line {line}, column fold: {fold!r} is no whole number from 0.")
+        raise DataError(f"{path}, line {line}, column fold: {fold!r} is not a whole number from 0.")
     return _Row(line=line, split=split, fold=int(fold) if fold else None, sha256=sha256)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from medpipe.data.ids import portable_id
 from medpipe.data.splits.iterative import divide_iteratively
 from medpipe.data.splits.shares import Name, Unit, divide
-from medpipe.system.text import visible
+from medpipe.system.text import counted, visible
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -90,7 +90,7 @@ def seen_as(group: str) -> str:
 
 def count_of(units: Sequence[Unit]) -> str:
     """``is 1 group``, ``are 3 groups``."""
-    return "is 1 group" if len(units) == 1 else f"are {len(units)} groups"
+    return f"{'is' if len(units) == 1 else 'are'} {counted(len(units), 'group')}"
 
 
 def share_out(

@@ -11,7 +11,7 @@ import attrs
 from medpipe.builtin.datasets.listing.predefined_splits import SPLIT_WORDS, split_of_value
 from medpipe.builtin.datasets.listing.spellings import alike
 from medpipe.builtin.datasets.listing.values import Merged, one_or_several
-from medpipe.builtin.datasets.listing.wording import counted, listed
+from medpipe.builtin.datasets.listing.wording import counted, listed, looked_in
 from medpipe.plugin import DataError, Fault, FolderListing, find_images, visible
 
 if TYPE_CHECKING:
@@ -85,8 +85,8 @@ def _require_folder(root: Path) -> None:
         mode = os.stat(root).st_mode  # noqa: PTH116  (pathlib treats unreadable paths as absent)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise DataError(
-            f"dataset.root: there is no folder {root}. Name the folder that holds one folder for "
-            "each class."
+            f"dataset.root: there is no folder {root}{looked_in(root)}. Name the folder that holds "
+            "one folder for each class."
         ) from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
@@ -112,7 +112,7 @@ def classes_of(
         of_name = {name: visible(name) or name for name in held}
         if len(set(of_name.values())) == 1:
             raise DataError(
-                f"{root} holds one class only, {held[0]!r}. A classifier needs two or more: "
+                f"{root} holds only one class, {held[0]!r}. A classifier needs two or more: "
                 "dataset.root must be the folder above the class folders."
             )
         return of_name, tuple(sorted(set(of_name.values())))
@@ -144,15 +144,15 @@ def class_remarks(
     for folder in folders:
         by_look.setdefault(visible(folder.name), set()).add(folder.name)
     remarks = [
-        f"The class folders {listed(sorted(names))} differ only in what can't be seen, and are one "
-        f"class, {class_of[min(names)]!r}."
+        f"The class folders {listed(sorted(names))} differ only in invisible characters, and are "
+        f"one class, {class_of[min(names)]!r}."
         for names in by_look.values()
         if len(names) > 1
     ]
     same = [] if merged else alike(set(class_of.values()))
     remarks += [
         f"The classes {listed(names)} differ only in case, in spaces or in how a number is "
-        "written. Where they are one, merge them in dataset.classes."
+        "written. If they are the same class, merge them in dataset.classes."
         for names in same
     ]
     return remarks
@@ -171,7 +171,7 @@ def _level(
     if len(listing.folder_links) > links:
         link = os.path.join(folder, listing.folder_links[links].removeprefix(start))  # noqa: PTH118
         raise DataError(
-            f"{link} is a link to a folder, and such links are not followed. Put the folder "
+            f"{link} is a link to a folder, and links to folders are not followed. Put the folder "
             "itself there, or remove the link."
         )
     files = {id_: path for id_, path in listing.files.items() if id_ not in known}
@@ -181,13 +181,13 @@ def _level(
     if images and listing.faults is not None and folders:
         for id_ in images:
             path = listing.files.pop(id_)
-            message = f"The image {path} lies outside of any class folder."
+            message = f"The image {path} is not in a class folder."
             listing.faults.append(
                 Fault(kind="label", message=message, sample=id_, path=path, remedy=_PLACE)
             )
     elif images:
         raise DataError(
-            f"{folder} holds {counted(len(images), 'image')} outside of any class folder, "
+            f"{folder} holds {counted(len(images), 'image')} that are not in a class folder, "
             f"{min(images)!r} for one. Put each into the folder of its class."
         )
     if not folders:

@@ -149,8 +149,8 @@ def series_twice(identities: Mapping[str, DicomIdentity], paths: Mapping[str, st
             message=f"{id_!r} and {other!r} hold one series, {uid}.",
             sample=id_,
             path=paths[id_],
-            remedy="Name one folder that holds all files of the series, or set "
-            'dataset.dicom_group = "none" where the headers are not to be trusted.',
+            remedy="Name one folder that holds all files of the series, or set dataset.dicom_group "
+            '= "none" if the headers are wrong.',
         )
         for id_, uid in found.items()
         if counts[uid] > 1
@@ -187,8 +187,8 @@ def group_conflicts(
                 f"groups: {several}{more}.",
                 sample=id_,
                 path=path_of(id_),
-                remedy="Give what is of one patient one group, or set "
-                'dataset.dicom_group = "none" where the headers are not to be trusted.',
+                remedy="Give all images of one patient the same group, or set "
+                'dataset.dicom_group = "none" if the headers are wrong.',
             )
             for id_ in ids
         ]
@@ -251,7 +251,7 @@ def _made_from(
         one = rest == 1
         yield (
             f"The {'header' if one else 'headers'} of {counted(rest, 'DICOM image')} "
-            f"{'tells' if one else 'tell'} no patients apart: "
+            f"{'names' if one else 'name'} no patient: "
             f"{'it is a group of its' if one else 'each is a group of its'} own."
         )
 
@@ -281,6 +281,6 @@ def _oddities(
                 f"{len(several):,} {_KEYWORDS[level]}{'s have' if len(several) > 1 else ' has'} "
                 f"several PatientIDs, {several[0]!r} "
                 f"{listed(sorted(found[several[0]])[:NAMED])}"
-                f"{' for one' if len(several) > 1 else ''}: a {level} is of one patient, so find "
-                "out which is right."
+                f"{' for one' if len(several) > 1 else ''}: "
+                f"a {level} is of one patient, so find out which PatientID is right."
             )

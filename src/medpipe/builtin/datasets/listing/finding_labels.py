@@ -80,8 +80,8 @@ class FindingReader:
             )
         if all(len(values) < 2 for _, values in rows):
             report.remarks.append(
-                f"No cell in column {self.column!r} holds two findings: look whether "
-                f"{self.separator!r} stands between them (dataset.separator)."
+                f"No cell in column {self.column!r} holds two findings. Check that "
+                f"{self.separator!r} separates them (dataset.separator)."
             )
         index = {name: position for position, name in enumerate(names)}
         classes = self.classes
@@ -131,9 +131,9 @@ class FlagReader:
         names = tuple(map(composed, self.columns))
         if not self.asked and len(names) > 1 and all(sum(vector) == 1 for _, vector in rows):
             report.remarks.append(
-                f"Each row has exactly one 1 in the columns {listed(names)}. Where these are "
-                'classes, of which an image has one, set dataset.task = "multiclass"; where they '
-                'are findings, "multilabel".'
+                f"Each row has exactly one 1 in the columns {listed(names)}. If these are "
+                'classes, of which an image has one, set dataset.task = "multiclass"; if they '
+                'are findings, set "multilabel".'
             )
         return [vector for _, vector in rows], Task(kind=self.step, names=names)
 
@@ -147,11 +147,11 @@ class FlagReader:
             return _MEANING[self.uncertain]
         remedy = "Write 1, 0 or nothing."
         if len(self.columns) == 1:
-            remedy += " Where a cell names its findings, set dataset.separator."
+            remedy += " If a cell names its findings, set dataset.separator."
         if value == -1:
             remedy = (
-                'Where -1 stands for uncertain, set dataset.uncertain to "missing", "positive" '
-                'or "negative".'
+                'If -1 means uncertain, set dataset.uncertain to "missing", "positive" or '
+                '"negative".'
             )
         refuse(f"{cell!r} in column {column!r} is neither 1 nor 0.", remedy)
         return 0.0

@@ -31,7 +31,7 @@ def captures(instance: object, attribute: attrs.Attribute[Any], value: Patterns 
         try:
             pattern = re.compile(text)
         except (re.error, OverflowError, RecursionError) as error:
-            raise ValueError(f"{text!r} is no regular expression: {error}.") from error
+            raise ValueError(f"{text!r} is not a regular expression: {error}.") from error
         if not pattern.groups:
             raise ValueError(
                 f"{text!r} captures nothing. Put the part of the path that names the group (the "

@@ -101,7 +101,7 @@ class ClassReader:
             self._refuse_names(rows, names, report)
         if len(names) == 1:
             raise DataError(
-                f"{report.file} holds one class only, {names[0]!r} in column {self.column!r}. A "
+                f"{report.file} holds only one class, {names[0]!r} in column {self.column!r}. A "
                 "classifier needs two or more; name another column with dataset.label."
             )
         names = self.step.ordered(names)
@@ -118,9 +118,9 @@ class ClassReader:
             raise DataError(
                 f"{report.file}: column {self.column!r} holds {len(names)} different values, of "
                 f"which {len(alone)} are in one row only, such as {listed(alone[:3])}: these are "
-                "no classes to learn. Name another column with dataset.label, merge values in "
-                'dataset.classes, or for numbers set dataset.task = "regression". If each is a '
-                'class all the same, set dataset.task = "multiclass".'
+                "not classes that can be learned. Name another column with dataset.label, merge "
+                'values in dataset.classes, or for numbers set dataset.task = "regression". If '
+                'each is a class nevertheless, set dataset.task = "multiclass".'
             )
 
 
@@ -187,8 +187,8 @@ FLAGS: Mapping[Key, float] = {
 }
 """Values for a finding that is present or absent."""
 _ONE_HOT = (
-    "Of columns of classes one is 1 in each row, and the others are 0 or blank. Where an image may "
-    'have several or none set dataset.task = "multilabel".'
+    "In columns of classes each row has one 1, and 0 or blanks in the others. If an image may "
+    'have several classes or none, set dataset.task = "multilabel".'
 )
 
 

@@ -67,14 +67,14 @@ class NumberReader:
             )
             return 0.0
         remedy = (
-            'Write 63.5; where a word stands for a blank cell ("NA"), name it in '
+            'Write a number such as 63.5; if a word stands for a blank cell ("NA"), name it in '
             "dataset.missing_values."
         )
         if _GROUPED.fullmatch(written):
-            remedy = "Write numbers without signs between thousands: 1234.5."
+            remedy = "Write numbers without thousands separators: 1234.5."
         elif self.decimal == "." and is_number(written.replace(",", ".")):
-            remedy = 'Where a comma stands before the decimals set dataset.decimal = ",".'
-        refuse(f"{written!r} in column {column!r} is no number.", remedy)
+            remedy = 'If decimals follow a comma, set dataset.decimal = ",".'
+        refuse(f"{written!r} in column {column!r} is not a number.", remedy)
         return 0.0
 
 

@@ -33,7 +33,7 @@ def names_splits(instance: object, attribute: attrs.Attribute[Any], value: Merge
     unknown = [name for name in value if name not in SPLIT_WORDS]
     if unknown:
         raise ValueError(
-            f"{unknown[0]!r} is no split. The splits are training, validation and test."
+            f"{unknown[0]!r} is not a split. The splits are training, validation and test."
         )
     splits = [SPLIT_WORDS[name] for name in value]
     twice = [split for split in dict.fromkeys(splits) if splits.count(split) > 1]

@@ -41,12 +41,12 @@ def remarks_on(values: Iterable[str], *, noun: str, column: str, merged: str) ->
         more = f"; and {len(same) - NAMED:,} more" if len(same) > NAMED else ""
         remarks.append(
             f"Column {column!r} has {noun} that differ only in case or in how a number is "
-            f"written: {named}{more}. Where these are one, {merged}."
+            f"written: {named}{more}. If they are the same, {merged}."
         )
     blank = sorted(value for value in some if value.lower() in BLANKS)
     if blank:
         remarks.append(
-            f"Column {column!r} has the {noun} {listed(blank)}. Where this stands for a blank "
-            "cell, name it in dataset.missing_values."
+            f"Column {column!r} has the {noun} {listed(blank)}. If this stands for a blank cell, "
+            "name it in dataset.missing_values."
         )
     return remarks

@@ -22,4 +22,4 @@ def are_suffixes(
         raise ValueError('the list is empty. Name a suffix (".png"), or leave it out.')
     wrong = [suffix for suffix in value if not suffix.startswith(".") or len(suffix) < 2]
     if wrong:
-        raise ValueError(f"{wrong[0]!r} is no suffix. Begin it with a point: '.png'.")
+        raise ValueError(f"{wrong[0]!r} is not a suffix. Begin it with a dot: '.png'.")

@@ -128,19 +128,20 @@ class Oddities:
     def remarks(self) -> list[str]:
         """Sentences about them."""
         said = [
-            f"{counted(len(rows), 'cell')} in column {column!r} with characters that can't be seen "
-            f"({', '.join(self.signs[column])}) {_was(rows)} read without them, {rows_named(rows)}."
+            f"{counted(len(rows), 'cell')} in column {column!r} with invisible characters "
+            f"({', '.join(self.signs[column])}) {_was(rows)} read without them, "
+            f"{rows_named(rows)}."
             for column, rows in self.unseen.items()
         ]
         said += [
             f"{counted(len(rows), 'cell')} in column {column!r} {_was(rows)} written by a program "
-            f"that lost characters (U+FFFD), {rows_named(rows)}: what differed in them no longer "
-            "does."
+            f"that lost characters (U+FFFD), {rows_named(rows)}: different values may have become "
+            "the same."
             for column, rows in self.lost.items()
         ]
         said += [
-            f"{counted(len(some), 'cell')} in column {column!r} {_was(some)} UTF-8 that was read "
-            f"in another encoding and written so, such as {listed([some[0][1]])}, "
+            f"{counted(len(some), 'cell')} in column {column!r} {_was(some)} UTF-8 that a program "
+            f"read in another encoding and wrote again, such as {listed([some[0][1]])}, "
             f"{rows_named([number for number, _ in some])}."
             for column, some in self.mangled.items()
         ]
@@ -165,21 +166,21 @@ def look_at_groups(column: str, rows: Sequence[tuple[int, str]], report: RowRepo
     """Add remarks where a spreadsheet seems to have changed the ids in a column of groups."""
     known = [(number, value) for number, value in rows if value]
     by_form = {
-        "numbers with a power of ten, as a spreadsheet writes long ones": _SCIENTIFIC,
-        "days, as a spreadsheet makes of what looks like one": _DATE,
+        "numbers with a power of ten, as a spreadsheet writes long numbers": _SCIENTIFIC,
+        "dates, which a spreadsheet makes of ids that look like dates": _DATE,
     }
     for said, form in by_form.items():
         found = [(number, value) for number, value in known if form.fullmatch(value)]
         if found:
             report.remarks.append(
                 f"Column {column!r} has groups that are {said}: {found[0][1]!r} in "
-                f"{rows_named([number for number, _ in found])}. Groups that differed may be one "
-                "now: take the ids from where the table was made."
+                f"{rows_named([number for number, _ in found])}. Different groups may have become "
+                "the same: take the ids from the table's source."
             )
     if known and all(_DECIMALS.fullmatch(value) for _, value in known):
         report.remarks.append(
             f"The groups in column {column!r} are written as numbers with decimals, such as "
-            f"{known[0][1]!r}: where they are ids, another table may have them without."
+            f"{known[0][1]!r}: if they are ids, another table may have them without decimals."
         )
 
 

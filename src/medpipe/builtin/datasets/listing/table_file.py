@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import attrs
 
 from medpipe.builtin.datasets.listing.values import composed
-from medpipe.builtin.datasets.listing.wording import counted, listed, nearest, rows_named
+from medpipe.builtin.datasets.listing.wording import counted, listed, looked_in, nearest, rows_named
 from medpipe.plugin import DataError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 """The first bytes of spreadsheet files."""
 
 QUOTES = (
-    "Double a quote that is part of a text in quotes, or, where quotes mean nothing in this table, "
+    "Double a quote that is part of a text in quotes, or, if quotes mean nothing in this table, "
     'set dataset.quotes = "none".'
 )
 NAMED_TEXT = 60
@@ -84,7 +84,7 @@ class TableContent:
                 kind = self.unread[column]
                 lines.append(
                     f"dataset.{field}: the column {column!r} holds {kind}, which is neither text "
-                    "nor a number nor a truth value."
+                    "nor a number nor true or false."
                 )
             elif composed(column) not in self.header:
                 hint = "" if self.uncut else nearest(column, self.header)
@@ -92,7 +92,10 @@ class TableContent:
         if lines:
             hint = ""
             if self.uncut:
-                hint = f" If its cells stand between {self.uncut!r}, set dataset.delimiter so."
+                hint = (
+                    f" If {self.uncut!r} separates its cells, set dataset.delimiter = "
+                    f"{self.uncut!r}."
+                )
             more = len(self.header) - SHOWN
             rest = f" and {more} more" if more > 0 else ""
             lines.append(f"Its columns are {listed(self.header[:SHOWN])}{rest}.{hint}")
@@ -137,7 +140,7 @@ def is_encoding(instance: object, attribute: attrs.Attribute[Any], value: str) -
         "a".encode(value)
     except (LookupError, UnicodeError, ValueError) as error:
         raise ValueError(
-            f"{value!r} is no text encoding. Usual ones are 'utf-8', 'cp1252', 'latin-1' and "
+            f"{value!r} is not a text encoding. Usual ones are 'utf-8', 'cp1252', 'latin-1' and "
             "'utf-16'."
         ) from error
 
@@ -146,7 +149,7 @@ def _bytes(file: Path) -> bytes:
     try:
         return file.read_bytes()
     except FileNotFoundError as error:
-        raise DataError(f"dataset.file: there is no file {file}.") from error
+        raise DataError(f"dataset.file: there is no file {file}{looked_in(file)}.") from error
     except (OSError, ValueError) as error:
         reason = (getattr(error, "strerror", None) or str(error)).lower()
         raise DataError(f"dataset.file: {file} can't be read: {reason}.") from error
@@ -160,8 +163,8 @@ def _text(file: Path, encoding: str) -> tuple[str, list[str]]:
             content = gzip.decompress(content)
         except (OSError, EOFError, zlib.error) as error:
             raise DataError(
-                f"{file} can't be unpacked: {error}. Make it again, or remove .gz from its name "
-                "if it isn't compressed."
+                f"{file} can't be unpacked: {error}. Compress it again, or remove .gz from its "
+                "name if it isn't compressed."
             ) from error
     if content.startswith(_WORKBOOKS):
         raise DataError(
@@ -194,7 +197,7 @@ def _about_nul(file: Path, text: str, content: bytes) -> str:
     line = text.count("\n", 0, text.index("\0")) + 1
     return (
         f"{file} holds {text.count(chr(0))} NUL characters, the first in line {line}: it is "
-        "damaged, or no text. Get it again, or save it as CSV UTF-8."
+        "damaged, or not text. Get it again, or save it as CSV UTF-8."
     )
 
 
@@ -236,14 +239,14 @@ def _separated(file: Path, text: str, delimiter: str, quotes: Quotes) -> TableCo
         if "end of data" in str(error):
             said = "a double quote is opened and not closed before the end of the file"
         elif "expected after" in str(error):
-            said = "text stands behind the double quote that closes a cell"
+            said = "text follows the double quote that closes a cell"
         else:
             said = str(error)
-        raise DataError(f"{file} is no CSV: {where}: {said}. {QUOTES}") from error
+        raise DataError(f"{file} is not valid CSV: {where}: {said}. {QUOTES}") from error
     if text[:4].lower() == "sep=":
         raise DataError(
-            f"{file}: row 1 is {text.splitlines()[0]!r}, which is for Excel alone. Remove the row, "
-            "and set dataset.delimiter if the cells don't stand between commas."
+            f"{file}: row 1 is {text.splitlines()[0]!r}, which is for Excel alone. Remove the "
+            "row, and set dataset.delimiter if commas don't separate the cells."
         )
     if not rows:
         raise DataError(f"{file} is empty. Row 1 must hold the column names.")
@@ -264,8 +267,9 @@ def _separated(file: Path, text: str, delimiter: str, quotes: Quotes) -> TableCo
     ):
         raise DataError(
             f"{file}: row 1 has {counted(len(header), 'name')} and each row below it has "
-            f"{len(header) + 1} cells: the first column has no name, as where R writes a table "
-            "with row names. Put a name in front of row 1, or write it with row.names = FALSE."
+            f"{len(header) + 1} cells: the first column has no name, as in a table that R writes "
+            "with row names. Put a name in front of row 1, or write the table with row.names = "
+            "FALSE."
         )
     return TableContent(
         header=header,
@@ -308,7 +312,7 @@ def _without_headers(
     problems = [
         (
             f"row {number} has the column names of row 1 in another order.",
-            "Two tables were put together: bring their columns into one order.",
+            "Two tables were put together: give their columns the same order.",
         )
         for number in moved
     ]

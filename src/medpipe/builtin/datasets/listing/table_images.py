@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 import attrs
 
 from medpipe.builtin.datasets.listing.values import composed
-from medpipe.builtin.datasets.listing.wording import listed
+from medpipe.builtin.datasets.listing.wording import listed, looked_in
 from medpipe.plugin import (
     IMAGE_SUFFIXES,
     DataError,
@@ -43,8 +43,8 @@ class Refuse(Protocol):
 
 _OF_WINDOWS = re.compile(r"[A-Za-z]:/|//")
 _RELATIVE = (
-    "A path with a drive or a server of Windows means nothing here: write paths relative to "
-    "dataset.root."
+    "A Windows path with a drive or a server can't be used on this system: write paths relative "
+    "to dataset.root."
 )
 _BRACES = re.compile(r"\{([^{}]+)\}")
 
@@ -133,23 +133,22 @@ class ImageFinder:
             if mode and as_named:
                 folder = stat.S_ISDIR(mode)
                 if not folder:
-                    refuse(f"{path} is no file but a pipe, a socket or a device.", "")
+                    refuse(f"{path} is not a file but a pipe, a socket or a device.", "")
                     return None
         if folder:
             refuse(
                 f"{written} is a folder.",
-                'Where each folder holds one DICOM series set dataset.unit = "series".',
+                'If each folder holds one DICOM series, set dataset.unit = "series".',
             )
         elif os.sep == "/" and _OF_WINDOWS.match(name):
-            absent(f"there is no file {written}.", _RELATIVE)
+            absent(f"there is no file {written}{looked_in(written)}.", _RELATIVE)
         elif self.suffixes:
-            absent(f"there is no file {written}, nor with {', '.join(self.suffixes)}.", "")
+            tried = ", ".join(self.suffixes)
+            absent(f"there is no file {written}{looked_in(written)}, nor with {tried}.", "")
         else:
             tail = os.path.basename(written)  # noqa: PTH119
-            hint = (
-                "" if "." in tail else "Where the table leaves suffixes out set dataset.suffixes."
-            )
-            absent(f"there is no file {written}.", hint)
+            hint = "" if "." in tail else "If the table leaves suffixes out, set dataset.suffixes."
+            absent(f"there is no file {written}{looked_in(written)}.", hint)
         return None
 
     def _tried(self, name: str) -> Iterator[tuple[str, bool]]:
@@ -189,11 +188,11 @@ class ImageFinder:
             refuse(
                 f"{folder} is a file.",
                 'With dataset.unit = "series" name the folder of each series; for single files '
-                'set it to "file".',
+                'set dataset.unit = "file".',
             )
             return None
         if not mode:
-            absent(f"there is no folder {folder}.", "")
+            absent(f"there is no folder {folder}{looked_in(folder)}.", "")
             return None
         faults: list[Fault] = []
         try:
@@ -226,7 +225,7 @@ class ImageFinder:
             refuse(
                 f"the folder {folder} holds {len(found.images)} DICOM series: "
                 f"{listed(sorted(found.images))}.",
-                "Give each series a folder of its own, and name that.",
+                "Give each series a folder of its own, and name that folder.",
             )
             return None
         return next(iter(found.images.values()))

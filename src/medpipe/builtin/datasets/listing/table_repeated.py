@@ -68,9 +68,9 @@ def _one_of(
     differing += ["groups"] if len({row.sample.group for row in same}) > 1 else []
     differing += ["splits"] if len({row.sample.split for row in same}) > 1 else []
     if differing:
-        remedy = "Correct them, or leave the others out, for example with dataset.where."
+        remedy = "Correct the rows, or leave all but one out, for example with dataset.where."
         if label is None and labels.joins_any:
-            remedy = 'Where a finding is there if one of them has it set dataset.repeated = "any".'
+            remedy = 'To count a finding if any of the rows has it, set dataset.repeated = "any".'
         report.refuse(
             f"{rows_named([row.number for row in same])} name the image {first.sample.id!r} with "
             f"different {' and '.join(differing)}.",

@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     from medpipe.plugin import Split
 
 Repeated: TypeAlias = Literal["error", "agree", "any"]
-_DROP_FILES = 'To leave such rows out set dataset.missing_files = "drop".'
-_DROP_LABELS = 'To leave such rows out set dataset.missing_labels = "drop".'
+_DROP_FILES = 'To leave these rows out, set dataset.missing_files = "drop".'
+_DROP_LABELS = 'To leave these rows out, set dataset.missing_labels = "drop".'
 _UNGROUPED = (
-    'Where rows have no group set dataset.ungrouped to "own" (each is a group of its own) or '
+    'For rows without a group, set dataset.ungrouped to "own" (each is a group of its own) or '
     '"drop" (they are left out).'
 )
 
@@ -142,7 +142,7 @@ class RowReader:
                     report.refuse(
                         f"row {number}: {len(cells)} cells, but row 1 has {width}: it ends before "
                         f"column {lacking[0]!r}.",
-                        'Where cells at the end are left out set dataset.short_rows = "blank".',
+                        'If cells at the end may be left out, set dataset.short_rows = "blank".',
                     )
                     continue
                 short.append(number)
@@ -208,7 +208,7 @@ class RowReader:
             report.refuse(
                 f"row {number}: the cell in column {column!r} holds rows of the table, such as "
                 f"{line[:60]!r}: a double quote before them is not closed in its row.",
-                f'{QUOTES} Where the cell is right as it is set it to "trusted".',
+                f'{QUOTES} If the cell is right, set dataset.quotes = "trusted".',
             )
         return torn
 
@@ -245,7 +245,7 @@ class RowReader:
         if before != row.number and self.repeated == "error":
             # A different id, so that leaving it out keeps the earlier row.
             row.id = f"{id_} (row {row.number})"
-            row.refuse(f"{names[0]!r} is in row {before} already.", _ONE, "id")
+            row.refuse(f"{names[0]!r} is already in row {before}.", _ONE, "id")
         if found is None:
             return None
         image = found[0] if len(found) == 1 else found
@@ -268,8 +268,8 @@ class RowReader:
             group = group_of(self.patterns, id_)
             problem = f"dataset.group_pattern captures nothing in {id_!r}."
             remedy = (
-                "Change the pattern, or give a list, of which the first that is found counts. "
-                f"{_UNGROUPED}"
+                "Change the pattern, or give a list of patterns, of which the first that matches "
+                f"counts. {_UNGROUPED}"
             )
         else:
             return None
@@ -287,7 +287,7 @@ class RowReader:
         value = cell[self.split]
         split = self.split_of.get(key(value.lower() if self.usual_splits else value))
         if split is None:
-            said = f"{value!r} in column {self.split!r} is no split"
+            said = f"{value!r} in column {self.split!r} is not a split"
             if not value:
                 said = f"no split in column {self.split!r}"
             elif not self.usual_splits:
@@ -326,12 +326,12 @@ def _was(rows: Sequence[int]) -> str:
 
 
 _ONE = (
-    "Each image may be in one row. Where there is one for each annotation or reader set "
-    'dataset.repeated to "agree" (a sample of rows that say the same) or, for findings, "any"; or '
-    "leave the others out, for example with dataset.where."
+    "Each image may be in only one row. If the table has a row for each annotation or reader, "
+    'set dataset.repeated to "agree" (rows that say the same become one sample) or, for '
+    'findings, "any"; or leave all but one row out, for example with dataset.where.'
 )
 _SPLITS = (
-    "Write training, validation or test, or say in dataset.splits which values stand for them; "
-    "dataset.where leaves rows out."
+    "Write training, validation or test, or name in dataset.splits the values that stand for "
+    "them; dataset.where leaves rows out."
 )
-_OWN_SPLITS = "Add such values to dataset.splits, or leave their rows out with dataset.where."
+_OWN_SPLITS = "Add the value to dataset.splits, or leave its rows out with dataset.where."

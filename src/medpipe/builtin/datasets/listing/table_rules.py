@@ -42,7 +42,7 @@ def task_of(table: object) -> TaskStep:
 def is_delimiter(table: object, field: Field, value: str) -> None:
     """Check that it is one character that can separate cells."""
     if len(value) != 1 or value in '"\r\n ':
-        raise ValueError(f"one character is needed, such as ';', got {value!r}.")
+        raise ValueError(f"must be one character, such as ';', got {value!r}.")
 
 
 def label_fits(table: object, field: Field, value: str | tuple[str, ...]) -> None:
@@ -59,7 +59,7 @@ def separator_fits(table: object, field: Field, value: str | None) -> None:
     if value is None:
         return
     if not value.strip():
-        raise ValueError("it needs a character that is no space.")
+        raise ValueError("it needs a character that is not a space.")
     _only(Multilabel, table)
     if len(one_or_several(getattr(table, "label", "label"))) > 1:
         raise ValueError(
@@ -108,8 +108,8 @@ def classes_fit(
         lacking = [column for column in columns if key(column) not in merged]
         if lacking or len(merged) > len(columns):
             raise ValueError(
-                "with several columns of classes it names each of them once, as "
-                f"{(lacking or sorted(map(str, merged)))[0]!r} is not."
+                "with several columns of classes it must name each column once and nothing else; "
+                f"see {(lacking or sorted(map(str, merged - set(map(key, columns)))))[0]!r}."
             )
     if cells == "numbers":
         raise ValueError("a regression has no classes. Leave it out.")
@@ -133,8 +133,8 @@ def decimal_fits(table: object, field: Field, value: str) -> None:
         _only(Regression, table)
         if getattr(table, "delimiter", None) in (None, value):
             raise ValueError(
-                "with a comma before the decimals cells stand between something else: set "
-                "dataset.delimiter too, such as ';'."
+                "a comma can't separate both decimals and cells: set dataset.delimiter too, such "
+                "as ';'."
             )
 
 
@@ -149,8 +149,8 @@ def keep_fits(table: object, field: Field, value: tuple[str, ...]) -> None:
     taken = [column for column in value if column in RESERVED]
     if taken:
         raise ValueError(
-            f"{taken[0]!r} is what medpipe calls something of its own in each sample. Rename the "
-            "column in the table."
+            f"{taken[0]!r} is a name that medpipe itself uses in each sample. Rename the column "
+            "in the table."
         )
     if len(set(value)) < len(value) or not all(value):
         raise ValueError("a column is named twice, or not at all.")

@@ -64,15 +64,15 @@ def merges_well(instance: object, attribute: attrs.Attribute[Any], value: Merged
         ValueError: It is not so.
     """
     if not value:
-        raise ValueError("it is empty. Name what it stands for, or leave it out.")
+        raise ValueError("it is empty. Give each name its values, or leave it out.")
     named: dict[Key, str] = {}
     for name, values in value.items():
         if not one_or_several(values):
-            raise ValueError(f"{name!r} stands for nothing. Give it a value or a list of values.")
+            raise ValueError(f"{name!r} has no value. Give it a value or a list of values.")
         for one in one_or_several(values):
             before = named.setdefault(key(one), name)
             if before != name:
-                raise ValueError(f"{one!r} stands under {before!r} and under {name!r}.")
+                raise ValueError(f"{one!r} is a value of both {before!r} and {name!r}.")
 
 
 def names_classes(instance: object, attribute: attrs.Attribute[Any], value: Merged) -> None:
@@ -94,4 +94,4 @@ def several_classes(instance: object, attribute: attrs.Attribute[Any], value: Me
     """
     names_classes(instance, attribute, value)
     if len(value) == 1:
-        raise ValueError(f"a classifier needs two classes or more, got {next(iter(value))!r}.")
+        raise ValueError(f"a classifier needs two or more classes, got {next(iter(value))!r}.")

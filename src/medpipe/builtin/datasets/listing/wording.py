@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,6 +21,14 @@ def listed(names: Iterable[str]) -> str:
 def counted(number: int, noun: str) -> str:
     """``1 row``, ``3 rows``."""
     return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def looked_in(path: str | os.PathLike[str]) -> str:
+    """Where a missing relative path was looked for: `` in the working directory /home/me``."""
+    try:
+        return "" if os.path.isabs(path) else f" in the working directory {os.getcwd()}"  # noqa: PTH109, PTH117
+    except OSError:  # the working directory was removed
+        return ""
 
 
 def rows_named(numbers: Sequence[int]) -> str:

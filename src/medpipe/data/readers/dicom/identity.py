@@ -26,8 +26,8 @@ TAGS = (
 NAMED = 3
 """How many files a sentence names."""
 _TRUST = (
-    'Where DICOM\'s identifiers are not to be trusted set dataset.dicom_group = "none": then a '
-    "series lies in one folder."
+    "If DICOM's identifiers are wrong, set dataset.dicom_group = "
+    '"none": then a series lies in one folder.'
 )
 
 

@@ -118,7 +118,7 @@ def _image(
         places = places_of(dataset, layout.frames)
         if isinstance(places, str):
             if reading.frames == "positions":
-                reason = f"has {layout.frames} frames, but {places}: they make no volume"
+                reason = f"has {layout.frames} frames, but {places}, so they are not a volume"
                 raise UnreadableImageError(path, reason, FRAMES)
             if reading.frames == "first":
                 frames, places = frames[:1], None

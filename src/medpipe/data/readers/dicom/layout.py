@@ -145,4 +145,4 @@ def whole_number(dataset: Dataset, keyword: str, absent: int | None = None) -> i
     try:
         return int(value)
     except (TypeError, ValueError, OverflowError) as error:
-        raise FrameError(f"has the {keyword} {value!r}, which is no whole number") from error
+        raise FrameError(f"has the {keyword} {value!r}, which is not a whole number") from error

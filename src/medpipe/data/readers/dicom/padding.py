@@ -58,7 +58,7 @@ def padded(dataset: Dataset, values: Array, cells: Array) -> Array | None:
 def _of_type(keyword: str, value: Any, kind: np.dtype[Any]) -> Any:
     """The value as pixels have it: it may be written with the other sign."""
     if not isinstance(value, (int, float)):
-        raise ValueError(f"its {keyword} is {value!r}, which is no number")  # noqa: TRY004
+        raise ValueError(f"its {keyword} is {value!r}, which is not a number")  # noqa: TRY004
     if kind.kind == "f":
         return float(value)
     size = 8 * kind.itemsize

@@ -42,7 +42,7 @@ def resolved_palette(dataset: Dataset, stored: Array) -> Array:
         table = dataset.get(f"{colour}PaletteColorLookupTableData")
         segments = dataset.get(f"Segmented{colour}PaletteColorLookupTableData")
         if (table is None) == (segments is None):
-            raise ValueError(f"its palette has no table of {colour.lower()}, or two")
+            raise ValueError(f"its palette does not have exactly one table of {colour.lower()}")
         if table is not None and len(table) not in _lengths(entries, bits):
             raise ValueError(
                 f"its palette has {len(table)} bytes of {colour.lower()}, but says {entries} "

@@ -64,7 +64,7 @@ def read_series(series: Series, reading: Reading, heard: Callable[[bytes], objec
             raise _refused(paths, f"they {NO_SPACING}", UNKNOWN)
     elif planes:
         lost = next(path for path, one in zip(paths, slices, strict=True) if one.plane is None)
-        reason = f"{lost} doesn't say where in the patient it lies, and others do"
+        reason = f"{lost} doesn't say where in the patient it lies, but other files do"
         raise _refused(paths, reason, f"{APART}.")
     else:
         order, affine = _by_number(paths, slices), None
@@ -134,8 +134,8 @@ def _by_place(paths: Sequence[str], planes: Sequence[Plane]) -> tuple[list[int],
     for one, other in pairwise(order):
         if places[other] - places[one] < ONE_PLACE:
             reason = (
-                f"{paths[one]} and {paths[other]} lie in one place, as the copies, echoes or time "
-                "points of a scan do"
+                f"{paths[one]} and {paths[other]} lie in the same place, as the copies, echoes or "
+                "time points of a scan do"
             )
             raise _refused(paths, reason, f"{APART}.")
     uneven = unevenness([places[index] for index in order])
@@ -169,7 +169,7 @@ def _by_number(paths: Sequence[str], slices: Sequence[DicomImage]) -> list[int]:
             reason = f"{path} has neither a place in the patient nor an InstanceNumber"
             raise _refused(paths, reason, 'Set dataset.unit = "file".')
         if one.number in numbers:
-            reason = f"{numbers[one.number]} and {path} have one InstanceNumber, {one.number}"
+            reason = f"{numbers[one.number]} and {path} have the same InstanceNumber, {one.number}"
             raise _refused(paths, reason, f"{APART}.")
         numbers[one.number] = path
     return sorted(range(len(paths)), key=lambda index: slices[index].number or 0)

@@ -103,7 +103,7 @@ def _assembled(
     segments = []
     for number, (place, length) in enumerate(zip(places, lengths, strict=True)):
         if not place >= 8 or length < 1:
-            raise broken(path, f"its {kind.lower()} {number} is nowhere (sparse)")
+            raise broken(path, f"its {kind.lower()} {number} has no data (sparse file)")
         if place + length > len(content):
             reason = f"its {kind.lower()} {number} goes beyond its end"
             raise broken(path, reason, kind="truncated")
@@ -133,7 +133,7 @@ def _refuse_overlaps(spans: list[tuple[int, int]], path: str | os.PathLike[str])
     ordered = sorted(set(spans))
     for (first, end), (following, _) in pairwise(ordered):
         if first < following < end:
-            raise broken(path, f"what lies at byte {first} overlaps what lies at byte {following}")
+            raise broken(path, f"the data at byte {first} overlap the data at byte {following}")
 
 
 def _plain_segments(
@@ -204,7 +204,7 @@ def _float_predicted(
     import numpy as np
 
     if layout.form != FLOAT:
-        raise broken(path, "it says Predictor 3 for samples that are no floats")
+        raise broken(path, "it says Predictor 3 for samples that are not floats")
     width = layout.bits // 8
     summed = np.cumsum(rows.reshape(len(rows), -1, samples), axis=1, dtype=np.uint8)
     # The highest bytes of all samples come first, then the next ones.

@@ -92,4 +92,4 @@ def _kept(data: bytes, number: int, path: str | os.PathLike[str]) -> Iterator[by
         if marker not in REMARKS:
             yield data[place : place + 2 + length]
         place += 2 + length
-    raise broken(path, f"its strip or tile {number} is no JPEG stream")
+    raise broken(path, f"its strip or tile {number} is not a JPEG stream")
