@@ -23,7 +23,7 @@ BEHIND = 0.03
 """How far the defaults may lie behind."""
 FEWEST_STEPS = 100
 HEADER = """\
-| set | images | what | metric | defaults (95 % interval) | tuned | behind | steps | minutes |
+| set | training images | what | metric | defaults (95 % interval) | tuned | behind | steps | minutes |
 |---|---|---|---|---|---|---|---|---|"""
 
 
