@@ -12,6 +12,7 @@ from PIL import Image
 
 import medpipe
 from medpipe.errors import DataError
+from medpipe.planning.choices import epochs_for, wanted_epochs
 from medpipe.planning.names import patient_patterns, sides_in
 from medpipe.planning.plan import plan
 from medpipe.planning.tables import label_settings, read_columns
@@ -171,6 +172,33 @@ def test_nothing_is_flipped_where_sides_are_told(tmp_path: Path) -> None:
     assert "# No flips: names tell left from right, 'a/001_OS.png'" in made.text.replace(
         "000_OS", "001_OS"
     )
+
+
+@pytest.mark.parametrize(
+    ("batches", "seconds", "budget", "epochs", "wanted"),
+    [
+        (2, 0.01, 1e6, 150, 100),
+        (17, 0.5, 1, 5, 20),
+        (75, 0.1, 300, 25, 14),
+        (100, 0.01, 1e6, 100, 10),
+        (737, 0.1, 180, 1, 2),
+        (737, 0.1, 1, 1, 2),
+    ],
+)
+def test_epochs_keep_the_time_also_where_data_are_large(
+    batches: int, seconds: float, budget: float, epochs: int, wanted: int
+) -> None:
+    assert epochs_for(batches, seconds, budget) == epochs
+    assert wanted_epochs(batches) == wanted
+
+
+def test_another_network_for_images_that_are_too_small_for_densenet(tmp_path: Path) -> None:
+    for number in range(40):
+        pixels = layouts.picture(number, bright=number % 2, size=(28, 28))
+        layouts.save(tmp_path / "ab"[number % 2] / f"{number}.png", pixels)
+    made = plan(tmp_path, minutes=600)
+    assert tomllib.loads(made.text)["network"] == {"step": "resnet18"}
+    assert "the images don't fit densenet121." in made.text
 
 
 def test_what_cannot_be_read_is_left_out_and_said(tmp_path: Path) -> None:

@@ -27,13 +27,13 @@ UNEVEN = 3
 EPOCHS = (5, 100)
 """The least and the most epochs of a plan."""
 ITERATIONS = 300
-"""Iterations for which more epochs are planned where batches are few."""
+"""Iterations for which more epochs are planned where batches are few, and fewer where many."""
 BESIDES = 1.5
 """What training takes beside its forward and backward passes: loading, validation, steps."""
 EACH = 0.4
 """Seconds of each epoch, for a checkpoint and what begins anew."""
-WANTED, WANTED_ITERATIONS = 20, 200
-"""Epochs and iterations for which the time must be enough; see `wanted_epochs`."""
+WANTED, WANTED_ITERATIONS = 20, (200, 1000)
+"""Epochs, and the least and the most iterations, for which the time must be enough."""
 
 
 @attrs.frozen(kw_only=True)
@@ -159,12 +159,14 @@ def epoch_seconds(batches: int, seconds: float) -> float:
 
 
 def epochs_for(batches: int, seconds: float, budget: float) -> int:
-    """As many epochs as the time allows."""
+    """As many epochs as the time allows, and at least 5, or those of 300 iterations if fewer."""
     least, most = EPOCHS
     affordable = math.floor(budget / epoch_seconds(batches, seconds))
-    return max(least, min(max(most, math.ceil(ITERATIONS / batches)), affordable))
+    enough = math.ceil(ITERATIONS / batches)
+    return max(min(least, enough), min(max(most, enough), affordable))
 
 
 def wanted_epochs(batches: int) -> int:
     """Epochs for which the time must be enough, or a lighter network is taken."""
-    return max(WANTED, math.ceil(WANTED_ITERATIONS / batches))
+    least, most = (math.ceil(iterations / batches) for iterations in WANTED_ITERATIONS)
+    return max(least, min(WANTED, most))

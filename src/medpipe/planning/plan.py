@@ -29,11 +29,14 @@ if TYPE_CHECKING:
 
 NETWORKS: tuple[dict[str, Any], ...] = (
     {"step": "densenet121"},
+    {"step": "densenet121", "init_features": 32, "growth_rate": 16},
     {"step": "resnet18"},
     {"step": "resnet10", "widen_factor": 0.5},
     {"step": "resnet10", "widen_factor": 0.25, "conv1_t_size": 3},
 )
 """Networks that are tried, the strongest first, until the time is enough."""
+ELSE = ("resnet18",)
+"""Those that are slower than the ones before them, for images that are too small for these."""
 SHARES = (None, 0.15, 0.2, 0.25)
 """Fractions of validation and test that are tried; None: the usual."""
 MINUTES = 30.0
@@ -213,6 +216,8 @@ def _network(
     passed: list[str] = []
     found: tuple[dict[str, Any], float] | None = None
     for network in NETWORKS:
+        if found is not None and network["step"] in ELSE:
+            continue
         assembly = _assembly({**document, "network": network}, registry)
         try:
             seconds = seconds_of_step(assembly, data, batch, device)
