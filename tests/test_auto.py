@@ -178,6 +178,26 @@ def test_what_was_chosen_is_said_recorded_and_kept(root: Path, tmp_path: Path) -
     assert 'batch_size = "auto"' in (run.path / "pipeline.toml").read_text()
 
 
+def test_rare_classes_are_drawn_as_often_unless_the_loss_weighs_them(tmp_path: Path) -> None:
+    import shutil
+
+    even, uneven = (image_folder(tmp_path / name, samples=60) for name in ("even", "uneven"))
+    for number in range(4):  # 10 of each class, and then 50 of one
+        shutil.copytree(even / "Hand", uneven / "Hand" / str(number))
+
+    def sampling(root: Path, **trainer: Any) -> Any:
+        given = builder(root).dataset("image_folder", root=root, on_leak="drop_train")
+        report = given.trainer("supervised", **trainer).build().check()
+        assert report.assembly is not None
+        return report.assembly.decided["loader.sampling"]
+
+    assert sampling(even) == "shuffled"
+    assert sampling(uneven) == "balanced"
+    weighing = medpipe.step("cross_entropy", class_weights="balanced")
+    assert sampling(uneven, loss=weighing) == "shuffled"
+    assert REGISTRY.datasets["mednist"].suggested["loader.sampling"] == "shuffled"
+
+
 def test_what_is_given_stays_and_the_data_set_may_suggest(root: Path) -> None:
     pipeline = (
         builder(root)
@@ -190,6 +210,7 @@ def test_what_is_given_stays_and_the_data_set_may_suggest(root: Path) -> None:
     assert report.assembly is not None
     chosen = report.assembly.decided
     assert chosen.keys() == {
+        "loader.sampling",
         "trainer.max_epochs",
         "trainer.schedule",
         "trainer.loss",

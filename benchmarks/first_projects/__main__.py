@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 BEHIND = 0.03
 """How far the defaults may lie behind."""
 FEWEST_STEPS = 100
-HEADER = """\
-| set | training images | what | metric | defaults (95 % interval) | tuned | behind | steps | minutes |
-|---|---|---|---|---|---|---|---|---|"""
+HEADER = (
+    "| set | training images | what | metric | defaults (95 % interval) | tuned | behind | steps "
+    "| minutes |\n|---|---|---|---|---|---|---|---|---|"
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

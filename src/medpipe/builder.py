@@ -286,7 +286,7 @@ class PipelineBuilder:
         *,
         batch_size: int | None = None,
         workers: int | None = None,
-        sampling: Literal["shuffled", "balanced"] | None = None,
+        sampling: Literal["shuffled", "balanced", "auto"] | None = None,
         drop_last: bool | None = None,
         cache: Literal["auto", "off"] | None = None,
     ) -> PipelineBuilder:

@@ -79,6 +79,7 @@ if TYPE_CHECKING:
         Window,
         auto_batch_size,
         auto_epochs,
+        auto_sampling,
         or_auto,
         resolved,
     )
@@ -178,6 +179,7 @@ __all__ = [
     "AutoInfo",
     "auto_batch_size",
     "auto_epochs",
+    "auto_sampling",
     "or_auto",
     "resolved",
     # errors to raise
@@ -280,6 +282,7 @@ _HOMES = {
         "Window",
         "auto_batch_size",
         "auto_epochs",
+        "auto_sampling",
         "or_auto",
         "resolved",
     ),

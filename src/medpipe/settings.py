@@ -23,7 +23,9 @@ class LoaderSettings:
         workers: Worker processes asked for; never more than the job has CPU cores, and none
             where it has only one.
         sampling: ``shuffled``: every training sample once in a pass; ``balanced``: as many
-            draws in a pass, each class equally likely.
+            draws in a pass, each class equally likely; ``auto``: ``balanced`` where the largest
+            class has three times as many training samples as the smallest, or more, and the loss
+            does not weigh classes (see `medpipe.plugin.auto_sampling`); with MedNIST ``shuffled``.
         drop_last: Leave out a last training batch that is not full.
         cache: ``auto``: the results of the deterministic transforms before the first random one
             are cached on disk, also for later runs; ``off``: every image is read and transformed
@@ -32,7 +34,7 @@ class LoaderSettings:
 
     batch_size: int | Auto = attrs.field(default="auto", validator=or_auto(ge(1)))
     workers: int = attrs.field(default=30, validator=ge(0))
-    sampling: Literal["shuffled", "balanced"] = "shuffled"
+    sampling: Literal["shuffled", "balanced", "auto"] = "auto"
     drop_last: bool = False
     cache: Literal["auto", "off"] = "auto"
 

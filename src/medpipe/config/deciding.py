@@ -10,7 +10,7 @@ from medpipe.errors import ConfigError, StepError
 from medpipe.registry.failures import failures_named
 from medpipe.registry.parameters import convert, parameter_types, unstructure
 from medpipe.settings import WeightsSettings
-from medpipe.steps import AutoInfo, LossStep, TrainerStep, auto_batch_size
+from medpipe.steps import AutoInfo, LossStep, TrainerStep, auto_batch_size, auto_sampling
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 LATER = frozenset({"precision"})
 """Parameters of trainers of which the machine decides, not the data."""
+WEIGHING = ("class_weights", "alpha")
+"""Parameters of losses that weigh classes."""
 
 
 def decided(
@@ -60,6 +62,9 @@ def decided(
     )
     if trainer.loss == "auto":
         trainer = attrs.evolve(trainer, loss=registry.create(LossStep, data.task.step.loss))
+    if loader.sampling == "auto":
+        weighted = any(getattr(trainer.loss, name, None) is not None for name in WEIGHING)
+        loader = attrs.evolve(loader, sampling=auto_sampling(data, weighted=weighted))
     title = registry.title(trainer)
     with failures_named(title, 'failed to resolve "auto"'):
         trainer = trainer.resolve(info)
@@ -111,4 +116,5 @@ def _values(configuration: Configuration) -> dict[str, Any]:
     trainer = configuration.trainer
     names = [name for name in parameter_types(type(trainer)) if name not in LATER]
     values = {f"trainer.{name}": getattr(trainer, name) for name in names}
-    return {"loader.batch_size": configuration.loader.batch_size, **values}
+    loader = {name: getattr(configuration.loader, name) for name in ("batch_size", "sampling")}
+    return {**{f"loader.{name}": value for name, value in loader.items()}, **values}

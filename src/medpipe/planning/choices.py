@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from medpipe.planning.layout import Choice
+from medpipe.steps.auto import UNEVEN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,8 +23,6 @@ MULTIPLE = {2: 16, 3: 8}
 """Sides become multiples of this, so that networks halve them without a rest."""
 SMALL = 96
 """The longest side of images that are all of one size and stay as they are."""
-UNEVEN = 3
-"""How many times more samples the largest class has, from which classes are drawn evenly."""
 EPOCHS = (5, 100)
 """The least and the most epochs of a plan."""
 ITERATIONS = 300

@@ -5,7 +5,15 @@ Nothing here imports torch, monai or numpy, so that listing and checking steps i
 
 from __future__ import annotations
 
-from medpipe.steps.auto import Auto, AutoInfo, auto_batch_size, auto_epochs, or_auto, resolved
+from medpipe.steps.auto import (
+    Auto,
+    AutoInfo,
+    auto_batch_size,
+    auto_epochs,
+    auto_sampling,
+    or_auto,
+    resolved,
+)
 from medpipe.steps.handlers import RunContext, RunEvent
 from medpipe.steps.kinds import (
     STEP_KINDS,
@@ -82,6 +90,7 @@ __all__ = [
     "Window",
     "auto_batch_size",
     "auto_epochs",
+    "auto_sampling",
     "chosen_readers",
     "listing_with",
     "or_auto",

@@ -22,6 +22,8 @@ VALUES = 1 << 22
 BATCHES = 16
 """Batches in an epoch, where the data are enough for the smallest batch."""
 FEWEST_BATCHES = 3
+UNEVEN = 3
+"""How many times as many samples the largest class has, where each is drawn as often."""
 STEPS = 1000
 """Steps of the optimizer for which epochs are chosen."""
 EPOCHS = (10, 100)
@@ -80,6 +82,18 @@ def auto_batch_size(data: DataInfo, samples: int) -> int:
     most = max(min(wanted, samples // FEWEST_BATCHES, VALUES // values), 1)
     size = int(2 ** math.floor(math.log2(most)))
     return next((some for some in range(size, 2, -1) if samples % some != 1), size)
+
+
+def auto_sampling(data: DataInfo, *, weighted: bool) -> Literal["shuffled", "balanced"]:
+    """Balanced where the largest class has three times as many samples as the smallest, or more.
+
+    Args:
+        data: What was measured on the data.
+        weighted: Whether the loss weighs classes already.
+    """
+    counts = [count for count in data.class_counts or () if count]
+    uneven = len(counts) > 1 and max(counts) >= UNEVEN * min(counts)
+    return "balanced" if uneven and not weighted else "shuffled"
 
 
 def auto_epochs(samples: int, batch_size: int) -> int:

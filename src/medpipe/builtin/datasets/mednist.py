@@ -71,6 +71,7 @@ class MedNIST(DatasetStep):
     name: ClassVar[str] = "mednist"
     suggested: ClassVar[Mapping[str, Any]] = {
         "loader.batch_size": 512,
+        "loader.sampling": "shuffled",
         "trainer.max_epochs": 3,
         "trainer.learning_rate": 1e-5,
         "trainer.schedule": "constant",
