@@ -318,7 +318,7 @@ def test_a_step_of_another_kind_is_refused() -> None:
 
 def test_a_pattern_that_nests_too_deeply_is_refused() -> None:
     pattern = "(" * 5000 + ")" * 5000
-    with pytest.raises(ConfigError, match="is no regular expression: "):
+    with pytest.raises(ConfigError, match="is not a regular expression: "):
         PipelineBuilder.from_toml(f'{HEAD}[weights]\nfile = "a"\nskip = ["{pattern}"]')
 
 

@@ -98,7 +98,7 @@ BROKEN: dict[str, tuple[str, str]] = {
     ),
     "bad-kind": (
         HEAD + "@hookimpl\ndef medpipe_losses():\n    return [Net]",
-        "medpipe_losses: Net is no LossStep.",
+        "medpipe_losses: Net is not a LossStep.",
     ),
     "bad-generator": (
         HEAD + "@hookimpl\ndef medpipe_networks():\n    yield Net\n    raise KeyError('half')",

@@ -126,9 +126,12 @@ FAILING = {
         f"the content is not what was published (sha256 {hashlib.sha256(OTHER).hexdigest()} "
         f"instead of {SHA256}). {NOTHING}"
     ),
-    "/endless": f"the server sent BYTES bytes, more than the {SIZE + 100:,} allowed (most_bytes). {RIGHT}",
+    "/endless": (
+        f"the server sent BYTES bytes, more than the {SIZE + 100:,} allowed (most_bytes). {RIGHT}"
+    ),
     "/says-much": (
-        f"the server announces {10**15:,} bytes, more than the {SIZE + 100:,} allowed (most_bytes). {RIGHT}"
+        f"the server announces {10**15:,} bytes, more than the {SIZE + 100:,} "
+        f"allowed (most_bytes). {RIGHT}"
     ),
     "/uncalled-range": (
         "the server sent another part of the file than the one requested (after 3 tries). Try "
@@ -337,7 +340,8 @@ def test_only_a_part_of_the_file_itself_is_taken(
 def test_the_limit_of_size_counts_what_is_here(fetch: Fetch) -> None:
     interrupted(fetch)
     assert fetch.message("/fine", most_bytes=SIZE - 1) == (
-        f"the server announces {SIZE:,} bytes, more than the {SIZE - 1:,} allowed (most_bytes). {RIGHT}"
+        f"the server announces {SIZE:,} bytes, more than the {SIZE - 1:,} "
+        f"allowed (most_bytes). {RIGHT}"
     )
     assert fetch.listed() == []
     assert fetch.server.asked == [("/fine", f"bytes={HALF}-")]
@@ -422,6 +426,7 @@ def test_a_digest_that_is_none(digests: dict[str, str], fetch: Fetch) -> None:
 def test_servers_that_are_not_asked_for_more_than_they_announce(fetch: Fetch) -> None:
     """The limit holds for what is announced, before any of it is read."""
     assert fetch.message("/fine", most_bytes=SIZE - 1) == (
-        f"the server announces {SIZE:,} bytes, more than the {SIZE - 1:,} allowed (most_bytes). {RIGHT}"
+        f"the server announces {SIZE:,} bytes, more than the {SIZE - 1:,} "
+        f"allowed (most_bytes). {RIGHT}"
     )
     assert fetch.listed() == []

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +11,6 @@ import pytest
 from medpipe import PipelineBuilder, config, recipes
 from support.folders import image_folder
 from support.trained import write_png
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def recipe(root: Path, **values: Any) -> PipelineBuilder:
@@ -45,8 +43,9 @@ def test_a_recipe_can_be_built_and_written(name: str) -> None:
 def test_classification_fast_asks_for_its_folder() -> None:
     report = PipelineBuilder.from_recipe("classification_fast").build().check()
     assert [str(problem) for problem in report.problems] == [
-        "dataset: dataset.root: there is no folder data. Name the folder that holds one folder "
-        "for each class; on the command line by --set dataset.root=FOLDER."
+        f"dataset: dataset.root: there is no folder data in the working directory {Path.cwd()}. "
+        "Name the folder that holds one folder for each class; on the command line by --set "
+        "dataset.root=FOLDER."
     ]
 
 

@@ -123,7 +123,7 @@ def _patterns(_: object, __: attrs.Attribute[Any], patterns: tuple[str, ...]) ->
         try:
             re.compile(pattern)
         except (re.error, OverflowError, RecursionError) as error:
-            raise ValueError(f"{pattern!r} is no regular expression: {error}.") from error
+            raise ValueError(f"{pattern!r} is not a regular expression: {error}.") from error
 
 
 @attrs.frozen(kw_only=True)

@@ -23,7 +23,7 @@ def _pattern(_: object, field: attrs.Attribute[Any], value: str) -> None:
     try:
         re.compile(value)
     except (re.error, OverflowError, RecursionError) as error:
-        raise ValueError(f"{value!r} is no regular expression: {error}.") from error
+        raise ValueError(f"{value!r} is not a regular expression: {error}.") from error
 
 
 def _alone(group: ParameterGroup, _: attrs.Attribute[Any], freeze: bool) -> None:

@@ -34,7 +34,7 @@ class ClassLabels(TaskStep):
     )
 
     def names_problem(self, names: Sequence[str]) -> str | None:
-        """One class is no question."""
+        """A classifier needs two classes or more."""
         if len(names) < 2:
             return f"There is only one class, {tuple(names)}. A classifier needs two or more."
         return None

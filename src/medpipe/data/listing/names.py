@@ -94,7 +94,7 @@ def are_all_images(names: Iterable[str]) -> bool:
 
 
 def look_alike(names: Sequence[str]) -> list[tuple[str, ...]]:
-    """Names that differ only in case, in spaces or in what can't be seen, sorted."""
+    """Names that differ only in case, in spaces or in invisible characters, sorted."""
     together = _END.join(["", *names, ""])
     plain = together.isascii() and not any(s in together for s in ("  ", f" {_END}", f"{_END} "))
     if plain and len(set(together.lower().split(_END))) == len(names) + 1:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 def are_suffixes(
     instance: object, attribute: attrs.Attribute[Any], value: tuple[str, ...] | None
 ) -> None:
-    """Check that each suffix begins with a point.
+    """Check that each suffix begins with a dot.
 
     Raises:
         ValueError: One does not, or there is none.
