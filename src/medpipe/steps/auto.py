@@ -74,14 +74,17 @@ def auto_batch_size(data: DataInfo, samples: int) -> int:
     """The largest power of 2 of which an epoch has 16 batches, from 8 to 64.
 
     It is smaller where an epoch would have fewer than 3 batches, where the images of a batch would
-    have more than 4 million values, and by one or two where the last batch would have one sample,
+    have more than 4 million values, and another near it where the last batch would have one sample,
     of which batch normalisation can't learn.
     """
     wanted = min(max(samples // BATCHES, SMALLEST_BATCH), LARGEST_BATCH)
     values = data.channels * math.prod(side or 1 for side in data.spatial_shape)
     most = max(min(wanted, samples // FEWEST_BATCHES, VALUES // values), 1)
     size = int(2 ** math.floor(math.log2(most)))
-    return next((some for some in range(size, 2, -1) if samples % some != 1), size)
+    if size == 1:
+        return size
+    near = (*range(size, 1, -1), *range(size + 1, LARGEST_BATCH))
+    return next((some for some in near if samples % some != 1), size)
 
 
 def auto_sampling(data: DataInfo, *, weighted: bool) -> Literal["shuffled", "balanced"]:
