@@ -70,6 +70,19 @@ def test_another_step_drops_the_parameters_of_the_one_before() -> None:
     assert document["trainer"]["max_epochs"] == 3
 
 
+def test_a_section_that_is_not_written_has_its_default_step() -> None:
+    document: dict[str, Any] = {"format": 1}
+    assert config.set_value(document, "trainer.max_epochs", 5) == []
+    assert config.set_value(document, "network.step", "resnet18") == []
+    assert config.set_value(document, "loader.batch_size", 5) == []
+    assert document == {
+        "format": 1,
+        "trainer": {"step": "supervised", "max_epochs": 5},
+        "network": {"step": "resnet18"},
+        "loader": {"batch_size": 5},
+    }
+
+
 def test_unset_removes_a_value_and_says_where_there_is_none() -> None:
     document: dict[str, Any] = {
         "trainer": {"step": "supervised", "loss": {"step": "focal", "gamma": 1.0}},

@@ -6,7 +6,7 @@ import re
 import tomllib
 from typing import TYPE_CHECKING, Any
 
-from medpipe.config.sections import SECTIONS
+from medpipe.config.sections import DEFAULT_STEPS, SECTIONS
 from medpipe.errors import ConfigError, Problem
 from medpipe.registry.parameters import BACKSLASHES
 from medpipe.registry.wording import suggestion
@@ -90,7 +90,10 @@ def set_value(document: dict[str, Any], path: str, value: object) -> list[str]:
                 place.clear()
             place[key] = value
         elif isinstance(place, dict):
-            inner = place.setdefault(key, {})
+            default = (
+                {"step": DEFAULT_STEPS[key]} if place is document and key in DEFAULT_STEPS else {}
+            )
+            inner = place.setdefault(key, default)
             if isinstance(inner, str) and isinstance(following, str):
                 # A step may be written as its name alone, or be chosen by the library.
                 inner = place[key] = {} if inner == "auto" else {"step": inner}
