@@ -77,7 +77,7 @@ WRONG: dict[str, tuple[str, str]] = {
     "negative workers": ("[loader]\nworkers = -1", "loader.workers: must be >= 0, got -1."),
     "unknown sampling": (
         '[loader]\nsampling = "balancd"',
-        "loader.sampling: must be one of 'shuffled', 'balanced', got 'balancd'. "
+        "loader.sampling: must be one of 'shuffled', 'balanced', 'auto', got 'balancd'. "
         "Did you mean 'balanced'?",
     ),
     "fractions exceed one": (

@@ -90,10 +90,8 @@ def set_value(document: dict[str, Any], path: str, value: object) -> list[str]:
                 place.clear()
             place[key] = value
         elif isinstance(place, dict):
-            default = (
-                {"step": DEFAULT_STEPS[key]} if place is document and key in DEFAULT_STEPS else {}
-            )
-            inner = place.setdefault(key, default)
+            step = DEFAULT_STEPS.get(str(key)) if place is document else None
+            inner = place.setdefault(key, {"step": step} if step else {})
             if isinstance(inner, str) and isinstance(following, str):
                 # A step may be written as its name alone, or be chosen by the library.
                 inner = place[key] = {} if inner == "auto" else {"step": inner}
