@@ -21,8 +21,8 @@ from safetensors.torch import load, save
 from medpipe.errors import DataError, RunError
 from medpipe.system import file_errors, files
 from medpipe.system.options import option
-from medpipe.training.layouts import Recognised, recognise
 from medpipe.training.inert import Placeholder, load_inert
+from medpipe.training.layouts import Recognised, recognise
 from medpipe.training.weights_problems import listed
 
 if TYPE_CHECKING:
