@@ -68,7 +68,7 @@ def ours(file: Path, folder: Path) -> tuple[nn.Module, Any, Any]:
     return network.eval(), layout, report
 
 
-_OPERATORS = torch.library.Library("torchvision", "FRAGMENT")
+_OPERATORS = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
 
 
 def _import_torchvision() -> None:
@@ -80,7 +80,7 @@ def _import_torchvision() -> None:
             missing = re.search(r"operator torchvision::(\w+) does not exist", str(error))
             if missing is None:
                 raise
-            _OPERATORS.define(f"{missing[1]}(Tensor images) -> Tensor")
+            _OPERATORS.define(f"{missing[1]}(Tensor images) -> Tensor")  # type: ignore[no-untyped-call]
             for name in [name for name in sys.modules if name.startswith("torchvision")]:
                 del sys.modules[name]
         else:

@@ -33,6 +33,5 @@ def test_with_few_images_a_run_on_other_images_is_a_better_start_than_none(tmp_p
         for name, builder in starts.items():
             run = builder.build().run(tmp_path / f"{name}{seed}")
             accuracy[name].append(run.metrics["test"]["balanced_accuracy"])
-    # Measured: 0.99 to 1.00 against 0.17 to 0.45.
-    print(accuracy)
+    # Measured: 0.99 to 1.00 against 0.25 to 0.31.
     assert min(accuracy["tuned"]) > max(accuracy["scratch"]) + 0.2, accuracy
