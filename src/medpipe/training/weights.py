@@ -62,6 +62,7 @@ class WeightsReport:
         missing: Left fresh because the file has none: counts of batches seen alone.
         unused: Tensors of the file that the network has no place for; what was stripped from
             their names is left out.
+        note: What no tensor shows and may differ.
     """
 
     source: Path
@@ -71,6 +72,7 @@ class WeightsReport:
     skipped: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
+    note: str = ""
 
     def __str__(self) -> str:
         parts = [f"{len(self.matched) + len(self.fitted)} tensors from {self.source}"]
@@ -81,6 +83,7 @@ class WeightsReport:
             "not used": self.unused,
         }
         parts += [f"{len(names)} {what}: {listed(names)}" for what, names in words.items() if names]
+        parts += [self.note] * bool(self.note)
         return "; ".join(parts)
 
     def record(self) -> dict[str, Any]:
@@ -255,6 +258,22 @@ def _compare(
         skipped=tuple(skipped),
         missing=tuple(missing),
         unused=tuple(name for name in given if name not in own and name not in BUFFERS),
+        note="" if settings.file is None else _other_stride(network, first, given),
+    )
+
+
+def _other_stride(network: nn.Module, first: str | None, given: Mapping[str, torch.Tensor]) -> str:
+    """That a ResNet's first convolution has another stride than ResNets of the file's layout."""
+    if first != "conv1.weight":
+        return ""
+    layout = recognise({name: tuple(tensor.shape) for name, tensor in given.items()})
+    stride = layout and layout.parameters.get("conv1_t_stride")
+    mine: Any = network.get_submodule("conv1")
+    if layout is None or stride in (None, mine.stride[0]):
+        return ""
+    return (
+        f"{layout.whose} {layout.step} has network.conv1_t_stride = {stride}, which no tensor "
+        f"shows, and here it is {mine.stride[0]}"
     )
 
 
