@@ -62,7 +62,7 @@ def pages_with(language: str) -> list[object]:
 
 def _marked(page: Path) -> object:
     """Pages whose examples are trained for long are left to `.ci/run`."""
-    long = page.stem in {"fine-tuning", "own-data", "folds", "first-project"}
+    long = page.stem in {"fine-tuning", "own-data", "folds", "first-project", "weights"}
     return pytest.param(page, id=name_of(page), marks=[pytest.mark.long] if long else [])
 
 

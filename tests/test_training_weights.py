@@ -269,7 +269,7 @@ def test_settings_that_fit_nothing_are_named(tmp_path: Path) -> None:
     ]
     twice = saved(tmp_path / "t.safetensors", {"a.weight": module.weight, "weight": module.weight})
     assert refused(module, file=twice, strip=["a."]) == [
-        "weights.strip: leaves one name, weight, of both a.weight and weight. Cut less."
+        "weights.strip[0]: leaves one name, weight, of both a.weight and weight. Cut less."
     ]
 
 
@@ -502,6 +502,6 @@ def test_settings_say_what_they_need() -> None:
     with pytest.raises(ConfigError) as caught:
         medpipe.PipelineBuilder().weights(file="w.safetensors", skip=["a", "["]).build()
     assert str(caught.value) == (
-        "The pipeline has problems:\n  weights.skip: '[' is not a regular expression: "
+        "The pipeline has problems:\n  weights.skip[1]: '[' is not a regular expression: "
         "unterminated character set at position 0."
     )

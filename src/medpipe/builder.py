@@ -328,6 +328,7 @@ class PipelineBuilder:
         run: str | os.PathLike[str] | None = None,
         sha256: str | None = None,
         strip: Sequence[str] | None = None,
+        rename: Sequence[tuple[str, str]] | None = None,
         skip: Sequence[str] | None = None,
         first_layer: Literal["mean"] | None = None,
     ) -> PipelineBuilder:
@@ -337,6 +338,7 @@ class PipelineBuilder:
             "run": None if run is None else Path(run),
             "sha256": sha256,
             "strip": strip,
+            "rename": rename,
             "skip": skip,
             "first_layer": first_layer,
         }

@@ -108,6 +108,18 @@ class CheckFailed(ProblemsError):  # noqa: N818
     """The pipeline does not fit its data or this machine: what `Pipeline.check` found."""
 
 
+class ItemError(ValueError):
+    """What a validator of a list raises, so that the problem's path names the item.
+
+    Attributes:
+        index: Which item is wrong, from 0.
+    """
+
+    def __init__(self, index: int, message: str) -> None:
+        self.index = index
+        super().__init__(message)
+
+
 class UnknownStepError(MedpipeError, LookupError):
     """No step of that kind has that name, or several plugins use it."""
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import attrs
 from attrs.validators import ge, lt
 
+from medpipe.errors import ItemError
 from medpipe.steps import Auto, or_auto
 
 
@@ -118,12 +119,26 @@ def _needs_a_source(settings: WeightsSettings, _: attrs.Attribute[Any], value: o
         raise ValueError("needs weights.file or weights.run: name one.")
 
 
+def _compiled(index: int, pattern: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise ItemError(index, f"{pattern!r} is not a regular expression: {error}.") from error
+
+
 def _patterns(_: object, __: attrs.Attribute[Any], patterns: tuple[str, ...]) -> None:
-    for pattern in patterns:
+    for index, pattern in enumerate(patterns):
+        _compiled(index, pattern)
+
+
+def _renaming(_: object, __: attrs.Attribute[Any], pairs: tuple[tuple[str, str], ...]) -> None:
+    for index, (pattern, replacement) in enumerate(pairs):
+        compiled = _compiled(index, pattern)
         try:
-            re.compile(pattern)
-        except (re.error, OverflowError, RecursionError) as error:
-            raise ValueError(f"{pattern!r} is not a regular expression: {error}.") from error
+            compiled.sub(replacement, "")  # reads the replacement, also where nothing matches
+        except (re.error, IndexError) as error:
+            said = f"{replacement!r} can't replace what {pattern!r} finds: {error}."
+            raise ItemError(index, said) from error
 
 
 @attrs.frozen(kw_only=True)
@@ -136,6 +151,8 @@ class WeightsSettings:
         sha256: The file's expected SHA-256, as 64 hexadecimal digits; any other is an error.
         strip: Prefixes to remove from the file's tensor names, each once and in this order:
             ``module.``, ``backbone.``.
+        rename: Pairs of a regular expression and its replacement, as in `re.sub`, applied in this
+            order to the names that `strip` leaves: ``["^classifier", "class_layers.out"]``.
         skip: Regular expressions that are searched in the names of the network's tensors: these
             keep their random values, such as a head for other classes.
         first_layer: ``mean``: a first convolution for another number of channels is adapted by
@@ -146,6 +163,9 @@ class WeightsSettings:
     run: Path | None = attrs.field(default=None, validator=_one_source)
     sha256: str | None = attrs.field(default=None, validator=[_digest, _needs_a_source])
     strip: tuple[str, ...] = attrs.field(default=(), validator=_needs_a_source)
+    rename: tuple[tuple[str, str], ...] = attrs.field(
+        default=(), validator=[_renaming, _needs_a_source]
+    )
     skip: tuple[str, ...] = attrs.field(default=(), validator=[_patterns, _needs_a_source])
     first_layer: Literal["mean"] | None = attrs.field(default=None, validator=_needs_a_source)
 

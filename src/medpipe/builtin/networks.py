@@ -102,12 +102,18 @@ class ResNet(NetworkStep):
         conv1_t_size: Side of the first convolution's kernel.
         conv1_t_stride: Stride of the first convolution.
         no_max_pool: Leave out the pooling after it, for small images.
+        shortcut_type: How a block that changes the number of filters passes its input on: ``B``:
+            by a convolution; ``A``: with filters of zeros added, and without a gradient.
+        bias_downsample: Whether that convolution has a bias. False in torchvision's and timm's
+            ResNets, which also have ``conv1_t_stride = 2``.
         widen_factor: Multiplies the filters of every layer.
     """
 
     conv1_t_size: int = attrs.field(default=7, validator=ge(1))
     conv1_t_stride: int = attrs.field(default=1, validator=ge(1))
     no_max_pool: bool = False
+    shortcut_type: Literal["A", "B"] = "B"
+    bias_downsample: bool = True
     widen_factor: float = attrs.field(default=1.0, validator=gt(0))
 
     def build(self, data: DataInfo) -> nn.Module:
@@ -122,6 +128,8 @@ class ResNet(NetworkStep):
             "conv1_t_size": self.conv1_t_size,
             "conv1_t_stride": self.conv1_t_stride,
             "no_max_pool": self.no_max_pool,
+            "shortcut_type": self.shortcut_type,
+            "bias_downsample": self.bias_downsample,
             "widen_factor": self.widen_factor,
         }
         network: nn.Module = _made(self, data, self.name, arguments)

@@ -39,8 +39,16 @@ def import_weights(
         print(f"left out beside it: {listed(done.beside)}")
     if done.others:
         print(f"tensors are also at {listed(map(repr, done.others))}: choose them with --key")
+    layout = done.layout
+    if layout is not None:
+        print(f"recognised: {layout}")
+        print("\n".join(["[network]", *layout.settings, ""]))
     print("[weights]")
     print(f'file = "{done.path.as_posix()}"')
     print(f'sha256 = "{done.sha256}"')
-    if done.wrappers:
+    if layout is None and done.wrappers:
         print(f"strip = {json.dumps(done.wrappers)}")
+    if layout is not None:
+        if layout.classes is not None:
+            print(f'skip = ["{layout.skip}"]  # the last layer; keep it for the same outputs')
+        print(f'first_layer = "mean"  # for images of other than {layout.channels} channels')

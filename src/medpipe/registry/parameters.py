@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from medpipe.errors import Problem
+from medpipe.errors import ItemError, Problem
 from medpipe.registry.wording import a_step, show, suggestion
 from medpipe.registry.wrapped import Wrapped, wrap
 from medpipe.steps import STEP_KINDS, Step
@@ -361,7 +361,8 @@ def _validate(cls: type[Any], values: Mapping[str, Any], path: str) -> list[Prob
             field.validator(trial, field, values[field.name])
         except (ValueError, TypeError) as error:
             message = _plain(str(error.args[0] if error.args else error), field.name)
-            problems.append(Problem(path=join(path, field.name), message=message))
+            item = f"[{error.index}]" if isinstance(error, ItemError) else ""
+            problems.append(Problem(path=join(path, field.name) + item, message=message))
         except AttributeError:
             # The validator reads a field that has a problem itself, or a default.
             continue

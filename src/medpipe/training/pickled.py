@@ -22,6 +22,7 @@ from medpipe.errors import DataError, RunError
 from medpipe.system import file_errors, files
 from medpipe.system.options import option
 from medpipe.training.inert import Placeholder, load_inert
+from medpipe.training.layouts import Recognised, recognise
 from medpipe.training.weights_problems import listed
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Imported:
         size: Of the file, in bytes.
         sha256: Of its bytes.
         written: False where the file was there already, with the same content.
+        layout: The built-in network that they are of; None where they are of another.
     """
 
     path: Path
@@ -66,6 +68,7 @@ class Imported:
     size: int
     sha256: str
     written: bool
+    layout: Recognised | None
 
     @property
     def wrappers(self) -> tuple[str, ...]:
@@ -138,6 +141,7 @@ def import_pickled(
         size=len(written),
         sha256=files.sha256_of(written),
         written=not same,
+        layout=recognise({name: tuple(tensor.shape) for name, tensor in tensors.items()}),
     )
 
 

@@ -7,6 +7,7 @@ Heavy: it imports torch; the package imports it inside functions.
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -19,11 +20,12 @@ from medpipe.errors import Problem, ProblemsError, RunError
 from medpipe.system import file_errors, files
 from medpipe.tasks.head import BUFFERS
 from medpipe.training.checkpoint import header_of, is_checkpoint, verify
+from medpipe.training.layouts import Recognised, recognise
 from medpipe.training.run_checkpoints import BEST
 from medpipe.training.weights_problems import Misfits, listed, nothing_matched
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from medpipe.settings import WeightsSettings
@@ -60,6 +62,7 @@ class WeightsReport:
         missing: Left fresh because the file has none: counts of batches seen alone.
         unused: Tensors of the file that the network has no place for; what was stripped from
             their names is left out.
+        note: What no tensor shows and may differ.
     """
 
     source: Path
@@ -69,6 +72,7 @@ class WeightsReport:
     skipped: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
+    note: str = ""
 
     def __str__(self) -> str:
         parts = [f"{len(self.matched) + len(self.fitted)} tensors from {self.source}"]
@@ -79,6 +83,7 @@ class WeightsReport:
             "not used": self.unused,
         }
         parts += [f"{len(names)} {what}: {listed(names)}" for what, names in words.items() if names]
+        parts += [self.note] * bool(self.note)
         return "; ".join(parts)
 
     def record(self) -> dict[str, Any]:
@@ -195,20 +200,26 @@ def _compare(
         if isinstance(tensor, torch.Tensor) and name not in BUFFERS
     }
     problems: list[Problem] = []
-    given = _stripped(weights, settings.strip, problems)
+    given = _named(weights, settings, problems)
     skipped = _skipped(own, settings.skip, problems)
     wanted = {name: tensor for name, tensor in own.items() if name not in skipped}
     if not wanted:
         message = f"none of the network's {len(own)} tensors is left to be loaded."
         problems.append(Problem(path="weights.skip" if own else field, message=message))
-    elif not set(wanted) & set(given):
-        found = nothing_matched(field, weights.source, settings, own=wanted, names=given)
+        raise ProblemsError("The weights can't be used", problems)
+    given, layout = _in_layout_of(wanted, given)
+    if not set(wanted) & set(given):
+        found = nothing_matched(
+            field, weights.source, settings, own=wanted, names=given, layout=layout
+        )
         problems.append(found)
     if problems:
         raise ProblemsError("The weights can't be used", problems)
     taken: dict[str, torch.Tensor] = {}
     fitted, missing = [], []
-    misfits = Misfits(field=field, source=weights.source, network=list(own), settings=settings)
+    misfits = Misfits(
+        field=field, source=weights.source, network=list(own), settings=settings, layout=layout
+    )
     first = _first_convolution(network)
     there = {id(own[name]) for name in wanted if name in given}
     for name, tensor in wanted.items():
@@ -247,6 +258,22 @@ def _compare(
         skipped=tuple(skipped),
         missing=tuple(missing),
         unused=tuple(name for name in given if name not in own and name not in BUFFERS),
+        note="" if settings.file is None else _other_stride(network, first, given),
+    )
+
+
+def _other_stride(network: nn.Module, first: str | None, given: Mapping[str, torch.Tensor]) -> str:
+    """That a ResNet's first convolution has another stride than ResNets of the file's layout."""
+    if first != "conv1.weight":
+        return ""
+    layout = recognise({name: tuple(tensor.shape) for name, tensor in given.items()})
+    stride = layout and layout.parameters.get("conv1_t_stride")
+    mine: Any = network.get_submodule("conv1")
+    if layout is None or stride in (None, mine.stride[0]):
+        return ""
+    return (
+        f"{layout.whose} {layout.step} has network.conv1_t_stride = {stride}, which no tensor "
+        f"shows, and here it is {mine.stride[0]}"
     )
 
 
@@ -269,26 +296,59 @@ def mean_over_channels(filters: torch.Tensor, channels: int) -> torch.Tensor:
     return mean.repeat_interleave(channels, dim=1)
 
 
-def _stripped(
-    weights: Weights, prefixes: tuple[str, ...], problems: list[Problem]
+def _in_layout_of(
+    wanted: Mapping[str, torch.Tensor], given: dict[str, torch.Tensor]
+) -> tuple[dict[str, torch.Tensor], Recognised | None]:
+    """The tensors by the network's names where their layout is known, and that layout.
+
+    A file that fits as it is isn't looked at.
+    """
+    if all(name in given and given[name].shape == tensor.shape for name, tensor in wanted.items()):
+        return given, None
+    layout = recognise({name: tuple(tensor.shape) for name, tensor in given.items()})
+    if layout is None:
+        return given, None
+    renamed = {layout.names.get(name, name): tensor for name, tensor in given.items()}
+    better = len(wanted.keys() & renamed.keys()) > len(wanted.keys() & given.keys())
+    return renamed if better else given, layout
+
+
+def _named(
+    weights: Weights, settings: WeightsSettings, problems: list[Problem]
 ) -> dict[str, torch.Tensor]:
-    """The tensors by their names without the prefixes, each cut once, in their order."""
+    """The tensors by their names after ``weights.strip`` and ``weights.rename``, in their order."""
     names = {name: name for name in weights.tensors}
-    for index, prefix in enumerate(prefixes):
-        if not any(short.startswith(prefix) for short in names.values()):
-            message = f"no name in {weights.source} begins with {prefix!r}."
-            remedy = f"They are such as {listed(names.values(), 3)}."
-            path = f"weights.strip[{index}]"
-            problems.append(Problem(path=path, message=message, remedy=remedy))
-        names = {name: short.removeprefix(prefix) for name, short in names.items()}
-    original: dict[str, str] = {}
-    for name, short in names.items():
-        if short in original:
-            message = f"leaves one name, {short}, of both {original[short]} and {name}."
-            remedy = "Cut less."
-            problems.append(Problem(path="weights.strip", message=message, remedy=remedy))
-        original[short] = name
-    return {short: weights.tensors[name] for short, name in original.items()}
+
+    def change(path: str, change: Callable[[str], str], unfitting: str, remedy: str) -> None:
+        """Change the names, and say so where that changes none or gives two the same."""
+        nonlocal names
+        if unfitting:
+            such = f"They are such as {listed(names.values(), 3)}."
+            problems.append(Problem(path=path, message=unfitting, remedy=such))
+        changed = {name: change(short) for name, short in names.items()}
+        original: dict[str, str] = {}
+        for name, new in changed.items():
+            other = original.setdefault(new, name)
+            if names[other] != names[name]:
+                message = f"leaves one name, {new}, of both {other} and {name}."
+                problems.append(Problem(path=path, message=message, remedy=remedy))
+        names = changed
+
+    for index, prefix in enumerate(settings.strip):
+        fits = any(short.startswith(prefix) for short in names.values())
+        said = "" if fits else f"no name in {weights.source} begins with {prefix!r}."
+        cut = partial(_without, prefix)
+        change(f"weights.strip[{index}]", cut, said, "Cut less.")
+    for index, (pattern, replacement) in enumerate(settings.rename):
+        fits = any(re.search(pattern, name) for name in names.values())
+        said = "" if fits else f"{pattern!r} fits no name in {weights.source}."
+        replaced = partial(re.sub, pattern, replacement)
+        change(f"weights.rename[{index}]", replaced, said, "Let the replacements differ.")
+    return {new: weights.tensors[name] for name, new in names.items()}
+
+
+def _without(prefix: str, name: str) -> str:
+    return name.removeprefix(prefix)
 
 
 def _skipped(

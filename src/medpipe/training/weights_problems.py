@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from medpipe.settings import WeightsSettings
+    from medpipe.training.layouts import Recognised
 
 Shape = tuple[int, ...]
 
@@ -39,6 +40,7 @@ class Misfits:
         source: The file.
         network: The names of the network's tensors.
         settings: The `[weights]` section.
+        layout: The built-in network that the file is of, where it was looked for and known.
         absent: What the file doesn't have.
         shapes: What it has in another shape: the network's and the file's.
         first: The first convolution, and its channels in the network and in the file.
@@ -50,6 +52,7 @@ class Misfits:
     source: Path
     network: list[str]
     settings: WeightsSettings
+    layout: Recognised | None = None
     absent: list[str] = attrs.field(factory=list)
     shapes: dict[str, tuple[Shape, Shape]] = attrs.field(factory=dict)
     first: tuple[str, int, int] | None = None
@@ -60,11 +63,11 @@ class Misfits:
         """The problems, each with its remedy.
 
         Args:
-            names: The file's names as they are after ``weights.strip``.
+            names: The file's names as they are after ``weights.strip`` and ``weights.rename``.
         """
         found = []
         if self.shapes or self.absent:
-            skip = self._skip([*self.shapes, *self.absent])
+            skip = self._remedy([*self.shapes, *self.absent])
         if self.shapes:
             some = (
                 f"{name} is {own} in the network and {other} in the file"
@@ -78,7 +81,7 @@ class Misfits:
                 f"{self.source} lacks {count} of the network's {total} tensors: "
                 f"{listed(self.absent)}."
             )
-            prefix = prefix_of(names, self.absent)
+            prefix = None if self.layout else prefix_of(names, self.absent)
             remedy = _strip(self.settings, prefix) if prefix else skip
             found.append(self._problem(text, remedy))
         if self.first is not None:
@@ -100,10 +103,20 @@ class Misfits:
     def _problem(self, message: str, remedy: str) -> Problem:
         return Problem(path=self.field, message=message, remedy=remedy)
 
+    def _remedy(self, names: list[str]) -> str:
+        """The network that the file is of where this one differs, and what to skip else."""
+        if self.layout is None:
+            return self._skip(names)
+        rest = [name for name in names if not self.layout.covers(name)]
+        if len(rest) == len(names) < MANY:
+            return self._skip(names)
+        advice = self.layout.advice(self.source)
+        return f"{advice} {self._skip(rest)}" if 0 < len(rest) < MANY else advice
+
     def _skip(self, names: list[str]) -> str:
         """The setting that leaves these tensors fresh, written as it would stand."""
         modules = list(dict.fromkeys(name.rpartition(".")[0] for name in names))
-        dims = any(len(own) != len(other) for own, other in self.shapes.values())
+        dims = any(len(own) != len(other) for n, (own, other) in self.shapes.items() if n in names)
         if dims or len(modules) >= MANY:
             return "The file seems to be another network's: choose the network that it is of."
         patterns = [self._pattern(module, names) for module in modules]
@@ -128,8 +141,12 @@ def nothing_matched(
     *,
     own: Collection[str],
     names: Collection[str],
+    layout: Recognised | None,
 ) -> Problem:
     """The problem that a network and a file have no name in common."""
+    if layout is not None:
+        message = f"no tensor of {source} has the name of one of the network's."
+        return Problem(path=field, message=message, remedy=layout.advice(source))
     prefix = prefix_of(names, own)
     message = (
         f"no tensor of {source} has the name of one of the network's. "
