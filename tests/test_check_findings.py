@@ -144,8 +144,8 @@ def test_images_of_one_value() -> None:
         (
             lambda b: b.trainer("supervised", learning_rate=1e-7),
             [
-                "with a learning rate of 1e-07 at most, 1000 iterations hardly move a weight. Raise "
-                "trainer.learning_rate, or leave it out."
+                "with a learning rate of 1e-07 at most, 1000 iterations hardly move a "
+                "weight. Raise trainer.learning_rate, or leave it out."
             ],
         ),
     ],
