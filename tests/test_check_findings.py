@@ -82,7 +82,7 @@ def test_a_pipeline_without_a_mistake() -> None:
         "            light           40           5     5",
         "            (groups)        40           5     5",
     ]
-    assert "iterations  10 in an epoch, 1000 in all" in lines
+    assert "iterations  10 in an epoch, 1,000 in all" in lines
     assert repr(report) == str(report)
     assert len(lines) <= 40
 
