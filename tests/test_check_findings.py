@@ -36,7 +36,7 @@ class Batched(TransformStep):
             "mixed up": {**batch, "image": 2 * image.flip(0)},
             "cut": {**batch, "image": 2 * image[..., 1:]},
             "lost": {"image": 2 * image, "label": batch["label"]},
-            "labels": {**right, "label": batch["label"].flip(0)},
+            "labels": {**right, "label": 1 - batch["label"]},
             "nothing": None,
             "rounded": {**batch, "image": 2 * image + 1e-3},
         }
@@ -44,7 +44,7 @@ class Batched(TransformStep):
         return found
 
 
-def dataset(count: int = 40) -> Dataset:
+def dataset(count: int = 100) -> Dataset:
     random = np.random.default_rng(0)
     samples = [
         Sample(
@@ -76,13 +76,13 @@ def test_a_pipeline_without_a_mistake() -> None:
     lines = str(report).splitlines()
     assert lines[0] == "The pipeline can run."
     assert lines[1:6] == [
-        "samples     32 training, 4 validation, 4 test",
+        "samples     80 training, 10 validation, 10 test",
         "                      training  validation  test",
-        "            dark            16           2     2",
-        "            light           16           2     2",
-        "            (groups)        16           2     2",
+        "            dark            40           5     5",
+        "            light           40           5     5",
+        "            (groups)        40           5     5",
     ]
-    assert "iterations  4 in an epoch, 400 in all" in lines
+    assert "iterations  10 in an epoch, 1,000 in all" in lines
     assert repr(report) == str(report)
     assert len(lines) <= 40
 
@@ -135,17 +135,17 @@ def test_images_of_one_value() -> None:
         (
             lambda b: b.loader(batch_size=512).trainer("supervised", max_epochs=3),
             [
-                "loader.batch_size = 512 is not below the 32 training samples, so that an epoch is "
+                "loader.batch_size = 512 is not below the 80 training samples, so that an epoch is "
                 "one iteration. Lower it.",
                 "the run has 3 iterations in all, and fewer than 100 are seldom enough. Raise "
                 "trainer.max_epochs, or lower loader.batch_size.",
             ],
         ),
         (
-            lambda b: b.trainer("supervised", learning_rate=1e-6),
+            lambda b: b.trainer("supervised", learning_rate=1e-7),
             [
-                "with a learning rate of 1e-06 at most, 400 iterations hardly move a weight. Raise "
-                "trainer.learning_rate, or leave it out."
+                "with a learning rate of 1e-07 at most, 1000 iterations hardly move a "
+                "weight. Raise trainer.learning_rate, or leave it out."
             ],
         ),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from medpipe.checks.sample_problems import sample_problem
 from medpipe.data.chain import Chain, sample_dictionary
 from medpipe.errors import DataError, MedpipeError, Problem
 from medpipe.registry.parameters import parameter_types
@@ -34,7 +35,8 @@ def data_info_of(
         for training in (False, True) if sample.id in training_ids else (False,):
             given = sample_dictionary(sample, prepared.dataset.reading)
             try:
-                image = as_tensor(chain(given, training=training)["image"])
+                found = chain(given, training=training)
+                image = as_tensor(found["image"])
             except (TypeError, ValueError, KeyError):
                 problem = Problem(
                     path="transform",
@@ -45,7 +47,10 @@ def data_info_of(
             except MedpipeError as error:
                 # Steps that are set for images fail on volumes: report the mixture instead.
                 mixture = None if isinstance(error, DataError) else _mixture(prepared)
-                return None, [mixture or _transform_problem(error)]
+                return None, [mixture or _loaded_twice(assembly) or _transform_problem(error)]
+            wrong = sample_problem(assembly, given, found, training=training)
+            if wrong is not None:
+                return None, [wrong]
             if not bool(image.isfinite().all()):
                 message = (
                     f"the image of the sample {sample.id!r} leaves the chain with NaN or infinite "
@@ -104,6 +109,21 @@ def _transform_problem(error: MedpipeError) -> Problem:
         path, _, rest = text.partition(", ")
         return Problem(path=path, message=rest)
     return Problem(path="dataset" if isinstance(error, DataError) else "transform", message=text)
+
+
+def _loaded_twice(assembly: Assembly) -> Problem | None:
+    """The problem that images are loaded once more; None where they are not."""
+    steps = assembly.configuration.transforms
+    places = [place for place, step in enumerate(steps) if step.name == "load_image"]
+    if len(places) < 2:
+        return None
+    return Problem(
+        path=f"transform[{places[1]}]",
+        message=f"{assembly.registry.title(steps[places[1]])} loads what transform[{places[0]}] "
+        "has loaded.",
+        remedy="Leave it out: .transform adds to the default chain, which loads images, and "
+        ".transforms replaces it.",
+    )
 
 
 def _mixture(prepared: PreparedData) -> Problem | None:

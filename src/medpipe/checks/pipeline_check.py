@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from medpipe.checks.check_report import CheckReport, size_of_memory
 from medpipe.checks.data_info import data_info_of
+from medpipe.checks.split_findings import split_findings
 from medpipe.checks.trainer_check import check_trainer
 from medpipe.errors import DataError, DeviceError, MedpipeError, Problem, ProblemsError
 from medpipe.registry.wording import suggestion
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from medpipe.assembly import Assembly
     from medpipe.data.chain import Chain
     from medpipe.steps import DataInfo
+
+PROBABILITIES = {"Softmax": "class", "Sigmoid": "findings"}
+"""Modules at the end of a network that repeat what a task does with outputs of the form."""
 
 
 def examine(
@@ -82,6 +86,7 @@ def examine(
     has_batches = _check_batches(assembly, report)
     if data_alone:
         return report
+    _guard(report, "dataset", lambda: _check_split(assembly, report))
     _guard(report, "transform", lambda: _check_chain(assembly, chain, report))
     _guard(report, "metric", lambda: _check_monitor(assembly, report))
     _check_patience(assembly, report)
@@ -117,11 +122,22 @@ def _guard(report: CheckReport, path: str, examine_part: Callable[[], Any]) -> A
 
 def _check_chain(assembly: Assembly, chain: Chain, report: CheckReport) -> None:
     from medpipe.checks.chain_check import chain_findings
+    from medpipe.checks.image_findings import image_findings
 
     assert report.prepared is not None
+    assert report.data is not None
     problems, warnings = chain_findings(assembly, report.prepared, chain)
     report.problems += problems
     report.warnings += warnings
+    report.warnings += image_findings(assembly, report.prepared, report.data, chain)
+
+
+def _check_split(assembly: Assembly, report: CheckReport) -> None:
+    assert report.prepared is not None
+    assert report.data is not None
+    warnings, notes = split_findings(assembly, report.prepared, report.data)
+    report.warnings += warnings
+    report.notes += notes
 
 
 def _try(assembly: Assembly, chain: Chain, report: CheckReport, *, deep: bool) -> None:
@@ -238,7 +254,8 @@ def _check_network(assembly: Assembly, report: CheckReport) -> nn.Module | None:
             text = " ".join(str(error).split())
             shape = (batch, data.channels, *sides)
             raise DataError(
-                f"{title} fails on a batch of shape {shape}: {type(error).__name__}: {text}"
+                f"{title} fails on a batch of shape {shape}: {type(error).__name__}: "
+                f"{text.rstrip('.')}. {_network_remedy(batch, size, text, data)}"
             ) from error
         expected = (batch, data.outputs)
         if not isinstance(output, torch.Tensor):
@@ -253,7 +270,30 @@ def _check_network(assembly: Assembly, report: CheckReport) -> nn.Module | None:
                 "Take the number of outputs from DataInfo.outputs."
             )
         report.memory = estimate
+    ending = [type(module).__name__ for module in network.modules()][-1]
+    if PROBABILITIES.get(ending) == data.task.step.answer_form:
+        report.warnings.append(
+            f"{title} ends in {ending}, and the loss and the metrics apply that to its outputs "
+            f"once more. Leave {ending} out: a network gives logits."
+        )
     return network
+
+
+def _network_remedy(batch: int, size: int, text: str, data: DataInfo) -> str:
+    """What to do about a network that fails on a batch."""
+    if batch == 1 and "more than 1 value" in text:  # batch normalization's words
+        if size == 1:
+            return "Set loader.batch_size above 1: batch normalization needs several values."
+        return (
+            "It is the last batch of an epoch, and batch normalization needs several values: set "
+            "loader.drop_last = true, or another loader.batch_size."
+        )
+    sides = " x ".join(str(side) if side else "any" for side in data.spatial_shape)
+    channels = "1 channel" if data.channels == 1 else f"{data.channels} channels"
+    return (
+        f"Build it for images of {channels} and {sides} (DataInfo.channels, "
+        "DataInfo.spatial_shape), or change these by transforms such as 'resize'."
+    )
 
 
 def _recomputed(assembly: Assembly, network: nn.Module) -> Sequence[nn.Module]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from medpipe.checks.schedule_findings import schedule_findings
 from medpipe.errors import DataError, Problem
 from medpipe.settings import WeightsSettings
 from medpipe.steps import resolved
@@ -35,6 +36,7 @@ def check_trainer(
     data, prepared = report.data, report.prepared
     assert data is not None
     assert prepared is not None
+    _require_parameters(assembly, network)
     device = torch.device("cpu")
     loader = assembly.loader(prepared, chain, "training", device)
     assert loader is not None
@@ -70,6 +72,19 @@ def check_trainer(
         raise DataError(f"{title} trains {len(strangers)} parameters that are not the network's.")
 
 
+def _require_parameters(assembly: Assembly, network: nn.Module) -> None:
+    parameters = list(network.parameters())
+    title = assembly.registry.title(assembly.configuration.network)
+    if not parameters:
+        raise DataError(f"{title} has no parameter to train.")
+    if not any(parameter.requires_grad for parameter in parameters):
+        raise DataError(
+            f"{title} has no parameter to train: all {len(parameters)} are frozen. Leave "
+            "requires_grad as it is where the network is built, and freeze some of its parameters "
+            "by trainer.parameters."
+        )
+
+
 def _warn_of_little_training(assembly: Assembly, training: Training, report: CheckReport) -> None:
     """Warn where too little is trained to learn anything."""
     import torch
@@ -78,7 +93,7 @@ def _warn_of_little_training(assembly: Assembly, training: Training, report: Che
     assert report.iterations is not None
     size = resolved(assembly.configuration.loader.batch_size)
     count = len(report.prepared.by_split["training"])
-    _, total = report.iterations
+    length, total = report.iterations
     if size >= count:
         report.warnings.append(
             f"loader.batch_size = {size} is not below the {count} training samples, so that an "
@@ -102,6 +117,12 @@ def _warn_of_little_training(assembly: Assembly, training: Training, report: Che
             f"with a learning rate of {highest:g} at most, {total} iterations hardly move a "
             "weight. Raise trainer.learning_rate, or leave it out."
         )
+    report.warnings += schedule_findings(
+        assembly,
+        epoch_length=length,
+        highest=highest,
+        validated=bool(report.prepared.by_split["validation"]),
+    )
 
 
 def _check_length(assembly: Assembly, title: str, engine: Engine, report: CheckReport) -> None:

@@ -93,7 +93,8 @@ def compute_metrics(
 
     Returns:
         Plain data for JSON: ``images``, their number, and the above. With `intervals`, a table
-        ``intervals`` of [low, high] or None by metric, and ``interval_method``. With `subgroups`,
+        ``intervals`` of [low, high] or None by metric, ``interval_method`` and, where there are
+        any, ``remarks``: sentences on metrics that a constant answer has too. With `subgroups`,
         where there are any, a table by column and value under ``subgroups``: ``images``,
         ``groups``, the numbers above (not the tables), and ``intervals``.
 
@@ -119,18 +120,19 @@ def compute_metrics(
         }
         if tables:
             found["subgroups"] = tables
-    return found
+    remarks = predictions.task.step.remarks(found, predictions.task.names) if intervals else []
+    return {**found, "remarks": list(remarks)} if remarks else found
 
 
 def metric_lines(metrics: Mapping[str, Any], indent: str = "  ") -> list[str]:
-    """The numbers among metrics with their intervals, a line for each, for people."""
+    """The numbers among metrics with their intervals, and the remarks, in lines for people."""
     lines, intervals = [], metrics.get("intervals", {})
     for name, value in metrics.items():
         if isinstance(value, float):
             low, high = intervals.get(name) or (None, None)
             spread = "" if low is None else f" (95 % interval {low:.4f} to {high:.4f})"
             lines.append(f"{indent}{name:20} {value:.4f}{spread}")
-    return lines
+    return [*lines, *(f"{indent}Look at this: {remark}" for remark in metrics.get("remarks", ()))]
 
 
 def _computed(

@@ -241,7 +241,7 @@ class Run:
         )
 
     def summary(self) -> str:
-        """The metrics of every split with their intervals, as text."""
+        """The metrics of every split with their intervals, and remarks on them, as text."""
         from medpipe.evaluation.metrics import metric_lines
 
         lines = []

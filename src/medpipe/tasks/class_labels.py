@@ -164,6 +164,12 @@ class ClassLabels(TaskStep):
         confusion = np.bincount(labels * count + predicted, minlength=count * count)
         return {"classes": classes, "confusion": confusion.reshape(count, count).tolist()}
 
+    def remarks(self, metrics: Mapping[str, Any], names: Sequence[str]) -> Sequence[str]:
+        """One class for all images, or an accuracy like that of the most frequent class."""
+        from medpipe.tasks.remarks import class_remarks
+
+        return class_remarks(metrics, names)
+
 
 NO_PROBABILITIES = (
     "are not probabilities: they must be from 0 to 1. Use to_scores on the network's outputs"

@@ -130,6 +130,12 @@ class Multilabel(VectorLabels):
             }
         return {"findings": findings}
 
+    def remarks(self, metrics: Mapping[str, Any], names: Sequence[str]) -> Sequence[str]:
+        """A mean AUC like that of chance."""
+        from medpipe.tasks.remarks import guess_remarks
+
+        return guess_remarks(metrics, "auc", 0.5, "the same answer for each image gives")
+
 
 def _findings(labels: tuple[float, ...]) -> tuple[int, ...]:
     # By finding, not by vector: most vectors of many findings are rare.

@@ -107,6 +107,12 @@ class Regression(VectorLabels):
             targets[name] = errors(labels[known, place], scores[known, place])
         return {"unit": unit, "targets": targets}
 
+    def remarks(self, metrics: Mapping[str, Any], names: Sequence[str]) -> Sequence[str]:
+        """An R2 like that of the mean target."""
+        from medpipe.tasks.remarks import guess_remarks
+
+        return guess_remarks(metrics, "r2", 0.0, "the mean target for each image gives")
+
 
 def _quantiles(values: Sequence[float], bins: int) -> list[int | None]:
     """For each value the number of its bin; None where it is missing."""

@@ -216,6 +216,15 @@ class TaskStep(Step):
         """What metrics say beside numbers, as plain data: a table for each class, and the like."""
         return {}
 
+    def remarks(self, metrics: Mapping[str, Any], names: Sequence[str]) -> Sequence[str]:
+        """Sentences for people about metrics that no network is needed for; none by default.
+
+        Args:
+            metrics: What `compute_metrics` gives, with ``intervals``.
+            names: The task's names.
+        """
+        return []
+
 
 def number_cell(column: str, cells: Mapping[str, str], *, blank: bool = False) -> float:
     """The number in a cell.

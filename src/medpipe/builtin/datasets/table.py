@@ -22,6 +22,7 @@ from medpipe.builtin.datasets.listing.dicom_groups import (
 from medpipe.builtin.datasets.listing.finding_labels import FindingReader, FlagReader
 from medpipe.builtin.datasets.listing.grouping import Patterns, Ungrouped, compiled
 from medpipe.builtin.datasets.listing.labels import ClassReader, LabelReader, OneHotReader
+from medpipe.builtin.datasets.listing.likely_mistakes import unused_patients
 from medpipe.builtin.datasets.listing.number_labels import NumberReader
 from medpipe.builtin.datasets.listing.predefined_splits import SPLIT_WORDS, split_of_value
 from medpipe.builtin.datasets.listing.readings import is_window, reading_of
@@ -211,6 +212,9 @@ class Table(DatasetStep):
             left = [f"{file}: no row is left.", *report.notes(), *report.examples.values()]
             raise DataError("\n".join(left))
         labels, task = reader.labels.finish([(row.number, row.label) for row in rows], report)
+        if all(row.sample.group is None for row in rows):
+            used = [column for _, column in self._columns()]
+            report.remarks += unused_patients(table.header, used)
         return Dataset(
             samples=[
                 attrs.evolve(row.sample, label=label)

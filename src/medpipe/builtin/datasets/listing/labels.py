@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 import attrs
 
+from medpipe.builtin.datasets.listing.likely_mistakes import numbers_as_classes
 from medpipe.builtin.datasets.listing.spellings import remarks_on
 from medpipe.builtin.datasets.listing.values import Key, composed, is_number, key
 from medpipe.builtin.datasets.listing.wording import listed, rows_named
@@ -99,6 +100,7 @@ class ClassReader:
                 )
         if self.classes is None and not self.asked:
             self._refuse_names(rows, names, report)
+            report.remarks += numbers_as_classes(names, self.column)
         if len(names) == 1:
             raise DataError(
                 f"{report.file} holds only one class, {names[0]!r} in column {self.column!r}. A "

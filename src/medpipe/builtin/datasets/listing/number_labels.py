@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import attrs
 
 from medpipe.builtin.datasets.listing.labels import LARGEST, Label, Read, Refuse, same_numbers
+from medpipe.builtin.datasets.listing.likely_mistakes import odd_targets
 from medpipe.builtin.datasets.listing.values import composed, is_number
 from medpipe.plugin import Regression, Task, TaskStep
 
@@ -48,6 +49,11 @@ class NumberReader:
     def finish(self, rows: Read, report: RowReport) -> tuple[Sequence[Label], Task]:
         """The numbers as they are: alone, or in the order of the columns."""
         task = Task(kind=self.step, names=tuple(map(composed, self.columns)), unit=self.unit)
+        for column, values in zip(
+            self.columns, zip(*(n for _, n in rows), strict=True), strict=True
+        ):
+            known = [value for value in values if not math.isnan(value)]
+            report.remarks += odd_targets(known, column)
         if len(self.columns) == 1:
             return [numbers[0] for _, numbers in rows], task
         return [numbers for _, numbers in rows], task

@@ -1,0 +1,93 @@
+"""What is wrong with a sample behind the transforms: lost or changed entries, another type."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from medpipe.data.chain import Chain
+from medpipe.errors import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from medpipe.assembly import Assembly
+
+KEPT = ("label", "id")
+"""What is needed behind the transforms besides the image."""
+
+
+def sample_problem(
+    assembly: Assembly, given: Mapping[str, Any], found: Mapping[str, Any], *, training: bool
+) -> Problem | None:
+    """What the chain did to a sample that it must not do, with the step that did it.
+
+    Args:
+        assembly: Holds the transforms.
+        given: The sample before them.
+        found: The sample behind them.
+        training: Whether the random steps were applied.
+    """
+    import torch
+
+    from medpipe.data.loading.collate import as_tensor
+
+    sample_id = given["id"]
+    for key in KEPT:
+        if _kept(key, given, found):
+            continue
+        path, title = _step(assembly, given, key, training=training)
+        if key not in found:
+            return Problem(
+                path=path,
+                message=f"{title} loses {key!r} of the sample {sample_id!r}.",
+                remedy='Return all of the sample: {**sample, "image": ...}.',
+            )
+        return Problem(
+            path=path,
+            message=f"{title} changes {key!r} of the sample {sample_id!r} from {given[key]!r} to "
+            f"{found[key]!r}.",
+            remedy="Labels and ids are the data set's to give: change the image alone.",
+        )
+    kind = as_tensor(found["image"]).dtype
+    if kind is not torch.float32:
+        name = str(kind).removeprefix("torch.")
+        return Problem(
+            path="transform",
+            message=f"the image of the sample {sample_id!r} leaves the chain with values of the "
+            f"type {name}, and networks compute with float32.",
+            remedy="End the chain with the step cast_to_type, or let your own step give "
+            "image.float().",
+        )
+    return None
+
+
+def _kept(key: str, given: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
+    return key in found and _same(found[key], given[key])
+
+
+def _step(
+    assembly: Assembly, given: Mapping[str, Any], key: str, *, training: bool
+) -> tuple[str, str]:
+    """The path and the title of the first step that doesn't keep an entry of a sample."""
+    sample = dict(given)
+    for place, step in enumerate(assembly.configuration.transforms):
+        title = assembly.registry.title(step)
+        one = Chain([(title, step)], seed=assembly.configuration.run.seed)
+        sample = one({"id": given["id"], **sample}, training=training)
+        if not _kept(key, given, sample):
+            return f"transform[{place}]", title
+    return "transform", "the chain"
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two labels, of numbers or tuples of these, are equal; NaN is NaN."""
+    import numpy as np
+
+    if isinstance(one, str) or isinstance(other, str):
+        return bool(one == other)
+    try:
+        return bool(
+            np.array_equal(np.asarray(one, float), np.asarray(other, float), equal_nan=True)
+        )
+    except (TypeError, ValueError):
+        return False
