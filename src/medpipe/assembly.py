@@ -107,10 +107,8 @@ class Assembly:
         dataset = self._listed(step, step.build_with_faults)
         if dataset.faults:
             total = len(dataset.samples) + len({fault.sample for fault in dataset.faults})
-            count = f"{len(dataset.faults)} of {total} samples"
-            raise BadDataError(
-                f"{count} can't be used:", dataset.faults, ["Repair or remove them."]
-            )
+            message = f"{len(dataset.faults)} of {total} samples can't be used:"
+            raise BadDataError(message, dataset.faults, ["Repair or remove them."])
         return dataset
 
     def _listed(self, step: DatasetStep, build: Callable[[], Dataset]) -> Dataset:
