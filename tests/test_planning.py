@@ -157,7 +157,7 @@ def test_few_patients_and_a_rare_class(tmp_path: Path) -> None:
     made = plan(tmp_path, minutes=0.2)
     document = tomllib.loads(made.text)
     assert document["loader"]["sampling"] == "balanced"
-    assert "# 64 samples are 'common', 6 are 'rare'.\nsampling" in made.text
+    assert "# 64 samples of 'common', 6 of 'rare'.\nsampling" in made.text
     assert made.questions == (
         "The file names don't name patients: is each image of another patient?",
     )
@@ -307,7 +307,7 @@ def test_two_labels_are_asked_for(tmp_path: Path) -> None:
     document = tomllib.loads(plan(tmp_path, label="shade", minutes=0.2).text)
     assert document["dataset"]["label"] == "shade"
     with pytest.raises(
-        DataError, match=r"There is no column 'shape' to learn\. There are shade, siz"
+        DataError, match=r"There is no column 'shape' to learn\. The columns are shade, siz"
     ):
         plan(tmp_path, label="shape")
 
@@ -321,7 +321,7 @@ def test_the_command_writes_and_does_not_overwrite(
     assert exit_code(*arguments, "--out", str(out)) == 0
     printed = capsys.readouterr()
     assert printed.out == f"{out} is written. Next: medpipe check {out}; medpipe run {out}\n"
-    assert "Look at this: Is what " in printed.err
+    assert "Look at this: Does " in printed.err
     assert exit_code(*arguments, "--out", str(out)) == 2
     assert f"The output {out} is there already" in capsys.readouterr().err
     assert exit_code("plan", str(tmp_path / "data"), "--time", "soon") == 2
