@@ -312,7 +312,7 @@ def test_the_commands(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert code == 0
     assert out.splitlines()[-1] == "No faults were found."
     code, _, err = call("check", str(file), "--json", "x.json")
-    assert (code, err.strip()) == (2, "--json goes with --data. Give both.")
+    assert (code, err.strip()) == (2, "--json needs --data. Give both.")
 
 
 @attrs.frozen(kw_only=True)

@@ -314,8 +314,8 @@ def test_schedules_follow_torchs_for_each_group(schedule: Any, torchs: Any) -> N
         ),
         (
             [{"match": "^head"}, {"match": "head.bias"}, {"match": "laterr"}],
-            "trainer.parameters[1].match 'head.bias' fits only parameters that groups before it "
-            "have taken, such as head.bias. Put it before them, or leave it out.\n"
+            "trainer.parameters[1].match 'head.bias' fits only parameters that earlier "
+            "groups have, such as head.bias. Put the group before these, or leave it out.\n"
             "trainer.parameters[2].match 'laterr' fits none of the network's 10 parameters. "
             "They have names such as later.0.weight, later.0.bias, later.1.weight.",
         ),

@@ -63,7 +63,8 @@ def test_check_ends_with_2_where_there_are_problems(
     [
         (
             ["run", "{configuration}", "--set", "network.step=resnet11"],
-            "network is another step now; of the one before it, dropped: widen_factor\n"
+            "network is now another step; parameters of the previous one were dropped: "
+            "widen_factor\n"
             "The configuration has problems:\n  network.step: There is no network step "
             "'resnet11'. Did you mean 'resnet101'? 'medpipe plugins' lists 18 network steps.\n",
         ),

@@ -122,7 +122,8 @@ def test_one_in_use_stays(capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr()
     assert printed.out.startswith("1 packed cache removed, ")
     assert printed.err == (
-        "1 packed cache stayed: held. A process uses it, or the folder is not yours. Wait until "
+        "1 packed cache not removed: held. A process uses the cache, or its folder is not yours. "
+        "Wait until "
         "the process ends.\n"
     )
     assert held.array("a").sum() == 499500

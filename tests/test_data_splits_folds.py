@@ -124,10 +124,10 @@ def test_parts_that_the_data_bring() -> None:
     [
         (
             {"folds": 5, "test": 0.2},
-            "split.test: can't be given with split.folds, which hold out each fold in its place: "
-            "leave it out.",
+            "split.test: can't be given with split.folds: each fold is held out in its "
+            "place. Leave it out.",
         ),
-        ({"fold": 1}, "split.fold: is one of the folds: set split.folds to their number."),
+        ({"fold": 1}, "split.fold: needs split.folds, the number of folds. Set it too."),
         ({"folds": 5, "fold": 5}, "split.fold: must be from 0 to 4, got 5."),
     ],
 )

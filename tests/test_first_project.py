@@ -117,7 +117,10 @@ def test_set_and_unset_are_applied_by_a_command(
     given = ("--set", "network.step=resnet18", "--unset", "loader.batch_size", "--describe")
     assert command("check", tmp_path / "p.toml", *given) == 0
     said = capsys.readouterr()
-    assert "network is another step now; of the one before it, dropped: dropout_prob\n" in said.err
+    assert (
+        "network is now another step; parameters of the previous one were dropped: dropout_prob\n"
+        in said.err
+    )
     assert 'batch_size = "auto"' in said.out
     assert command("check", tmp_path / "p.toml", "--unset", "split.seed") == 2
     assert capsys.readouterr().err.endswith(

@@ -175,7 +175,9 @@ def test_what_attach_gives_must_have_a_state(tmp_path: Path) -> None:
     plugin = types.SimpleNamespace(medpipe_handlers=hook)
     registry = medpipe.Registry.discover().with_plugin(plugin, name="medpipe-stateless")
     made = medpipe.PipelineBuilder.from_toml(registered(tiny()).to_toml(), registry=registry)
-    with pytest.raises(medpipe.StepError, match=r"gives 3 from attach, which has no state_dict"):
+    with pytest.raises(
+        medpipe.StepError, match=r"returns 3 from attach, which does not have both state_dict"
+    ):
         made.handlers("stateless").build().run(tmp_path / "run")
 
 

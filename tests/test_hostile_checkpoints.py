@@ -192,23 +192,24 @@ DEEP = json.dumps({"network": 0}).replace("0", "[" * 50_000 + "]" * 50_000)
 
 def damaged(why: str) -> str:
     return (
-        f"No checkpoint of RUN is whole. RUN/checkpoints/last.safetensors is damaged: {why}. Take "
-        "the run's directory from a backup, or begin a new run in another output."
+        f"No checkpoint of RUN is intact. RUN/checkpoints/last.safetensors is damaged: {why}. "
+        f"Restore "
+        "the run directory from a backup, or begin a new run in another output folder."
     )
 
 
 def lacking(names: str) -> str:
     return (
-        f"RUN/checkpoints/last.safetensors is whole, but does not say its {names}: it was written "
+        f"RUN/checkpoints/last.safetensors is intact, but lacks {names}: it was written "
         "by another version of medpipe, or changed since. Resume with the medpipe that wrote it, "
-        "or begin a new run in another output."
+        "or begin a new run in another output folder."
     )
 
 
 def foreign(why: str) -> str:
     return (
         f"The checkpoint to resume from is of another form: {why}. It was written by another "
-        "version of medpipe, or changed since. Begin a new run in another output."
+        "version of medpipe, or changed since. Begin a new run in another output folder."
     )
 
 
@@ -264,7 +265,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "no metadata": (
         lied(lambda parts: parts.header.clear()),
         damaged("").replace(
-            "is damaged: ", "is no checkpoint of medpipe, or its header is damaged"
+            "is damaged: ", "is not a checkpoint of medpipe, or its header is damaged"
         ),
     ),
     "a checkpoint of version 1": (
@@ -328,32 +329,36 @@ REFUSED: dict[str, tuple[Change, str]] = {
         lied(other_numbers),
         damaged("'network.0.weight' does not have the SHA-256 that was written"),
     ),
-    "a weight that is no number": (told(not_finite), misfit("Its '0.bias' is not finite.")),
+    "a weight that is no number": (
+        told(not_finite),
+        misfit("The checkpoint's '0.bias' is not finite."),
+    ),
     "another network": (
         told(another_network),
         misfit(
-            "Its network has no '4.weight'. Its network has no '4.bias'. The run's "
+            "The checkpoint's network has no '4.weight'. The checkpoint's network has no "
+            "'4.bias'. The run's "
             "network has no '5.weight'. And 1 more."
         ),
     ),
     "a weight of another shape": (
         told(another_shape),
-        misfit("Its '0.weight' has the shape (8, 1, 3, 3), and the run's (4, 1, 3, 3)."),
+        misfit("The checkpoint's '0.weight' has the shape (8, 1, 3, 3), the run's (4, 1, 3, 3)."),
     ),
     "another optimizer": (
         told(another_optimizer),
         misfit(
-            "It holds a torch.optim.sgd.SGD as 'optimizer', and the run has a "
-            "torch.optim.adam.Adam."
+            "The checkpoint's 'optimizer' is a torch.optim.sgd.SGD, "
+            "the run's a torch.optim.adam.Adam."
         ),
     ),
     "groups of other sizes": (
         told(other_groups),
-        misfit("Its 'optimizer' trains groups of [3] parameters, and the run's of [4]."),
+        misfit("The checkpoint's 'optimizer' has groups of [3] parameters, the run's of [4]."),
     ),
     "no generators": (
         told(lambda p: p.state.pop("$generators")),
-        misfit("It holds no state of the random generators."),
+        misfit("The checkpoint has no state of the random generators."),
     ),
     "generators that are none": (
         told(lambda p: p.state.update({"$generators": [1]})),
@@ -373,7 +378,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "an optimizer without a state": (told(no_moments), foreign("KeyError: 'state'")),
     "no network": (
         told(lambda p: p.state.pop("network")),
-        misfit("It holds no state of 'network'."),
+        misfit("The checkpoint has no state of 'network'."),
     ),
     "no progress": (told(lambda p: p.about.pop("progress")), lacking("progress")),
     "progress of other words": (
@@ -410,10 +415,11 @@ REFUSED: dict[str, tuple[Change, str]] = {
     ),
     "the checkpoint of another run": (
         told(another_run),
-        "The run RUN can't be resumed, since it was started with something else:\n  the "
-        "checkpoint was made with another data set\nPut that back, or begin a new run in "
-        "another output. To resume all the same, which gives other results than a run "
-        "that was not stopped, and is recorded: --allow-changed=data",
+        "The run RUN can't be resumed: this has changed since it was started:\n  the "
+        "checkpoint was made with another data set\nUndo these changes, or begin a new "
+        "run in another output folder. To resume nevertheless, give --allow-changed=data: the "
+        "results will differ from those "
+        "of a run that was not stopped, and the changes are recorded.",
     ),
     "a state that is a number": (
         told(a_number),
@@ -438,7 +444,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
         told(lambda p: p.state.update(network={"other": 1})),
         damaged("its header is not as medpipe writes it (KeyError: '$pairs')"),
     ),
-    "a state that nests": (texts(state=DEEP), damaged("its header nests too deeply")),
+    "a state that nests": (texts(state=DEEP), damaged("its header is nested too deeply")),
     "a state that is no JSON": (
         texts(state="{"),
         damaged(
@@ -502,8 +508,8 @@ def test_two_that_are_damaged(stopped: Path, tmp_path: Path) -> None:
         tiny().build().run(run, resume=True)
     why = "is damaged: Error while deserializing: incomplete metadata, file not fully covered."
     assert str(caught.value) == (
-        f"No checkpoint of {run} is whole. {run / LAST} {why} {run / PREVIOUS} {why} Take the "
-        "run's directory from a backup, or begin a new run in another output."
+        f"No checkpoint of {run} is intact. {run / LAST} {why} {run / PREVIOUS} {why} Restore the "
+        "run directory from a backup, or begin a new run in another output folder."
     )
     assert contents(run) == before
 
@@ -519,7 +525,7 @@ def test_the_one_before_a_damaged_one_is_taken(
         assert tiny().build().run(run, resume=True).status == "finished"
     assert (
         f"{run / LAST} is damaged: Error while deserializing: incomplete metadata, file not fully "
-        "covered. The run is resumed from the checkpoint before it, of iteration 5."
+        "covered. The run is resumed from the previous checkpoint, of iteration 5."
     ) in caplog.messages
     assert (run / DAMAGED).read_bytes() == broken
 
@@ -537,7 +543,7 @@ def test_the_best_network_is_made_again(
         tiny().build().run(run, resume=True)
     assert (
         f"{run / BEST} is damaged: Error while deserializing: invalid header length. The best "
-        "network is put back from the checkpoint."
+        "network is restored from the checkpoint."
     ) in caplog.messages
     states, _ = load_checkpoint(run / BEST)
     (run / BEST).write_bytes(whole)
@@ -579,4 +585,6 @@ def test_a_checkpoint_cut_anywhere_is_refused(tmp_path: Path) -> None:
 def test_what_is_infinite_by_design_may_be_so_in_a_checkpoint() -> None:
     mask, weight = torch.tensor([0.0, -torch.inf]), torch.zeros(2)
     assert _misfits({"mask": mask}, {"mask": mask}) == []
-    assert _misfits({"weight": mask}, {"weight": weight}) == ["Its 'weight' is not finite."]
+    assert _misfits({"weight": mask}, {"weight": weight}) == [
+        "The checkpoint's 'weight' is not finite."
+    ]

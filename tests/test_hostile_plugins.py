@@ -222,7 +222,7 @@ BUILDS: dict[str, tuple[str, Callable[..., Any], str]] = {
     "a data set that is none": (
         "dataset",
         lambda: [1],
-        "dataset: the dataset step 'odd' (odd) built [1], which is no Dataset.",
+        "dataset: the dataset step 'odd' (odd) built [1], which is not a Dataset.",
     ),
     "a data set that raises": (
         "dataset",
@@ -291,12 +291,12 @@ BUILDS: dict[str, tuple[str, Callable[..., Any], str]] = {
     "a network that is none": (
         "network",
         lambda data: None,
-        "network: the network step 'odd' (odd) built None, which is no nn.Module.",
+        "network: the network step 'odd' (odd) built None, which is not an nn.Module.",
     ),
     "a network that is a class": (
         "network",
         lambda data: dict,
-        "network: the network step 'odd' (odd) built <class 'dict'>, which is no nn.Module.",
+        "network: the network step 'odd' (odd) built <class 'dict'>, which is not an nn.Module.",
     ),
     "a network that gives a tuple": (
         "network",
@@ -316,8 +316,8 @@ BUILDS: dict[str, tuple[str, Callable[..., Any], str]] = {
         network_of(lambda out: out * float("nan")),
         "The loss is nan in epoch 1, iteration 1; the batch held 'phantom/000021', "
         "'phantom/000058', 'phantom/000004', 'phantom/000028', 'phantom/000022' and 3 "
-        "more. Lower trainer.learning_rate, set trainer.gradient_clip, or look at these "
-        "samples.",
+        "more. Lower trainer.learning_rate, set trainer.gradient_clip, or check "
+        "these samples.",
     ),
     "a network that gives text": (
         "network",
@@ -345,7 +345,7 @@ BUILDS: dict[str, tuple[str, Callable[..., Any], str]] = {
     "a trainer that is none": (
         "trainer",
         lambda parts: None,
-        "trainer: the trainer step 'odd' (odd) built None, which is no Training.",
+        "trainer: the trainer step 'odd' (odd) built None, which is not a Training.",
     ),
     "a trainer that raises": (
         "trainer",

@@ -102,7 +102,7 @@ def test_a_run_that_failed_before_it_saved_anything_leaves_its_folder_free(
     assert not (run.path / "quarantine.csv").exists()
     assert state(run) == state(tiny(**CONSTANT, max_epochs=1).build().run(tmp_path / "whole"))
     assert (
-        f"The run in {tmp_path / 'run'} saved no checkpoint, and begins anew: it failed with "
+        f"The run in {tmp_path / 'run'} saved no checkpoint, so it begins anew: it failed with "
         f"TrainingError: {caught.value}" in caplog.messages
     )
 
@@ -112,7 +112,7 @@ def test_a_run_whose_checkpoints_are_gone_does_not_begin_anew(tmp_path: Path) ->
     for file in (tmp_path / "run/checkpoints").iterdir():
         file.unlink()
     for resume in (False, True):
-        with pytest.raises(medpipe.MedpipeError, match=r"holds another run|are gone, from which"):
+        with pytest.raises(medpipe.MedpipeError, match=r"holds another run|are missing, so"):
             tiny(max_epochs=1).build().run(tmp_path / "run", resume=resume)
     record = json.loads((tmp_path / "run/run.json").read_text())
     assert record["sessions"][-1]["saved"] == 1

@@ -97,7 +97,8 @@ def test_a_finished_run_of_another_configuration_is_refused(tmp_path: Path) -> N
     assert str(caught.value) == (
         f"The run {tmp_path / 'run'} is finished, so these changes would have no effect:\n"
         "  loader.batch_size: 8, now 4\n"
-        "Put that back, or begin a new run in another output; with weights.run it starts from "
+        "Undo them, or begin a new run in another output folder; with weights.run it can start "
+        "from "
         "this run's best network."
     )
 
@@ -200,31 +201,31 @@ def test_another_configuration_data_set_or_split_is_refused(tmp_path: Path) -> N
     with pytest.raises(RunError) as caught:
         other.build().run(tmp_path / "run", resume=True)
     assert str(caught.value) == (
-        f"The run {tmp_path / 'run'} can't be resumed, since it was started with something else:\n"
+        f"The run {tmp_path / 'run'} can't be resumed: this has changed since it was started:\n"
         "  trainer.learning_rate: 0.003, now 'auto'\n"
         "  trainer.schedule.step: 'one_cycle', now None\n"
         "  trainer.schedule.warm_up: 0.3, now None\n"
         "  trainer.schedule.start_divisor: 25.0, now None\n"
         "  trainer.schedule.end_divisor: 10000.0, now None\n"
         "  trainer.schedule: None, now 'auto'\n"
-        "Put that back, or begin a new run in another output. To resume all the same, which gives "
-        "other results than a run that was not stopped, and is recorded: "
-        'allow_changed="configuration"'
+        "Undo these changes, or begin a new run in another output folder. To resume "
+        'nevertheless, give allow_changed="configuration": the results will differ from those of '
+        "a run that was not stopped, and the changes are recorded."
     )
     next(folder.rglob("*.png")).unlink()
     with pytest.raises(RunError) as caught:
         builder.build().run(tmp_path / "run", resume=True)
     assert str(caught.value) == (
-        f"The run {tmp_path / 'run'} can't be resumed, since it was started with something else:\n"
+        f"The run {tmp_path / 'run'} can't be resumed: this has changed since it was started:\n"
         "  the data: files were added, removed or changed\n"
-        "Put that back, or begin a new run in another output. To resume all the same, which gives "
-        "other results than a run that was not stopped, and is recorded: "
-        'allow_changed="data"'
+        "Undo these changes, or begin a new run in another output folder. To resume "
+        'nevertheless, give allow_changed="data": the results will differ from those of '
+        "a run that was not stopped, and the changes are recorded."
     )
 
 
 def test_to_go_on_needs_an_output(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"^To resume a run, say which: give its directory"):
+    with pytest.raises(RunError, match=r"^resume needs the run to resume: give its directory"):
         tiny().build().run(resume=True)
 
 
@@ -269,11 +270,11 @@ def test_another_machine_is_recorded(tmp_path: Path) -> None:
     with pytest.raises(RunError) as caught:
         pipeline.run(tmp_path / "run", resume=True, allow_changed="packages")
     assert str(caught.value) == (
-        f"The run {tmp_path / 'run'} can't be resumed, since it was started with something else:\n"
+        f"The run {tmp_path / 'run'} can't be resumed: this has changed since it was started:\n"
         "  precision: 'bfloat16' then, 'float32' now\n"
-        "Put that back, or begin a new run in another output. To resume all the same, which gives "
-        "other results than a run that was not stopped, and is recorded: "
-        'allow_changed="hardware"'
+        "Undo these changes, or begin a new run in another output folder. To resume "
+        'nevertheless, give allow_changed="hardware": the results will differ from those of '
+        "a run that was not stopped, and the changes are recorded."
     )
     assert (run.path / "run.json").read_bytes() == text
     done = pipeline.run(tmp_path / "run", resume=True, allow_changed=["hardware", "packages"])

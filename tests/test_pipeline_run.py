@@ -223,7 +223,7 @@ def test_ready_objects_run_and_say_that_they_do_not_repeat(tmp_path: Path) -> No
     assert run.network("best") is not None
     with pytest.raises(RunError) as caught:
         Run.load(run.path).network("best")
-    assert "can't be built again, since it used ready objects" in str(caught.value)
+    assert "can't be built again, since it used ready-made objects" in str(caught.value)
 
 
 def test_a_ready_module_is_copied_for_each_run(tmp_path: Path) -> None:
@@ -358,7 +358,7 @@ def test_a_transform_that_gives_nan_is_told_from_a_loss(tmp_path: Path) -> None:
     values = message.partition("more. ")[2]
     assert values.startswith("Values of 'phantom/000")
     assert values.endswith(
-        " are not finite when they leave the transforms: look at the steps, and at these images."
+        " are not finite after the transforms. Check the transform steps and these images."
     )
     named = values.removeprefix("Values of ").partition(" are not")[0].split(", ")
     assert named
@@ -386,7 +386,7 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_samples(tmp_path: Path) -
         ),
         (
             lambda path: (path / "run.json").write_text("{}"),
-            "{path}/run.json is of another format; a newer medpipe may know it.",
+            "{path}/run.json has an unknown format. Use the medpipe that wrote it.",
         ),
     ],
 )
@@ -436,7 +436,7 @@ def test_where_an_end_can_not_be_recorded_it_is_said(
 def test_load_refuses_what_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(RunError) as caught:
         Run.load(tmp_path)
-    assert str(caught.value) == f"{tmp_path} holds no run: there is no run.json in it."
+    assert str(caught.value) == f"{tmp_path} is not a run directory: it has no run.json."
 
 
 @pytest.mark.parametrize(
@@ -445,9 +445,9 @@ def test_load_refuses_what_is_no_run(tmp_path: Path) -> None:
         (b"{", "can't be read: "),
         (b"\xff", "can't be read: "),
         (None, "can't be read: "),
-        (b"[]", "is of another format; a newer medpipe may know it."),
-        (b"{}", "is of another format; a newer medpipe may know it."),
-        (b'{"format": 2}', "is of another format; a newer medpipe may know it."),
+        (b"[]", "has an unknown format. Use the medpipe that wrote it."),
+        (b"{}", "has an unknown format. Use the medpipe that wrote it."),
+        (b'{"format": 2}', "has an unknown format. Use the medpipe that wrote it."),
     ],
 )
 def test_load_refuses_a_record_that_is_none(

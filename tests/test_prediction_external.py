@@ -288,7 +288,7 @@ def test_a_step_that_fails_is_named(run: Run) -> None:
     assert str(caught.value).endswith("failed to build: KeyError: 'age'")
     with pytest.raises(StepError) as caught:
         run.evaluate(Broken(answer=3))
-    assert str(caught.value).endswith("built 3, which is no Dataset.")
+    assert str(caught.value).endswith("built 3, which is not a Dataset.")
 
 
 def call(*arguments: object) -> object:

@@ -206,7 +206,7 @@ def test_a_run_whose_first_epoch_is_not_over_has_a_last_network_alone(
     shutil.copytree(run.path, tmp_path / "run")
     (tmp_path / "run" / "checkpoints" / "best.safetensors").unlink()
     begun = Run.load(tmp_path / "run")
-    with pytest.raises(RunError, match=r"no epoch of it is over.*--network last"):
+    with pytest.raises(RunError, match=r"no epoch is complete.*--network last"):
         begun.predict(root)
     assert len(begun.predict(root, which="last")) == 60
     (tmp_path / "run" / "checkpoints" / "last.safetensors").unlink()

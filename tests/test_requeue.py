@@ -76,8 +76,8 @@ def test_an_engine_that_ends_without_an_iteration_is_an_error() -> None:
     with pytest.raises(TrainingError) as caught:
         loop_of(engine, 2).run()
     assert str(caught.value) == (
-        "The trainer's engine ended by itself without one iteration, in epoch 1 of 2. Look whether "
-        "its loader gives batches, and what terminates it."
+        "The trainer's engine ended by itself without one iteration, in epoch 1 of 2. Check that "
+        "its loader gives batches, and what terminates the engine."
     )
 
 
@@ -87,9 +87,9 @@ def test_an_engine_that_ends_within_an_epoch_is_an_error() -> None:
     with pytest.raises(TrainingError) as caught:
         loop_of(engine, 2).run()
     assert str(caught.value) == (
-        "The trainer's engine ended by itself in epoch 2 of 2, after 2 of 3 iterations. Look "
+        "The trainer's engine ended by itself in epoch 2 of 2, after 2 of 3 iterations. Check "
         "whether its loader gives fewer batches than the engine's epoch_length, and what "
-        "terminates it."
+        "terminates the engine."
     )
 
 
@@ -106,7 +106,7 @@ def test_an_engine_that_ends_between_epochs_has_come_to_its_end(
 
 def test_an_epoch_that_ends_without_a_loss_is_an_error() -> None:
     engine = Short(0, 1, 0)
-    with pytest.raises(TrainingError, match=r"^Epoch 0 had no iteration\. Look whether the loader"):
+    with pytest.raises(TrainingError, match=r"^Epoch 0 had no iteration\. Check that the loader"):
         loop_of(engine, 1)._finish_epoch(_clock())
 
 
@@ -135,9 +135,9 @@ def test_a_session_that_gets_nowhere_is_an_error(tmp_path: Path) -> None:
             pipeline.run(tmp_path / "run", resume=True)
         assert str(caught.value) == (
             f"The run {tmp_path / 'run'} was stopped by SIGUSR1 before it made any progress, and "
-            "the next time would end the same way: don't submit it again unchanged. Leave more "
-            "time between the start and the signal: enough for the check and all of the "
-            "validation, or of the test split."
+            "would end the same way if it were submitted again unchanged. Give "
+            "the job more time before the signal: enough for the check and "
+            "all of a validation or test."
         )
     at.clear()
     # However short a time limit is, each session does something.
@@ -182,9 +182,9 @@ def test_a_schedule_of_another_length_is_refused_before_training(
     assert str(caught.value) == (
         f"The run {path} can't be resumed, since its schedule was made for another length, and "
         f"the learning rate would jump or not reach its end:\n  {line}\n"
-        "That follows from trainer.max_epochs, trainer.epoch_length, trainer.accumulation, "
-        "loader.batch_size and the number of training samples. Put them back, or begin a new run "
-        "in another output; with weights.run it starts from this run's best network."
+        "The length follows from trainer.max_epochs, trainer.epoch_length, trainer.accumulation, "
+        "loader.batch_size and the number of training samples. Restore them, or begin a new "
+        "run in another output folder; with weights.run it can start from this run's best network."
     )
     assert {file: file.read_bytes() for file in path.rglob("*") if file.is_file()} == kept
 
@@ -203,8 +203,8 @@ def test_more_epochs_are_trained_where_the_schedule_knows_no_end(
         )
     assert str(caught.value) == (
         f"The run {tmp_path / 'run'} is finished, so these changes would have no effect:\n"
-        "  trainer.max_epochs: 2, now 3\nPut that back, or begin a new run in another "
-        "output; with weights.run it starts from this run's best network."
+        "  trainer.max_epochs: 2, now 3\nUndo them, or begin a new run in "
+        "another output folder; with weights.run it can start from this run's best network."
     )
 
 
@@ -232,8 +232,9 @@ def test_fewer_epochs_than_there_were_are_refused() -> None:
         with pytest.raises(RunError) as caught:
             refuse_too_few_epochs(path, progress, now - 1)
         assert str(caught.value) == (
-            f"The run run can't be resumed with trainer.max_epochs = {now - 1}: it is in epoch "
-            f"{now} already. Set it to {now} or more, or begin a new run in another output."
+            f"The run run can't be resumed with trainer.max_epochs = {now - 1}: it is "
+            f"already in epoch {now}. Set trainer.max_epochs to {now} or more, or begin a new run "
+            f"in another output folder."
         )
     refuse_too_few_epochs(path, reached(10, validating=False, finished=True), 1)
     refuse_too_few_epochs(path, {**reached(0), "epoch_length": None}, 1)

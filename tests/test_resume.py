@@ -86,7 +86,10 @@ def test_what_changed_is_said_and_nothing_is_touched(
         with pytest.raises(RunError) as caught:
             builder.build().run(tmp_path / "run", resume=True, allow_changed=others)
         assert f"\n  {line}" in str(caught.value)
-        assert str(caught.value).endswith(f" and is recorded: --allow-changed={flag}")
+        assert str(caught.value).endswith(
+            f" To resume nevertheless, give --allow-changed={flag}: the results will differ from "
+            "those of a run that was not stopped, and the changes are recorded."
+        )
         assert content(tmp_path / "run") == before
     run = builder.build().run(tmp_path / "run", resume=True, allow_changed=flag)
     assert run.status == "finished"
@@ -111,7 +114,7 @@ def test_an_allowed_configuration_takes_the_place_of_the_first(tmp_path: Path) -
     builder = tiny(max_epochs=3, schedule="constant")
     stopped(builder, tmp_path / "run", times=2)
     other = tiny(max_epochs=1, schedule="constant")
-    with pytest.raises(RunError, match=r"--allow-changed=configuration$"):
+    with pytest.raises(RunError, match=r"give --allow-changed=configuration: the"):
         other.build().run(tmp_path / "run", resume=True, allow_changed=["hardware", "data"])
     run = other.build().run(tmp_path / "run", resume=True, allow_changed=True)
     assert [row["epoch"] for row in run.history] == [1]
@@ -137,11 +140,12 @@ def test_another_network_or_optimizer_does_not_fit(tmp_path: Path) -> None:
     stopped(builder, tmp_path / "run")
     before = content(tmp_path / "run")
     others = {
-        "It holds a torch.optim.adam.Adam as 'optimizer', and the run has a torch.optim.sgd.SGD.": (
+        "The checkpoint's 'optimizer' is a torch.optim.adam.Adam, the run's a "
+        "torch.optim.sgd.SGD.": (
             tiny(max_epochs=2, schedule="constant", optimizer={"step": "sgd"})
         ),
-        "It holds a torch.nn.modules.container.Sequential as 'network', and the run has a "
-        "monai.networks.nets.resnet.ResNet.": (
+        "The checkpoint's 'network' is a torch.nn.modules.container.Sequential, "
+        "the run's a monai.networks.nets.resnet.ResNet.": (
             builder.network("resnet10", widen_factor=0.125, conv1_t_size=3)
         ),
     }
@@ -174,7 +178,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_aloud(
     done = builder.build().run(tmp_path / "run", resume=True)
     said = [m for m in caplog.messages if m.startswith(f"{damaged} is damaged: ")]
     assert len(said) == 1
-    assert said[0].endswith("The run is resumed from the checkpoint before it, of iteration 2.")
+    assert said[0].endswith("The run is resumed from the previous checkpoint, of iteration 2.")
     assert done.record["sessions"][-1]["from_iteration"] == 2
     assert done.record["sessions"][-1]["instead_of"] in said[0]
     assert (tmp_path / "run" / "checkpoints/damaged.safetensors").exists()
@@ -191,10 +195,10 @@ def test_a_last_checkpoint_that_is_gone_gives_way_aloud(
     gone.unlink()
     done = builder.build().run(tmp_path / "run", resume=True)
     assert (
-        f"{gone} is gone. The run is resumed from the checkpoint before it, of iteration 2."
+        f"{gone} is missing. The run is resumed from the previous checkpoint, of iteration 2."
         in caplog.messages
     )
-    assert done.record["sessions"][-1]["instead_of"] == f"{gone} is gone."
+    assert done.record["sessions"][-1]["instead_of"] == f"{gone} is missing."
     assert state(done) == state(whole)
 
 
@@ -206,8 +210,8 @@ def test_where_all_checkpoints_are_gone_the_run_does_not_begin_anew(tmp_path: Pa
     with pytest.raises(CheckpointError) as caught:
         builder.build().run(tmp_path / "run", resume=True)
     assert str(caught.value) == (
-        f"The checkpoints of {tmp_path / 'run'} are gone, from which it was to resume. Take the "
-        "folder 'checkpoints' from a backup, or begin a new run in another output."
+        f"The checkpoints of {tmp_path / 'run'} are missing, so it can't be resumed. Restore "
+        "the folder 'checkpoints' from a backup, or begin a new run in another output folder."
     )
     assert content(tmp_path / "run") == before
 
@@ -269,7 +273,7 @@ def test_a_damaged_best_network_is_put_back(
         best.unlink() if content is None else best.write_bytes(content)
         caplog.clear()
         stopped(builder, tmp_path / "run")
-        assert [m for m in caplog.messages if "put back from the checkpoint" in m]
+        assert [m for m in caplog.messages if "restored from the checkpoint" in m]
     assert state(builder.build().run(tmp_path / "run", resume=True)) == state(whole)
 
 
@@ -345,7 +349,8 @@ def test_what_may_have_changed_is_named_rightly() -> None:
     with pytest.raises(RunError) as caught:
         allowed(["hardwear"])  # type: ignore[list-item]
     assert str(caught.value) == (
-        "allow_changed: there is no 'hardwear'. There are configuration, data, packages, threads, "
+        "allow_changed: 'hardwear' is not a kind of change. The kinds are configuration, data, "
+        "packages, threads, "
         "hardware."
     )
 
@@ -440,7 +445,7 @@ def test_the_command_allows_one_thing_or_anything(
     assert "--allow-changed=hardware" in said
     assert "Traceback" not in said
     code, said = call("--allow-changed")
-    assert said == "--allow-changed is for a resumed run: give --resume too.\n"
+    assert said == "--allow-changed needs --resume. Give both.\n"
     assert call("--resume", "--allow-changed=hardwear")[0] == 2
     assert call("--resume", "--allow-changed=threads")[0] == 2
     assert call("--resume", "--allow-changed=hardware", "--max-time=00:00:00")[0] == 75

@@ -171,7 +171,7 @@ def test_a_part_without_metrics(folds: Path) -> None:
 
 MIXED = (
     "The runs in {folds} are not of one kind. {folds}/fold-1 differs from {folds}/fold-0: {what}. "
-    "Keep each kind in a folder of its own, or take them together all the same with "
+    "Keep each kind in a folder of its own, or combine them nevertheless with "
     "allow_mixed=True."
 )
 
@@ -210,8 +210,8 @@ def test_runs_that_both_predict_a_sample(folds: Path) -> None:
     write_predictions(folds / "fold-1" / "predictions_test.csv", more)
     assert _message(folds) == (
         f"{folds / 'fold-0'} and {folds / 'fold-1'} hold out different samples, but both predict "
-        f"1 of them, such as {one.ids[0]!r}: they are not folds of one division, so their "
-        "predictions can't be put together."
+        f"1 of them, such as {one.ids[0]!r}: they are not folds of the same "
+        "division, so their predictions can't be combined."
     )
 
 
@@ -221,7 +221,7 @@ def test_seeds_with_different_labels(folds: Path, finished: Path) -> None:
     changed = attrs.evolve(predictions, labels=np.roll(predictions.labels, 1))
     write_predictions(again / "predictions_test.csv", changed)
     assert _message(folds) == (
-        f"{folds / 'fold-0'} and {again} have different labels for one sample."
+        f"{folds / 'fold-0'} and {again} have different labels for a sample."
     )
 
 

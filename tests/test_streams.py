@@ -129,7 +129,7 @@ def test_a_working_folder_that_was_removed(
     monkeypatch.chdir(tmp_path)
     assert caught.value.code == 2
     assert capsys.readouterr().err == (
-        "The folder that this was started in was removed. Change to one that is there.\n"
+        "The working folder was removed. Change to a folder that exists.\n"
     )
 
 

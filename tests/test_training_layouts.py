@@ -327,7 +327,10 @@ def test_a_renaming_that_fits_nothing_or_joins_names_is_an_error(tmp_path: Path)
 @pytest.mark.parametrize(
     ("pair", "message"),
     [
-        (("[", ""), "'[' is no regular expression: unterminated character set at position 0."),
+        (
+            ("[", ""),
+            "'[' is not a regular expression: unterminated character set at position 0.",
+        ),
         (("a", r"\1"), r"'\\1' can't replace what 'a' finds: invalid group reference 1 at"),
         (("a", r"\g<x>"), r"'\\g<x>' can't replace what 'a' finds: unknown group name 'x'."),
     ],

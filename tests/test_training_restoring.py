@@ -100,8 +100,9 @@ def test_a_state_that_is_gone_is_named_before_anything_is_changed() -> None:
     with pytest.raises(RunError) as caught:
         restore(attrs.evolve(checkpoint, states=left), after, order)  # type: ignore[arg-type]
     assert str(caught.value) == (
-        "The checkpoint to resume from doesn't fit: It holds no state of 'optimizer'. It holds no "
-        "state of the random generators."
+        "The checkpoint to resume from doesn't fit: The checkpoint has no state of 'optimizer'. "
+        "The checkpoint "
+        "has no state of the random generators."
     )
     assert order.position == (0, 0)
     assert all(map(torch.equal, weights, after.state["network"].parameters()))

@@ -474,7 +474,8 @@ workers = 0
     arguments = ("run", "study.toml", "--output", "run", "--resume", "--max-time")
     assert exit_code(*arguments, "00:00:00") == 75
     assert capsys.readouterr().out == (
-        "The run in run stopped by the time limit. Resume it by the same command with --output run "
+        "The run in run was stopped by the time limit. Resume it with the same command and "
+        "--output run "
         "and --resume.\n"
     )
     assert Run.load("run").status == "stopped"

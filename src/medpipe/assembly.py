@@ -107,9 +107,8 @@ class Assembly:
         dataset = self._listed(step, step.build_with_faults)
         if dataset.faults:
             total = len(dataset.samples) + len({fault.sample for fault in dataset.faults})
-            count = f"{len(dataset.faults)} of {total} samples"
-            remedies = ["Repair or remove them."]
-            raise BadDataError(f"{count} can't be used:", dataset.faults, remedies)
+            message = f"{len(dataset.faults)} of {total} samples can't be used:"
+            raise BadDataError(message, dataset.faults, ["Repair or remove them."])
         return dataset
 
     def _listed(self, step: DatasetStep, build: Callable[[], Dataset]) -> Dataset:
@@ -117,7 +116,9 @@ class Assembly:
         with listing_with(readers):
             dataset = self._built(step, build)
         if not isinstance(dataset, Dataset):
-            raise StepError(f"{self.registry.title(step)} built {dataset!r}, which is no Dataset.")
+            raise StepError(
+                f"{self.registry.title(step)} built {dataset!r}, which is not a Dataset."
+            )
         wrong = no_names(dataset)
         if wrong is not None:
             raise StepError(f"{self.registry.title(step)} built a Dataset in which {wrong}")
@@ -188,7 +189,7 @@ class Assembly:
         network = self._built(step, lambda: step.build(data))
         if not isinstance(network, nn.Module):
             raise StepError(
-                f"{self.registry.title(step)} built {network!r}, which is no nn.Module."
+                f"{self.registry.title(step)} built {network!r}, which is not an nn.Module."
             )
         return data.task.step.finish(network, data.statistics)
 
@@ -390,7 +391,7 @@ class Assembly:
         training = self._built(step, lambda: step.build(parts))
         if not isinstance(training, Training):
             raise StepError(
-                f"{self.registry.title(step)} built {training!r}, which is no Training."
+                f"{self.registry.title(step)} built {training!r}, which is not a Training."
             )
         return training
 

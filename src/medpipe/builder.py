@@ -52,7 +52,7 @@ class _Wrong:
 
 @attrs.frozen(init=False)
 class PipelineBuilder:
-    """A pipeline to be: each method gives back a new builder and leaves this one as it is.
+    """Describes a pipeline: each method returns a new builder and leaves this one unchanged.
 
     With nothing chosen it is the set-up of MONAI's first-model tutorial: MedNIST, the four
     transforms, DenseNet121, ``SupervisedTrainer``. Names are looked up at once; what is wrong is
@@ -134,7 +134,7 @@ class PipelineBuilder:
         return self._with(dataset=self._step(DatasetStep, step, parameters))
 
     def readers(self, *steps: str | ReaderStep | StepReference) -> PipelineBuilder:
-        """Choose what decodes files before medpipe's own readers are asked.
+        """Choose the readers that are asked before medpipe's own.
 
         Args:
             *steps: Names, `medpipe.step` with parameters, or step objects; none for none.
@@ -176,7 +176,7 @@ class PipelineBuilder:
                 place = names.index(before)
             else:
                 shown = ", ".join(str(name) for name in names) or "empty"
-                message = f"no step {before!r} to stand before; the chain is {shown}."
+                message = f"before = {before!r} is not a step of the chain, which is {shown}."
                 added = (_Wrong(step, (Problem(path="", message=message),)),)
         chain = (*self._transforms[:place], *added, *self._transforms[place:])
         return self._with(transforms=chain)
@@ -230,7 +230,7 @@ class PipelineBuilder:
         return self._with(trainer=self._step(TrainerStep, step, parameters))
 
     def metrics(self, *steps: str | MetricStep | StepReference) -> PipelineBuilder:
-        """Choose what is measured beside the task's own metrics.
+        """Choose the metrics besides the task's own.
 
         Args:
             *steps: Names, `medpipe.step` with parameters, or step objects; none for none.
@@ -239,7 +239,7 @@ class PipelineBuilder:
         return self._with(metrics=made)
 
     def handlers(self, *steps: str | HandlerStep | StepReference) -> PipelineBuilder:
-        """Choose what sees the training.
+        """Choose the handlers, which see the training.
 
         Args:
             *steps: Names, `medpipe.step` with parameters, or step objects; none for none.
@@ -252,7 +252,7 @@ class PipelineBuilder:
     @overload
     def inferer(self, step: InfererStep, /) -> PipelineBuilder: ...
     def inferer(self, step: str | InfererStep, /, **parameters: object) -> PipelineBuilder:
-        """Choose how the network is called for evaluation and prediction.
+        """Choose the inferer, which calls the network for evaluation and prediction.
 
         Args:
             step: A registered name with parameters, or a step object.
@@ -369,7 +369,7 @@ class PipelineBuilder:
 
     @classmethod
     def from_recipe(cls, name: str, *, registry: Registry | None = None) -> PipelineBuilder:
-        """Take a configuration that ships with medpipe.
+        """Start from a recipe: a configuration that ships with medpipe.
 
         They are ``mednist``, ``mednist_fast`` and ``classification_fast``.
 

@@ -261,7 +261,7 @@ def medpipe_metrics() -> Iterable[type[MetricStep]]:  # type: ignore[empty-body]
 
 @hookspec
 def medpipe_inferers() -> Iterable[type[InfererStep]]:  # type: ignore[empty-body]
-    """Offer inferer steps: each says how a network is called for evaluation and prediction.
+    """Offer inferer steps: each calls a network for evaluation and prediction.
 
     Example:
         ::
@@ -286,7 +286,7 @@ def medpipe_inferers() -> Iterable[type[InfererStep]]:  # type: ignore[empty-bod
 
 @hookspec
 def medpipe_handlers() -> Iterable[type[HandlerStep]]:  # type: ignore[empty-body]
-    """Offer handler steps: each sees a training.
+    """Offer handler steps: each observes the training.
 
     Example:
         ::
@@ -340,7 +340,7 @@ def medpipe_readers() -> Iterable[type[ReaderStep]]:  # type: ignore[empty-body]
 
 @hookspec
 def medpipe_tasks() -> Iterable[type[TaskStep]]:  # type: ignore[empty-body]
-    """Offer task steps: each is a question that data sets ask.
+    """Offer task steps: each defines what labels, outputs and predictions mean.
 
     Example:
         ::

@@ -132,7 +132,7 @@ class Pipeline:
         from medpipe.training.stopping import StopRequest
 
         if resume and output is None:
-            raise RunError("To resume a run, say which: give its directory as output.")
+            raise RunError("resume needs the run to resume: give its directory as output.")
         path = Path(output) if output is not None else self._default_output()
         return Runner(
             assembly=self._assembly(),
@@ -165,7 +165,7 @@ class Pipeline:
 
         split = self.configuration.split
         if split.folds is None:
-            raise RunError("There are no folds to run. Set split.folds to their number, such as 5.")
+            raise RunError("split.folds is not set. Set it to the number of folds, such as 5.")
         members = {
             f"fold-{fold}": attrs.evolve(self.configuration, split=attrs.evolve(split, fold=fold))
             for fold in range(split.folds)

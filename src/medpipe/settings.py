@@ -49,8 +49,7 @@ def _fits(settings: SplitSettings, _: attrs.Attribute[Any], test: float | None) 
     if getattr(settings, "folds", None) is not None:
         if test is not None:
             raise ValueError(
-                "can't be given with split.folds, which hold out each fold in its place: leave it "
-                "out."
+                "can't be given with split.folds: each fold is held out in its place. Leave it out."
             )
         return
     validation = getattr(settings, "validation", None)
@@ -68,7 +67,7 @@ def _one_of_the_folds(settings: SplitSettings, _: attrs.Attribute[Any], fold: in
         return
     folds: int | None = getattr(settings, "folds", None)
     if folds is None:
-        raise ValueError("is one of the folds: set split.folds to their number.")
+        raise ValueError("needs split.folds, the number of folds. Set it too.")
     if not 0 <= fold < folds:
         raise ValueError(f"must be from 0 to {folds - 1}, got {fold}.")
 

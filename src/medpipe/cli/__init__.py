@@ -33,12 +33,12 @@ COMMANDS = {
     "predict": "Predict new files with the network of a run, as a CSV table.",
     "recipes": "List the configurations that ship with medpipe, or print one.",
     "init": "Write an empty project: a configuration, a README and a .gitignore.",
-    "collect": "Show the runs below a folder: metrics, mean, spread, and those of all pooled.",
+    "collect": "Show the runs below a folder: metrics, mean and spread, and pooled metrics.",
     "import_weights": "Write the tensors of a torch.save file as safetensors; no code in it runs.",
     "plugins": "List the plugins and their steps.",
     "show": "Show one step: what it does, its parameters and the plugin that supplies it.",
-    "doctor": "Show versions, device, memory, data and plugins; exit code 1 if one is broken.",
-    "cache": "List, verify and clear the packed caches, which runs make of their images.",
+    "doctor": "Show versions, device, memory, data and plugins; exit code 1 if a plugin is broken.",
+    "cache": "List, verify and clear the packed caches, which runs create from their images.",
 }
 """Each command with the first line of its help: its module is imported when it is called."""
 for command, summary in COMMANDS.items():
@@ -97,9 +97,7 @@ def _refuse_no_folder() -> None:
     try:
         Path.cwd()
     except OSError as error:
-        raise RunError(
-            "The folder that this was started in was removed. Change to one that is there."
-        ) from error
+        raise RunError("The working folder was removed. Change to a folder that exists.") from error
 
 
 def _by_printing(error: BaseException) -> bool:

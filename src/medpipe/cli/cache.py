@@ -21,7 +21,8 @@ from medpipe.system.file_errors import size_text
 from medpipe.system.progress import track
 
 cache = App(
-    name="cache", help="List, verify and clear the packed caches, which runs make of their images."
+    name="cache",
+    help="List, verify and clear the packed caches, which runs create from their images.",
 )
 
 SHORT = 12
@@ -30,7 +31,7 @@ SHORT = 12
 
 @cache.command(name="list")
 def list_caches() -> None:
-    """List the packed caches with their sizes, the last used at the end."""
+    """List the packed caches with their sizes, the most recently used last."""
     folders = packed_folders()
     if not folders:
         print(f"There is no packed cache in {cache_directory()}.")
@@ -59,8 +60,8 @@ def clear_caches(
     A cache that a run is using is kept.
 
     Args:
-        names: Their names, as the list shows them.
-        all_: Remove all of them, and what interrupted runs left.
+        names: The names of the caches, as medpipe cache list shows them.
+        all_: Remove all packed caches, and what interrupted runs left.
     """
     if bool(names) == all_:
         raise MedpipeError(
@@ -76,17 +77,17 @@ def clear_caches(
     kept = [folder.key for folder in chosen if folder not in gone]
     if kept:
         raise MedpipeError(
-            f"{_count(len(kept))} stayed: {', '.join(kept)}. A process uses it, or the folder is "
-            "not yours. Wait until the process ends."
+            f"{_count(len(kept))} not removed: {', '.join(kept)}. A process uses the cache, or its "
+            "folder is not yours. Wait until the process ends."
         )
 
 
 @cache.command(name="verify")
 def verify_caches() -> None:
-    """Read all of every packed cache, and remove those that are damaged.
+    """Read every packed cache completely, and remove damaged ones.
 
     A run checks only the index of a cache, since its values may be large. Ends with exit code 2
-    where one was damaged.
+    if one was damaged.
     """
     folders = packed_folders()
     damaged = {}

@@ -43,7 +43,7 @@ def check(
     settings = [*(set_ or []), *([QUARANTINED] if quarantine else [])]
     pipeline = builder_of(configuration, settings, unset).build()
     if json is not None and not data:
-        raise RunError("--json goes with --data. Give both.")
+        raise RunError("--json needs --data. Give both.")
     if data:
         found = pipeline.check_data()
         if json is not None:

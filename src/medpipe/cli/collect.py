@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from medpipe.evaluation.metrics import metric_lines
 from medpipe.runs.run_set import RunSet
+from medpipe.system.text import counted
 
 
 def collect(
@@ -19,23 +20,24 @@ def collect(
     split: Literal["test", "validation"] = "test",
     allow_mixed: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Show the runs below a folder: metrics, mean, spread, and those of all pooled.
+    """Show the runs below a folder: metrics, mean and spread, and pooled metrics.
 
     Over folds the pooled predictions are the out-of-fold predictions; over several seeds on the
-    same samples, their mean. Ends with exit code 2 where no run is finished.
+    same samples, their mean. Ends with exit code 2 if no run is finished.
 
     Args:
         directory: The folder of the runs, at any depth.
         output: Where to write collection.json and predictions_pooled.csv.
-        split: The split that the runs held out: validation where the data bring the test.
+        split: The split that the runs held out: validation if the data set has its own test split.
         allow_mixed: Also accept runs that differ in more than fold and seed.
     """
     runs = RunSet.load(directory, allow_mixed=allow_mixed)
     found = runs.collection(split) if output is None else runs.write(output, split)
     pooled = found["pooled"]
     print(runs.table(split))
-    count = "1 run" if len(runs.runs) == 1 else f"{len(runs.runs)} runs"
-    print(f"{count} pooled, {split} on {pooled['images']} images:")
+    print(
+        f"{counted(len(runs.runs), 'run')} pooled, {split} on {counted(pooled['images'], 'image')}:"
+    )
     print("\n".join(metric_lines(pooled)))
     if output is not None:
         print(f"The collection is in {output}")

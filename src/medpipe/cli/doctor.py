@@ -10,7 +10,7 @@ from medpipe.system.cache_folder import cache_directory
 
 
 def doctor() -> None:
-    """Show versions, device, memory, data and plugins; exit code 1 if one is broken."""
+    """Show versions, device, memory, data and plugins; exit code 1 if a plugin is broken."""
     from medpipe.system.distribution import collisions
     from medpipe.system.hardware import (
         available_cpus,

@@ -12,6 +12,7 @@ from medpipe.errors import ConfigError, Problem
 from medpipe.evaluation.metrics import metric_lines
 from medpipe.steps import DatasetStep
 from medpipe.system.output_folders import refuse_existing
+from medpipe.system.text import counted
 
 
 def evaluate(
@@ -31,7 +32,7 @@ def evaluate(
         run: The run directory.
         data: A file with a [dataset] table and nothing else; the rest is the run's.
         output: A new folder for metrics.json and predictions.csv; by default nothing is written.
-        network: The best by the monitored metric, or the last.
+        network: The network that is best by the monitored metric, or the last.
         device: auto, cpu, cuda, cuda:N or mps.
         batch_size: Images in a batch; by default the run's.
         allow_overlap: Allow images that the run was trained on; they are recorded.
@@ -86,7 +87,8 @@ def _dataset_step(path: Path, registry: Registry) -> DatasetStep:
 
 def _lines(metrics: Any, indent: str = "") -> list[str]:
     """The metrics with their intervals, and below them those of the subgroups."""
-    lines = [f"{indent}on {metrics['images']} images:", *metric_lines(metrics, f"{indent}  ")]
+    count = counted(metrics["images"], "image")
+    lines = [f"{indent}on {count}:", *metric_lines(metrics, f"{indent}  ")]
     for column, tables in metrics.get("subgroups", {}).items():
         for value, table in tables.items():
             lines.append(f"{indent}{column} = {value or '(blank)'}")

@@ -13,7 +13,7 @@ def init(folder: Path = Path(), /) -> None:
     """Write an empty project: a configuration, a README and a .gitignore.
 
     Args:
-        folder: Where to; by default the working folder. It is made if it is not there.
+        folder: The folder to write into, created if needed; by default the working folder.
     """
     content = project()
     for name in content:

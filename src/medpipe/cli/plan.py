@@ -26,11 +26,11 @@ def plan(
             images, or a folder with one.
         out: The file to write; without it the configuration is printed.
         time: How long training may take on this machine: 30m, 2h.
-        label: The column of a table to learn, where several may be.
+        label: The column of a table to learn, if several may be the label.
     """
     found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smhd])", time)
     if found is None or not float(found[1]):
-        raise RunError(f"--time: write a number with s, m, h or d, such as 30m, not {time!r}.")
+        raise RunError(f"--time must be a number with s, m, h or d, such as 30m, got {time!r}.")
     if out is not None:
         refuse_existing(out, kind="file", parameter="out")
     made = make_plan(data, minutes=float(found[1]) * _UNITS[found[2]], label=label)

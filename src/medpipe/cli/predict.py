@@ -13,6 +13,7 @@ from medpipe import Run
 from medpipe.errors import RunError
 from medpipe.system.file_errors import looked_in, mode_of
 from medpipe.system.output_folders import refuse_existing
+from medpipe.system.text import counted
 
 _MOST_SHOWN = 10
 
@@ -34,10 +35,11 @@ def predict(
         paths: Files, or folders that are searched at any depth: images and NIfTI files by name,
             DICOM files by content.
         output: A new CSV file; by default the table is printed.
-        network: The best by the monitored metric, or the last.
+        network: The network that is best by the monitored metric, or the last.
         device: auto, cpu, cuda, cuda:N or mps.
         batch_size: Images in a batch; by default the run's.
-        skip_unreadable: Leave out files that can't be read or are not finite; else: an error.
+        skip_unreadable: Leave out files that can't be read or have NaN or infinite values; without
+            it they are an error.
     """
     if not paths:
         raise RunError("Name the files or folders to predict.")
@@ -55,7 +57,7 @@ def predict(
         print(found.to_csv(), end="")
         return
     found.write(output)
-    print(f"The predictions for {len(found)} images are in {output}")
+    print(f"The predictions for {counted(len(found), 'image')} are in {output}")
 
 
 def _require(paths: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ def recipes(name: str | None = None, /) -> None:
     """List the configurations that ship with medpipe, or print one.
 
     Args:
-        name: The one to print: medpipe recipes mednist > pipeline.toml.
+        name: The recipe to print: medpipe recipes mednist > pipeline.toml.
     """
     if name is not None:
         print(text(name), end="")

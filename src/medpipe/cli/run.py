@@ -52,14 +52,15 @@ def run(
         configuration: A file that ends in .toml, or the name of a recipe.
         output: The run directory; by default runs/DATASET-TIME.
         set_: PATH=VALUE, as often as needed: --set trainer.max_epochs=5.
-        unset: PATH, as often as needed: its default takes the place of its value.
-        resume: Resume the run in --output, or begin it where there is none.
-        allow_changed: Resume although something has changed since the run was begun, and record
-            it: --allow-changed for anything, or --allow-changed=hardware, as often as needed.
+        unset: PATH, as often as needed: its default replaces its value.
+        resume: Resume the run in --output, or start it if there is none.
+        allow_changed: Resume although something has changed since the run was started, and
+            record it: --allow-changed for anything, or --allow-changed=hardware, as often as
+            needed.
         max_time: Save and stop after HH:MM:SS, or D-HH:MM:SS.
-        fold: Hold out this one of the folds of split.folds, from 0.
-        folds: Run all folds, each in its folder in --output.
-        seeds: Run this many seeds on one split, each in its folder in --output.
+        fold: The fold to hold out, from 0; needs split.folds.
+        folds: Run all folds, each in a folder of its own in --output.
+        seeds: Run this many seeds on one split, each in a folder of its own in --output.
         timings: At the end, show where the time went.
         quarantine: Leave faulty samples out: short for --set run.bad_data=quarantine.
     """
@@ -67,15 +68,18 @@ def run(
     settings += [QUARANTINED] if quarantine else []
     if folds and (fold is not None or seeds is not None):
         other = "--fold" if fold is not None else "--seeds"
-        raise RunError(f"--folds can't go with {other}. Give one of them.")
+        raise RunError(f"--folds can't be given with {other}. Give one of them.")
     if (folds or seeds is not None) and output is None:
-        raise RunError("Name the folder for the runs with --output.")
+        raise RunError(
+            f"{'--folds' if folds else '--seeds'} needs a folder for the runs. Name it with "
+            "--output."
+        )
     limit = None if max_time is None else _duration(max_time)
     allow: bool | list[Changeable] = [kind for kind in allow_changed or [] if kind != ANYTHING]
     if ANYTHING in (allow_changed or []):
         allow = True
     if allow and not resume:
-        raise RunError("--allow-changed is for a resumed run: give --resume too.")
+        raise RunError("--allow-changed needs --resume. Give both.")
     with recording(_timings()):
         pipeline = builder_of(configuration, settings, unset).build()
         members: Collection[str] = ()
@@ -147,8 +151,8 @@ def _since_process_start() -> float:
 
 def _stop(path: Path, reason: str) -> None:
     reason = f"the signal {reason}" if reason.startswith("SIG") else reason
-    way = f"Resume it by the same command with --output {path} and --resume."
-    print(f"The run in {path} stopped by {reason}. {way}")
+    way = f"Resume it with the same command and --output {path} and --resume."
+    print(f"The run in {path} was stopped by {reason}. {way}")
     sys.exit(STOPPED)
 
 

@@ -32,7 +32,7 @@ def show(kind: Kind, name: str, /) -> None:
 
     Args:
         kind: The kind of step.
-        name: Its name.
+        name: The name of the step.
     """
     registry = Registry.discover()
     cls = registry.get(next(item for item in STEP_KINDS if item.kind == kind), name)

@@ -24,7 +24,7 @@ def builder_of(source: str, settings: list[str], unset: list[str] | None = None)
     Args:
         source: A file that ends in ``.toml``, or the name of a recipe.
         settings: ``PATH=VALUE`` each.
-        unset: Paths whose values are removed before.
+        unset: Paths whose values are removed first.
 
     Raises:
         ConfigError: It can't be read or has problems.
@@ -59,7 +59,7 @@ def builder_of(source: str, settings: list[str], unset: list[str] | None = None)
         else:
             if dropped:
                 logger.info(
-                    "%s is another step now; of the one before it, dropped: %s",
+                    "%s is now another step; parameters of the previous one were dropped: %s",
                     path.strip().removesuffix(".step"),
                     ", ".join(dropped),
                 )

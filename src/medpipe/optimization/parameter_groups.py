@@ -88,8 +88,8 @@ def divide(network: nn.Module, groups: Sequence[ParameterGroup]) -> dict[str, in
             )
         elif not free:
             wrong.append(
-                f"{where} {group.match!r} fits only parameters that groups before it have taken, "
-                f"such as {fitting[0]}. Put it before them, or leave it out."
+                f"{where} {group.match!r} fits only parameters that earlier groups have, such as "
+                f"{fitting[0]}. Put the group before these, or leave it out."
             )
         owner.update(dict.fromkeys(free, index))
     if wrong:

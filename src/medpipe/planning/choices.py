@@ -103,16 +103,18 @@ def transform_choices(
         if any(one < wanted for one, wanted in zip(least, size, strict=True)):
             reason += "; small ones are enlarged"
         chain.append(({"step": "resize", "spatial_size": size}, reason))
-    chain.append(({"step": "scale_intensity"}, "each image to 0 to 1: scanners differ"))
+    chain.append(
+        ({"step": "scale_intensity"}, "each image is scaled to 0 to 1, since scanners differ")
+    )
     chain.append(({"step": "to_tensor"}, ""))
     if sides is not None:
-        reason = f"no flips: names tell left from right, {sides[0]!r} and {sides[1]!r}. Small turns"
+        reason = f"no flips: {sides[0]!r} and {sides[1]!r} name left and right. Small rotations"
     elif dims == 2:
         flip = {"step": "rand_flip", "spatial_axis": 0, "prob": 0.5}
-        chain.append((flip, "left and right; take it out where they mean something"))
-        reason = "small turns"
+        chain.append((flip, "flips left and right; remove it if they have a meaning"))
+        reason = "small rotations"
     else:
-        reason = "no flips, as bodies have sides. Small turns"
+        reason = "no flips, since left and right of a body differ. Small rotations"
     turns = {"step": "rand_rotate", "range_x": 0.26, "prob": 0.5}
     if dims == 3:
         turns["range_y"] = turns["range_z"] = 0.26
@@ -143,7 +145,7 @@ def sampling_choice(prepared: PreparedData) -> Choice | None:
     if counts[0][1] < UNEVEN * counts[-1][1]:
         return None
     (most, many), (least, few) = counts[0], counts[-1]
-    reason = f"{many:,} samples are {task.names[most]!r}, {few:,} are {task.names[least]!r}"
+    reason = f"{many:,} samples of {task.names[most]!r}, {few:,} of {task.names[least]!r}"
     return Choice(name="sampling", value="balanced", reason=reason)
 
 

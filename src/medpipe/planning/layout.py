@@ -13,6 +13,7 @@ from medpipe.data.readers.dicom.files import dicom_identities
 from medpipe.errors import DataError
 from medpipe.planning import tables
 from medpipe.planning.names import patient_patterns, sides_in
+from medpipe.system.file_errors import looked_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,7 +81,10 @@ def layout_of(data: Path, label: str | None = None) -> Layout:
     if data.is_file():
         return _of_table(data, label)
     if not data.is_dir():
-        raise DataError(f"There is no {data}. Name a folder of images, or a table.")
+        raise DataError(
+            f"There is no file or folder {data}{looked_in(data)}. Name a folder of images, or a "
+            "table."
+        )
     files = sorted(
         path for path in data.iterdir() if path.is_file() and path.name.endswith(tables.SUFFIXES)
     )
@@ -98,14 +102,15 @@ def layout_of(data: Path, label: str | None = None) -> Layout:
 def _of_table(file: Path, label: str | None) -> Layout:
     if not file.name.endswith(tables.SUFFIXES):
         raise DataError(
-            f"{file} is no {', '.join(tables.SUFFIXES)}. Name a text table, or a folder."
+            f"{file} is not a text table ({', '.join(tables.SUFFIXES)}). Name a text table, or a "
+            "folder."
         )
     table = tables.read_columns(file)
     image = tables.image_column(table, file)
     if image is None:
         raise DataError(
-            f"No column of {file} names files in {file.parent} or a folder in it. Look at the "
-            f"paths in {', '.join(table.header)}."
+            f"No column of {file} names files in {file.parent} or a folder in it. Check the "
+            f"paths in the columns {', '.join(table.header)}."
         )
     choices = [
         Choice(name="step", value="table", reason="the table has a row for each image"),
@@ -113,16 +118,20 @@ def _of_table(file: Path, label: str | None) -> Layout:
         _image(image.names),
     ]
     if table.encoding != "utf-8":
-        choices.append(Choice(name="encoding", value=table.encoding, reason="it is not UTF-8"))
+        choices.append(
+            Choice(name="encoding", value=table.encoding, reason="the table is not UTF-8")
+        )
     if table.delimiter is not None:
         choices.append(Choice(name="delimiter", value=table.delimiter))
     if image.root is not None:
-        choices.append(Choice(name="root", value=str(image.root), reason="the files are there"))
+        choices.append(
+            Choice(name="root", value=str(image.root), reason="the files are in this folder")
+        )
     if image.suffixes:
-        reason = "the table leaves it out"
+        reason = "the table leaves suffixes out"
         choices.append(Choice(name="suffixes", value=list(image.suffixes), reason=reason))
     if image.missing:
-        reason = "some rows name files that are not there"
+        reason = "some rows name files that don't exist"
         choices.append(Choice(name="missing_files", value="drop", reason=reason))
     taken = list(image.names)
     split = tables.split_column(table, taken)
@@ -138,7 +147,7 @@ def _of_table(file: Path, label: str | None) -> Layout:
         reason = "images of one patient stay in one split"
         choices.append(Choice(name="group", value=group, reason=reason))
         if len(table.values(group)) < len(table.cells[group]):
-            reason = "rows without a patient are each taken for one"
+            reason = "each row without a patient is a group of its own"
             choices.append(Choice(name="ungrouped", value="own", reason=reason))
     else:
         pattern = patient_patterns(table.values(image.names[0]))
@@ -148,12 +157,12 @@ def _of_table(file: Path, label: str | None) -> Layout:
         else:
             questions.append("No column names patients: is each image of another patient?")
     if split is not None:
-        choices.append(Choice(name="split", value=split, reason="the table brings its splits"))
-        reason = "else one patient or copy would be in two splits"
+        choices.append(Choice(name="split", value=split, reason="the table has its own splits"))
+        reason = "otherwise a patient or a copy would be in two splits"
         choices.append(Choice(name="on_leak", value="drop_train", reason=reason))
     repeated = [n for n in Counter(table.values(image.names[0])).values() if n > 1]
     if repeated:
-        reason = "several rows are of one image; they must agree"
+        reason = "several rows are of the same image and must agree"
         choices.append(Choice(name="repeated", value="agree", reason=reason))
     texts = [*table.header, *table.values(image.names[0])]
     texts += [
@@ -177,8 +186,8 @@ def _of_folders(data: Path) -> Layout:
     given = {split: names[0] for split, names in splits.items() if names}
     is_split = {name.lower() for name in given.values()}
     if len(given) > 1 and all(name in is_split or name.startswith(".") for name in inner):
-        choices.append(Choice(name="splits", value=given, reason="the folders bring their splits"))
-        reason = "else one patient or copy would be in two splits"
+        choices.append(Choice(name="splits", value=given, reason="these folders are splits"))
+        reason = "otherwise a patient or a copy would be in two splits"
         choices.append(Choice(name="on_leak", value="drop_train", reason=reason))
     listing = FolderListing(faults=[])
     listing.look_below(str(data), "")
@@ -194,7 +203,7 @@ def _of_folders(data: Path) -> Layout:
         raise DataError(
             f"{data} has {len(held)} folders with few images each, such as {min(held)!r}: they "
             "look like cases, not like classes. Write a table with a column that names the images "
-            "and one with their labels, and give that."
+            "and one with their labels, and name that table."
         )
     questions: list[str] = []
     choices += _identity(images, questions)
@@ -222,7 +231,7 @@ def _identity(images: Mapping[str, ImageFile], questions: list[str]) -> list[Cho
         return [*chosen, Choice(name="dicom_group", value="patient", reason=reason)]
     pattern = patient_patterns(list(images))
     if pattern is None:
-        questions.append("No name tells of patients: is each image of another patient?")
+        questions.append("The file names don't name patients: is each image of another patient?")
         return []
     questions.append(_ask(pattern))
     return [_pattern(pattern)]
@@ -230,7 +239,7 @@ def _identity(images: Mapping[str, ImageFile], questions: list[str]) -> list[Cho
 
 def _pattern(found: tuple[list[str], int]) -> Choice:
     patterns, count = found
-    reason = f"names tell of {count} patients, each of which stays in one split"
+    reason = f"names of files show {count} patients; each patient stays in one split"
     value = patterns[0] if len(patterns) == 1 else patterns
     return Choice(name="group_pattern", value=value, reason=reason)
 
@@ -238,4 +247,4 @@ def _pattern(found: tuple[list[str], int]) -> Choice:
 def _ask(found: tuple[list[str], int]) -> str:
     patterns, count = found
     told = " or ".join(map(repr, patterns))
-    return f"Is what {told} captures in the names a patient ({count} of them)?"
+    return f"Does {told} capture the patient in the names of files ({count} patients)?"

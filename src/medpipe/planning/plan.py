@@ -19,6 +19,7 @@ from medpipe.registry.registry import Registry
 from medpipe.steps import auto_batch_size
 from medpipe.system import files
 from medpipe.system.hardware import choose_device
+from medpipe.system.text import counted
 
 if TYPE_CHECKING:
     import os
@@ -91,7 +92,7 @@ def plan(
     dataset, run = list(layout.choices), []
     prepared, faults = _prepared(document, registry)
     if faults:
-        reason = f"{faults} files or rows can't be used; quarantine.csv lists them"
+        reason = f"{counted(faults, 'faulty sample')}, listed in quarantine.csv"
         run.append(Choice(name="bad_data", value="quarantine", reason=reason))
     split = [
         Choice(name=name, value=value, reason="there are few patients" * (name == "validation"))
@@ -114,7 +115,7 @@ def plan(
     )
     epochs = choices.epochs_for(batches, seconds, minutes * 60)
     took = choices.epoch_seconds(batches, seconds) * epochs / 60
-    loader = [Choice(name="batch_size", value=batch, reason=f"{training:,} training samples")]
+    loader = [Choice(name="batch_size", value=batch, reason=counted(training, "training sample"))]
     sampling = choices.sampling_choice(prepared)
     loader += [sampling] if sampling is not None else []
     trainer = [
@@ -122,15 +123,17 @@ def plan(
         Choice(
             name="max_epochs",
             value=epochs,
-            reason=f"{batches * epochs:,} iterations, about {_time(took)} on {device}; "
-            f"{_time(minutes)} were given",
+            reason=f"{counted(batches * epochs, 'iteration')}, about {_time(took)} on {device}; "
+            f"the limit is {_time(minutes)}",
         ),
-        Choice(name="learning_rate", value=1e-3, reason="AdamW's usual one"),
+        Choice(name="learning_rate", value=1e-3, reason="AdamW's usual rate"),
         Choice(name="optimizer", value="adamw"),
-        Choice(name="schedule", value="one_cycle", reason="up and down over the whole run"),
+        Choice(
+            name="schedule", value="one_cycle", reason="the rate rises, then falls, over the run"
+        ),
     ]
     if device != "cpu":
-        reason = "bfloat16 where it is faster"
+        reason = "bfloat16 if the hardware is faster in it"
         trainer.append(Choice(name="precision", value="auto", reason=reason))
     chosen, why = network
     sections = [
@@ -227,10 +230,12 @@ def _network(
         found = network, seconds
         if choices.epoch_seconds(batches, seconds) * choices.wanted_epochs(batches) <= budget:
             break
-        passed.append(f"for {network['step']} the time is too short")
+        passed.append(f"{network['step']} would take too long")
     if found is None:
         shape = " x ".join(map(str, data.spatial_shape))
-        raise DataError(f"No network of medpipe takes a batch of {batch} images of {shape}.")
+        raise DataError(
+            f"No network of medpipe takes a batch of {counted(batch, 'image')} of {shape}."
+        )
     network, seconds = found
     said = "; ".join([f"a step takes {seconds:.2g} s here", *passed[:1]])
     return (network, said), seconds
@@ -238,16 +243,18 @@ def _network(
 
 def _time(minutes: float) -> str:
     if minutes < 1.5:
-        return f"{max(1, round(60 * minutes))} seconds"
-    return f"{round(minutes)} minutes" if minutes < 120 else f"{round(minutes / 60)} hours"
+        return counted(max(1, round(60 * minutes)), "second")
+    if minutes < 120:
+        return counted(round(minutes), "minute")
+    return counted(round(minutes / 60), "hour")
 
 
 def _found(prepared: PreparedData, images: choices.Images) -> str:
     task = prepared.dataset.task
     count = sum(images.sizes.values())
     names = ", ".join(task.names[:8]) + (", ..." if len(task.names) > 8 else "")
-    kind = "volumes" if images.dims == 3 else "images"
-    return f"{count:,} {kind}, {task.kind}: {names}"
+    kind = "volume" if images.dims == 3 else "image"
+    return f"{counted(count, kind)}, {task.kind}: {names}"
 
 
 def _section(title: str, some: Sequence[Choice], reason: str = "") -> str:

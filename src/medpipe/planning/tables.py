@@ -188,7 +188,9 @@ def label_settings(
     left = [name for name in table.header if name not in taken and name and table.values(name)]
     if wanted is not None:
         if wanted not in left:
-            raise DataError(f"There is no column {wanted!r} to learn. There are {', '.join(left)}.")
+            raise DataError(
+                f"There is no column {wanted!r} to learn. The columns are {', '.join(left)}."
+            )
         return _of_column(table, wanted, "the column that was asked for")
     findings = [name for name in left if _is_finding(table.values(name))]
     named = [name for name in left if LABEL.match(name)]
@@ -231,7 +233,7 @@ def _of_findings(table: TableColumns, columns: Sequence[str]) -> list[tuple[str,
         ("task", "multilabel", "several findings may be in one image"),
     ]
     if any(value.startswith("-1") for name in columns for value in table.values(name)):
-        chosen.append(("uncertain", "missing", "-1 says that it is uncertain: such are left out"))
+        chosen.append(("uncertain", "missing", "-1 means uncertain; these labels are left out"))
     return chosen
 
 
@@ -247,7 +249,7 @@ def _of_column(table: TableColumns, name: str, why: str) -> list[tuple[str, Any,
         if nothing:
             chosen.append(("negative", nothing, "means that there is no finding"))
     elif _measures(values):
-        why = f"{len(set(values))} different numbers are measurements, no classes"
+        why = f"{len(set(values))} different numbers are measurements, not classes"
         chosen.append(("task", "regression", why))
     elif len(set(values)) > MANY_CLASSES:
         raise DataError(

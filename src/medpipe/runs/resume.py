@@ -60,7 +60,8 @@ def allowed(allow_changed: bool | Changeable | Collection[Changeable]) -> frozen
     unknown = sorted(names - set(CHANGEABLE))
     if unknown:
         raise RunError(
-            f"allow_changed: there is no {unknown[0]!r}. There are {', '.join(CHANGEABLE)}."
+            f"allow_changed: {unknown[0]!r} is not a kind of change. The kinds are "
+            f"{', '.join(CHANGEABLE)}."
         )
     return frozenset(names)
 
@@ -81,8 +82,8 @@ def changes_of_configuration(before: Run, text: str | None) -> list[Change]:
         lines = changed_lines(old, text)
     except (OSError, ValueError) as error:  # invalid TOML and UTF-8 are ValueErrors
         raise RunError(
-            f"{path} can't be read: {error}. Put it back from a backup, or begin a new run in "
-            "another output."
+            f"{path} can't be read: {error}. Restore it from a backup, or begin a new run in "
+            "another output folder."
         ) from error
     longer = _longer(tomllib.loads(old), tomllib.loads(text), before.record["auto"])
     return [_of_configuration(line, longer) for line in lines]
@@ -171,9 +172,9 @@ def refuse(before: Run, changes: Collection[Change], allow: Collection[Changeabl
     refused = [change for change in changes if change.what and change.what not in allow]
     if refused:
         raise RunError(
-            f"The run {before.path} can't be resumed, since it was started with something else:\n"
+            f"The run {before.path} can't be resumed: this has changed since it was started:\n"
             + "".join(f"  {change.line}\n" for change in refused)
-            + "Put that back, or begin a new run in another output."
+            + "Undo these changes, or begin a new run in another output folder."
             + _way_on(refused)
         )
 
@@ -189,8 +190,8 @@ def refuse_for_finished(before: Run, changes: Collection[Change]) -> None:
         raise RunError(
             f"The run {before.path} is finished, so these changes would have no effect:\n"
             + "".join(f"  {line}\n" for line in changed)
-            + "Put that back, or begin a new run in another output; with weights.run it starts "
-            "from this run's best network."
+            + "Undo them, or begin a new run in another output folder; with weights.run it can "
+            "start from this run's best network."
         )
 
 
@@ -213,9 +214,10 @@ def refuse_other_plan(path: Path, before: Mapping[str, Any], now: Mapping[str, A
         raise RunError(
             f"The run {path} can't be resumed, since its schedule was made for another length, "
             f"and the learning rate would jump or not reach its end:\n{lines}"
-            "That follows from trainer.max_epochs, trainer.epoch_length, trainer.accumulation, "
-            "loader.batch_size and the number of training samples. Put them back, or begin a new "
-            "run in another output; with weights.run it starts from this run's best network."
+            "The length follows from trainer.max_epochs, trainer.epoch_length, "
+            "trainer.accumulation, loader.batch_size and the number of training samples. Restore "
+            "them, or begin a new run in another output folder; with weights.run it can start "
+            "from this run's best network."
         )
 
 
@@ -255,8 +257,9 @@ def refuse_too_few_epochs(path: Path, progress: Mapping[str, Any], max_epochs: i
     now = whole if progress["validating"] and not begun else whole + 1
     if now > max_epochs:
         raise RunError(
-            f"The run {path} can't be resumed with trainer.max_epochs = {max_epochs}: it is in "
-            f"epoch {now} already. Set it to {now} or more, or begin a new run in another output."
+            f"The run {path} can't be resumed with trainer.max_epochs = {max_epochs}: it is "
+            f"already in epoch {now}. Set trainer.max_epochs to {now} or more, or begin a new run "
+            "in another output folder."
         )
 
 
@@ -264,8 +267,8 @@ def _way_on(refused: Collection[Change]) -> str:
     kinds = [kind for kind in CHANGEABLE if any(change.what == kind for change in refused)]
     given = option("allow_changed", kinds[0] if len(kinds) == 1 else kinds)
     return (
-        " To resume all the same, which gives other results than a run that was not stopped, and "
-        f"is recorded: {given}"
+        f" To resume nevertheless, give {given}: the results will differ from those of a run that "
+        "was not stopped, and the changes are recorded."
     )
 
 

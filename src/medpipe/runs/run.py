@@ -19,6 +19,7 @@ from medpipe.registry.registry import Registry
 from medpipe.runs.recorder import CONFIGURATION, HISTORY, PREDICTIONS, RECORD, info_of, tuples
 from medpipe.steps import Reading
 from medpipe.system.file_errors import mode_of
+from medpipe.system.text import counted
 from medpipe.training.run_checkpoints import BEST, LAST
 
 if TYPE_CHECKING:
@@ -63,14 +64,16 @@ class Run:
         try:
             record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         except FileNotFoundError as error:
-            raise RunError(f"{folder} holds no run: there is no {RECORD} in it.") from error
+            raise RunError(f"{folder} is not a run directory: it has no {RECORD}.") from error
         except (OSError, ValueError) as error:
             raise RunError(
-                f"{folder / RECORD} can't be read: {error}. Take it from a backup, or begin a new "
-                "run in another output."
+                f"{folder / RECORD} can't be read: {error}. Restore it from a backup, or begin a "
+                "new run in another output folder."
             ) from error
         if not isinstance(record, dict) or record.get("format") != 1:
-            raise RunError(f"{folder / RECORD} is of another format; a newer medpipe may know it.")
+            raise RunError(
+                f"{folder / RECORD} has an unknown format. Use the medpipe that wrote it."
+            )
         return cls(path=folder, record=record)
 
     @property
@@ -145,8 +148,8 @@ class Run:
         best, last = self.path / BEST, self.path / LAST
         if which == "best" and last.exists() and not best.exists():
             raise RunError(
-                f"The run {self.path} has no best network yet, since no epoch of it is over. Go on "
-                "with it (--resume), or take the last network (which='last'; --network last)."
+                f"The run {self.path} has no best network yet, since no epoch is complete. Resume "
+                "it (--resume), or use the last network (which='last'; --network last)."
             )
         states, _ = load_checkpoint(best if which == "best" else last)
         assembly = self._assembly(registry)
@@ -246,7 +249,8 @@ class Run:
 
         lines = []
         for split, metrics in self.metrics.items():
-            lines += [f"{split} on {metrics['images']} images:", *metric_lines(metrics)]
+            count = counted(metrics["images"], "image")
+            lines += [f"{split} on {count}:", *metric_lines(metrics)]
         return "\n".join(lines)
 
     def _trained(self, which: Literal["best", "last"], registry: Registry | None) -> TrainedNetwork:
@@ -299,8 +303,8 @@ class Run:
         if not mode_of(path):
             why = "; ".join(self.record["not_repeatable_because"])
             raise RunError(
-                f"The run {self.path} can't be built again, since it used ready objects ({why}). "
-                "Register them as steps to get repeatable runs."
+                f"The run {self.path} can't be built again, since it used ready-made objects "
+                f"({why}). Register them as steps to get repeatable runs."
             )
         document = config.parse(config.read_text(path), source=str(path))
         return config.load(document, registry=registry or self._registry or Registry.discover())

@@ -295,7 +295,7 @@ def _refuse_mixed(folder: Path, runs: Sequence[Run]) -> None:
             raise RunError(
                 f"The runs in {folder} are not of one kind. {run.path} differs from "
                 f"{runs[0].path}: {'; '.join(lines[:NAMED])}{more}. Keep each kind in a folder of "
-                f"its own, or take them together all the same with {option('allow_mixed', True)}."
+                f"its own, or combine them nevertheless with {option('allow_mixed', True)}."
             )
 
 
@@ -323,8 +323,8 @@ def _refuse_overlap(sets: Sequence[Sequence[tuple[Run, Predictions]]]) -> None:
         if twice:
             raise RunError(
                 f"{homes[twice[0]].path} and {run.path} hold out different samples, but both "
-                f"predict {len(twice)} of them, such as {twice[0]!r}: they are not folds of one "
-                "division, so their predictions can't be put together."
+                f"predict {len(twice)} of them, such as {twice[0]!r}: they are not folds of the "
+                "same division, so their predictions can't be combined."
             )
         homes.update(dict.fromkeys(predictions.ids, run))
 
@@ -336,7 +336,7 @@ def _averaged(same: Sequence[tuple[Run, Predictions]]) -> Predictions:
     (first, predictions), *others = same
     for run, other in others:
         if not np.array_equal(other.labels, predictions.labels, equal_nan=True):
-            raise RunError(f"{first.path} and {run.path} have different labels for one sample.")
+            raise RunError(f"{first.path} and {run.path} have different labels for a sample.")
     scores = np.mean([each.scores for _, each in same], axis=0)
     return attrs.evolve(predictions, scores=scores)
 

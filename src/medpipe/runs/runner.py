@@ -156,7 +156,7 @@ class Runner:
         if file_errors.mode_of(self.path / RECORD):
             error = Run.load(self.path).record.get("error")
             why = f": it failed with {error}" if error else ""
-            logger.info("The run in %s saved no checkpoint, and begins anew%s", self.path, why)
+            logger.info("The run in %s saved no checkpoint, so it begins anew%s", self.path, why)
             for name in (HISTORY, QUARANTINE):
                 files.remove_file(self.path / name)
 
@@ -216,7 +216,7 @@ class Runner:
         if checked.planned is not None:
             refuse_other_plan(self.path, found.about["planned"], checked.planned)
         for change in changes:
-            logger.warning("Something has changed since the run began: %s", change.line)
+            logger.warning("The run is resumed with a change since it was started: %s", change.line)
         lines = [change.line for change in changes]
         record = later_record(
             before.record, record, about=found.about, changed=lines, instead_of=found.instead_of
@@ -269,13 +269,12 @@ class Runner:
         gc.collect()
         if not ended:
             recorder.stop(str(stop.reason), interrupted=stop.interrupted)
-            logger.info("The run stopped by %s and can be resumed.", stop.reason)
+            logger.info("The run was stopped by %s and can be resumed.", stop.reason)
         if stands_still and not stop.interrupted:
             raise RunError(
                 f"The run {self.path} was stopped by {stop.reason} before it made any progress, "
-                "and the next time would end the same way: don't submit it again unchanged. Leave "
-                "more time between the start and the signal: enough for the check and all of the "
-                "validation, or of the test split."
+                "and would end the same way if it were submitted again unchanged. Give the job "
+                "more time before the signal: enough for the check and all of a validation or test."
             )
         if stop.interrupted:
             logger.info("Resume it with %s.", option("resume", True))

@@ -34,7 +34,7 @@ Value = TypeVar("Value")
 
 @attrs.frozen(kw_only=True)
 class AutoInfo:
-    """What is known where ``"auto"`` is resolved.
+    """What is known when ``"auto"`` is resolved.
 
     Attributes:
         data: What was measured on the data.

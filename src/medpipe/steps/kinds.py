@@ -176,7 +176,7 @@ class OptimizerStep(Step):
 
 
 class ScheduleStep(Step):
-    """Says by what the learning rate is multiplied, at each step of the optimizer.
+    """Gives the factor of the learning rate at each step of the optimizer.
 
     It is a pure function: the same curve across a resume, and for any number of processes.
 

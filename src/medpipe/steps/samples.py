@@ -63,7 +63,7 @@ class Sample:
             NumPy, PyTorch and pandas become Python's own.
         group: What must stay in one split, usually the patient. None: a group of its own, and so is
             what is blank or NaN.
-        split: The split that the data bring for this sample. None: the library chooses.
+        split: The split that the data set gives this sample. None: the library chooses.
         extra: Columns that travel with the sample to its predictions.
     """
 
@@ -77,7 +77,7 @@ class Sample:
 
 @attrs.frozen(kw_only=True)
 class Dataset:
-    """What a dataset step builds: a list of samples and the question they ask.
+    """What a dataset step builds: a list of samples and their task.
 
     Attributes:
         samples: The samples, in any order: splits and batches don't depend on it.

@@ -93,7 +93,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     except SafetensorError as error:
         raise CheckpointError(f"{path} is damaged: {_line(error)}.") from error
     except RecursionError as error:
-        raise CheckpointError(f"{path} is damaged: its header nests too deeply.") from error
+        raise CheckpointError(f"{path} is damaged: its header is nested too deeply.") from error
     except _UNREADABLE as error:
         raise CheckpointError(
             f"{path} is damaged: its header is not as medpipe writes it "
@@ -134,7 +134,9 @@ def verify(path: Path, header: Mapping[str, str], tensors: Mapping[str, torch.Te
     schema = header.get(_SCHEMA)
     if schema != SCHEMA:
         if not is_checkpoint(header):
-            raise CheckpointError(f"{path} is no checkpoint of medpipe, or its header is damaged.")
+            raise CheckpointError(
+                f"{path} is not a checkpoint of medpipe, or its header is damaged."
+            )
         raise RunError(
             f"{path} is a checkpoint of version {schema or 1}, and this medpipe reads version "
             f"{SCHEMA}. Resume with the medpipe that wrote it, or begin a new run."

@@ -64,8 +64,8 @@ class Handlers:
                 continue
             if not (hasattr(given, "state_dict") and hasattr(given, "load_state_dict")):
                 raise StepError(
-                    f"{called} gives {given!r} from attach, which has no state_dict and "
-                    "load_state_dict. Return None, or what a checkpoint is to hold of it."
+                    f"{called} returns {given!r} from attach, which does not have both "
+                    "state_dict and load_state_dict. Return an object that has both, or None."
                 )
             state[f"handler[{place}]"] = given
         return cls(contexts=contexts, state=state)

@@ -176,18 +176,18 @@ class TrainingLoop:
         if progress.iteration == began:
             raise TrainingError(
                 "The trainer's engine ended by itself without one iteration, in epoch "
-                f"{max(engine.state.epoch, 1)} of {self.max_epochs}. Look whether its loader gives "
-                "batches, and what terminates it."
+                f"{max(engine.state.epoch, 1)} of {self.max_epochs}. Check that its loader gives "
+                "batches, and what terminates the engine."
             )
         if progress.losses or self._pending:
             raise TrainingError(
                 f"The trainer's engine ended by itself in epoch {engine.state.epoch} of "
                 f"{self.max_epochs}, after {len(progress.losses) + len(self._pending)} of "
-                f"{progress.epoch_length} iterations. Look whether its loader gives fewer batches "
-                "than the engine's epoch_length, and what terminates it."
+                f"{progress.epoch_length} iterations. Check whether its loader gives fewer batches "
+                "than the engine's epoch_length, and what terminates the engine."
             )
         logger.warning(
-            "The trainer's engine ended by itself after epoch %d of %d, and so the training does.",
+            "The trainer's engine ended by itself after epoch %d of %d, so the training ends too.",
             engine.state.epoch,
             self.max_epochs,
         )
@@ -228,8 +228,8 @@ class TrainingLoop:
         self._look(0)
         if not progress.losses:
             raise TrainingError(
-                f"Epoch {engine.state.epoch} had no iteration. Look whether the loader that the "
-                "trainer's engine takes its batches from gives any."
+                f"Epoch {engine.state.epoch} had no iteration. Check that the loader of the "
+                "trainer's engine gives batches."
             )
         progress.validating = True
         try:
@@ -307,13 +307,13 @@ class TrainingLoop:
             if not math.isfinite(loss):
                 self._pending.clear()
                 remedy = (
-                    "Lower trainer.learning_rate, set trainer.gradient_clip, or look at these "
+                    "Lower trainer.learning_rate, set trainer.gradient_clip, or check these "
                     "samples."
                 )
                 if pending.not_finite:
                     remedy = (
-                        f"Values of {_some(pending.not_finite)} are not finite when they leave the "
-                        "transforms: look at the steps, and at these images."
+                        f"Values of {_some(pending.not_finite)} are not finite after the "
+                        "transforms. Check the transform steps and these images."
                     )
                 raise TrainingError(
                     f"The loss is {loss} in epoch {pending.epoch}, iteration "

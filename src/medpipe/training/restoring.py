@@ -89,7 +89,7 @@ def _foreign(error: Exception) -> RunError:
     return RunError(
         "The checkpoint to resume from is of another form: "
         f"{type(error).__name__}: {' '.join(str(error).split())}. It was written by another "
-        "version of medpipe, or changed since. Begin a new run in another output."
+        "version of medpipe, or changed since. Begin a new run in another output folder."
     )
 
 
@@ -102,8 +102,8 @@ def refuse_not_finite(network: torch.nn.Module) -> None:
     names = [name for name, value in network.named_parameters() if not _finite(value)]
     if names:
         raise TrainingError(
-            f"The network's {names[0]!r} is no longer finite, so it is not saved: the checkpoints "
-            "from before stay. Lower trainer.learning_rate, or set trainer.gradient_clip."
+            f"The network's {names[0]!r} is no longer finite, so the network is not saved; earlier "
+            "checkpoints are kept. Lower trainer.learning_rate, or set trainer.gradient_clip."
         )
 
 
@@ -112,15 +112,15 @@ def _problems(found: Found, training: Training) -> list[str]:
     problems = []
     for name, item in training.state.items():
         if name not in found.states:
-            problems.append(f"It holds no state of {name!r}.")
+            problems.append(f"The checkpoint has no state of {name!r}.")
             continue
         before, now = found.about["classes"][name], _class(item)
         if before != now:
-            problems.append(f"It holds a {before} as {name!r}, and the run has a {now}.")
+            problems.append(f"The checkpoint's {name!r} is a {before}, the run's a {now}.")
         elif isinstance(item, torch.optim.Optimizer):
             problems += _misfit_groups(name, found.states[name], item)
     if GENERATORS not in found.states:
-        problems.append("It holds no state of the random generators.")
+        problems.append("The checkpoint has no state of the random generators.")
     if not problems:
         problems += _misfits(found.states["network"], training.state["network"].state_dict())
     return problems
@@ -131,12 +131,12 @@ def _misfit_groups(name: str, saved: Mapping[str, Any], own: torch.optim.Optimiz
     now = [len(group["params"]) for group in own.param_groups]
     if before == now:
         return []
-    return [f"Its {name!r} trains groups of {before} parameters, and the run's of {now}."]
+    return [f"The checkpoint's {name!r} has groups of {before} parameters, the run's of {now}."]
 
 
 def _misfits(saved: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
     """What of the network's tensors is missing, too many, of another shape or not finite."""
-    problems = [f"Its network has no {name!r}." for name in own if name not in saved]
+    problems = [f"The checkpoint's network has no {name!r}." for name in own if name not in saved]
     problems += [f"The run's network has no {name!r}." for name in saved if name not in own]
     for name in own:
         before, now = saved.get(name), own[name]
@@ -144,9 +144,9 @@ def _misfits(saved: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
             continue
         if before.shape != now.shape:
             was, is_ = tuple(before.shape), tuple(now.shape)
-            problems.append(f"Its {name!r} has the shape {was}, and the run's {is_}.")
+            problems.append(f"The checkpoint's {name!r} has the shape {was}, the run's {is_}.")
         elif not _finite(before) and _finite(now):  # a mask may hold infinity by design
-            problems.append(f"Its {name!r} is not finite.")
+            problems.append(f"The checkpoint's {name!r} is not finite.")
     return problems[:3] + ([f"And {len(problems) - 3} more."] if len(problems) > 3 else [])
 
 

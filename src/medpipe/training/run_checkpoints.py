@@ -99,7 +99,7 @@ class RunCheckpoints:
         for name in (LAST, PREVIOUS):
             if not (self.run / name).exists():
                 if name == LAST and (self.run / PREVIOUS).exists():
-                    damaged.append(f"{self.run / name} is gone.")
+                    damaged.append(f"{self.run / name} is missing.")
                 continue
             try:
                 states, about = load_checkpoint(self.run / name)
@@ -110,12 +110,12 @@ class RunCheckpoints:
             return Found(states=states, about=about, instead_of=" ".join(damaged))
         if damaged:
             raise CheckpointError(
-                f"No checkpoint of {self.run} is whole. {' '.join(damaged)} Take the run's "
-                "directory from a backup, or begin a new run in another output."
+                f"No checkpoint of {self.run} is intact. {' '.join(damaged)} Restore the run "
+                "directory from a backup, or begin a new run in another output folder."
             )
         raise CheckpointError(
-            f"The checkpoints of {self.run} are gone, from which it was to resume. Take the "
-            f"folder {FOLDER!r} from a backup, or begin a new run in another output."
+            f"The checkpoints of {self.run} are missing, so it can't be resumed. Restore the "
+            f"folder {FOLDER!r} from a backup, or begin a new run in another output folder."
         )
 
     def settle(self, found: Found) -> None:
@@ -130,7 +130,7 @@ class RunCheckpoints:
         files.remove_leftovers(self.run)
         if found.instead_of:
             logger.warning(
-                "%s The run is resumed from the checkpoint before it, of iteration %d.",
+                "%s The run is resumed from the previous checkpoint, of iteration %d.",
                 found.instead_of,
                 found.about["progress"]["iteration"],
             )
@@ -141,7 +141,7 @@ class RunCheckpoints:
         self._best = found.states.get(BEST_NETWORK, found.states["network"])
         why = self._not_best(found.about["best_epoch"])
         if why:
-            logger.warning("%s The best network is put back from the checkpoint.", why)
+            logger.warning("%s The best network is restored from the checkpoint.", why)
             self._write_best(found.about)
 
     def _write_best(self, about: Mapping[str, Any]) -> None:
@@ -164,7 +164,7 @@ class RunCheckpoints:
             return str(error)
         if about["epoch"] == epoch:
             return ""
-        return f"{self.run / BEST} is of epoch {about['epoch']}, and the best was {epoch}."
+        return f"{self.run / BEST} is of epoch {about['epoch']}, but the best epoch was {epoch}."
 
 
 _KEPT: dict[str, tuple[type, ...]] = {
@@ -194,9 +194,9 @@ def _refuse_foreign(path: Path, about: Any) -> None:
         lacks = ["progress"]
     if lacks:
         raise RunError(
-            f"{path} is whole, but does not say its {', '.join(lacks)}: it was written by another "
-            "version of medpipe, or changed since. Resume with the medpipe that wrote it, or begin "
-            "a new run in another output."
+            f"{path} is intact, but lacks {', '.join(lacks)}: it was written by another version of "
+            "medpipe, or changed since. Resume with the medpipe that wrote it, or begin a new run "
+            "in another output folder."
         )
 
 
