@@ -49,7 +49,7 @@ OTHERS: dict[str, tuple[str, str]] = {
     "nothing": ("@hookimpl\ndef medpipe_handlers(): pass", "medpipe_handlers gave None"),
     "another-kind": (
         "@hookimpl\ndef medpipe_schedules(): return [Multiclass]",
-        "medpipe_schedules: Multiclass is no ScheduleStep.",
+        "medpipe_schedules: Multiclass is not a ScheduleStep.",
     ),
     "misspelt": (
         "@hookimpl\ndef medpipe_metricses(): return []",

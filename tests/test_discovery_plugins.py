@@ -141,7 +141,7 @@ BROKEN: dict[str, tuple[str, str]] = {
     ),
     "bad-wrapper": (
         HEAD + "@hookimpl(wrapper=True)\ndef medpipe_networks():\n    return (yield)",
-        "medpipe_networks is a wrapper; a plugin only offers its own steps.",
+        "medpipe_networks is a hook wrapper; a plugin may only offer its own steps.",
     ),
     "bad-twins": (
         HEAD + "@attrs.frozen(kw_only=True)\nclass Two(Net):\n    name: ClassVar[str] = 'net'\n"

@@ -154,8 +154,8 @@ def test_nothing_to_predict_is_an_error(run: Run, tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         run.predict(tmp_path)
     assert str(caught.value) == (
-        f"There is no image in {tmp_path}. PNG, JPEG, TIFF, BMP, NIfTI and NumPy files are known "
-        "by their names there, DICOM files and those of [[reader]] by their content.\n"
+        f"There is no image in {tmp_path}. PNG, JPEG, TIFF, BMP, NIfTI and NumPy files are found "
+        "by their names, DICOM files and those of [[reader]] by their content.\n"
         "1 file of other kinds was passed over, 'note.txt'."
     )
     with pytest.raises(DataError) as caught:

@@ -44,8 +44,7 @@ def test_classification_fast_asks_for_its_folder() -> None:
     report = PipelineBuilder.from_recipe("classification_fast").build().check()
     assert [str(problem) for problem in report.problems] == [
         f"dataset: dataset.root: there is no folder data in the working directory {Path.cwd()}. "
-        "Name the folder that holds one folder for each class; on the command line by --set "
-        "dataset.root=FOLDER."
+        "Name the folder that holds one folder for each class."
     ]
 
 

@@ -232,7 +232,7 @@ def test_outside_the_main_thread_nothing_is_forked(
 
 def test_a_start_method_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(start_methods.VARIABLE, "threads")
-    with pytest.raises(RunError, match=r"^MEDPIPE_START_METHOD is 'threads', and processes can't"):
+    with pytest.raises(RunError, match=r"^MEDPIPE_START_METHOD is 'threads', which is not a way"):
         start_methods.way_to_start()
 
 

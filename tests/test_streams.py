@@ -159,7 +159,7 @@ def test_a_cache_without_a_home_is_the_users_alone(
     expected.rmdir()
     (tmp_path / "other").mkdir(mode=0o700)
     expected.symlink_to(tmp_path / "other")
-    with pytest.raises(RunError, match="is not yours alone"):
+    with pytest.raises(RunError, match="belongs to another user or is open to others"):
         cache_folder.cache_directory()
 
 
