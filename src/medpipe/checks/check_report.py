@@ -13,6 +13,7 @@ from medpipe.data.preparation import PreparedData
 from medpipe.errors import CheckFailed, Problem
 from medpipe.steps import SPLITS, DataInfo
 from medpipe.system.hardware import Precision
+from medpipe.system.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -111,7 +112,7 @@ class CheckReport:
 
     def __str__(self) -> str:
         count = len(self.problems)
-        said = f"{count} problem{'s' * (count > 1)}"
+        said = counted(count, "problem")
         lines = ["The pipeline can run." if self.ok else f"The pipeline can't run: {said}."]
         lines += [f"problem     {problem}" for problem in self.problems]
         lines += _some("warning", self.warnings)
@@ -130,7 +131,7 @@ class CheckReport:
             lines += _table(self.prepared)
         if self.data is not None:
             sides = " x ".join(str(side) if side else "any" for side in self.data.spatial_shape)
-            lines.append(f"images      {self.data.channels} channels, {sides}")
+            lines.append(f"images      {counted(self.data.channels, 'channel')}, {sides}")
             task = self.data.task
             lines.append(f"task        {task.kind}: {', '.join(task.names)}")
         if self.assembly is not None and self.assembly.decided:
@@ -171,9 +172,9 @@ def _table(prepared: PreparedData) -> list[str]:
         task.step.classes([sample.label for sample in prepared.by_split[split]]) for split in SPLITS
     ]
     if all(found is not None for found in classes):
-        counted = [Counter(found) for found in classes]
+        totals = [Counter(found) for found in classes]
         rows += [
-            (name, [counts[number] for counts in counted])
+            (name, [counts[number] for counts in totals])
             for number, name in enumerate(task.names[:SHOWN])
         ]
     groups = [{sample.group for sample in prepared.by_split[split]} for split in SPLITS]
