@@ -416,7 +416,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
         told(another_run),
         "The run RUN can't be resumed: this has changed since it was started:\n  the "
         "checkpoint was made with another data set\nUndo these changes, or begin a new "
-        "run in another output folder. To resume nevertheless, give --allow-changed=data: the "
+        'run in another output folder. To resume nevertheless, give allow_changed="data": the '
         "results will differ from those of a run that was not stopped, and the changes are "
         "recorded.",
     ),
