@@ -193,8 +193,7 @@ DEEP = json.dumps({"network": 0}).replace("0", "[" * 50_000 + "]" * 50_000)
 def damaged(why: str) -> str:
     return (
         f"No checkpoint of RUN is intact. RUN/checkpoints/last.safetensors is damaged: {why}. "
-        f"Restore "
-        "the run directory from a backup, or begin a new run in another output folder."
+        "Restore the run directory from a backup, or begin a new run in another output folder."
     )
 
 
@@ -348,8 +347,8 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "another optimizer": (
         told(another_optimizer),
         misfit(
-            "The checkpoint's 'optimizer' is a torch.optim.sgd.SGD, "
-            "the run's a torch.optim.adam.Adam."
+            "The checkpoint's 'optimizer' is a torch.optim.sgd.SGD, the run's a "
+            "torch.optim.adam.Adam."
         ),
     ),
     "groups of other sizes": (
@@ -417,9 +416,9 @@ REFUSED: dict[str, tuple[Change, str]] = {
         told(another_run),
         "The run RUN can't be resumed: this has changed since it was started:\n  the "
         "checkpoint was made with another data set\nUndo these changes, or begin a new "
-        "run in another output folder. To resume nevertheless, give --allow-changed=data: the "
-        "results will differ from those "
-        "of a run that was not stopped, and the changes are recorded.",
+        'run in another output folder. To resume nevertheless, give allow_changed="data": the '
+        "results will differ from those of a run that was not stopped, and the changes are "
+        "recorded.",
     ),
     "a state that is a number": (
         told(a_number),

@@ -87,7 +87,7 @@ def test_what_changed_is_said_and_nothing_is_touched(
             builder.build().run(tmp_path / "run", resume=True, allow_changed=others)
         assert f"\n  {line}" in str(caught.value)
         assert str(caught.value).endswith(
-            f" To resume nevertheless, give --allow-changed={flag}: the results will differ from "
+            f' To resume nevertheless, give allow_changed="{flag}": the results will differ from '
             "those of a run that was not stopped, and the changes are recorded."
         )
         assert content(tmp_path / "run") == before
@@ -114,7 +114,7 @@ def test_an_allowed_configuration_takes_the_place_of_the_first(tmp_path: Path) -
     builder = tiny(max_epochs=3, schedule="constant")
     stopped(builder, tmp_path / "run", times=2)
     other = tiny(max_epochs=1, schedule="constant")
-    with pytest.raises(RunError, match=r"give --allow-changed=configuration: the"):
+    with pytest.raises(RunError, match=r'give allow_changed="configuration": the'):
         other.build().run(tmp_path / "run", resume=True, allow_changed=["hardware", "data"])
     run = other.build().run(tmp_path / "run", resume=True, allow_changed=True)
     assert [row["epoch"] for row in run.history] == [1]
