@@ -15,10 +15,9 @@ from typing import Any
 import pytest
 
 from medpipe import LimitError, Run, RunError
-from medpipe.checks.pipeline_check import examine
 from medpipe.training.checkpoint import load_checkpoint
 from medpipe.training.stopping import StopRequest
-from support.marked_runs import ask, at, calls, state, tiny
+from support.marked_runs import ask, at, calls, checked, state, tiny
 from support.marks import long
 
 pytestmark = pytest.mark.usefixtures("_fresh_marks")
@@ -41,13 +40,12 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not(
     tmp_path: Path, trainer: dict[str, Any], moments: tuple[int, ...]
 ) -> None:
     pipeline = tiny(**trainer).build()
-    pipeline.check()
-    checked = len(calls)  # how many calls a check makes
+    of_check = checked(pipeline)
     whole = pipeline.run(tmp_path / "whole")
     for number, moment in enumerate(moments, 1):
         calls.clear()
         at.clear()
-        at[checked + moment] = ask
+        at[of_check + moment] = ask
         run = pipeline.run(tmp_path / "parts", resume=True)
         if number == 1:
             assert run.status == "stopped"
@@ -138,8 +136,7 @@ def test_a_run_that_failed_goes_on(tmp_path: Path) -> None:
     pipeline = tiny().build()
     whole = pipeline.run(tmp_path / "whole")
     calls.clear()
-    pipeline.check()
-    at[2 * len(calls) + 60] = fail
+    at[2 * checked(pipeline) + 60] = fail
     with pytest.raises(LimitError, match=r"^The machine's memory is not enough: planted\."):
         pipeline.run(tmp_path / "run")
     assert Run.load(tmp_path / "run").status == "failed"
@@ -152,11 +149,10 @@ def test_a_run_that_failed_goes_on(tmp_path: Path) -> None:
 
 def test_ctrl_c_saves_and_a_second_one_does_not_wait(tmp_path: Path) -> None:
     pipeline = tiny(max_epochs=1).build()
-    examine(pipeline._assembly())  # as a run begins; check() also tries to train
-    checked = len(calls)
+    of_check = checked(pipeline)
     whole = pipeline.run(tmp_path / "whole")
     calls.clear()
-    at[checked + 12] = lambda: ask("SIGINT")
+    at[of_check + 12] = lambda: ask("SIGINT")
     with pytest.raises(KeyboardInterrupt):
         pipeline.run(tmp_path / "run")
     run = Run.load(tmp_path / "run")
@@ -171,7 +167,7 @@ def test_ctrl_c_saves_and_a_second_one_does_not_wait(tmp_path: Path) -> None:
         ask("SIGINT")
         ask("SIGINT")
 
-    at[checked + 12] = twice
+    at[of_check + 12] = twice
     with pytest.raises(KeyboardInterrupt):
         pipeline.run(tmp_path / "again")
     assert not (tmp_path / "again/checkpoints/last.safetensors").exists()

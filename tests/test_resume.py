@@ -24,7 +24,7 @@ from medpipe.system import files
 from medpipe.system.disk import Disk
 from medpipe.training.checkpoint import load_checkpoint, save_checkpoint
 from medpipe.training.run_checkpoints import _State
-from support.marked_runs import REGISTRY, ask, at, calls, state, tiny
+from support.marked_runs import REGISTRY, ask, at, calls, checked, state, tiny
 from support.marks import long
 from support.programs import TINY, exit_code
 from support.records import change_record
@@ -45,8 +45,7 @@ def stopped_in_epoch(number: int, builder: PipelineBuilder, path: Path) -> Run:
     """Stop in the middle of an epoch of 36 training samples, after which 12 are for validation."""
     calls.clear()
     pipeline = builder.build()
-    pipeline.check()
-    at[2 * len(calls) + 48 * (number - 1) + 17] = ask
+    at[2 * checked(pipeline) + 48 * (number - 1) + 17] = ask
     run = pipeline.run(path)
     assert 5 * (number - 1) < iteration(path) < 5 * number
     assert run.status == "stopped"
