@@ -977,5 +977,5 @@ def test_sizes(count: float, text: str) -> None:
 
 
 def test_a_key_is_a_name() -> None:
-    with pytest.raises(ValueError, match="is no key"):
+    with pytest.raises(ValueError, match="is not a key"):
         folder_of("../up")

@@ -49,7 +49,7 @@ def result(message: str) -> Callable[[Any], Any]:
 
 @mistake(
     "problem",
-    "dataset: HERE/data holds one class only, 'images'. A classifier needs two or more: "
+    "dataset: HERE/data holds only one class, 'images'. A classifier needs two or more: "
     "dataset.root must be the folder above the class folders.",
 )
 def the_folder_above(here: Path) -> PipelineBuilder:
@@ -59,8 +59,8 @@ def the_folder_above(here: Path) -> PipelineBuilder:
 
 @mistake(
     "problem",
-    "dataset: HERE/dark holds 60 images outside of any class folder, '000.png' for one. Put "
-    "each into the folder of its class.",
+    "dataset: HERE/dark holds 60 images that are not in a class folder, '000.png' for one. "
+    "Put each into the folder of its class.",
 )
 def the_folder_of_one_class(here: Path) -> PipelineBuilder:
     return folder(pictures(here) / "dark")
@@ -197,7 +197,7 @@ def an_image_column_that_is_not_there(here: Path) -> PipelineBuilder:
     "problem",
     "dataset: 1 of 120 samples can't be used:\n"
     "  row 5: there is no file HERE/images/003.png.\n"
-    'To leave such rows out set dataset.missing_files = "drop".\n'
+    'To leave these rows out, set dataset.missing_files = "drop".\n'
     'Repair or remove them, or leave them out: set run.bad_data = "quarantine" (on the '
     "command line --quarantine). medpipe check --data lists all that is wrong.",
 )
@@ -209,7 +209,7 @@ def files_that_are_not_there(here: Path) -> PipelineBuilder:
 
 @mistake(
     "problem",
-    "dataset: HERE/table.csv holds one class only, 'dark' in column 'label'. A classifier "
+    "dataset: HERE/table.csv holds only one class, 'dark' in column 'label'. A classifier "
     "needs two or more; name another column with dataset.label.",
 )
 def one_label_everywhere(here: Path) -> PipelineBuilder:
@@ -219,7 +219,7 @@ def one_label_everywhere(here: Path) -> PipelineBuilder:
 @mistake(
     "note",
     "Column 'label' has classes that differ only in case or in how a number is written: "
-    "'Light', 'light'. Where these are one, merge them in dataset.classes.",
+    "'Light', 'light'. If they are the same, merge them in dataset.classes.",
 )
 def labels_that_differ_in_case(here: Path) -> PipelineBuilder:
     return table(rows(here, "dark", "light", "Light"))
@@ -229,7 +229,7 @@ def labels_that_differ_in_case(here: Path) -> PipelineBuilder:
     "problem",
     "dataset: 1 of 120 samples can't be used:\n"
     "  row 121: no label in column 'label'.\n"
-    'To leave such rows out set dataset.missing_labels = "drop".\n'
+    'To leave these rows out, set dataset.missing_labels = "drop".\n'
     'Repair or remove them, or leave them out: set run.bad_data = "quarantine" (on the '
     "command line --quarantine). medpipe check --data lists all that is wrong.",
 )
@@ -240,8 +240,8 @@ def blank_labels(here: Path) -> PipelineBuilder:
 @mistake(
     "problem",
     "dataset: 1 of 120 samples can't be used:\n"
-    "  row 121: 'nan' in column 'label' is no number.\n"
-    'Write 63.5; where a word stands for a blank cell ("NA"), name it in '
+    "  row 121: 'nan' in column 'label' is not a number.\n"
+    'Write a number such as 63.5; if a word stands for a blank cell ("NA"), name it in '
     "dataset.missing_values.\n"
     'Repair or remove them, or leave them out: set run.bad_data = "quarantine" (on the '
     "command line --quarantine). medpipe check --data lists all that is wrong.",
@@ -289,9 +289,9 @@ def a_column_of_patients_and_no_group(here: Path) -> PipelineBuilder:
 
 @mistake(
     "problem",
-    "dataset: The splits that the data bring divide what must stay in one split:\n"
+    "dataset: The data set's own splits divide groups or duplicate images:\n"
     "  1 group: '0' (training, test).\n"
-    'Correct the splits, set dataset.on_leak = "drop_train" to leave the training side out, '
+    'Correct these splits, set dataset.on_leak = "drop_train" to leave the training side out, '
     "or leave the splits out and let medpipe divide the samples.",
 )
 def a_given_split_with_a_patient_on_both_sides(here: Path) -> PipelineBuilder:
@@ -323,7 +323,7 @@ def a_class_of_two_images(here: Path) -> PipelineBuilder:
     '"balanced".',
 )
 def ninety_nine_to_one(here: Path) -> PipelineBuilder:
-    return folder(pictures(here, dark=594, light=6))
+    return folder(pictures(here, dark=594, light=6)).loader(sampling="shuffled")
 
 
 @mistake(
@@ -670,8 +670,8 @@ def a_typo_in_a_section(here: Path) -> PipelineBuilder:
 @mistake(
     "refusal",
     "The pipeline has problems:\n"
-    "  network.step: There is no network step 'densnet121'. Did you mean 'densenet121'? See "
-    "'medpipe plugins' for the 18 there are.",
+    "  network.step: There is no network step 'densnet121'. Did you mean 'densenet121'? "
+    "'medpipe plugins' lists 18 network steps.",
 )
 def a_typo_in_a_step(here: Path) -> PipelineBuilder:
     return folder(pictures(here)).network("densnet121")
@@ -680,8 +680,8 @@ def a_typo_in_a_step(here: Path) -> PipelineBuilder:
 @mistake(
     "refusal",
     "The pipeline has problems:\n"
-    "  network.step: There is no network step 'retina_net_of_my_lab'. See 'medpipe plugins' "
-    "for the 18 there are.",
+    "  network.step: There is no network step 'retina_net_of_my_lab'. "
+    "'medpipe plugins' lists 18 network steps.",
 )
 def a_plugin_that_is_not_installed(here: Path) -> PipelineBuilder:
     return folder(pictures(here)).network("retina_net_of_my_lab")
