@@ -384,7 +384,7 @@ def test_arrays_of_every_real_type(kind: str, order: str) -> None:
     ("values", "reason"),
     [
         (np.zeros((2, 3), complex), "holds complex numbers, which are not real numbers"),
-        (np.full((2, 3), None), "holds values of the type object, which are no real"),
+        (np.full((2, 3), None), "holds values of the type object, which are not real"),
         (np.zeros((2, 3), "M8[s]"), "holds values of the type datetime64[s], which are no"),
         (np.zeros((0, 3)), "has no pixels: its shape is (0, 3)"),
         (np.ma.masked_less(np.eye(3), 1), "is an array with masked values"),

@@ -129,12 +129,12 @@ HOSTILE: dict[str, tuple[str, str]] = {
     "an empty path": (HEAD + '[split]\nfile = ""', "split.file: must be a path, got ''."),
     "a pattern that does not compile": (
         HEAD + '[weights]\nfile = "a.safetensors"\nskip = ["("]',
-        "weights.skip: '(' is not a regular expression: missing ), unterminated subpattern at "
+        "weights.skip[0]: '(' is not a regular expression: missing ), unterminated subpattern at "
         "position 0.",
     ),
     "a pattern that repeats too often": (
         HEAD + '[weights]\nfile = "a.safetensors"\nskip = ["a{99999999999999999999}"]',
-        "weights.skip: 'a{99999999999999999999}' is not a regular expression: the repetition "
+        "weights.skip[0]: 'a{99999999999999999999}' is not a regular expression: the repetition "
         "number is too large.",
     ),
     "a device with a number too large": (
