@@ -327,7 +327,7 @@ def test_the_command_writes_and_does_not_overwrite(
     assert exit_code("plan", str(tmp_path / "data"), "--time", "soon") == 2
     assert "--time must be a number with s, m, h or d, such as 30m" in capsys.readouterr().err
     assert exit_code("plan", str(tmp_path / "nothing")) == 2
-    assert f"There is no {tmp_path / 'nothing'}." in capsys.readouterr().err
+    assert f"There is no file or folder {tmp_path / 'nothing'}." in capsys.readouterr().err
 
 
 @pytest.mark.long
