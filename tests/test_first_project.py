@@ -15,6 +15,7 @@ from medpipe.cli import main
 from medpipe.system import threads
 from support.folders import image_folder
 from support.marked_runs import tiny
+from support.marks import long
 
 
 def command(*arguments: object) -> int:
@@ -157,6 +158,7 @@ SCRIPT = """
 import logging, sys
 sys.path.insert(0, {tests!r})
 from support.marked_runs import tiny
+from support.marks import long
 if {configured}:
     logging.basicConfig(level=logging.ERROR)
 tiny(max_epochs=2).build().run({output!r})
@@ -164,7 +166,7 @@ assert not logging.getLogger("medpipe").handlers
 """
 
 
-@pytest.mark.parametrize("configured", [False, True])
+@pytest.mark.parametrize("configured", [False, long(True)])
 def test_a_script_sees_the_epochs_unless_it_set_logging_up(
     tmp_path: Path, configured: bool
 ) -> None:

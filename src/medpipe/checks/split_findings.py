@@ -61,17 +61,17 @@ def _small(assembly: Assembly, prepared: PreparedData) -> Iterator[str]:
         if 0 < count < FEW:
             yield (
                 f"the {split} split has {count} sample{'s' * (count > 1)}, and the metrics of "
-                f"fewer than {FEW} say next to nothing. {_larger(assembly, prepared, split)}"
+                f"fewer than {FEW} say next to nothing. {_larger(assembly, prepared, split)}."
             )
 
 
 def _larger(assembly: Assembly, prepared: PreparedData, split: Split) -> str:
-    """How a split becomes larger, as a sentence."""
+    """How a split becomes larger, as the beginning of a sentence."""
     if any(sample.split is not None for sample in prepared.by_split[split]):
-        return "Add data to it."
+        return "Add data to it"
     if assembly.configuration.split.folds is not None and split == "test":
-        return "Lower split.folds, or add data."
-    return f"Raise split.{split}, or add data."
+        return "Lower split.folds, or add data"
+    return f"Raise split.{split}, or add data"
 
 
 def _missing_classes(assembly: Assembly, prepared: PreparedData) -> Iterator[str]:
@@ -88,7 +88,7 @@ def _missing_classes(assembly: Assembly, prepared: PreparedData) -> Iterator[str
             yield (
                 f"the class{'es' * several} {named} {'have' if several else 'has'} no sample in "
                 f"the {split} split, whose metrics say nothing of {'them' if several else 'it'}. "
-                f"{_larger(assembly, prepared, split)}"
+                f"{_larger(assembly, prepared, split)}, or merge classes."
             )
 
 
