@@ -197,7 +197,7 @@ def test_the_example_runs_without_data_or_network(tmp_path: Path, repository: Pa
         env=environment,
     )
     assert done.returncode == 0, done.stderr
-    assert "so 'phantom' is taken" in done.stdout
+    assert "so 'phantom' is used" in done.stdout
     assert f"The run is in {tmp_path / 'r'}" in done.stdout
     assert medpipe.Run.load(tmp_path / "r").metrics["test"]["accuracy"] > 0.9
 

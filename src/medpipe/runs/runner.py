@@ -298,3 +298,8 @@ def _import_libraries() -> None:
     """Import them in one place, so that the time for it is measured on its own."""
     for name in LIBRARIES:
         importlib.import_module(name)
+    from torch.autograd.profiler import record_function
+
+    # torch imports a module at the first one, and would swallow that a worker died meanwhile.
+    with record_function("medpipe"):
+        pass
