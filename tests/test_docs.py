@@ -8,7 +8,6 @@ import sys
 import textwrap
 import tomllib
 import types
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,11 +19,12 @@ from medpipe import hookspecs, recipes
 from medpipe.cli import app
 from medpipe.settings import LoaderSettings, RunSettings, SplitSettings, WeightsSettings
 from medpipe.steps import STEP_KINDS, TaskStep
+from medpipe.system.threads import threads
 from support.folders import image_folder
 from support.programs import exit_code
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    pass
 
 REPOSITORY = Path(__file__).parents[1]
 DOCS = REPOSITORY / "docs"
@@ -66,19 +66,6 @@ def _marked(page: Path) -> object:
     return pytest.param(page, id=name_of(page), marks=[pytest.mark.long] if long else [])
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    # The networks are small: threads would wait for each other, above all where tests run beside.
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 @pytest.mark.parametrize("page", [_marked(page) for page in PAGES if blocks(page, "python")])
 def test_python_blocks_run_in_order(
     page: Path,
@@ -90,7 +77,7 @@ def test_python_blocks_run_in_order(
     module = types.ModuleType(f"page_{page.stem.replace('-', '_').lower()}")
     monkeypatch.setitem(sys.modules, module.__name__, module)
     text = page.read_text(encoding="utf-8")
-    with one_thread():
+    with threads(1):  # the networks are small: more would wait for each other
         for match in BLOCK.finditer(text):
             if match[1] == "python":
                 above = "\n" * text.count("\n", 0, match.start(2))  # errors name the page's line
@@ -132,7 +119,7 @@ def test_console_blocks_with_medpipe_run(
             image_folder(tmp_path / folder, samples=48)
     lines = [re.sub(r"--time \S+", "--time 2s", line) for line in lines]  # not half an hour
     commands = [shlex.split(line[2:]) for line in lines if line.startswith("$ medpipe ")]
-    with one_thread():
+    with threads(1):  # the networks are small: more would wait for each other
         for _, *arguments in commands:
             code = exit_code(*arguments)
             printed = capsys.readouterr()
@@ -153,7 +140,7 @@ def test_the_example_of_every_hook_works(
     kind = next(kind for kind in STEP_KINDS if hookspecs.hook_of(kind) == hook)
     offered = [step for step in registry.plugins[-1].steps if step.kind == kind.kind]
     assert len(offered) == 1
-    with one_thread():
+    with threads(1):  # the networks are small: more would wait for each other
         report = _with_step(offered[0], registry, tmp_path).build().check()
     assert report.ok, report
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from medpipe.checks.data_info import probes
+from medpipe.checks.data_info import tried
 from medpipe.data.chain import Chain, sample_dictionary
 from medpipe.errors import Problem
 
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from medpipe.assembly import Assembly
     from medpipe.data.preparation import PreparedData
 
-TRIED = 4
-"""Training samples that are tried."""
 TOLERANCE = 1e-5
 """The largest difference, relative to the largest value."""
 
@@ -34,9 +32,8 @@ def chain_findings(
     """
     from medpipe.data.loading.collate import as_tensor, collate
 
-    training = {sample.id for sample in prepared.by_split["training"]}
-    tried = [sample for sample in probes(prepared) if sample.id in training][:TRIED]
-    if not tried:
+    chosen = tried(prepared)
+    if not chosen:
         return [], []
     samples = [
         chain.per_sample_stage(
@@ -44,7 +41,7 @@ def chain_findings(
             training=True,
             epoch=0,
         )
-        for sample in tried
+        for sample in chosen
     ]
     shape = as_tensor(samples[0]["image"]).shape
     samples = [sample for sample in samples if as_tensor(sample["image"]).shape == shape]

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from medpipe.assembly import Assembly
     from medpipe.data.preparation import PreparedData
 
+TRIED = 4
+"""Training samples that are tried once more."""
 PROBED = 8
 """How many samples go through the chain, besides the smallest and largest of each kind."""
 
@@ -101,6 +103,12 @@ def probes(prepared: PreparedData) -> list[Sample]:
     for sample in samples[:: max(1, len(samples) // PROBED)]:
         chosen[sample.id] = sample
     return list(chosen.values())
+
+
+def tried(prepared: PreparedData) -> list[Sample]:
+    """A few training samples among the probes."""
+    training = {sample.id for sample in prepared.by_split["training"]}
+    return [sample for sample in probes(prepared) if sample.id in training][:TRIED]
 
 
 def _transform_problem(error: MedpipeError) -> Problem:

@@ -6,7 +6,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
-from medpipe.checks.data_info import probes
+from medpipe.checks.data_info import tried
 from medpipe.data.chain import sample_dictionary
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from medpipe.data.preparation import PreparedData
     from medpipe.steps import DataInfo, Sample, TransformStep
 
-TRIED = 4
-"""Training samples that are tried."""
 WIDE, NARROW = 10.0, 0.005
 """Standard deviations of images above and below which networks learn badly."""
 ENLARGED = 3
@@ -46,19 +44,18 @@ def image_findings(
         given = sample_dictionary(sample, prepared.dataset.reading)
         return as_tensor(chain(given, training=False)["image"]).float()
 
-    training = {sample.id for sample in prepared.by_split["training"]}
-    tried = [sample for sample in probes(prepared) if sample.id in training][:TRIED]
-    images = [image_of(sample) for sample in tried]
+    chosen = tried(prepared)
+    images = [image_of(sample) for sample in chosen]
     warnings = [*_repeated(assembly), *_mirrored(assembly, data)]
-    if tried and not bool(image_of(tried[0]).equal(images[0])):
+    if chosen and not bool(image_of(chosen[0]).equal(images[0])):
         warnings.append(
-            f"the transforms give another image of the sample {tried[0].id!r} each time in an "
+            f"the transforms give another image of the sample {chosen[0].id!r} each time in an "
             "evaluation, so that a step draws random numbers unsaid: they are drawn once and "
             "kept, and for test images too. Make it a TransformStep with random = True, or take "
             "one of 'medpipe plugins'."
         )
     warnings += _scaled(images)
-    warnings += _sized(prepared, tried, images)
+    warnings += _sized(prepared, chosen, images)
     return warnings
 
 

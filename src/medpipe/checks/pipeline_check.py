@@ -16,6 +16,7 @@ from medpipe.settings import WeightsSettings
 from medpipe.steps import resolved
 from medpipe.system.hardware import choose_device, choose_precision, device_memory
 from medpipe.system.start_methods import problems_of_workers, refuse_second_start
+from medpipe.system.text import counted
 from medpipe.system.threads import warning_of_busy_cores
 
 if TYPE_CHECKING:
@@ -289,7 +290,7 @@ def _network_remedy(batch: int, size: int, text: str, data: DataInfo) -> str:
             "loader.drop_last = true, or another loader.batch_size."
         )
     sides = " x ".join(str(side) if side else "any" for side in data.spatial_shape)
-    channels = "1 channel" if data.channels == 1 else f"{data.channels} channels"
+    channels = counted(data.channels, "channel")
     return (
         f"Build it for images of {channels} and {sides} (DataInfo.channels, "
         "DataInfo.spatial_shape), or change these by transforms such as 'resize'."

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from medpipe.registry.parameters import parameter_types
 from medpipe.steps import SPLITS, Split
+from medpipe.system.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,10 +25,9 @@ UNEVEN = 10
 """
 NAMED = 3
 """Classes that are named."""
-PATIENTS = (
-    r"(?i)((?:patient|subject|person|participant|sub|pat|pid)[-_ ]?[0-9]+)",
-    r"(?:^|[/_-])([pPsS][0-9]+)(?=[/_.-])",
-)
+LETTER = r"(?:^|[/_-])([pPsS][0-9]+)(?=[/_.-])"
+"""What captures a patient as a letter with a number."""
+PATIENTS = (r"(?i)((?:patient|subject|person|participant|sub|pat|pid)[-_ ]?[0-9]+)", LETTER)
 """Patterns that capture a patient in a name: a word with a number, or a letter with a number."""
 FEWEST = 5
 """Groups that such a pattern must find."""
@@ -60,7 +60,7 @@ def _small(assembly: Assembly, prepared: PreparedData) -> Iterator[str]:
         count = len(prepared.by_split[split])
         if 0 < count < FEW:
             yield (
-                f"the {split} split has {count} sample{'s' * (count > 1)}, and the metrics of "
+                f"the {split} split has {counted(count, 'sample')}, and the metrics of "
                 f"fewer than {FEW} say next to nothing. {_larger(assembly, prepared, split)}."
             )
 

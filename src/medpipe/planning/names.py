@@ -6,20 +6,18 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from medpipe.checks.split_findings import FEWEST, LARGEST, LETTER
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 PATIENTS = (
     r"(?i)((?:patient|subject|person|participant|case|sub|pat|pid)[-_ ]?[0-9]+)",
-    r"(?:^|[/_-])([pPsS][0-9]+)(?=[/_.-])",
+    LETTER,
     r"([^/]+)[-_][^-_/]+$",
 )
 """Patterns that capture what may be a patient, the surest first: a word with a number; a letter
 with a number; all of a name but its last part."""
-FEWEST = 5
-"""Groups that a pattern must find."""
-LARGEST = 0.2
-"""The largest part of the images that one patient may have."""
 SIDES = (
     (r"(?i)(?:^|[\W_])left(?:$|[\W_])", r"(?i)(?:^|[\W_])right(?:$|[\W_])"),
     (r"(?:^|[\W_])(?:OS|os)(?:$|[\W_])", r"(?:^|[\W_])(?:OD|od)(?:$|[\W_])"),

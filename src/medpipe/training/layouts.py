@@ -16,6 +16,7 @@ import torch
 from medpipe.errors import ConfigError
 from medpipe.registry.registry import Registry
 from medpipe.steps import DataInfo, NetworkStep
+from medpipe.system.text import counted
 from medpipe.tasks import Task
 
 Shape = tuple[int, ...]
@@ -58,7 +59,7 @@ class Recognised:
         return f"^{self.head}"
 
     def __str__(self) -> str:
-        channels = f"{self.channels} channel{'s' * (self.channels != 1)}"
+        channels = counted(self.channels, "channel")
         outputs = "" if self.classes is None else f" with {self.classes} outputs"
         return f"{self.whose} {self.step} for {self.spatial_dims}-D images of {channels}{outputs}"
 
