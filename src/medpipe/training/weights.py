@@ -258,15 +258,20 @@ def _compare(
         skipped=tuple(skipped),
         missing=tuple(missing),
         unused=tuple(name for name in given if name not in own and name not in BUFFERS),
-        note="" if settings.file is None else _other_stride(network, first, given),
+        note="" if settings.file is None else _other_stride(network, first, given, layout),
     )
 
 
-def _other_stride(network: nn.Module, first: str | None, given: Mapping[str, torch.Tensor]) -> str:
+def _other_stride(
+    network: nn.Module,
+    first: str | None,
+    given: Mapping[str, torch.Tensor],
+    layout: Recognised | None,
+) -> str:
     """That a ResNet's first convolution has another stride than ResNets of the file's layout."""
     if first != "conv1.weight":
         return ""
-    layout = recognise({name: tuple(tensor.shape) for name, tensor in given.items()})
+    layout = layout or _layout_of(given)
     stride = layout and layout.parameters.get("conv1_t_stride")
     mine: Any = network.get_submodule("conv1")
     if layout is None or stride in (None, mine.stride[0]):
@@ -296,6 +301,10 @@ def mean_over_channels(filters: torch.Tensor, channels: int) -> torch.Tensor:
     return mean.repeat_interleave(channels, dim=1)
 
 
+def _layout_of(given: Mapping[str, torch.Tensor]) -> Recognised | None:
+    return recognise({name: tuple(tensor.shape) for name, tensor in given.items()})
+
+
 def _in_layout_of(
     wanted: Mapping[str, torch.Tensor], given: dict[str, torch.Tensor]
 ) -> tuple[dict[str, torch.Tensor], Recognised | None]:
@@ -305,7 +314,7 @@ def _in_layout_of(
     """
     if all(name in given and given[name].shape == tensor.shape for name, tensor in wanted.items()):
         return given, None
-    layout = recognise({name: tuple(tensor.shape) for name, tensor in given.items()})
+    layout = _layout_of(given)
     if layout is None:
         return given, None
     renamed = {layout.names.get(name, name): tensor for name, tensor in given.items()}
