@@ -6,7 +6,7 @@ import contextlib
 import math
 import sys
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from medpipe.settings import LoaderSettings, RunSettings, SplitSettings, Weights
 from medpipe.steps import (
     STEP_KINDS,
     DataInfo,
+    Dataset,
+    DatasetStep,
     HandlerStep,
     LossStep,
     MetricStep,
@@ -270,6 +272,58 @@ def test_every_problem_comes_at_once_with_its_path() -> None:
         "loader.batch_size",
         "run.seed",
     ]
+
+
+OWN = ("load_image", "ensure_channel_first", "scale_intensity", "to_tensor")
+
+
+@pytest.mark.parametrize(
+    ("changed", "chain"),
+    [
+        (lambda builder: builder, (*OWN, "augment")),
+        (lambda builder: builder.transform("resize", spatial_size=8), (*OWN, "resize", "augment")),
+        (lambda builder: builder.transform("rand_flip"), (*OWN, "rand_flip")),
+        (lambda builder: builder.transforms(*OWN), OWN),
+        (lambda builder: builder.dataset("mednist"), OWN),
+        (lambda builder: builder.dataset("phantom"), OWN),
+    ],
+    ids=["alone", "before it", "in its place", "another chain", "mednist", "phantom"],
+)
+def test_the_data_sets_augmentation_ends_a_default_chain(
+    changed: Callable[[PipelineBuilder], PipelineBuilder], chain: tuple[str, ...]
+) -> None:
+    builder = changed(PipelineBuilder().dataset("image_folder", root="data"))
+    assert tuple(step.name for step in builder.build().configuration.transforms) == chain
+    # In any order, and in a file too.
+    other = changed(PipelineBuilder())
+    if builder.build().configuration.dataset.name == "image_folder":
+        assert other.dataset("image_folder", root="data") == builder
+    assert PipelineBuilder.from_toml(builder.to_toml()) == builder
+
+
+def test_a_default_chain_in_a_file_ends_with_the_augmentation() -> None:
+    head = 'format = 1\n[dataset]\nstep = "image_folder"\nroot = "data"\n'
+    resize = '[[transform]]\nstep = "resize"\nspatial_size = 8\n'
+    for text, chain in (
+        (head, (*OWN, "augment")),
+        (head + '[[transform]]\nstep = "default"\n' + resize, (*OWN, "resize", "augment")),
+        (head + '[[transform]]\nstep = "load_image"\n' + resize, ("load_image", "resize")),
+    ):
+        made = PipelineBuilder.from_toml(text).build().configuration.transforms
+        assert tuple(step.name for step in made) == chain
+
+
+def test_a_data_set_names_an_augmentation_that_is_there() -> None:
+    @attrs.frozen(kw_only=True)
+    class Odd(DatasetStep):
+        name = "odd"
+        augmentation = ("rand_nothing",)
+
+        def build(self) -> Dataset:
+            return Dataset(samples=(), task=Task(names=("a", "b")))
+
+    with pytest.raises(medpipe.ConfigError, match="There is no transform step 'rand_nothing'"):
+        PipelineBuilder().dataset(Odd()).build()
 
 
 def test_before_puts_a_transform_where_it_is_said() -> None:

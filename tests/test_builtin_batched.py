@@ -131,6 +131,44 @@ def compare_affine(shape: tuple[int, ...], values: dict[str, Any]) -> None:
     compare(STEPS["rand_affine"](prob=1.0, **values), shape, theirs)
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("flip_axes", [(), (0,), (1,)])
+def test_augmentation_is_monais_affine_with_translations_in_shares(
+    shape: tuple[int, ...], flip_axes: tuple[int, ...]
+) -> None:
+    sides = shape[2:]
+
+    def theirs(draw: Mapping[str, Any]) -> Any:
+        zoom = 1 / draw["zoom"]
+        scale = [-zoom if axis in draw["flips"] else zoom for axis in range(len(sides))]
+        affine = monai_transforms.Affine(
+            rotate_params=draw["rotate"],
+            translate_params=[a * b for a, b in zip(draw["translate"], sides, strict=False)],
+            scale_params=scale,
+            padding_mode="border",
+            image_only=True,
+            dtype=np.dtype(np.float64),
+        )
+        return lambda image: affine(image).float()
+
+    step = STEPS["augment"](prob=1.0, scale_range=0.2, flip_axes=flip_axes)
+    compare(step, shape, theirs)
+
+
+def test_augmentation_flips_half_of_all_and_leaves_a_share_as_they_are() -> None:
+    given = images((400, 1, 8, 8))
+    step = STEPS["augment"](
+        prob=0.5, rotate_range=0.0, translate_range=0.0, scale_range=0.0, flip_axes=(1,)
+    )
+    result = applied(step, given, drawn(step, len(given)))
+    flipped = [torch.allclose(a, b.flip(2), atol=1e-6) for a, b in zip(result, given, strict=True)]
+    same = [torch.allclose(a, b, atol=1e-6) for a, b in zip(result, given, strict=True)]
+    assert all(one != other for one, other in zip(flipped, same, strict=True))
+    assert 60 < sum(flipped) < 140  # a quarter
+    with pytest.raises(ValueError, match="axis 2 of images of 2 axes"):
+        applied(STEPS["augment"](prob=1.0, flip_axes=(2,)), given, drawn(step, len(given)))
+
+
 def test_affine_changes_the_size_of_all() -> None:
     step = STEPS["rand_affine"](prob=0.5, rotate_range=0.4, spatial_size=(12, -1))
     given = images((6, 1, 16, 20))

@@ -169,9 +169,23 @@ def test_nothing_is_flipped_where_sides_are_told(tmp_path: Path) -> None:
         name = f"{'ab'[number // 2 % 2]}/{number // 2:03}_{eye}.png"
         layouts.save(tmp_path / name, layouts.picture(number, bright=number // 2 % 2))
     made = plan(tmp_path, minutes=0.2)
-    steps = [step["step"] for step in tomllib.loads(made.text)["transform"]]
-    assert "rand_flip" not in steps
-    assert "# No flips: 'a/001_OS.png'" in made.text.replace("000_OS", "001_OS")
+    *_, augment = tomllib.loads(made.text)["transform"]
+    assert augment == {"step": "augment", "scale_range": 0.1}
+    assert "No flips: 'a/001_OS.png'" in made.text.replace("000_OS", "001_OS")
+
+
+def test_sizes_are_kept_where_the_label_may_be_one(tmp_path: Path) -> None:
+    for number in range(40):
+        side = 40 + number % 5
+        pixels = layouts.picture(number, bright=number % 2, size=(side, 48))
+        layouts.save(tmp_path / f"images/{number}.png", pixels)
+    rows = "".join(f"images/{number}.png,{number % 7 + 0.5}\n" for number in range(40))
+    (tmp_path / "table.csv").write_text(f"image,volume\n{rows}", encoding="utf-8")
+    made = plan(tmp_path, minutes=0.2)
+    chain = tomllib.loads(made.text)["transform"]
+    assert {"step": "spatial_pad", "spatial_size": [48, 48]} in chain
+    assert chain[-1] == {"step": "augment", "flip_axes": [0]}
+    assert "to resize them would change the sizes" in made.text
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ class _Wrong:
     problems: tuple[Problem, ...]
 
 
-@attrs.frozen(init=False)
+@attrs.frozen(init=False, eq=False)
 class PipelineBuilder:
     """Describes a pipeline: each method returns a new builder and leaves this one unchanged.
 
@@ -83,7 +83,8 @@ class PipelineBuilder:
     _loader: Any
     _split: Any
     _run: Any
-    _registry: Registry = attrs.field(eq=False, repr=False)
+    _is_default_chain: bool = attrs.field(repr=False)
+    _registry: Registry = attrs.field(repr=False)
 
     def __init__(
         self,
@@ -114,7 +115,15 @@ class PipelineBuilder:
             "bad_data": bad_data,
         }
         parts["run"] = _settings("run", run, registry)
-        self.__attrs_init__(**parts, registry=registry)
+        self.__attrs_init__(**parts, is_default_chain=True, registry=registry)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, PipelineBuilder):
+            return NotImplemented
+        return self._parts() == other._parts()
+
+    def __hash__(self) -> int:
+        return hash(tuple(self._parts().values()))
 
     # Steps
 
@@ -162,6 +171,8 @@ class PipelineBuilder:
     ) -> PipelineBuilder:
         """Append a transform to the chain.
 
+        It comes before the augmentation of a default chain, and a random one replaces that.
+
         Args:
             step: A registered name with parameters, a step object, a MONAI dictionary transform
                 (a ``Compose`` counts as its parts), or a callable on a sample.
@@ -197,7 +208,7 @@ class PipelineBuilder:
                 for an empty chain.
         """
         chain = tuple(part for step in steps for part in self._parts_of(step, {}))
-        return self._with(transforms=chain)
+        return self._with(transforms=chain, is_default_chain=False)
 
     @overload
     def network(self, step: str, /, **parameters: object) -> PipelineBuilder: ...
@@ -417,7 +428,8 @@ class PipelineBuilder:
     def _of(cls, configuration: Configuration, registry: Registry) -> PipelineBuilder:
         builder = cls(registry=registry)
         names = [field.name for field in attrs.fields(Configuration)]
-        return builder._with(**{name: getattr(configuration, name) for name in names})
+        parts = {name: getattr(configuration, name) for name in names}
+        return builder._with(**parts, is_default_chain=False)
 
     def _with(self, **changes: Any) -> PipelineBuilder:
         # Not attrs.evolve, which would call our own __init__.
@@ -426,17 +438,27 @@ class PipelineBuilder:
         new.__attrs_init__(**{**values, **changes})
         return new
 
+    def _parts(self) -> dict[str, Any]:
+        """The steps and settings; a default chain with the data set's augmentation."""
+        names = [field.name for field in attrs.fields(Configuration)]
+        parts = {name: getattr(self, f"_{name}") for name in names}
+        if self._is_default_chain:
+            added, problems = config.augmentation(
+                self._transforms, self._dataset, registry=self._registry
+            )
+            wrong = (_Wrong(added, tuple(problems)),) if problems else added
+            parts["transforms"] += wrong
+        return parts
+
     def _configuration(self) -> Configuration:
-        values: dict[str, Any] = {}
+        values: dict[str, Any] = self._parts()
         problems: list[Problem] = []
-        for name in (field.name for field in attrs.fields(Configuration)):
-            part = getattr(self, f"_{name}")
+        for name, part in values.items():
             section = name.removesuffix("s")
             if section in config.LIST_SECTIONS:
                 for index, item in enumerate(part):
                     problems += _problems(item, f"{section}[{index}]")
             problems += _problems(part, name)
-            values[name] = part
         problems += [] if problems else config.twice(values["metrics"])
         if problems:
             raise ConfigError("The pipeline has problems", problems)

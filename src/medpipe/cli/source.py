@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from medpipe import PipelineBuilder, config, recipes
+from medpipe import PipelineBuilder, Registry, config, recipes
 from medpipe.errors import ConfigError, Problem
 from medpipe.runs.recorder import CONFIGURATION
 from medpipe.system.file_errors import mode_of
@@ -36,8 +36,9 @@ def builder_of(source: str, settings: list[str], unset: list[str] | None = None)
         raise ConfigError("The configuration can't be read", [problem])
     text = config.read_text(Path(source)) if is_file else recipes.text(source)
     document = config.parse(text, source=source)
+    registry = Registry.discover()
     if any(setting.startswith("transform[") for setting in [*settings, *(unset or [])]):
-        document.setdefault("transform", [{"step": n} for n in config.DEFAULT_TRANSFORMS])
+        document.setdefault("transform", config.default_chain(document, registry=registry))
     problems: list[Problem] = []
     for path in unset or []:
         try:
@@ -65,7 +66,7 @@ def builder_of(source: str, settings: list[str], unset: list[str] | None = None)
                 )
     if problems:
         raise ConfigError("A value can't be set", problems)
-    return PipelineBuilder.from_document(document)
+    return PipelineBuilder.from_document(document, registry=registry)
 
 
 def _value(text: str) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from medpipe.config.configuration import Configuration
 from medpipe.config.deciding import decided, with_decided
 from medpipe.config.document import parse, read_text, set_value, unset_value
-from medpipe.config.loading import build_step, check, load, twice
+from medpipe.config.loading import augmentation, build_step, check, default_chain, load, twice
 from medpipe.config.sections import (
     DEFAULT_STEPS,
     DEFAULT_TRANSFORMS,
@@ -28,10 +28,12 @@ __all__ = [
     "SETTINGS_SECTIONS",
     "STEP_SECTIONS",
     "Configuration",
+    "augmentation",
     "build_step",
     "changed_lines",
     "check",
     "decided",
+    "default_chain",
     "dump",
     "load",
     "parse",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from medpipe.config.configuration import Configuration
@@ -11,16 +12,17 @@ from medpipe.config.sections import (
     DEFAULT_CHAIN,
     DEFAULT_LISTS,
     DEFAULT_STEPS,
+    DEFAULT_TRANSFORMS,
     FORMAT,
     LIST_SECTIONS,
     SECTIONS,
     SETTINGS_SECTIONS,
     STEP_SECTIONS,
 )
-from medpipe.errors import ConfigError, Problem
+from medpipe.errors import ConfigError, Problem, UnknownStepError
 from medpipe.registry.parameters import convert
 from medpipe.registry.wording import show
-from medpipe.steps import InfererStep, MetricStep, Step
+from medpipe.steps import DatasetStep, InfererStep, MetricStep, Step, TransformStep
 
 if TYPE_CHECKING:
     from medpipe.registry.registry import Registry
@@ -66,10 +68,16 @@ def check(
         values[section], found = build_step(kind, table, path=section, registry=registry)
         problems += found
     for section, kind in LIST_SECTIONS.items():
-        default = [{"step": name} for name in DEFAULT_LISTS.get(section, ())]
+        default = [{"step": DEFAULT_CHAIN}] if section in DEFAULT_LISTS else []
         tables = document.get(section, default)
         values[f"{section}s"], found = _list(kind, tables, path=section, registry=registry)
         problems += found
+        is_default = isinstance(tables, Sequence) and any(_is_default(table) for table in tables)
+        if section == "transform" and not found and is_default:
+            chain, dataset = values["transforms"], values["dataset"]
+            added, found = augmentation(chain, dataset, registry=registry)
+            values["transforms"] += added
+            problems += found
     problems += twice(values["metrics"])
     values["inferer"] = None
     if "inferer" in document:
@@ -82,6 +90,30 @@ def check(
         values[section], found = convert(cls, table, path=section, resolve=registry.get)
         problems += found
     return (None, problems) if problems else (Configuration(**values), [])
+
+
+def default_chain(document: Mapping[str, Any], *, registry: Registry) -> list[dict[str, str]]:
+    """The tables of the default chain's steps, for the data set that a document names."""
+    given = document.get("dataset", {})
+    name = given.get("step") if isinstance(given, Mapping) else given
+    with suppress(UnknownStepError):
+        dataset = registry.get(DatasetStep, str(name or DEFAULT_STEPS["dataset"]))
+        return [{"step": name} for name in (*DEFAULT_TRANSFORMS, *dataset.augmentation)]
+    return [{"step": name} for name in DEFAULT_TRANSFORMS]
+
+
+def augmentation(
+    chain: Sequence[object], dataset: object, *, registry: Registry
+) -> tuple[tuple[TransformStep, ...], list[Problem]]:
+    """The steps that end a default chain: the data set's, unless one is random already."""
+    if not isinstance(dataset, DatasetStep) or any(getattr(s, "random", False) for s in chain):
+        return (), []
+    path = "dataset.augmentation"
+    pairs = [
+        build_step(TransformStep, {"step": name}, path=path, registry=registry)
+        for name in dataset.augmentation
+    ]
+    return tuple(step for step, _ in pairs), [found for _, some in pairs for found in some]
 
 
 def _nests(document: Mapping[str, object]) -> bool:

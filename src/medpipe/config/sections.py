@@ -29,7 +29,7 @@ DEFAULT_STEPS: Mapping[str, str] = {
 DEFAULT_TRANSFORMS = ("load_image", "ensure_channel_first", "scale_intensity", "to_tensor")
 """The set-up of MONAI's first-model tutorial."""
 DEFAULT_CHAIN = "default"
-"""What stands for these steps in a list of transforms."""
+"""What stands for these steps in a list of transforms, which the data set's augmentation ends."""
 
 STEP_SECTIONS: Mapping[str, type[Step]] = {
     "dataset": DatasetStep,

@@ -85,9 +85,16 @@ def channel_choice(images: Images) -> Choice | None:
 
 
 def transform_choices(
-    images: Images, sides: tuple[str, str] | None
+    images: Images, sides: tuple[str, str] | None, *, sizes_matter: bool
 ) -> list[tuple[dict[str, Any], str]]:
-    """The chain, each step with its reason."""
+    """The chain, each step with its reason.
+
+    Args:
+        images: What they are.
+        sides: Names that say left and right; None: there are none.
+        sizes_matter: Whether the label may be a size, as in a regression: then nothing is zoomed,
+            and images are padded rather than resized where they are small enough.
+    """
     dims, median_sides = images.dims, images.sides()
     chain: list[tuple[dict[str, Any], str]] = [
         ({"step": "load_image"}, ""),
@@ -100,28 +107,37 @@ def transform_choices(
             f"sides are from {' x '.join(map(str, least))}, in the median "
             f"{' x '.join(map(str, median_sides))}"
         )
-        if any(one < wanted for one, wanted in zip(least, size, strict=True)):
-            reason += "; small ones are enlarged"
-        chain.append(({"step": "resize", "spatial_size": size}, reason))
+        largest = [max(s[axis] for s in images.sizes if len(s) == dims) for axis in range(dims)]
+        if sizes_matter and max(largest) <= LARGEST[dims]:
+            padded = _multiples(largest, MULTIPLE[dims])
+            reason += "; padded, since to resize them would change the sizes of what they show"
+            chain.append(({"step": "spatial_pad", "spatial_size": padded}, reason))
+        else:
+            if any(one < wanted for one, wanted in zip(least, size, strict=True)):
+                reason += "; small ones are enlarged"
+            chain.append(({"step": "resize", "spatial_size": size}, reason))
     chain.append(
         ({"step": "scale_intensity"}, "each image is scaled to 0 to 1, since scanners differ")
     )
     chain.append(({"step": "to_tensor"}, ""))
+    augment: dict[str, Any] = {"step": "augment"}
+    reason = "small rotations and translations"
+    if not sizes_matter:
+        augment["scale_range"] = 0.1
+        reason = "small rotations, translations and zooms"
     if sides is not None:
-        reason = f"no flips: {sides[0]!r} and {sides[1]!r} name left and right. Small rotations"
+        reason += f". No flips: {sides[0]!r} and {sides[1]!r} name left and right"
     elif dims == 2:
-        flip = {"step": "rand_flip", "spatial_axis": 0, "prob": 0.5}
-        chain.append((flip, "flips left and right; remove it if they have a meaning"))
-        reason = "small rotations"
+        augment["flip_axes"] = [0]
+        reason += ", and flips of left and right: remove flip_axes if these have a meaning"
     else:
-        reason = "no flips, since left and right of a body differ. Small rotations"
-    turns = {"step": "rand_rotate", "range_x": 0.26, "prob": 0.5}
-    if dims == 3:
-        turns["range_y"] = turns["range_z"] = 0.26
-    chain.append((turns, f"{reason} of up to 15 degrees"))
-    zoom = {"step": "rand_zoom", "min_zoom": 0.9, "max_zoom": 1.1, "prob": 0.5}
-    chain.append((zoom, ""))
+        reason += ". No flips, since left and right of a body differ"
+    chain.append((augment, reason))
     return chain
+
+
+def _multiples(sides: Sequence[int], of: int) -> list[int]:
+    return [math.ceil(side / of) * of for side in sides]
 
 
 def _target(images: Images, median_sides: Sequence[int]) -> list[int] | None:
@@ -130,9 +146,7 @@ def _target(images: Images, median_sides: Sequence[int]) -> list[int] | None:
     largest, multiple = LARGEST[dims], MULTIPLE[dims]
     if len(images.sizes) == 1 and max(median_sides) <= (SMALL if dims == 2 else largest):
         return None
-    return [
-        max(multiple, min(largest, math.ceil(side / multiple) * multiple)) for side in median_sides
-    ]
+    return [max(multiple, min(largest, side)) for side in _multiples(median_sides, multiple)]
 
 
 def sampling_choice(prepared: PreparedData) -> Choice | None:

@@ -103,7 +103,9 @@ def plan(
     if channels is not None:
         dataset.append(channels)
         document["dataset"][channels.name] = channels.value
-    transforms = choices.transform_choices(images, layout.sides)
+    transforms = choices.transform_choices(
+        images, layout.sides, sizes_matter=prepared.dataset.task.step.label_form == "numbers"
+    )
     document["transform"] = [step for step, _ in transforms]
     training = len(prepared.by_split["training"])
     measured = _measured(document, registry)

@@ -33,10 +33,12 @@ class DatasetStep(Step):
     Attributes:
         suggested: What settings with the value ``"auto"`` become for this data set, in place of
             the rules; by their paths, such as ``{"loader.batch_size": 512}``.
+        augmentation: The random transforms that end the default chain, by name.
     """
 
     kind: ClassVar[str] = "dataset"
     suggested: ClassVar[Mapping[str, Any]] = {}
+    augmentation: ClassVar[Sequence[str]] = ("augment",)
 
     def build(self) -> Dataset:
         """List the samples.

@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from operator import attrgetter
 from pathlib import Path
@@ -63,6 +63,7 @@ class MedNIST(DatasetStep):
 
     Attributes:
         suggested: The numbers of MONAI's tutorial; see `DatasetStep.suggested`.
+        augmentation: None, as in the tutorial.
         root: The folder that holds ``MedNIST`` or ``MedNIST.tar.gz``. None: only the other
             places are searched.
         download: Whether the archive may be downloaded.
@@ -76,6 +77,7 @@ class MedNIST(DatasetStep):
         "trainer.learning_rate": 1e-5,
         "trainer.schedule": "constant",
     }
+    augmentation: ClassVar[Sequence[str]] = ()
 
     root: Path | None = None
     download: bool = True

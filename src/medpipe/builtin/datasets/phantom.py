@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
@@ -31,12 +32,14 @@ class Phantom(DatasetStep):
     Each image is a uint8 array of shape (size, size); the classes alternate.
 
     Attributes:
+        augmentation: None, as for MedNIST.
         samples: How many images.
         size: Their height and width in pixels.
         seed: Another seed gives other images.
     """
 
     name: ClassVar[str] = "phantom"
+    augmentation: ClassVar[Sequence[str]] = ()
 
     samples: int = attrs.field(default=1200, validator=attrs.validators.ge(12))
     size: int = attrs.field(default=64, validator=attrs.validators.ge(16))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import attrs
 
 from medpipe.builtin.transforms.affine_transforms import GUARDED
+from medpipe.builtin.transforms.augment import Augment
 from medpipe.builtin.transforms.batched_transforms import BATCHED
 from medpipe.builtin.transforms.ensure_channel_first import QUICK
 from medpipe.builtin.transforms.load_image import LoadImage
@@ -107,5 +108,10 @@ MONAI_TRANSFORMS = tuple(step_class(entry) for entry in TABLE)
 # Pickling finds a class by its name in its module.
 globals().update({step.__name__: step for step in MONAI_TRANSFORMS})
 
-TRANSFORMS: tuple[type[TransformStep], ...] = (LoadImage, *MONAI_TRANSFORMS, CastToType)
+TRANSFORMS: tuple[type[TransformStep], ...] = (
+    LoadImage,
+    *MONAI_TRANSFORMS,
+    CastToType,
+    Augment,
+)
 """All built-in transform steps."""
