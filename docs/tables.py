@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 import medpipe
+from medpipe.registry.meanings import meanings
 from medpipe.registry.parameters import describe_type, parameter_types
 from medpipe.steps import STEP_KINDS, Step
 
@@ -42,11 +43,12 @@ def _parameters(cls: type[Any]) -> str:
     types = parameter_types(cls)
     if not types:
         return "No parameters.\n"
-    lines = ["| parameter | takes | default |", "|---|---|---|"]
+    said = meanings(cls)
+    lines = ["| parameter | what it is | takes | default |", "|---|---|---|---|"]
     for name, expected in types.items():
         shown = _default(fields[name].default)
         takes = describe_type(expected).replace("|", "\\|")
-        lines.append(f"| `{name}` | {takes} | {shown} |")
+        lines.append(f"| `{name}` | {said[name]} | {takes} | {shown} |")
     return "\n".join(lines) + "\n"
 
 

@@ -231,10 +231,12 @@ def test_a_large_image_is_made_smaller_and_the_time_decides(tmp_path: Path) -> N
         folder.mkdir(exist_ok=True)
         pixels = random.integers(0, 255, (300 + number, 400, 3)).astype(np.uint8)
         Image.fromarray(pixels).save(folder / f"{number}.png")
-    short, long = (tomllib.loads(plan(tmp_path, minutes=m).text) for m in (0.02, 600))
-    for document in (short, long):
+    made = [plan(tmp_path, minutes=m).text for m in (0.02, 600)]
+    short, long = (tomllib.loads(text) for text in made)
+    for document, side in ((short, 112), (long, 224)):
         resize = next(step for step in document["transform"] if step["step"] == "resize")
-        assert resize["spatial_size"] == [224, 224]
+        assert resize["spatial_size"] == [side, side]
+    assert "# Half of 224 x 224, for which the time is too short." in made[0]
     assert long["network"]["step"] == "densenet121"
     assert short["network"]["step"] == "resnet10"
     assert short["trainer"]["max_epochs"] < long["trainer"]["max_epochs"]

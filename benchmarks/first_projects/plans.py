@@ -159,9 +159,9 @@ PROJECTS = (
     Project(name="findings", make=findings, metric="auc", patient=r"(patient\d+)"),
     Project(name="ages", make=ages, metric="r2"),
     Project(name="dicom", make=dicom, minutes=1, patient=r"(case\d+)"),
-    Project(name="nuclei", make=nuclei, metric="r2", minutes=1.5),
-    Project(name="hippocampus", make=hippocampus, metric="r2", minutes=3),
-    Project(name="mednist", make=lambda _: real("MedNIST"), minutes=3),
+    Project(name="nuclei", make=nuclei, metric="r2", minutes=4),
+    Project(name="hippocampus", make=hippocampus, metric="r2", minutes=8),
+    Project(name="mednist", make=lambda _: real("MedNIST"), minutes=5),
 )
 
 

@@ -46,6 +46,26 @@ class _OfTorch(OptimizerStep):
     Attributes:
         torch_name: Its name in ``torch.optim``.
         can_fuse: Whether there is a fused form.
+        alpha: How slowly the averages change.
+        amsgrad: Whether the largest second moment so far is used.
+        beta2_decay: How the decay of the second moment grows with the steps.
+        betas: How slowly the averages of the gradient and of its square change.
+        centered: Whether the gradient's variance is used, not its square.
+        d: The limit of an update's root mean square.
+        dampening: How much less a gradient adds to the momentum.
+        decoupled_weight_decay: Whether the decay stays out of the averages, as in AdamW.
+        eps: What is added to denominators.
+        etas: The factors by which a step shrinks and grows.
+        initial_accumulator_value: Where the sum of squares begins.
+        lambd: How the learning rate falls.
+        lr_decay: How the learning rate falls with the steps.
+        momentum: How much of the last update is kept.
+        momentum_decay: How the momentum changes with the steps.
+        nesterov: Whether the momentum is Nesterov's.
+        rho: How slowly the average of squares changes.
+        step_sizes: The smallest and the largest step.
+        t0: The step from which weights are averaged.
+        weight_decay: The strength of the decay of weights, an L2 penalty unless decoupled.
     """
 
     torch_name: ClassVar[str]
@@ -217,7 +237,11 @@ class Rprop(_OfTorch):
 
 @attrs.frozen(kw_only=True)
 class ASGD(_OfTorch):
-    """``torch.optim.ASGD``: averaged gradient descent (Polyak and Juditsky, 1992)."""
+    """``torch.optim.ASGD``: averaged gradient descent (Polyak and Juditsky, 1992).
+
+    Attributes:
+        alpha: The power by which the rate falls.
+    """
 
     name: ClassVar[str] = "asgd"
     torch_name: ClassVar[str] = "ASGD"

@@ -7,6 +7,7 @@ from typing import Any, Literal, cast
 
 import attrs
 
+from medpipe.registry.meanings import meanings, without_meanings
 from medpipe.registry.parameters import describe_type, parameter_types
 from medpipe.registry.registry import Registry
 from medpipe.steps import STEP_KINDS
@@ -38,7 +39,8 @@ def show(kind: Kind, name: str, /) -> None:
     cls = registry.get(next(item for item in STEP_KINDS if item.kind == kind), name)
     plugin = registry.plugin_of(cls)
     print(f"{kind} {name}, from {plugin.title if plugin else 'nowhere'}")
-    print(inspect.getdoc(cls) or "")
+    print(without_meanings(inspect.getdoc(cls) or "").rstrip())
+    said = meanings(cls)
     defaults = {field.name: field.default for field in attrs.fields(cast("type[Any]", cls))}
     for parameter, expected in parameter_types(cls).items():
         default = defaults[parameter]
@@ -49,3 +51,5 @@ def show(kind: Kind, name: str, /) -> None:
         else:
             shown = f"default {default!r}"
         print(f"  {parameter}: {describe_type(expected)}; {shown}")
+        if parameter in said:
+            print(f"      {said[parameter]}")

@@ -21,6 +21,8 @@ LARGEST = {2: 224, 3: 64}
 """The longest side that images are resized to, by their dimensions."""
 MULTIPLE = {2: 16, 3: 8}
 """Sides become multiples of this, so that networks halve them without a rest."""
+SMALLEST = {2: 64, 3: 32}
+"""The longest side to which images are halved where the time is short, at least."""
 SMALL = 96
 """The longest side of images that are all of one size and stay as they are."""
 EPOCHS = (5, 100)
@@ -136,6 +138,21 @@ def transform_choices(
     return chain
 
 
+def smaller(
+    chain: Sequence[tuple[dict[str, Any], str]],
+) -> list[tuple[dict[str, Any], str]] | None:
+    """The chain with images of half the sides; None where it resizes none, or they are small."""
+    sizes = [step["spatial_size"] for step, _ in chain if step["step"] == "resize"]
+    if not sizes or max(sizes[0]) // 2 < SMALLEST[len(sizes[0])]:
+        return None
+    size = _multiples([side // 2 for side in sizes[0]], MULTIPLE[len(sizes[0])])
+    reason = f"half of {' x '.join(map(str, sizes[0]))}, for which the time is too short"
+    return [
+        (({**step, "spatial_size": size}, reason) if step["step"] == "resize" else (step, why))
+        for step, why in chain
+    ]
+
+
 def _multiples(sides: Sequence[int], of: int) -> list[int]:
     return [math.ceil(side / of) * of for side in sides]
 
@@ -179,6 +196,11 @@ def epochs_for(batches: int, seconds: float, budget: float) -> int:
     affordable = math.floor(budget / epoch_seconds(batches, seconds))
     enough = math.ceil(ITERATIONS / batches)
     return max(min(least, enough), min(max(most, enough), affordable))
+
+
+def is_affordable(batches: int, seconds: float, budget: float) -> bool:
+    """Whether the time is enough for as many epochs as a network is wanted to be trained."""
+    return epoch_seconds(batches, seconds) * wanted_epochs(batches) <= budget
 
 
 def wanted_epochs(batches: int) -> int:

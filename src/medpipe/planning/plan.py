@@ -106,15 +106,20 @@ def plan(
     transforms = choices.transform_choices(
         images, layout.sides, sizes_matter=prepared.dataset.task.step.label_form == "numbers"
     )
-    document["transform"] = [step for step, _ in transforms]
     training = len(prepared.by_split["training"])
-    measured = _measured(document, registry)
-    batch = auto_batch_size(measured, training)
     device = str(choose_device("auto")[0])
-    batches = -(-training // batch)
-    network, seconds = _network(
-        document, registry, measured, (batch, batches), device, minutes * 60
-    )
+    while True:
+        document["transform"] = [step for step, _ in transforms]
+        measured = _measured(document, registry)
+        batch = auto_batch_size(measured, training)
+        batches = -(-training // batch)
+        network, seconds = _network(
+            document, registry, measured, (batch, batches), device, minutes * 60
+        )
+        smaller = choices.smaller(transforms)
+        if smaller is None or choices.is_affordable(batches, seconds, minutes * 60):
+            break
+        transforms = smaller
     epochs = choices.epochs_for(batches, seconds, minutes * 60)
     took = choices.epoch_seconds(batches, seconds) * epochs / 60
     loader = [Choice(name="batch_size", value=batch, reason=counted(training, "training sample"))]
@@ -230,7 +235,7 @@ def _network(
             passed.append(f"the images don't fit {network['step']}")
             continue
         found = network, seconds
-        if choices.epoch_seconds(batches, seconds) * choices.wanted_epochs(batches) <= budget:
+        if choices.is_affordable(batches, seconds, budget):
             break
         passed.append(f"{network['step']} would take too long")
     if found is None:

@@ -11,6 +11,7 @@ from medpipe.builtin.transforms.augment import Augment
 from medpipe.builtin.transforms.batched_transforms import BATCHED
 from medpipe.builtin.transforms.ensure_channel_first import QUICK
 from medpipe.builtin.transforms.load_image import LoadImage
+from medpipe.builtin.transforms.parameter_meanings import meaning
 from medpipe.builtin.transforms.transform_table import TABLE, Transform
 from medpipe.plugin import TransformStep
 
@@ -77,6 +78,14 @@ def _made(
     return transform
 
 
+def _docstring(entry: Transform) -> str:
+    lines = [entry.summary, "", f"MONAI's `{entry.monai}` on ``image``."]
+    if entry.parameters:
+        lines += ["", "Attributes:"]
+    lines += [f"    {name}: {meaning(entry.name, name)}" for name in entry.parameters]
+    return "\n".join(lines)
+
+
 def step_class(entry: Transform) -> type[TransformStep]:
     """Make the step class of a row of the table: frozen, keyword-only, compared by value."""
     fields = {
@@ -90,7 +99,7 @@ def step_class(entry: Transform) -> type[TransformStep]:
         "random": entry.random,
         "entry": entry,
         "__module__": __name__,
-        "__doc__": f"{entry.summary}\n\nMONAI's `{entry.monai}` on ``image``.",
+        "__doc__": _docstring(entry),
     }
     batched = QUICK.get(entry.name) or BATCHED.get(entry.name) or GUARDED.get(entry.name)
     return attrs.make_class(
