@@ -102,8 +102,8 @@ MEANINGS: Mapping[str, str] = {
     "rotate_range": "The range of each angle in radians: a number `x` stands for -x to x.",
     "safe": "Whether values that leave the range of the type are clipped.",
     "sample_std": "Whether the standard deviation is drawn, from 0 to `std`.",
-    "scale_extent": "Whether the extent of the voxels, not the distance of their centres, gives the "
-    "new size.",
+    "scale_extent": "Whether the extent of the voxels, not the distance of their centres, "
+    "gives the new size.",
     "scale_params": "Factors along each axis.",
     "scale_range": "The range of what is added to a factor of 1, along each axis.",
     "sharpness_factor": "How soft the clipping is; none: hard.",
