@@ -124,7 +124,7 @@ def test_images_of_one_value() -> None:
 
     report = builder(black).build().check()
     assert report.warnings == [
-        "each of the 4 training images that were tried leaves the transforms with one value alone, "
+        "each of the 4 training images that were tried leaves the transforms with a single value, "
         "such as 0."
     ]
 

@@ -194,7 +194,7 @@ def test_a_loss_of_another_task_is_refused() -> None:
 
 def test_a_monitor_of_another_task_is_refused() -> None:
     assert problems(ready(array_dataset([0, 1] * 20)).trainer("supervised", monitor="mae")) == [
-        "trainer.monitor: 'mae' is no metric of a multiclass task. There are accuracy, "
+        "trainer.monitor: 'mae' is not a metric of a multiclass task. There are accuracy, "
         "balanced_accuracy, f1, auc, average_precision, loss."
     ]
 
@@ -395,7 +395,7 @@ def test_a_trainer_that_forgets_parameters_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ("engine", "gives an engine that is no ignite.engine.Engine."),
+        ("engine", "gives an engine that is not an ignite.engine.Engine."),
         ("state", "leaves 'network' out of its state."),
         ("strangers", "trains 1 parameters that are not the network's."),
     ],

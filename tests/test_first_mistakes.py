@@ -262,7 +262,7 @@ def numbers_taken_for_classes(here: Path) -> PipelineBuilder:
 
 @mistake(
     "note",
-    "Column 'label' holds the numbers 0 and 1 alone. If these are classes, set dataset.task "
+    "Column 'label' holds only the numbers 0 and 1. If these are classes, set dataset.task "
     '= "multiclass".',
 )
 def classes_taken_for_numbers(here: Path) -> PipelineBuilder:
@@ -271,7 +271,7 @@ def classes_taken_for_numbers(here: Path) -> PipelineBuilder:
 
 @mistake(
     "note",
-    "Column 'label' is -999 in 4 rows and never below 0 elsewhere. Where that stands for a "
+    "Column 'label' is -999 in 4 rows and never below 0 elsewhere. If that stands for a "
     "blank cell, set dataset.missing_values = ['-999'].",
 )
 def a_stand_in_for_a_missing_number(here: Path) -> PipelineBuilder:
@@ -420,8 +420,8 @@ def a_transform_that_gives_another_type(here: Path) -> PipelineBuilder:
 
 @mistake(
     "warning",
-    "each of the 4 training images that were tried leaves the transforms with one value "
-    "alone, such as 0.",
+    "each of the 4 training images that were tried leaves the transforms with a single "
+    "value, such as 0.",
 )
 def a_window_that_leaves_one_value(here: Path) -> PipelineBuilder:
     return folder(pictures(here)).transform(too_dark)
@@ -573,7 +573,7 @@ def a_loss_of_another_task(here: Path) -> PipelineBuilder:
 
 @mistake(
     "problem",
-    "trainer.monitor: 'acuracy' is no metric of a multiclass task. Did you mean 'accuracy'?",
+    "trainer.monitor: 'acuracy' is not a metric of a multiclass task. Did you mean 'accuracy'?",
 )
 def a_monitor_that_is_no_metric(here: Path) -> PipelineBuilder:
     return folder(pictures(here)).trainer("supervised", monitor="acuracy")

@@ -545,6 +545,6 @@ def test_check_failed_lists_what_run_refuses(tmp_path: Path) -> None:
     with pytest.raises(CheckFailed) as caught:
         tiny().trainer("supervised", monitor="acuracy").build().run(tmp_path / "run")
     assert [str(problem) for problem in caught.value.problems] == [
-        "trainer.monitor: 'acuracy' is no metric of a multiclass task. Did you mean 'accuracy'?"
+        "trainer.monitor: 'acuracy' is not a metric of a multiclass task. Did you mean 'accuracy'?"
     ]
     assert list((tmp_path / "run").iterdir()) == []

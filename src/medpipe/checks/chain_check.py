@@ -63,7 +63,7 @@ def chain_findings(
         value = float(images[0].flatten()[0])
         return [], [
             f"each of the {len(images)} training images that were tried leaves the transforms with "
-            f"one value alone, such as {value:g}."
+            f"a single value, such as {value:g}."
         ]
     return problems, []
 

@@ -50,9 +50,9 @@ def image_findings(
     if chosen and not bool(image_of(chosen[0]).equal(images[0])):
         warnings.append(
             f"the transforms give another image of the sample {chosen[0].id!r} each time in an "
-            "evaluation, so that a step draws random numbers unsaid: they are drawn once and "
-            "kept, and for test images too. Make it a TransformStep with random = True, or take "
-            "one of 'medpipe plugins'."
+            "evaluation, so that a step draws random numbers without saying so: they are drawn "
+            "once and kept, and for test images too. Make it a TransformStep with random = True, "
+            "or take one of 'medpipe plugins'."
         )
     warnings += _scaled(images)
     warnings += _sized(prepared, chosen, images)
@@ -90,7 +90,7 @@ def _sized(
         before, after = next(pair for pair in pairs if len(pair[0]) != len(pair[1]))
         yield (
             f"the image of a sample has {len(before)} sides ({_size(before)}) in its file and "
-            f"{len(after)} ({_size(after)}) behind the transforms. Look at the steps that resize, "
+            f"{len(after)} ({_size(after)}) after the transforms. Look at the steps that resize, "
             "whose spatial_size has a number for each side."
         )
     elif pairs and all(
@@ -113,8 +113,8 @@ def _repeated(assembly: Assembly) -> Iterator[str]:
         first = next((at for at, other in enumerate(steps[:place]) if other == step), None)
         if first is not None and not step.random:
             yield (
-                f"transform[{place}], {assembly.registry.title(step)}, is transform[{first}] once "
-                "more. Leave it out if that is not meant: .transform adds to the default chain, "
+                f"transform[{place}], {assembly.registry.title(step)}, repeats transform[{first}]. "
+                "Leave it out if that is not meant: .transform adds to the default chain, "
                 ".transforms replaces it."
             )
 

@@ -192,7 +192,7 @@ def _check_monitor(assembly: Assembly, report: CheckReport) -> None:
             report.problems.append(Problem(path=f"metric[{place}]", message=message))
     known = (*metrics, LOSS)
     if monitor not in known:
-        message = f"{monitor!r} is no metric of a {task.kind} task."
+        message = f"{monitor!r} is not a metric of a {task.kind} task."
         remedy = suggestion(monitor, list(known)) or f"There are {', '.join(known)}."
         report.problems.append(Problem(path="trainer.monitor", message=message, remedy=remedy))
 

@@ -50,7 +50,7 @@ def check_trainer(
         data=data,
     )
     if not isinstance(training.engine, Engine):
-        raise DataError(f"{title} gives an engine that is no ignite.engine.Engine.")
+        raise DataError(f"{title} gives an engine that is not an ignite.engine.Engine.")
     if "network" not in training.state:
         raise DataError(f"{title} leaves 'network' out of its state.")
     _check_length(assembly, title, training.engine, report)

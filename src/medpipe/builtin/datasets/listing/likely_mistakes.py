@@ -53,14 +53,14 @@ def odd_targets(values: Sequence[float], column: str) -> list[str]:
     if len(different) == 2:
         low, high = different
         return [
-            f"Column {column!r} holds the numbers {low:g} and {high:g} alone. If these are "
+            f"Column {column!r} holds only the numbers {low:g} and {high:g}. If these are "
             'classes, set dataset.task = "multiclass".'
         ]
     lowest = different[0]
     if lowest in STAND_INS and different[1] >= 0:
         return [
             f"Column {column!r} is {lowest:g} in {counted(values.count(lowest), 'row')} and never "
-            "below 0 elsewhere. Where that stands for a blank cell, set dataset.missing_values = "
+            "below 0 elsewhere. If that stands for a blank cell, set dataset.missing_values = "
             f"['{lowest:g}']."
         ]
     return []
