@@ -446,8 +446,7 @@ class PipelineBuilder:
             added, problems = config.augmentation(
                 self._transforms, self._dataset, registry=self._registry
             )
-            wrong = (_Wrong(added, tuple(problems)),) if problems else added
-            parts["transforms"] += wrong
+            parts["transforms"] += (_Wrong(added, tuple(problems)),) if problems else added
         return parts
 
     def _configuration(self) -> Configuration:
