@@ -222,6 +222,7 @@ def test_constant_images_contradict_nothing(tmp_path: Path) -> None:
     assert builder(root, "refuse").build().check().ok
 
 
+@pytest.mark.long
 @pytest.mark.real_data
 def test_mednist_holds_constant_images_and_nothing_that_is_refused() -> None:
     report = PipelineBuilder(device="cpu").build().check_data()

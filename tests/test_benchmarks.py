@@ -86,6 +86,7 @@ def test_rows_run_and_their_figures_are_kept(
     assert drawn.read_text("utf-8").startswith("<svg ")
 
 
+@pytest.mark.long
 def test_a_row_that_fails_is_told_and_the_next_is_measured(
     settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -369,6 +369,7 @@ def test_class_without_training_samples() -> None:
     )
 
 
+@pytest.mark.long
 @pytest.mark.real_data
 def test_mednist(tmp_path: Path) -> None:
     from medpipe.builtin.datasets.mednist import MedNIST

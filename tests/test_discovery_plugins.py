@@ -179,6 +179,7 @@ def test_broken_plugins_are_named_and_hurt_nobody(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.long
 def test_a_strangers_steps_train_from_a_configuration(tmp_path: Path) -> None:
     install(tmp_path, "medpipe-tiny", GOOD)
     install(tmp_path, "bad-import", BROKEN["bad-import"][0])

@@ -62,7 +62,15 @@ def pages_with(language: str) -> list[object]:
 
 def _marked(page: Path) -> object:
     """Pages whose examples are trained for long are left to `.ci/run`."""
-    long = page.stem in {"fine-tuning", "own-data", "folds", "first-project", "weights"}
+    long = page.stem in {
+        "fine-tuning",
+        "own-data",
+        "folds",
+        "first-project",
+        "weights",
+        "tutorial",
+        "clusters",
+    }
     return pytest.param(page, id=name_of(page), marks=[pytest.mark.long] if long else [])
 
 
@@ -99,7 +107,7 @@ def test_toml_blocks_are_toml_and_configurations_load(page: Path) -> None:
             assert medpipe.PipelineBuilder.from_toml(builder.to_toml()) == builder
 
 
-@pytest.mark.parametrize("page", pages_with("console"))
+@pytest.mark.parametrize("page", [_marked(page) for page in PAGES if blocks(page, "console")])
 def test_console_blocks_with_medpipe_run(
     page: Path,
     tmp_path: Path,

@@ -166,6 +166,7 @@ assert not logging.getLogger("medpipe").handlers
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("configured", [False, long(True)])
 def test_a_script_sees_the_epochs_unless_it_set_logging_up(
     tmp_path: Path, configured: bool

@@ -99,6 +99,7 @@ def without(tmp_path_factory: pytest.TempPathFactory) -> medpipe.Run:
     return builder().build().run(tmp_path_factory.mktemp("without") / "run")
 
 
+@pytest.mark.long
 def test_handlers_change_nothing_and_survive_every_stop(
     without: medpipe.Run, tmp_path: Path
 ) -> None:

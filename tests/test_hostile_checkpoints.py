@@ -556,6 +556,7 @@ class Small:
         return {"weight": torch.arange(600.0), 0: {"step": 1, "betas": (0.9, 0.999)}}
 
 
+@pytest.mark.long
 def test_every_flipped_bit_is_found(tmp_path: Path) -> None:
     """All of the header, and 2,000 of the rest."""
     file = tmp_path / "small.safetensors"
@@ -571,6 +572,7 @@ def test_every_flipped_bit_is_found(tmp_path: Path) -> None:
             load_checkpoint(file)
 
 
+@pytest.mark.long
 def test_a_checkpoint_cut_anywhere_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "small.safetensors"
     save_checkpoint(file, {"network": Small()}, about={"epoch": 1})

@@ -231,6 +231,7 @@ def said_after_the_start(text: str) -> list[str]:
     return lines[lines.index(next(s for s in lines if s.startswith("The run is"))) + 1 :]
 
 
+@pytest.mark.long
 def test_the_command_line_says_it_in_one_message(tmp_path: Path) -> None:
     install(tmp_path, "medpipe-killer", KILLER)
     configuration = tmp_path / "killer.toml"
@@ -268,6 +269,7 @@ def mounted(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.long
 @mounts
 @pytest.mark.parametrize(
     ("options", "size"),

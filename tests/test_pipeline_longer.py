@@ -17,6 +17,7 @@ from support.marked_runs import state, tiny
 CONSTANT: dict[str, Any] = {"schedule": "constant", "learning_rate": 1e-2}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("more", [{}, {"patience": 3}, {"accumulation": 2, "epoch_length": 3}])
 def test_a_finished_run_trains_longer_as_if_it_had_been_set_so(
     tmp_path: Path, more: dict[str, Any]
@@ -46,6 +47,7 @@ def test_a_run_that_has_not_ended_may_become_longer(tmp_path: Path) -> None:
     assert state(run) == state(tiny(**CONSTANT, max_epochs=2).build().run(tmp_path / "whole"))
 
 
+@pytest.mark.long
 def test_early_stopping_ends_a_run_until_its_patience_is_raised(tmp_path: Path) -> None:
     settings: dict[str, Any] = {"schedule": "constant", "learning_rate": 5.0, "monitor": "loss"}
     settings |= {"optimizer": {"step": "sgd"}, "gradient_clip": 1.0}

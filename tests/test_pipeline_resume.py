@@ -57,6 +57,7 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not(
     assert state(run) == state(whole)
 
 
+@pytest.mark.long
 def test_worker_processes_change_nothing(tmp_path: Path) -> None:
     whole = tiny().build().run(tmp_path / "whole")
     pipeline = tiny().loader(workers=2).build()
@@ -65,6 +66,7 @@ def test_worker_processes_change_nothing(tmp_path: Path) -> None:
     assert state(pipeline.run(tmp_path / "parts", resume=True)) == state(whole)
 
 
+@pytest.mark.long
 def test_a_time_limit_lets_at_least_one_iteration_through(tmp_path: Path) -> None:
     pipeline = tiny(max_epochs=1).build()
     for done in range(1, 5):

@@ -134,6 +134,7 @@ def test_folders_of_cases_are_no_classes(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.long
 def test_several_images_of_a_sample_are_its_channels(tmp_path: Path) -> None:
     rows = []
     for number in range(40):
@@ -174,6 +175,7 @@ def test_nothing_is_flipped_where_sides_are_told(tmp_path: Path) -> None:
     assert "No flips: 'a/001_OS.png'" in made.text.replace("000_OS", "001_OS")
 
 
+@pytest.mark.long
 def test_sizes_are_kept_where_the_label_may_be_one(tmp_path: Path) -> None:
     for number in range(40):
         side = 40 + number % 5
@@ -215,6 +217,7 @@ def test_another_network_for_images_that_are_too_small_for_densenet(tmp_path: Pa
     assert "the images don't fit densenet121." in made.text
 
 
+@pytest.mark.long
 def test_what_cannot_be_read_is_left_out_and_said(tmp_path: Path) -> None:
     layouts.kermany(tmp_path)
     (tmp_path / "NORMAL" / "NORMAL2-IM-1001-9999.jpeg").write_text("nothing")

@@ -48,6 +48,7 @@ def test_classification_fast_asks_for_its_folder() -> None:
     ]
 
 
+@pytest.mark.long
 def test_classification_fast_takes_images_of_any_size_grey_or_in_colour(
     mixed: Path, tmp_path: Path
 ) -> None:

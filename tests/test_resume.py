@@ -258,6 +258,7 @@ def test_what_a_killed_process_left_half_written_is_removed(tmp_path: Path) -> N
     assert not left.exists()
 
 
+@pytest.mark.long
 def test_a_damaged_best_network_is_put_back(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -125,6 +125,7 @@ def steps() -> tuple[TransformStep, ...]:
     return smooth, Drawing(scale=2.0), WrappedTransform(doubled)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", [long(m) if m == "spawn" else m for m in METHODS])
 def test_workers_change_no_bit_however_they_are_started(
     method: str, monkeypatch: pytest.MonkeyPatch
@@ -147,6 +148,7 @@ def test_what_a_worker_can_not_take_is_named(monkeypatch: pytest.MonkeyPatch) ->
     )
 
 
+@pytest.mark.long
 def test_what_can_not_be_sent_is_a_problem_of_the_check(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -299,6 +301,7 @@ except medpipe.MedpipeError as error:
 """
 
 
+@pytest.mark.long
 def test_a_script_without_a_guard_is_refused_and_not_run_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

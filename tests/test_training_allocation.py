@@ -107,6 +107,7 @@ def test_steps_take_what_is_kept_and_all_is_given_back_at_the_end() -> None:
     assert after < inside - 4 * 4096 / 2
 
 
+@pytest.mark.long
 @glibc
 def test_what_a_backward_pass_has_no_room_for_is_given_back_and_the_first_step_whole() -> None:
     forward, more, less, first, second = map(int, python(GROWTH).split())

@@ -75,6 +75,7 @@ def is_found(path: Path, content: bytes) -> bool:
     return str(caught.value).startswith(f"{path} is ")
 
 
+@pytest.mark.long
 def test_each_bit_that_turns_round_in_the_header_is_found(tmp_path: Path) -> None:
     content = small(tmp_path / "c").read_bytes()
     header = 8 + int.from_bytes(content[:8], "little")
@@ -85,6 +86,7 @@ def test_each_bit_that_turns_round_in_the_header_is_found(tmp_path: Path) -> Non
             assert is_found(tmp_path / "d", bytes(damaged)), (place, bit)
 
 
+@pytest.mark.long
 def test_two_thousand_bits_anywhere_are_found(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = torch.nn.Sequential(torch.nn.Linear(40, 40), torch.nn.BatchNorm1d(40))

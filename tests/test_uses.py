@@ -297,6 +297,7 @@ label = "grade"
     assert run.data.spatial_shape == (20, 20, 20)
 
 
+@pytest.mark.long
 def test_11_five_folds_over_patients(tmp_path: Path) -> None:
     layouts.kermany(tmp_path / "xray")
     builder = configured(
@@ -392,6 +393,7 @@ freeze_epochs = 2
     assert not (frozen["fc.weight"] == fresh["fc.weight"]).all()
 
 
+@pytest.mark.long
 def test_14_a_dicom_folder(tmp_path: Path) -> None:
     layouts.dicom_folders(tmp_path / "ct")
     text = rf"""
