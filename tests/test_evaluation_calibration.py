@@ -83,7 +83,7 @@ def expected_error(cases: list[tuple[float, bool]], bins: int) -> float:
 
 
 def log_odds(score: float) -> float:
-    score = min(max(score, 2.0**-52), 1 - 2.0**-52)
+    score = min(max(score, 1e-8), 1 - 1e-8)
     return math.log(score / (1 - score))
 
 
@@ -92,15 +92,16 @@ def sigmoid(value: float) -> float:
 
 
 def intercept_of(cases: list[tuple[float, bool]]) -> float:
-    """Where the expected number of true cases is the observed one, by bisection."""
-    odds, observed = [log_odds(score) for score, _ in cases], sum(true for _, true in cases)
+    """Where the likelihood's derivative changes its sign, by bisection."""
+    odds = [(log_odds(score), true) for score, true in cases]
     low, high = -200.0, 200.0
     for _ in range(200):
-        middle = (low + high) / 2
-        if math.fsum(sigmoid(value + middle) for value in odds) < observed:
-            low = middle
+        a = (low + high) / 2
+        missing = [sigmoid(-a - x) if true else -sigmoid(a + x) for x, true in odds]
+        if math.fsum(missing) > 0:
+            low = a
         else:
-            high = middle
+            high = a
     return low
 
 
@@ -162,8 +163,8 @@ def test_calibration_equals_an_independent_implementation(
         loss = sklearn_metrics.log_loss(truth, known, labels=[False, True])
     assert found["brier"] == pytest.approx(brier, abs=1e-9)
     assert found["log_loss"] == pytest.approx(loss, rel=1e-9, abs=1e-9)
-    yes = [score for score, true in cases if true]
-    no = [score for score, true in cases if not true]
+    yes = [log_odds(score) for score, true in cases if true]
+    no = [log_odds(score) for score, true in cases if not true]
     if not yes or not no:
         assert found["slope"] is found["intercept"] is None
         return
