@@ -7,7 +7,7 @@ from typing import Any, Literal, cast
 
 import attrs
 
-from medpipe.registry.parameters import describe_type, parameter_types
+from medpipe.registry.parameters import describe_type, parameter_name, parameter_types
 from medpipe.registry.registry import Registry
 from medpipe.steps import STEP_KINDS
 
@@ -39,7 +39,8 @@ def show(kind: Kind, name: str, /) -> None:
     plugin = registry.plugin_of(cls)
     print(f"{kind} {name}, from {plugin.title if plugin else 'nowhere'}")
     print(inspect.getdoc(cls) or "")
-    defaults = {field.name: field.default for field in attrs.fields(cast("type[Any]", cls))}
+    fields = attrs.fields(cast("type[Any]", cls))
+    defaults = {parameter_name(field.name): field.default for field in fields}
     for parameter, expected in parameter_types(cls).items():
         default = defaults[parameter]
         if default is attrs.NOTHING:
