@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from medpipe.settings import EvaluationSettings
     from medpipe.steps import MetricStep
 
-NO_VALIDATION = "there is no validation split"
+NO_VALIDATION = "there are no predictions on a validation split"
 
 
 def chosen_on_validation(
@@ -37,16 +37,8 @@ def chosen_on_validation(
         ``no_operating_point_because`` where one is wanted; and ``by_group``, the operating point
         for groups, where ``evaluation.unit`` is ``group``.
     """
-    wanted = settings.operating_point
     if validation is None or not len(validation):
-        return {
-            "images": 0,
-            "temperature": None,
-            "no_temperature_because": NO_VALIDATION,
-            "operating_point": None,
-            "no_operating_point_because": NO_VALIDATION if wanted else None,
-            "by_group": None,
-        }
+        return nothing_chosen(settings, NO_VALIDATION)
     temperature = fit_temperature(validation)
     point, why = _point(validation, settings)
     groups = None
@@ -60,6 +52,18 @@ def chosen_on_validation(
         "operating_point": point,
         "no_operating_point_because": why,
         "by_group": groups,
+    }
+
+
+def nothing_chosen(settings: EvaluationSettings, because: str) -> dict[str, Any]:
+    """What `chosen_on_validation` gives where nothing can be chosen, with the reason."""
+    return {
+        "images": 0,
+        "temperature": None,
+        "no_temperature_because": because,
+        "operating_point": None,
+        "no_operating_point_because": because if settings.operating_point else None,
+        "by_group": None,
     }
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from medpipe.config.deciding import WEIGHING
 from medpipe.evaluation.subgroups import group_count
 from medpipe.system.text import counted
 from medpipe.tasks.remarks import REMEDY
@@ -14,7 +15,9 @@ from medpipe.tasks.remarks import REMEDY
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from medpipe.config import Configuration
     from medpipe.evaluation.predictions import Predictions
+    from medpipe.steps import DataInfo
 
 FEW_GROUPS = 20
 FEWER_GROUPS = 50
@@ -230,22 +233,28 @@ def _point(metrics: Mapping[str, Any], frozen: Mapping[str, Any]) -> list[str]:
 
 
 SHIFTED = (
-    "so probabilities are not those of the training data's frequencies, and a temperature can't "
-    "mend that."
+    "so probabilities fit other frequencies than the data's, and a temperature can't mend that."
 )
 
 
-def prior_remarks(sampling: str, weighing: str | None, counts: Iterable[int] | None) -> list[str]:
-    """A sentence where training has seen other frequencies than those of the data.
+WEIGHING_FINDINGS = "pos_weight"
+"""The parameter of losses that weighs the presence of findings."""
+
+
+def prior_remarks(configuration: Configuration, data: DataInfo) -> list[str]:
+    """A sentence where training has seen other frequencies of classes than the data have.
 
     Args:
-        sampling: `LoaderSettings.sampling`, resolved.
-        weighing: The parameter by which the loss weighs classes or findings; None: it does not.
-        counts: Training samples of each class, where there are classes.
+        configuration: The run's, without ``"auto"``.
+        data: What was measured on the training split.
     """
-    known = set(counts or ())
-    if sampling == "balanced" and len(known) > 1:
+    plural = {"class": "classes"}.get(data.task.step.word, f"{data.task.step.word}s")
+    counts = set(data.statistics.get("class_counts", ()))
+    if len(counts) == 1:
+        return []  # all classes are equally frequent
+    if configuration.loader.sampling == "balanced":
         return [f"training drew each class equally often (loader.sampling), {SHIFTED}"]
-    if weighing is not None and len(known) != 1:
-        return [f"the loss weighs classes (trainer.loss.{weighing}), {SHIFTED}"]
+    for name in (*WEIGHING, WEIGHING_FINDINGS):
+        if getattr(configuration.trainer.loss, name, None) is not None:
+            return [f"the loss weighs {plural} (trainer.loss.{name}), {SHIFTED}"]
     return []

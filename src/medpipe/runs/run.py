@@ -273,6 +273,7 @@ class Run:
             data=self.data,
             reading=Reading(**reading, readers=assembly.readers()),
             precision=self.record["precision"],
+            chosen=self.record.get("chosen_on_validation") if which == "best" else None,
         )
 
     def _assembly(self, registry: Registry | None) -> Assembly:
