@@ -139,17 +139,6 @@ def compute_metrics(
     return {**found, "remarks": remarks} if remarks else found
 
 
-def metric_lines(metrics: Mapping[str, Any], indent: str = "  ") -> list[str]:
-    """The numbers among metrics with their intervals, and the remarks, in lines for people."""
-    lines, intervals = [], metrics.get("intervals", {})
-    for name, value in metrics.items():
-        if isinstance(value, float):
-            low, high = intervals.get(name) or (None, None)
-            spread = "" if low is None else f" (95 % interval {low:.4f} to {high:.4f})"
-            lines.append(f"{indent}{name:20} {value:.4f}{spread}")
-    return [*lines, *(f"{indent}Look at this: {remark}" for remark in metrics.get("remarks", ()))]
-
-
 def _computed(
     predictions: Predictions,
     steps: Mapping[str, MetricStep],

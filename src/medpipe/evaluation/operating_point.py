@@ -61,25 +61,21 @@ def choose_operating_point(validation: Predictions, wanted: OperatingPoint) -> d
     }
 
 
-def at_operating_point(
-    predictions: Predictions, chosen: Mapping[str, Any]
-) -> dict[str, Any] | None:
+def at_operating_point(predictions: Predictions, chosen: Mapping[str, Any]) -> dict[str, Any]:
     """Measure predictions at a threshold that was chosen before.
 
     Args:
         predictions: Of another split or another data set.
-        chosen: What `choose_operating_point` gave.
+        chosen: What `choose_operating_point` gave, with a threshold.
 
     Returns:
         What was chosen, and of these predictions ``cases``, ``predicted``, ``sensitivity``,
         ``specificity``, ``ppv`` and ``npv`` with their ``intervals``, as `class_table` gives them.
         With a prevalence ``at_prevalence``: ``ppv`` and ``npv`` by Bayes' rule, and their
         ``intervals`` from the ends of those of sensitivity and specificity, which are at least as
-        wide as need be. None without a threshold.
+        wide as need be.
     """
     threshold = chosen["threshold"]
-    if threshold is None:
-        return None
     predictions = predictions.sorted_by_id()
     known, truth, scores = _column(predictions, chosen["class"])
     answer = scores >= threshold
@@ -98,10 +94,8 @@ def at_operating_point(
     return found
 
 
-def found_at(scores: Array, names: tuple[str, ...], chosen: Mapping[str, Any]) -> Array | None:
+def found_at(scores: Array, names: tuple[str, ...], chosen: Mapping[str, Any]) -> Array:
     """Which samples count as found, bool of shape (samples,), from scores (samples, names)."""
-    if chosen["threshold"] is None:
-        return None
     answer: Array = scores[:, names.index(chosen["class"])] >= chosen["threshold"]
     return answer
 

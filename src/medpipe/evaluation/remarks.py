@@ -25,6 +25,7 @@ FEW_SCORES = 0.1
 """So many different scores for each image: then most images are tied."""
 MANY_IMAGES = 20
 POOR_ECE = 0.1
+ENOUGH_CASES = 100
 SLOPES = (0.5, 2.0)
 """Outside of these slopes probabilities are called too extreme or too modest."""
 
@@ -132,10 +133,13 @@ def _undefined(
 
 def _probabilities(calibration: Mapping[str, Any] | None) -> list[str]:
     """Probabilities that can't be taken as such."""
-    if calibration is None or (calibration["ece"] or 0) <= POOR_ECE:
+    # Of fewer cases the error is large by chance alone: each bin holds but a few.
+    if calibration is None or calibration["cases"] < ENOUGH_CASES or calibration["ece"] <= POOR_ECE:
         return []
     slope, why = calibration["slope"], ""
-    if slope is not None and slope < SLOPES[0]:
+    if slope is not None and slope <= 0:
+        why = f" Higher ones come true less often: the calibration slope is {slope:.2f}, not 1."
+    elif slope is not None and slope < SLOPES[0]:
         why = f" They are too extreme: the calibration slope is {slope:.2f}, not 1."
     elif slope is not None and slope > SLOPES[1]:
         why = f" They are too modest: the calibration slope is {slope:.2f}, not 1."

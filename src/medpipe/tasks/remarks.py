@@ -14,6 +14,8 @@ REMEDY = "Look at the training loss, trainer.learning_rate and the number of epo
 
 FEW = 10
 """Of fewer images of a class, or fewer labels, a proportion or an error is hardly known."""
+MOST = 10
+"""How many classes a sentence names."""
 TOO_GOOD = (
     "So good a result often has another cause: look for patients or images that are in training "
     "and test, and for marks in the images that give the answer away."
@@ -53,10 +55,10 @@ def _absent(names: Sequence[str], true: Sequence[int]) -> list[str]:
     absent = [repr(name) for name, count in zip(names, true, strict=True) if not count]
     if not absent:
         return []
-    undefined = "their sensitivities are" if len(absent) > 1 else "its sensitivity is"
+    more = f" and {len(absent) - MOST} more" if len(absent) > MOST else ""
     return [
-        f"no image is {' or '.join(absent)}: {undefined} undefined, and so are the auc and the "
-        "average_precision over all classes."
+        f"no image of {', '.join(absent[:MOST])}{more}: without a class its sensitivity is "
+        "undefined, and so are the auc and the average_precision over all classes."
     ]
 
 
@@ -67,18 +69,21 @@ def _not_found(
     said: Sequence[int],
 ) -> list[str]:
     """Classes that are never answered, or never where they are true."""
-    remarks = []
+    remarks, never = [], {}
     for place, name in enumerate(names):
         row = confusion[place]
-        if true[place] and not row[place]:
-            instead = names[row.index(max(row))]
-            images = counted(true[place], "image")
+        if row[place] or not true[place]:
+            continue
+        if said[place]:
+            images, instead = counted(true[place], "image"), names[row.index(max(row))]
             remarks.append(
                 f"{name!r} is never found: of its {images} most are answered {instead!r}."
-                if said[place]
-                else f"{name!r} is never answered: it has {images}."
             )
-    return remarks
+        else:
+            never[name] = true[place]
+    return (
+        [f"never answered, with so many images: {_named(never)}.", *remarks] if never else remarks
+    )
 
 
 def _chance(metrics: Mapping[str, Any], names: Sequence[str], true: Sequence[int]) -> list[str]:
@@ -186,11 +191,17 @@ def unknown(name: str) -> str:
 
 def few_remarks(counts: Mapping[str, int]) -> list[str]:
     """A sentence on classes or findings of few images, by how many have them."""
-    few = [f"{count} of {name!r}" for name, count in counts.items() if count < FEW]
+    few = {name: count for name, count in counts.items() if count < FEW}
     if not few:
         return []
-    whose = "their sensitivities are" if len(few) > 1 else "its sensitivity is"
-    return [f"there are few images, {', '.join(few)}: {whose} hardly known."]
+    return [f"with fewer than {FEW} images a sensitivity is hardly known: {_named(few)}."]
+
+
+def _named(counts: Mapping[str, int]) -> str:
+    """``'a' (3), 'b' (1)``, and how many more."""
+    some = [f"{name!r} ({count})" for name, count in list(counts.items())[:MOST]]
+    more = f" and {len(counts) - MOST} more" if len(counts) > MOST else ""
+    return ", ".join(some) + more
 
 
 def all_right(metrics: Mapping[str, Any], name: str, total: int) -> list[str]:
