@@ -21,6 +21,7 @@ SMALLEST = 2.0**-52
 _SMALLEST_CLASS = 1e-300  # of several classes, whose logarithms need no 1 - p
 # Beyond it the likelihood of a regression on log odds is flat, but for rounding.
 _SMALLEST_OF_LINE = 1e-8
+_LOWEST_SHARPNESS = 1e-3  # with a temperature above 1,000 all probabilities are alike
 
 
 def calibration(predictions: Predictions, bins: int = BINS) -> dict[str, Any] | None:
@@ -116,9 +117,9 @@ def fit_temperature(predictions: Predictions) -> float | None:
         high *= 2
         if high > 1e6:
             return None
-    if derivative(0.0) >= 0:
+    if derivative(_LOWEST_SHARPNESS) >= 0:
         return None
-    return 1 / float(brentq(derivative, 0.0, high, xtol=1e-14, rtol=1e-13))
+    return 1 / float(brentq(derivative, _LOWEST_SHARPNESS, high, xtol=1e-14, rtol=1e-13))
 
 
 def with_temperature(predictions: Predictions, temperature: float) -> Predictions:

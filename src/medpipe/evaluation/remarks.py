@@ -26,6 +26,8 @@ FEW_SCORES = 0.1
 MANY_IMAGES = 20
 POOR_ECE = 0.1
 ENOUGH_CASES = 100
+WORSE = 1.05
+"""So many times the log loss is more than chance makes of it."""
 SLOPES = (0.5, 2.0)
 """Outside of these slopes probabilities are called too extreme or too modest."""
 
@@ -198,7 +200,7 @@ def _temperature(metrics: Mapping[str, Any], frozen: Mapping[str, Any]) -> list[
         remarks.append(f"the temperature is fitted on only {counted(images, 'validation image')}.")
     if after is None or before["ece"] is None:
         return remarks
-    if after["log_loss"] > before["log_loss"]:
+    if after["log_loss"] > WORSE * before["log_loss"]:
         remarks.append(
             "the temperature of the validation split does not help on these images: the log loss "
             f"is {before['log_loss']:.4f} before and {after['log_loss']:.4f} after scaling."

@@ -102,11 +102,6 @@ def _chance(metrics: Mapping[str, Any], names: Sequence[str], true: Sequence[int
                 f"{chance:.4f} of that answer: judge by it."
             )
         return [sentence]
-    if metrics.get("balanced_accuracy") is not None and not above:
-        return [
-            f"the balanced_accuracy, {_said(metrics, 'balanced_accuracy')}, is not surely above "
-            f"{chance:.4f}, which one answer for each image gives."
-        ]
     return []
 
 
