@@ -256,8 +256,10 @@ class MetricStep(Step):
         unit: Its unit in words; ``target``: that of the targets; empty for none.
         pooled: Over folds: of the cases of all folds (``cases``), or the mean of the folds' values
             (``mean``), for what ranks scores, since those of different networks do not compare.
-        proportion: Whether the rows are 0 and 1, so that Wilson's interval holds where each group
-            has one case.
+        interval: How its 95 % interval is made: ``percentiles`` of bootstrap resamples;
+            ``logit``, for what lies from 0 to 1, by the jackknife; ``wilson``, for a proportion or
+            a mean of `proportions`. The last two are better where there are few groups, or values
+            near 1.
     """
 
     kind: ClassVar[str] = "metric"
@@ -266,7 +268,7 @@ class MetricStep(Step):
     answers: ClassVar[frozenset[str]] = frozenset({"class", "findings", "numbers"})
     unit: ClassVar[str] = ""
     pooled: ClassVar[Literal["cases", "mean"]] = "cases"
-    proportion: ClassVar[bool] = False
+    interval: ClassVar[Literal["percentiles", "logit", "wilson"]] = "percentiles"
 
     def rows(self, scores: Array, labels: Array, task: Task) -> Array:
         """Measure each case on its own.
@@ -305,6 +307,23 @@ class MetricStep(Step):
             return means
 
         return mean
+
+    def proportions(self, rows: Array, task: Task) -> tuple[Array, Array]:
+        """Of what proportions the metric is the mean, where its interval is ``wilson``.
+
+        Args:
+            rows: What `rows` gave for all cases; by default 1, 0 or NaN, of shape (cases,).
+            task: What they mean.
+
+        Returns:
+            Which cases are right (1 or 0) and which count (1 or 0), float64 of shape
+            (cases, proportions). What counts no case is left out of the mean.
+        """
+        import numpy as np
+
+        known = ~np.isnan(rows)
+        right, counted = np.where(known, rows, 0.0), known.astype(np.float64)
+        return right[:, None], counted[:, None]
 
     def value(self, rows: Array, task: Task, tables: Mapping[str, Any]) -> float | None:
         """The metric of all cases as they are; None where it is undefined.
