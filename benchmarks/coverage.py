@@ -130,7 +130,7 @@ class Counts:
         self.asked[name] += 1
         if interval is not None:
             self.given[name] += 1
-            self.holding[name] += interval[0] <= true <= interval[1]
+            self.holding[name] += bool(interval[0] <= true <= interval[1])
 
     def record(self) -> dict[str, dict[str, int]]:
         """Plain data for JSON."""
@@ -161,7 +161,7 @@ def measured(cell: Cell, sets: int, *, others_every: int = OTHERS_EVERY) -> dict
                     (networks[0].values[name], networks[other].values[name]),
                     (networks[0].left_out[name], networks[other].left_out[name]),
                 ).interval
-                found[kind][name] += gap is not None and not gap[0] <= 0 <= gap[1]
+                found[kind][name] += bool(gap and not gap[0] <= 0 <= gap[1])
                 if kind == "better":
                     counts["difference"].add(name, gap, target[name] - true[name])
         if number % others_every == 0:

@@ -14,6 +14,7 @@ from medpipe.evaluation.measured import measure
 from medpipe.evaluation.metrics import metrics_of
 from medpipe.evaluation.resampling import group_places, jackknife
 from medpipe.registry.registry import Registry
+from medpipe.system.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -137,35 +138,43 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def unpaired(first: Predictions, second: Predictions) -> str | None:
-    """What differs between the samples of two predictions, as the end of a sentence.
+def unpaired(first: Predictions, second: Predictions) -> list[str]:
+    """What differs between the samples of two predictions, in words.
 
     Returns:
-        None where both have the same samples, task, labels and groups.
+        Nothing where both have the same samples, task, labels and groups.
     """
     import numpy as np
 
     if first.task != second.task:
-        return f"the first answers {first.task}, the second {second.task}"
+        return [f"the first answers {first.task}, the second {second.task}"]
     one, other = first.sorted_by_id(), second.sorted_by_id()
     alone = [sorted(set(a.ids) - set(b.ids)) for a, b in ((one, other), (other, one))]
-    if any(alone):
-        return " and ".join(
-            f"{len(ids)} {'is' if len(ids) == 1 else 'are'} of the {which} alone, such as "
-            f"{ids[0]!r}"
-            for which, ids in zip(("first", "second"), alone, strict=True)
-            if ids
+    problems = [
+        f"{counted(len(ids), 'sample')} of the {which} alone, such as {ids[0]!r}"
+        for which, ids in zip(("first", "second"), alone, strict=True)
+        if ids
+    ]
+    if problems:
+        known = set(one.ids) & set(other.ids)
+        one, other = (
+            each.taken([row for row, id_ in enumerate(each.ids) if id_ in known])
+            for each in (one, other)
         )
-    same: Array = np.equal(one.labels, other.labels)
-    same |= _missing(one.labels) & _missing(other.labels)
-    same = same.reshape(len(one), -1).all(axis=1)
+    if not len(one):
+        return problems
+    equal: Array = np.asarray(one.labels == other.labels)
+    equal |= _missing(one.labels) & _missing(other.labels)
+    same = equal.reshape(len(one), -1).all(axis=1)
     if not same.all():
         id_ = one.ids[int(np.flatnonzero(~same)[0])]
-        return f"the labels of {int((~same).sum())} differ, such as that of {id_!r}"
+        several = counted(int((~same).sum()), "sample")
+        problems.append(f"the labels of {several} differ, such as that of {id_!r}")
     moved = [i for i, a, b in zip(one.ids, one.groups, other.groups, strict=True) if a != b]
     if moved:
-        return f"the groups of {len(moved)} differ, such as that of {moved[0]!r}"
-    return None
+        several = counted(len(moved), "sample")
+        problems.append(f"the groups of {several} differ, such as that of {moved[0]!r}")
+    return problems
 
 
 def _missing(labels: Array) -> Array:
@@ -175,6 +184,6 @@ def _missing(labels: Array) -> Array:
 
 
 def _refuse_unpaired(first: Predictions, second: Predictions) -> None:
-    why = unpaired(first, second)
-    if why is not None:
-        raise ValueError(f"the predictions are not of the same samples: {why}")
+    problems = unpaired(first, second)
+    if problems:
+        raise ValueError(f"the predictions are not of the same samples: {'; '.join(problems)}")

@@ -6,6 +6,7 @@ many resamples at once, as sums of weights (an AUC by ranks). NumPy is imported 
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -106,14 +107,22 @@ def _chunks(samples: int, columns: int) -> Iterator[tuple[int, int]]:
         yield start, min(most, columns - start)
 
 
+@functools.cache
+def _threadpools() -> Any:
+    """Those of NumPy, which are there once it is imported; to find them takes milliseconds."""
+    import numpy  # noqa: F401
+    from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
+
+    return ThreadpoolController()
+
+
 def _computed(chunks: Iterator[Array], statistics: Mapping[Key, Statistic]) -> dict[Key, Array]:
     import numpy as np
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     if not statistics:
         return {}
     # The products are small: on cores that others use too, threads that wait for each other made
     # this thirty times slower.
-    with threadpool_limits(limits=1, user_api="blas"):
+    with _threadpools().limit(limits=1, user_api="blas"):
         values = [{name: one(weights) for name, one in statistics.items()} for weights in chunks]
     return {name: np.concatenate([each[name] for each in values]) for name in statistics if values}
