@@ -11,6 +11,7 @@ that is equal, and to one that makes half as many errors. See ``coverage.md`` fo
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import json
 import sys
@@ -25,16 +26,15 @@ from scipy.stats import norm
 
 from medpipe.evaluation.comparison import difference
 from medpipe.evaluation.intervals import (
+    UNDEFINED,
     logit_interval,
     mean_proportion_interval,
     proportion_interval,
 )
-from medpipe.evaluation.resampling import bootstrap, jackknife
-from medpipe.registry.registry import Registry
-from medpipe.steps import MetricStep, Task
+from medpipe.evaluation.resampling import bootstrap_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     Array = np.ndarray[Any, np.dtype[Any]]
     Interval = list[float] | tuple[float, float] | None
@@ -49,15 +49,10 @@ WITHIN = 0.5
 """The share of the scores' variance that images of one patient have in common."""
 COMMON = 0.6
 """The share of the scores' variance that two networks have in common."""
-OTHERS_EVERY = 5
-"""The other methods, which take longer, see one set in five."""
+PERCENTILES_EVERY = 5
+"""The percentiles, which take longer, see one set in five."""
 METRICS = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "auc")
 COMPARED = ("accuracy", "balanced_accuracy", "auc")
-
-_REGISTRY = Registry.discover()
-# As a finding, so that there is one ranking rather than two of the same.
-_FINDING = Task(kind="multilabel", names=("ill",))
-_AUC = _REGISTRY.create(MetricStep, "auc")
 
 
 @attrs.frozen
@@ -140,35 +135,34 @@ class Counts:
         }
 
 
-def measured(cell: Cell, sets: int, *, others_every: int = OTHERS_EVERY) -> dict[str, Any]:
+def measured(
+    cell: Cell, sets: int, *, percentiles_every: int = PERCENTILES_EVERY
+) -> dict[str, Any]:
     """Count for one cell.
 
     Returns:
         Plain data: ``own``, ``ignored`` and ``percentiles`` (for each metric how many sets, how
         many intervals and how many that hold the truth), ``equal`` and ``better`` (of the
-        difference: ``sets``, ``found``).
+        difference: ``sets``, ``found``), ``difference`` (to the better one, as ``own``).
     """
     true, better = truth(cell.accuracy), truth(cell.better)
     counts = {name: Counts() for name in ("own", "ignored", "percentiles", "difference")}
     found: dict[str, dict[str, int]] = {"equal": defaultdict(int), "better": defaultdict(int)}
     for number, one in enumerate(drawn(cell, sets)):
-        networks = networks_on(one)
-        for name, interval in networks[0].intervals().items():
-            counts["own"].add(name, interval, true[name])
+        first, equal, improved = (Network(one, scores) for scores in one.scores)
+        for kind, network in (("own", first), ("ignored", first.apart())):
+            for name, interval in network.intervals().items():
+                counts[kind].add(name, interval, true[name])
         for name in COMPARED:
-            for kind, other, target in (("equal", 1, true), ("better", 2, better)):
+            for kind, other in (("equal", equal), ("better", improved)):
                 gap = difference(
-                    (networks[0].values[name], networks[other].values[name]),
-                    (networks[0].left_out[name], networks[other].left_out[name]),
+                    (first.values[name], other.values[name]),
+                    (first.left_out[name], other.left_out[name]),
                 ).interval
                 found[kind][name] += bool(gap and not gap[0] <= 0 <= gap[1])
-                if kind == "better":
-                    counts["difference"].add(name, gap, target[name] - true[name])
-        if number % others_every == 0:
-            (apart,) = networks_on(Drawn(np.arange(len(one.ill)), one.ill, one.scores[:1]))
-            for name, interval in apart.intervals().items():
-                counts["ignored"].add(name, interval, true[name])
-            for name, interval in networks[0].percentiles().items():
+            counts["difference"].add(name, gap, better[name] - true[name])
+        if number % percentiles_every == 0:
+            for name, interval in first.percentiles().items():
                 counts["percentiles"].add(name, interval, true[name])
     return {
         **attrs.asdict(cell),
@@ -177,71 +171,110 @@ def measured(cell: Cell, sets: int, *, others_every: int = OTHERS_EVERY) -> dict
     }
 
 
-class _Network:
-    """The library's figures of one network on a set."""
+class Network:
+    """A network's metrics on a set, and what they are with each group left out.
 
-    left_out: dict[str, Array]
+    As `medpipe.evaluation.resampling.jackknife` gives them, but from sums over groups, since every
+    group is of one class.
+
+    Attributes:
+        values: By metric.
+        left_out: Of shape (groups,) by metric, of those in `COMPARED`.
+    """
 
     def __init__(self, one: Drawn, scores: Array) -> None:
-        self.places = one.places
-        right = ((scores > 0) == one.ill).astype(np.float64)
-        ill = one.ill.astype(np.float64)
-        self.right = np.stack([right, right], axis=1)
-        self.counted = np.stack([ill, 1 - ill], axis=1)
-        probabilities = norm.cdf(scores)[:, None]
-        rows = _AUC.rows(probabilities, ill[:, None], _FINDING)
-        hits, images = self.right * self.counted, self.counted
-
-        def recalls(weights: Array) -> Array:
-            totals = images.T @ weights
-            shares = np.full(totals.shape, np.nan)
-            np.divide(hits.T @ weights, totals, out=shares, where=totals > 0)
-            return shares
-
-        self.statistics: dict[str, Callable[[Array], Array]] = {
-            "accuracy": lambda weights: right @ weights / weights.sum(axis=0),
-            "balanced_accuracy": lambda weights: recalls(weights).mean(axis=0),
-            "auc": _AUC.statistic(rows, _FINDING),
-            "sensitivity": lambda weights: recalls(weights)[0],
-            "specificity": lambda weights: recalls(weights)[1],
+        self._one, self._scores = one, scores
+        places, ill = one.places, one.ill
+        self.right = ((scores > 0) == ill).astype(np.float64)
+        groups = int(places.max()) + 1
+        self.sizes = np.bincount(places, minlength=groups)
+        self.hits = np.bincount(places, self.right, groups)
+        self.of_ill = np.bincount(places, ill, groups) > 0
+        high, low = scores[ill], scores[~ill]
+        wins = (high[:, None] > low).astype(np.float32)  # without ties
+        self._wins = wins
+        won = np.zeros(groups)
+        won[self.of_ill] = _summed(wins.sum(axis=1, dtype=np.float64), places[ill])
+        won[~self.of_ill] = _summed(wins.sum(axis=0, dtype=np.float64), places[~ill])
+        total = float(won[self.of_ill].sum())
+        with np.errstate(invalid="ignore", divide="ignore"):
+            recalls, without = [], []
+            for which in (self.of_ill, ~self.of_ill):
+                hits, sizes = self.hits * which, self.sizes * which
+                recalls.append(hits.sum() / sizes.sum())
+                without.append((hits.sum() - hits) / (sizes.sum() - sizes))
+            pairs = np.where(self.of_ill, len(low), len(high)) * (
+                np.where(self.of_ill, len(high), len(low)) - self.sizes
+            )
+            auc = (total - won) / pairs
+            accuracy = (self.hits.sum() - self.hits) / (self.sizes.sum() - self.sizes)
+        self.values = {
+            "accuracy": float(self.right.mean()),
+            "balanced_accuracy": float(np.mean(recalls)),
+            "auc": total / (len(high) * len(low)),
         }
-        whole = np.ones((len(right), 1))
-        self.values = {name: float(each(whole)[0]) for name, each in self.statistics.items()}
+        # Without its only group, a class does not occur.
+        balanced = np.nanmean(without, axis=0)
+        self.left_out = {"accuracy": accuracy, "balanced_accuracy": balanced, "auc": auc}
+
+    def apart(self) -> Network:
+        """The same with each image as a group of its own."""
+        one = self._one
+        return Network(Drawn(np.arange(len(one.ill)), one.ill, one.scores), self._scores)
 
     def intervals(self) -> dict[str, Interval]:
-        right, counted, places = self.right, self.counted, self.places
+        """The library's."""
+        places = self._one.places
+        right = np.stack([self.right, self.right], axis=1)
+        counted = np.stack([self._one.ill, ~self._one.ill], axis=1).astype(np.float64)
         return {
-            "accuracy": proportion_interval(right[:, 0], np.ones(len(right)), places),
+            "accuracy": proportion_interval(self.right, np.ones(len(right)), places),
             "balanced_accuracy": mean_proportion_interval(right, counted, places),
-            "sensitivity": proportion_interval(right[:, 0], counted[:, 0], places),
-            "specificity": proportion_interval(right[:, 1], counted[:, 1], places),
+            "sensitivity": proportion_interval(self.right, counted[:, 0], places),
+            "specificity": proportion_interval(self.right, counted[:, 1], places),
             "auc": logit_interval(self.values["auc"], self.left_out["auc"]),
         }
 
     def percentiles(self) -> dict[str, Interval]:
-        resampled = bootstrap(self.places, self.statistics)
+        """Of the bootstrap over groups."""
+        weights = _bootstrap_weights(len(self.sizes))
+        places, ill = self._one.places, self._one.ill
+        ill_weights, well_weights = weights[self.of_ill], weights[~self.of_ill]
+        wins = np.add.reduceat(self._wins, _starts(places[ill]), axis=0, dtype=np.float64)
+        wins = np.add.reduceat(wins, _starts(places[~ill]), axis=1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            images = [self.sizes[w] @ weights[w] for w in (self.of_ill, ~self.of_ill)]
+            hits = [self.hits[w] @ weights[w] for w in (self.of_ill, ~self.of_ill)]
+            recalls = [one / number for one, number in zip(hits, images, strict=True)]
+            auc = (ill_weights * (wins @ well_weights)).sum(axis=0) / (images[0] * images[1])
+        resampled = {
+            "accuracy": sum(hits) / sum(images),
+            "balanced_accuracy": np.mean(recalls, axis=0),
+            "sensitivity": recalls[0],
+            "specificity": recalls[1],
+            "auc": auc,
+        }
         found: dict[str, Interval] = {}
         for name, values in resampled.items():
             known = values[np.isfinite(values)]
-            undefined = len(values) - len(known) > 0.05 * len(values)
-            found[name] = None if undefined else tuple(np.percentile(known, [2.5, 97.5]))
+            undefined = len(values) - len(known) > UNDEFINED * len(values)
+            found[name] = None if undefined else list(np.percentile(known, [2.5, 97.5]))
         return found
 
 
-def networks_on(one: Drawn) -> list[_Network]:
-    """The figures of each network, with each group left out of all in turn."""
-    networks = [_Network(one, scores) for scores in one.scores]
-    left_out = jackknife(
-        one.places,
-        {
-            (place, name): network.statistics[name]
-            for place, network in enumerate(networks)
-            for name in COMPARED
-        },
-    )
-    for place, network in enumerate(networks):
-        network.left_out = {name: left_out[place, name] for name in COMPARED}
-    return networks
+@functools.cache
+def _bootstrap_weights(groups: int) -> Array:
+    return np.concatenate(list(bootstrap_weights(np.arange(groups))), axis=1)
+
+
+def _starts(places: Array) -> Array:
+    """Where the groups begin, of places in their order."""
+    return np.flatnonzero(np.diff(places, prepend=-1))
+
+
+def _summed(values: Array, places: Array) -> Array:
+    """Sums over groups, of places in their order."""
+    return np.asarray(np.add.reduceat(values, _starts(places)))
 
 
 def cells(
