@@ -11,10 +11,10 @@ from typing import Any
 import attrs
 import numpy as np
 import pytest
-from benchmarks.coverage import Cell, drawn
+from benchmarks.coverage import Cell, Drawn, drawn
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import norm, ttest_rel
+from scipy.stats import ttest_rel
 
 import medpipe
 from medpipe.cli import main
@@ -25,6 +25,7 @@ from medpipe.evaluation.predictions import Predictions, write_predictions
 from medpipe.runs.run_set import RunSet
 from medpipe.steps import Task
 from support.records import change_record
+from support.simulated import predictions_of
 
 
 def regressed(errors: np.ndarray, groups: list[str | None] | None = None) -> Predictions:
@@ -36,17 +37,6 @@ def regressed(errors: np.ndarray, groups: list[str | None] | None = None) -> Pre
         scores=errors[:, None],
         labels=np.zeros((count, 1)),
         groups=groups or (None,) * count,
-    )
-
-
-def classified(scores: np.ndarray, ill: np.ndarray, places: np.ndarray) -> Predictions:
-    shares = norm.cdf(scores)
-    return Predictions(
-        task=Task(names=("well", "ill")),
-        ids=tuple(f"{row:05}" for row in range(len(ill))),
-        scores=np.stack([1 - shares, shares], axis=1),
-        labels=ill.astype(int),
-        groups=tuple(f"p{place:04}" for place in places),
     )
 
 
@@ -90,9 +80,9 @@ def test_equal_networks_have_no_difference_and_no_interval() -> None:
 
 
 def test_an_undefined_metric_has_no_difference() -> None:
-    ill = np.zeros(6, bool)
-    places, scores = np.arange(6), np.linspace(-1, 1, 6)
-    one, other = classified(scores, ill, places), classified(-scores, ill, places)
+    scores = np.linspace(-1, 1, 6)
+    well = Drawn(np.arange(6), np.zeros(6, bool), scores[None])
+    one, other = predictions_of(well, scores), predictions_of(well, -scores)
     assert paired_differences(one, other)["auc"] == Difference(value=None)
 
 
@@ -121,7 +111,7 @@ def test_equal_networks_differ_in_few_sets_and_better_ones_in_many() -> None:
     """300 sets of 60 patients: a difference that is not there is found in 6 % at most."""
     found = {"equal": 0, "better": 0}
     for one in drawn(Cell(60, 0.5, 0.8), 300, seed=8):
-        networks = [classified(scores, one.ill, one.places) for scores in one.scores]
+        networks = [predictions_of(one, scores) for scores in one.scores]
         for kind, other in (("equal", networks[1]), ("better", networks[2])):
             table = paired_differences(networks[0], other)
             interval = table["balanced_accuracy"].interval
