@@ -93,7 +93,8 @@ def test_undefined_and_trivial_are_said() -> None:
         "remarks": ["it is odd."],
     }
     assert metric_lines(metrics) == [
-        "  accuracy             0.5000 (95 % interval 0.2500 to 0.7500); one answer for all: 0.4000",
+        "  accuracy             0.5000 (95 % interval 0.2500 to 0.7500); one answer for all: "
+        "0.4000",
         "  auc                  undefined",
         "  Look at this: it is odd.",
     ]
@@ -112,7 +113,7 @@ def test_a_whole_result() -> None:
             "  accuracy             0.9758 (95 % interval ",
             "  confusion matrix:",
             "  by class, with 95 % intervals:",
-            "  calibration: expected error 0.2774",
+            "  calibration: expected error 0.2758",
             "  operating point, a long name of a class at a probability of 0.7000 (sensitivity of ",
             "    sensitivity          0.500 (",
             "  by group (620 groups, the mean of the scores of its images):",

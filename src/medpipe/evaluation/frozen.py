@@ -109,9 +109,7 @@ def results_of(
         point = (frozen["by_group"] or {}).get("operating_point")
         if point is not None:
             table["operating_point"] = at_operating_point(together, point)
-        known = found.get("remarks", ())
-        more = [remark for remark in table.pop("remarks", ()) if remark not in known]
-        table |= {"remarks": more} if more else {}
+        table.pop("remarks", None)  # they speak of images, and nearly all of them are said already
         found["by_group"] = {"left_out": left_out, "scores": settings.group_scores, **table}
     said = [*found.pop("remarks", ()), *frozen_remarks(found, frozen), *remarks]
     return {**found, "remarks": said} if said else found

@@ -43,7 +43,6 @@ def result_lines(metrics: Mapping[str, Any], indent: str = "  ") -> list[str]:
         lines += [f"{indent}by group ({groups}, {scores} of its images):"]
         lines += [*_numbers(group, f"{indent}  ")]
         lines += [f"{indent}  {line}" for line in _point(group.get("operating_point"))]
-        lines += _remarks(group, f"{indent}  ")
     return [*lines, *_remarks(metrics, indent)]
 
 
