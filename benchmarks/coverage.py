@@ -52,6 +52,12 @@ COMMON = 0.6
 PERCENTILES_EVERY = 5
 """The percentiles, which take longer, see one set in five."""
 METRICS = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "auc")
+KINDS = {
+    "medpipe's": "own",
+    "groups ignored": "ignored",
+    "percentiles of the bootstrap": "percentiles",
+}
+"""Kinds of intervals by their titles."""
 COMPARED = ("accuracy", "balanced_accuracy", "auc")
 
 
@@ -296,9 +302,36 @@ def share(table: dict[str, Any], name: str) -> str:
     return text if without < 1 else f"{text} ({without:.0f})"
 
 
+def summary(rows: list[dict[str, Any]], prevalences: Iterable[float]) -> str:
+    """The lowest and the highest share over the cells of a number of groups, as Markdown.
+
+    Where a metric has an interval in less than nine sets of ten, its cell is left out.
+    """
+    wanted = set(prevalences)
+    lines = ["| groups | intervals | " + " | ".join(map(_words, METRICS)) + " |", "|---" * 7 + "|"]
+    for groups in sorted({row["groups"] for row in rows}):
+        some = [row for row in rows if row["groups"] == groups and row["prevalence"] in wanted]
+        for title, kind in KINDS.items():
+            ranges = []
+            for name in METRICS:
+                tables_ = [row[kind][name] for row in some]
+                shares = [
+                    100 * table["holding"] / table["given"]
+                    for table in tables_
+                    if table["given"] >= 0.9 * table["sets"]
+                ]
+                ranges.append(f"{min(shares):.0f} to {max(shares):.0f}" if shares else "-")
+            lines.append(f"| {groups} | {title} | " + " | ".join(ranges) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _words(name: str) -> str:
+    return "AUC" if name == "auc" else name.replace("_", " ")
+
+
 def tables(rows: list[dict[str, Any]]) -> str:
     """The results as Markdown tables."""
-    head = "| groups | prevalence | accuracy | "
+    head = "| groups | prevalence | true accuracy | "
 
     def lines(columns: Iterable[str], cells_of: Any) -> list[str]:
         names = list(columns)
@@ -308,21 +341,15 @@ def tables(rows: list[dict[str, Any]]) -> str:
             found.append("| " + " | ".join([*first, *cells_of(row)]) + " |")
         return found
 
-    words = [name.replace("_", " ") for name in METRICS]
+    words = [_words(name) for name in METRICS]
     text = []
-    for title, kind in (
-        ("The library's intervals", "own"),
-        ("With groups ignored", "ignored"),
-        ("Percentiles of the bootstrap over groups", "percentiles"),
-    ):
-        text += [f"## {title}", ""]
+    for title, kind in KINDS.items():
+        text += [f"## Intervals: {title}", ""]
         text += lines(words, lambda row, kind=kind: [share(row[kind], name) for name in METRICS])
         text.append("")
     text += ["## Differences found", ""]
     columns = [
-        f"{name.replace('_', ' ')}, {kind}"
-        for name in COMPARED
-        for kind in ("equal", "half the errors")
+        f"{_words(name)}, {kind}" for name in COMPARED for kind in ("equal", "half the errors")
     ]
     text += lines(
         columns,
@@ -343,14 +370,14 @@ def main() -> int:
     parser.add_argument("--accuracies", type=float, nargs="+", default=ACCURACIES)
     parser.add_argument("--json", type=Path, help="keep the counts there after each cell")
     options = parser.parse_args()
-    rows = []
+    rows: list[dict[str, Any]] = []
     for cell in cells(options.groups, options.prevalences, options.accuracies):
         started = time.perf_counter()
         rows.append(measured(cell, options.sets))
         print(f"{cell}: {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
         if options.json is not None:
             options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    print(tables(rows))
+    print(f"## By groups\n\n{summary(rows, options.prevalences)}\n{tables(rows)}")
     return 0
 
 

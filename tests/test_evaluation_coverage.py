@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from benchmarks.coverage import COMPARED, Cell, Network, cells, drawn, measured, tables
+from benchmarks.coverage import COMPARED, Cell, Network, cells, drawn, measured, summary, tables
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest, t
@@ -192,3 +192,8 @@ def test_the_table_has_a_line_for_each_cell() -> None:
     lines = tables(rows).splitlines()
     assert sum(line.startswith("| 10 | 0.3 | 0.8 | ") for line in lines) == 4
     assert sum(line.startswith("| 10 | 0.5 | 0.8 | ") for line in lines) == 4
+    assert [line.split(" | ")[:2] for line in summary(rows, (0.3, 0.5)).splitlines()[2:]] == [
+        ["| 10", "medpipe's"],
+        ["| 10", "groups ignored"],
+        ["| 10", "percentiles of the bootstrap"],
+    ]
