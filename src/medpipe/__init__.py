@@ -44,7 +44,8 @@ if TYPE_CHECKING:
     from medpipe.prediction.files import FilePredictions
     from medpipe.registry.parameters import step
     from medpipe.registry.registry import Registry
-    from medpipe.runs.comparing import Comparison, compare
+    from medpipe.runs.comparing import compare
+    from medpipe.runs.comparison import Comparison
     from medpipe.runs.run import Run
     from medpipe.runs.run_set import RunSet, Spread
     from medpipe.steps import DataInfo, Dataset, Sample, Task
@@ -127,7 +128,8 @@ _HOMES = {
     "medpipe.prediction.files": ("FilePredictions",),
     "medpipe.registry.parameters": ("step",),
     "medpipe.registry.registry": ("Registry",),
-    "medpipe.runs.comparing": ("Comparison", "compare"),
+    "medpipe.runs.comparing": ("compare",),
+    "medpipe.runs.comparison": ("Comparison",),
     "medpipe.runs.run": ("Run",),
     "medpipe.runs.run_set": (
         "RunSet",

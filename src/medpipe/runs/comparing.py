@@ -4,81 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
 from medpipe import config
 from medpipe.errors import RunError
-from medpipe.runs.comparison_text import comparison_lines, letter
+from medpipe.runs.comparison import Comparison, letter
 from medpipe.runs.recorder import CONFIGURATION, RECORD
 from medpipe.runs.run import Run
 from medpipe.runs.run_set import HeldOut, RunSet
-from medpipe.system import files
 from medpipe.system.file_errors import mode_of
 from medpipe.system.text import counted
 
 if TYPE_CHECKING:
     import os
 
-    from medpipe.evaluation.comparison import Difference
     from medpipe.evaluation.predictions import Predictions
     from medpipe.registry.registry import Registry
     from medpipe.steps import MetricStep
 
-__all__ = ["Comparison", "compare"]
+__all__ = ["compare"]
 
 MOST = 26
 """As many are called by a letter."""
 FEW_GROUPS = 50
 LEVEL = 0.05
-
-
-@attrs.frozen(kw_only=True)
-class Comparison:
-    """Runs or sets of runs beside each other, each with its differences to the first.
-
-    Attributes:
-        names: The folders of what was compared.
-        split: On what: ``test`` or ``validation``.
-        images: On how many samples.
-        groups: In how many groups (patients).
-        settings: The settings that differ, by path: each value in words, in the order of `names`.
-        metrics: By metric, for each of `names` what `compute_metrics` gives: ``value`` and
-            ``interval``, [low, high] or None.
-        differences: For each of `names` but the first the differences to the first, by metric.
-        adjusted: Their p-values after Holm's correction for all of them, in the same form; None
-            where there is none.
-        cases: For each of `names` but the first, where labels are classes: how many samples
-            ``both`` have right, ``first`` alone, ``second`` alone and ``neither``. Otherwise None.
-        remarks: Sentences on what the differences are worth.
-    """
-
-    names: tuple[str, ...]
-    split: str
-    images: int
-    groups: int
-    settings: Mapping[str, tuple[str, ...]]
-    metrics: Mapping[str, tuple[Mapping[str, Any], ...]] = attrs.field(repr=False)
-    differences: tuple[Mapping[str, Difference], ...] = attrs.field(repr=False)
-    adjusted: tuple[Mapping[str, float | None], ...] = attrs.field(repr=False)
-    cases: tuple[Mapping[str, int] | None, ...] = attrs.field(repr=False)
-    remarks: tuple[str, ...] = attrs.field(repr=False)
-
-    def __str__(self) -> str:
-        return "\n".join(comparison_lines(self))
-
-    def record(self) -> dict[str, Any]:
-        """The comparison as plain data for JSON."""
-        return {"format": 1, **attrs.asdict(self)}
-
-    def write(self, path: str | os.PathLike[str]) -> None:
-        """Write `record` to a file; an older one is replaced.
-
-        Raises:
-            RunError: It can't be written.
-        """
-        files.write_json(Path(path), self.record())
 
 
 def compare(*runs: Run | RunSet | str | os.PathLike[str], split: HeldOut = "test") -> Comparison:

@@ -1,15 +1,70 @@
-"""A comparison as text."""
+"""`Comparison`: runs beside each other, as data and as text."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import attrs
+
+from medpipe.system import files
 from medpipe.system.text import aligned, counted
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Sequence
 
-    from medpipe.runs.comparing import Comparison
+    from medpipe.evaluation.comparison import Difference
+
+__all__ = ["Comparison"]
+
+
+@attrs.frozen(kw_only=True)
+class Comparison:
+    """Runs or sets of runs beside each other, each with its differences to the first.
+
+    Attributes:
+        names: The folders of what was compared.
+        split: On what: ``test`` or ``validation``.
+        images: On how many samples.
+        groups: In how many groups (patients).
+        settings: The settings that differ, by path: each value in words, in the order of `names`.
+        metrics: By metric, for each of `names` what `compute_metrics` gives: ``value`` and
+            ``interval``, [low, high] or None.
+        differences: For each of `names` but the first the differences to the first, by metric.
+        adjusted: Their p-values after Holm's correction for all of them, in the same form; None
+            where there is none.
+        cases: For each of `names` but the first, where labels are classes: how many samples
+            ``both`` have right, ``first`` alone, ``second`` alone and ``neither``. Otherwise None.
+        remarks: Sentences on what the differences are worth.
+    """
+
+    names: tuple[str, ...]
+    split: str
+    images: int
+    groups: int
+    settings: Mapping[str, tuple[str, ...]]
+    metrics: Mapping[str, tuple[Mapping[str, Any], ...]] = attrs.field(repr=False)
+    differences: tuple[Mapping[str, Difference], ...] = attrs.field(repr=False)
+    adjusted: tuple[Mapping[str, float | None], ...] = attrs.field(repr=False)
+    cases: tuple[Mapping[str, int] | None, ...] = attrs.field(repr=False)
+    remarks: tuple[str, ...] = attrs.field(repr=False)
+
+    def __str__(self) -> str:
+        return "\n".join(_lines(self))
+
+    def record(self) -> dict[str, Any]:
+        """The comparison as plain data for JSON."""
+        return {"format": 1, **attrs.asdict(self)}
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Write `record` to a file; an older one is replaced.
+
+        Raises:
+            RunError: It can't be written.
+        """
+        files.write_json(Path(path), self.record())
 
 
 def letter(place: int) -> str:
@@ -17,7 +72,7 @@ def letter(place: int) -> str:
     return chr(ord("A") + place)
 
 
-def comparison_lines(comparison: Comparison) -> list[str]:
+def _lines(comparison: Comparison) -> list[str]:
     """What was compared, the settings that differ, metrics, differences and remarks."""
     letters = [letter(place) for place in range(len(comparison.names))]
     lines = [f"{name}: {path}" for name, path in zip(letters, comparison.names, strict=True)]
