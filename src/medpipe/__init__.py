@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from medpipe.prediction.files import FilePredictions
     from medpipe.registry.parameters import step
     from medpipe.registry.registry import Registry
+    from medpipe.runs.comparing import compare
+    from medpipe.runs.comparison import Comparison
     from medpipe.runs.run import Run
     from medpipe.runs.run_set import RunSet, Spread
     from medpipe.steps import DataInfo, Dataset, Sample, Task
@@ -60,6 +62,8 @@ __all__ = [
     "Run",
     "RunSet",
     "Spread",
+    "compare",
+    "Comparison",
     "Evaluation",
     "FilePredictions",
     "step",
@@ -124,6 +128,8 @@ _HOMES = {
     "medpipe.prediction.files": ("FilePredictions",),
     "medpipe.registry.parameters": ("step",),
     "medpipe.registry.registry": ("Registry",),
+    "medpipe.runs.comparing": ("compare",),
+    "medpipe.runs.comparison": ("Comparison",),
     "medpipe.runs.run": ("Run",),
     "medpipe.runs.run_set": (
         "RunSet",
