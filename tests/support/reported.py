@@ -80,7 +80,7 @@ LABELS: dict[str, dict[str, Any]] = {
 def builder(folder: Path, kind: str, *, volumes: bool = False, epochs: int = 6) -> PipelineBuilder:
     """A pipeline on drawn images in a folder."""
     table = written(folder, drawn(folder, volumes=volumes))
-    made = (
+    return (
         PipelineBuilder(device="cpu", seed=1)
         .dataset(
             "table",
@@ -96,7 +96,6 @@ def builder(folder: Path, kind: str, *, volumes: bool = False, epochs: int = 6) 
         .loader(batch_size=16, workers=0)
         .split(validation=0.25, test=0.25)
     )
-    return made
 
 
 def finished(folder: Path, kind: str, **options: Any) -> Run:

@@ -121,9 +121,7 @@ def _of_numbers(predictions: Predictions, most: int) -> list[Case]:
                 f"predicted: {scores[row, column[row]]:.4g}{unit}",
             ),
         )
-        for row in _first(
-            rows, scaled[rows, column[rows]], predictions.ids, most, falling=True
-        )
+        for row in _first(rows, scaled[rows, column[rows]], predictions.ids, most, falling=True)
     ]
 
 

@@ -5,13 +5,14 @@ Matplotlib and NumPy are imported inside functions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from medpipe.report.curves import Curve, one_against_rest, precision_recall, roc
 from medpipe.report.style import GRID, INK, MUTED, ON, SERIES, axes, figure, series, settings
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from matplotlib.figure import Figure
 
     from medpipe.evaluation.predictions import Predictions
@@ -65,9 +66,7 @@ def _cell(plot: Any, column: int, row: int, share: float) -> None:
     plot.add_patch(Rectangle(corner, 0.94, 0.94, facecolor=GRID, alpha=0.35, linewidth=0))
     if share > 0:
         # Squares, not an image: a page without images has no pixels at all.
-        plot.add_patch(
-            Rectangle(corner, 0.94, 0.94, facecolor=SERIES[0], alpha=share, linewidth=0)
-        )
+        plot.add_patch(Rectangle(corner, 0.94, 0.94, facecolor=SERIES[0], alpha=share, linewidth=0))
 
 
 def _cell_text(plot: Any, column: int, row: int, count: int, share: float, number: int) -> None:

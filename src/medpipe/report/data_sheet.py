@@ -12,6 +12,7 @@ from medpipe.system.text import counted
 
 if TYPE_CHECKING:
     from medpipe.report.facts import ReportFacts
+    from medpipe.steps import Task
 
 Rows = Sequence[Mapping[str, str]]
 
@@ -31,7 +32,7 @@ def data_sheet(facts: ReportFacts, rows: Rows, shown: Shown) -> list[Block]:
     blocks: list[Block] = [
         Text(
             text=f"{counted(record['samples'], 'sample')}. The task is {task.kind} with "
-            f"{len(task.names)} {task.step.word if len(task.names) == 1 else _plural(task.step.word)}. "
+            f"{_names(task)}. "
             f"Images leave the transforms with {counted(info.channels, 'channel')} and {sides} "
             f"{'pixels' if info.spatial_dims == 2 else 'voxels'}."
         )
@@ -52,7 +53,7 @@ def data_sheet(facts: ReportFacts, rows: Rows, shown: Shown) -> list[Block]:
 
 
 def _by_split(rows: Rows) -> Table:
-    cells = []
+    cells: list[list[Any]] = []
     for split in SPLITS:
         some = [row for row in rows if row["split"] == split]
         if some:
@@ -111,7 +112,9 @@ def _duplicates_and_leaks(rows: Rows) -> list[str]:
     copies = sum(count - 1 for count in images.values())
     leaked_images = sum(len(splits) > 1 for splits in same.values())
     leaked_groups = sum(len(splits) > 1 for splits in groups.values())
-    said = [f"{counted(copies, 'image')} {'is' if copies == 1 else 'are'} an exact copy of another."]
+    said = [
+        f"{counted(copies, 'image')} {'is' if copies == 1 else 'are'} an exact copy of another."
+    ]
     if copies == 0:
         said = ["No image is an exact copy of another."]
     if leaked_images or leaked_groups:
@@ -129,5 +132,7 @@ def _duplicates_and_leaks(rows: Rows) -> list[str]:
     return said
 
 
-def _plural(word: str) -> str:
-    return f"{word}es" if word.endswith("s") else f"{word}s"
+def _names(task: Task) -> str:
+    word = task.step.word
+    many = f"{word}es" if word.endswith("s") else f"{word}s"
+    return f"{len(task.names)} {word if len(task.names) == 1 else many}"

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from medpipe.prediction.external import Evaluation
     from medpipe.report.facts import ReportFacts
-    from medpipe.steps import Dataset
 
 logger = logging.getLogger("medpipe")
 
@@ -45,15 +44,12 @@ def write_report(
     return path
 
 
-def write_evaluation_report(
-    facts: ReportFacts, evaluation: Evaluation, dataset: Callable[[], Dataset], folder: Path
-) -> None:
+def write_evaluation_report(facts: ReportFacts, evaluation: Evaluation, folder: Path) -> None:
     """Write the report of an evaluation of a run's network into the evaluation's folder.
 
     Args:
         facts: Of the run.
         evaluation: What was measured.
-        dataset: Lists the samples that were measured.
         folder: Where to write.
     """
     both = attrs.evolve(
@@ -61,7 +57,7 @@ def write_evaluation_report(
         kind="evaluation",
         metrics={"evaluation": evaluation.metrics, **facts.metrics},
         predictions={"evaluation": evaluation.predictions, **facts.predictions},
-        dataset=dataset,
+        dataset=lambda: evaluation.dataset,
         notes=evaluation.notes,
     )
     write_report(both, folder / REPORT)

@@ -6,7 +6,6 @@ Heavy libraries are imported inside functions.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -20,6 +19,8 @@ from medpipe.report.pictures import data_uri, grey, overlaid, picture
 from medpipe.steps import Reading, Sample, Task, TransformStep
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
 
     from medpipe.data.chain import Chain

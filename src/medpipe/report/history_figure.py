@@ -29,6 +29,8 @@ def history_figure(rows: Rows, *, monitor: str, best: int | None) -> Figure:
         panels.append((monitor.replace("_", " "), [(metric, "validation")]))
     if _some(rows, "learning_rate"):
         panels.append(("learning rate", [("learning_rate", "learning rate")]))
+    from matplotlib.ticker import MaxNLocator
+
     made = figure(3.9, 0.7 + 1.55 * len(panels))
     with settings():
         first: Any = None
@@ -43,7 +45,7 @@ def history_figure(rows: Rows, *, monitor: str, best: int | None) -> Figure:
             plot.set_ylabel(label)
             if best is not None:
                 plot.axvline(best, color=MUTED, linewidth=1, linestyle=":")
-            plot.xaxis.get_major_locator().set_params(integer=True)
+            plot.xaxis.set_major_locator(MaxNLocator(integer=True))
             if place < len(panels) - 1:
                 plot.tick_params(labelbottom=False)
             if len(lines) > 1:

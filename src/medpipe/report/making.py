@@ -148,8 +148,9 @@ def _provenance_rows(facts: ReportFacts, shown: Shown) -> Iterator[tuple[str, st
     yield "digest of the split", str(split.get("digest", ""))
     yield "device", f"{record['device']}, {record['precision']}"
     hardware = record.get("hardware", {})
-    yield "hardware", ", ".join(
-        str(hardware[name]) for name in ("gpu", "cpu", "system") if hardware.get(name)
+    yield (
+        "hardware",
+        ", ".join(str(hardware[name]) for name in ("gpu", "cpu", "system") if hardware.get(name)),
     )
     yield "versions", ", ".join(f"{name} {v}" for name, v in record.get("versions", {}).items())
     for plugin in record.get("plugins", ()):

@@ -6,7 +6,6 @@ jinja2 is imported inside functions.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +26,8 @@ from medpipe.report.style import DARK, VARIABLES
 from medpipe.system.versions import medpipe_version
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
     from medpipe.report.facts import ReportFacts
 
 logger = logging.getLogger("medpipe")
@@ -34,7 +35,7 @@ logger = logging.getLogger("medpipe")
 NO_IMAGES = "Images are left out of this report."
 
 
-def report_page(facts: ReportFacts, shown: Shown = Shown()) -> str:
+def report_page(facts: ReportFacts, shown: Shown) -> str:
     """The whole report as HTML: one file that needs no other, no network and no JavaScript.
 
     A part that can't be made is replaced by a sentence that says why.
@@ -151,4 +152,5 @@ def _title(facts: ReportFacts, shown: Shown) -> str:
 def _subtitle(facts: ReportFacts) -> str:
     record, task = facts.record, facts.data.task
     names = ", ".join(task.names[:12]) + (", ..." if len(task.names) > 12 else "")
-    return f"{task.kind.capitalize()}: {names}. {record['status'].capitalize()}, {record['started'][:10]}."
+    status, day = record["status"].capitalize(), record["started"][:10]
+    return f"{task.kind.capitalize()}: {names}. {status}, {day}."

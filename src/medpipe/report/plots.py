@@ -30,7 +30,9 @@ class RunPlots:
     _facts: Callable[[], ReportFacts]
 
     def __repr__(self) -> str:
-        names = (name for name, value in vars(type(self)).items() if name.islower() and callable(value))
+        names = (
+            name for name, value in vars(type(self)).items() if name.islower() and callable(value)
+        )
         return f"RunPlots({', '.join(name for name in names if name[0] != '_')})"
 
     def history(self) -> Figure:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from medpipe.evaluation.calibration import calibration, fit_temperature, with_temperature
@@ -27,6 +26,8 @@ from medpipe.report.svg import svg
 from medpipe.system.text import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
     from medpipe.evaluation.predictions import Predictions
     from medpipe.report.facts import ReportFacts
 
@@ -80,7 +81,8 @@ def headline(facts: ReportFacts, split: str, predictions: Predictions) -> Sectio
             Points(
                 items=[
                     f"There are {groups} groups: with fewer than {FEW_GROUPS}, intervals tend to "
-                    "be narrower than they should be. Take them as a lower bound of the uncertainty."
+                    "be narrower than they should be: take them as a lower bound of the "
+                    "uncertainty."
                 ]
             )
         )
@@ -102,7 +104,9 @@ def learning_curves(facts: ReportFacts) -> Section | None:
     ]
     heads = [name.replace("_", " ") for name in columns]
     table = Table(columns=heads, rows=rows, caption="All epochs", folded=True)
-    return Section(key="learning", title="Learning curves", blocks=[Drawings(items=[drawing]), table])
+    return Section(
+        key="learning", title="Learning curves", blocks=[Drawings(items=[drawing]), table]
+    )
 
 
 def classes(facts: ReportFacts, split: str, predictions: Predictions) -> Iterator[Section]:
@@ -114,9 +118,7 @@ def classes(facts: ReportFacts, split: str, predictions: Predictions) -> Iterato
             svg(made, "confusion", "Confusion matrix"),
             "Counts, and below them (and as the colour) the share of the true class.",
         )
-        yield Section(
-            key="confusion", title="Confusion matrix", blocks=[Drawings(items=[drawing])]
-        )
+        yield Section(key="confusion", title="Confusion matrix", blocks=[Drawings(items=[drawing])])
     table = metrics.get("class_table") or class_table(predictions)
     if not table:
         return
@@ -213,7 +215,9 @@ def targets(split: str, predictions: Predictions) -> Section:
         if place < TARGETS:
             items = [
                 (
-                    svg(scatter_figure(predictions, name), f"scatter-{place}", f"Scatter of {name}"),
+                    svg(
+                        scatter_figure(predictions, name), f"scatter-{place}", f"Scatter of {name}"
+                    ),
                     f"{name}: predicted against true.",
                 ),
                 (

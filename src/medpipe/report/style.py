@@ -57,7 +57,7 @@ VARIABLES = {
     **{colour: f"--s{place}" for place, colour in enumerate(SERIES)},
 }
 """The CSS variable of each colour."""
-_SETTINGS: dict[str, Any] = {
+_SETTINGS: Any = {
     "font.size": 10,
     "axes.titlesize": 10,
     "axes.titleweight": "bold",
@@ -110,7 +110,7 @@ def figure(width: float = 3.75, height: float = 3.2) -> Figure:
     return made
 
 
-def axes(made: Figure, *arguments: int, **options: Any) -> Axes:
+def axes(made: Figure, *arguments: Any, **options: Any) -> Axes:
     """Axes of a figure in the style of reports; arguments as of ``Figure.add_subplot``."""
     with settings():
         found: Axes = made.add_subplot(*arguments, **options)

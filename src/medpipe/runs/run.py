@@ -238,15 +238,21 @@ class Run:
             DeviceError: The device is not there.
         """
         from medpipe.prediction.external import evaluate_dataset
+        from medpipe.report.files import at_the_end, write_evaluation_report
 
-        return evaluate_dataset(
-            self._trained(which, registry),
+        trained = self._trained(which, registry)
+        done = evaluate_dataset(
+            trained,
             data,
             output=None if output is None else Path(output),
             device=device,
             batch_size=batch_size,
             allow_overlap=allow_overlap,
         )
+        if output is not None:
+            facts, folder = attrs.evolve(self.facts(), trained=lambda: trained), Path(output)
+            at_the_end(lambda: write_evaluation_report(facts, done, folder))
+        return done
 
     @property
     def plot(self) -> RunPlots:
