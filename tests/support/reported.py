@@ -77,7 +77,7 @@ LABELS: dict[str, dict[str, Any]] = {
 }
 
 
-def builder(folder: Path, kind: str, *, volumes: bool = False, epochs: int = 6) -> PipelineBuilder:
+def builder(folder: Path, kind: str, *, volumes: bool = False, epochs: int = 2) -> PipelineBuilder:
     """A pipeline on drawn images in a folder."""
     table = written(folder, drawn(folder, volumes=volumes))
     return (

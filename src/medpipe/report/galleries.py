@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from medpipe.errors import DataError, MedpipeError
-from medpipe.report.blocks import Block, Card, Cards, Points, Text
+from medpipe.report.blocks import Block, Card, Cards, Points, Table, Text
 from medpipe.report.chain_view import ChainView, decoded, through, through_tensor
 from medpipe.report.chosen_cases import Case, hits, mistakes
 from medpipe.report.grad_cam import grad_cam, last_layer
@@ -35,7 +35,7 @@ IN_GALLERY = 12
 EXPLAINED = 6
 """Mistakes with a Grad-CAM; of volumes `EXPLAINED_VOLUMES`, which take longer."""
 EXPLAINED_VOLUMES = 3
-EXAMPLES = 8
+EXAMPLES = 7
 AUGMENTED = 3
 DRAWS = 3
 VIEWS = 32
@@ -100,23 +100,41 @@ def error_galleries(
     images: Images, predictions: Predictions, facts: ReportFacts, shown: Shown
 ) -> list[Block]:
     """Mistakes, hits and Grad-CAM."""
-    wrong, right = mistakes(predictions, IN_GALLERY), hits(predictions, IN_GALLERY)
-    numbers = predictions.task.step.answer_form == "numbers"
-    blocks: list[Block] = []
-    for title, cases in (
-        ("The largest errors" if numbers else "The most confident mistakes", wrong),
-        ("The least confident hits", right),
-    ):
-        if cases:
-            cards = [images.card(case.id, case.lines, shown) for case in cases]
-            blocks.append(Cards(title=title, cards=cards))
-    if not wrong and not numbers:
+    found = _cases(predictions)
+    blocks: list[Block] = [
+        Cards(title=title, cards=[images.card(case.id, case.lines, shown) for case in cases])
+        for title, cases in found
+        if cases
+    ]
+    wrong, right = (cases for _, cases in found)
+    if not wrong and predictions.task.step.answer_form in ("class", "findings"):
         blocks.insert(0, Text(text="No prediction is wrong."))
     try:
-        blocks += explained(images, (wrong or right), facts.trained(), shown)
+        blocks += explained(images, wrong or right, facts.trained(), shown)
     except (MedpipeError, RuntimeError) as error:
         blocks.append(Text(text=f"There is no Grad-CAM: {_reason(error, shown)}"))
     return blocks
+
+
+def error_tables(predictions: Predictions) -> list[Block]:
+    """The same mistakes and hits without their images."""
+    blocks: list[Block] = []
+    for title, cases in _cases(predictions):
+        rows = [(case.id, "; ".join(case.lines)) for case in cases]
+        if rows:
+            blocks.append(Table(columns=("sample", ""), rows=rows, caption=title))
+    return blocks
+
+
+def _cases(predictions: Predictions) -> list[tuple[str, list[Case]]]:
+    numbers = predictions.task.step.answer_form == "numbers"
+    return [
+        (
+            "The largest errors" if numbers else "The most confident mistakes",
+            mistakes(predictions, IN_GALLERY),
+        ),
+        ("The least confident hits", hits(predictions, IN_GALLERY)),
+    ]
 
 
 def explained(

@@ -5,6 +5,7 @@ Source: Selvaraju et al., Grad-CAM (ICCV 2017). torch is imported inside functio
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, np.dtype[Any]]
 
-SIDES = (4, 2)
-"""The sides of a layer's output that are looked for, in this order: 1 says nothing of places."""
+PLACES = (16, 4)
+"""How many places a layer's output has at least, by preference: one says nothing of where."""
 
 
 @attrs.frozen(kw_only=True)
@@ -62,10 +63,10 @@ def last_layer(network: nn.Module, image: torch.Tensor) -> Layer | None:
         for handle in handles:
             handle.remove()
     axes = image.ndim - 2
-    for least in SIDES:
+    for least in PLACES:
         for place in range(len(seen) - 1, len(seen) // 2 - 1, -1):
             layer = seen[place]
-            if len(layer.sides) == axes and min(layer.sides) >= least:
+            if len(layer.sides) == axes and math.prod(layer.sides) >= least:
                 return layer
     return None
 

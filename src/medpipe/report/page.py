@@ -16,6 +16,7 @@ from medpipe.report.galleries import (
     Images,
     augmentation,
     error_galleries,
+    error_tables,
     examples,
     unavailable,
 )
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("medpipe")
 
+ERRORS = "Errors and hits"
+FAILURES = (MedpipeError, RuntimeError, ValueError, OSError)
+"""What images that have changed can lead to."""
 NO_IMAGES = "Images are left out of this report."
 
 
@@ -78,20 +82,26 @@ def _of_images(facts: ReportFacts, split: str | None, shown: Shown) -> Iterator[
     """What images are needed for, and the data sheet, which has some."""
     rows = facts.splits()
     sheet = data_sheet(facts, rows, shown)
-    if not shown.images:
-        blocks: list[Block] = [Text(text=NO_IMAGES)]
-        yield Section(key="data", title="Data", blocks=[*sheet, *blocks])
-        return
+    predictions = None if split is None else facts.predictions[split]
+    listed = [] if predictions is None or not shown.paths else error_tables(predictions)
     try:
-        images = Images.of(facts)
+        images = Images.of(facts) if shown.images else None
+        why: Block = Text(text=NO_IMAGES)
     except MedpipeError as error:
-        yield Section(key="data", title="Data", blocks=[*sheet, unavailable(error, shown)])
+        images, why = None, unavailable(error, shown)
+    if images is None:
+        if listed:
+            yield Section(key="errors", title=ERRORS, blocks=[*listed, why])
+        yield Section(key="data", title="Data", blocks=sheet if listed else [*sheet, why])
         return
-    if split is not None:
-        predictions = facts.predictions[split]
-        wrong = _tried(lambda: error_galleries(images, predictions, facts, shown), shown)
+    if predictions is not None:
+        some = predictions
+        try:
+            wrong = error_galleries(images, some, facts, shown)
+        except FAILURES as error:
+            wrong = [*listed, unavailable(error, shown)]
         if wrong:
-            yield Section(key="errors", title="Errors and hits", blocks=wrong)
+            yield Section(key="errors", title=ERRORS, blocks=wrong)
     if facts.kind == "run" and facts.assembly is not None:
         steps = facts.assembly.configuration.transforms
         sheet += _tried(lambda: examples(images, rows, shown), shown)
@@ -103,7 +113,7 @@ def _tried(make: Callable[[], list[Block]], shown: Shown) -> list[Block]:
     """Blocks of images, or why there are none: a changed file must not cost the report."""
     try:
         return make()
-    except (MedpipeError, RuntimeError, ValueError, OSError) as error:
+    except FAILURES as error:
         logger.debug("A part of the report has no images", exc_info=True)
         return [unavailable(error, shown)]
 
