@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -190,7 +189,7 @@ def test_a_regression_of_many_cases_draws_some_of_them(runs: dict[str, Run]) -> 
 @pytest.mark.parametrize("width", [390, 1440])
 @WITH_BROWSER
 def test_nothing_is_cut_off_in_a_browser(run: Run, width: int, tmp_path: Path) -> None:
-    found = json.loads(measured(html(run), width, tmp_path))
+    found = measured(html(run), width, tmp_path)
     assert found["width"] == width
     assert found["scroll"] <= width
     assert found["wide"] == []
@@ -310,11 +309,11 @@ REGISTRY = Registry.discover().with_plugin(Plugin(), name="telling")
 def test_a_run_writes_its_report_and_a_failure_is_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    made = builder(tmp_path, "multiclass", epochs=1)
+    made = builder(tmp_path, "multiclass", epochs=1, registry=REGISTRY)
     first = made.build().run(tmp_path / "first")
     assert "Results" in Page(html(first)).text
     assert (first.path / "model_card.md").is_file()
-    blocked = attrs.evolve(made, registry=REGISTRY).handler("in_the_way").build()
+    blocked = made.handlers("in_the_way").build()
     with caplog.at_level(logging.WARNING, "medpipe"):
         second = blocked.run(tmp_path / "second")
     assert second.status == "finished"
@@ -333,7 +332,7 @@ def test_a_run_writes_no_report_where_that_is_turned_off(runs: dict[str, Run]) -
 
 @pytest.mark.usefixtures("reports")
 def test_an_evaluation_writes_its_report(runs: dict[str, Run], tmp_path: Path) -> None:
-    theirs = builder(tmp_path / "theirs", "multiclass").configuration.dataset
+    theirs = builder(tmp_path / "theirs", "multiclass").build().configuration.dataset
     runs["multiclass"].evaluate(theirs, output=tmp_path / "out", allow_overlap=True)
     page = Page((tmp_path / "out" / "report.html").read_text(encoding="utf-8"))
     assert "Evaluation on 96 images of 48 patients or other groups." in page.text
@@ -344,8 +343,8 @@ def test_an_evaluation_writes_its_report(runs: dict[str, Run], tmp_path: Path) -
 
 
 def test_steps_add_sections_and_one_that_fails_is_named(tmp_path: Path) -> None:
-    made = attrs.evolve(builder(tmp_path, "multiclass", epochs=1), registry=REGISTRY)
-    done = made.metric("confidence").build().run(tmp_path / "run")
+    made = builder(tmp_path, "multiclass", epochs=1, registry=REGISTRY)
+    done = made.metrics("confidence").build().run(tmp_path / "run")
     content = done.report().read_text(encoding="utf-8")
     page = Page(content)
     assert "Sureness" in page.text
@@ -357,7 +356,7 @@ def test_steps_add_sections_and_one_that_fails_is_named(tmp_path: Path) -> None:
     assert "some pixels" not in plain
     assert "a line" in plain
     assert "data:image" not in plain
-    failing = made.metric("confidence", fail=True).build().run(tmp_path / "failing")
+    failing = made.metrics(medpipe.step("confidence", fail=True)).build().run(tmp_path / "failing")
     text = Page(failing.report().read_text(encoding="utf-8")).text
     assert (
         "the metric step 'confidence' (telling) failed to report: ValueError: no ruler" in text

@@ -139,7 +139,7 @@ def _results_table(facts: ReportFacts) -> Iterator[str]:
 def _limits(facts: ReportFacts) -> Iterator[str]:
     split = facts.shown_split
     for remark in facts.metrics[split].get("remarks", ()) if split is not None else ():
-        yield f"- {remark[0].upper()}{remark[1:]}"
+        yield f"- {_escaped(remark[0].upper() + remark[1:])}"
     yield "- Results hold for images like those of the test split; other hospitals differ."
     yield f"- Known weaknesses, bias, and who was not in the data: {FILL_IN}"
 
