@@ -15,7 +15,7 @@ from medpipe.checks.data_report import DataReport, examine_data
 from medpipe.checks.pipeline_check import examine
 from medpipe.config import Configuration, toml_text
 from medpipe.errors import RunError
-from medpipe.registry.parameters import parameter_types
+from medpipe.registry.parameters import values_of
 from medpipe.registry.registry import Registry
 from medpipe.registry.wrapped import Wrapped
 from medpipe.runs.recorder import RECORD
@@ -66,7 +66,7 @@ class Pipeline:
             lines.append(f"{path}: {self.registry.title(step)}")
             if not isinstance(step, Wrapped):
                 lines += _parameters(step)
-        for section in ("weights", "loader", "split", "run"):
+        for section in ("weights", "loader", "split", "evaluation", "run"):
             lines.append(f"{section}:")
             lines += _parameters(getattr(self.configuration, section))
         return "\n".join(lines)
@@ -292,8 +292,7 @@ def _seconds(max_time: float | timedelta | None) -> float | None:
 def _parameters(value: Any) -> list[str]:
     """A line for each parameter that has a value, as TOML writes it."""
     lines = []
-    for name in parameter_types(type(value)):
-        item = getattr(value, name)
+    for name, item in values_of(value).items():
         if item is not None and not isinstance(item, Step):  # that one has lines of its own
             lines.append(f"  {name} = {toml_text(item)}")
     return lines
