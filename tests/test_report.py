@@ -18,6 +18,7 @@ from medpipe import Dataset, PipelineBuilder, Registry, Run, Sample, Task
 from medpipe.evaluation.predictions import Predictions
 from medpipe.plugin import HandlerStep, MetricStep, ReportSection, ReportTable, hookimpl
 from medpipe.report.blocks import Shown
+from medpipe.report.model_card import model_card
 from medpipe.report.page import report_page
 from support.pages import CHROMIUM, Page, measured, opened
 from support.reported import PATIENTS, builder, finished
@@ -137,12 +138,17 @@ def test_a_value_that_one_patient_alone_has_is_not_named(runs: dict[str, Run]) -
     names = tuple(f"Name-of-{group}" for group in test.groups)
     some = attrs.evolve(test, extra={"physician": names})
     table = {n: {"images": 2, "groups": 1, "accuracy": 0.5} for n in sorted(set(names))}
-    metrics = {"test": {**facts.metrics["test"], "subgroups": {"physician": table}}}
+    said = f"subgroups of 'physician' with fewer than 20 groups: {names[0]!r} (1)."
+    with_it = {"subgroups": {"physician": table}, "remarks": [said]}
+    metrics = {"test": {**facts.metrics["test"], **with_it}}
     changed = attrs.evolve(facts, predictions={"test": some}, metrics=metrics)
     assert "Name-of-" in report_page(changed, Shown(images=False, paths=True))
     hidden = report_page(changed, Shown(images=False, paths=False))
     assert "Name-of-" not in hidden
     assert "value 12" in hidden
+    assert "Left out here: 1 remark that may name patients." in hidden
+    assert "Name-of-" not in model_card(changed, Shown(paths=False))
+    assert "Name-of-" in model_card(changed, Shown(paths=True))
 
 
 def test_six_thousand_cases_stay_below_two_megabytes(runs: dict[str, Run]) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from medpipe.errors import MedpipeError
 from medpipe.report.blocks import Block, Section, Shown, Text, number
 from medpipe.report.data_sheet import data_sheet
+from medpipe.report.decisions import decisions
 from medpipe.report.galleries import (
     Images,
     augmentation,
@@ -64,11 +65,12 @@ def report_sections(facts: ReportFacts, shown: Shown) -> Iterator[Section]:
     else:
         predictions = facts.predictions[split]
         form = facts.data.task.step.answer_form
-        yield headline(facts, split, predictions)
+        yield headline(facts, split, predictions, shown)
         if form in ("class", "findings"):
             yield from classes(facts, split, predictions)
         elif form == "numbers":
             yield targets(split, predictions)
+        yield from decisions(facts.metrics[split], facts.record.get("chosen_on_validation"))
         yield from _there(subgroups(facts, split, shown))
     if facts.kind == "run":
         yield from _there(learning_curves(facts))
