@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import medpipe
-from medpipe import Dataset, PipelineBuilder, Registry, Run, Sample, Task
+from medpipe import Dataset, PipelineBuilder, Registry, Run, RunSet, Sample, Task
 from medpipe.evaluation.predictions import Predictions
 from medpipe.plugin import HandlerStep, MetricStep, ReportSection, ReportTable, hookimpl
 from medpipe.report.blocks import Shown
@@ -381,6 +381,28 @@ def test_the_command_writes_a_report(
     text = target.read_text(encoding="utf-8")
     assert "scan0" not in text
     assert "Report of the run" in text
+
+
+def test_several_runs_have_one_report(folds: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from medpipe.cli import app
+
+    app(["report", str(folds)], result_action="return_value")
+    assert capsys.readouterr().out == f"The report is {folds / 'report.html'}\n"
+    content = (folds / "report.html").read_text(encoding="utf-8")
+    page = Page(content)
+    runs = RunSet.load(folds)
+    assert page.ids[0] == "runs"
+    assert {"results", "confusion", "errors", "chain"} <= set(page.ids)
+    assert not {"time", "provenance", "learning"} & set(page.ids)
+    text = " ".join(page.text.split())
+    for name, spread in runs.metrics().items():
+        assert f"{spread.mean:.4f}" in text, name
+    assert f"{runs.pooled_metrics()['accuracy']:.4f}" in text
+    assert "There is no Grad-CAM: These predictions are those of several networks." in text
+    assert not (folds / "model_card.md").exists()
+    hidden = runs.report(folds / "hidden.html", paths=False).read_text(encoding="utf-8")
+    assert "fold-0" in content
+    assert "fold-0" not in hidden
 
 
 def test_figures_of_a_run(runs: dict[str, Run]) -> None:

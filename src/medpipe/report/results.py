@@ -189,6 +189,8 @@ def scaled_calibration(
     facts: ReportFacts, split: str, predictions: Predictions
 ) -> tuple[dict[str, Any] | None, str]:
     """The calibration after temperature scaling, and a sentence on it; None where there is none."""
+    if facts.kind == "runs":
+        return None, "There is no temperature scaling: these are several networks' predictions."
     chosen = facts.record.get("chosen_on_validation") or {}
     temperature = chosen.get("temperature")
     if temperature is None:
