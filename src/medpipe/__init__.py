@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from medpipe.prediction.files import FilePredictions
     from medpipe.registry.parameters import step
     from medpipe.registry.registry import Registry
+    from medpipe.report.plots import RunPlots
     from medpipe.runs.comparing import compare
     from medpipe.runs.comparison import Comparison
     from medpipe.runs.run import Run
@@ -60,6 +61,7 @@ __all__ = [
     "DataReport",
     "Loaders",
     "Run",
+    "RunPlots",
     "RunSet",
     "Spread",
     "compare",
@@ -128,6 +130,7 @@ _HOMES = {
     "medpipe.prediction.files": ("FilePredictions",),
     "medpipe.registry.parameters": ("step",),
     "medpipe.registry.registry": ("Registry",),
+    "medpipe.report.plots": ("RunPlots",),
     "medpipe.runs.comparing": ("compare",),
     "medpipe.runs.comparison": ("Comparison",),
     "medpipe.runs.run": ("Run",),

@@ -50,6 +50,7 @@ class Evaluation:
         overlap: The ids of images that the run was trained on and that were allowed.
         notes: Remarks on the data and their overlap with the run's.
         record: Which run and network, and which data.
+        dataset: The samples, with labels by the run's names.
     """
 
     metrics: Mapping[str, Any]
@@ -57,6 +58,7 @@ class Evaluation:
     overlap: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     record: Mapping[str, Any]
+    dataset: Dataset = attrs.field(repr=False)
 
     def write(self, folder: Path) -> None:
         """Write ``metrics.json`` and ``predictions.csv`` to a folder."""
@@ -167,6 +169,7 @@ def _evaluate(
             "network": trained.which,
             "data": {"digest": found.digest, "samples": len(dataset.samples)},
         },
+        dataset=dataset,
     )
 
 

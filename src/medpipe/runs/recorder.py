@@ -132,6 +132,7 @@ class Recorder:
             "epoch": epoch.number,
             "iterations": epoch.iterations,
             "training_loss": epoch.loss,
+            "learning_rate": epoch.learning_rate,
             **{f"validation_{k}": v for k, v in epoch.validation.items() if _is_number(v)},
             "seconds": round(epoch.seconds, 3),
         }

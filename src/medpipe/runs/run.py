@@ -14,7 +14,7 @@ import attrs
 from medpipe import config
 from medpipe.assembly import Assembly
 from medpipe.config import Configuration
-from medpipe.errors import RunError
+from medpipe.errors import MedpipeError, RunError
 from medpipe.registry.registry import Registry
 from medpipe.runs.recorder import CONFIGURATION, HISTORY, PREDICTIONS, RECORD, info_of, tuples
 from medpipe.steps import Reading
@@ -32,11 +32,16 @@ if TYPE_CHECKING:
     from medpipe.prediction.external import Evaluation
     from medpipe.prediction.files import FilePredictions
     from medpipe.prediction.network import TrainedNetwork
+    from medpipe.report.facts import ReportFacts
+    from medpipe.report.plots import RunPlots
     from medpipe.steps import DataInfo, Dataset, DatasetStep, ImageFile, MetricStep
 
 __all__ = ["Run"]
 
 logger = logging.getLogger("medpipe")
+
+HELD_OUT: tuple[Literal["validation", "test"], ...] = ("validation", "test")
+"""The splits that are predicted."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -233,14 +238,82 @@ class Run:
             DeviceError: The device is not there.
         """
         from medpipe.prediction.external import evaluate_dataset
+        from medpipe.report.files import at_the_end, write_evaluation_report
 
-        return evaluate_dataset(
-            self._trained(which, registry),
+        trained = self._trained(which, registry)
+        done = evaluate_dataset(
+            trained,
             data,
             output=None if output is None else Path(output),
             device=device,
             batch_size=batch_size,
             allow_overlap=allow_overlap,
+        )
+        if output is not None:
+            facts, folder = attrs.evolve(self.facts(), trained=lambda: trained), Path(output)
+            at_the_end(lambda: write_evaluation_report(facts, done, folder))
+        return done
+
+    @property
+    def plot(self) -> RunPlots:
+        """The figures of the run: ``run.plot.confusion_matrix()``; see `RunPlots`."""
+        from medpipe.report.plots import RunPlots
+
+        return RunPlots(facts=self.facts)
+
+    def report(
+        self,
+        output: str | os.PathLike[str] | None = None,
+        *,
+        images: bool = True,
+        paths: bool = True,
+    ) -> Path:
+        """Write the report: one HTML file that needs no network, and ``model_card.md`` beside it.
+
+        Args:
+            output: The file to write; None: ``report.html`` in the run directory. The model card
+                is written to the same folder.
+            images: Whether it may show images of the data set.
+            paths: Whether it may name paths, samples and groups (patients).
+
+        Returns:
+            The file.
+
+        Raises:
+            RunError: It can't be written.
+        """
+        from medpipe.report.files import REPORT, write_report
+
+        path = self.path / REPORT if output is None else Path(output)
+        return write_report(self.facts(), path, images=images, paths=paths)
+
+    def facts(self, dataset: Dataset | None = None) -> ReportFacts:
+        """What a report is made from; for medpipe's own use.
+
+        Args:
+            dataset: The run's data set, where it is listed already.
+        """
+        from medpipe.report.facts import ReportFacts
+
+        try:
+            assembly = self._assembly(None)
+        except MedpipeError as error:
+            assembly, why = None, error
+            logger.debug("The run %s can't be built again: %s", self.path, why)
+        return ReportFacts(
+            path=self.path,
+            record=self.record,
+            data=self.data,
+            metrics=self.metrics,
+            predictions={
+                split: self.predictions(split)
+                for split in HELD_OUT
+                if mode_of(self.path / PREDICTIONS.format(split))
+            },
+            history=self.history,
+            assembly=assembly,
+            dataset=lambda: dataset or self._assembly(None).listed(),
+            trained=lambda: self._trained("best", None),
         )
 
     def summary(self) -> str:

@@ -227,6 +227,36 @@ class RunSet:
             text.append(f"missing: {', '.join(f'fold {fold}' for fold in self.missing_folds)}")
         return "\n".join(text)
 
+    def report(
+        self,
+        output: str | os.PathLike[str] | None = None,
+        split: HeldOut = "test",
+        *,
+        images: bool = True,
+        paths: bool = True,
+    ) -> Path:
+        """Write the report of the set: one HTML file that needs no network.
+
+        Args:
+            output: The file to write; None: ``report.html`` in the folder of the runs.
+            split: The split that the runs held out.
+            images: Whether it may show images of the data set.
+            paths: Whether it may name paths, samples and groups (patients).
+
+        Returns:
+            The file.
+
+        Raises:
+            RunError: As `pooled`, or it can't be written.
+        """
+        from medpipe.report.blocks import Shown
+        from medpipe.report.files import REPORT, write_report
+        from medpipe.runs.set_report import facts_of_set
+
+        path = self.path / REPORT if output is None else Path(output)
+        facts = facts_of_set(self, split, Shown(images=images, paths=paths))
+        return write_report(facts, path, images=images, paths=paths)
+
     def __str__(self) -> str:
         tested = any("test" in run.metrics for run in self.runs)
         return self.table("test" if tested else "validation")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import attrs
 
 from medpipe.steps.auto import Auto, AutoInfo, auto_epochs, or_auto
-from medpipe.steps.handlers import RunContext
+from medpipe.steps.handlers import HandlerStep
 from medpipe.steps.metrics import MetricStep
 from medpipe.steps.reading import ReaderStep
 from medpipe.steps.samples import Dataset
@@ -22,7 +22,6 @@ from medpipe.tasks import Step, TaskStep
 if TYPE_CHECKING:
     import numpy as np
     import torch
-    from ignite.engine import Engine
     from torch import nn
 
     Array = np.ndarray[Any, np.dtype[Any]]
@@ -218,30 +217,6 @@ class InfererStep(Step):
         (batch, channels, spatial...), the outputs (batch, outputs). Autocast is the library's.
         """
         raise NotImplementedError(f"{type(self).__name__} has no build method")
-
-
-class HandlerStep(Step):
-    """Sees a training, and does not change it: logs, averages, plots, notifies.
-
-    What it does runs with the random generators' states put back afterwards. A handler that fails
-    ends the run, and is named; the checkpoint before it is whole.
-    """
-
-    kind: ClassVar[str] = "handler"
-    required: ClassVar[tuple[str, ...]] = ("attach",)
-
-    def attach(self, engine: Engine, context: RunContext) -> object | None:
-        """Attach to the engine (``engine.add_event_handler``) and to the run (`RunContext.on`).
-
-        Args:
-            engine: The trainer's Ignite engine.
-            context: The run.
-
-        Returns:
-            What a checkpoint is to hold of it: an object with ``state_dict`` and
-            ``load_state_dict``, of tensors and plain data. None: nothing.
-        """
-        raise NotImplementedError(f"{type(self).__name__} has no attach method")
 
 
 @attrs.frozen(kw_only=True)

@@ -5,10 +5,10 @@ NumPy is imported inside functions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from medpipe.tasks import Step, Task
+from medpipe.tasks import ReportContext, ReportSection, Step, Task
 
 if TYPE_CHECKING:
     import numpy as np
@@ -112,3 +112,7 @@ class MetricStep(Step):
         if np.shape(values) != (1,):
             raise ValueError(f"its statistic gives the shape {np.shape(values)} for 1 resample")
         return float(values[0]) if np.isfinite(values[0]) else None
+
+    def report_sections(self, context: ReportContext) -> Sequence[ReportSection]:
+        """Sections to add to the report of a run; none by default."""
+        return ()
