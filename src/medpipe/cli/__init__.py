@@ -34,6 +34,7 @@ COMMANDS = {
     "recipes": "List the configurations that ship with medpipe, or print one.",
     "init": "Write an empty project: a configuration, a README and a .gitignore.",
     "collect": "Show the runs below a folder: metrics, mean and spread, and pooled metrics.",
+    "track": "Send a run, or what is missing of it, to TensorBoard, MLflow or another tracker.",
     "import_weights": "Write the tensors of a torch.save file as safetensors; no code in it runs.",
     "plugins": "List the plugins and their steps.",
     "show": "Show one step: what it does, its parameters and the plugin that supplies it.",

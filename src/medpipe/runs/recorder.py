@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import time
+import uuid
 from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -234,10 +235,14 @@ def later_record(
     }
     return {
         **now,
-        **{key: before[key] for key in ("name", "started", "timings", "weights", "git", "command")},
+        **{key: before[key] for key in _FIRST},
         **{key: about[key] for key in ("best_epoch", "metrics")},
         "sessions": [*sessions, session],
     }
+
+
+_FIRST = ("id", "name", "started", "timings", "weights", "git", "command")
+"""What a resumed run keeps of its first session."""
 
 
 def first_record(
@@ -256,6 +261,7 @@ def first_record(
     split = configuration.split
     return {
         "format": FORMAT,
+        "id": uuid.uuid4().hex,
         "name": name,
         "status": "running",
         "started": _now(),

@@ -17,7 +17,7 @@ from medpipe.config import Configuration
 from medpipe.errors import RunError
 from medpipe.registry.registry import Registry
 from medpipe.runs.recorder import CONFIGURATION, HISTORY, PREDICTIONS, RECORD, info_of, tuples
-from medpipe.steps import Reading
+from medpipe.steps import HandlerStep, Reading
 from medpipe.system.file_errors import mode_of
 from medpipe.system.text import counted
 from medpipe.training.run_checkpoints import BEST, LAST
@@ -242,6 +242,51 @@ class Run:
             batch_size=batch_size,
             allow_overlap=allow_overlap,
         )
+
+    def track(self, to: str, *, registry: Registry | None = None, **parameters: object) -> int:
+        """Send the run to a tracker, or what the tracker lacks of it.
+
+        Args:
+            to: The name of a tracker: ``tensorboard``, ``mlflow`` or a plugin's.
+            registry: Where it is looked up; by default every installed plugin.
+            parameters: Its parameters, in place of those of the configuration, if it names it.
+
+        Returns:
+            How many points of curves were sent.
+
+        Raises:
+            UnknownStepError: There is no such handler.
+            ConfigError: A parameter is wrong.
+            RunError: It is not a tracker, is not installed, does not answer, or refuses.
+        """
+        from medpipe.tracking.sender import send_run
+        from medpipe.tracking.step import TrackerStep
+
+        known = registry or self._registry or Registry.discover()
+        found = self._configured_handlers().get(to, {})
+        step = known.create(HandlerStep, to, {**found, **parameters})
+        if not isinstance(step, TrackerStep):
+            raise RunError(f"The handler {to!r} is not a tracker. Choose tensorboard or mlflow.")
+        return send_run(self.path, step.destination)
+
+    def trackers(self) -> list[str]:
+        """The names of the trackers that the run's configuration has."""
+        from medpipe.tracking.step import TrackerStep
+
+        known = self._registry or Registry.discover()
+        names = self._configured_handlers()
+        return [name for name in names if issubclass(known.get(HandlerStep, name), TrackerStep)]
+
+    def _configured_handlers(self) -> dict[str, dict[str, Any]]:
+        """The parameters of the configuration's handlers by name; none with ready objects."""
+        path = self.path / CONFIGURATION
+        if not mode_of(path):
+            return {}
+        tables = config.parse(config.read_text(path), source=str(path)).get("handler", [])
+        return {
+            table["step"]: {key: value for key, value in table.items() if key != "step"}
+            for table in tables
+        }
 
     def summary(self) -> str:
         """The metrics of every split with their intervals, and remarks on them, as text."""
