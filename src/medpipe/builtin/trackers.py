@@ -142,6 +142,7 @@ class MLflow(TrackerStep):
 
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     # With jitter it would draw from Python's generator, which belongs to the training.
@@ -162,10 +163,10 @@ class _MLflowRun(Tracker):
         own = f"tags.`medpipe.id` = '{facts.id}'"
         found = self._client.search_runs([experiment], own, max_results=1)
         tags = {key: text[:_LONGEST] for key, text in facts.tags.items()}
-        self._known: Mapping[str, Any] = {}
+        self._sent: dict[str, int] = {}
         if found:
             run = found[0]
-            self._known = run.data.metrics
+            self._sent = {metric.key: metric.step for metric in run.data.to_proto().metrics}
             self._client.update_run(run.info.run_id, status="RUNNING")
         else:
             run = self._client.create_run(experiment, run_name=facts.name, tags=tags)
@@ -202,8 +203,7 @@ class _MLflowRun(Tracker):
             self._client.log_batch(self._id, tags=changed[:100])
 
     def sent(self) -> Mapping[str, int]:
-        get = self._client.get_metric_history
-        return {name: max(one.step for one in get(self._id, name)) for name in self._known}
+        return self._sent
 
     def send(self, points: Sequence[Point]) -> None:
         from mlflow.entities import Metric

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from medpipe.errors import RunError
 from medpipe.runs.run import Run
@@ -28,7 +29,8 @@ def track(
     names = loaded.trackers() if to is None else [to]
     if not names:
         raise RunError(f"The configuration of {run} names no tracker. Choose one with --to.")
-    given = {"url": url, "folder": folder}
+    given: dict[str, Any] = {"url": url, "folder": folder}
+    given = {key: item for key, item in given.items() if item is not None}
     for name in names:
-        count = loaded.track(name, **{key: item for key, item in given.items() if item is not None})
+        count = loaded.track(name, **given)
         print(f"{counted(count, 'point')} sent to {name}")

@@ -263,7 +263,11 @@ class Run:
         from medpipe.tracking.step import TrackerStep
 
         known = registry or self._registry or Registry.discover()
-        found = self._configured_handlers().get(to, {})
+        asked = known.get(HandlerStep, to)
+        found = {}
+        for name, configured in self._configured_handlers():
+            if known.get(HandlerStep, name) is asked:
+                found = configured
         step = known.create(HandlerStep, to, {**found, **parameters})
         if not isinstance(step, TrackerStep):
             raise RunError(f"The handler {to!r} is not a tracker. Choose tensorboard or mlflow.")
@@ -274,19 +278,18 @@ class Run:
         from medpipe.tracking.step import TrackerStep
 
         known = self._registry or Registry.discover()
-        names = self._configured_handlers()
+        names = [name for name, _ in self._configured_handlers()]
         return [name for name in names if issubclass(known.get(HandlerStep, name), TrackerStep)]
 
-    def _configured_handlers(self) -> dict[str, dict[str, Any]]:
-        """The parameters of the configuration's handlers by name; none with ready objects."""
+    def _configured_handlers(self) -> list[tuple[str, dict[str, Any]]]:
+        """The configuration's handlers with their parameters; none with ready objects."""
         path = self.path / CONFIGURATION
         if not mode_of(path):
-            return {}
+            return []
         tables = config.parse(config.read_text(path), source=str(path)).get("handler", [])
-        return {
-            table["step"]: {key: value for key, value in table.items() if key != "step"}
-            for table in tables
-        }
+        return [
+            (table["step"], {k: v for k, v in table.items() if k != "step"}) for table in tables
+        ]
 
     def summary(self) -> str:
         """The metrics of every split with their intervals, and remarks on them, as text."""

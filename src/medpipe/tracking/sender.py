@@ -213,6 +213,9 @@ def send_run(path: Path, destination: Destination) -> int:
     status = _STATUS[facts.status]
     try:
         destination.load()
+    except ImportError as error:
+        raise RunError(str(error)) from error
+    try:
         connection = _Connection.to(destination, facts)
         count = connection.send([*facts.iterations(destination.every), *facts.history()])
         if status == "finished":
@@ -220,7 +223,7 @@ def send_run(path: Path, destination: Destination) -> int:
             for artifact in facts.artifacts(destination.artifacts):
                 connection.tracker.send_file(artifact)
         connection.tracker.close(status)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise RunError(
             f"The run {path} could not be sent to the tracker {destination.name}: "
             f"{described(error)}. "
