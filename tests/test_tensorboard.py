@@ -52,9 +52,7 @@ def test_a_run_that_stops_at_every_iteration_is_one_run_with_rising_steps(tmp_pa
     assert len(run.record["sessions"]) > 3
     folder = run.path / "tensorboard"
     assert_whole(folder, run)
-    (text,) = [
-        event.tensor_proto.string_val[0] for event in read(folder).Tensors("run/text_summary")
-    ]
+    (text,) = [event.tensor_proto.string_val[0] for event in read(folder).Tensors("run")]
     assert b"| trainer.max_epochs | 2 |" in text
     assert run.record["split"]["digest"].encode() in text
     assert run.track("tensorboard") == 0

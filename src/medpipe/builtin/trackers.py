@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib
 import os
+import socket
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
@@ -13,7 +16,7 @@ import attrs
 from medpipe.plugin import HandlerStep, Tracker, TrackerStep
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from medpipe.plugin import Point, RunFacts, TrackedStatus
 
@@ -34,13 +37,13 @@ class TensorBoard(TrackerStep):
     folder: str = ""
 
     def load(self) -> None:
-        """Import torch's writer of event files.
+        """Import TensorBoard.
 
         Raises:
             ImportError: TensorBoard is not installed.
         """
         try:
-            importlib.import_module("torch.utils.tensorboard")
+            importlib.import_module("tensorboard.backend.event_processing.event_accumulator")
         except ImportError as error:
             raise ImportError(
                 "TensorBoard is not installed. Install medpipe-imaging[tensorboard]."
@@ -54,27 +57,53 @@ class TensorBoard(TrackerStep):
 
 
 class _EventFiles(Tracker):
+    """One file of events, written here and now: TensorBoard's own writer does so in a thread."""
+
     def __init__(self, path: Path, facts: RunFacts) -> None:
-        from torch.utils.tensorboard import SummaryWriter
+        from tensorboard.plugins.text.summary_v2 import text_pb
+        from tensorboard.summary.writer.record_writer import RecordWriter
 
         self._sent, has_text = _events_of(path)
-        self._writer = SummaryWriter(str(path))
+        path.mkdir(parents=True, exist_ok=True)
+        name = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}"
+        number = len(list(path.glob("*")))
+        self._file = (path / f"{name}.{number}").open("xb")
+        self._writer = RecordWriter(self._file)
+        self._write([{"file_version": "brain.Event:2", "wall_time": time.time()}])
         if not has_text:
             told = {**facts.tags, **facts.parameters}
             rows = "\n".join(f"| {_cell(name)} | {_cell(text)} |" for name, text in told.items())
-            self._writer.add_text("run", f"| name | value |\n|---|---|\n{rows}", 0)
-        self._writer.flush()
+            text = text_pb("run", f"| name | value |\n|---|---|\n{rows}")
+            self._write([{"summary": text, "wall_time": time.time()}])
 
     def sent(self) -> Mapping[str, int]:
         return self._sent
 
     def send(self, points: Sequence[Point]) -> None:
-        for point in points:
-            self._writer.add_scalar(point.name, point.value, point.step, point.seconds)
-        self._writer.flush()
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        def summary(point: Point) -> Any:
+            return Summary(value=[Summary.Value(tag=point.name, simple_value=point.value)])
+
+        self._write(
+            {"summary": summary(point), "step": point.step, "wall_time": point.seconds}
+            for point in points
+        )
 
     def close(self, status: TrackedStatus) -> None:
-        self._writer.close()
+        self._file.close()
+
+    def _write(self, events: Iterable[Mapping[str, Any]]) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+
+        try:
+            for event in events:
+                self._writer.write(Event(**event).SerializeToString())
+            self._file.flush()
+        except OSError:
+            with suppress(OSError):  # what is left in its buffer
+                self._file.close()
+            raise
 
 
 def _events_of(path: Path) -> tuple[dict[str, int], bool]:
