@@ -17,6 +17,7 @@ from medpipe.cli.arguments import with_values
 from medpipe.cli.streams import mend_streams
 from medpipe.errors import MedpipeError, RunError
 from medpipe.system.options import command_line
+from medpipe.system.progress import progress_mode
 
 _SIGPIPE = getattr(signal, "SIGPIPE", 13)  # Windows has none
 
@@ -54,10 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger = logging.getLogger("medpipe")
     logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
     # Ignite logs an error twice on its way, and without a handler Python would print that.
     logging.getLogger("ignite").addHandler(logging.NullHandler())
     try:
+        logger.setLevel(logging.WARNING if progress_mode() == "off" else logging.INFO)
         _refuse_no_folder()
         given = with_values(sys.argv[1:] if arguments is None else arguments)
         with command_line():

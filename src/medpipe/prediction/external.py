@@ -51,11 +51,11 @@ class Evaluation:
         record: Which run and network, and which data.
     """
 
-    metrics: Mapping[str, Any]
+    metrics: Mapping[str, Any] = attrs.field(repr=False)
     predictions: Predictions
-    overlap: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    record: Mapping[str, Any]
+    overlap: tuple[str, ...] = attrs.field(default=(), repr=False)
+    notes: tuple[str, ...] = attrs.field(default=(), repr=False)
+    record: Mapping[str, Any] = attrs.field(repr=False)
 
     def write(self, folder: Path) -> None:
         """Write ``metrics.json`` and ``predictions.csv`` to a folder."""

@@ -19,6 +19,7 @@ from medpipe.registry.registry import Registry
 from medpipe.runs.recorder import CONFIGURATION, HISTORY, PREDICTIONS, RECORD, info_of, tuples
 from medpipe.steps import HandlerStep, Reading
 from medpipe.system.file_errors import mode_of
+from medpipe.system.html import table
 from medpipe.system.text import counted
 from medpipe.training.run_checkpoints import BEST, LAST
 
@@ -38,6 +39,9 @@ __all__ = ["Run"]
 
 logger = logging.getLogger("medpipe")
 
+SHOWN = 4
+"""Metrics in the short form of a run."""
+
 
 @attrs.frozen(kw_only=True, eq=False)
 class Run:
@@ -52,6 +56,34 @@ class Run:
     record: Mapping[str, Any] = attrs.field(repr=False)
     _configuration: Configuration | None = attrs.field(default=None, repr=False)
     _registry: Registry | None = attrs.field(default=None, repr=False)
+
+    def __repr__(self) -> str:
+        found = self.metrics.get("test", self.metrics.get("validation", {}))
+        numbers = [f"{k} {v:.4g}" for k, v in found.items() if isinstance(v, float)]
+        return f"Run({', '.join([repr(str(self.path)), self.status, *numbers[:SHOWN]])})"
+
+    def _repr_html_(self) -> str:
+        from medpipe.evaluation.metrics import with_interval
+
+        record = self.record
+        rows = [
+            ("status", self.status),
+            ("samples", ", ".join(f"{n:,} {name}" for name, n in record["data"]["splits"].items())),
+            ("best epoch", record["best_epoch"]),
+            ("device", f"{record['device']}, {record['precision']}"),
+            *(
+                (f"{split} {name}", with_interval(found, name))
+                for split, found in self.metrics.items()
+                for name, value in found.items()
+                if isinstance(value, float) or name in found.get("intervals", {})
+            ),
+            *(
+                ("look at this", remark)
+                for found in self.metrics.values()
+                for remark in found.get("remarks", ())
+            ),
+        ]
+        return table(rows, title=f"Run {self.path}")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Run:
