@@ -75,6 +75,20 @@ def _own_cache(
         monkeypatch.setenv("MEDPIPE_CACHE", _users_cache)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_reports() -> Iterator[None]:
+    """Runs of tests write no report at their end, which would take seconds each; see `reports`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MEDPIPE_REPORT", "0")
+        yield
+
+
+@pytest.fixture
+def reports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs write their report, as users' do."""
+    monkeypatch.delenv("MEDPIPE_REPORT")
+
+
 @pytest.fixture(autouse=True)
 def _marked(request: pytest.FixtureRequest) -> None:
     if request.node.get_closest_marker("gpu") is not None:

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from medpipe.prediction.files import FilePredictions
     from medpipe.registry.parameters import step
     from medpipe.registry.registry import Registry
+    from medpipe.report.plots import RunPlots
     from medpipe.runs.run import Run
     from medpipe.runs.run_set import RunSet, Spread
     from medpipe.steps import DataInfo, Dataset, Sample, Task
@@ -58,6 +59,7 @@ __all__ = [
     "DataReport",
     "Loaders",
     "Run",
+    "RunPlots",
     "RunSet",
     "Spread",
     "Evaluation",
@@ -124,6 +126,7 @@ _HOMES = {
     "medpipe.prediction.files": ("FilePredictions",),
     "medpipe.registry.parameters": ("step",),
     "medpipe.registry.registry": ("Registry",),
+    "medpipe.report.plots": ("RunPlots",),
     "medpipe.runs.run": ("Run",),
     "medpipe.runs.run_set": (
         "RunSet",

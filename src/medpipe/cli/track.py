@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from medpipe.errors import RunError
+from medpipe.registry.registry import Registry
 from medpipe.runs.run import Run
+from medpipe.runs.tracked import tracker_names
 from medpipe.system.text import counted
 
 
@@ -26,7 +28,7 @@ def track(
             the configuration, or tensorboard in the run directory.
     """
     loaded = Run.load(run)
-    names = loaded.trackers() if to is None else [to]
+    names = tracker_names(run, Registry.discover()) if to is None else [to]
     if not names:
         raise RunError(f"The configuration of {run} names no tracker. Choose one with --to.")
     given: dict[str, Any] = {"url": url, "folder": folder}

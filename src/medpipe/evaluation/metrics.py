@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Literal
 
+from medpipe.evaluation.calibration import calibration
+from medpipe.evaluation.class_table import class_table
 from medpipe.evaluation.intervals import intervals_of
 from medpipe.evaluation.measured import measure
 from medpipe.evaluation.subgroups import by_value, group_count, subgroup_columns
@@ -110,6 +112,9 @@ def compute_metrics(
     # Sums in one order, so that the last digit does not depend on it either.
     predictions = predictions.sorted_by_id()
     found = compute(predictions)
+    if intervals:
+        more = {"class_table": class_table(predictions), "calibration": calibration(predictions)}
+        found.update((name, table) for name, table in more.items() if table)
     if subgroups:
         tables = {
             column: {

@@ -49,6 +49,7 @@ class Evaluation:
         overlap: The ids of images that the run was trained on and that were allowed.
         notes: Remarks on the data and their overlap with the run's.
         record: Which run and network, and which data.
+        dataset: The samples, with labels by the run's names.
     """
 
     metrics: Mapping[str, Any] = attrs.field(repr=False)
@@ -56,6 +57,7 @@ class Evaluation:
     overlap: tuple[str, ...] = attrs.field(default=(), repr=False)
     notes: tuple[str, ...] = attrs.field(default=(), repr=False)
     record: Mapping[str, Any] = attrs.field(repr=False)
+    dataset: Dataset = attrs.field(repr=False)
 
     def write(self, folder: Path) -> None:
         """Write ``metrics.json`` and ``predictions.csv`` to a folder."""
@@ -163,6 +165,7 @@ def _evaluate(
             "network": trained.which,
             "data": {"digest": found.digest, "samples": len(dataset.samples)},
         },
+        dataset=dataset,
     )
 
 

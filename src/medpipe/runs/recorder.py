@@ -133,6 +133,7 @@ class Recorder:
             "epoch": epoch.number,
             "iterations": epoch.iterations,
             "training_loss": epoch.loss,
+            "learning_rate": epoch.learning_rate,
             **{f"validation_{k}": v for k, v in epoch.validation.items() if _is_number(v)},
             "seconds": round(epoch.seconds, 3),
         }
@@ -235,14 +236,10 @@ def later_record(
     }
     return {
         **now,
-        **{key: before[key] for key in _FIRST},
+        **{k: before[k] for k in ("id", "name", "started", "timings", "weights", "git", "command")},
         **{key: about[key] for key in ("best_epoch", "metrics")},
         "sessions": [*sessions, session],
     }
-
-
-_FIRST = ("id", "name", "started", "timings", "weights", "git", "command")
-"""What a resumed run keeps of its first session."""
 
 
 def first_record(

@@ -14,12 +14,12 @@ import attrs
 from medpipe import config
 from medpipe.assembly import Assembly
 from medpipe.config import Configuration
-from medpipe.errors import RunError
+from medpipe.errors import MedpipeError, RunError
 from medpipe.registry.registry import Registry
 from medpipe.runs.recorder import CONFIGURATION, HISTORY, PREDICTIONS, RECORD, info_of, tuples
-from medpipe.steps import HandlerStep, Reading
+from medpipe.runs.shown import as_html, in_short
+from medpipe.steps import Reading
 from medpipe.system.file_errors import mode_of
-from medpipe.system.html import table
 from medpipe.system.text import counted
 from medpipe.training.run_checkpoints import BEST, LAST
 
@@ -33,14 +33,16 @@ if TYPE_CHECKING:
     from medpipe.prediction.external import Evaluation
     from medpipe.prediction.files import FilePredictions
     from medpipe.prediction.network import TrainedNetwork
+    from medpipe.report.facts import ReportFacts
+    from medpipe.report.plots import RunPlots
     from medpipe.steps import DataInfo, Dataset, DatasetStep, ImageFile, MetricStep
 
 __all__ = ["Run"]
 
 logger = logging.getLogger("medpipe")
 
-SHOWN = 4
-"""Metrics in the short form of a run."""
+HELD_OUT: tuple[Literal["validation", "test"], ...] = ("validation", "test")
+"""The splits that are predicted."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -58,32 +60,10 @@ class Run:
     _registry: Registry | None = attrs.field(default=None, repr=False)
 
     def __repr__(self) -> str:
-        found = self.metrics.get("test", self.metrics.get("validation", {}))
-        numbers = [f"{k} {v:.4g}" for k, v in found.items() if isinstance(v, float)]
-        return f"Run({', '.join([repr(str(self.path)), self.status, *numbers[:SHOWN]])})"
+        return in_short(self.path, self.record)
 
     def _repr_html_(self) -> str:
-        from medpipe.evaluation.metrics import with_interval
-
-        record = self.record
-        rows = [
-            ("status", self.status),
-            ("samples", ", ".join(f"{n:,} {name}" for name, n in record["data"]["splits"].items())),
-            ("best epoch", record["best_epoch"]),
-            ("device", f"{record['device']}, {record['precision']}"),
-            *(
-                (f"{split} {name}", with_interval(found, name))
-                for split, found in self.metrics.items()
-                for name, value in found.items()
-                if isinstance(value, float) or name in found.get("intervals", {})
-            ),
-            *(
-                ("look at this", remark)
-                for found in self.metrics.values()
-                for remark in found.get("remarks", ())
-            ),
-        ]
-        return table(rows, title=f"Run {self.path}")
+        return as_html(self.path, self.record)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Run:
@@ -265,63 +245,98 @@ class Run:
             DeviceError: The device is not there.
         """
         from medpipe.prediction.external import evaluate_dataset
+        from medpipe.report.files import at_the_end, write_evaluation_report
 
-        return evaluate_dataset(
-            self._trained(which, registry),
+        trained = self._trained(which, registry)
+        done = evaluate_dataset(
+            trained,
             data,
             output=None if output is None else Path(output),
             device=device,
             batch_size=batch_size,
             allow_overlap=allow_overlap,
         )
+        if output is not None:
+            facts, folder = attrs.evolve(self.facts(), trained=lambda: trained), Path(output)
+            at_the_end(lambda: write_evaluation_report(facts, done, folder))
+        return done
 
-    def track(self, to: str, *, registry: Registry | None = None, **parameters: object) -> int:
-        """Send the run to a tracker, or what the tracker lacks of it.
+    @property
+    def plot(self) -> RunPlots:
+        """The figures of the run: ``run.plot.confusion_matrix()``; see `RunPlots`."""
+        from medpipe.report.plots import RunPlots
+
+        return RunPlots(facts=self.facts)
+
+    def report(
+        self,
+        output: str | os.PathLike[str] | None = None,
+        *,
+        images: bool = True,
+        paths: bool = True,
+    ) -> Path:
+        """Write the report: one HTML file that needs no network, and ``model_card.md`` beside it.
 
         Args:
-            to: The name of a tracker: ``tensorboard``, ``mlflow`` or a plugin's.
-            registry: Where it is looked up; by default every installed plugin.
-            parameters: Its parameters, in place of those of the configuration, if it names it.
+            output: The file to write; None: ``report.html`` in the run directory. The model card
+                is written to the same folder.
+            images: Whether it may show images of the data set.
+            paths: Whether it may name paths, samples and groups (patients).
 
         Returns:
-            How many points of curves were sent.
+            The file.
 
         Raises:
-            UnknownStepError: There is no such handler.
-            ConfigError: A parameter is wrong.
-            RunError: It is not a tracker, is not installed, does not answer, or refuses.
+            RunError: It can't be written.
         """
-        from medpipe.tracking.sender import send_run
-        from medpipe.tracking.step import TrackerStep
+        from medpipe.report.files import REPORT, write_report
 
-        known = registry or self._registry or Registry.discover()
-        asked = known.get(HandlerStep, to)
-        found = {}
-        for name, configured in self._configured_handlers():
-            if known.get(HandlerStep, name) is asked:
-                found = configured
-        step = known.create(HandlerStep, to, {**found, **parameters})
-        if not isinstance(step, TrackerStep):
-            raise RunError(f"The handler {to!r} is not a tracker. Choose tensorboard or mlflow.")
-        return send_run(self.path, step.destination)
+        path = self.path / REPORT if output is None else Path(output)
+        return write_report(self.facts(), path, images=images, paths=paths)
 
-    def trackers(self) -> list[str]:
-        """The names of the trackers that the run's configuration has."""
-        from medpipe.tracking.step import TrackerStep
+    def facts(self, dataset: Dataset | None = None) -> ReportFacts:
+        """What a report is made from; for medpipe's own use.
 
-        known = self._registry or Registry.discover()
-        names = [name for name, _ in self._configured_handlers()]
-        return [name for name in names if issubclass(known.get(HandlerStep, name), TrackerStep)]
+        Args:
+            dataset: The run's data set, where it is listed already.
+        """
+        from medpipe.report.facts import ReportFacts
 
-    def _configured_handlers(self) -> list[tuple[str, dict[str, Any]]]:
-        """The configuration's handlers with their parameters; none with ready objects."""
-        path = self.path / CONFIGURATION
-        if not mode_of(path):
-            return []
-        tables = config.parse(config.read_text(path), source=str(path)).get("handler", [])
-        return [
-            (table["step"], {k: v for k, v in table.items() if k != "step"}) for table in tables
-        ]
+        try:
+            assembly = self._assembly(None)
+        except MedpipeError as error:
+            assembly, why = None, error
+            logger.debug("The run %s can't be built again: %s", self.path, why)
+        return ReportFacts(
+            path=self.path,
+            record=self.record,
+            data=self.data,
+            metrics=self.metrics,
+            predictions={
+                split: self.predictions(split)
+                for split in HELD_OUT
+                if mode_of(self.path / PREDICTIONS.format(split))
+            },
+            history=self.history,
+            assembly=assembly,
+            dataset=lambda: dataset or self._assembly(None).listed(),
+            trained=lambda: self._trained("best", None),
+        )
+
+    def track(self, to: str, *, registry: Registry | None = None, **parameters: object) -> int:
+        """Send what a tracker lacks of the run; return how many points of curves that were.
+
+        Args:
+            to: ``tensorboard``, ``mlflow`` or a plugin's tracker.
+            registry: Where it is looked up; by default every installed plugin.
+            parameters: Its parameters, in place of those of the configuration.
+
+        Raises:
+            MedpipeError: There is none of that name, it is not installed, or it refuses.
+        """
+        from medpipe.runs.tracked import send
+
+        return send(self.path, to, registry or self._registry or Registry.discover(), parameters)
 
     def summary(self) -> str:
         """The metrics of every split with their intervals, and remarks on them, as text."""

@@ -15,6 +15,7 @@ from medpipe.checks.pipeline_check import examine
 from medpipe.config import unrepeatable, write
 from medpipe.data.quality.quarantine_file import read_quarantine
 from medpipe.errors import MedpipeError, RunError
+from medpipe.report.files import REPORT, at_the_end, write_report
 from medpipe.runs.recorder import (
     HISTORY,
     QUARANTINE,
@@ -262,6 +263,9 @@ class Runner:
         )
         if not ended:
             recorder.stop(str(stop.reason), interrupted=stop.interrupted)
+        else:
+            dataset, folder = checked.prepared.dataset, self.path / REPORT
+            at_the_end(lambda: write_report(run.facts(dataset), folder))
         if session.handlers is not None:
             session.handlers.fire("run_completed" if ended else "run_stopped", run)
         stands_still = not (ended or session.advanced)

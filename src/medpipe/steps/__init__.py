@@ -14,11 +14,10 @@ from medpipe.steps.auto import (
     or_auto,
     resolved,
 )
-from medpipe.steps.handlers import RunContext, RunEvent
+from medpipe.steps.handlers import HandlerStep, RunContext, RunEvent
 from medpipe.steps.kinds import (
     STEP_KINDS,
     DatasetStep,
-    HandlerStep,
     InfererStep,
     LossStep,
     MetricStep,
@@ -45,7 +44,14 @@ from medpipe.steps.reading import (
 )
 from medpipe.steps.samples import SPLITS, Dataset, OnLeak, Sample, Split
 from medpipe.steps.training import DataInfo, Denominator, Inferer, Loss, Training, TrainingParts
-from medpipe.tasks import Step, Task, TaskStep
+from medpipe.tasks import (
+    ReportContext,
+    ReportSection,
+    ReportTable,
+    Step,
+    Task,
+    TaskStep,
+)
 
 __all__ = [
     "Auto",
@@ -73,6 +79,9 @@ __all__ = [
     "Split",
     "ReaderStep",
     "Reading",
+    "ReportContext",
+    "ReportSection",
+    "ReportTable",
     "RunContext",
     "RunEvent",
     "STEP_KINDS",

@@ -1,18 +1,21 @@
-"""`RunContext`: what a handler step sees of a run, beside the engine.
+"""`HandlerStep`, and `RunContext`: what it sees of a run, beside the engine.
 
 Nothing here imports torch, monai or numpy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
+
+from medpipe.tasks import ReportContext, ReportSection, Step
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ignite.engine import Engine
     from torch import nn
 
     from medpipe.steps.training import DataInfo
@@ -64,3 +67,31 @@ class RunContext:
     def listeners(self, event: RunEvent) -> list[Listener]:
         """The functions that were given for an event, in order."""
         return list(self._listeners.get(event, ()))
+
+
+class HandlerStep(Step):
+    """Sees a training, and does not change it: logs, averages, plots, notifies.
+
+    What it does runs with the random generators' states put back afterwards. A handler that fails
+    ends the run, and is named; the checkpoint before it is whole.
+    """
+
+    kind: ClassVar[str] = "handler"
+    required: ClassVar[tuple[str, ...]] = ("attach",)
+
+    def attach(self, engine: Engine, context: RunContext) -> object | None:
+        """Attach to the engine (``engine.add_event_handler``) and to the run (`RunContext.on`).
+
+        Args:
+            engine: The trainer's Ignite engine.
+            context: The run.
+
+        Returns:
+            What a checkpoint is to hold of it: an object with ``state_dict`` and
+            ``load_state_dict``, of tensors and plain data. None: nothing.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no attach method")
+
+    def report_sections(self, context: ReportContext) -> Sequence[ReportSection]:
+        """Sections to add to the report of a finished run; none by default."""
+        return ()

@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import attrs
 
 from medpipe.steps.auto import Auto, AutoInfo, auto_epochs, or_auto
-from medpipe.steps.handlers import RunContext
+from medpipe.steps.handlers import HandlerStep
 from medpipe.steps.reading import ReaderStep
 from medpipe.steps.samples import Dataset
 from medpipe.steps.training import DataInfo, Inferer, Loss, Training, TrainingParts
-from medpipe.tasks import Step, Task, TaskStep
+from medpipe.tasks import ReportContext, ReportSection, Step, Task, TaskStep
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
-    from ignite.engine import Engine
     from torch import nn
 
     Array = np.ndarray[Any, np.dtype[Any]]
@@ -219,30 +218,6 @@ class InfererStep(Step):
         raise NotImplementedError(f"{type(self).__name__} has no build method")
 
 
-class HandlerStep(Step):
-    """Sees a training, and does not change it: logs, averages, plots, notifies.
-
-    What it does runs with the random generators' states put back afterwards. A handler that fails
-    ends the run, and is named; the checkpoint before it is whole.
-    """
-
-    kind: ClassVar[str] = "handler"
-    required: ClassVar[tuple[str, ...]] = ("attach",)
-
-    def attach(self, engine: Engine, context: RunContext) -> object | None:
-        """Attach to the engine (``engine.add_event_handler``) and to the run (`RunContext.on`).
-
-        Args:
-            engine: The trainer's Ignite engine.
-            context: The run.
-
-        Returns:
-            What a checkpoint is to hold of it: an object with ``state_dict`` and
-            ``load_state_dict``, of tensors and plain data. None: nothing.
-        """
-        raise NotImplementedError(f"{type(self).__name__} has no attach method")
-
-
 class MetricStep(Step):
     """Measures predictions: a number for each case, and one for all of them.
 
@@ -320,6 +295,10 @@ class MetricStep(Step):
         if np.shape(values) != (1,):
             raise ValueError(f"its statistic gives the shape {np.shape(values)} for 1 resample")
         return float(values[0]) if np.isfinite(values[0]) else None
+
+    def report_sections(self, context: ReportContext) -> Sequence[ReportSection]:
+        """Sections to add to the report of a run; none by default."""
+        return ()
 
 
 @attrs.frozen(kw_only=True)

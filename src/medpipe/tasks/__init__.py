@@ -10,6 +10,7 @@ from medpipe.tasks.class_labels import ClassLabels
 from medpipe.tasks.multiclass import Multiclass
 from medpipe.tasks.multilabel import Multilabel
 from medpipe.tasks.regression import Regression
+from medpipe.tasks.report import ReportContext, ReportSection, ReportTable
 from medpipe.tasks.step import Step, TaskStep
 from medpipe.tasks.task import TASKS, Task, task_step
 from medpipe.tasks.vector_labels import VectorLabels
@@ -20,6 +21,9 @@ __all__ = [
     "Multiclass",
     "Multilabel",
     "Regression",
+    "ReportContext",
+    "ReportSection",
+    "ReportTable",
     "Step",
     "Task",
     "TaskStep",

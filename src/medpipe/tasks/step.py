@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from medpipe.tasks.report import ReportContext, ReportSection
+
     Array = np.ndarray[Any, np.dtype[Any]]
     Label = int | float | tuple[float, ...]
 
@@ -224,6 +226,10 @@ class TaskStep(Step):
             names: The task's names.
         """
         return []
+
+    def report_sections(self, context: ReportContext) -> Sequence[ReportSection]:
+        """Sections to add to the report of a run; none by default."""
+        return ()
 
 
 def number_cell(column: str, cells: Mapping[str, str], *, blank: bool = False) -> float:

@@ -37,6 +37,8 @@ class Epoch:
         number: Counted from 1.
         iterations: How many iterations there have been by its end.
         loss: The mean training loss of its batches.
+        learning_rate: Of its last iteration, for the first group of parameters; None where the
+            engine has no ``optimizer``.
         validation: The metrics on the validation split; empty where there is none.
         seconds: How long it took, validation included.
         best: Whether its network is the best so far.
@@ -45,6 +47,7 @@ class Epoch:
     number: int
     iterations: int
     loss: float
+    learning_rate: float | None
     validation: Metrics
     seconds: float
     best: bool
@@ -250,6 +253,7 @@ class TrainingLoop:
             number=number,
             iterations=progress.iteration,
             loss=math.fsum(progress.losses) / len(progress.losses),
+            learning_rate=_learning_rate(engine),
             validation=metrics,
             seconds=started.seconds,
             best=better,
@@ -385,3 +389,8 @@ def _on_loss(engine: Engine, handler: Callable[[], object]) -> None:
         engine.add_event_handler(IterationEvents.LOSS_COMPLETED, handler)
     except ValueError:  # not one of its events
         engine.add_event_handler(Events.ITERATION_COMPLETED, handler)
+
+
+def _learning_rate(engine: Engine) -> float | None:
+    groups = getattr(getattr(engine, "optimizer", None), "param_groups", None)
+    return float(groups[0]["lr"]) if groups else None

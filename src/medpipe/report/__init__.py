@@ -1,0 +1,1 @@
+"""The report of a run: figures, sections, the page and the model card."""

@@ -1,0 +1,72 @@
+"""`ReportFacts`: all that a report is made from."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import attrs
+
+from medpipe.data.splits.split_file import SPLITS_FILE
+
+if TYPE_CHECKING:
+    from medpipe.assembly import Assembly
+    from medpipe.evaluation.predictions import Predictions
+    from medpipe.prediction.network import TrainedNetwork
+    from medpipe.steps import DataInfo, Dataset
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class ReportFacts:
+    """A run, or an evaluation of its network, with all that a report shows of it.
+
+    Attributes:
+        kind: ``run``, or ``evaluation``: on data of another set.
+        path: The run directory.
+        record: The content of ``run.json``.
+        data: What was measured on the run's data.
+        metrics: By split; those of an evaluation under ``evaluation``.
+        predictions: By split, as far as they are there.
+        history: The epochs.
+        assembly: Builds the run's parts; None where the run can't be built again.
+        dataset: Lists the samples whose predictions are shown; it may raise a `MedpipeError`.
+        trained: Gives the network; it may raise a `MedpipeError`.
+        notes: Of an evaluation.
+    """
+
+    kind: Literal["run", "evaluation"] = "run"
+    path: Path
+    record: Mapping[str, Any]
+    data: DataInfo
+    metrics: Mapping[str, Mapping[str, Any]]
+    predictions: Mapping[str, Predictions]
+    history: Sequence[Mapping[str, float | None]] = ()
+    assembly: Assembly | None = None
+    dataset: Callable[[], Dataset]
+    trained: Callable[[], TrainedNetwork]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def shown_split(self) -> str | None:
+        """The split whose results the report is about: the test, else the validation."""
+        wanted = ("evaluation", "test", "validation")
+        return next((split for split in wanted if split in self.predictions), None)
+
+    @property
+    def monitor(self) -> str:
+        """The metric that decides which network is the best."""
+        chosen = self.record["auto"].get("trainer.monitor")
+        if chosen is None and self.assembly is not None:
+            chosen = self.assembly.configuration.trainer.monitor
+        return str(chosen or self.data.task.step.monitor)
+
+    def splits(self) -> list[dict[str, str]]:
+        """The rows of ``splits.csv``; none where it can't be read."""
+        try:
+            text = (self.path / SPLITS_FILE).read_bytes().decode("utf-8-sig")
+        except (OSError, UnicodeDecodeError):
+            return []
+        return list(csv.DictReader(io.StringIO(text, newline="")))
