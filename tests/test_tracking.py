@@ -21,23 +21,11 @@ from medpipe.tracking import sender as sending
 from medpipe.tracking.facts import RunFacts, numbers
 from medpipe.tracking.sender import Sender
 from medpipe.training.checkpoint import load_checkpoint
-from support.ledger import HANGING, REGISTRY, RELEASE, Ledger, curves, lines
+from support.ledger import HANGING, REGISTRY, RELEASE, Ledger, builder, curves, ledger, lines
 from support.marked_runs import plain
-from support.tiny_runs import registered, tiny
 
 LACKS = "The tracker ledger lacks a part of the run: {}. Nothing is lost; send the run again with "
 AGAIN = "medpipe track {} --to ledger."
-
-
-def builder(*handlers: Any, **trainer: Any) -> medpipe.PipelineBuilder:
-    document = registered(tiny()).to_toml()
-    made = medpipe.PipelineBuilder.from_toml(document, registry=REGISTRY)
-    options = {"max_epochs": 2, "learning_rate": 3e-3, "schedule": "constant", **trainer}
-    return made.trainer("supervised", **options).handlers(*handlers)
-
-
-def ledger(folder: Path, **parameters: Any) -> Any:
-    return medpipe.step("ledger", folder=str(folder), **{"every": 1, **parameters})
 
 
 def weights(run: medpipe.Run) -> Any:
@@ -192,9 +180,10 @@ def test_a_run_that_stops_at_every_iteration_is_one_run_there(tmp_path: Path) ->
 def test_iterations_that_are_repeated_after_a_power_cut_are_sent_once(tmp_path: Path) -> None:
     pipeline = builder(ledger(tmp_path), medpipe.step("dying", at=8)).build()
     script = (
-        "import sys; from pathlib import Path; import test_tracking as t, medpipe\n"
+        "import sys; from pathlib import Path; import medpipe\n"
+        "from support.ledger import builder, ledger\n"
         "folder = Path(sys.argv[1])\n"
-        "t.builder(t.ledger(folder), medpipe.step('dying', at=8)).build().run(folder / 'run')\n"
+        "builder(ledger(folder), medpipe.step('dying', at=8)).build().run(folder / 'run')\n"
     )
     here = Path(__file__).parent
     path = os.pathsep.join([str(here), os.environ.get("PYTHONPATH", "")])

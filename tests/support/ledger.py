@@ -22,6 +22,7 @@ from medpipe.plugin import (
     TrackerStep,
     hookimpl,
 )
+from support.tiny_runs import registered, tiny
 
 RELEASE = threading.Event()
 """What a tracker that hangs waits for."""
@@ -133,3 +134,14 @@ class Plugin:
 
 
 REGISTRY = medpipe.Registry.discover().with_plugin(Plugin(), name="ledger")
+
+
+def builder(*handlers: Any, **trainer: Any) -> medpipe.PipelineBuilder:
+    document = registered(tiny()).to_toml()
+    made = medpipe.PipelineBuilder.from_toml(document, registry=REGISTRY)
+    options = {"max_epochs": 2, "learning_rate": 3e-3, "schedule": "constant", **trainer}
+    return made.trainer("supervised", **options).handlers(*handlers)
+
+
+def ledger(folder: Path, **parameters: Any) -> Any:
+    return medpipe.step("ledger", folder=str(folder), **{"every": 1, **parameters})

@@ -14,7 +14,7 @@ import attrs
 from medpipe import config
 from medpipe.assembly import Assembly
 from medpipe.config import Configuration
-from medpipe.errors import MedpipeError, RunError
+from medpipe.errors import RunError
 from medpipe.registry.registry import Registry
 from medpipe.runs.recorder import CONFIGURATION, HISTORY, PREDICTIONS, RECORD, info_of, tuples
 from medpipe.runs.shown import as_html, in_short
@@ -40,9 +40,6 @@ if TYPE_CHECKING:
 __all__ = ["Run"]
 
 logger = logging.getLogger("medpipe")
-
-HELD_OUT: tuple[Literal["validation", "test"], ...] = ("validation", "test")
-"""The splits that are predicted."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -300,26 +297,16 @@ class Run:
         Args:
             dataset: The run's data set, where it is listed already.
         """
-        from medpipe.report.facts import ReportFacts
+        from medpipe.runs.reported import facts_of
 
-        try:
-            assembly = self._assembly(None)
-        except MedpipeError as error:
-            assembly, why = None, error
-            logger.debug("The run %s can't be built again: %s", self.path, why)
-        return ReportFacts(
-            path=self.path,
-            record=self.record,
+        return facts_of(
+            self.path,
+            self.record,
             data=self.data,
-            metrics=self.metrics,
-            predictions={
-                split: self.predictions(split)
-                for split in HELD_OUT
-                if mode_of(self.path / PREDICTIONS.format(split))
-            },
             history=self.history,
-            assembly=assembly,
-            dataset=lambda: dataset or self._assembly(None).listed(),
+            predictions=self.predictions,
+            dataset=dataset,
+            assembly=lambda: self._assembly(None),
             trained=lambda: self._trained("best", None),
         )
 
