@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from ignite.engine import Engine
+    from matplotlib.figure import Figure
     from torch import nn
 
     from medpipe.checks.check_report import CheckReport
@@ -124,6 +125,27 @@ class Pipeline:
         with narrated():
             logger.info("Reading every image")
             return examine_data(self._assembly())
+
+    def preview(self, count: int = 4, *, epochs: int = 3) -> Figure:
+        """Draw training images before and after the random steps, as the network gets them.
+
+        Each row is an image of the first training batch: without the random steps, then as drawn
+        in each of the first epochs. Of volumes the slice in the middle is shown.
+
+        Args:
+            count: How many images.
+            epochs: How many epochs.
+
+        Returns:
+            A Matplotlib figure, which shows itself in Jupyter; elsewhere ``savefig`` writes it.
+
+        Raises:
+            CheckFailed: The check found problems.
+        """
+        from medpipe.report.preview import preview_figure
+
+        checked = examine(self._assembly(), caching=True, data_alone=True).checked()
+        return preview_figure(checked.assembly, checked.prepared, count=count, epochs=epochs)
 
     def run(
         self,
