@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         TrainingError,
         UnknownStepError,
     )
+    from medpipe.evaluation.predictions import Predictions
     from medpipe.pipeline import Pipeline
     from medpipe.planning.plan import Plan, plan
     from medpipe.prediction.external import Evaluation
@@ -67,6 +68,7 @@ __all__ = [
     "compare",
     "Comparison",
     "Evaluation",
+    "Predictions",
     "FilePredictions",
     "step",
     # plugins
@@ -124,6 +126,7 @@ _HOMES = {
         "TrainingError",
         "UnknownStepError",
     ),
+    "medpipe.evaluation.predictions": ("Predictions",),
     "medpipe.pipeline": ("Pipeline",),
     "medpipe.planning.plan": ("Plan", "plan"),
     "medpipe.prediction.external": ("Evaluation",),

@@ -25,6 +25,7 @@ from medpipe.runs.runner import Runner
 from medpipe.steps import Step
 from medpipe.system.file_errors import mode_of
 from medpipe.system.gc_pause import paused_collector
+from medpipe.system.html import table
 from medpipe.system.narration import narrated
 from medpipe.system.plain_numbers import plain
 from medpipe.system.threads import threads
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from ignite.engine import Engine
+    from matplotlib.figure import Figure
     from torch import nn
 
     from medpipe.checks.check_report import CheckReport
@@ -58,6 +60,32 @@ class Pipeline:
 
     configuration: Configuration
     registry: Registry = attrs.field(eq=False, repr=False)
+
+    def __repr__(self) -> str:
+        made = self.configuration
+        parts = [
+            f"dataset={made.dataset.name}",
+            f"transforms={len(made.transforms)}",
+            f"network={made.network.name}",
+            f"trainer={made.trainer.name}",
+        ]
+        return f"Pipeline({', '.join(parts)})"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (path, step.name, _given(step), self._origin(step))
+            for path, step in self.configuration.steps()
+        ]
+        rows += [
+            (section, "", _given(getattr(self.configuration, section)), "")
+            for section in ("weights", "loader", "split", "run")
+        ]
+        head = ("where", "step", "parameters that are not the default", "plugin")
+        return table(rows, title="Pipeline", head=head)
+
+    def _origin(self, step: Step) -> str:
+        plugin = None if isinstance(step, Wrapped) else self.registry.plugin_of(step)
+        return plugin.title if plugin else "this script"
 
     def describe(self) -> str:
         """Every step with its parameters and the plugin that supplied it, and the settings."""
@@ -97,6 +125,27 @@ class Pipeline:
         with narrated():
             logger.info("Reading every image")
             return examine_data(self._assembly())
+
+    def preview(self, count: int = 4, *, epochs: int = 3) -> Figure:
+        """Draw training images before and after the random steps, as the network gets them.
+
+        Each row is an image of the first training batch: without the random steps, then as drawn
+        in each of the first epochs. Of volumes the slice in the middle is shown.
+
+        Args:
+            count: How many images.
+            epochs: How many epochs.
+
+        Returns:
+            A Matplotlib figure, which shows itself in Jupyter; elsewhere ``savefig`` writes it.
+
+        Raises:
+            CheckFailed: The check found problems.
+        """
+        from medpipe.report.preview import preview_figure
+
+        checked = examine(self._assembly(), caching=True, data_alone=True).checked()
+        return preview_figure(checked.assembly, checked.prepared, count=count, epochs=epochs)
 
     def run(
         self,
@@ -269,24 +318,39 @@ class Pipeline:
     ) -> RunSet:
         if mode_of(output / RECORD):
             raise RunError(f"The output {output} holds a single run. Choose another folder.")
-        for place, (name, configuration) in enumerate(members.items()):
-            member = Runner(
-                assembly=attrs.evolve(self._assembly(), configuration=configuration),
-                path=output / name,
-                resume=resume,
-                allow=allow,
-                stop=stop,
-            )
-            # The time before the first run counts as the first run's.
-            with recording(Timings() if place else None):
-                run = member.run()
-            if run.status != "finished":
-                break
+        with narrated():
+            for place, (name, configuration) in enumerate(members.items()):
+                member = Runner(
+                    assembly=attrs.evolve(self._assembly(), configuration=configuration),
+                    path=output / name,
+                    resume=resume,
+                    allow=allow,
+                    stop=stop,
+                )
+                # The time before the first run counts as the first run's.
+                with recording(Timings() if place else None):
+                    run = member.run()
+                if run.status != "finished":
+                    break
         return RunSet.load(output)
 
 
 def _seconds(max_time: float | timedelta | None) -> float | None:
     return max_time.total_seconds() if isinstance(max_time, timedelta) else plain(max_time)
+
+
+def _given(value: Any) -> str:
+    """The parameters that are not their defaults, as TOML writes them."""
+    if isinstance(value, Wrapped):
+        return ""
+    defaults = {field.name: field.default for field in attrs.fields(type(value))}
+    return ", ".join(
+        f"{name} = {toml_text(item)}"
+        for name in parameter_types(type(value))
+        if (item := getattr(value, name)) is not None
+        and not isinstance(item, Step)
+        and item != defaults[name]
+    )
 
 
 def _parameters(value: Any) -> list[str]:

@@ -97,6 +97,9 @@ if TYPE_CHECKING:
         VectorLabels,
         task_step,
     )
+    from medpipe.tracking.facts import Point, RunFacts
+    from medpipe.tracking.step import TrackerStep
+    from medpipe.tracking.tracker import TrackedStatus, Tracker
 
 __all__ = [
     # the hook marker
@@ -113,6 +116,7 @@ __all__ = [
     "MetricStep",
     "InfererStep",
     "HandlerStep",
+    "TrackerStep",
     "ReaderStep",
     "TaskStep",
     "ClassLabels",
@@ -150,6 +154,10 @@ __all__ = [
     "ReportTable",
     "RunContext",
     "RunEvent",
+    "Tracker",
+    "TrackedStatus",
+    "RunFacts",
+    "Point",
     "TrainingParts",
     "Training",
     # services
@@ -311,6 +319,15 @@ _HOMES = {
         "Regression",
         "VectorLabels",
         "task_step",
+    ),
+    "medpipe.tracking.facts": (
+        "Point",
+        "RunFacts",
+    ),
+    "medpipe.tracking.step": ("TrackerStep",),
+    "medpipe.tracking.tracker": (
+        "TrackedStatus",
+        "Tracker",
     ),
 }
 """Where each name is imported from when it is first used."""

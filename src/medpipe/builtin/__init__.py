@@ -15,6 +15,7 @@ from medpipe.builtin.metrics import METRICS
 from medpipe.builtin.networks import NETWORKS
 from medpipe.builtin.optimizers import OPTIMIZERS
 from medpipe.builtin.schedules import SCHEDULES
+from medpipe.builtin.trackers import TRACKERS
 from medpipe.builtin.trainers.supervised import TRAINERS
 from medpipe.builtin.transforms.monai_transforms import TRANSFORMS
 from medpipe.plugin import (
@@ -104,7 +105,7 @@ def medpipe_inferers() -> Iterable[type[InfererStep]]:
 @hookimpl
 def medpipe_handlers() -> Iterable[type[HandlerStep]]:
     """Offer the built-in handlers."""
-    return HANDLERS
+    return (*HANDLERS, *TRACKERS)
 
 
 @hookimpl

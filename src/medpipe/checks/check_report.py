@@ -13,6 +13,7 @@ from medpipe.data.preparation import PreparedData
 from medpipe.errors import CheckFailed, Problem
 from medpipe.steps import SPLITS, DataInfo
 from medpipe.system.hardware import Precision
+from medpipe.system.html import table
 from medpipe.system.text import counted
 
 if TYPE_CHECKING:
@@ -121,7 +122,21 @@ class CheckReport:
         return "\n".join(lines)
 
     def __repr__(self) -> str:
-        return str(self)  # what a notebook shows
+        parts = [f"ok={self.ok}"]
+        parts += [counted(len(self.problems), "problem")] if self.problems else []
+        parts += [counted(len(self.warnings), "warning")] if self.warnings else []
+        return f"CheckReport({', '.join(parts)}; print it to see all)"
+
+    def _repr_html_(self) -> str:
+        title, *lines = str(self).splitlines()
+        rows: list[list[str]] = []
+        for line in lines:
+            word, text = line[:12].strip(), line[12:]
+            if word or not rows:
+                rows.append([word, text])
+            else:  # a table's line, which belongs to what is above it
+                rows[-1][1] += f"; {' '.join(text.split())}"
+        return table(rows, title=title)
 
     def _details(self) -> list[str]:
         lines = []

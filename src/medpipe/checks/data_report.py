@@ -21,6 +21,7 @@ from medpipe.errors import DataError, Fault, MedpipeError, StepError
 from medpipe.steps import SPLITS
 from medpipe.system.gc_pause import paused_collector
 from medpipe.system.hardware import available_cpus
+from medpipe.system.html import table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from medpipe.data.quality.non_finite import Fills
     from medpipe.steps import Dataset, Sample
 
+SHOWN_KINDS = 6
+"""How many kinds of faults the short form counts."""
 SHOWN = 3
 """How many warnings of one kind are shown."""
 MOST_PAIRS = 1000
@@ -79,6 +82,25 @@ class DataReport:
 
         found: dict[str, Any] = plain(attrs.asdict(self))
         return {"ok": self.ok, "counts": self.counts, **found}
+
+    def __repr__(self) -> str:
+        counts = [
+            f"{self.samples:,} samples",
+            *(f"{n:,} {kind}" for kind, n in self.counts.items()),
+        ]
+        parts = [f"ok={self.ok}", *counts[:SHOWN_KINDS]]
+        parts += [f"{len(self.warnings):,} warnings"] if self.warnings else []
+        return f"DataReport({', '.join(parts)}; print it to see all)"
+
+    def _repr_html_(self) -> str:
+        said = [
+            *(("note", note) for note in self.notes),
+            *((one.kind, str(one)) for one in self.faults),
+            *((f"warning: {one.kind}", str(one)) for one in self.warnings),
+        ]
+        rows = [(kind, written(text)) for kind, text in said]
+        found = "no faults" if self.ok else f"{len(self.faults):,} faults"
+        return table(rows, title=f"Data: {self.samples:,} samples, {found}")
 
     def __str__(self) -> str:
         lines = [_line("samples", f"{self.samples:,} looked at in {self.seconds:.1f} s")]

@@ -17,6 +17,7 @@ from medpipe.cli.arguments import with_values
 from medpipe.cli.streams import mend_streams
 from medpipe.errors import MedpipeError, RunError
 from medpipe.system.options import command_line
+from medpipe.system.progress import progress_mode
 
 _SIGPIPE = getattr(signal, "SIGPIPE", 13)  # Windows has none
 
@@ -36,6 +37,7 @@ COMMANDS = {
     "init": "Write an empty project: a configuration, a README and a .gitignore.",
     "collect": "Show the runs below a folder: metrics, mean and spread, and pooled metrics.",
     "compare": "Compare runs that were tested on the same samples, with paired differences.",
+    "track": "Send a run, or what is missing of it, to TensorBoard, MLflow or another tracker.",
     "import_weights": "Write the tensors of a torch.save file as safetensors; no code in it runs.",
     "plugins": "List the plugins and their steps.",
     "show": "Show one step and its parameters, or the result of a run.",
@@ -55,10 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger = logging.getLogger("medpipe")
     logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
     # Ignite logs an error twice on its way, and without a handler Python would print that.
     logging.getLogger("ignite").addHandler(logging.NullHandler())
     try:
+        logger.setLevel(logging.WARNING if progress_mode() == "off" else logging.INFO)
         _refuse_no_folder()
         given = with_values(sys.argv[1:] if arguments is None else arguments)
         with command_line():

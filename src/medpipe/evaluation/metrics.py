@@ -139,6 +139,15 @@ def compute_metrics(
     return {**found, "remarks": remarks} if remarks else found
 
 
+def with_interval(metrics: Mapping[str, Any], name: str) -> str:
+    """A metric in words, with its interval: ``0.9300 (0.9100 to 0.9500)``."""
+    value = metrics.get(name)
+    if value is None:
+        return "undefined"
+    low, high = metrics.get("intervals", {}).get(name) or (None, None)
+    return f"{value:.4f}" + ("" if low is None else f" ({low:.4f} to {high:.4f})")
+
+
 def _computed(
     predictions: Predictions,
     steps: Mapping[str, MetricStep],

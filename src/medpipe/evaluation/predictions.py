@@ -68,7 +68,9 @@ class Predictions:
     """
 
     task: Task
-    ids: tuple[str, ...] = attrs.field(converter=tuple[str, ...])
+    ids: tuple[str, ...] = attrs.field(
+        converter=tuple[str, ...], repr=lambda ids: f"<{len(ids)} ids>"
+    )
     scores: Array = attrs.field(converter=_scores, repr=False)
     labels: Array = attrs.field(  # mypy's plugin knows no converter that takes self
         converter=attrs.Converter(_labels, takes_self=True),  # type: ignore[misc]

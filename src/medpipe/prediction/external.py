@@ -53,11 +53,11 @@ class Evaluation:
         dataset: The samples, with labels by the run's names.
     """
 
-    metrics: Mapping[str, Any]
+    metrics: Mapping[str, Any] = attrs.field(repr=False)
     predictions: Predictions
-    overlap: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    record: Mapping[str, Any]
+    overlap: tuple[str, ...] = attrs.field(default=(), repr=False)
+    notes: tuple[str, ...] = attrs.field(default=(), repr=False)
+    record: Mapping[str, Any] = attrs.field(repr=False)
     dataset: Dataset = attrs.field(repr=False)
 
     def write(self, folder: Path) -> None:

@@ -46,11 +46,11 @@ class FilePredictions:
     """
 
     task: Task
-    ids: tuple[str, ...]
+    ids: tuple[str, ...] = attrs.field(repr=lambda ids: f"<{len(ids)} files>")
     scores: Array = attrs.field(repr=False)
-    skipped: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    operating_point: Mapping[str, Any] | None = None
+    skipped: tuple[str, ...] = attrs.field(default=(), repr=False)
+    notes: tuple[str, ...] = attrs.field(default=(), repr=False)
+    operating_point: Mapping[str, Any] | None = attrs.field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.ids)

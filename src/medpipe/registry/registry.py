@@ -36,6 +36,7 @@ from medpipe.steps import (
 )
 from medpipe.system.distribution import own_distribution, plugin_points
 from medpipe.system.gc_pause import paused_collector
+from medpipe.system.html import table
 from medpipe.system.text import counted
 
 if TYPE_CHECKING:
@@ -45,6 +46,9 @@ if TYPE_CHECKING:
 __all__ = ["Conflict", "Plugin", "Registry"]
 
 StepT = TypeVar("StepT", bound=Step)
+
+NAMED = 5
+"""Plugins in the short form of a registry."""
 
 
 @attrs.frozen(kw_only=True)
@@ -86,6 +90,23 @@ class Registry:
                 key = (cls.kind, cls.name)
                 index[key] = (*index.get(key, ()), (plugin, cls))
         return index
+
+    def __repr__(self) -> str:
+        steps = sum(len(plugin.steps) for plugin in self.plugins)
+        names = [plugin.distribution for plugin in self.plugins]
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        return f"Registry({steps} steps of {', '.join(names[:NAMED])}{more})"
+
+    def _repr_html_(self) -> str:
+        rows = []
+        for plugin in self.plugins:
+            if plugin.error is not None:
+                rows.append((plugin.title, "could not be loaded", plugin.error))
+            names: dict[str, list[str]] = {}
+            for step in plugin.steps:
+                names.setdefault(step.kind, []).append(step.name)
+            rows += [(plugin.title, kind, ", ".join(sorted(some))) for kind, some in names.items()]
+        return table(rows, title="Steps", head=("plugin", "kind", "names"))
 
     @classmethod
     def discover(cls) -> Registry:

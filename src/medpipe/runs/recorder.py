@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import time
+import uuid
 from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -235,7 +236,7 @@ def later_record(
     }
     return {
         **now,
-        **{key: before[key] for key in ("name", "started", "timings", "weights", "git", "command")},
+        **{k: before[k] for k in ("id", "name", "started", "timings", "weights", "git", "command")},
         **{key: about[key] for key in ("best_epoch", "metrics")},
         "sessions": [*sessions, session],
     }
@@ -257,6 +258,7 @@ def first_record(
     split = configuration.split
     return {
         "format": FORMAT,
+        "id": uuid.uuid4().hex,
         "name": name,
         "status": "running",
         "started": _now(),

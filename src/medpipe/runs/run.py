@@ -14,9 +14,10 @@ import attrs
 from medpipe import config
 from medpipe.assembly import Assembly
 from medpipe.config import Configuration
-from medpipe.errors import MedpipeError, RunError
+from medpipe.errors import RunError
 from medpipe.registry.registry import Registry
 from medpipe.runs.recorder import CONFIGURATION, HISTORY, PREDICTIONS, RECORD, info_of, tuples
+from medpipe.runs.shown import as_html, in_short
 from medpipe.steps import Reading
 from medpipe.system.file_errors import mode_of
 from medpipe.system.text import counted
@@ -40,9 +41,6 @@ __all__ = ["Run"]
 
 logger = logging.getLogger("medpipe")
 
-HELD_OUT: tuple[Literal["validation", "test"], ...] = ("validation", "test")
-"""The splits that are predicted."""
-
 
 @attrs.frozen(kw_only=True, eq=False)
 class Run:
@@ -57,6 +55,12 @@ class Run:
     record: Mapping[str, Any] = attrs.field(repr=False)
     _configuration: Configuration | None = attrs.field(default=None, repr=False)
     _registry: Registry | None = attrs.field(default=None, repr=False)
+
+    def __repr__(self) -> str:
+        return in_short(self.path, self.record)
+
+    def _repr_html_(self) -> str:
+        return as_html(self.path, self.record)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Run:
@@ -293,28 +297,33 @@ class Run:
         Args:
             dataset: The run's data set, where it is listed already.
         """
-        from medpipe.report.facts import ReportFacts
+        from medpipe.runs.reported import facts_of
 
-        try:
-            assembly = self._assembly(None)
-        except MedpipeError as error:
-            assembly, why = None, error
-            logger.debug("The run %s can't be built again: %s", self.path, why)
-        return ReportFacts(
-            path=self.path,
-            record=self.record,
+        return facts_of(
+            self.path,
+            self.record,
             data=self.data,
-            metrics=self.metrics,
-            predictions={
-                split: self.predictions(split)
-                for split in HELD_OUT
-                if mode_of(self.path / PREDICTIONS.format(split))
-            },
             history=self.history,
-            assembly=assembly,
-            dataset=lambda: dataset or self._assembly(None).listed(),
+            predictions=self.predictions,
+            dataset=dataset,
+            assembly=lambda: self._assembly(None),
             trained=lambda: self._trained("best", None),
         )
+
+    def track(self, to: str, *, registry: Registry | None = None, **parameters: object) -> int:
+        """Send what a tracker lacks of the run; return how many points of curves that were.
+
+        Args:
+            to: ``tensorboard``, ``mlflow`` or a plugin's tracker.
+            registry: Where it is looked up; by default every installed plugin.
+            parameters: Its parameters, in place of those of the configuration.
+
+        Raises:
+            MedpipeError: There is none of that name, it is not installed, or it refuses.
+        """
+        from medpipe.runs.tracked import send
+
+        return send(self.path, to, registry or self._registry or Registry.discover(), parameters)
 
     def summary(self) -> str:
         """The metrics of every split with their intervals, tables and remarks, as text.

@@ -17,8 +17,9 @@ from medpipe.errors import MedpipeError, RunError
 from medpipe.runs.recorder import CONFIGURATION, RECORD
 from medpipe.runs.run import Run
 from medpipe.system import file_errors, files
+from medpipe.system.html import table
 from medpipe.system.options import option
-from medpipe.system.text import aligned
+from medpipe.system.text import aligned, counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -257,6 +258,27 @@ class RunSet:
         facts = facts_of_set(self, split, Shown(images=images, paths=paths))
         return write_report(facts, path, images=images, paths=paths)
 
+    def __repr__(self) -> str:
+        unfinished = f", {len(self.unfinished)} unfinished" if self.unfinished else ""
+        return f"RunSet({str(self.path)!r}, {counted(len(self.runs), 'run')}{unfinished})"
+
+    def _repr_html_(self) -> str:
+        split: HeldOut = "test" if any("test" in run.metrics for run in self.runs) else "validation"
+        held = [run.metrics.get(split, {}) for run in self.runs]
+        names = [name for name, value in (held[0] if held else {}).items() if _is_shown(value)]
+        rows = [
+            [*self._head(run), *(_shown(found.get(name)) for name in names)]
+            for run, found in zip(self.runs, held, strict=True)
+        ]
+        spreads = [Spread.of(found.get(name) for found in held) for name in names]
+        if len(rows) > 1:
+            rows.append(["mean", "", "", *(_shown(spread.mean) for spread in spreads)])
+            deviations = (_shown(spread.standard_deviation) for spread in spreads)
+            rows.append(["standard deviation", "", "", *deviations])
+        rows += [[*self._head(run), run.status] for run in self.unfinished]
+        title = f"Runs in {self.path}, {split}"
+        return table(rows, title=title, head=["run", "fold", "seed", *names])
+
     def __str__(self) -> str:
         tested = any("test" in run.metrics for run in self.runs)
         return self.table("test" if tested else "validation")
@@ -290,6 +312,14 @@ class RunSet:
             "split": _split(run),
             "metrics": run.metrics,
         }
+
+
+def _is_shown(value: object) -> bool:
+    return value is None or isinstance(value, float)
+
+
+def _shown(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
 
 
 def _run_directories(folder: Path) -> Iterator[Path]:

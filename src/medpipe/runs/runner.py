@@ -261,18 +261,19 @@ class Runner:
             configuration=configuration,
             registry=self.assembly.registry,
         )
-        if ended:
+        if not ended:
+            recorder.stop(str(stop.reason), interrupted=stop.interrupted)
+        else:
             dataset, folder = checked.prepared.dataset, self.path / REPORT
             at_the_end(lambda: write_report(run.facts(dataset), folder))
-        if ended and session.handlers is not None:
-            session.handlers.fire("run_completed", run)
+        if session.handlers is not None:
+            session.handlers.fire("run_completed" if ended else "run_stopped", run)
         stands_still = not (ended or session.advanced)
         # An engine and its handlers form a reference cycle: without a collection, one fold's
         # network would occupy device memory during the next.
         del session
         gc.collect()
         if not ended:
-            recorder.stop(str(stop.reason), interrupted=stop.interrupted)
             logger.info("The run was stopped by %s and can be resumed.", stop.reason)
         if stands_still and not stop.interrupted:
             raise RunError(

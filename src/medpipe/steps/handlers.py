@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
     from medpipe.steps.training import DataInfo
 
-RunEvent = Literal["validation_completed", "checkpoint_saved", "run_completed", "run_failed"]
+RunEvent = Literal[
+    "validation_completed", "checkpoint_saved", "run_completed", "run_stopped", "run_failed"
+]
 
 Listener = Callable[..., object]
 
@@ -55,8 +57,9 @@ class RunContext:
             event: ``validation_completed``: with the metrics of the validation split, before the
                 checkpoint of the epoch is written; ``checkpoint_saved``: with nothing, when a
                 checkpoint is on the disk, and again where a trained run is resumed;
-                ``run_completed``: with the `medpipe.Run`; ``run_failed``: with the error that
-                ends the run.
+                ``run_completed``: with the `medpipe.Run`; ``run_stopped``: with the `medpipe.Run`,
+                which was stopped and can be resumed; ``run_failed``: with the error that ends the
+                run.
             listener: The function.
         """
         self._listeners.setdefault(event, []).append(listener)

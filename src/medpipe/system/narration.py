@@ -6,22 +6,26 @@ import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from medpipe.system.notebook import NotebookLog, in_notebook
+from medpipe.system.progress import progress_mode
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
 @contextmanager
 def narrated() -> Iterator[None]:
-    """Write the log's lines to standard error while the block runs.
+    """Write the log's lines to standard error, or below a notebook's cell, while the block runs.
 
-    Where the logger ``medpipe`` or the root has a handler, or that logger a level, nothing is
-    changed.
+    Where the logger ``medpipe`` or the root has a handler, or that logger a level, or where
+    ``MEDPIPE_PROGRESS`` is ``off``, nothing is changed.
     """
-    logger = logging.getLogger("medpipe")
-    if logger.hasHandlers() or logger.level != logging.NOTSET:
+    logger, mode = logging.getLogger("medpipe"), progress_mode()
+    if mode == "off" or logger.hasHandlers() or logger.level != logging.NOTSET:
         yield
         return
-    handler = logging.StreamHandler()
+    notebook = mode == "auto" and in_notebook()
+    handler = NotebookLog() if notebook else logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)

@@ -1,10 +1,16 @@
-"""Progress bars; silent without a terminal."""
+"""Progress: bars in a terminal and in a notebook, elsewhere a line of the log every minute."""
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
+import time
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar, cast, get_args
+
+from medpipe.errors import RunError
+from medpipe.system.notebook import NotebookBar, in_notebook
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -12,6 +18,27 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 Item = TypeVar("Item")
+
+VARIABLE = "MEDPIPE_PROGRESS"
+"""The environment variable that says how progress is shown."""
+
+ProgressMode = Literal["auto", "lines", "off"]
+
+logger = logging.getLogger("medpipe")
+
+
+def progress_mode() -> ProgressMode:
+    """How progress is shown: ``auto``, ``lines`` without bars, or ``off``.
+
+    Raises:
+        RunError: The environment variable has another value.
+    """
+    given = os.environ.get(VARIABLE) or "auto"
+    if given not in get_args(ProgressMode):
+        raise RunError(
+            f"The environment variable {VARIABLE} must be auto, lines or off, got {given!r}."
+        )
+    return cast("ProgressMode", given)
 
 
 class Bar(Protocol):
@@ -31,24 +58,71 @@ class _Silent:
     def describe(self, description: str) -> None:
         pass
 
+    def end(self) -> None:
+        pass
+
+
+class _Lines:
+    """A line of the log for each minute that a wait lasts."""
+
+    PAUSE = 60.0
+
+    def __init__(self, description: str, total: float | None, unit: str) -> None:
+        self._description, self._total, self._unit = description, total, unit
+        self._done = 0.0
+        self._said = time.monotonic()
+
+    def advance(self, steps: float = 1) -> None:
+        self._done += steps
+        self._say()
+
+    def describe(self, description: str) -> None:
+        self._description = description
+        self._say()
+
+    def end(self) -> None:
+        pass
+
+    def _say(self) -> None:
+        now = time.monotonic()
+        if now - self._said < self.PAUSE:
+            return
+        self._said = now
+        share = f" ({self._done / self._total:.0%})" if self._total else ""
+        count = "" if self._unit == "bytes" else f"{self._done:,.0f} {self._unit}"
+        logger.info("%s: %s", self._description, f"{count}{share}".strip())
+
 
 @contextmanager
 def bar(description: str, total: float | None, *, unit: str = "") -> Iterator[Bar]:
-    """Show a bar on standard error while the block runs.
+    """Show a bar on standard error, or below a notebook's cell, while the block runs.
+
+    Without a terminal the log says once a minute how far it has come. The environment variable
+    ``MEDPIPE_PROGRESS`` switches bars (``lines``) or all of it (``off``) off.
 
     Args:
         description: The words in front of the bar.
         total: How many steps there are; None where it is not known.
         unit: What a step is: ``images``, ``batches``; ``bytes`` are shown as a size.
     """
-    shown = _shown(description, total, unit) if _is_terminal(sys.stderr) else None
-    if shown is None:
-        yield _Silent()
-        return
+    shown = _made(description, total, unit)
     try:
         yield shown
     finally:
         shown.end()
+
+
+def _made(
+    description: str, total: float | None, unit: str
+) -> _Silent | _Lines | NotebookBar | _Shown:
+    mode = progress_mode()
+    if mode == "off":
+        return _Silent()
+    if mode == "auto" and in_notebook():
+        return NotebookBar(description, total, unit)
+    if mode == "auto" and _is_terminal(sys.stderr):
+        return _shown(description, total, unit) or _Silent()
+    return _Lines(description, total, unit)
 
 
 def _is_terminal(stream: object) -> bool:

@@ -1,0 +1,45 @@
+"""Short HTML tables for notebooks: all text is escaped, and long tables are cut."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+LONGEST = 4000
+"""Characters of a table: a notebook keeps each output in its file."""
+_CELL = 200
+
+
+def table(rows: Iterable[Sequence[object]], *, title: str, head: Sequence[str] = ()) -> str:
+    """Format a table as HTML.
+
+    Args:
+        rows: Cells of any type, as ``str`` writes them; None is an empty cell.
+        title: What stands above it.
+        head: The names of the columns; empty: none.
+
+    Returns:
+        At most `LONGEST` characters or so; the last line says how many rows were left out.
+    """
+    rows = list(rows)
+    first = f"<tr>{''.join(f'<th>{_escaped(name)}</th>' for name in head)}</tr>" if head else ""
+    begin = f"<p><b>{_escaped(title)}</b></p><table>{first}"
+    lines: list[str] = []
+    left = LONGEST - len(begin)
+    for place, row in enumerate(rows):
+        cells = "".join(f'<td style="text-align:left">{_escaped(cell)}</td>' for cell in row)
+        line = f"<tr>{cells}</tr>"
+        left -= len(line)
+        if left < 0:
+            lines.append(f"<tr><td>and {len(rows) - place:,} more</td></tr>")
+            break
+        lines.append(line)
+    return f"{begin}{''.join(lines)}</table>"
+
+
+def _escaped(cell: object) -> str:
+    text = "" if cell is None else str(cell)
+    return html.escape(text if len(text) <= _CELL else f"{text[: _CELL - 3]}...")
