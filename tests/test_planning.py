@@ -176,6 +176,15 @@ def test_nothing_is_flipped_where_sides_are_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+def test_images_are_resized_along_their_own_axes(tmp_path: Path) -> None:
+    for number in range(40):
+        pixels = layouts.picture(number, bright=number % 2, size=(96 + number % 3, 200))
+        layouts.save(tmp_path / "ab"[number % 2] / f"{number}.png", pixels)
+    chain = tomllib.loads(plan(tmp_path, minutes=60).text)["transform"]
+    assert {"step": "resize", "spatial_size": [208, 112]} in chain  # 200 wide
+
+
+@pytest.mark.long
 def test_sizes_are_kept_where_the_label_may_be_one(tmp_path: Path) -> None:
     for number in range(40):
         side = 40 + number % 5

@@ -42,7 +42,7 @@ class Images:
     """What the images of a data set are.
 
     Attributes:
-        sizes: How many there are of each size.
+        sizes: How many there are of each size: width, height and, in 3-D, depth.
         channels: How many there are of each number of channels.
     """
 
@@ -70,8 +70,8 @@ def images_of(prepared: PreparedData) -> Images:
     sizes: Counter[tuple[int, ...]] = Counter()
     channels: Counter[int] = Counter()
     for number, count in Counter(prints.numbers(samples)).items():
-        shape, has = prints.kinds[number]
-        sizes[tuple(shape)] += count
+        (height, width, *depth), has = prints.kinds[number]
+        sizes[width, height, *depth] += count  # as load_image gives them
         channels[has or 1] += count
     return Images(sizes=sizes, channels=channels)
 
