@@ -359,6 +359,10 @@ def tables(rows: list[dict[str, Any]]) -> str:
             for kind in ("equal", "better")
         ],
     )
+    text += ["", "## Differences to half the errors: intervals that hold them", ""]
+    text += lines(
+        map(_words, COMPARED), lambda row: [share(row["difference"], name) for name in COMPARED]
+    )
     return "\n".join(text) + "\n"
 
 

@@ -190,8 +190,8 @@ def test_images_that_are_taken_for_patients_make_intervals_too_narrow() -> None:
 def test_the_table_has_a_line_for_each_cell() -> None:
     rows = [measured(cell, 5) for cell in cells((10,), (0.3, 0.5), (0.8,))]
     lines = tables(rows).splitlines()
-    assert sum(line.startswith("| 10 | 0.3 | 0.8 | ") for line in lines) == 4
-    assert sum(line.startswith("| 10 | 0.5 | 0.8 | ") for line in lines) == 4
+    assert sum(line.startswith("| 10 | 0.3 | 0.8 | ") for line in lines) == 5
+    assert sum(line.startswith("| 10 | 0.5 | 0.8 | ") for line in lines) == 5
     assert [line.split(" | ")[:2] for line in summary(rows, (0.3, 0.5)).splitlines()[2:]] == [
         ["| 10", "medpipe's"],
         ["| 10", "groups ignored"],
