@@ -37,7 +37,7 @@ def _show_run(path: Path) -> None:
 
 
 def show(kind: Kind, name: str, /) -> None:
-    """Show one step, with its parameters and the plugin that supplies it; or the result of a run.
+    """Show one step and its parameters, or the result of a run.
 
     Args:
         kind: The kind of step, or run.

@@ -5,6 +5,7 @@ NumPy is imported inside functions.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from medpipe.config.deciding import WEIGHING
@@ -75,8 +76,8 @@ def _groups(predictions: Predictions) -> list[str]:
             f"there are {groups} {word}: with fewer than {FEWER_GROUPS}, 95 % intervals hold the "
             "truth somewhat less often than in 95 % of cases."
         )
-    named = [group for group in predictions.groups if group is not None]
-    largest = max(map(named.count, set(named)), default=0) if len(set(named)) < images else 0
+    counts = Counter(group for group in predictions.groups if group is not None)
+    largest = max(counts.values(), default=0)
     if 2 * largest > images and images > 2:
         remarks.append(
             f"one group (patient) has {largest} of the {images} images, and decides the result."
