@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from medpipe.registry.parameters import step
     from medpipe.registry.registry import Registry
     from medpipe.report.plots import RunPlots
+    from medpipe.runs.comparing import compare
+    from medpipe.runs.comparison import Comparison
     from medpipe.runs.run import Run
     from medpipe.runs.run_set import RunSet, Spread
     from medpipe.steps import DataInfo, Dataset, Sample, Task
@@ -62,6 +64,8 @@ __all__ = [
     "RunPlots",
     "RunSet",
     "Spread",
+    "compare",
+    "Comparison",
     "Evaluation",
     "FilePredictions",
     "step",
@@ -127,6 +131,8 @@ _HOMES = {
     "medpipe.registry.parameters": ("step",),
     "medpipe.registry.registry": ("Registry",),
     "medpipe.report.plots": ("RunPlots",),
+    "medpipe.runs.comparing": ("compare",),
+    "medpipe.runs.comparison": ("Comparison",),
     "medpipe.runs.run": ("Run",),
     "medpipe.runs.run_set": (
         "RunSet",
