@@ -32,7 +32,7 @@ COMMANDS = {
     "check": "Check a pipeline against its data and this machine, before training.",
     "evaluate": "Measure the network of a run on an external data set.",
     "predict": "Predict new files with the network of a run, as a CSV table.",
-    "report": "Write the report of a run: one HTML file, and its model card.",
+    "report": "Write the report of a run, or of a folder of runs, and the model card of a run.",
     "recipes": "List the configurations that ship with medpipe, or print one.",
     "init": "Write an empty project: a configuration, a README and a .gitignore.",
     "collect": "Show the runs below a folder: metrics, mean and spread, and pooled metrics.",

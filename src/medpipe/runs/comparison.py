@@ -66,6 +66,21 @@ class Comparison:
         """
         files.write_json(Path(path), self.record())
 
+    def report(self, path: str | os.PathLike[str], *, paths: bool = True) -> None:
+        """Write the comparison as one HTML file that needs no network.
+
+        Args:
+            path: The file; an older one is replaced.
+            paths: Whether it may name the runs' folders and settings that may hold paths.
+
+        Raises:
+            RunError: It can't be written.
+        """
+        from medpipe.report.blocks import Shown
+        from medpipe.report.comparison_page import comparison_page
+
+        files.write_text(Path(path), comparison_page(self.record(), Shown(paths=paths)))
+
 
 def letter(place: int) -> str:
     """What the run of this place is called: A, B, C, ..."""

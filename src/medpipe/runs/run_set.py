@@ -241,21 +241,30 @@ class RunSet:
         Args:
             output: The file to write; None: ``report.html`` in the folder of the runs.
             split: The split that the runs held out.
-            images: Whether it may show images of the data set.
-            paths: Whether it may name paths, samples and groups (patients).
-
-        Returns:
-            The file.
+            images: As for `Run.report`.
+            paths: As for `Run.report`.
 
         Raises:
             RunError: As `pooled`, or it can't be written.
         """
-        from medpipe.report.blocks import Shown
         from medpipe.report.files import REPORT, write_report
-        from medpipe.runs.set_report import facts_of_set
+        from medpipe.runs.set_report import facts_of_set, runs_section
 
+        section = runs_section(
+            self._finished(),
+            self.metrics(split),
+            unfinished=len(self.unfinished),
+            missing_folds=self.missing_folds,
+            names=paths,
+        )
+        facts = facts_of_set(
+            self.path,
+            self.runs[0],
+            predictions=self.pooled(split),
+            metrics=self.pooled_metrics(split),
+            runs=section,
+        )
         path = self.path / REPORT if output is None else Path(output)
-        facts = facts_of_set(self, split, Shown(images=images, paths=paths))
         return write_report(facts, path, images=images, paths=paths)
 
     def __repr__(self) -> str:
