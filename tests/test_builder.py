@@ -8,7 +8,7 @@ import sys
 import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import attrs
 import pytest
@@ -18,8 +18,14 @@ from hypothesis import strategies as st
 import medpipe
 from medpipe import ConfigError, NotRepeatableError, PipelineBuilder, Registry
 from medpipe.config import decided
-from medpipe.registry.parameters import parameter_types, structure
-from medpipe.settings import LoaderSettings, RunSettings, SplitSettings, WeightsSettings
+from medpipe.registry.parameters import parameter_name, parameter_types, structure
+from medpipe.settings import (
+    EvaluationSettings,
+    LoaderSettings,
+    RunSettings,
+    SplitSettings,
+    WeightsSettings,
+)
 from medpipe.steps import (
     STEP_KINDS,
     DataInfo,
@@ -72,7 +78,8 @@ def values(expected: Any) -> st.SearchStrategy[Any]:
 def tables(cls: type[Any]) -> st.SearchStrategy[dict[str, Any]]:
     """Tables of a class's parameters that its validators accept."""
     types = parameter_types(cls)
-    required = {f.name for f in attrs.fields(cls) if f.default is attrs.NOTHING}
+    fields = attrs.fields(cls)
+    required = {parameter_name(f.name) for f in fields if f.default is attrs.NOTHING}
     chosen = st.fixed_dictionaries(
         {name: values(types[name]) for name in types if name in required},
         optional={name: values(types[name]) for name in types if name not in required},
@@ -104,6 +111,7 @@ DOCUMENTS = st.fixed_dictionaries(
         "loader": tables(LoaderSettings),
         "weights": tables(WeightsSettings),
         "split": tables(SplitSettings),
+        "evaluation": tables(EvaluationSettings),
         "run": tables(RunSettings),
     },
 )
@@ -395,6 +403,46 @@ def test_save_and_load(tmp_path: Path) -> None:
     assert str(caught.value) == (
         f"The configuration can't be read:\n  {tmp_path / 'b.toml'}: no such file or directory."
     )
+
+
+def test_a_parameter_may_be_called_as_a_keyword_of_pythons() -> None:
+    from medpipe.plugin import hookimpl
+
+    @attrs.frozen(kw_only=True)
+    class Share(MetricStep):
+        """How many answers are of a class."""
+
+        name: ClassVar[str] = "share"
+        direction: ClassVar[Literal["max", "min"]] = "max"
+        class_: int = attrs.field(default=0, validator=attrs.validators.ge(0))
+        lambda_: float | None = None
+
+        def rows(self, scores: Any, labels: Any, task: Task) -> Any:
+            return (task.step.predicted(scores) == self.class_).astype(float)
+
+    class Plugin:
+        @hookimpl
+        def medpipe_metrics(self) -> list[type[MetricStep]]:
+            return [Share]
+
+    registry = REGISTRY.with_plugin(Plugin(), name="mine")
+    assert registry.create(MetricStep, "share", {"class": 2, "lambda": 0.5}) == Share(
+        class_=2, lambda_=0.5
+    )
+    builder = PipelineBuilder(registry=registry).metrics(
+        medpipe.step("share", **{"class": 3, "lambda": 1})
+    )
+    text = builder.to_toml()
+    assert '[[metric]]\nstep = "mine:share"\nclass = 3\nlambda = 1.0\n' in text
+    assert PipelineBuilder.from_toml(text, registry=registry) == builder
+    assert "  class = 3" in builder.build().describe().splitlines()
+    with pytest.raises(medpipe.ConfigError) as caught:
+        registry.create(MetricStep, "share", {"class": -1, "class_": 1})
+    problems = [str(problem) for problem in caught.value.problems]
+    assert problems == [
+        "class_: unknown parameter. Did you mean 'class'?",
+        "class: must be >= 0, got -1.",
+    ]
 
 
 def test_plugins_in_a_script_are_named_by_what_brings_them() -> None:

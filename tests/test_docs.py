@@ -17,7 +17,13 @@ import pytest
 import medpipe
 from medpipe import hookspecs, recipes
 from medpipe.cli import app
-from medpipe.settings import LoaderSettings, RunSettings, SplitSettings, WeightsSettings
+from medpipe.settings import (
+    EvaluationSettings,
+    LoaderSettings,
+    RunSettings,
+    SplitSettings,
+    WeightsSettings,
+)
 from medpipe.steps import STEP_KINDS, TaskStep
 from medpipe.system.threads import threads
 from support.folders import image_folder
@@ -227,6 +233,7 @@ def test_every_setting_is_in_the_reference() -> None:
         "weights": WeightsSettings,
         "loader": LoaderSettings,
         "split": SplitSettings,
+        "evaluation": EvaluationSettings,
         "run": RunSettings,
         "trainer": supervised,
     }

@@ -83,7 +83,7 @@ def expected_error(cases: list[tuple[float, bool]], bins: int) -> float:
 
 
 def log_odds(score: float) -> float:
-    score = min(max(score, 2.0**-52), 1 - 2.0**-52)
+    score = min(max(score, 1e-8), 1 - 1e-8)
     return math.log(score / (1 - score))
 
 
@@ -91,7 +91,21 @@ def sigmoid(value: float) -> float:
     return 1 / (1 + math.exp(-value)) if value >= 0 else math.exp(value) / (1 + math.exp(value))
 
 
-def line_of(cases: list[tuple[float, bool]], *, slope: bool) -> tuple[float, float]:
+def intercept_of(cases: list[tuple[float, bool]]) -> float:
+    """Where the likelihood's derivative changes its sign, by bisection."""
+    odds = [(log_odds(score), true) for score, true in cases]
+    low, high = -200.0, 200.0
+    for _ in range(200):
+        a = (low + high) / 2
+        missing = [sigmoid(-a - x) if true else -sigmoid(a + x) for x, true in odds]
+        if math.fsum(missing) > 0:
+            low = a
+        else:
+            high = a
+    return low
+
+
+def slope_of(cases: list[tuple[float, bool]]) -> float:
     """A logistic regression by Newton's method with halved steps, in plain Python."""
     odds = [log_odds(score) for score, _ in cases]
     truths = [float(true) for _, true in cases]
@@ -103,7 +117,7 @@ def line_of(cases: list[tuple[float, bool]], *, slope: bool) -> tuple[float, flo
             for v, t in zip(values, truths, strict=True)
         )
 
-    a, b = 0.0, (0.0 if slope else 1.0)
+    a = b = 0.0
     for _ in range(2000):
         p = [sigmoid(a + b * x) for x in odds]
         ga = math.fsum(q - t for q, t in zip(p, truths, strict=True))
@@ -112,18 +126,15 @@ def line_of(cases: list[tuple[float, bool]], *, slope: bool) -> tuple[float, flo
         haa = math.fsum(w)
         hab = math.fsum(v * x for v, x in zip(w, odds, strict=True))
         hbb = math.fsum(v * x * x for v, x in zip(w, odds, strict=True))
-        if slope:
-            determinant = haa * hbb - hab * hab
-            step = (hbb * ga - hab * gb) / determinant, (haa * gb - hab * ga) / determinant
-        else:
-            step = (ga / haa if haa > 1e-12 else math.copysign(1.0, ga)), 0.0
+        determinant = haa * hbb - hab * hab
+        step = (hbb * ga - hab * gb) / determinant, (haa * gb - hab * ga) / determinant
         length, before = 1.0, loss(a, b)
         while length > 1e-10 and loss(a - length * step[0], b - length * step[1]) > before:
             length /= 2
         a, b = a - length * step[0], b - length * step[1]
         if max(map(abs, step)) < 1e-13:
             break
-    return a, b
+    return b
 
 
 @settings(max_examples=examples(150), deadline=None)
@@ -152,16 +163,16 @@ def test_calibration_equals_an_independent_implementation(
         loss = sklearn_metrics.log_loss(truth, known, labels=[False, True])
     assert found["brier"] == pytest.approx(brier, abs=1e-9)
     assert found["log_loss"] == pytest.approx(loss, rel=1e-9, abs=1e-9)
-    yes = [score for score, true in cases if true]
-    no = [score for score, true in cases if not true]
+    yes = [log_odds(score) for score, true in cases if true]
+    no = [log_odds(score) for score, true in cases if not true]
     if not yes or not no:
         assert found["slope"] is found["intercept"] is None
         return
-    assert found["intercept"] == pytest.approx(line_of(cases, slope=False)[0], rel=1e-6, abs=1e-6)
+    assert found["intercept"] == pytest.approx(intercept_of(cases), rel=1e-6, abs=1e-6)
     if min(yes) >= max(no) or min(no) >= max(yes):
         assert found["slope"] is None
     else:
-        assert found["slope"] == pytest.approx(line_of(cases, slope=True)[1], rel=1e-6, abs=1e-6)
+        assert found["slope"] == pytest.approx(slope_of(cases), rel=1e-6, abs=1e-6)
 
 
 @settings(max_examples=examples(80), deadline=None)
@@ -264,8 +275,8 @@ def test_each_class_has_its_own_line() -> None:
     cases = list(zip(ill.tolist(), (labels == 1).tolist(), strict=True))
     assert found["names"]["n1"] == {
         "ece": pytest.approx(expected_error(cases, 15)),
-        "slope": pytest.approx(line_of(cases, slope=True)[1]),
-        "intercept": pytest.approx(line_of(cases, slope=False)[0]),
+        "slope": pytest.approx(slope_of(cases)),
+        "intercept": pytest.approx(intercept_of(cases)),
     }
     assert found["names"]["n0"]["intercept"] == pytest.approx(-found["names"]["n1"]["intercept"])
 

@@ -225,5 +225,6 @@ def test_resamples_are_computed_many_at_once_and_with_one_thread(
     monkeypatch.setattr(Accuracy, "statistic", counted)
     compute_metrics(drawn("multiclass", count=5900, outputs=6), intervals=True)
     assert computed.pop(0) == 1  # the value of the cases as they are
+    assert computed.pop() == 1  # and of the trivial baseline
     assert sum(computed) == intervals.RESAMPLES
     assert len(computed) == math.ceil(intervals.RESAMPLES / (200_000 // 5900))

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
+from medpipe.evaluation.lines import metric_lines
 from medpipe.evaluation.metrics import (
     compute_metrics,
     is_better,
-    metric_lines,
     metrics_of,
     mode_of,
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -15,10 +14,11 @@ import numpy as np
 import pytest
 
 import medpipe
-from medpipe import Dataset, PipelineBuilder, Registry, Run, Sample, Task
+from medpipe import Dataset, PipelineBuilder, Registry, Run, RunSet, Sample, Task
 from medpipe.evaluation.predictions import Predictions
 from medpipe.plugin import HandlerStep, MetricStep, ReportSection, ReportTable, hookimpl
 from medpipe.report.blocks import Shown
+from medpipe.report.model_card import model_card
 from medpipe.report.page import report_page
 from support.pages import CHROMIUM, Page, measured, opened
 from support.reported import PATIENTS, builder, finished
@@ -138,12 +138,17 @@ def test_a_value_that_one_patient_alone_has_is_not_named(runs: dict[str, Run]) -
     names = tuple(f"Name-of-{group}" for group in test.groups)
     some = attrs.evolve(test, extra={"physician": names})
     table = {n: {"images": 2, "groups": 1, "accuracy": 0.5} for n in sorted(set(names))}
-    metrics = {"test": {**facts.metrics["test"], "subgroups": {"physician": table}}}
+    said = f"subgroups of 'physician' with fewer than 20 groups: {names[0]!r} (1)."
+    with_it = {"subgroups": {"physician": table}, "remarks": [said]}
+    metrics = {"test": {**facts.metrics["test"], **with_it}}
     changed = attrs.evolve(facts, predictions={"test": some}, metrics=metrics)
     assert "Name-of-" in report_page(changed, Shown(images=False, paths=True))
     hidden = report_page(changed, Shown(images=False, paths=False))
     assert "Name-of-" not in hidden
     assert "value 12" in hidden
+    assert "Left out here: 1 remark that may name patients." in hidden
+    assert "Name-of-" not in model_card(changed, Shown(paths=False))
+    assert "Name-of-" in model_card(changed, Shown(paths=True))
 
 
 def test_six_thousand_cases_stay_below_two_megabytes(runs: dict[str, Run]) -> None:
@@ -190,7 +195,7 @@ def test_a_regression_of_many_cases_draws_some_of_them(runs: dict[str, Run]) -> 
 @pytest.mark.parametrize("width", [390, 1440])
 @WITH_BROWSER
 def test_nothing_is_cut_off_in_a_browser(run: Run, width: int, tmp_path: Path) -> None:
-    found = json.loads(measured(html(run), width, tmp_path))
+    found = measured(html(run), width, tmp_path)
     assert found["width"] == width
     assert found["scroll"] <= width
     assert found["wide"] == []
@@ -310,11 +315,11 @@ REGISTRY = Registry.discover().with_plugin(Plugin(), name="telling")
 def test_a_run_writes_its_report_and_a_failure_is_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    made = builder(tmp_path, "multiclass", epochs=1)
+    made = builder(tmp_path, "multiclass", epochs=1, registry=REGISTRY)
     first = made.build().run(tmp_path / "first")
     assert "Results" in Page(html(first)).text
     assert (first.path / "model_card.md").is_file()
-    blocked = attrs.evolve(made, registry=REGISTRY).handler("in_the_way").build()
+    blocked = made.handlers("in_the_way").build()
     with caplog.at_level(logging.WARNING, "medpipe"):
         second = blocked.run(tmp_path / "second")
     assert second.status == "finished"
@@ -333,7 +338,7 @@ def test_a_run_writes_no_report_where_that_is_turned_off(runs: dict[str, Run]) -
 
 @pytest.mark.usefixtures("reports")
 def test_an_evaluation_writes_its_report(runs: dict[str, Run], tmp_path: Path) -> None:
-    theirs = builder(tmp_path / "theirs", "multiclass").configuration.dataset
+    theirs = builder(tmp_path / "theirs", "multiclass").build().configuration.dataset
     runs["multiclass"].evaluate(theirs, output=tmp_path / "out", allow_overlap=True)
     page = Page((tmp_path / "out" / "report.html").read_text(encoding="utf-8"))
     assert "Evaluation on 96 images of 48 patients or other groups." in page.text
@@ -344,8 +349,8 @@ def test_an_evaluation_writes_its_report(runs: dict[str, Run], tmp_path: Path) -
 
 
 def test_steps_add_sections_and_one_that_fails_is_named(tmp_path: Path) -> None:
-    made = attrs.evolve(builder(tmp_path, "multiclass", epochs=1), registry=REGISTRY)
-    done = made.metric("confidence").build().run(tmp_path / "run")
+    made = builder(tmp_path, "multiclass", epochs=1, registry=REGISTRY)
+    done = made.metrics("confidence").build().run(tmp_path / "run")
     content = done.report().read_text(encoding="utf-8")
     page = Page(content)
     assert "Sureness" in page.text
@@ -357,7 +362,7 @@ def test_steps_add_sections_and_one_that_fails_is_named(tmp_path: Path) -> None:
     assert "some pixels" not in plain
     assert "a line" in plain
     assert "data:image" not in plain
-    failing = made.metric("confidence", fail=True).build().run(tmp_path / "failing")
+    failing = made.metrics(medpipe.step("confidence", fail=True)).build().run(tmp_path / "failing")
     text = Page(failing.report().read_text(encoding="utf-8")).text
     assert (
         "the metric step 'confidence' (telling) failed to report: ValueError: no ruler" in text
@@ -376,6 +381,28 @@ def test_the_command_writes_a_report(
     text = target.read_text(encoding="utf-8")
     assert "scan0" not in text
     assert "Report of the run" in text
+
+
+def test_several_runs_have_one_report(folds: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from medpipe.cli import app
+
+    app(["report", str(folds)], result_action="return_value")
+    assert capsys.readouterr().out == f"The report is {folds / 'report.html'}\n"
+    content = (folds / "report.html").read_text(encoding="utf-8")
+    page = Page(content)
+    runs = RunSet.load(folds)
+    assert page.ids[0] == "runs"
+    assert {"results", "confusion", "errors", "chain"} <= set(page.ids)
+    assert not {"time", "provenance", "learning"} & set(page.ids)
+    text = " ".join(page.text.split())
+    for name, spread in runs.metrics().items():
+        assert f"{spread.mean:.4f}" in text, name
+    assert f"{runs.pooled_metrics()['accuracy']:.4f}" in text
+    assert "There is no Grad-CAM: These predictions are those of several networks." in text
+    assert not (folds / "model_card.md").exists()
+    hidden = runs.report(folds / "hidden.html", paths=False).read_text(encoding="utf-8")
+    assert "fold-0" in content
+    assert "fold-0" not in hidden
 
 
 def test_figures_of_a_run(runs: dict[str, Run]) -> None:

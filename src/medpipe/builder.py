@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from monai.transforms import Compose, MapTransform
     from torch import nn
 
-    from medpipe.settings import BadData
+    from medpipe.settings import BadData, OperatingPoint
 
 __all__ = ["PipelineBuilder"]
 
@@ -82,6 +82,7 @@ class PipelineBuilder:
     _weights: Any
     _loader: Any
     _split: Any
+    _evaluation: Any
     _run: Any
     _is_default_chain: bool = attrs.field(repr=False)
     _registry: Registry = attrs.field(repr=False)
@@ -331,6 +332,25 @@ class PipelineBuilder:
             "file": None if file is None else Path(file),
         }
         return self._with(split=self._changed("split", self._split, changes))
+
+    def evaluation(
+        self,
+        *,
+        operating_point: OperatingPoint | Mapping[str, object] | None = None,
+        unit: Literal["image", "group"] | None = None,
+        group_scores: Literal["mean", "highest"] | None = None,
+    ) -> PipelineBuilder:
+        """Change what is measured; see `medpipe.settings.EvaluationSettings`.
+
+        Example:
+            ``.evaluation(operating_point={"class": "ill", "sensitivity": 0.95})``
+        """
+        changes = {
+            "operating_point": operating_point,
+            "unit": unit,
+            "group_scores": group_scores,
+        }
+        return self._with(evaluation=self._changed("evaluation", self._evaluation, changes))
 
     def weights(
         self,

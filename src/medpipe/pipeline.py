@@ -15,7 +15,7 @@ from medpipe.checks.data_report import DataReport, examine_data
 from medpipe.checks.pipeline_check import examine
 from medpipe.config import Configuration, toml_text
 from medpipe.errors import RunError
-from medpipe.registry.parameters import parameter_types
+from medpipe.registry.parameters import parameter_name, values_of
 from medpipe.registry.registry import Registry
 from medpipe.registry.wrapped import Wrapped
 from medpipe.runs.recorder import RECORD
@@ -78,7 +78,7 @@ class Pipeline:
         ]
         rows += [
             (section, "", _given(getattr(self.configuration, section)), "")
-            for section in ("weights", "loader", "split", "run")
+            for section in ("weights", "loader", "split", "evaluation", "run")
         ]
         head = ("where", "step", "parameters that are not the default", "plugin")
         return table(rows, title="Pipeline", head=head)
@@ -94,7 +94,7 @@ class Pipeline:
             lines.append(f"{path}: {self.registry.title(step)}")
             if not isinstance(step, Wrapped):
                 lines += _parameters(step)
-        for section in ("weights", "loader", "split", "run"):
+        for section in ("weights", "loader", "split", "evaluation", "run"):
             lines.append(f"{section}:")
             lines += _parameters(getattr(self.configuration, section))
         return "\n".join(lines)
@@ -343,21 +343,19 @@ def _given(value: Any) -> str:
     """The parameters that are not their defaults, as TOML writes them."""
     if isinstance(value, Wrapped):
         return ""
-    defaults = {field.name: field.default for field in attrs.fields(type(value))}
+    fields = attrs.fields(type(value))
+    defaults = {parameter_name(field.name): field.default for field in fields}
     return ", ".join(
         f"{name} = {toml_text(item)}"
-        for name in parameter_types(type(value))
-        if (item := getattr(value, name)) is not None
-        and not isinstance(item, Step)
-        and item != defaults[name]
+        for name, item in values_of(value).items()
+        if item is not None and not isinstance(item, Step) and item != defaults[name]
     )
 
 
 def _parameters(value: Any) -> list[str]:
     """A line for each parameter that has a value, as TOML writes it."""
     lines = []
-    for name in parameter_types(type(value)):
-        item = getattr(value, name)
+    for name, item in values_of(value).items():
         if item is not None and not isinstance(item, Step):  # that one has lines of its own
             lines.append(f"  {name} = {toml_text(item)}")
     return lines

@@ -1,4 +1,4 @@
-"""The settings that are not steps: loader, split, run, weights."""
+"""The settings that are not steps: loader, split, run, weights, evaluation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import attrs
-from attrs.validators import ge, lt
+from attrs.validators import ge, gt, le, lt, optional
 
 from medpipe.errors import ItemError
 from medpipe.steps import Auto, or_auto
@@ -167,6 +167,53 @@ class WeightsSettings:
     )
     skip: tuple[str, ...] = attrs.field(default=(), validator=[_patterns, _needs_a_source])
     first_layer: Literal["mean"] | None = attrs.field(default=None, validator=_needs_a_source)
+
+
+@attrs.frozen(kw_only=True)
+class OperatingPoint:
+    """From which probability on a class or a finding counts as found.
+
+    The threshold is chosen on the validation split: the highest that reaches the sensitivity, or
+    the lowest that reaches the specificity.
+
+    Attributes:
+        class_: The class or finding; in a configuration ``class``.
+        sensitivity: Of its samples the share to be found, above 0.
+        specificity: Of the other samples the share that is not to be found, above 0.
+        prevalence: How frequent it is where the network is to be used, between 0 and 1: predictive
+            values are then given for it too. None: only those of the test split.
+
+    Raises:
+        ValueError: Neither or both of sensitivity and specificity are given.
+    """
+
+    class_: str
+    sensitivity: float | None = attrs.field(default=None, validator=optional([gt(0), le(1)]))
+    specificity: float | None = attrs.field(default=None, validator=optional([gt(0), le(1)]))
+    prevalence: float | None = attrs.field(default=None, validator=optional([gt(0), lt(1)]))
+
+    def __attrs_post_init__(self) -> None:
+        if (self.sensitivity is None) == (self.specificity is None):
+            raise ValueError("needs either sensitivity or specificity: give one of them")
+
+
+@attrs.frozen(kw_only=True)
+class EvaluationSettings:
+    """What is measured beside the metrics, and for whom.
+
+    Attributes:
+        operating_point: Found on the validation split, and used for the test, for ``medpipe
+            evaluate`` and ``medpipe predict``; None: none.
+        unit: ``image``; or ``group``: also a result for groups (patients), each of which counts
+            once.
+        group_scores: What a group's scores are made of: ``mean``: the mean of its images'; or
+            ``highest``: those of the image with the highest probability of the class of
+            `operating_point`, and of findings the highest of each.
+    """
+
+    operating_point: OperatingPoint | None = None
+    unit: Literal["image", "group"] = "image"
+    group_scores: Literal["mean", "highest"] = "mean"
 
 
 BadData = Literal["refuse", "quarantine", "keep"]

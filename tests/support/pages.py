@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import html
+import json
 import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 VOID = {"meta", "br", "img", "hr", "link", "input"}
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -62,21 +65,24 @@ class Page(HTMLParser):
                 self.links += re.findall(r"url\(([^)]*)\)", value or "")
 
 
-MEASURE = """
+MEASURE = """<!DOCTYPE html>
+<iframe style="width: {width}px; height: 2000px; border: 0" srcdoc="{content}"></iframe>
 <script>
-const wide = [...document.querySelectorAll('body *')].filter(e =>
-  e.getBoundingClientRect().right > innerWidth + 1 && !e.closest('.scroll, pre, details'));
-const cut = [...document.querySelectorAll('svg text')].filter(e => {
-  const s = e.closest('svg').getBoundingClientRect(), t = e.getBoundingClientRect();
-  return t.left < s.left - 2 || t.right > s.right + 2
-    || t.top < s.top - 2 || t.bottom > s.bottom + 2;
-});
-document.title = JSON.stringify({
-  width: innerWidth, scroll: document.documentElement.scrollWidth,
-  wide: wide.map(e => e.outerHTML.slice(0, 80)), cut: cut.map(e => e.textContent),
-});
-</script>
-</body>"""
+onload = () => {{
+  const inside = document.querySelector('iframe').contentWindow, page = inside.document;
+  const wide = [...page.querySelectorAll('body *')].filter(e =>
+    e.getBoundingClientRect().right > {width} + 1 && !e.closest('pre, details'));
+  const cut = [...page.querySelectorAll('svg text')].filter(e => {{
+    const s = e.closest('svg').getBoundingClientRect(), t = e.getBoundingClientRect();
+    return t.left < s.left - 2 || t.right > s.right + 2
+      || t.top < s.top - 2 || t.bottom > s.bottom + 2;
+  }});
+  document.title = JSON.stringify({{
+    width: inside.innerWidth, scroll: page.documentElement.scrollWidth,
+    wide: wide.map(e => e.outerHTML.slice(0, 80)), cut: cut.map(e => e.textContent),
+  }});
+}};
+</script>"""
 
 
 def opened(path: Path, width: int, *options: str) -> tuple[str, str]:
@@ -97,13 +103,13 @@ def opened(path: Path, width: int, *options: str) -> tuple[str, str]:
     return done.stdout, "\n".join(complaints)
 
 
-def measured(content: str, width: int, folder: Path) -> str:
-    """The title that `MEASURE` gives a page: what is cut off, as JSON."""
-    # The page itself forbids scripts.
-    free = re.sub(r"<meta http-equiv=\"Content-Security-Policy\"[^>]*>", "", content)
+def measured(content: str, width: int, folder: Path) -> dict[str, Any]:
+    """How wide a page is in a window of a width, and what does not fit into it."""
     path = folder / f"measured-{width}.html"
-    path.write_text(free.replace("</body>", MEASURE), encoding="utf-8")
-    document, _ = opened(path, width, "--dump-dom")
+    # A browser's own window may not be as narrow as a telephone.
+    path.write_text(MEASURE.format(width=width, content=html.escape(content)), encoding="utf-8")
+    document, _ = opened(path, 1600, "--hide-scrollbars", "--dump-dom")
     found = re.search(r"<title>(.*?)</title>", document, flags=re.DOTALL)
     assert found is not None
-    return found[1]
+    told: dict[str, Any] = json.loads(html.unescape(found[1]))
+    return told

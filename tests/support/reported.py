@@ -77,11 +77,18 @@ LABELS: dict[str, dict[str, Any]] = {
 }
 
 
-def builder(folder: Path, kind: str, *, volumes: bool = False, epochs: int = 2) -> PipelineBuilder:
+def builder(
+    folder: Path,
+    kind: str,
+    *,
+    volumes: bool = False,
+    epochs: int = 2,
+    registry: Registry | None = None,
+) -> PipelineBuilder:
     """A pipeline on drawn images in a folder."""
     table = written(folder, drawn(folder, volumes=volumes))
     return (
-        PipelineBuilder(device="cpu", seed=1)
+        PipelineBuilder(device="cpu", seed=1, registry=registry)
         .dataset(
             "table",
             file=table,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from medpipe.checks.check_report import CheckReport, size_of_memory
 from medpipe.checks.data_info import data_info_of
+from medpipe.checks.evaluation_check import check_evaluation
 from medpipe.checks.split_findings import split_findings
 from medpipe.checks.trainer_check import check_trainer
 from medpipe.errors import DataError, DeviceError, MedpipeError, Problem, ProblemsError
@@ -91,6 +92,7 @@ def examine(
     _guard(report, "transform", lambda: _check_chain(assembly, chain, report))
     _guard(report, "metric", lambda: _check_monitor(assembly, report))
     _check_patience(assembly, report)
+    _guard(report, "evaluation", lambda: _check_evaluation(assembly, report))
     _check_sampling(assembly, report)
     sendable = _guard(report, "loader.workers", lambda: _check_workers(assembly, chain))
     network = _guard(report, "network", lambda: _check_network(assembly, report))
@@ -173,6 +175,20 @@ def _check_patience(assembly: Assembly, report: CheckReport) -> None:
         message = "it waits for a better validation, and the validation split is empty."
         remedy = "Set split.validation above 0, or leave it out."
         report.problems.append(Problem(path="trainer.patience", message=message, remedy=remedy))
+
+
+def _check_evaluation(assembly: Assembly, report: CheckReport) -> None:
+    assert report.prepared is not None
+    assert report.data is not None
+    prepared = report.prepared
+    problems, warnings = check_evaluation(
+        assembly.configuration.evaluation,
+        report.data.task,
+        prepared.by_split["validation"],
+        grouped=any(sample.group is not None for sample in prepared.dataset.samples),
+    )
+    report.problems += problems
+    report.warnings += warnings
 
 
 def _check_monitor(assembly: Assembly, report: CheckReport) -> None:

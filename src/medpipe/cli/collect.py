@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from medpipe.evaluation.metrics import metric_lines
+from medpipe.evaluation.lines import metric_lines
 from medpipe.runs.run_set import RunSet
 from medpipe.system.text import counted
 

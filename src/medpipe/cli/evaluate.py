@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from medpipe import Registry, Run, config
 from medpipe.errors import ConfigError, Problem
-from medpipe.evaluation.metrics import metric_lines
+from medpipe.evaluation.lines import metric_lines, result_lines
 from medpipe.steps import DatasetStep
 from medpipe.system.output_folders import refuse_existing
 from medpipe.system.text import counted
@@ -88,7 +88,8 @@ def _dataset_step(path: Path, registry: Registry) -> DatasetStep:
 def _lines(metrics: Any, indent: str = "") -> list[str]:
     """The metrics with their intervals, and below them those of the subgroups."""
     count = counted(metrics["images"], "image")
-    lines = [f"{indent}on {count}:", *metric_lines(metrics, f"{indent}  ")]
+    shown = result_lines if not indent else metric_lines
+    lines = [f"{indent}on {count}:", *shown(metrics, f"{indent}  ")]
     for column, tables in metrics.get("subgroups", {}).items():
         for value, table in tables.items():
             lines.append(f"{indent}{column} = {value or '(blank)'}")

@@ -1,13 +1,15 @@
-"""``medpipe show``: one step, its parameters and where it comes from."""
+"""``medpipe show``: one step, its parameters and where it comes from; or the result of a run."""
 
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import attrs
 
-from medpipe.registry.parameters import describe_type, parameter_types
+from medpipe import Run
+from medpipe.registry.parameters import describe_type, parameter_name, parameter_types
 from medpipe.registry.registry import Registry
 from medpipe.steps import STEP_KINDS
 
@@ -24,22 +26,33 @@ Kind = Literal[
     "handler",
     "reader",
     "task",
+    "run",
 ]
 
 
+def _show_run(path: Path) -> None:
+    run = Run.load(path)
+    print(f"{run.path}: {run.status}")
+    print(run.summary() or "It has no metrics yet.")
+
+
 def show(kind: Kind, name: str, /) -> None:
-    """Show one step: what it does, its parameters and the plugin that supplies it.
+    """Show one step and its parameters, or the result of a run.
 
     Args:
-        kind: The kind of step.
-        name: The name of the step.
+        kind: The kind of step, or run.
+        name: The name of the step, or the run directory.
     """
+    if kind == "run":
+        _show_run(Path(name))
+        return
     registry = Registry.discover()
     cls = registry.get(next(item for item in STEP_KINDS if item.kind == kind), name)
     plugin = registry.plugin_of(cls)
     print(f"{kind} {name}, from {plugin.title if plugin else 'nowhere'}")
     print(inspect.getdoc(cls) or "")
-    defaults = {field.name: field.default for field in attrs.fields(cast("type[Any]", cls))}
+    fields = attrs.fields(cast("type[Any]", cls))
+    defaults = {parameter_name(field.name): field.default for field in fields}
     for parameter, expected in parameter_types(cls).items():
         default = defaults[parameter]
         if default is attrs.NOTHING:

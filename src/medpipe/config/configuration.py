@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 import attrs
 
 from medpipe.registry.wrapped import Wrapped
-from medpipe.settings import LoaderSettings, RunSettings, SplitSettings, WeightsSettings
+from medpipe.settings import (
+    EvaluationSettings,
+    LoaderSettings,
+    RunSettings,
+    SplitSettings,
+    WeightsSettings,
+)
 from medpipe.steps import (
     DatasetStep,
     HandlerStep,
@@ -40,6 +46,7 @@ class Configuration:
         weights: Which trained weights the network starts from.
         loader: How batches are made.
         split: How the samples are divided.
+        evaluation: What is measured beside the metrics.
         run: The seed and the device.
     """
 
@@ -54,6 +61,7 @@ class Configuration:
     weights: WeightsSettings = WeightsSettings()
     loader: LoaderSettings = LoaderSettings()
     split: SplitSettings = SplitSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
     run: RunSettings = RunSettings()
 
     def steps(self) -> list[tuple[str, Step]]:

@@ -8,7 +8,7 @@ import attrs
 
 from medpipe.errors import ConfigError, StepError
 from medpipe.registry.failures import failures_named
-from medpipe.registry.parameters import convert, parameter_types, unstructure
+from medpipe.registry.parameters import convert, parameter_types, unstructure, values_of
 from medpipe.settings import WeightsSettings
 from medpipe.steps import AutoInfo, LossStep, TrainerStep, auto_batch_size, auto_sampling
 
@@ -114,7 +114,7 @@ def with_decided(
 def _values(configuration: Configuration) -> dict[str, Any]:
     """The settings that may be ``"auto"`` until the data are known, by path."""
     trainer = configuration.trainer
-    names = [name for name in parameter_types(type(trainer)) if name not in LATER]
-    values = {f"trainer.{name}": getattr(trainer, name) for name in names}
+    given = values_of(trainer).items()
+    values = {f"trainer.{name}": value for name, value in given if name not in LATER}
     loader = {name: getattr(configuration.loader, name) for name in ("batch_size", "sampling")}
     return {**{f"loader.{name}": value for name, value in loader.items()}, **values}

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from medpipe.settings import LoaderSettings, RunSettings, SplitSettings, WeightsSettings
+from medpipe.settings import (
+    EvaluationSettings,
+    LoaderSettings,
+    RunSettings,
+    SplitSettings,
+    WeightsSettings,
+)
 from medpipe.steps import (
     DatasetStep,
     HandlerStep,
@@ -48,6 +54,7 @@ SETTINGS_SECTIONS: Mapping[str, type[Any]] = {
     "weights": WeightsSettings,
     "loader": LoaderSettings,
     "split": SplitSettings,
+    "evaluation": EvaluationSettings,
     "run": RunSettings,
 }
 SECTIONS = (
@@ -63,5 +70,6 @@ SECTIONS = (
     "handler",
     "loader",
     "split",
+    "evaluation",
     "run",
 )

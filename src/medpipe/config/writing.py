@@ -45,6 +45,7 @@ def dump(configuration: Configuration, *, registry: Registry) -> dict[str, Any]:
         "handler": [plain(step) for step in configuration.handlers],
         "loader": plain(configuration.loader),
         "split": plain(configuration.split),
+        "evaluation": plain(configuration.evaluation),
         "run": plain(configuration.run),
     }
 

@@ -19,6 +19,9 @@ BINS = 15
 SMALLEST = 2.0**-52
 """Probabilities are taken as at least this, and as at most 1 minus this, for their logarithm."""
 _SMALLEST_CLASS = 1e-300  # of several classes, whose logarithms need no 1 - p
+# Beyond it the likelihood of a regression on log odds is flat, but for rounding.
+_SMALLEST_OF_LINE = 1e-8
+_LOWEST_SHARPNESS = 1e-3  # with a temperature above 1,000 all probabilities are alike
 
 
 def calibration(predictions: Predictions, bins: int = BINS) -> dict[str, Any] | None:
@@ -38,7 +41,7 @@ def calibration(predictions: Predictions, bins: int = BINS) -> dict[str, Any] | 
       probability: 1 and 0 are perfect, a slope below 1 means probabilities that are too extreme.
       The intercept is that of a slope of 1 ("calibration in the large": Van Calster et al.,
       "Calibration: the Achilles heel of predictive analytics", BMC Medicine 2019). A probability
-      is taken as at least 2^-52 and at most 1 - 2^-52. They are None where all cases, or none, come
+      is taken as at least 1e-8 and at most 1 - 1e-8. They are None where all cases, or none, come
       true, and the slope also where one probability parts those that do from the others.
 
     Args:
@@ -114,9 +117,9 @@ def fit_temperature(predictions: Predictions) -> float | None:
         high *= 2
         if high > 1e6:
             return None
-    if derivative(0.0) >= 0:
+    if derivative(_LOWEST_SHARPNESS) >= 0:
         return None
-    return 1 / float(brentq(derivative, 0.0, high, xtol=1e-14, rtol=1e-13))
+    return 1 / float(brentq(derivative, _LOWEST_SHARPNESS, high, xtol=1e-14, rtol=1e-13))
 
 
 def with_temperature(predictions: Predictions, temperature: float) -> Predictions:
@@ -214,7 +217,7 @@ def _of_name(outcomes: Outcomes, place: int, bins: int) -> dict[str, float | Non
 
 def _line(scores: Array, true: Array) -> dict[str, float | None]:
     """Slope and intercept of the logistic regression of the truth on the log odds."""
-    odds = _log_odds(scores)
+    odds = _log_odds(scores, _SMALLEST_OF_LINE)
     none, all_ = not true.any(), bool(true.all())
     return {
         "slope": None if none or all_ else _slope(odds, true),
@@ -242,7 +245,7 @@ def _intercept(odds: Array, true: Array) -> float:
     def excess(intercept: float) -> float:
         return float(_sigmoid(odds + intercept).sum() - true.sum())
 
-    return float(brentq(excess, -100.0, 100.0, xtol=1e-13))  # the log odds are from -36 to 36
+    return float(brentq(excess, -100.0, 100.0, xtol=1e-13))  # the log odds are from -19 to 19
 
 
 def _logits(outcomes: Outcomes) -> tuple[Array, Array]:
@@ -255,10 +258,10 @@ def _logits(outcomes: Outcomes) -> tuple[Array, Array]:
     return np.stack([odds, np.zeros_like(odds)], axis=1), np.stack([truth, ~truth], axis=1)
 
 
-def _log_odds(scores: Array) -> Array:
+def _log_odds(scores: Array, smallest: float = SMALLEST) -> Array:
     import numpy as np
 
-    scores = np.clip(scores, SMALLEST, 1 - SMALLEST)
+    scores = np.clip(scores, smallest, 1 - smallest)
     odds: Array = np.log(scores) - np.log1p(-scores)
     return odds
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Literal
 
+from medpipe.evaluation.baseline import constant_answer
 from medpipe.evaluation.calibration import calibration
 from medpipe.evaluation.class_table import class_table
 from medpipe.evaluation.intervals import intervals_of
 from medpipe.evaluation.measured import measure
+from medpipe.evaluation.remarks import general_remarks
 from medpipe.evaluation.subgroups import by_value, group_count, subgroup_columns
 from medpipe.registry.registry import Registry
 from medpipe.steps import MetricStep
@@ -115,6 +117,11 @@ def compute_metrics(
     if intervals:
         more = {"class_table": class_table(predictions), "calibration": calibration(predictions)}
         found.update((name, table) for name, table in more.items() if table)
+        constant = constant_answer(predictions)
+        if constant is not None:
+            own = metrics_of(predictions.task, registry=registry)  # names may be qualified
+            trivial = _computed(constant, own, registry, intervals=False, folds=None)
+            found["baseline"] = {name: trivial[name] for name in own}
     if subgroups:
         tables = {
             column: {
@@ -125,19 +132,11 @@ def compute_metrics(
         }
         if tables:
             found["subgroups"] = tables
-    remarks = predictions.task.step.remarks(found, predictions.task.names) if intervals else []
-    return {**found, "remarks": list(remarks)} if remarks else found
-
-
-def metric_lines(metrics: Mapping[str, Any], indent: str = "  ") -> list[str]:
-    """The numbers among metrics with their intervals, and the remarks, in lines for people."""
-    lines, intervals = [], metrics.get("intervals", {})
-    for name, value in metrics.items():
-        if isinstance(value, float):
-            low, high = intervals.get(name) or (None, None)
-            spread = "" if low is None else f" (95 % interval {low:.4f} to {high:.4f})"
-            lines.append(f"{indent}{name:20} {value:.4f}{spread}")
-    return [*lines, *(f"{indent}Look at this: {remark}" for remark in metrics.get("remarks", ()))]
+    if not intervals:
+        return found
+    remarks = list(predictions.task.step.remarks(found, predictions.task.names))
+    remarks += general_remarks(predictions, found, steps)
+    return {**found, "remarks": remarks} if remarks else found
 
 
 def with_interval(metrics: Mapping[str, Any], name: str) -> str:

@@ -35,6 +35,7 @@ logger = logging.getLogger("medpipe")
 FORMAT = 1
 METRICS = "metrics.json"
 PREDICTIONS = "predictions.csv"
+NOT_CHOSEN = "it is chosen for the best network of a finished run"
 NAMED = 3
 """How many images an error or a note names."""
 
@@ -119,8 +120,10 @@ def _evaluate(
     *,
     allow_overlap: bool,
 ) -> Evaluation:
-    from medpipe.evaluation.metrics import compute_metrics
+    from medpipe.evaluation.frozen import nothing_chosen, results_of
+    from medpipe.evaluation.remarks import prior_remarks
 
+    configuration = trained.assembly.configuration
     listed = data if isinstance(data, Dataset) else trained.assembly.dataset(data)
     dataset = attrs.evolve(matched(listed, trained.data.task), reading=trained.reading)
     found = scan(dataset, workers=available_cpus())
@@ -148,12 +151,13 @@ def _evaluate(
         batch_size=batch_size,
         with_loss=True,
     )
-    metrics = compute_metrics(
+    metrics = results_of(
         predictions,
-        metrics=trained.assembly.configuration.metrics,
+        trained.chosen or nothing_chosen(configuration.evaluation, NOT_CHOSEN),
+        configuration.evaluation,
+        metrics=configuration.metrics,
         registry=trained.assembly.registry,
-        intervals=True,
-        subgroups=True,
+        remarks=prior_remarks(configuration, trained.data),
     )
     return Evaluation(
         metrics={"loss": loss, **metrics},

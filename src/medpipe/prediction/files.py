@@ -9,6 +9,7 @@ import attrs
 
 from medpipe.data.quality.non_finite import filled_by
 from medpipe.errors import DataError
+from medpipe.evaluation.operating_point import found_at
 from medpipe.evaluation.predictions import csv_line
 from medpipe.prediction.listing import FoundFiles, find_files
 from medpipe.prediction.network import TrainedNetwork, device_named, predict_samples
@@ -18,7 +19,7 @@ from medpipe.system.hardware import available_cpus
 from medpipe.system.options import option
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from medpipe.evaluation.predictions import Array
@@ -40,6 +41,8 @@ class FilePredictions:
         scores: Float64 of shape (files, outputs): probabilities, or a regression's values.
         skipped: A sentence for each image that was left out: it can't be read or is not finite.
         notes: Remarks on the files and their shapes.
+        operating_point: What the run chose on its validation split; see
+            `medpipe.settings.OperatingPoint`. None without one.
     """
 
     task: Task
@@ -47,6 +50,7 @@ class FilePredictions:
     scores: Array = attrs.field(repr=False)
     skipped: tuple[str, ...] = attrs.field(default=(), repr=False)
     notes: tuple[str, ...] = attrs.field(default=(), repr=False)
+    operating_point: Mapping[str, Any] | None = attrs.field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -56,18 +60,31 @@ class FilePredictions:
         """What the scores say; see `medpipe.evaluation.predictions.Predictions.predicted`."""
         return self.task.step.predicted(self.scores)
 
+    @property
+    def found(self) -> Array | None:
+        """Whether each file counts as found at the operating point, bool of shape (files,).
+
+        The class or finding is ``operating_point["class"]``. None without an operating point.
+        """
+        if self.operating_point is None:
+            return None
+        return found_at(self.scores, self.task.names, self.operating_point)
+
     def to_csv(self) -> str:
         """Format a table with a row for each file.
 
         The columns are ``id``, then ``prediction`` (the class's name), or ``prediction_<name>``
         for each finding or target, then for classes and findings the probabilities,
-        ``p(<name>)``.
+        ``p(<name>)``. With an operating point the last column is ``found(<name>)``, 1 or 0.
         """
-        step, names = self.task.step, self.task.names
-        lines = [csv_line(["id", *step.columns(names, labels=False)])]
-        answers = self.predicted.tolist()
-        for id_, answer, scores in zip(self.ids, answers, self.scores.tolist(), strict=True):
-            lines.append(csv_line([id_, *step.row(None, answer, scores, names)]))
+        step, names, found = self.task.step, self.task.names, self.found
+        last = [] if self.operating_point is None else [f"found({self.operating_point['class']})"]
+        lines = [csv_line(["id", *step.columns(names, labels=False), *last])]
+        answers, scores = self.predicted.tolist(), self.scores.tolist()
+        for row, id_ in enumerate(self.ids):
+            cells = [] if found is None else [str(int(found[row]))]
+            cells = [*step.row(None, answers[row], scores[row], names), *cells]
+            lines.append(csv_line([id_, *cells]))
         return "".join(lines)
 
     def write(self, path: Path) -> None:
@@ -128,6 +145,7 @@ def predict_files(
         scores=predictions.scores,
         skipped=tuple(found.unreadable.values()),
         notes=(*found.notes, *notes),
+        operating_point=(trained.chosen or {}).get("operating_point"),
     )
 
 

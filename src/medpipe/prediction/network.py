@@ -47,6 +47,8 @@ class TrainedNetwork:
         data: What was measured on the run's data.
         reading: How the run's files were decoded.
         precision: The precision that the run computed in.
+        chosen: What was chosen on the run's validation split; see
+            `medpipe.evaluation.frozen.chosen_on_validation`. None where it did not come to that.
     """
 
     path: Path
@@ -56,6 +58,7 @@ class TrainedNetwork:
     data: DataInfo
     reading: Reading
     precision: Precision
+    chosen: Mapping[str, Any] | None = None
 
 
 @limits_named(batch_size="batch_size")

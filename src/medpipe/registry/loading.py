@@ -15,7 +15,7 @@ import pluggy
 
 from medpipe import hookspecs
 from medpipe.hookspecs import PROJECT, hook_of
-from medpipe.registry.parameters import parameter_types, unsupported
+from medpipe.registry.parameters import parameter_name, parameter_types, unsupported
 from medpipe.steps import STEP_KINDS, Step, TransformStep
 from medpipe.system.distribution import own_distribution
 
@@ -138,7 +138,7 @@ def _has_draw_and_apply(cls: type[Step]) -> bool:
 
 
 def _parameter_problems(cls: type[Step]) -> list[str]:
-    fields = {field.name: field for field in attrs.fields(cast("type[Any]", cls))}
+    fields = {parameter_name(field.name): field for field in attrs.fields(cast("type[Any]", cls))}
     problems = [
         f"has a parameter {name!r}, a name that medpipe keeps for itself"
         for name in fields

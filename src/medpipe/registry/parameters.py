@@ -7,6 +7,7 @@ made only if there are none. Names are looked up among the given steps only.
 
 from __future__ import annotations
 
+import keyword
 import math
 import os
 import re
@@ -66,8 +67,20 @@ def parameter_types(cls: type[Any]) -> Mapping[str, Any]:
         fields = [field for field in attrs.fields(cls) if field.init]
         written = any(isinstance(field.type, str) for field in fields)
         hints = typing.get_type_hints(cls) if written else {f.name: f.type for f in fields}
-        _RESOLVED[cls] = {field.name: hints[field.name] for field in fields}
+        _RESOLVED[cls] = {parameter_name(field.name): hints[field.name] for field in fields}
     return _RESOLVED[cls]
+
+
+def parameter_name(attribute: str) -> str:
+    """How configurations call an attribute: ``class_`` is ``class``, a keyword of Python's."""
+    name = attribute.removesuffix("_")
+    return name if keyword.iskeyword(name) else attribute
+
+
+def values_of(given: Any) -> dict[str, Any]:
+    """The values of an object's parameters by name."""
+    fields = (field.name for field in attrs.fields(type(given)) if field.init)
+    return {parameter_name(name): getattr(given, name) for name in fields}
 
 
 BACKSLASHES = (
@@ -102,19 +115,18 @@ def structure(
                 Problem(path=join(path, key), message="unknown parameter.", remedy=hint)
             )
     for field in attrs.fields(cls):
-        if field.name not in known:
+        name = parameter_name(field.name)
+        if name not in known:
             continue
-        if field.name in table:
-            where = join(path, field.name)
-            value, found = convert(
-                known[field.name], table[field.name], path=where, resolve=resolve
-            )
+        where = join(path, name)
+        if name in table:
+            value, found = convert(known[name], table[name], path=where, resolve=resolve)
             problems += found
             if not found:
                 values[field.name] = value
         elif field.default is attrs.NOTHING:
-            expected = describe_type(known[field.name])
-            problems.append(Problem(path=join(path, field.name), message=f"required: {expected}."))
+            message = f"required: {describe_type(known[name])}."
+            problems.append(Problem(path=where, message=message))
     problems += _validate(cls, values, path)
     if problems:
         return None, problems
@@ -135,8 +147,7 @@ def unstructure(value: object, *, name_of: Callable[[type[Step]], str]) -> Any:
     """
     if attrs.has(type(value)):
         table = {"step": name_of(type(value))} if isinstance(value, Step) else {}
-        for key in parameter_types(type(value)):
-            item = getattr(value, key)
+        for key, item in values_of(value).items():
             if item is not None:
                 table[key] = unstructure(item, name_of=name_of)
         return table
@@ -161,17 +172,15 @@ def convert(
     if isinstance(expected, type) and issubclass(expected, Step):
         return _convert_step(expected, value, path=path, resolve=resolve)
     if attrs.has(expected):
-        if isinstance(value, expected):
-            value = {key: getattr(value, key) for key in parameter_types(expected)}
-        if isinstance(value, Mapping):
-            return structure(expected, value, path=path, resolve=resolve)
+        table = values_of(value) if isinstance(value, expected) else value
+        if isinstance(table, Mapping):
+            return structure(expected, table, path=path, resolve=resolve)
     elif origin is tuple and isinstance(value, Sequence) and not isinstance(value, str):
         return _convert_items(expected, value, path=path, resolve=resolve)
     elif origin in (Mapping, dict) and isinstance(value, Mapping):
-        items = {
-            key: convert(typing.get_args(expected)[1], item, path=join(path, key), resolve=resolve)
-            for key, item in value.items()
-        }
+        member = typing.get_args(expected)[1]
+        each = ((key, join(path, key), item) for key, item in value.items())
+        items = {key: convert(member, item, path=at, resolve=resolve) for key, at, item in each}
         found = [problem for _, problems in items.values() for problem in problems]
         return {key: item for key, (item, _) in items.items()}, found
     else:
@@ -222,7 +231,7 @@ def unsupported(expected: Any) -> str | None:
     if isinstance(expected, type) and attrs.has(expected) and not issubclass(expected, Step):
         reasons = (unsupported(item) for item in parameter_types(expected).values())
         return next((reason for reason in reasons if reason), None)
-    shown = getattr(expected, "__name__", None) or str(expected)
+    shown = getattr(expected, "__name__", expected)
     return (
         f"a configuration can't hold {shown}; use bool, int, float, str, Path, Literal, tuple, "
         "Mapping[str, ...], an attrs class or a step kind"
@@ -309,8 +318,7 @@ def _convert_step(
             return None, [_mismatch(kind, value, path)]
         if isinstance(value, Wrapped):
             return value, []
-        parameters = {key: getattr(value, key) for key in parameter_types(type(value))}
-        return structure(type(value), parameters, path=path, resolve=resolve)
+        return structure(type(value), values_of(value), path=path, resolve=resolve)
     if isinstance(value, str):
         value = {"step": value}
     if isinstance(value, StepReference):
@@ -362,7 +370,8 @@ def _validate(cls: type[Any], values: Mapping[str, Any], path: str) -> list[Prob
         except (ValueError, TypeError) as error:
             message = _plain(str(error.args[0] if error.args else error), field.name)
             item = f"[{error.index}]" if isinstance(error, ItemError) else ""
-            problems.append(Problem(path=join(path, field.name) + item, message=message))
+            name = parameter_name(field.name) + item
+            problems.append(Problem(path=join(path, name), message=message))
         except AttributeError:
             # The validator reads a field that has a problem itself, or a default.
             continue

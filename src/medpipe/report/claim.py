@@ -76,8 +76,8 @@ def _answers(facts: ReportFacts) -> dict[int, str | None]:
     split, data = record["split"], record["data"]
     versions = record.get("versions", {})
     found: dict[int, str | None] = {
-        12: "Samples without a usable label are left out of training or of the affected metric; "
-        f"left out as faulty: {sum((data.get('quarantine') or {}).values())}",
+        12: f"Left out as faulty: {sum((data.get('quarantine') or {}).values())} samples; the data "
+        "sheet of the report says what else",
         19: _assignment(facts),
         20: "Patients or other groups, and copies of an image, are whole in one partition"
         if any(p.groups.count(None) < len(p) for p in facts.predictions.values())

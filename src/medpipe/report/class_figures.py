@@ -77,7 +77,14 @@ def _cell_text(plot: Any, column: int, row: int, count: int, share: float, numbe
         plot.text(column, row, "0", fontsize=size, **options)
         return
     plot.text(column, row - 0.16, f"{count:,}", fontsize=size, **options)
-    plot.text(column, row + 0.22, f"{100 * share:.0f} %", fontsize=size * 0.75, **options)
+    plot.text(column, row + 0.22, _percent(share), fontsize=size * 0.75, **options)
+
+
+def _percent(share: float) -> str:
+    """A share in whole per cent, but none of what is there, nor all of what is not."""
+    if 0 < share < 0.005:
+        return "<1 %"
+    return ">99 %" if 0.995 < share < 1 else f"{100 * share:.0f} %"
 
 
 def roc_figure(predictions: Predictions) -> Figure:
@@ -125,7 +132,7 @@ def _curve_figure(found: Mapping[str, Curve], area: str, **options: Any) -> Figu
                 strength = 0.16 if len(shown) < 3 else 0.08
                 band = {"color": look["color"], "alpha": strength, "linewidth": 0}
                 plot.fill_between(curve.grid, curve.low, curve.high, **band)
-            label = f"{_short(name)}  {area} {curve.area:.3f}"
+            label = f"{_short(name)}  {area} {curve.area:.4f}"
             plot.plot(curve.x, curve.y, label=label, **look, **options)
         plot.set_xlim(-0.02, 1.02)
         plot.set_ylim(-0.02, 1.02)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from medpipe.assembly import Assembly
     from medpipe.evaluation.predictions import Predictions
     from medpipe.prediction.network import TrainedNetwork
+    from medpipe.report.blocks import Section
     from medpipe.steps import DataInfo, Dataset
 
 
@@ -24,8 +25,9 @@ class ReportFacts:
     """A run, or an evaluation of its network, with all that a report shows of it.
 
     Attributes:
-        kind: ``run``, or ``evaluation``: on data of another set.
-        path: The run directory.
+        kind: ``run``; ``evaluation``: on data of another set; ``runs``: the pooled predictions of
+            several, whose record is that of the first.
+        path: The run directory, or the folder of the runs.
         record: The content of ``run.json``.
         data: What was measured on the run's data.
         metrics: By split; those of an evaluation under ``evaluation``.
@@ -35,9 +37,10 @@ class ReportFacts:
         dataset: Lists the samples whose predictions are shown; it may raise a `MedpipeError`.
         trained: Gives the network; it may raise a `MedpipeError`.
         notes: Of an evaluation.
+        first: Sections before all others.
     """
 
-    kind: Literal["run", "evaluation"] = "run"
+    kind: Literal["run", "evaluation", "runs"] = "run"
     path: Path
     record: Mapping[str, Any]
     data: DataInfo
@@ -48,11 +51,12 @@ class ReportFacts:
     dataset: Callable[[], Dataset]
     trained: Callable[[], TrainedNetwork]
     notes: tuple[str, ...] = ()
+    first: tuple[Section, ...] = ()
 
     @property
     def shown_split(self) -> str | None:
         """The split whose results the report is about: the test, else the validation."""
-        wanted = ("evaluation", "test", "validation")
+        wanted = ("evaluation", "pooled", "test", "validation")
         return next((split for split in wanted if split in self.predictions), None)
 
     @property

@@ -13,6 +13,7 @@ from medpipe.evaluation.subgroups import group_count
 from medpipe.report.blocks import interval, number
 from medpipe.report.claim import claim_items
 from medpipe.report.making import repeating_command
+from medpipe.report.remarks import shown_remarks
 from medpipe.system.text import counted
 from medpipe.system.versions import medpipe_version
 
@@ -96,7 +97,7 @@ def _body(facts: ReportFacts, shown: Shown) -> Iterator[str]:
     yield ""
     yield "## Limits"
     yield ""
-    yield from _limits(facts)
+    yield from _limits(facts, shown)
     yield ""
     command = repeating_command(facts, shown)
     if command is not None:
@@ -136,10 +137,11 @@ def _results_table(facts: ReportFacts) -> Iterator[str]:
         yield f"Intervals: {metrics['interval_method']}."
 
 
-def _limits(facts: ReportFacts) -> Iterator[str]:
+def _limits(facts: ReportFacts, shown: Shown) -> Iterator[str]:
     split = facts.shown_split
-    for remark in facts.metrics[split].get("remarks", ()) if split is not None else ():
-        yield f"- {remark[0].upper()}{remark[1:]}"
+    if split is not None:
+        for remark in shown_remarks(facts.metrics[split], facts.predictions[split], shown):
+            yield f"- {_escaped(remark)}"
     yield "- Results hold for images like those of the test split; other hospitals differ."
     yield f"- Known weaknesses, bias, and who was not in the data: {FILL_IN}"
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from medpipe.errors import MedpipeError
 from medpipe.report.blocks import Block, Section, Shown, Text, number
 from medpipe.report.data_sheet import data_sheet
+from medpipe.report.decisions import decisions
 from medpipe.report.galleries import (
     Images,
     augmentation,
@@ -57,6 +58,7 @@ def report_page(facts: ReportFacts, shown: Shown) -> str:
 
 def report_sections(facts: ReportFacts, shown: Shown) -> Iterator[Section]:
     """The sections of a report, in order."""
+    yield from facts.first
     split = facts.shown_split
     if split is None:
         said = f"The run is {facts.record['status']} and has no predictions yet."
@@ -64,18 +66,22 @@ def report_sections(facts: ReportFacts, shown: Shown) -> Iterator[Section]:
     else:
         predictions = facts.predictions[split]
         form = facts.data.task.step.answer_form
-        yield headline(facts, split, predictions)
+        yield headline(facts, split, predictions, shown)
         if form in ("class", "findings"):
             yield from classes(facts, split, predictions)
         elif form == "numbers":
             yield targets(split, predictions)
+        chosen = None if facts.kind == "runs" else facts.record.get("chosen_on_validation")
+        yield from decisions(facts.metrics[split], chosen)
         yield from _there(subgroups(facts, split, shown))
     if facts.kind == "run":
         yield from _there(learning_curves(facts))
     yield from _of_images(facts, split, shown)
     yield from plugin_sections(facts, split, shown)
-    yield from _there(chain_section(facts, shown), time_section(facts.record))
-    yield provenance(facts, shown)
+    yield from _there(chain_section(facts, shown))
+    if facts.kind != "runs":
+        yield from _there(time_section(facts.record))
+        yield provenance(facts, shown)
 
 
 def _of_images(facts: ReportFacts, split: str | None, shown: Shown) -> Iterator[Section]:
@@ -155,8 +161,11 @@ def _variables(colours: dict[str, str]) -> str:
 
 
 def _title(facts: ReportFacts, shown: Shown) -> str:
-    what = "Run" if facts.kind == "run" else "Evaluation of run"
-    return f"{what} {facts.record['name']}" if shown.paths else f"Report of the {what.lower()}"
+    name = facts.path.resolve().name if facts.kind == "runs" else facts.record["name"]
+    what = {"run": "Run", "evaluation": "Evaluation of run", "runs": "Runs of"}[facts.kind]
+    if shown.paths:
+        return f"{what} {name}"
+    return "Report of several runs" if facts.kind == "runs" else f"Report of the {what.lower()}"
 
 
 def _subtitle(facts: ReportFacts) -> str:

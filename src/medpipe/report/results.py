@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from medpipe.evaluation.calibration import calibration, fit_temperature, with_temperature
+from medpipe.evaluation.calibration import calibration, with_temperature
 from medpipe.evaluation.class_table import PROPORTIONS, class_table
 from medpipe.evaluation.subgroups import group_count
 from medpipe.report.blocks import Block, Drawings, Points, Section, Shown, Table, Text, interval
@@ -22,6 +22,7 @@ from medpipe.report.regression_figures import (
     known,
     scatter_figure,
 )
+from medpipe.report.remarks import names_one, shown_remarks
 from medpipe.report.svg import svg
 from medpipe.system.text import counted
 
@@ -31,10 +32,9 @@ if TYPE_CHECKING:
     from medpipe.evaluation.predictions import Predictions
     from medpipe.report.facts import ReportFacts
 
-FEW_GROUPS = 50
-"""Below so many groups intervals are said to be too narrow."""
 TARGETS = 4
 """Targets of a regression that get figures."""
+TRIVIAL = "one answer for all"
 MEASURES = {
     "sensitivity": "sensitivity",
     "specificity": "specificity",
@@ -43,30 +43,25 @@ MEASURES = {
 }
 
 
-def headline(facts: ReportFacts, split: str, predictions: Predictions) -> Section:
+def headline(facts: ReportFacts, split: str, predictions: Predictions, shown: Shown) -> Section:
     """The metrics with their intervals, and remarks on them."""
     metrics = facts.metrics[split]
-    names = _numbers(metrics)
+    names = numbers_of(metrics)
     undefined = [name for name in names if metrics[name] is None]
     groups = group_count(predictions)
     amount = counted(len(predictions), "image")
     if any(group is not None for group in predictions.groups):
         amount += f" of {counted(groups, 'patient')} or other groups"
     blocks: list[Block] = [Text(text=f"{split.capitalize()} on {amount}.", strong=True)]
-    remarks = list(metrics.get("remarks", ()))
+    remarks = shown_remarks(metrics, predictions, shown)
     if remarks:
-        blocks.append(Points(items=[f"{r[0].upper()}{r[1:]}" for r in remarks], warn=True))
-    intervals, others = metrics.get("intervals", {}), _other_splits(facts, split)
+        blocks.append(Points(items=remarks, warn=True))
+    others = _other_splits(facts, split)
     rows = [
-        [
-            name.replace("_", " "),
-            written(metrics[name]),
-            interval(intervals.get(name)),
-            *(written(facts.metrics[other].get(name)) for other in others),
-        ]
-        for name in names
+        [*row, *(written(facts.metrics[other].get(name)) for other in others)]
+        for name, row in zip(names, metric_rows(metrics, names), strict=True)
     ]
-    columns = ["metric", split, "95 % interval", *others]
+    columns = ["metric", split, "95 % interval", TRIVIAL, *others]
     unit = facts.data.task.unit
     if unit:
         blocks.append(Text(text=f"The unit of the target is {unit}."))
@@ -76,17 +71,21 @@ def headline(facts: ReportFacts, split: str, predictions: Predictions) -> Sectio
     blocks.append(Text(text=said))
     if "interval_method" in metrics:
         blocks.append(Text(text=f"Intervals: {metrics['interval_method']}."))
-    if groups < FEW_GROUPS:
-        blocks.append(
-            Points(
-                items=[
-                    f"There are {groups} groups: with fewer than {FEW_GROUPS}, intervals tend to "
-                    "be narrower than they should be: take them as a lower bound of the "
-                    "uncertainty."
-                ]
-            )
-        )
     return Section(key="results", title="Results", blocks=blocks)
+
+
+def metric_rows(metrics: Mapping[str, Any], names: Sequence[str]) -> list[list[str]]:
+    """A row for each metric: its name, value, interval, and the value of one answer for all."""
+    intervals, trivial = metrics.get("intervals", {}), metrics.get("baseline", {})
+    return [
+        [
+            name.replace("_", " "),
+            written(metrics[name]),
+            interval(intervals.get(name)),
+            written(trivial[name]) if name in trivial else "",
+        ]
+        for name in names
+    ]
 
 
 def learning_curves(facts: ReportFacts) -> Section | None:
@@ -162,7 +161,7 @@ def _calibrated(facts: ReportFacts, split: str, predictions: Predictions) -> Ite
     before = facts.metrics[split].get("calibration") or calibration(predictions)
     if before is None:
         return
-    after, temperature = scaled_calibration(facts, split, predictions)
+    after, said = scaled_calibration(facts, split, predictions)
     made = reliability_figure(before, after)
     drawing = (
         svg(made, "reliability", "Reliability diagram"),
@@ -179,10 +178,6 @@ def _calibrated(facts: ReportFacts, split: str, predictions: Predictions) -> Ite
         row = [name, written(before[key])]
         rows.append([*row, written(after[key])] if after is not None else row)
     columns = ["", "as it is", *(["after temperature scaling"] if after is not None else [])]
-    said = "There is no temperature: it is fitted on the validation split, which is absent or "
-    said += "says too little."
-    if temperature is not None:
-        said = f"The temperature {temperature:.3f} is fitted on the validation split."
     yield Section(
         key="calibration",
         title="Calibration",
@@ -192,15 +187,21 @@ def _calibrated(facts: ReportFacts, split: str, predictions: Predictions) -> Ite
 
 def scaled_calibration(
     facts: ReportFacts, split: str, predictions: Predictions
-) -> tuple[dict[str, Any] | None, float | None]:
-    """The calibration after temperature scaling, and the temperature; None where there is none."""
-    validation = facts.predictions.get("validation")
-    if validation is None or split == "validation":
-        return None, None
-    temperature = fit_temperature(validation)
+) -> tuple[dict[str, Any] | None, str]:
+    """The calibration after temperature scaling, and a sentence on it; None where there is none."""
+    if facts.kind == "runs":
+        return None, "There is no temperature scaling: these are several networks' predictions."
+    chosen = facts.record.get("chosen_on_validation") or {}
+    temperature = chosen.get("temperature")
     if temperature is None:
-        return None, None
-    return calibration(with_temperature(predictions, temperature)), temperature
+        because = chosen.get("no_temperature_because") or "the run has not come to its test"
+        return None, f"There is no temperature scaling: {because}."
+    if split == "validation":
+        return None, "The temperature is fitted on this split, so it is not measured on it."
+    after = facts.metrics.get(split, {}).get("calibration_scaled") or calibration(
+        with_temperature(predictions, temperature)
+    )
+    return after, f"The temperature {temperature:.3f} is fitted on the validation split."
 
 
 def targets(split: str, predictions: Predictions) -> Section:
@@ -242,13 +243,11 @@ def subgroups(facts: ReportFacts, split: str, shown: Shown) -> Section | None:
     metrics = facts.metrics[split]
     blocks: list[Block] = []
     for column, tables in metrics.get("subgroups", {}).items():
-        names = [n for n in _numbers(metrics) if n != "loss"]
-        # A value that one patient alone has may be a name.
-        alone = any(table["groups"] < 2 for table in tables.values())
+        names = [n for n in numbers_of(metrics) if n != "loss"]
         rows = []
         for place, (value, table) in enumerate(tables.items(), 1):
             head = value or "(blank)"
-            if alone and not shown.paths:
+            if not shown.paths and names_one(tables):
                 head = f"value {place}"
             cells: list[object] = [head, table["images"], table["groups"]]
             for name in names:
@@ -266,7 +265,7 @@ def subgroups(facts: ReportFacts, split: str, shown: Shown) -> Section | None:
     return Section(key="subgroups", title="Subgroups", blocks=[*blocks, Text(text=said)])
 
 
-def _numbers(metrics: Mapping[str, Any]) -> list[str]:
+def numbers_of(metrics: Mapping[str, Any]) -> list[str]:
     """The metrics that are one number, or would be if they were defined."""
     named = set(metrics.get("intervals", ())) | {"loss"}
     return [n for n, v in metrics.items() if isinstance(v, float) or (v is None and n in named)]

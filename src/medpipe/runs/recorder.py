@@ -284,6 +284,7 @@ def first_record(
         "auto": dict(decided),
         "weights": weights,
         "best_epoch": None,
+        "chosen_on_validation": None,
         "metrics": {},
         "timings": {},
         "plugins": _plugins(configuration, registry),

@@ -326,13 +326,16 @@ class Run:
         return send(self.path, to, registry or self._registry or Registry.discover(), parameters)
 
     def summary(self) -> str:
-        """The metrics of every split with their intervals, and remarks on them, as text."""
-        from medpipe.evaluation.metrics import metric_lines
+        """The metrics of every split with their intervals, tables and remarks, as text.
+
+        Beside each metric of the test is that of one answer for all images.
+        """
+        from medpipe.evaluation.lines import result_lines
 
         lines = []
         for split, metrics in self.metrics.items():
             count = counted(metrics["images"], "image")
-            lines += [f"{split} on {count}:", *metric_lines(metrics)]
+            lines += [f"{split} on {count}:", *result_lines(metrics)]
         return "\n".join(lines)
 
     def _trained(self, which: Literal["best", "last"], registry: Registry | None) -> TrainedNetwork:
@@ -355,6 +358,7 @@ class Run:
             data=self.data,
             reading=Reading(**reading, readers=assembly.readers()),
             precision=self.record["precision"],
+            chosen=self.record.get("chosen_on_validation") if which == "best" else None,
         )
 
     def _assembly(self, registry: Registry | None) -> Assembly:

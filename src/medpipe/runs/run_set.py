@@ -17,8 +17,8 @@ from medpipe.config import changed_lines, read_text
 from medpipe.errors import RunError
 from medpipe.runs.recorder import CONFIGURATION, RECORD
 from medpipe.runs.run import Run
+from medpipe.runs.shown import set_as_html
 from medpipe.system import file_errors, files
-from medpipe.system.html import table
 from medpipe.system.options import option
 from medpipe.system.text import counted
 
@@ -213,26 +213,43 @@ class RunSet:
             text.append(f"missing: {', '.join(f'fold {fold}' for fold in self.missing_folds)}")
         return "\n".join(text)
 
+    def report(
+        self,
+        output: str | os.PathLike[str] | None = None,
+        split: HeldOut = "test",
+        *,
+        images: bool = True,
+        paths: bool = True,
+    ) -> Path:
+        """Write the report of the set: one HTML file that needs no network.
+
+        Args:
+            output: The file to write; None: ``report.html`` in the folder of the runs.
+            split: The split that the runs held out.
+            images: Whether it may show images of the data set.
+            paths: Whether it may name paths, samples and groups (patients).
+
+        Returns:
+            The file.
+
+        Raises:
+            RunError: As `pooled`, or it can't be written.
+        """
+        from medpipe.report.blocks import Shown
+        from medpipe.report.files import REPORT, write_report
+        from medpipe.runs.set_report import facts_of_set
+
+        path = self.path / REPORT if output is None else Path(output)
+        facts = facts_of_set(self, split, Shown(images=images, paths=paths))
+        return write_report(facts, path, images=images, paths=paths)
+
     def __repr__(self) -> str:
-        unfinished = f", {len(self.unfinished)} unfinished" if self.unfinished else ""
-        return f"RunSet({str(self.path)!r}, {counted(len(self.runs), 'run')}{unfinished})"
+        done, more = counted(len(self.runs), "finished run"), len(self.unfinished)
+        return f"RunSet({str(self.path)!r}, {done}{f', {more} unfinished' if more else ''})"
 
     def _repr_html_(self) -> str:
-        split: HeldOut = "test" if any("test" in run.metrics for run in self.runs) else "validation"
-        held = [run.metrics.get(split, {}) for run in self.runs]
-        names = [name for name, value in (held[0] if held else {}).items() if _is_shown(value)]
-        rows = [
-            [*self._head(run), *(_shown(found.get(name)) for name in names)]
-            for run, found in zip(self.runs, held, strict=True)
-        ]
-        spreads = [Spread.of(found.get(name) for found in held) for name in names]
-        if len(rows) > 1:
-            rows.append(["mean", "", "", *(_shown(spread.mean) for spread in spreads)])
-            deviations = (_shown(spread.standard_deviation) for spread in spreads)
-            rows.append(["standard deviation", "", "", *deviations])
-        rows += [[*self._head(run), run.status] for run in self.unfinished]
-        title = f"Runs in {self.path}, {split}"
-        return table(rows, title=title, head=["run", "fold", "seed", *names])
+        runs = (*self.runs, *self.unfinished)
+        return set_as_html(self.path, [(self._head(r), r.status, r.metrics) for r in runs])
 
     def __str__(self) -> str:
         tested = any("test" in run.metrics for run in self.runs)
@@ -269,14 +286,6 @@ class RunSet:
             "split": _split(run),
             "metrics": run.metrics,
         }
-
-
-def _is_shown(value: object) -> bool:
-    return value is None or isinstance(value, float)
-
-
-def _shown(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
 
 
 def _run_directories(folder: Path) -> Iterator[Path]:

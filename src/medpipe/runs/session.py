@@ -19,7 +19,7 @@ from medpipe.optimization.accumulation import denominator_of
 from medpipe.runs.recorder import PREDICTIONS, Recorder
 from medpipe.runs.resume import refuse_other_plan, refuse_too_few_epochs
 from medpipe.steps import RunContext, resolved
-from medpipe.system import files
+from medpipe.system import file_errors, files
 from medpipe.system.resource_errors import limits_named
 from medpipe.system.timing import START_UP, WHOLE_START_UP, Timings, timed
 from medpipe.training.allocation import follow_steps, kept_memory
@@ -227,14 +227,29 @@ class Session:
         with self._timed("test"):
             states, _ = load_checkpoint(self.recorder.path / BEST)
             self._network.load_state_dict(states["network"])
-            predictions, metrics = self._evaluate(loader, "Testing", last=True)
+            chosen = self._chosen_on_validation()
+            predictions, metrics = self._evaluate(loader, "Testing", chosen)
             self._write_predictions("test", predictions)
-        return {"metrics": {**self.recorder.record["metrics"], "test": metrics}}
+        metrics = {**self.recorder.record["metrics"], "test": metrics}
+        return {"chosen_on_validation": chosen, "metrics": metrics}
+
+    def _chosen_on_validation(self) -> dict[str, Any]:
+        """What the best network's predictions on the validation split decide."""
+        from medpipe.evaluation.frozen import chosen_on_validation
+        from medpipe.evaluation.predictions import read_predictions
+
+        path = self.recorder.path / PREDICTIONS.format("validation")
+        there = bool(file_errors.mode_of(path))
+        validation = read_predictions(path, self.checked.data.task) if there else None
+        return chosen_on_validation(validation, self.assembly.configuration.evaluation)
 
     def _evaluate(
-        self, loader: Loader, description: str, *, last: bool = False
+        self, loader: Loader, description: str, chosen: Mapping[str, Any] | None = None
     ) -> tuple[Predictions, dict[str, Any]]:
+        """Predict a split and measure it; with all there is to say where `chosen` is given."""
+        from medpipe.evaluation.frozen import results_of
         from medpipe.evaluation.metrics import compute_metrics
+        from medpipe.evaluation.remarks import prior_remarks
         from medpipe.training.predict import predict
 
         checked = self.checked
@@ -251,13 +266,18 @@ class Session:
             description=description,
             before_batch=lambda: self.stop.check(first=not self.advanced),
         )
-        metrics = compute_metrics(
-            predictions,
-            metrics=self.assembly.configuration.metrics,
-            registry=self.assembly.registry,
-            intervals=last,
-            subgroups=last,
-        )
+        configuration, registry = self.assembly.configuration, self.assembly.registry
+        if chosen is None:
+            metrics = compute_metrics(predictions, metrics=configuration.metrics, registry=registry)
+        else:
+            metrics = results_of(
+                predictions,
+                chosen,
+                configuration.evaluation,
+                metrics=configuration.metrics,
+                registry=registry,
+                remarks=prior_remarks(configuration, checked.data),
+            )
         return predictions, {"loss": loss, **metrics}
 
     def _write_predictions(self, split: str, predictions: Predictions) -> None:

@@ -165,10 +165,10 @@ class ClassLabels(TaskStep):
         return {"classes": classes, "confusion": confusion.reshape(count, count).tolist()}
 
     def remarks(self, metrics: Mapping[str, Any], names: Sequence[str]) -> Sequence[str]:
-        """One class for all images, or an accuracy like that of the most frequent class."""
-        from medpipe.tasks.remarks import class_remarks
+        """Absent classes, one class for all images, an accuracy like that of one answer, ..."""
+        from medpipe.tasks.remarks import class_remarks, reversed_remarks
 
-        return class_remarks(metrics, names)
+        return [*class_remarks(metrics, names), *reversed_remarks(metrics, "auc", 0.5)]
 
 
 NO_PROBABILITIES = (

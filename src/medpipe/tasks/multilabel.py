@@ -131,10 +131,12 @@ class Multilabel(VectorLabels):
         return {"findings": findings}
 
     def remarks(self, metrics: Mapping[str, Any], names: Sequence[str]) -> Sequence[str]:
-        """A mean AUC like that of chance."""
-        from medpipe.tasks.remarks import guess_remarks
+        """A mean AUC like that of chance, findings that are absent or never predicted, ..."""
+        from medpipe.tasks.remarks import finding_remarks, guess_remarks, reversed_remarks
 
-        return guess_remarks(metrics, "auc", 0.5, "the same answer for each image gives")
+        below = reversed_remarks(metrics, "auc", 0.5)
+        chance = guess_remarks(metrics, "auc", 0.5, "the same answer for each image gives")
+        return [*(below or chance), *finding_remarks(metrics)]
 
 
 def _findings(labels: tuple[float, ...]) -> tuple[int, ...]:

@@ -108,10 +108,11 @@ class Regression(VectorLabels):
         return {"unit": unit, "targets": targets}
 
     def remarks(self, metrics: Mapping[str, Any], names: Sequence[str]) -> Sequence[str]:
-        """An R2 like that of the mean target."""
-        from medpipe.tasks.remarks import guess_remarks
+        """An R2 like that of the mean target, targets that do not vary, ..."""
+        from medpipe.tasks.remarks import guess_remarks, target_remarks
 
-        return guess_remarks(metrics, "r2", 0.0, "the mean target for each image gives")
+        guess = guess_remarks(metrics, "r2", 0.0, "the mean target for each image gives")
+        return [*guess, *target_remarks(metrics)]
 
 
 def _quantiles(values: Sequence[float], bins: int) -> list[int | None]:
