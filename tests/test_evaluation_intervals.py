@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +11,8 @@ from sklearn import metrics as sklearn_metrics
 from threadpoolctl import threadpool_info
 
 from medpipe.builtin.counting import Ranking
-from medpipe.builtin.metrics import Accuracy
-from medpipe.evaluation import intervals
+from medpipe.builtin.metrics import AUC, MAE
+from medpipe.evaluation import intervals, resampling
 from medpipe.evaluation.measured import measure
 from medpipe.evaluation.metrics import compute_metrics, metrics_of
 from medpipe.evaluation.predictions import Predictions
@@ -97,8 +98,8 @@ def test_the_accuracy_of_single_samples_has_wilsons_interval() -> None:
     found = compute_metrics(predictions, intervals=True)
     assert found["intervals"]["accuracy"] == pytest.approx([expected.low, expected.high])
     assert found["interval_method"] == (
-        "95 %, accuracy: Wilson's with 200 trials; others: percentiles of 1000 bootstrap resamples "
-        "of 200 samples"
+        "95 %; accuracy, balanced_accuracy: Wilson's score, 200 samples; f1, auc, "
+        "average_precision: jackknife over 200 samples, logit scale"
     )
 
 
@@ -115,9 +116,7 @@ def test_samples_of_one_patient_are_no_independent_samples(kind: str) -> None:
         # Nine equal samples hold as much as one: the interval is three times as wide.
         ratio = (high - low) / (apart[name][1] - apart[name][0])
         assert 2.3 < ratio < 3.9, name
-    assert found["interval_method"] == (
-        "95 %, percentiles of 1000 bootstrap resamples of 200 groups"
-    )
+    assert "200 groups" in found["interval_method"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -125,11 +124,13 @@ def test_copies_of_each_patient_change_nothing(kind: str) -> None:
     """Nine copies of a patient's sample are drawn together, so they weigh as one."""
     found = compute_metrics(drawn(kind, copies=9, grouped=True), intervals=True)["intervals"]
     single = compute_metrics(drawn(kind, grouped=True), intervals=True)["intervals"]
-    for name in set(found) - {"accuracy"}:
-        assert found[name] == pytest.approx(single[name])
+    for name, interval in found.items():
+        # Between groups of several samples a variance is estimated, by Student's t.
+        near = {"rel": 0.01} if name in ("accuracy", "balanced_accuracy") else {}
+        assert interval == pytest.approx(single[name], **near), name
 
 
-def test_a_perfect_result_has_an_interval_for_the_accuracy_alone() -> None:
+def test_a_perfect_result_has_intervals_for_proportions_alone() -> None:
     scores = np.repeat(np.eye(2), 10, axis=0)
     predictions = Predictions(
         task=Task(names=("a", "b")),
@@ -138,12 +139,14 @@ def test_a_perfect_result_has_an_interval_for_the_accuracy_alone() -> None:
         labels=scores.argmax(axis=1),
         groups=tuple(f"p{row // 5}" for row in range(20)),
     )
-    expected = binomtest(4, 4).proportion_ci(0.95, method="wilson")
+    low, of_class = (
+        binomtest(groups, groups).proportion_ci(0.95, method="wilson").low for groups in (4, 2)
+    )
     found = compute_metrics(predictions, intervals=True)
     assert found["auc"] == 1
     assert found["intervals"] == {
-        "accuracy": pytest.approx([expected.low, 1.0]),  # four patients, not twenty images
-        "balanced_accuracy": None,
+        "accuracy": pytest.approx([low, 1.0]),  # four patients, not twenty images
+        "balanced_accuracy": pytest.approx([1 - (1 - of_class) / math.sqrt(2), 1.0]),
         "f1": None,
         "auc": None,
         "average_precision": None,
@@ -179,12 +182,28 @@ def test_an_interval_is_widened_to_hold_a_value_that_resampling_misses() -> None
 
 
 def test_the_size_of_the_chunks_decides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    counts = [weights.shape[1] for weights in intervals._resamples(np.arange(7), 7)]
+    counts = [weights.shape[1] for weights in resampling.bootstrap_weights(np.arange(7))]
     assert counts == [1000]
-    monkeypatch.setattr(intervals, "_NUMBERS_AT_ONCE", 7 * 300)
-    chunks = list(intervals._resamples(np.arange(7), 7))
+    whole = next(resampling.jackknife_weights(np.arange(7)))
+    assert (whole == 1 - np.eye(7)).all()
+    monkeypatch.setattr(resampling, "_NUMBERS_AT_ONCE", 7 * 300)
+    chunks = list(resampling.bootstrap_weights(np.arange(7)))
     assert [chunk.shape[1] for chunk in chunks] == [300, 300, 300, 100]
     assert all((chunk.sum(axis=0) == 7).all() for chunk in chunks)
+    monkeypatch.setattr(resampling, "_NUMBERS_AT_ONCE", 7 * 3)
+    chunks = list(resampling.jackknife_weights(np.arange(7)))
+    assert [chunk.shape[1] for chunk in chunks] == [3, 3, 1]
+    assert (np.concatenate(chunks, axis=1) == whole).all()
+
+
+def test_of_many_groups_as_many_blocks_are_left_out() -> None:
+    places = np.repeat(np.arange(2500), 2)
+    weights = np.concatenate(list(resampling.jackknife_weights(places)), axis=1)
+    assert weights.shape == (5000, 1000)
+    left_out = 1 - weights
+    assert (left_out.sum(axis=1) == 1).all()  # each sample once
+    assert set(left_out.sum(axis=0)) == {4, 6}
+    assert (left_out[::2] == left_out[1::2]).all()  # and groups whole
 
 
 def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
@@ -204,27 +223,28 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
     assert 51 <= inside <= 60
 
 
+@pytest.mark.parametrize(("kind", "step"), [("multiclass", AUC), ("regression", MAE)])
 def test_resamples_are_computed_many_at_once_and_with_one_thread(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, kind: str, step: Any
 ) -> None:
     """MedNIST's test split: one at a time, or with threads that wait for each other, takes long."""
     computed: list[int] = []
-    accuracy = Accuracy.statistic
+    of_one = step.statistic
 
-    def counted(self: Accuracy, rows: np.ndarray, task: Task) -> Callable[..., np.ndarray]:
-        statistic = accuracy(self, rows, task)
+    def counted(self: Any, rows: np.ndarray, task: Task) -> Callable[..., np.ndarray]:
+        statistic = of_one(self, rows, task)
 
         def count(weights: np.ndarray) -> np.ndarray:
             computed.append(weights.shape[1])
             blas = [each for each in threadpool_info() if each["user_api"] == "blas"]
-            assert all(each["num_threads"] == 1 for each in blas)
+            numpys = [each for each in blas if "numpy" in each["filepath"]]
+            assert numpys
+            assert all(each["num_threads"] == 1 for each in numpys)
             return statistic(weights)
 
         return count
 
-    monkeypatch.setattr(Accuracy, "statistic", counted)
-    compute_metrics(drawn("multiclass", count=5900, outputs=6), intervals=True)
-    assert computed.pop(0) == 1  # the value of the cases as they are
-    assert computed.pop() == 1  # and of the trivial baseline
-    assert sum(computed) == intervals.RESAMPLES
-    assert len(computed) == math.ceil(intervals.RESAMPLES / (200_000 // 5900))
+    monkeypatch.setattr(step, "statistic", counted)
+    compute_metrics(drawn(kind, count=5900, outputs=2), intervals=True)
+    assert sum(computed) == 1000
+    assert len(computed) == math.ceil(1000 / (200_000 // 5900))

@@ -405,6 +405,49 @@ def test_several_runs_have_one_report(folds: Path, capsys: pytest.CaptureFixture
     assert "fold-0" not in hidden
 
 
+def test_a_comparison_has_a_report(
+    request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from medpipe.cli import app
+
+    base: Path = request.getfixturevalue("finished")
+    two = base / "folds" / "fold-0", base / "again"
+    path = tmp_path / "comparison.html"
+    app(["compare", *map(str, two), "--report", str(path)], result_action="return_value")
+    assert f"The report is {path}" in capsys.readouterr().out
+    content = path.read_text(encoding="utf-8")
+    page = Page(content)
+    assert [i for i in page.ids if "-" not in i] == ["runs", "differences", "metrics", "settings"]
+    found = medpipe.compare(*two)
+    text = " ".join(page.text.split())
+    for name, difference in found.differences[0].items():
+        assert f"{difference.value:+.4f}" in text, name
+    assert found.remarks[0] in text
+    assert str(two[0]) in text
+    assert "run.seed" in text
+    found.report(path, paths=False)
+    hidden = path.read_text(encoding="utf-8")
+    assert "fold-0" not in hidden
+    assert str(base) not in hidden
+    if CHROMIUM is not None:
+        for width in (390, 1440):
+            told = measured(content, width, tmp_path)
+            assert told["scroll"] <= width
+            assert told["cut"] == []
+
+
+def test_a_run_without_predictions_has_a_report(runs: dict[str, Run]) -> None:
+    facts = runs["multiclass"].facts()
+    record = {**facts.record, "status": "running", "metrics": {}, "best_epoch": None}
+    begun = attrs.evolve(
+        facts, record={**record, "finished": None}, metrics={}, predictions={}, history=()
+    )
+    page = Page(report_page(begun, Shown()))
+    assert "The run is running and has no predictions yet." in page.text
+    assert {"results", "data", "chain", "provenance"} <= set(page.ids)
+    assert "There are none yet." in model_card(begun, Shown())
+
+
 def test_figures_of_a_run(runs: dict[str, Run]) -> None:
     plot = runs["multiclass"].plot
     assert repr(plot) == (

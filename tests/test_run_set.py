@@ -215,6 +215,20 @@ def test_runs_that_both_predict_a_sample(folds: Path) -> None:
     )
 
 
+def test_runs_of_different_questions_are_not_pooled(folds: Path) -> None:
+    run = folds / "fold-1"
+    record = json.loads((run / "run.json").read_text())
+    names = record["data"]["info"]["task"]["names"]
+    renamed = [f"{name}s" for name in names]
+    change_record(run, data__info__task__names=renamed)
+    text = (run / "predictions_test.csv").read_text()
+    for name, new in zip(names, renamed, strict=True):
+        text = text.replace(f"p({name})", f"p({new})").replace(f",{name},", f",{new},")
+        text = text.replace(f",{name},", f",{new},")  # where two stand side by side
+    (run / "predictions_test.csv").write_text(text)
+    assert "answer different questions" in _message(folds, allow_mixed=True)
+
+
 def test_seeds_with_different_labels(folds: Path, finished: Path) -> None:
     again = Path(shutil.copytree(finished / "again", folds / "fold-0-b"))
     predictions = medpipe.Run.load(again).predictions()

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from medpipe.registry.parameters import step
     from medpipe.registry.registry import Registry
     from medpipe.report.plots import RunPlots
+    from medpipe.runs.comparing import compare
+    from medpipe.runs.comparison import Comparison
     from medpipe.runs.run import Run
     from medpipe.runs.run_set import RunSet, Spread
     from medpipe.steps import DataInfo, Dataset, Sample, Task
@@ -63,6 +65,8 @@ __all__ = [
     "RunPlots",
     "RunSet",
     "Spread",
+    "compare",
+    "Comparison",
     "Evaluation",
     "Predictions",
     "FilePredictions",
@@ -130,6 +134,8 @@ _HOMES = {
     "medpipe.registry.parameters": ("step",),
     "medpipe.registry.registry": ("Registry",),
     "medpipe.report.plots": ("RunPlots",),
+    "medpipe.runs.comparing": ("compare",),
+    "medpipe.runs.comparison": ("Comparison",),
     "medpipe.runs.run": ("Run",),
     "medpipe.runs.run_set": (
         "RunSet",

@@ -34,7 +34,7 @@ class Accuracy(MetricStep):
     name: ClassVar[str] = "accuracy"
     direction: ClassVar[Literal["max", "min"]] = "max"
     answers: ClassVar[frozenset[str]] = frozenset({"class"})
-    proportion: ClassVar[bool] = True
+    interval: ClassVar[Literal["percentiles", "logit", "wilson"]] = "wilson"
 
     def rows(self, scores: Array, labels: Array, task: Task) -> Array:
         """1 where the class is right, else 0."""
@@ -47,6 +47,7 @@ class _OfNames(MetricStep):
 
     answers: ClassVar[frozenset[str]] = NAMES
     direction: ClassVar[Literal["max", "min"]] = "max"
+    interval: ClassVar[Literal["percentiles", "logit", "wilson"]] = "logit"
 
     def rows(self, scores: Array, labels: Array, task: Task) -> Array:
         """The truth (1, 0 or NaN), what is predicted (1 or 0) and the score of each name."""
@@ -63,6 +64,7 @@ class BalancedAccuracy(_OfNames):
 
     name: ClassVar[str] = "balanced_accuracy"
     answers: ClassVar[frozenset[str]] = frozenset({"class"})
+    interval: ClassVar[Literal["percentiles", "logit", "wilson"]] = "wilson"
 
     def value(self, rows: Array, task: Task, tables: Mapping[str, Any]) -> float | None:
         """The mean over the classes that occur."""
@@ -74,6 +76,11 @@ class BalancedAccuracy(_OfNames):
         return lambda weights: mean_of(
             divide(sums(counted.hits, weights), sums(counted.positives, weights))
         )
+
+    def proportions(self, rows: Array, task: Task) -> tuple[Array, Array]:
+        """The recall of each class."""
+        counted = _counted(rows)
+        return counted.hits.T, counted.positives.T
 
 
 @attrs.frozen(kw_only=True)

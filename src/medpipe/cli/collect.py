@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -23,7 +24,8 @@ def collect(
     """Show the runs below a folder: metrics, mean and spread, and pooled metrics.
 
     Over folds the pooled predictions are the out-of-fold predictions; over several seeds on the
-    same samples, their mean. Ends with exit code 2 if no run is finished.
+    same samples, their mean. Where predictions can't be pooled, as of runs on other samples, the
+    table is shown without. Ends with exit code 2 if no run is finished.
 
     Args:
         directory: The folder of the runs, at any depth.
@@ -35,9 +37,11 @@ def collect(
     found = runs.collection(split) if output is None else runs.write(output, split)
     pooled = found["pooled"]
     print(runs.table(split))
-    print(
-        f"{counted(len(runs.runs), 'run')} pooled, {split} on {counted(pooled['images'], 'image')}:"
-    )
-    print("\n".join(metric_lines(pooled)))
+    if pooled is None:
+        print(f"The predictions are not pooled. {found['not_pooled']}", file=sys.stderr)
+    else:
+        images = counted(pooled["images"], "image")
+        print(f"{counted(len(runs.runs), 'run')} pooled, {split} on {images}:")
+        print("\n".join(metric_lines(pooled)))
     if output is not None:
         print(f"The collection is in {output}")

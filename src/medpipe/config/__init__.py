@@ -18,7 +18,7 @@ from medpipe.config.sections import (
     SETTINGS_SECTIONS,
     STEP_SECTIONS,
 )
-from medpipe.config.writing import changed_lines, dump, toml_text, unrepeatable, write
+from medpipe.config.writing import changed_lines, differing, dump, toml_text, unrepeatable, write
 
 __all__ = [
     "DEFAULT_STEPS",
@@ -34,6 +34,7 @@ __all__ = [
     "check",
     "decided",
     "default_chain",
+    "differing",
     "dump",
     "load",
     "parse",

@@ -79,14 +79,21 @@ def _section_text(name: str, value: Any) -> str:
     return "\n".join(f"[[{name}]]\n{tomli_w.dumps(table)}" for table in value)
 
 
+def differing(*documents: str) -> dict[str, tuple[str, ...]]:
+    """What differs between written configurations: each value in words, by its path."""
+    flat = [_flat(tomllib.loads(text)) for text in documents]
+    paths = dict.fromkeys(path for values in flat for path in values)
+    found = {path: [values.get(path) for values in flat] for path in paths}
+    return {
+        path: tuple(show(value) for value in values)
+        for path, values in found.items()
+        if any(value != values[0] for value in values)
+    }
+
+
 def changed_lines(before: str, now: str) -> list[str]:
     """What differs between two written configurations, as ``trainer.max_epochs: 3, now 5``."""
-    old, new = _flat(tomllib.loads(before)), _flat(tomllib.loads(now))
-    return [
-        f"{path}: {show(old.get(path))}, now {show(new.get(path))}"
-        for path in dict.fromkeys([*old, *new])
-        if old.get(path) != new.get(path)
-    ]
+    return [f"{path}: {old}, now {new}" for path, (old, new) in differing(before, now).items()]
 
 
 def toml_text(value: object) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
@@ -28,12 +28,15 @@ class Measured:
         value: Of the cases as they are; None where it is undefined.
         statistic: From weights of shape (cases, resamples) to values, (resamples,); NaN where
             undefined.
-        right: How many cases are right, where the metric is their proportion; otherwise None.
+        interval: How its interval is made; see `MetricStep.interval`.
+        proportions: Which cases are right and which count, of shape (cases, proportions), where
+            the metric is the mean of proportions; otherwise None.
     """
 
     value: float | None
     statistic: Callable[[Array], Array]
-    right: int | None = None
+    interval: Literal["percentiles", "logit", "wilson"] = "percentiles"
+    proportions: tuple[Array, Array] | None = None
 
 
 def measure(
@@ -92,7 +95,8 @@ def _whole(
     return Measured(
         value=None if value is None or not math.isfinite(value) else float(value),
         statistic=checked,
-        right=int((rows == 1).sum()) if step.proportion else None,
+        interval=step.interval,
+        proportions=step.proportions(rows, task) if step.interval == "wilson" else None,
     )
 
 
@@ -115,4 +119,5 @@ def _mean_of_folds(
         statistic=lambda weights: np.mean(
             [measured.statistic(weights[rows]) for rows, measured in each], axis=0
         ),
+        interval=step.interval,
     )

@@ -42,11 +42,28 @@ def seen_in(split: Split, splits: Path, scan: Scan) -> Mapping[str, str]:
     return seen
 
 
+def pixels_in(split: Split, splits: Path) -> dict[str, str]:
+    """The hash of the pixels of each image of a split, by id; empty if the file has none.
+
+    Args:
+        split: The run's split.
+        splits: The run's ``splits.csv``.
+
+    Raises:
+        RunError: The file can't be read.
+    """
+    return {id_: pixels for pixels, id_ in _pairs("pixels", split, splits)}
+
+
 def _by(key: str, split: Split, splits: Path) -> dict[str, str]:
     """The ids of a split by a column, which older runs may lack."""
+    return dict(_pairs(key, split, splits))
+
+
+def _pairs(key: str, split: Split, splits: Path) -> list[tuple[str, str]]:
     try:
         text = splits.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise RunError(f"{splits} can't be read, so leaks can't be found: {error}.") from error
     rows = csv.DictReader(io.StringIO(text, newline=""))
-    return {row[key]: row["id"] for row in rows if row.get("split") == split and row.get(key)}
+    return [(row[key], row["id"]) for row in rows if row.get("split") == split and row.get(key)]

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from medpipe.evaluation.intervals import _group_places, _wilson, intervals_of
-from medpipe.evaluation.measured import Measured
+from medpipe.evaluation.intervals import proportion_interval
+from medpipe.evaluation.resampling import group_places
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
@@ -45,50 +45,19 @@ def proportion_intervals(
 ) -> dict[Key, list[float] | None]:
     """Give the 95 % interval of each proportion.
 
-    It is Wilson's where each group (patient) has one of the counted samples, and where groups have
-    several but all are right, or all wrong: then a group counts as one sample. Otherwise whole
-    groups are resampled; see `medpipe.evaluation.intervals.intervals_of`.
+    Samples of one group (patient) are no independent samples; see
+    `medpipe.evaluation.intervals.proportion_interval`.
 
     Args:
         predictions: Of these samples.
         proportions: By any key.
 
     Returns:
-        [low, high], or None where the proportion is undefined, or in more than 5 % of the
-        resamples.
+        [low, high], or None where no sample is counted, and where one group has both right and
+        wrong.
     """
-    import numpy as np
-
-    places = _group_places(predictions)
-    found: dict[Key, list[float] | None] = {}
-    grouped: dict[str, tuple[Key, Measured]] = {}
-    for key, one in proportions.items():
-        count, right = int(one.counted.sum()), int((one.right & one.counted).sum())
-        groups = len(np.unique(places[one.counted]))
-        if not count:
-            found[key] = None
-        elif groups == count or right in (0, count):
-            found[key] = _wilson(groups if right == count else right, groups)
-        else:
-            found[key] = None  # in its place
-            grouped[str(len(grouped))] = (key, _measured(one))
-    if grouped:
-        measured = {name: one for name, (_, one) in grouped.items()}
-        resampled, _ = intervals_of(predictions, measured)
-        found.update((grouped[name][0], interval) for name, interval in resampled.items())
-    return found
-
-
-def _measured(one: Proportion) -> Measured:
-    import numpy as np
-
-    counted = one.counted.astype(np.float64)
-    right = (one.right & one.counted).astype(np.float64)
-
-    def share(weights: Array) -> Array:
-        drawn = counted @ weights
-        values = np.full(len(drawn), np.nan)
-        np.divide(right @ weights, drawn, out=values, where=drawn > 0)
-        return values
-
-    return Measured(value=one.value, statistic=share)
+    places = group_places(predictions)
+    return {
+        key: proportion_interval(one.right.astype(float), one.counted.astype(float), places)
+        for key, one in proportions.items()
+    }

@@ -129,7 +129,7 @@ def _undefined(
     if without and group_count(predictions) > 1:
         remarks.append(
             f"no interval for {', '.join(without)}: resamples of the images all give one value, or "
-            "more than 5 % of them give none."
+            "too many of them give none."
         )
     return remarks
 

@@ -7,20 +7,19 @@ import os
 import re
 import stat
 import statistics
-from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
 from medpipe.config import changed_lines, read_text
-from medpipe.errors import RunError
+from medpipe.errors import MedpipeError, RunError
 from medpipe.runs.recorder import CONFIGURATION, RECORD
 from medpipe.runs.run import Run
 from medpipe.runs.shown import set_as_html
 from medpipe.system import file_errors, files
 from medpipe.system.options import option
-from medpipe.system.text import counted
+from medpipe.system.text import aligned
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -121,11 +120,7 @@ class RunSet:
         Raises:
             RunError: No run is finished, or one has no metrics on the split.
         """
-        tables = [_metrics(run, split) for run in self._finished()]
-        names = dict.fromkeys(
-            name for table in tables for name, value in table.items() if isinstance(value, float)
-        )
-        return {name: Spread.of(table.get(name) for table in tables) for name in names}
+        return _spreads([_metrics(run, split) for run in self._finished()])
 
     def pooled(self, split: HeldOut = "test") -> Predictions:
         """The predictions of all runs put together, each sample once.
@@ -135,10 +130,25 @@ class RunSet:
         scores are the mean over them, so that these are the predictions of an ensemble.
 
         Raises:
-            RunError: No run is finished, one has no predictions on the split, or two runs that
-                hold out different samples both predict one, or they disagree on its label.
+            RunError: No run is finished, one has no predictions on the split, two runs that hold
+                out different samples both predict one, or runs disagree on their task or a label.
         """
-        return _joined(self._by_fold(split))
+        return self.pooled_with_folds(split)[0]
+
+    def pooled_with_folds(
+        self, split: HeldOut = "test"
+    ) -> tuple[Predictions, dict[str, int] | None]:
+        """As `pooled`, with the fold of each sample by id, for metrics that are means of folds.
+
+        Returns:
+            The predictions, and the folds counted from 0; None where there is one.
+
+        Raises:
+            RunError: As `pooled`.
+        """
+        from medpipe.runs.pooling import pool
+
+        return pool(self._finished(), split)
 
     def pooled_metrics(self, split: HeldOut = "test") -> dict[str, Any]:
         """The metrics of `pooled`, with 95 % intervals.
@@ -151,53 +161,60 @@ class RunSet:
         """
         from medpipe.evaluation.metrics import compute_metrics
 
-        folds = self._by_fold(split)
-        fold_of = {id_: place for place, fold in enumerate(folds) for id_ in fold.ids}
+        predictions, folds = self.pooled_with_folds(split)
         metrics, registry = self.runs[0].configured_metrics()
         return compute_metrics(
-            _joined(folds),
-            metrics=metrics,
-            registry=registry,
-            intervals=True,
-            folds=fold_of if len(folds) > 1 else None,
+            predictions, metrics=metrics, registry=registry, intervals=True, folds=folds
         )
 
     def collection(self, split: HeldOut = "test") -> dict[str, Any]:
         """The set as plain data for JSON: the runs, `metrics` and `pooled_metrics`.
 
+        Where predictions can't be pooled, ``pooled`` is None and ``not_pooled`` says why.
+
         Raises:
-            RunError: As `pooled`.
+            RunError: No run is finished.
         """
+        tables = [run.metrics.get(split, {}) for run in self._finished()]
+        pooled, why = self._try_pooled(split)
         return {
             "format": 1,
             "split": split,
             "runs": [self._row(run) for run in self.runs],
             "unfinished": [self._row(run) for run in self.unfinished],
             "missing_folds": list(self.missing_folds),
-            "metrics": {name: attrs.asdict(s) for name, s in self.metrics(split).items()},
-            "pooled": self.pooled_metrics(split),
+            "metrics": {name: attrs.asdict(s) for name, s in _spreads(tables).items()},
+            "pooled": pooled,
+            **({} if why is None else {"not_pooled": why}),
         }
 
     def write(self, folder: str | os.PathLike[str], split: HeldOut = "test") -> dict[str, Any]:
         """Write ``collection.json`` and ``predictions_pooled.csv``; older ones are replaced.
 
+        Where predictions can't be pooled, there is no ``predictions_pooled.csv``.
+
         Returns:
             What ``collection.json`` holds; see `collection`.
 
         Raises:
-            RunError: As `pooled`, or they can't be written.
+            RunError: No run is finished, or they can't be written.
         """
         from medpipe.evaluation.predictions import write_predictions
 
         content = self.collection(split)
-        write_predictions(Path(folder) / POOLED, self.pooled(split))
+        if content["pooled"] is None:
+            files.remove_file(Path(folder) / POOLED)
+        else:
+            write_predictions(Path(folder) / POOLED, self.pooled(split))
         files.write_json(Path(folder) / COLLECTION, content)
         return content
 
     def table(self, split: HeldOut = "test") -> str:
-        """The runs, the mean and the spread of their metrics, as text."""
-        measured = any(split in run.metrics for run in self.runs)
-        metrics = self.metrics(split) if measured else {}
+        """The runs, the mean and the spread of their metrics, as text.
+
+        A run without metrics on the split has none in the table.
+        """
+        metrics = _spreads([run.metrics.get(split, {}) for run in self.runs])
         lines = [["run", "fold", "seed", *metrics]]
         for index, run in enumerate(self.runs):
             values = (_number(spread.values[index]) for spread in metrics.values())
@@ -205,9 +222,7 @@ class RunSet:
         for title, name in (("mean", "mean"), ("standard deviation", "standard_deviation")):
             values = (_number(getattr(spread, name)) for spread in metrics.values())
             lines.append([title, "", "", *values])
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        text = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) for line in lines]
-        text = [line.rstrip() for line in text] if self.runs else []
+        text = aligned(lines) if self.runs else []
         text += [f"not finished: {self._name(run)} ({run.status})" for run in self.unfinished]
         if self.missing_folds:
             text.append(f"missing: {', '.join(f'fold {fold}' for fold in self.missing_folds)}")
@@ -226,26 +241,31 @@ class RunSet:
         Args:
             output: The file to write; None: ``report.html`` in the folder of the runs.
             split: The split that the runs held out.
-            images: Whether it may show images of the data set.
-            paths: Whether it may name paths, samples and groups (patients).
-
-        Returns:
-            The file.
+            images: As for `Run.report`.
+            paths: As for `Run.report`.
 
         Raises:
             RunError: As `pooled`, or it can't be written.
         """
-        from medpipe.report.blocks import Shown
         from medpipe.report.files import REPORT, write_report
-        from medpipe.runs.set_report import facts_of_set
+        from medpipe.runs.set_report import facts_of_set, runs_section
 
+        section = runs_section(
+            self._finished(),
+            self.metrics(split),
+            unfinished=len(self.unfinished),
+            missing_folds=self.missing_folds,
+            names=paths,
+        )
+        facts = facts_of_set(
+            self.path,
+            self.runs[0],
+            predictions=self.pooled(split),
+            metrics=self.pooled_metrics(split),
+            runs=section,
+        )
         path = self.path / REPORT if output is None else Path(output)
-        facts = facts_of_set(self, split, Shown(images=images, paths=paths))
         return write_report(facts, path, images=images, paths=paths)
-
-    def __repr__(self) -> str:
-        done, more = counted(len(self.runs), "finished run"), len(self.unfinished)
-        return f"RunSet({str(self.path)!r}, {done}{f', {more} unfinished' if more else ''})"
 
     def _repr_html_(self) -> str:
         runs = (*self.runs, *self.unfinished)
@@ -255,14 +275,12 @@ class RunSet:
         tested = any("test" in run.metrics for run in self.runs)
         return self.table("test" if tested else "validation")
 
-    def _by_fold(self, split: HeldOut) -> list[Predictions]:
-        """The predictions on each set of samples that runs hold out; their mean over seeds."""
-        holders: dict[frozenset[str], list[tuple[Run, Predictions]]] = defaultdict(list)
-        for run in self._finished():
-            predictions = run.predictions(split).sorted_by_id()
-            holders[frozenset(predictions.ids)].append((run, predictions))
-        _refuse_overlap(list(holders.values()))
-        return [_averaged(same) for same in holders.values()]
+    def _try_pooled(self, split: HeldOut) -> tuple[dict[str, Any] | None, str | None]:
+        """The pooled metrics, or why there are none."""
+        try:
+            return self.pooled_metrics(split), None
+        except MedpipeError as error:
+            return None, str(error)
 
     def _finished(self) -> tuple[Run, ...]:
         if not self.runs:
@@ -322,6 +340,13 @@ def _metrics(run: Run, split: HeldOut) -> Mapping[str, Any]:
     return run.metrics[split]
 
 
+def _spreads(tables: Sequence[Mapping[str, Any]]) -> dict[str, Spread]:
+    names = dict.fromkeys(
+        name for table in tables for name, value in table.items() if isinstance(value, float)
+    )
+    return {name: Spread.of(table.get(name) for table in tables) for name in names}
+
+
 def _refuse_mixed(folder: Path, runs: Sequence[Run]) -> None:
     first: dict[Any, Run] = {}
     for run in runs:
@@ -354,47 +379,6 @@ def _differences(one: Run, other: Run) -> list[str]:
         changed = changed_lines(read_text(texts[0]), read_text(texts[1]))
         lines += [c for c in changed if not c.startswith(MAY_DIFFER) and c not in lines]
     return lines
-
-
-def _refuse_overlap(sets: Sequence[Sequence[tuple[Run, Predictions]]]) -> None:
-    homes: dict[str, Run] = {}
-    for (run, predictions), *_ in sets:
-        twice = sorted(homes.keys() & set(predictions.ids))
-        if twice:
-            raise RunError(
-                f"{homes[twice[0]].path} and {run.path} hold out different samples, but both "
-                f"predict {len(twice)} of them, such as {twice[0]!r}: they are not folds of the "
-                "same division, so their predictions can't be combined."
-            )
-        homes.update(dict.fromkeys(predictions.ids, run))
-
-
-def _averaged(same: Sequence[tuple[Run, Predictions]]) -> Predictions:
-    """The mean of predictions on the same samples, sorted by id."""
-    import numpy as np
-
-    (first, predictions), *others = same
-    for run, other in others:
-        if not np.array_equal(other.labels, predictions.labels, equal_nan=True):
-            raise RunError(f"{first.path} and {run.path} have different labels for a sample.")
-    scores = np.mean([each.scores for _, each in same], axis=0)
-    return attrs.evolve(predictions, scores=scores)
-
-
-def _joined(folds: Sequence[Predictions]) -> Predictions:
-    import numpy as np
-
-    from medpipe.evaluation.predictions import Predictions
-
-    columns = [column for column in folds[0].extra if all(column in f.extra for f in folds)]
-    return Predictions(
-        task=folds[0].task,
-        ids=tuple(id_ for fold in folds for id_ in fold.ids),
-        scores=np.concatenate([fold.scores for fold in folds]),
-        labels=np.concatenate([fold.labels for fold in folds]),
-        groups=tuple(group for fold in folds for group in fold.groups),
-        extra={name: [cell for f in folds for cell in f.extra[name]] for name in columns},
-    ).sorted_by_id()
 
 
 def _number(value: float | None) -> str:

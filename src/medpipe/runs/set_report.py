@@ -2,58 +2,79 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from medpipe.errors import RunError
-from medpipe.report.blocks import Section, Shown, Table, Text
+from medpipe.report.blocks import Section, Table, Text
 from medpipe.report.blocks import number as written
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from medpipe.evaluation.predictions import Predictions
     from medpipe.prediction.network import TrainedNetwork
     from medpipe.report.facts import ReportFacts
-    from medpipe.runs.run_set import RunSet
+    from medpipe.runs.run import Run
 
 POOLED = "pooled"
 
 
-def facts_of_set(runs: RunSet, split: Literal["validation", "test"], shown: Shown) -> ReportFacts:
-    """What the report of a set is made from: its pooled predictions and a table of its runs.
+def facts_of_set(
+    path: Path,
+    first: Run,
+    *,
+    predictions: Predictions,
+    metrics: Mapping[str, Any],
+    runs: Section,
+) -> ReportFacts:
+    """What the report of a set of runs is made from.
 
     Args:
-        runs: The set.
-        split: The split that the runs held out.
-        shown: What may be in the report.
-
-    Raises:
-        RunError: The predictions can't be pooled; see `RunSet.pooled`.
+        path: The folder of the runs.
+        first: One of them, of whose kind they all are.
+        predictions: Those of all runs, pooled.
+        metrics: Of these.
+        runs: See `runs_section`.
     """
-    first = runs.runs[0].facts() if runs.runs else None
-    metrics, predictions = runs.pooled_metrics(split), runs.pooled(split)
-    assert first is not None  # or they could not be pooled
 
     def no_network() -> TrainedNetwork:
         raise RunError("These predictions are those of several networks.")
 
     return attrs.evolve(
-        first,
+        first.facts(),
         kind="runs",
-        path=runs.path,
+        path=path,
         metrics={POOLED: metrics},
         predictions={POOLED: predictions},
         history=(),
         trained=no_network,
-        first=(_table(runs, split, shown),),
+        first=(runs,),
     )
 
 
-def _table(runs: RunSet, split: Literal["validation", "test"], shown: Shown) -> Section:
-    """The runs with their metrics, and the mean and the spread over them."""
-    spreads = runs.metrics(split)
+def runs_section(
+    runs: Sequence[Run],
+    spreads: Mapping[str, Any],
+    *,
+    unfinished: int,
+    missing_folds: Sequence[int],
+    names: bool,
+) -> Section:
+    """The runs with their metrics, and the mean and the spread over them.
+
+    Args:
+        runs: The finished ones.
+        spreads: A `Spread` by metric.
+        unfinished: How many others there are.
+        missing_folds: The folds that no finished run holds out.
+        names: Whether the names of the runs' folders may be shown.
+    """
     rows: list[list[object]] = []
-    for place, run in enumerate(runs.runs):
-        name = run.path.name if shown.paths else f"run {place + 1}"
+    for place, run in enumerate(runs):
+        name = run.path.name if names else f"run {place + 1}"
         fold = run.record.get("split", {}).get("fold")
         head: list[object] = [name, "" if fold is None else fold, run.record["seeds"]["run"]]
         rows.append([*head, *(written(spread.values[place]) for spread in spreads.values())])
@@ -68,8 +89,8 @@ def _table(runs: RunSet, split: Literal["validation", "test"], shown: Shown) -> 
             "standard deviation over the runs is no confidence interval."
         )
     ]
-    if runs.unfinished:
-        said.append(Text(text=f"Not finished, and not part of this: {len(runs.unfinished)}."))
-    if runs.missing_folds:
-        said.append(Text(text=f"Missing folds: {', '.join(map(str, runs.missing_folds))}."))
+    if unfinished:
+        said.append(Text(text=f"Not finished, and not part of this: {unfinished}."))
+    if missing_folds:
+        said.append(Text(text=f"Missing folds: {', '.join(map(str, missing_folds))}."))
     return Section(key="runs", title="Runs", blocks=[Table(columns=columns, rows=rows), *said])

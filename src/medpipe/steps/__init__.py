@@ -20,13 +20,13 @@ from medpipe.steps.kinds import (
     DatasetStep,
     InfererStep,
     LossStep,
-    MetricStep,
     NetworkStep,
     OptimizerStep,
     ScheduleStep,
     TrainerStep,
     TransformStep,
 )
+from medpipe.steps.metrics import MetricStep
 from medpipe.steps.reading import (
     ChosenReader,
     DecodedImage,

@@ -13,10 +13,11 @@ import attrs
 
 from medpipe.steps.auto import Auto, AutoInfo, auto_epochs, or_auto
 from medpipe.steps.handlers import HandlerStep
+from medpipe.steps.metrics import MetricStep
 from medpipe.steps.reading import ReaderStep
 from medpipe.steps.samples import Dataset
 from medpipe.steps.training import DataInfo, Inferer, Loss, Training, TrainingParts
-from medpipe.tasks import ReportContext, ReportSection, Step, Task, TaskStep
+from medpipe.tasks import Step, TaskStep
 
 if TYPE_CHECKING:
     import numpy as np
@@ -216,89 +217,6 @@ class InfererStep(Step):
         (batch, channels, spatial...), the outputs (batch, outputs). Autocast is the library's.
         """
         raise NotImplementedError(f"{type(self).__name__} has no build method")
-
-
-class MetricStep(Step):
-    """Measures predictions: a number for each case, and one for all of them.
-
-    With `rows` alone, the metric is the mean over cases; its interval, its subgroups, its folds
-    and its use as ``trainer.monitor`` come with it. A metric that is no mean, such as an AUC, also
-    defines `statistic`.
-
-    Attributes:
-        direction: Whether more (``max``) or less (``min``) of it is better.
-        answers: The forms of predictions that it measures; see `TaskStep.answer_form`.
-        unit: Its unit in words; ``target``: that of the targets; empty for none.
-        pooled: Over folds: of the cases of all folds (``cases``), or the mean of the folds' values
-            (``mean``), for what ranks scores, since those of different networks do not compare.
-        proportion: Whether the rows are 0 and 1, so that Wilson's interval holds where each group
-            has one case.
-    """
-
-    kind: ClassVar[str] = "metric"
-    required: ClassVar[tuple[str, ...]] = ("direction", "rows")
-    direction: ClassVar[Literal["max", "min"]]
-    answers: ClassVar[frozenset[str]] = frozenset({"class", "findings", "numbers"})
-    unit: ClassVar[str] = ""
-    pooled: ClassVar[Literal["cases", "mean"]] = "cases"
-    proportion: ClassVar[bool] = False
-
-    def rows(self, scores: Array, labels: Array, task: Task) -> Array:
-        """Measure each case on its own.
-
-        Args:
-            scores: Float64 of shape (cases, names); see `Predictions.scores`.
-            labels: As `Predictions.labels`.
-            task: What they mean.
-
-        Returns:
-            Float64 of shape (cases,), or (cases, ...) for a `statistic` of one's own. NaN where a
-            case says nothing.
-        """
-        raise NotImplementedError(f"{type(self).__name__} has no rows method")
-
-    def statistic(self, rows: Array, task: Task) -> Callable[[Array], Array]:
-        """Prepare the metric of all cases; by default the weighted mean of the rows.
-
-        Args:
-            rows: What `rows` gave for all cases.
-            task: What they mean.
-
-        Returns:
-            A function of weights, float64 of shape (cases, resamples): how often each case counts.
-            It gives the values, (resamples,), NaN where the metric is undefined.
-        """
-        import numpy as np
-
-        known = ~np.isnan(rows)
-        values, counted = np.where(known, rows, 0.0), known.astype(np.float64)
-
-        def mean(weights: Array) -> Array:
-            counts: Array = counted @ weights
-            means: Array = np.full(counts.shape, np.nan)
-            np.divide(values @ weights, counts, out=means, where=counts > 0)
-            return means
-
-        return mean
-
-    def value(self, rows: Array, task: Task, tables: Mapping[str, Any]) -> float | None:
-        """The metric of all cases as they are; None where it is undefined.
-
-        Args:
-            rows: What `rows` gave for all cases.
-            task: What they mean.
-            tables: What the task says of each class, finding or target; see `TaskStep.tables`.
-        """
-        import numpy as np
-
-        values = self.statistic(rows, task)(np.ones((len(rows), 1)))
-        if np.shape(values) != (1,):
-            raise ValueError(f"its statistic gives the shape {np.shape(values)} for 1 resample")
-        return float(values[0]) if np.isfinite(values[0]) else None
-
-    def report_sections(self, context: ReportContext) -> Sequence[ReportSection]:
-        """Sections to add to the report of a run; none by default."""
-        return ()
 
 
 @attrs.frozen(kw_only=True)

@@ -8,6 +8,10 @@ to a program, and the same one to a reader.
 from __future__ import annotations
 
 import unicodedata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _IGNORED = {
     0x034F,  # combining grapheme joiner
@@ -50,6 +54,13 @@ def is_invisible(sign: str) -> bool:
 def counted(number: int, noun: str) -> str:
     """``1 group``, ``3 groups``, ``58,954 images``."""
     return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of the same number of cells as lines, with the columns below each other."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows]
+    return [line.rstrip() for line in lines]
 
 
 def unseen(text: str) -> tuple[str, ...]:

@@ -1,0 +1,118 @@
+"""`MetricStep`: what a metric measures, and how its interval is made.
+
+NumPy is imported inside functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from medpipe.tasks import ReportContext, ReportSection, Step, Task
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class MetricStep(Step):
+    """Measures predictions: a number for each case, and one for all of them.
+
+    With `rows` alone, the metric is the mean over cases; its interval, its subgroups, its folds
+    and its use as ``trainer.monitor`` come with it. A metric that is no mean, such as an AUC, also
+    defines `statistic`.
+
+    Attributes:
+        direction: Whether more (``max``) or less (``min``) of it is better.
+        answers: The forms of predictions that it measures; see `TaskStep.answer_form`.
+        unit: Its unit in words; ``target``: that of the targets; empty for none.
+        pooled: Over folds: of the cases of all folds (``cases``), or the mean of the folds' values
+            (``mean``), for what ranks scores, since those of different networks do not compare.
+        interval: How its 95 % interval is made: ``percentiles`` of bootstrap resamples;
+            ``logit``, for what lies from 0 to 1, by the jackknife; ``wilson``, for a proportion or
+            a mean of `proportions`. The last two are better where there are few groups, or values
+            near 1.
+    """
+
+    kind: ClassVar[str] = "metric"
+    required: ClassVar[tuple[str, ...]] = ("direction", "rows")
+    direction: ClassVar[Literal["max", "min"]]
+    answers: ClassVar[frozenset[str]] = frozenset({"class", "findings", "numbers"})
+    unit: ClassVar[str] = ""
+    pooled: ClassVar[Literal["cases", "mean"]] = "cases"
+    interval: ClassVar[Literal["percentiles", "logit", "wilson"]] = "percentiles"
+
+    def rows(self, scores: Array, labels: Array, task: Task) -> Array:
+        """Measure each case on its own.
+
+        Args:
+            scores: Float64 of shape (cases, names); see `Predictions.scores`.
+            labels: As `Predictions.labels`.
+            task: What they mean.
+
+        Returns:
+            Float64 of shape (cases,), or (cases, ...) for a `statistic` of one's own. NaN where a
+            case says nothing.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no rows method")
+
+    def statistic(self, rows: Array, task: Task) -> Callable[[Array], Array]:
+        """Prepare the metric of all cases; by default the weighted mean of the rows.
+
+        Args:
+            rows: What `rows` gave for all cases.
+            task: What they mean.
+
+        Returns:
+            A function of weights, float64 of shape (cases, resamples): how often each case counts.
+            It gives the values, (resamples,), NaN where the metric is undefined.
+        """
+        import numpy as np
+
+        known = ~np.isnan(rows)
+        values, counted = np.where(known, rows, 0.0), known.astype(np.float64)
+
+        def mean(weights: Array) -> Array:
+            counts: Array = counted @ weights
+            means: Array = np.full(counts.shape, np.nan)
+            np.divide(values @ weights, counts, out=means, where=counts > 0)
+            return means
+
+        return mean
+
+    def proportions(self, rows: Array, task: Task) -> tuple[Array, Array]:
+        """Of what proportions the metric is the mean, where its interval is ``wilson``.
+
+        Args:
+            rows: What `rows` gave for all cases; by default 1, 0 or NaN, of shape (cases,).
+            task: What they mean.
+
+        Returns:
+            Which cases are right (1 or 0) and which count (1 or 0), float64 of shape
+            (cases, proportions). What counts no case is left out of the mean.
+        """
+        import numpy as np
+
+        known = ~np.isnan(rows)
+        right, counted = np.where(known, rows, 0.0), known.astype(np.float64)
+        return right[:, None], counted[:, None]
+
+    def value(self, rows: Array, task: Task, tables: Mapping[str, Any]) -> float | None:
+        """The metric of all cases as they are; None where it is undefined.
+
+        Args:
+            rows: What `rows` gave for all cases.
+            task: What they mean.
+            tables: What the task says of each class, finding or target; see `TaskStep.tables`.
+        """
+        import numpy as np
+
+        values = self.statistic(rows, task)(np.ones((len(rows), 1)))
+        if np.shape(values) != (1,):
+            raise ValueError(f"its statistic gives the shape {np.shape(values)} for 1 resample")
+        return float(values[0]) if np.isfinite(values[0]) else None
+
+    def report_sections(self, context: ReportContext) -> Sequence[ReportSection]:
+        """Sections to add to the report of a run; none by default."""
+        return ()
