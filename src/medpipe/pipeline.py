@@ -78,7 +78,7 @@ class Pipeline:
         ]
         rows += [
             (section, "", _given(getattr(self.configuration, section)), "")
-            for section in ("weights", "loader", "split", "run")
+            for section in ("weights", "loader", "split", "evaluation", "run")
         ]
         head = ("where", "step", "parameters that are not the default", "plugin")
         return table(rows, title="Pipeline", head=head)

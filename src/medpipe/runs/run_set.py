@@ -16,10 +16,10 @@ from medpipe.config import changed_lines, read_text
 from medpipe.errors import MedpipeError, RunError
 from medpipe.runs.recorder import CONFIGURATION, RECORD
 from medpipe.runs.run import Run
+from medpipe.runs.shown import set_as_html
 from medpipe.system import file_errors, files
-from medpipe.system.html import table
 from medpipe.system.options import option
-from medpipe.system.text import aligned, counted
+from medpipe.system.text import aligned
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -267,26 +267,9 @@ class RunSet:
         path = self.path / REPORT if output is None else Path(output)
         return write_report(facts, path, images=images, paths=paths)
 
-    def __repr__(self) -> str:
-        unfinished = f", {len(self.unfinished)} unfinished" if self.unfinished else ""
-        return f"RunSet({str(self.path)!r}, {counted(len(self.runs), 'run')}{unfinished})"
-
     def _repr_html_(self) -> str:
-        split: HeldOut = "test" if any("test" in run.metrics for run in self.runs) else "validation"
-        held = [run.metrics.get(split, {}) for run in self.runs]
-        names = [name for name, value in (held[0] if held else {}).items() if _is_shown(value)]
-        rows = [
-            [*self._head(run), *(_shown(found.get(name)) for name in names)]
-            for run, found in zip(self.runs, held, strict=True)
-        ]
-        spreads = [Spread.of(found.get(name) for found in held) for name in names]
-        if len(rows) > 1:
-            rows.append(["mean", "", "", *(_shown(spread.mean) for spread in spreads)])
-            deviations = (_shown(spread.standard_deviation) for spread in spreads)
-            rows.append(["standard deviation", "", "", *deviations])
-        rows += [[*self._head(run), run.status] for run in self.unfinished]
-        title = f"Runs in {self.path}, {split}"
-        return table(rows, title=title, head=["run", "fold", "seed", *names])
+        runs = (*self.runs, *self.unfinished)
+        return set_as_html(self.path, [(self._head(r), r.status, r.metrics) for r in runs])
 
     def __str__(self) -> str:
         tested = any("test" in run.metrics for run in self.runs)
@@ -321,14 +304,6 @@ class RunSet:
             "split": _split(run),
             "metrics": run.metrics,
         }
-
-
-def _is_shown(value: object) -> bool:
-    return value is None or isinstance(value, float)
-
-
-def _shown(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
 
 
 def _run_directories(folder: Path) -> Iterator[Path]:

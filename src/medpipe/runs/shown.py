@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import statistics
 from typing import TYPE_CHECKING, Any
 
 from medpipe.evaluation.metrics import with_interval
 from medpipe.system.html import table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 SHOWN = 4
@@ -49,3 +50,31 @@ def as_html(path: Path, record: Mapping[str, Any]) -> str:
         ),
     ]
     return table(rows, title=f"Run {path}")
+
+
+def set_as_html(path: Path, runs: Sequence[tuple[Sequence[str], str, Mapping[str, Any]]]) -> str:
+    """The metrics of several runs, a row for each, with mean and standard deviation.
+
+    Args:
+        path: The folder of the runs.
+        runs: For each its name, fold and seed, its status, and its metrics by split.
+    """
+    done = [(head, metrics) for head, status, metrics in runs if status == "finished"]
+    split = "test" if any("test" in metrics for _, metrics in done) else "validation"
+    held = [(head, metrics.get(split, {})) for head, metrics in done]
+    first = held[0][1] if held else {}
+    names = [name for name, value in first.items() if isinstance(value, float)]
+    rows: list[Sequence[object]] = [
+        [*head, *(_number(found.get(name)) for name in names)] for head, found in held
+    ]
+    if len(rows) > 1:
+        known = [[v for _, m in held if (v := m.get(name)) is not None] for name in names]
+        rows.append(["mean", "", "", *(_number(statistics.fmean(some)) for some in known)])
+        spreads = [statistics.stdev(some) if len(some) > 1 else None for some in known]
+        rows.append(["standard deviation", "", "", *map(_number, spreads)])
+    rows += [[*head, status] for head, status, _ in runs if status != "finished"]
+    return table(rows, title=f"Runs in {path}, {split}", head=["run", "fold", "seed", *names])
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 import time
@@ -105,6 +106,10 @@ class RunFacts:
             if text
         ]
 
+    def unsent(self, tracker: str) -> list[Point]:
+        """The points of iterations that a tracker did not take while the run trained."""
+        return unsent(self.path, tracker)
+
     def results(self) -> list[Point]:
         """The metrics of the test, each with the ends of its interval; none before the test."""
         steps = [int(row["iterations"]) for row in _rows(self.path / "history.csv")]
@@ -117,6 +122,32 @@ class RunFacts:
         paths = {self.path / name for name in names}
         there = [path for path in paths if path.is_file()]
         return sorted(there, key=lambda path: (path.stat().st_size, path.name))
+
+
+def unsent_name(tracker: str) -> str:
+    """The file of a run directory with what a tracker did not take."""
+    return f"unsent_{tracker}.csv"
+
+
+def unsent(path: Path, tracker: str) -> list[Point]:
+    """The points in that file; none where it is not there, or holds something else."""
+    try:
+        return [
+            Point(row["curve"], int(row["step"]), float(row["value"]), float(row["seconds"]))
+            for row in _rows(path / unsent_name(tracker))
+        ]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def unsent_text(points: Iterable[Point]) -> str:
+    """The content of that file."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["curve", "step", "value", "seconds"])
+    for point in points:
+        writer.writerow([point.name, point.step, repr(float(point.value)), point.seconds])
+    return out.getvalue()
 
 
 def numbers(metrics: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, float]]:
@@ -155,7 +186,7 @@ def _curve(column: str) -> str:
     """The name of a column of ``history.csv`` as a curve."""
     if column.startswith("validation_"):
         return f"validation/{column.removeprefix('validation_')}"
-    return {"training_loss": "epoch/training_loss", "seconds": "epoch/seconds"}.get(column, column)
+    return column if column == "epoch" else f"epoch/{column}"
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

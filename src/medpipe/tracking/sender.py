@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from medpipe.errors import RunError
-from medpipe.tracking.facts import Point, RunFacts
+from medpipe.errors import MedpipeError, RunError
+from medpipe.tracking.facts import Point, RunFacts, unsent, unsent_name, unsent_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from medpipe.tracking.tracker import Destination, TrackedStatus, Tracker
@@ -34,14 +34,23 @@ logger = logging.getLogger("medpipe")
 class Sender:
     """Sends a run to its tracker from a thread of its own.
 
+    What the tracker has not taken yet is in the run directory from each checkpoint on, so that
+    neither a power cut nor a machine without a network loses it.
+
     Args:
         destination: The tracker.
         path: The run directory.
+        write_text: Writes a file of the run directory by its name.
     """
 
-    def __init__(self, destination: Destination, path: Path) -> None:
+    def __init__(
+        self, destination: Destination, path: Path, write_text: Callable[[str, str], None]
+    ) -> None:
         self._destination, self._path = destination, path
-        self._waiting: deque[Point] = deque(maxlen=MOST_WAITING)
+        self._write_text = write_text
+        self._waiting: deque[Point] = deque(unsent(path, destination.name), maxlen=MOST_WAITING)
+        self._under_way: list[Point] = []
+        self._written = bool(self._waiting)
         self._dropped = 0
         self._read_again = True
         self._ending: TrackedStatus | None = None
@@ -52,6 +61,9 @@ class Sender:
         self._thread = threading.Thread(
             target=self._work, name=f"medpipe-{destination.name}", daemon=True
         )
+
+    def start(self) -> None:
+        """Start to send."""
         self._thread.start()
 
     def add(self, points: Sequence[Point]) -> None:
@@ -61,16 +73,22 @@ class Sender:
             self._changed.notify()
 
     def read_again(self) -> None:
-        """Send what the run directory has and the tracker has not, soon; returns at once."""
+        """Send what the run directory has and the tracker has not, soon; keep what is not sent."""
         with self._changed:
             self._read_again = True
             self._changed.notify()
+        self._write_unsent()
 
     def close(self, status: TrackedStatus) -> None:
         """Send the rest and how the run ended, or warn after so many seconds as it waits."""
         with self._changed:
             self._ending = status
             self._changed.notify()
+        if self._thread.ident is not None:
+            self._end()
+        self._write_unsent()
+
+    def _end(self) -> None:
         self._thread.join(self._destination.wait)
         if self._thread.is_alive():
             self._given_up = True
@@ -94,7 +112,7 @@ class Sender:
                 self._changed.wait_for(self._has_work)
                 points, again, ending = list(self._waiting), self._read_again, self._ending
                 self._waiting.clear()
-                self._read_again = False
+                self._under_way, self._read_again = points, False
             try:
                 self._deliver(points, again=again, ending=ending)
             # A library may also raise SystemExit, which must end no more than the sending.
@@ -103,6 +121,7 @@ class Sender:
                 self._note(error)
                 wait, pause = pause, min(2 * pause, PAUSES[1])
             else:
+                self._under_way = []
                 self._error, wait, pause = None, TOGETHER, PAUSES[0]
             if ending is not None:
                 return
@@ -132,6 +151,19 @@ class Sender:
         if ending is not None:
             connection.tracker.close(ending)
 
+    def _write_unsent(self) -> None:
+        with self._changed:
+            points = [*self._under_way, *self._waiting]
+        if not points and not self._written:
+            return
+        try:
+            self._write_text(unsent_name(self._destination.name), unsent_text(points))
+            self._written = True
+        except MedpipeError as error:
+            logger.warning(
+                "What the tracker %s lacks is not kept: %s", self._destination.name, error
+            )
+
     def _put(self, points: Sequence[Point]) -> None:
         self._dropped += max(0, len(self._waiting) + len(points) - MOST_WAITING)
         self._waiting.extend(points)
@@ -142,6 +174,7 @@ class Sender:
         with self._changed:
             later = list(self._waiting)
             self._waiting.clear()
+            self._under_way = []
             self._put([*points, *later])
             self._read_again |= again
 
@@ -217,7 +250,16 @@ def send_run(path: Path, destination: Destination) -> int:
         raise RunError(str(error)) from error
     try:
         connection = _Connection.to(destination, facts)
-        count = connection.send([*facts.iterations(destination.every), *facts.history()])
+        count = connection.send(
+            sorted(
+                [
+                    *facts.unsent(destination.name),
+                    *facts.iterations(destination.every),
+                    *facts.history(),
+                ],
+                key=lambda point: point.step,
+            )
+        )
         if status == "finished":
             count += connection.send(facts.results())
             for artifact in facts.artifacts(destination.artifacts):

@@ -81,8 +81,10 @@ class TrackerStep(HandlerStep):
         """Send while the engine trains; nothing of a try by a check."""
         if context.trial:
             return
+        sender = Sender(self.destination, context.output, context.write_text)
         try:
             self.load()
+            sender.start()
         except Exception as error:
             logger.warning(
                 "The run is not sent to the tracker %s: %s. The run goes on; send it later with "
@@ -92,10 +94,7 @@ class TrackerStep(HandlerStep):
                 context.output,
                 self.name,
             )
-            return
         from ignite.engine import Events
-
-        sender = Sender(self.destination, context.output)
 
         def note(engine: Any) -> None:
             iteration = engine.state.iteration
