@@ -16,10 +16,10 @@ def compare(
     report: Path | None = None,
     split: Literal["test", "validation"] = "test",
 ) -> None:
-    """Compare runs, or folders of runs, on the same test samples with the first.
+    """Compare runs that were tested on the same samples, with paired differences.
 
-    Shows the settings that differ, the metrics, and paired differences with 95 % intervals. Runs
-    with other test samples are refused.
+    Shows the settings that differ, the metrics, and the differences to the first, with 95 %
+    intervals. Runs with other test samples are refused.
 
     Args:
         runs: Run directories, or folders of runs that are pooled (folds, seeds); at least two.
