@@ -422,7 +422,7 @@ def test_a_comparison_has_a_report(
     text = " ".join(page.text.split())
     for name, difference in found.differences[0].items():
         assert f"{difference.value:+.4f}" in text, name
-    assert found.remarks[0] in text
+    assert found.remarks[-1][1:] in text
     assert str(two[0]) in text
     assert "run.seed" in text
     found.report(path, paths=False)

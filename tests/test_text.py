@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from medpipe.system.text import is_invisible, unseen, visible
+from medpipe.system.text import aligned, is_invisible, unseen, visible
 from support.signs import SPACES, UNSEEN
 
 
@@ -64,3 +64,12 @@ def test_it_changes_nothing_the_second_time(text: str) -> None:
 @given(st.text(), st.sampled_from(UNSEEN), st.integers(0, 20))
 def test_a_sign_that_is_put_in_anywhere_changes_nothing(text: str, sign: str, at: int) -> None:
     assert visible(text[:at] + sign + text[at:]) == visible(text)
+
+
+def test_columns_stand_below_each_other() -> None:
+    assert aligned([["", "A"], ["longer", ""], ["b", "1.0"]]) == [
+        "        A",
+        "longer",
+        "b       1.0",
+    ]
+    assert aligned([]) == []

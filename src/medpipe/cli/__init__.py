@@ -36,7 +36,7 @@ COMMANDS = {
     "recipes": "List the configurations that ship with medpipe, or print one.",
     "init": "Write an empty project: a configuration, a README and a .gitignore.",
     "collect": "Show the runs below a folder: metrics, mean and spread, and pooled metrics.",
-    "compare": "Compare runs that were tested on the same samples, with paired differences.",
+    "compare": "Compare runs, or folders of runs, on the same test samples with the first.",
     "track": "Send a run, or what is missing of it, to TensorBoard, MLflow or another tracker.",
     "import_weights": "Write the tensors of a torch.save file as safetensors; no code in it runs.",
     "plugins": "List the plugins and their steps.",

@@ -16,7 +16,7 @@ def compare(
     report: Path | None = None,
     split: Literal["test", "validation"] = "test",
 ) -> None:
-    """Compare runs, or folders of runs, that were tested on the same samples, with the first.
+    """Compare runs, or folders of runs, on the same test samples with the first.
 
     Shows the settings that differ, the metrics, and paired differences with 95 % intervals. Runs
     with other test samples are refused.

@@ -119,7 +119,7 @@ def compute_metrics(
         found.update((name, table) for name, table in more.items() if table)
         constant = constant_answer(predictions)
         if constant is not None:
-            own = metrics_of(predictions.task, registry=registry)  # names may be qualified
+            own = {name: steps[name] for name in metrics_of(predictions.task, registry=registry)}
             trivial = _computed(constant, own, registry, intervals=False, folds=None)
             found["baseline"] = {name: trivial[name] for name in own}
     if subgroups:

@@ -45,7 +45,8 @@ def comparison_page(record: Mapping[str, Any], shown: Shown) -> str:
 def _runs(record: Mapping[str, Any], letters: Sequence[str], shown: Shown) -> Section:
     blocks: list[Block] = []
     if record["remarks"]:
-        blocks.append(Points(items=record["remarks"], warn=True))
+        said = [f"{remark[0].upper()}{remark[1:]}" for remark in record["remarks"]]
+        blocks.append(Points(items=said, warn=True))
     if shown.paths:
         rows = list(zip(letters, map(str, record["names"]), strict=True))
         blocks.append(Table(columns=["", "run or set of runs"], rows=rows))
