@@ -55,7 +55,7 @@ def test_check_ends_with_2_where_there_are_problems(
 ) -> None:
     assert exit_code("check", str(configuration), "--set", "trainer.monitor=acuracy") == 2
     printed = capsys.readouterr().out
-    assert "problem     trainer.monitor: 'acuracy' is no metric" in printed
+    assert "problem     trainer.monitor: 'acuracy' is not a metric" in printed
 
 
 @pytest.mark.parametrize(
