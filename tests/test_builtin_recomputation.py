@@ -107,6 +107,7 @@ def assert_same(one: Any, other: Any) -> None:
     torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "precision"),
     [
@@ -279,6 +280,7 @@ class Plugin:
         return [Repeating]
 
 
+@pytest.mark.long
 def test_a_run_that_was_stopped_ends_as_if_it_had_not(tmp_path: Path) -> None:
     registry = Registry.discover().with_plugin(Plugin(), name="repeating")
 

@@ -107,6 +107,7 @@ def test_holms_correction(p_values: list[float]) -> None:
         assert {place for place, p in enumerate(adjusted) if p < level} == rejected
 
 
+@pytest.mark.long
 def test_equal_networks_differ_in_few_sets_and_better_ones_in_many() -> None:
     """300 sets of 60 patients: a difference that is not there is found in 6 % at most."""
     found = {"equal": 0, "better": 0}

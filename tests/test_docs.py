@@ -76,6 +76,9 @@ def _marked(page: Path) -> object:
         "weights",
         "tutorial",
         "clusters",
+        "dicom",
+        "results",
+        "report",
     }
     return pytest.param(page, id=name_of(page), marks=[pytest.mark.long] if long else [])
 
