@@ -9,6 +9,7 @@ import pytest
 nbclient = pytest.importorskip("nbclient", reason="needs nbclient: pip install nbclient")
 pytest.importorskip("ipykernel", reason="needs ipykernel: pip install ipykernel")
 
+pytestmark = pytest.mark.long
 LONGEST = 5000
 
 SOURCE = {

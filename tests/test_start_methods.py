@@ -137,6 +137,7 @@ def test_workers_change_no_bit_however_they_are_started(
         assert digest(1, *steps()) == alone
 
 
+@pytest.mark.long
 def test_what_a_worker_can_not_take_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(start_methods.VARIABLE, "forkserver")
     with pytest.raises(StepError) as caught:
@@ -184,6 +185,7 @@ def test_a_sample_that_can_not_be_sent_is_named(monkeypatch: pytest.MonkeyPatch)
         make_loader(made, order, workers=1, device=torch.device("cpu"))
 
 
+@pytest.mark.long
 def test_a_daemonic_process_does_it_alone_and_says_so_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

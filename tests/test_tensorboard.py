@@ -44,6 +44,7 @@ def assert_whole(folder: Path, run: medpipe.Run) -> None:
     assert curve(found, "test/accuracy") == [(last, pytest.approx(accuracy))]
 
 
+@pytest.mark.long
 def test_a_run_that_stops_at_every_iteration_is_one_run_with_rising_steps(tmp_path: Path) -> None:
     pipeline = builder().build()
     run = pipeline.run(tmp_path / "run", max_time=0)

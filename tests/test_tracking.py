@@ -180,6 +180,7 @@ def test_a_run_that_stops_at_every_iteration_is_one_run_there(tmp_path: Path) ->
     assert_whole(curves(only(tmp_path)), run)
 
 
+@pytest.mark.long
 def test_iterations_that_are_repeated_after_a_power_cut_are_sent_once(tmp_path: Path) -> None:
     pipeline = builder(ledger(tmp_path), medpipe.step("dying", at=8)).build()
     script = (
