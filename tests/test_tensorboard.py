@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 import medpipe
+import medpipe.plugin
+from medpipe.plugin import Point, RunFacts
 from support.tiny_runs import registered, tiny
 
 events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
@@ -57,6 +59,23 @@ def test_a_run_that_stops_at_every_iteration_is_one_run_with_rising_steps(tmp_pa
     assert b"| trainer.max_epochs | 2 |" in text
     assert run.record["split"]["digest"].encode() in text
     assert run.track("tensorboard") == 0
+
+
+def test_files_of_one_second_are_read_in_their_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = registered(tiny()).build()
+    run = pipeline.run(tmp_path / "run")
+    monkeypatch.setattr("time.time", lambda: 1.75e9)
+    step = medpipe.Registry.discover().create(medpipe.plugin.HandlerStep, "tensorboard")
+    facts = RunFacts.read(run.path)
+    for number in range(12):
+        tracker = step.open(facts)
+        assert tracker.sent() == ({"loss": number} if number else {})
+        tracker.send([Point("loss", number + 1, 0.5)])
+        tracker.close("stopped")
+    found = [step for step, _ in curve(read(run.path / "tensorboard"), "loss")]
+    assert found == list(range(1, 13))
 
 
 def test_a_run_without_it_is_sent_later_to_a_folder_of_its_own(tmp_path: Path) -> None:

@@ -96,7 +96,9 @@ class _Table:
         groups = engine.optimizer.param_groups if hasattr(engine, "optimizer") else []
         rates = [float(group["lr"]) for group in groups]
         # It stays where it is computed: to look at it would wait for the device.
-        self._rows.append([engine.state.iteration, engine.state.output["loss"], *rates[:1]])
+        loss = engine.state.output["loss"]
+        loss = loss.detach() if hasattr(loss, "detach") else loss  # or its graph stays too
+        self._rows.append([engine.state.iteration, loss, *rates[:1]])
 
     def text(self) -> str:
         out = io.StringIO()

@@ -67,7 +67,8 @@ class _EventFiles(Tracker):
         path.mkdir(parents=True, exist_ok=True)
         name = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}"
         number = len(list(path.glob("*")))
-        self._file = (path / f"{name}.{number}").open("xb")
+        # TensorBoard reads files in the order of their names, and many may be of one second.
+        self._file = (path / f"{name}.{number:06d}").open("xb")
         self._writer = RecordWriter(self._file)
         self._write([{"file_version": "brain.Event:2", "wall_time": time.time()}])
         if not has_text:
