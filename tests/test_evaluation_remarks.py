@@ -322,16 +322,16 @@ def a_test_of_one_patient() -> Sequence[str]:
 
 
 @said(
-    "there are only 12 groups (patients): with fewer than 20, 95 % intervals hold the truth "
-    "clearly less often than in 95 % of cases."
+    "there are only 12 groups (patients): with fewer than 20, little is known of others, and 95 % "
+    "intervals hold the truth only roughly as often as that."
 )
 def a_test_of_few_patients() -> Sequence[str]:
     return remarks(good(groups=tuple(f"p{row % 12}" for row in range(120))))
 
 
 @said(
-    "there are 30 images: with fewer than 50, 95 % intervals hold the truth somewhat less often "
-    "than in 95 % of cases."
+    "there are 30 images: with fewer than 50, 95 % intervals hold the truth only roughly as often "
+    "as that."
 )
 def a_test_of_thirty_images() -> Sequence[str]:
     return remarks(good(count=30))

@@ -68,13 +68,13 @@ def _groups(predictions: Predictions) -> list[str]:
     remarks = []
     if groups < FEW_GROUPS:
         remarks.append(
-            f"there are only {groups} {word}: with fewer than {FEW_GROUPS}, 95 % intervals hold "
-            "the truth clearly less often than in 95 % of cases."
+            f"there are only {groups} {word}: with fewer than {FEW_GROUPS}, little is known of "
+            "others, and 95 % intervals hold the truth only roughly as often as that."
         )
     elif groups < FEWER_GROUPS:
         remarks.append(
             f"there are {groups} {word}: with fewer than {FEWER_GROUPS}, 95 % intervals hold the "
-            "truth somewhat less often than in 95 % of cases."
+            "truth only roughly as often as that."
         )
     counts = Counter(group for group in predictions.groups if group is not None)
     largest = max(counts.values(), default=0)

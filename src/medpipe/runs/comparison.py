@@ -104,7 +104,7 @@ def _lines(comparison: Comparison) -> list[str]:
     for name, each in comparison.metrics.items():
         rows.append([name, *(_value(one["value"], one["interval"]) for one in each)])
     lines += _indented(rows)
-    lines += ["", "Differences, of the same resamples of both:"]
+    lines += ["", "Differences, paired by sample, with 95 % intervals:"]
     heads = [f"{other} - {letters[0]}" for other in letters[1:]]
     rows = [["", *(cell for head in heads for cell in (head, "p", "p (Holm)"))]]
     for name in comparison.metrics:
