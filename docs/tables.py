@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 import medpipe
-from medpipe.registry.meanings import meanings
+from medpipe.registry.meanings import meanings, parameter_fields
 from medpipe.registry.parameters import describe_type, parameter_types
 from medpipe.steps import STEP_KINDS, Step
 
@@ -39,7 +39,7 @@ def steps_of(kind: type[Step]) -> str:
 
 
 def _parameters(cls: type[Any]) -> str:
-    fields = {field.name: field for field in attrs.fields(cls)}
+    fields = parameter_fields(cls)
     types = parameter_types(cls)
     if not types:
         return "No parameters.\n"

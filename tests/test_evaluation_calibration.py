@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,19 +13,8 @@ from sklearn import metrics as sklearn_metrics
 from medpipe.evaluation.calibration import calibration, fit_temperature, with_temperature
 from medpipe.evaluation.metrics import compute_metrics
 from medpipe.evaluation.predictions import Predictions
-from medpipe.steps import Task
 from support.examples import examples
-
-
-def make(kind: str, scores: Any, labels: Any) -> Predictions:
-    scores = np.asarray(scores, dtype=float)
-    return Predictions(
-        task=Task(kind=kind, names=tuple(f"n{place}" for place in range(scores.shape[1]))),
-        ids=tuple(f"s{row:04}" for row in range(len(scores))),
-        scores=scores,
-        labels=labels,
-        groups=(None,) * len(scores),
-    )
+from support.predicted import predicted as make
 
 
 @st.composite

@@ -14,19 +14,8 @@ from sklearn.metrics import confusion_matrix
 from medpipe.evaluation.class_table import PROPORTIONS, class_table
 from medpipe.evaluation.metrics import compute_metrics
 from medpipe.evaluation.predictions import Predictions
-from medpipe.steps import Task
 from support.examples import examples
-
-
-def make(kind: str, scores: Any, labels: Any, groups: Any = None) -> Predictions:
-    scores = np.asarray(scores, dtype=float)
-    return Predictions(
-        task=Task(kind=kind, names=tuple(f"n{place}" for place in range(scores.shape[1]))),
-        ids=tuple(f"s{row:04}" for row in range(len(scores))),
-        scores=scores,
-        labels=labels,
-        groups=groups or (None,) * len(scores),
-    )
+from support.predicted import predicted as make
 
 
 @st.composite

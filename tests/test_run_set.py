@@ -18,7 +18,8 @@ import medpipe
 from medpipe.errors import RunError
 from medpipe.evaluation.metrics import compute_metrics
 from medpipe.evaluation.predictions import read_predictions, write_predictions
-from medpipe.runs.run_set import RunSet, Spread
+from medpipe.runs.run_set import RunSet
+from medpipe.runs.spread import Spread
 from support.records import change_record
 
 

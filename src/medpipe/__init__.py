@@ -49,7 +49,8 @@ if TYPE_CHECKING:
     from medpipe.runs.comparing import compare
     from medpipe.runs.comparison import Comparison
     from medpipe.runs.run import Run
-    from medpipe.runs.run_set import RunSet, Spread
+    from medpipe.runs.run_set import RunSet
+    from medpipe.runs.spread import Spread
     from medpipe.steps import DataInfo, Dataset, Sample, Task
 
 __all__ = [
@@ -137,10 +138,8 @@ _HOMES = {
     "medpipe.runs.comparing": ("compare",),
     "medpipe.runs.comparison": ("Comparison",),
     "medpipe.runs.run": ("Run",),
-    "medpipe.runs.run_set": (
-        "RunSet",
-        "Spread",
-    ),
+    "medpipe.runs.run_set": ("RunSet",),
+    "medpipe.runs.spread": ("Spread",),
     "medpipe.steps": (
         "DataInfo",
         "Dataset",

@@ -15,7 +15,8 @@ from medpipe.checks.data_report import DataReport, examine_data
 from medpipe.checks.pipeline_check import examine
 from medpipe.config import Configuration, toml_text
 from medpipe.errors import RunError
-from medpipe.registry.parameters import parameter_name, values_of
+from medpipe.registry.meanings import parameter_fields
+from medpipe.registry.parameters import values_of
 from medpipe.registry.registry import Registry
 from medpipe.registry.wrapped import Wrapped
 from medpipe.runs.recorder import RECORD
@@ -343,12 +344,11 @@ def _given(value: Any) -> str:
     """The parameters that are not their defaults, as TOML writes them."""
     if isinstance(value, Wrapped):
         return ""
-    fields = attrs.fields(type(value))
-    defaults = {parameter_name(field.name): field.default for field in fields}
+    fields = parameter_fields(type(value))
     return ", ".join(
         f"{name} = {toml_text(item)}"
         for name, item in values_of(value).items()
-        if item is not None and not isinstance(item, Step) and item != defaults[name]
+        if item is not None and not isinstance(item, Step) and item != fields[name].default
     )
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal
 
 import attrs
 
 from medpipe import Run
-from medpipe.registry.meanings import meanings, without_meanings
-from medpipe.registry.parameters import describe_type, parameter_name, parameter_types
+from medpipe.registry.meanings import meanings, parameter_fields, without_meanings
+from medpipe.registry.parameters import describe_type, parameter_types
 from medpipe.registry.registry import Registry
 from medpipe.steps import STEP_KINDS
 
@@ -52,11 +52,9 @@ def show(kind: Kind, name: str, /) -> None:
     plugin = registry.plugin_of(cls)
     print(f"{kind} {name}, from {plugin.title if plugin else 'nowhere'}")
     print(without_meanings(inspect.getdoc(cls) or "").rstrip())
-    said = {parameter_name(name): text for name, text in meanings(cls).items()}
-    fields = attrs.fields(cast("type[Any]", cls))
-    defaults = {parameter_name(field.name): field.default for field in fields}
+    said, fields = meanings(cls), parameter_fields(cls)
     for parameter, expected in parameter_types(cls).items():
-        default = defaults[parameter]
+        default = fields[parameter].default
         if default is attrs.NOTHING:
             shown = "required"
         elif isinstance(default, attrs.Factory):  # type: ignore[arg-type]

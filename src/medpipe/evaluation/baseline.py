@@ -5,12 +5,14 @@ NumPy is imported inside functions.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
+from medpipe.evaluation.outcomes import means_of
+
 if TYPE_CHECKING:
-    from medpipe.evaluation.predictions import Array, Predictions
+    from medpipe.evaluation.predictions import Predictions
 
 
 def constant_answer(predictions: Predictions) -> Predictions | None:
@@ -31,17 +33,7 @@ def constant_answer(predictions: Predictions) -> Predictions | None:
     if form == "class":
         scores = np.bincount(labels, minlength=len(task.names)) / len(labels)
     elif form in ("findings", "numbers"):
-        scores = _means(labels)
+        scores = np.nan_to_num(means_of(labels))  # 0 where nothing is known
     else:
         return None
     return attrs.evolve(predictions, scores=np.tile(scores, (len(predictions), 1)))
-
-
-def _means(labels: Array) -> Array:
-    """The mean of each column, 0 where nothing is known."""
-    import numpy as np
-
-    known: Any = ~np.isnan(labels)
-    sums = np.where(known, labels, 0.0).sum(axis=0)
-    means: Array = sums / np.maximum(known.sum(axis=0), 1)
-    return means

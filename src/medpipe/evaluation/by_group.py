@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from medpipe.evaluation.outcomes import means_of
 from medpipe.evaluation.predictions import Predictions
 
 if TYPE_CHECKING:
@@ -90,10 +91,7 @@ def _label(labels: Array, form: str, place: int | None) -> Any:
         there, known = (labels == 1).any(axis=0), (~np.isnan(labels)).any(axis=0)
         return np.where(known, there, np.nan)
     if form == "numbers":
-        known = ~np.isnan(labels)
-        counts = known.sum(axis=0)
-        sums = np.where(known, labels, 0.0).sum(axis=0)
-        return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+        return means_of(labels)
     if form == "class" and place is not None and (labels == place).any():
         return place
     same = all(np.array_equal(one, labels[0], equal_nan=labels.dtype.kind == "f") for one in labels)

@@ -10,7 +10,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from medpipe.evaluation.class_table import PROPORTIONS, detections
-from medpipe.evaluation.outcomes import outcomes_of
+from medpipe.evaluation.outcomes import column_of
 from medpipe.evaluation.proportions import proportion_intervals
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def choose_operating_point(validation: Predictions, wanted: OperatingPoint) -> d
     Raises:
         ValueError: The task has no such class or finding.
     """
-    known, truth, scores = _column(validation, wanted.class_)
+    known, truth, scores = column_of(validation, wanted.class_)
     yes, no = scores[known & truth], scores[known & ~truth]
     by = "specificity" if wanted.sensitivity is None else "sensitivity"
     at_least = float(getattr(wanted, by))
@@ -77,7 +77,7 @@ def at_operating_point(predictions: Predictions, chosen: Mapping[str, Any]) -> d
     """
     threshold = chosen["threshold"]
     predictions = predictions.sorted_by_id()
-    known, truth, scores = _column(predictions, chosen["class"])
+    known, truth, scores = column_of(predictions, chosen["class"])
     answer = scores >= threshold
     proportions = detections(known, truth, answer)
     intervals = proportion_intervals(predictions, proportions)
@@ -98,15 +98,6 @@ def found_at(scores: Array, names: tuple[str, ...], chosen: Mapping[str, Any]) -
     """Which samples count as found, bool of shape (samples,), from scores (samples, names)."""
     answer: Array = scores[:, names.index(chosen["class"])] >= chosen["threshold"]
     return answer
-
-
-def _column(predictions: Predictions, name: str) -> tuple[Array, Array, Array]:
-    outcomes = outcomes_of(predictions)
-    names = () if outcomes is None else outcomes.names
-    if outcomes is None or name not in names:
-        raise ValueError(f"{predictions.task} has no class or finding {name!r}.")
-    place = names.index(name)
-    return outcomes.known[:, place], outcomes.truth[:, place], outcomes.scores[:, place]
 
 
 def _reaching_sensitivity(yes: Array, share: float) -> float | None:

@@ -57,3 +57,34 @@ def outcomes_of(predictions: Predictions) -> Outcomes | None:
         answer=answer,
         scores=predictions.scores,
     )
+
+
+def column_of(predictions: Predictions, name: str) -> tuple[Array, Array, Array]:
+    """What is known, what is true and the probabilities of one class or finding.
+
+    Returns:
+        Bool, bool and float64 of shape (samples,); see `Outcomes`.
+
+    Raises:
+        ValueError: The task has no such class or finding.
+    """
+    outcomes = outcomes_of(predictions)
+    names = () if outcomes is None else outcomes.names
+    if outcomes is None or name not in names:
+        raise ValueError(f"{predictions.task} has no class or finding {name!r}.")
+    place = names.index(name)
+    return outcomes.known[:, place], outcomes.truth[:, place], outcomes.scores[:, place]
+
+
+def means_of(labels: Array) -> Array:
+    """The mean of the known labels of each column; NaN where none is known.
+
+    Args:
+        labels: Float64 of shape (samples, names), with NaN where a label is missing.
+    """
+    import numpy as np
+
+    known = ~np.isnan(labels)
+    counts = known.sum(axis=0)
+    sums = np.where(known, labels, 0.0).sum(axis=0)
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)

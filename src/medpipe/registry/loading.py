@@ -15,7 +15,8 @@ import pluggy
 
 from medpipe import hookspecs
 from medpipe.hookspecs import PROJECT, hook_of
-from medpipe.registry.parameters import parameter_name, parameter_types, unsupported
+from medpipe.registry.meanings import parameter_name
+from medpipe.registry.parameters import parameter_types, unsupported
 from medpipe.steps import STEP_KINDS, Step, TransformStep
 from medpipe.system.distribution import own_distribution
 

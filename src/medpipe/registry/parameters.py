@@ -7,7 +7,6 @@ made only if there are none. Names are looked up among the given steps only.
 
 from __future__ import annotations
 
-import keyword
 import math
 import os
 import re
@@ -21,6 +20,7 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from medpipe.errors import ItemError, Problem
+from medpipe.registry.meanings import parameter_fields, parameter_name
 from medpipe.registry.wording import a_step, show, suggestion
 from medpipe.registry.wrapped import Wrapped, wrap
 from medpipe.steps import STEP_KINDS, Step
@@ -64,23 +64,17 @@ def parameter_types(cls: type[Any]) -> Mapping[str, Any]:
             checkers only.
     """
     if cls not in _RESOLVED:
-        fields = [field for field in attrs.fields(cls) if field.init]
-        written = any(isinstance(field.type, str) for field in fields)
-        hints = typing.get_type_hints(cls) if written else {f.name: f.type for f in fields}
-        _RESOLVED[cls] = {parameter_name(field.name): hints[field.name] for field in fields}
+        fields = parameter_fields(cls)
+        written = any(isinstance(field.type, str) for field in fields.values())
+        hints = typing.get_type_hints(cls) if written else {f.name: f.type for f in fields.values()}
+        _RESOLVED[cls] = {name: hints[field.name] for name, field in fields.items()}
     return _RESOLVED[cls]
-
-
-def parameter_name(attribute: str) -> str:
-    """How configurations call an attribute: ``class_`` is ``class``, a keyword of Python's."""
-    name = attribute.removesuffix("_")
-    return name if keyword.iskeyword(name) else attribute
 
 
 def values_of(given: Any) -> dict[str, Any]:
     """The values of an object's parameters by name."""
-    fields = (field.name for field in attrs.fields(type(given)) if field.init)
-    return {parameter_name(name): getattr(given, name) for name in fields}
+    fields = parameter_fields(type(given))
+    return {name: getattr(given, field.name) for name, field in fields.items()}
 
 
 BACKSLASHES = (

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from medpipe.evaluation.outcomes import column_of
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -63,14 +65,9 @@ def one_against_rest(
 
     Cases whose label is missing are left out.
     """
-    import numpy as np
-
-    place, labels = predictions.task.names.index(name), predictions.labels
-    if labels.ndim == 1:
-        return labels == place, predictions.scores[:, place], predictions.groups
-    known = ~np.isnan(labels[:, place])
+    known, truth, scores = column_of(predictions, name)
     groups = [g for g, there in zip(predictions.groups, known, strict=True) if there]
-    return labels[known, place] == 1, predictions.scores[known, place], groups
+    return truth[known], scores[known], groups
 
 
 def roc(truth: Array, scores: Array, groups: Sequence[str | None]) -> Curve | None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import stat
-import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,12 +15,13 @@ from medpipe.errors import MedpipeError, RunError
 from medpipe.runs.recorder import CONFIGURATION, RECORD
 from medpipe.runs.run import Run
 from medpipe.runs.shown import set_as_html
+from medpipe.runs.spread import Spread
 from medpipe.system import file_errors, files
 from medpipe.system.options import option
 from medpipe.system.text import aligned
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from medpipe.evaluation.predictions import Predictions
 
@@ -35,39 +34,6 @@ MAY_DIFFER = ("run.", "weights.", "loader.workers", "split.fold:", "split.file:"
 NAMED = 3
 
 HeldOut = Literal["validation", "test"]
-
-
-@attrs.frozen(kw_only=True)
-class Spread:
-    """A metric over several runs.
-
-    Attributes:
-        mean: The mean over the runs in which it is defined; None where there is none.
-        standard_deviation: The sample standard deviation (n - 1) over these runs; None where
-            there are fewer than two. It is not a confidence interval.
-        minimum: The lowest.
-        maximum: The highest.
-        values: One for each run, in the order of the set; None where it is undefined.
-    """
-
-    mean: float | None
-    standard_deviation: float | None
-    minimum: float | None
-    maximum: float | None
-    values: tuple[float | None, ...]
-
-    @classmethod
-    def of(cls, values: Iterable[float | None]) -> Spread:
-        """Compute the statistics of some values."""
-        given = tuple(values)
-        known = [value for value in given if value is not None and math.isfinite(value)]
-        return cls(
-            mean=statistics.fmean(known) if known else None,
-            standard_deviation=statistics.stdev(known) if len(known) > 1 else None,
-            minimum=min(known, default=None),
-            maximum=max(known, default=None),
-            values=given,
-        )
 
 
 @attrs.frozen(kw_only=True, eq=False)

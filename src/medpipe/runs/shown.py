@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import statistics
 from typing import TYPE_CHECKING, Any
 
 from medpipe.evaluation.metrics import with_interval
+from medpipe.runs.spread import Spread
 from medpipe.system.html import table
 
 if TYPE_CHECKING:
@@ -68,10 +68,10 @@ def set_as_html(path: Path, runs: Sequence[tuple[Sequence[str], str, Mapping[str
         [*head, *(_number(found.get(name)) for name in names)] for head, found in held
     ]
     if len(rows) > 1:
-        known = [[v for _, m in held if (v := m.get(name)) is not None] for name in names]
-        rows.append(["mean", "", "", *(_number(statistics.fmean(some)) for some in known)])
-        spreads = [statistics.stdev(some) if len(some) > 1 else None for some in known]
-        rows.append(["standard deviation", "", "", *map(_number, spreads)])
+        spreads = [Spread.of(found.get(name) for _, found in held) for name in names]
+        rows.append(["mean", "", "", *(_number(one.mean) for one in spreads)])
+        deviations = (_number(one.standard_deviation) for one in spreads)
+        rows.append(["standard deviation", "", "", *deviations])
     rows += [[*head, status] for head, status, _ in runs if status != "finished"]
     return table(rows, title=f"Runs in {path}, {split}", head=["run", "fold", "seed", *names])
 
