@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         ImageFile,
         Inferer,
         InfererStep,
+        LabelImage,
         Loss,
         LossStep,
         MetricStep,
@@ -130,6 +131,7 @@ __all__ = [
     "PictureReader",
     # what passes between steps
     "Sample",
+    "LabelImage",
     "Series",
     "ImageFile",
     "DecodedImage",

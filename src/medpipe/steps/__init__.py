@@ -42,7 +42,7 @@ from medpipe.steps.reading import (
     chosen_readers,
     listing_with,
 )
-from medpipe.steps.samples import SPLITS, Dataset, OnLeak, Sample, Split
+from medpipe.steps.samples import SPLITS, Dataset, LabelImage, OnLeak, Sample, Split
 from medpipe.steps.training import DataInfo, Denominator, Inferer, Loss, Training, TrainingParts
 from medpipe.tasks import (
     ReportContext,
@@ -66,6 +66,7 @@ __all__ = [
     "HandlerStep",
     "ImageFile",
     "Inferer",
+    "LabelImage",
     "InfererStep",
     "Loss",
     "LossStep",

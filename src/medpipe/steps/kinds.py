@@ -70,6 +70,9 @@ class TransformStep(Step):
 
     Attributes:
         random: True for augmentation, which touches training data alone.
+        spatial: Whether it moves pixels: where a sample's label is an image (see `LabelImage`), the
+            step then changes ``label`` as it does ``image``, by nearest neighbour, so that no value
+            arises that was not there. Steps that only change values leave labels alone.
         takes_decoded: Whether a step that reads files also takes, in place of a sample's files,
             the `DecodedImage` that `read_sample_image` gives for them. Then files that are read
             to find duplicates need not be read again for the packed cache.
@@ -81,6 +84,7 @@ class TransformStep(Step):
 
     kind: ClassVar[str] = "transform"
     random: ClassVar[bool] = False
+    spatial: ClassVar[bool] = False
     takes_decoded: ClassVar[bool] = False
     accepts_integer_images: ClassVar[bool] = False
 

@@ -48,6 +48,31 @@ def _samples(items: Iterable[Sample]) -> tuple[Sample, ...]:
     return tuple(items)
 
 
+Values = tuple[tuple[float, tuple[int, ...]], ...]
+"""For values of a mask the places of the names that they mean; of the background none."""
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class LabelImage:
+    """A label that is an image: the mask of a segmentation, on the grid of the sample's image.
+
+    Attributes:
+        image: As `Sample.image`: a file; several, one for each of the task's names, in which what
+            is not 0 belongs to the name (None: not annotated); or an array or `DecodedImage`.
+        values: What the values of a single mask mean, such as ``((0, ()), (255, (0,)))``: 255 is
+            the first name, 0 the background. A value that is not named is a fault. None: the
+            values are 0 for the background, 1 for the first name, and so on.
+        ignore: Values of a single mask that count nowhere: not in the loss, not in a metric.
+        channels: How many names there are, where they may overlap: the label then has a channel of
+            0 and 1 for each. None: each pixel has one name, or the background.
+    """
+
+    image: ImageFile | tuple[ImageFile | None, ...] | np.ndarray[Any, Any] | DecodedImage
+    values: Values | None = None
+    ignore: tuple[float, ...] = ()
+    channels: int | None = None
+
+
 @attrs.frozen(kw_only=True, eq=False)
 class Sample:
     """One image (or several that belong together) and what is known about it.
@@ -60,7 +85,7 @@ class Sample:
             decode; or a `DecodedImage`, which may be a volume.
         label: For ``multiclass`` the class's index, for ``regression`` a number, for
             ``multilabel`` a vector of 0 and 1. NaN stands for missing. Numbers and arrays of
-            NumPy, PyTorch and pandas become Python's own.
+            NumPy, PyTorch and pandas become Python's own. For ``segmentation`` a `LabelImage`.
         group: What must stay in one split, usually the patient. None: a group of its own, and so is
             what is blank or NaN.
         split: The split that the data set gives this sample. None: the library chooses.
@@ -69,7 +94,7 @@ class Sample:
 
     id: str = attrs.field(converter=plain_text)
     image: ImageFile | tuple[ImageFile, ...] | np.ndarray[Any, Any] | DecodedImage
-    label: int | float | tuple[float, ...] = attrs.field(converter=plain)
+    label: int | float | tuple[float, ...] | LabelImage = attrs.field(converter=plain)
     group: str | None = attrs.field(default=None, converter=_group)
     split: Split | None = attrs.field(default=None, converter=plain_text)
     extra: Mapping[str, Any] = attrs.field(factory=dict, converter=_extra)

@@ -43,7 +43,11 @@ class TaskStep(Step):
     Attributes:
         word: What one of the task's names is: ``class``, ``finding``, ``target``.
         label_form: The form of an encoded label, which a loss must fit (`LossStep.labels`):
-            ``class`` (an index), ``findings`` (0, 1 or NaN for each), ``numbers``, or another.
+            ``class`` (an index), ``findings`` (0, 1 or NaN for each), ``numbers``, ``mask`` (an
+            image of indices), ``masks`` (a channel of 0 and 1 for each name), or another.
+        dense: Whether labels and outputs are images: labels are `LabelImage`, the network gives
+            (batch, outputs, spatial...), and a prediction keeps what `case_scores` measures.
+        missing_scores: Whether a score may be NaN: undefined for the sample.
         answer_form: The form of scores and labels of predictions, which a metric must fit
             (`MetricStep.answers`): as `label_form`.
         cells: How the dataset step ``table`` reads labels: ``classes``, ``findings`` or
@@ -83,6 +87,8 @@ class TaskStep(Step):
     label_form: ClassVar[str]
     answer_form: ClassVar[str]
     cells: ClassVar[Literal["classes", "findings", "numbers"]] = "classes"
+    dense: ClassVar[bool] = False
+    missing_scores: ClassVar[bool] = False
     one_stratum: ClassVar[bool] = False
     several_readers: ClassVar[bool] = True
     balancing_remedy: ClassVar[str] = ""
@@ -104,6 +110,10 @@ class TaskStep(Step):
 
     def outputs(self, names: Sequence[str]) -> int:
         """How many numbers the network gives for a sample; one for each name by default."""
+        return len(names)
+
+    def score_count(self, names: Sequence[str]) -> int:
+        """How many numbers predictions keep of a sample; one for each name by default."""
         return len(names)
 
     # Labels
@@ -191,6 +201,43 @@ class TaskStep(Step):
     def predicted(self, scores: Array) -> Array:
         """What scores say: see `Predictions.predicted`."""
         return scores
+
+    # Tasks whose labels are images (`dense`)
+
+    def decided(self, outputs: torch.Tensor) -> torch.Tensor:
+        """Turn outputs of shape (batch, outputs, spatial...) into labels as `encode` gives them.
+
+        Returns:
+            uint8 of shape (batch, 1, spatial...), or (batch, names, spatial...) where names may
+            overlap.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no decided method")
+
+    def case_scores(
+        self,
+        predicted: Array,
+        label: Array,
+        names: Sequence[str],
+        *,
+        spacing: Sequence[float] | None,
+        surfaces: bool,
+    ) -> tuple[Array, Array]:
+        """Measure the prediction of one sample, on the grid of its file.
+
+        Args:
+            predicted: As `decided` gives it, of one sample: uint8 of shape (1 or names,
+                spatial...).
+            label: The truth, of the same shape; 255 counts nowhere.
+            names: The task's names.
+            spacing: Millimetres between voxels along each axis; None where that is not known.
+            surfaces: Whether to measure distances between surfaces too, which takes long; what is
+                left out is NaN.
+
+        Returns:
+            The scores, float64 of shape (`score_count`,), and the label as predictions keep it, of
+            the shape that `label_shape` has after its first axis.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no case_scores method")
 
     # Files and reports
 
