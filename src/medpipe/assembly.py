@@ -153,7 +153,9 @@ class Assembly:
                 self.configuration.split,
                 workers=available_cpus(),
                 ahead=transform_cache.read_ahead
-                if transform_cache is not None and transform_cache.reads
+                if transform_cache is not None
+                and transform_cache.reads
+                and not dataset.task.step.dense
                 else None,
                 bad_data=bad_data,
                 left_out=self.left_out,
@@ -262,7 +264,10 @@ class Assembly:
         balanced = training and settings.sampling == "balanced"
         order = EpochBatchSampler(
             count=len(samples),
-            batch_size=resolved(settings.batch_size),
+            # Where labels are images, those that are evaluated may have any size.
+            batch_size=resolved(settings.batch_size)
+            if training or not dataset.task.step.dense
+            else 1,
             drop_last=training and settings.drop_last,
             seed=self.configuration.run.seed if training else None,
             classes=dataset.task.step.classes([sample.label for sample in samples])
@@ -306,6 +311,10 @@ class Assembly:
         transform_cache = self._transform_cache(chain, prepared.dataset)
         if transform_cache is None:
             return None
+        if prepared.dataset.task.step.dense:
+            if prepared.labels is None:
+                return None
+            transform_cache = attrs.evolve(transform_cache, labels=prepared.labels.sha256)
         with paused_collector():
             return transform_cache.keep(prepared.dataset, prepared.scan.fingerprints)
 

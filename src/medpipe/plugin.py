@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         NumpyReader,
         PictureReader,
     )
+    from medpipe.data.readers.labels import read_label
     from medpipe.data.readers.reader import (
         UnreadableImageError,
         read_image,
@@ -84,6 +85,7 @@ if TYPE_CHECKING:
         auto_batch_size,
         auto_epochs,
         auto_sampling,
+        has_image_label,
         or_auto,
         resolved,
     )
@@ -165,6 +167,8 @@ __all__ = [
     # services
     "read_image",
     "read_sample_image",
+    "read_label",
+    "has_image_label",
     "as_float32",
     "source_of",
     "is_dicom",
@@ -231,6 +235,7 @@ _HOMES = {
         "NumpyReader",
         "PictureReader",
     ),
+    "medpipe.data.readers.labels": ("read_label",),
     "medpipe.data.readers.reader": (
         "UnreadableImageError",
         "read_image",
@@ -271,6 +276,7 @@ _HOMES = {
         "ImageFile",
         "Inferer",
         "InfererStep",
+        "LabelImage",
         "Loss",
         "LossStep",
         "MissingSpacing",
@@ -302,6 +308,7 @@ _HOMES = {
         "auto_batch_size",
         "auto_epochs",
         "auto_sampling",
+        "has_image_label",
         "or_auto",
         "resolved",
     ),

@@ -10,6 +10,7 @@ from medpipe.checks.data_info import data_info_of
 from medpipe.checks.evaluation_check import check_evaluation
 from medpipe.checks.split_findings import split_findings
 from medpipe.checks.trainer_check import check_trainer
+from medpipe.data.chain import sample_dictionary
 from medpipe.errors import DataError, DeviceError, MedpipeError, Problem, ProblemsError
 from medpipe.registry.wording import suggestion
 from medpipe.registry.wrapped import WrappedNetwork, is_module
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from medpipe.assembly import Assembly
     from medpipe.data.chain import Chain
-    from medpipe.steps import DataInfo
+    from medpipe.steps import DataInfo, Dataset, Sample
 
 PROBABILITIES = {"Softmax": "class", "Sigmoid": "findings"}
 """Modules at the end of a network that repeat what a task does with outputs of the form."""
@@ -274,7 +275,7 @@ def _check_network(assembly: Assembly, report: CheckReport) -> nn.Module | None:
                 f"{title} fails on a batch of shape {shape}: {type(error).__name__}: "
                 f"{text.rstrip('.')}. {_network_remedy(batch, size, text, data)}"
             ) from error
-        expected = (batch, data.outputs)
+        expected = (batch, data.outputs, *(sides if data.task.step.dense else ()))
         if not isinstance(output, torch.Tensor):
             raise DataError(
                 f"{title} gives a {type(output).__name__}, not one tensor of shape {expected}. "
@@ -361,10 +362,12 @@ def _check_loss(assembly: Assembly, report: CheckReport) -> bool:
             f"the form {task.step.label_form}."
         )
     loss = assembly.loss(data, torch.device("cpu"))
+    samples = prepared.by_split["training"][:4]
     labels = task.step.encode(
-        [sample.label for sample in prepared.by_split["training"][:4]], task.names
+        [_label(assembly, sample, prepared.dataset) for sample in samples], task.names
     )
-    predictions = torch.zeros(len(labels), data.outputs, requires_grad=True)
+    sides = labels.shape[2:] if task.step.dense else ()
+    predictions = torch.zeros(len(labels), data.outputs, *sides, requires_grad=True)
     value = loss(predictions, labels)
     if not isinstance(value, torch.Tensor) or value.numel() != 1:
         got = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
@@ -372,6 +375,14 @@ def _check_loss(assembly: Assembly, report: CheckReport) -> bool:
     if not value.requires_grad:
         raise DataError(f"{title} gives a number without a gradient. Compute it with torch alone.")
     return True
+
+
+def _label(assembly: Assembly, sample: Sample, dataset: Dataset) -> Any:
+    """A sample's label; one that is an image as it leaves the transforms."""
+    if not dataset.task.step.dense:
+        return sample.label
+    given = sample_dictionary(sample, dataset.reading)
+    return assembly.chain()(given, training=True)["label"]
 
 
 def _check_memory(assembly: Assembly, report: CheckReport) -> None:

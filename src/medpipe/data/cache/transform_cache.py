@@ -16,7 +16,7 @@ import torch
 
 from medpipe.data.cache.building import build_or_open, fill, new_cache
 from medpipe.data.cache.cache import PackedCache
-from medpipe.data.cache.cached_images import NAMED, OWN_FILE, CachedImages
+from medpipe.data.cache.cached_images import BETWEEN, NAMED, OWN_FILE, CachedImages, label_of
 from medpipe.data.cache.folders import PackingError, packed_folders
 from medpipe.data.cache.index import SOURCE, Piece
 from medpipe.data.chain import sample_dictionary
@@ -65,6 +65,7 @@ class TransformCache:
         images_alone: Whether these steps are known to look at nothing but the image; others may
             use a sample's label or its extra columns.
         workers: How many CPU cores there are.
+        labels: Where labels are images, a digest of each, by sample id: they are cached too.
     """
 
     chain: Chain
@@ -72,6 +73,7 @@ class TransformCache:
     steps: Sequence[Mapping[str, Any]]
     images_alone: bool
     workers: int
+    labels: Mapping[str, str] | None = None
 
     def fits(self, dataset: Dataset) -> bool:
         """Whether there is something to cache, and it is known what it is made by.
@@ -103,36 +105,44 @@ class TransformCache:
         ids = [sample.id for sample in ordered]
         known = Fingerprints.of(prints).of_ids(ids)
         sources = self._sources(ordered, known)
+        entries = ids
+        if self.labels is not None:
+            entries = [entry for id_ in ids for entry in (id_, label_of(id_))]
 
         @functools.cache
-        def making() -> tuple[dict[str, tuple[Sample, bytes]], dict[str, int], ReusableEntries]:
+        def making() -> tuple[dict[str, bytes], dict[str, int], ReusableEntries]:
             """What is needed only where a cache is made."""
-            pairs = zip(ordered, _cut(sources), strict=True)
-            places = dict(zip(ids, range(len(ids)), strict=True))
-            return dict(zip(ids, pairs, strict=True)), places, self._donors()
+            by_entry = dict(zip(entries, _cut(sources), strict=True))
+            return by_entry, dict(zip(ids, range(len(ids)), strict=True)), self._donors()
 
         def produce(some: Sequence[str]) -> Iterator[Made]:
-            by_id, places, donors = making()
-            for id_ in some:
-                sample, source = by_id[id_]
-                donor = donors.get(source)
-                if donor is None:
-                    yield self._made_from(sample, known.sha256[places[id_]])
-                else:
+            by_entry, places, donors = making()
+            last: tuple[str, Sequence[Made]] | None = None
+            for entry in some:
+                id_, _, label = entry.partition(BETWEEN)
+                donor = donors.get(by_entry[entry])
+                if donor is not None:
                     cache, other = donor
                     yield cache.array(other), cache.meta(other)
+                    continue
+                if last is None or last[0] != id_:
+                    place = places[id_]
+                    last = id_, self._made_from(ordered[place], known.sha256[place])
+                yield last[1][1 if label else 0]
 
         cache = build_or_open(
-            self._key(ids, sources),
+            self._key(entries, sources),
             self.about(),
-            ids,
+            entries,
             produce,
             workers=self.workers,
             sources=sources,
         )
-        return None if cache is None else CachedImages(cache=cache)
+        if cache is None:
+            return None
+        return CachedImages(cache=cache, labels=self.labels is not None)
 
-    def _made_from(self, sample: Sample, sha256: str) -> Made:
+    def _made_from(self, sample: Sample, sha256: str) -> Sequence[Made]:
         """As `made`, from a file whose content must be what was scanned.
 
         Raises:
@@ -141,9 +151,9 @@ class TransformCache:
         if self.reads:
             found, decoded = read(sample, self.reading)
             now: str | None = found.sha256
-            made = self.made(sample, self._image(sample, decoded))
+            made = self._all_made(sample, self._image(sample, decoded))
         else:  # what another package's step reads can't be observed
-            made = self.made(sample)
+            made = self._all_made(sample)
             now = content_digest(sample)
         if now is not None and now != sha256:
             raise DataError(
@@ -224,14 +234,23 @@ class TransformCache:
 
     def _sources(self, samples: Sequence[Sample], prints: Fingerprints) -> bytes:
         """A digest of 16 bytes for each sample of what it is made from."""
-        if self.images_alone:
+        if self.images_alone and self.labels is None:
             return prints.sha256.heads(SOURCE)
         seen = (
-            [sha256, sample.id, sample.label, sorted(sample.extra.items())]
+            [sha256, *self._beside(sample)]
             for sample, sha256 in zip(samples, prints.sha256, strict=True)
         )
-        texts = (repr(one).encode("utf-8", "surrogateescape") for one in seen)
-        return b"".join([bytes.fromhex(sha256_of(text))[:SOURCE] for text in texts])
+        kinds = ("",) if self.labels is None else ("image", "label")
+        texts = (repr([*one, *filter(None, [kind])]) for one in seen for kind in kinds)
+        encoded = (text.encode("utf-8", "surrogateescape") for text in texts)
+        return b"".join([bytes.fromhex(sha256_of(text))[:SOURCE] for text in encoded])
+
+    def _beside(self, sample: Sample) -> list[Any]:
+        """What a result may depend on besides the image."""
+        label = sample.label if self.labels is None else self.labels[sample.id]
+        if self.images_alone:
+            return [label]
+        return [sample.id, label, sorted(sample.extra.items())]
 
     def about(self) -> dict[str, Any]:
         """What the values depend on besides the files, and its digest under ``made_by``."""
@@ -253,15 +272,20 @@ class TransformCache:
         Raises:
             PackingError: The image alone would not be enough, or its metadata can't be kept.
         """
+        return self._all_made(sample, image)[0]
+
+    def _all_made(self, sample: Sample, image: Any = None) -> Sequence[Made]:
+        """As `made`; where labels are images, the label's array too."""
         given = sample_dictionary(sample, self.reading)
         if image is not None:
             given["image"] = image
         left = self.chain.cached_stage(given)
         result = left["image"]
+        kept = {"image"} if self.labels is None else {"image", "label"}
         if (
-            not isinstance(result, torch.Tensor)
+            any(not isinstance(left.get(key), torch.Tensor) for key in kept)
             or left.keys() != given.keys()
-            or any(value is not given[key] for key, value in left.items() if key != "image")
+            or any(value is not given[key] for key, value in left.items() if key not in kept)
         ):
             raise PackingError(
                 "a deterministic step changes more of a sample than its image, and the image "
@@ -273,7 +297,10 @@ class TransformCache:
             raise PackingError(f"an image's metadata {error}.") from error
         if meta.get(NAMED) == (source_of(sample.image) or sample.id):
             meta[NAMED] = OWN_FILE
-        return result.as_subclass(torch.Tensor).numpy(), meta
+        made = [(result.as_subclass(torch.Tensor).numpy(), meta)]
+        if self.labels is not None:
+            made.append((left["label"].as_subclass(torch.Tensor).numpy(), {}))
+        return made
 
     def _donors(self) -> ReusableEntries:
         """Samples in other caches of the same steps, by the digest of what they were made from."""

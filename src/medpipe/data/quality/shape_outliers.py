@@ -33,7 +33,7 @@ class _Left:
     """How an image of one kind leaves the chain.
 
     Attributes:
-        shapes: Without and with the random steps.
+        shapes: Without and with the random steps; where labels are images, with them.
         error: The message of a step that failed on it.
     """
 
@@ -60,6 +60,8 @@ def unfit_samples(chain: Chain, dataset: Dataset, scan: Scan, *, batched: bool) 
         Their faults. If fewer than nine of ten leave alike, one fault without a sample.
     """
     samples = dataset.samples
+    # Where labels are images, only training images must have one shape.
+    passes = (True,) if dataset.task.step.dense else (False, True)
     prints = scan.fingerprints
     numbers = prints.numbers([sample.id for sample in samples])
     first: dict[int, Sample] = {}
@@ -69,7 +71,7 @@ def unfit_samples(chain: Chain, dataset: Dataset, scan: Scan, *, batched: bool) 
         return []
 
     def leave(number: int) -> _Left:
-        return _sent(chain, first[number], dataset, sizes=batched)
+        return _sent(chain, first[number], dataset, passes, sizes=batched)
 
     enough = NEARLY_ALL * len(samples)
     held = Counter(numbers)
@@ -99,11 +101,13 @@ def _measure(kind: ImageKind) -> tuple[int, int, int]:
     return len(shape), channels or 1, math.prod(shape)
 
 
-def _sent(chain: Chain, sample: Sample, dataset: Dataset, *, sizes: bool) -> _Left:
+def _sent(
+    chain: Chain, sample: Sample, dataset: Dataset, passes: Sequence[bool], *, sizes: bool
+) -> _Left:
     from medpipe.data.loading.collate import as_tensor
 
     shapes = []
-    for training in (False, True):
+    for training in passes:
         given = sample_dictionary(sample, dataset.reading)
         try:
             shape = tuple(as_tensor(chain(given, training=training)["image"]).shape)
