@@ -16,8 +16,9 @@ from monai.data import MetaTensor
 
 from medpipe import Registry, StepError
 from medpipe.builtin.transforms.monai_transforms import TRANSFORMS
-from medpipe.data.chain import Chain, random_key, sample_dictionary
+from medpipe.data.chain import Chain, sample_dictionary
 from medpipe.data.loading.collate import collate
+from medpipe.data.random_state import random_key
 from medpipe.plugin import DataError, TransformStep
 from support.folders import phantom
 

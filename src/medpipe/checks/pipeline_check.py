@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from medpipe.checks.check_report import CheckReport, size_of_memory
 from medpipe.checks.data_info import data_info_of
 from medpipe.checks.evaluation_check import check_evaluation
+from medpipe.checks.loss_check import check_loss
 from medpipe.checks.split_findings import split_findings
 from medpipe.checks.trainer_check import check_trainer
-from medpipe.data.chain import sample_dictionary
 from medpipe.errors import DataError, DeviceError, MedpipeError, Problem, ProblemsError
 from medpipe.registry.wording import suggestion
 from medpipe.registry.wrapped import WrappedNetwork, is_module
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from medpipe.assembly import Assembly
     from medpipe.data.chain import Chain
-    from medpipe.steps import DataInfo, Dataset, Sample
+    from medpipe.steps import DataInfo
 
 PROBABILITIES = {"Softmax": "class", "Sigmoid": "findings"}
 """Modules at the end of a network that repeat what a task does with outputs of the form."""
@@ -101,7 +101,7 @@ def examine(
         _guard(report, "weights", lambda: _check_weights(assembly, network, report))
     data = report.data
     _guard(report, "inferer", lambda: assembly.inferer(data))
-    loss_fits = _guard(report, "trainer.loss", lambda: _check_loss(assembly, report))
+    loss_fits = _guard(report, "trainer.loss", lambda: check_loss(assembly, report))
     if network is not None and loss_fits and has_batches and sendable:
         _guard(report, "trainer", lambda: check_trainer(assembly, network, chain, report))
     _check_memory(assembly, report)
@@ -343,46 +343,6 @@ def _meta_network(assembly: Assembly, data: DataInfo) -> nn.Module | None:
     except MedpipeError:
         # Some networks need real values to be built: only an error on the CPU counts.
         return assembly.network(data).to("meta")
-
-
-def _check_loss(assembly: Assembly, report: CheckReport) -> bool:
-    """Call the loss on a few real labels."""
-    import torch
-
-    data, prepared = report.data, report.prepared
-    assert data is not None
-    assert prepared is not None
-    step = assembly.loss_step(data)
-    title = assembly.registry.title(step)
-    task = data.task
-    if task.step.label_form not in step.labels:
-        fits = ", ".join(sorted(step.labels))
-        raise DataError(
-            f"{title} is for labels of the form {fits}, but those of a {task.kind} task are of "
-            f"the form {task.step.label_form}."
-        )
-    loss = assembly.loss(data, torch.device("cpu"))
-    samples = prepared.by_split["training"][:4]
-    labels = task.step.encode(
-        [_label(assembly, sample, prepared.dataset) for sample in samples], task.names
-    )
-    sides = labels.shape[2:] if task.step.dense else ()
-    predictions = torch.zeros(len(labels), data.outputs, *sides, requires_grad=True)
-    value = loss(predictions, labels)
-    if not isinstance(value, torch.Tensor) or value.numel() != 1:
-        got = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
-        raise DataError(f"{title} gives {got}, not one number. Average over the batch.")
-    if not value.requires_grad:
-        raise DataError(f"{title} gives a number without a gradient. Compute it with torch alone.")
-    return True
-
-
-def _label(assembly: Assembly, sample: Sample, dataset: Dataset) -> Any:
-    """A sample's label; one that is an image as it leaves the transforms."""
-    if not dataset.task.step.dense:
-        return sample.label
-    given = sample_dictionary(sample, dataset.reading)
-    return assembly.chain()(given, training=True)["label"]
 
 
 def _check_memory(assembly: Assembly, report: CheckReport) -> None:

@@ -26,6 +26,7 @@ from medpipe.data.scanning.scan import content_digest, read
 from medpipe.errors import DataError, MedpipeError, RunError
 from medpipe.steps import DecodedImage
 from medpipe.system.files import sha256_of
+from medpipe.system.versions import versions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from medpipe.data.chain import Chain
+    from medpipe.registry.registry import Registry
     from medpipe.steps import Dataset, Reading, Sample
 
 logger = logging.getLogger("medpipe")
@@ -51,6 +53,12 @@ Made = tuple["np.ndarray[Any, Any]", "Mapping[str, Any]"]
 
 _Read = tuple["Sample", Fingerprint, DecodedImage]
 """A sample, what identifies its image, and the image."""
+
+
+COMPUTING = frozenset(
+    {"medpipe", "torch", "monai", "numpy", "pillow", "simplejpeg", "pydicom", "nibabel"}
+)
+"""What decodes and transforms images: other versions may give other values."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -74,6 +82,42 @@ class TransformCache:
     images_alone: bool
     workers: int
     labels: Mapping[str, str] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        chain: Chain,
+        dataset: Dataset,
+        registry: Registry,
+        *,
+        workers: int,
+        labels: Mapping[str, str] | None,
+    ) -> TransformCache | None:
+        """What caches a data set; None where its results can't be cached.
+
+        Args:
+            chain: The transforms.
+            dataset: The samples.
+            registry: Who supplied each step.
+            workers: How many CPU cores there are.
+            labels: A digest of each label, where labels are images.
+        """
+        described: list[Mapping[str, Any]] = []
+        for step in chain.cached_steps:
+            made_by = registry.made_by(step)
+            if made_by is None:
+                return None  # nothing says when it has changed
+            described.append(made_by)
+        computing = {name: found for name, found in versions().items() if name in COMPUTING}
+        made = cls(
+            chain=chain,
+            reading=dataset.reading,
+            steps=[*described, computing],
+            images_alone=all(registry.is_builtin(step) for step in chain.cached_steps),
+            workers=workers,
+            labels=labels,
+        )
+        return made if made.fits(dataset) else None
 
     def fits(self, dataset: Dataset) -> bool:
         """Whether there is something to cache, and it is known what it is made by.
