@@ -18,8 +18,8 @@ from medpipe import Registry, StepError
 from medpipe.builtin.transforms.monai_transforms import TRANSFORMS
 from medpipe.data.chain import Chain, sample_dictionary
 from medpipe.data.loading.collate import collate
-from medpipe.data.random_state import random_key
 from medpipe.plugin import DataError, TransformStep
+from medpipe.system.random_state import random_key
 from support.folders import phantom
 
 STEPS: dict[str, Any] = {step.name: step for step in TRANSFORMS}

@@ -11,11 +11,11 @@ from typing import Any
 
 import attrs
 
-from medpipe.data.random_state import Apply, generator, random_key, seeded
 from medpipe.data.readers.reader import source_of
 from medpipe.errors import MedpipeError, StepError
 from medpipe.registry.failures import failures_named
 from medpipe.steps import Reading, Sample, TransformStep, has_image_label
+from medpipe.system.random_state import Apply, generator, random_key, seeded
 
 
 def sample_dictionary(sample: Sample, reading: Reading) -> dict[str, Any]:

@@ -51,6 +51,7 @@ class PreparedData:
     split: Splits
     by_split: dict[Split, tuple[Sample, ...]]
     quarantine: tuple[Fault, ...] = ()
+    labels: LabelScan | None = None
 
     def label_statistics(self, split: Split) -> Mapping[str, Any]:
         """What the task measures on the labels of a split; see `TaskStep.measure`."""

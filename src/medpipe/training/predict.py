@@ -22,7 +22,7 @@ from medpipe.training.memory_format import in_channels_last
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from medpipe.data.file_grid import FileGrid
+    from medpipe.data.readers.file_grid import FileGrid
     from medpipe.steps import Denominator, Inferer, Loss, Sample, Task
     from medpipe.system.hardware import Precision
 
@@ -132,23 +132,22 @@ def _predict_images(
     by_id = {sample.id: sample for sample in samples}
     ids: list[str] = []
     scores, labels = [], []
+
+    def seen(predicted: torch.Tensor, batch: Mapping[str, Any]) -> None:
+        label = batch["label"]
+        if predicted.shape[2:] == label.shape[2:]:
+            losses.add(predicted, label.to(device, non_blocking=True))
+
     forward = _forward(network, device, precision, inferer)
     with _evaluating(network, loader, description, before_batch) as (batches, run):
-        for batch in batches:
-            image = batch["image"]
-            predicted = _outputs(forward(image, run), len(image), task, image.shape[2:]).float()
-            if predicted.shape[2:] == batch["label"].shape[2:]:
-                losses.add(predicted, batch["label"].to(device, non_blocking=True))
-            for place, id_ in enumerate(batch["id"]):
-                grid = file_grid(batch["grid"][place], id_)
-                answer = grid.to_file(predicted[place], task.step.decided)
-                truth = truths.of(by_id[id_], grid)
-                measured, label = task.step.case_scores(
-                    answer.numpy(), truth, task.names, spacing=grid.spacing, surfaces=surfaces
-                )
-                ids.append(id_)
-                scores.append(measured)
-                labels.append(label)
+        for id_, answer, grid in _answers(batches, lambda image: forward(image, run), task, seen):
+            truth = truths.of(by_id[id_], grid)
+            measured, label = task.step.case_scores(
+                answer, truth, task.names, spacing=grid.spacing, surfaces=surfaces
+            )
+            ids.append(id_)
+            scores.append(measured)
+            labels.append(label)
     predictions = Predictions(
         task=task,
         ids=tuple(ids),
@@ -158,6 +157,53 @@ def _predict_images(
         extra=_extra(ids, by_id, samples),
     )
     return predictions, losses.mean()
+
+
+@torch.no_grad()
+def predict_masks(
+    network: torch.nn.Module,
+    loader: Iterable[dict[str, Any]],
+    take: Callable[[str, Any, FileGrid], object],
+    *,
+    device: torch.device,
+    precision: Precision,
+    task: Task,
+    inferer: Inferer | None = None,
+    description: str = "Predicting",
+) -> None:
+    """Predict images of a task whose labels are images, one after the other.
+
+    Args:
+        network: The network, on `device`.
+        loader: Batches, of which no label is needed.
+        take: Called with each sample's id, its labels on the grid of its file (uint8 of shape
+            (channels, spatial...)), and that grid.
+        device: Where to compute.
+        precision: In what to compute.
+        task: What the outputs mean.
+        inferer: How the network is called; None: as it is.
+        description: The words in front of the progress bar.
+    """
+    forward = _forward(network, device, precision, inferer)
+    with _evaluating(network, loader, description, None) as (batches, run):
+        for id_, answer, grid in _answers(batches, lambda image: forward(image, run), task):
+            take(id_, answer, grid)
+
+
+def _answers(
+    batches: Iterable[dict[str, Any]],
+    forward: Callable[[torch.Tensor], object],
+    task: Task,
+    seen: Callable[[torch.Tensor, Mapping[str, Any]], object] = lambda *_: None,
+) -> Iterator[tuple[str, Any, FileGrid]]:
+    """Labels on the grids of the files, by sample id."""
+    for batch in batches:
+        image = batch["image"]
+        predicted = _outputs(forward(image), len(image), task, image.shape[2:]).float()
+        seen(predicted, batch)
+        for place, id_ in enumerate(batch["id"]):
+            grid = file_grid(batch["grid"][place], id_)
+            yield id_, grid.to_file(predicted[place], task.step.decided).numpy(), grid
 
 
 def file_grid(grid: FileGrid | None, sample_id: str) -> FileGrid:

@@ -83,7 +83,7 @@ def load(sample: dict[str, Any], *, axes: Axes = "wh") -> dict[str, Any]:
         affine = torch.from_numpy(np.array(matrix, dtype=np.float64))
         meta = _metadata(decoded.channels, source, "patient")
         image = MetaTensor(values, affine=affine, meta=meta)
-    label = sample.get("label")
+    label = sample.get("label", 0)
     if label is None or isinstance(label, LabelImage):
         # For the way back onto the file's grid.
         image.meta["file_affine"] = image.affine.clone()

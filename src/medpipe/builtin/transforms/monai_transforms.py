@@ -11,6 +11,7 @@ from medpipe.builtin.transforms.augment import Augment
 from medpipe.builtin.transforms.batched_transforms import BATCHED
 from medpipe.builtin.transforms.ensure_channel_first import QUICK
 from medpipe.builtin.transforms.load_image import LoadImage
+from medpipe.builtin.transforms.orientation import Orientation
 from medpipe.builtin.transforms.parameter_meanings import meaning
 from medpipe.builtin.transforms.transform_table import PAD_MODE, TABLE, Transform
 from medpipe.plugin import TransformStep
@@ -144,6 +145,7 @@ TRANSFORMS: tuple[type[TransformStep], ...] = (
     LoadImage,
     *MONAI_TRANSFORMS,
     CastToType,
+    Orientation,
     Augment,
 )
 """All built-in transform steps."""

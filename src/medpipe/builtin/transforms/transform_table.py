@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import attrs
-from attrs.validators import and_, ge, gt, le, matches_re, optional
+from attrs.validators import and_, ge, gt, le, optional
 
 
 @attrs.frozen
@@ -188,13 +188,6 @@ SPATIAL = (
             "min_pixdim": Parameter(Numbers | None, None),
             "max_pixdim": Parameter(Numbers | None, None),
         },
-    ),
-    Transform(
-        "orientation",
-        "Orientationd",
-        "Turns the image's axes to those of the patient, as its affine says; `RAS` by default.",
-        {"axcodes": Parameter(str, "RAS", matches_re("[RLAPSI]{2,3}"))},
-        {"labels": None},
     ),
     Transform(
         "flip",

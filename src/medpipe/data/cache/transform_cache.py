@@ -161,7 +161,7 @@ class TransformCache:
 
         def produce(some: Sequence[str]) -> Iterator[Made]:
             by_entry, places, donors = making()
-            last: tuple[str, Sequence[Made]] | None = None
+            last: tuple[str, list[Made]] | None = None
             for entry in some:
                 id_, _, label = entry.partition(BETWEEN)
                 donor = donors.get(by_entry[entry])
@@ -186,7 +186,7 @@ class TransformCache:
             return None
         return CachedImages(cache=cache, labels=self.labels is not None)
 
-    def _made_from(self, sample: Sample, sha256: str) -> Sequence[Made]:
+    def _made_from(self, sample: Sample, sha256: str) -> list[Made]:
         """As `made`, from a file whose content must be what was scanned.
 
         Raises:
@@ -195,9 +195,9 @@ class TransformCache:
         if self.reads:
             found, decoded = read(sample, self.reading)
             now: str | None = found.sha256
-            made = self._all_made(sample, self._image(sample, decoded))
+            made = self.made(sample, self._image(sample, decoded))
         else:  # what another package's step reads can't be observed
-            made = self._all_made(sample)
+            made = self.made(sample)
             now = content_digest(sample)
         if now is not None and now != sha256:
             raise DataError(
@@ -266,7 +266,7 @@ class TransformCache:
         yield some
 
     def _add(self, piece: Piece, some: Sequence[_Read]) -> None:
-        made = [self.made(sample, image) for sample, _, image in some]
+        made = [self.made(sample, image)[0] for sample, _, image in some]
         for (sample, look, _), (array, meta) in zip(some, made, strict=True):
             piece.add(sample.id, array, meta)
             piece.found.add(sample.id, look)
@@ -306,8 +306,10 @@ class TransformCache:
         }
         return {**words, "made_by": sha256_of(json.dumps(words, sort_keys=True).encode())}
 
-    def made(self, sample: Sample, image: Any = None) -> Made:
-        """What a sample is when it leaves the cached stage, and its metadata.
+    def made(self, sample: Sample, image: Any = None) -> list[Made]:
+        """What a sample's image is when it leaves the cached stage, and its metadata.
+
+        Where labels are images, the same of the label follows.
 
         Args:
             sample: The sample.
@@ -316,10 +318,6 @@ class TransformCache:
         Raises:
             PackingError: The image alone would not be enough, or its metadata can't be kept.
         """
-        return self._all_made(sample, image)[0]
-
-    def _all_made(self, sample: Sample, image: Any = None) -> Sequence[Made]:
-        """As `made`; where labels are images, the label's array too."""
         given = sample_dictionary(sample, self.reading)
         if image is not None:
             given["image"] = image
