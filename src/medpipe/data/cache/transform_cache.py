@@ -339,7 +339,7 @@ class TransformCache:
             raise PackingError(f"an image's metadata {error}.") from error
         if meta.get(NAMED) == (source_of(sample.image) or sample.id):
             meta[NAMED] = OWN_FILE
-        made = [(result.as_subclass(torch.Tensor).numpy(), meta)]
+        made: list[Made] = [(result.as_subclass(torch.Tensor).numpy(), meta)]
         if self.labels is not None:
             made.append((left["label"].as_subclass(torch.Tensor).numpy(), {}))
         return made
