@@ -30,6 +30,7 @@ from medpipe.system.output_folders import refuse_existing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
     import torch
 
     from medpipe.data.readers.file_grid import FileGrid
