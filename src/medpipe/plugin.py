@@ -97,6 +97,7 @@ if TYPE_CHECKING:
         Multiclass,
         Multilabel,
         Regression,
+        Segmentation,
         VectorLabels,
         task_step,
     )
@@ -127,6 +128,7 @@ __all__ = [
     "Multiclass",
     "Multilabel",
     "Regression",
+    "Segmentation",
     "DicomReader",
     "NiftiReader",
     "NumpyReader",
@@ -326,6 +328,7 @@ _HOMES = {
         "Multiclass",
         "Multilabel",
         "Regression",
+        "Segmentation",
         "VectorLabels",
         "task_step",
     ),
