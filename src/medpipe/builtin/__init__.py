@@ -17,6 +17,7 @@ from medpipe.builtin.optimizers import OPTIMIZERS
 from medpipe.builtin.schedules import SCHEDULES
 from medpipe.builtin.segmentation.losses import SEGMENTATION_LOSSES
 from medpipe.builtin.segmentation.networks import SEGMENTATION_NETWORKS
+from medpipe.builtin.segmentation.sliding_window import SlidingWindow
 from medpipe.builtin.trackers import TRACKERS
 from medpipe.builtin.trainers.supervised import TRAINERS
 from medpipe.builtin.transforms.monai_transforms import TRANSFORMS
@@ -102,7 +103,7 @@ def medpipe_metrics() -> Iterable[type[MetricStep]]:
 @hookimpl
 def medpipe_inferers() -> Iterable[type[InfererStep]]:
     """Offer the built-in inferers."""
-    return INFERERS
+    return (*INFERERS, SlidingWindow)
 
 
 @hookimpl

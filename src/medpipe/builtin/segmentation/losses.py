@@ -60,22 +60,26 @@ class OverlapLoss(LossStep):
         """Give the loss; see the module for what it gets."""
         import torch
 
-        counted = labels != IGNORED
-        target = _one_hot(labels, counted, outputs.shape[1]) if exclusive else labels * counted
         shares = torch.softmax(outputs, 1) if exclusive else torch.sigmoid(outputs)
-        if exclusive and not self.include_background:
-            target, shares = target[:, 1:], shares[:, 1:]
-        axes = [*([0] if self.batch else []), *range(2, outputs.ndim)]
-        shares = shares * counted
-        both = (shares * target).sum(axes)
-        predicted = (shares * shares if self.squared else shares).sum(axes)
-        there = counted.expand_as(shares).flatten(2).any(2)
-        return self.reduced(
-            both,
-            predicted,
-            target.sum(axes).float(),
-            there.any(0, keepdim=True) if self.batch else there,
-        )
+        return self.loss_of_shares(shares, labels, exclusive)
+
+    def loss_of_shares(
+        self, shares: torch.Tensor, labels: torch.Tensor, exclusive: bool
+    ) -> torch.Tensor:
+        """Give the loss of probabilities in place of logits."""
+        counted = labels != IGNORED
+        target = _one_hot(labels, counted, shares.shape[1]) if exclusive else labels * counted
+        # Of the label's channels all are counted alike; where names overlap, each has its own.
+        there = counted.flatten(2).any(2).expand(shares.shape[:2])
+        axes = tuple(range(2, shares.ndim))
+        predicted = ((shares * shares if self.squared else shares) * counted).sum(axes)
+        sums = [(shares * target).sum(axes), predicted, target.sum(axes).float()]
+        if self.batch:
+            sums = [each.sum(0, keepdim=True) for each in sums]
+            there = there.any(0, keepdim=True)
+        first = int(exclusive and not self.include_background)
+        both, predicted, present = (each[:, first:] for each in sums)
+        return self.reduced(both, predicted, present, there[:, first:])
 
     @property
     def squared(self) -> bool:
@@ -92,11 +96,11 @@ class OverlapLoss(LossStep):
         """Make one number of sums over voxels.
 
         Args:
-            both: Of prediction times label, of shape (batch, structures), or (structures,) where
-                the batch is summed too.
+            both: Of prediction times label, of shape (batch, structures), or (1, structures) of
+                all samples together; and so are the others.
             predicted: Of the predictions.
             present: Of the labels.
-            there: Whether anything of it is annotated, of shape (batch or 1, structures).
+            there: Whether anything of it is annotated.
         """
         raise NotImplementedError
 
@@ -155,17 +159,19 @@ class DiceCE(Dice):
         """The weighted sum."""
         from torch.nn import functional
 
-        dice = Dice.overlap_loss(self, outputs, labels, exclusive)
         counted = labels != IGNORED
         if exclusive:
-            entropy = functional.cross_entropy(
-                outputs, labels[:, 0].long(), ignore_index=IGNORED, reduction="sum"
+            logs = functional.log_softmax(outputs, 1)
+            shares = logs.exp()
+            entropy = functional.nll_loss(
+                logs, labels[:, 0].long(), ignore_index=IGNORED, reduction="sum"
             )
         else:
-            target = (labels * counted).float()
+            shares = outputs.sigmoid()
             entropy = functional.binary_cross_entropy_with_logits(
-                outputs, target, weight=counted.float(), reduction="sum"
+                outputs, (labels * counted).float(), weight=counted.float(), reduction="sum"
             )
+        dice = self.loss_of_shares(shares, labels, exclusive)
         mean = entropy / counted.sum().clamp(min=1)
         return self.lambda_dice * dice + self.lambda_ce * mean
 
@@ -199,11 +205,10 @@ class GeneralizedDice(OverlapLoss):
         power = {"square": 2, "simple": 1, "uniform": 0}[self.w_type]
         weights = present.clamp(min=1) ** -power
         # As MONAI does: an absent structure weighs as much as the heaviest.
-        absent = (present == 0) & there.view_as(present)
         if power:
-            weights = torch.where(present > 0, weights, torch.zeros_like(weights))
-            weights = torch.where(absent, weights.amax(-1, keepdim=True), weights)
-        weights = weights * there.view_as(weights)
+            weights = weights * (present > 0)
+            weights = torch.where(present > 0, weights, weights.amax(-1, keepdim=True))
+        weights = weights * there
         overlap = (2 * (both * weights).sum(-1) + self.smooth_nr) / (
             ((predicted + present) * weights).sum(-1) + self.smooth_dr
         )
@@ -265,7 +270,6 @@ def _one_hot(labels: torch.Tensor, counted: torch.Tensor, outputs: int) -> torch
 
 def _mean(values: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
     """The mean of the values that are there; 0 with a gradient of 0 where none is."""
-    there = there.view_as(values)
     return (values * there).sum() / there.sum().clamp(min=1)
 
 
