@@ -189,13 +189,12 @@ def read_predictions(path: Path, task: Task) -> Predictions:
         labels.append(label)
         scores.append(score)
     shape = task.step.label_shape(len(labels), task.names)
+    width = task.step.score_count(task.names)
     try:
         return Predictions(
             task=task,
             ids=tuple(cells[0] for cells in rows[1:]),
-            scores=np.array(scores, dtype=np.float64).reshape(
-                len(scores), task.step.score_count(task.names)
-            ),
+            scores=np.array(scores, dtype=np.float64).reshape(len(scores), width),
             labels=np.array(labels).reshape(shape),
             groups=tuple(cells[1] for cells in rows[1:]),
             extra={

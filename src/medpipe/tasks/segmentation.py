@@ -153,7 +153,9 @@ class Segmentation(TaskStep):
         import numpy as np
 
         wrong = (labels < 0) | np.isinf(labels)
-        return wrong.any(axis=1), "a volume of 0 or more, or NaN where it is not annotated"
+        return np.asarray(
+            wrong.any(axis=1)
+        ), "a volume of 0 or more, or NaN where it is not annotated"
 
     def relabelled(self, label: Any, own: Sequence[str], names: Sequence[str]) -> Any:
         """The places of the values by the other names; a file of a mask that is lacking is None."""
@@ -194,7 +196,7 @@ class Segmentation(TaskStep):
             "can't be: Dice and NSD must be from 0 to 1, HD95 and volumes 0 or more, and each "
             "volume known"
         )
-        return wrong.any(axis=(1, 2)), said
+        return np.asarray(wrong.any(axis=(1, 2))), said
 
     def decided(self, outputs: torch.Tensor) -> torch.Tensor:
         """The likeliest of the background and the structures, or each that is above one half.
