@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from medpipe.builtin.datasets.decathlon import Decathlon
 from medpipe.builtin.datasets.image_folder import ImageFolder
+from medpipe.builtin.datasets.image_masks import ImageMasks
 from medpipe.builtin.datasets.mednist import MedNIST
 from medpipe.builtin.datasets.phantom import Phantom
+from medpipe.builtin.datasets.phantom_masks import PhantomMasks
 from medpipe.builtin.datasets.table import Table
 from medpipe.builtin.handlers import HANDLERS
 from medpipe.builtin.inferers import INFERERS
@@ -55,7 +58,7 @@ if TYPE_CHECKING:
 @hookimpl
 def medpipe_datasets() -> Iterable[type[DatasetStep]]:
     """Offer the built-in data sets."""
-    return [MedNIST, Phantom, ImageFolder, Table]
+    return [MedNIST, Phantom, ImageFolder, Table, Decathlon, ImageMasks, PhantomMasks]
 
 
 @hookimpl

@@ -46,6 +46,7 @@ class Segmentation(TaskStep):
             probability for each structure on its own, not one of all and the background.
         tolerances: How far, in mm, a predicted surface may be from the true one for the NSD: a
             number for each structure, or one for all. Empty: 1 mm.
+        values: The value of each structure in masks that are written. Empty: 1, 2, and so on.
     """
 
     name: ClassVar[str] = "segmentation"
@@ -63,6 +64,7 @@ class Segmentation(TaskStep):
 
     overlapping: bool = False
     tolerances: tuple[float, ...] = attrs.field(default=(), validator=_above_zero)
+    values: tuple[int, ...] = ()
 
     @property
     def label_form(self) -> str:  # type: ignore[override]
@@ -262,6 +264,10 @@ class Segmentation(TaskStep):
         else:
             counts = np.array([(predicted[0] == place + 1).sum() for place in range(len(names))])
         return counts * math.prod(spacing or (1.0,))
+
+    def written_values(self, names: Sequence[str]) -> tuple[int, ...]:
+        """`values`, or 1, 2, and so on."""
+        return self.values or super().written_values(names)
 
     def limits(self, names: Sequence[str]) -> tuple[float, ...]:
         """The tolerance of the NSD for each structure."""
