@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import attrs
 
 from medpipe.errors import DataError
+from medpipe.tasks.label_image import LabelImage
 from medpipe.tasks.step import TaskStep, number_cell
 from medpipe.tasks.strata import ALL
 
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 
     import torch
 
-    from medpipe.tasks.step import Array
+    from medpipe.tasks.label_image import LabelImage
+from medpipe.tasks.step import Array
 
 MEASURES = ("dice", "nsd", "hd95", "volume")
 """What predictions keep of each structure of a case, in the order of their scores."""
@@ -98,8 +100,6 @@ class Segmentation(TaskStep):
 
     def label_problem(self, label: object, names: Sequence[str]) -> str | None:
         """A label is a `LabelImage` with as many channels as the task wants."""
-        from medpipe.steps import LabelImage
-
         if not isinstance(label, LabelImage):
             return ", which is no image: give a LabelImage, such as LabelImage(image=path)"
         channels = len(names) if self.overlapping else None
