@@ -15,6 +15,7 @@ from medpipe.builtin.metrics import METRICS
 from medpipe.builtin.networks import NETWORKS
 from medpipe.builtin.optimizers import OPTIMIZERS
 from medpipe.builtin.schedules import SCHEDULES
+from medpipe.builtin.segmentation_metrics import SEGMENTATION_METRICS
 from medpipe.builtin.trackers import TRACKERS
 from medpipe.builtin.trainers.supervised import TRAINERS
 from medpipe.builtin.transforms.monai_transforms import TRANSFORMS
@@ -94,7 +95,7 @@ def medpipe_schedules() -> Iterable[type[ScheduleStep]]:
 @hookimpl
 def medpipe_metrics() -> Iterable[type[MetricStep]]:
     """Offer the built-in metrics."""
-    return METRICS
+    return (*METRICS, *SEGMENTATION_METRICS)
 
 
 @hookimpl
