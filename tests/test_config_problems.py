@@ -16,6 +16,7 @@ from medpipe.steps import Step
 
 HEAD = 'format = 1\n[dataset]\nstep = "phantom"\n'
 NETWORKS = len(medpipe.Registry.discover().networks)
+LOSSES = len(medpipe.Registry.discover().losses)
 
 WRONG: dict[str, tuple[str, str]] = {
     "unknown step": (
@@ -142,7 +143,7 @@ WRONG: dict[str, tuple[str, str]] = {
     "unknown loss": (
         '[trainer]\nstep = "supervised"\n[trainer.loss]\nstep = "focl"',
         "trainer.loss.step: There is no loss step 'focl'. Did you mean 'focal'? 'medpipe "
-        "plugins' lists 6 loss steps.",
+        f"plugins' lists {LOSSES} loss steps.",
     ),
     "loss is no table": (
         '[trainer]\nstep = "supervised"\nloss = 3',

@@ -15,7 +15,10 @@ from medpipe.builtin.metrics import METRICS
 from medpipe.builtin.networks import NETWORKS
 from medpipe.builtin.optimizers import OPTIMIZERS
 from medpipe.builtin.schedules import SCHEDULES
-from medpipe.builtin.segmentation_metrics import SEGMENTATION_METRICS
+from medpipe.builtin.segmentation.losses import SEGMENTATION_LOSSES
+from medpipe.builtin.segmentation.metrics import SEGMENTATION_METRICS
+from medpipe.builtin.segmentation.networks import SEGMENTATION_NETWORKS
+from medpipe.builtin.segmentation.sliding_window import SlidingWindow
 from medpipe.builtin.trackers import TRACKERS
 from medpipe.builtin.trainers.supervised import TRAINERS
 from medpipe.builtin.transforms.monai_transforms import TRANSFORMS
@@ -65,7 +68,7 @@ def medpipe_transforms() -> Iterable[type[TransformStep]]:
 @hookimpl
 def medpipe_networks() -> Iterable[type[NetworkStep]]:
     """Offer the built-in networks."""
-    return NETWORKS
+    return (*NETWORKS, *SEGMENTATION_NETWORKS)
 
 
 @hookimpl
@@ -77,7 +80,7 @@ def medpipe_trainers() -> Iterable[type[TrainerStep]]:
 @hookimpl
 def medpipe_losses() -> Iterable[type[LossStep]]:
     """Offer the built-in losses."""
-    return LOSSES
+    return (*LOSSES, *SEGMENTATION_LOSSES)
 
 
 @hookimpl
@@ -101,7 +104,7 @@ def medpipe_metrics() -> Iterable[type[MetricStep]]:
 @hookimpl
 def medpipe_inferers() -> Iterable[type[InfererStep]]:
     """Offer the built-in inferers."""
-    return INFERERS
+    return (*INFERERS, SlidingWindow)
 
 
 @hookimpl

@@ -35,7 +35,7 @@ def _spatial(_: object, field: attrs.Attribute[Any], axes: tuple[int, ...] | Non
 class Flips(InfererStep):
     """The mean of the outputs for the image and all its flips (test-time augmentation).
 
-    For networks that give a vector for an image. Not where left and right differ.
+    Outputs of each pixel are flipped back before. Not where left and right differ.
 
     Attributes:
         axes: The spatial axes to flip, counted from 0; None: all.
@@ -55,11 +55,15 @@ class Flips(InfererStep):
             raise ValueError(f"the images have {data.spatial_dims} axes, so none is {wrong[0]}")
         sets = [some for size in range(len(axes) + 1) for some in combinations(axes, size)]
 
+        dense = data.task.step.dense
+
         def infer(inputs: Any, network: Any) -> Any:
-            flipped = (
-                inputs.flip([axis + 2 for axis in some]) if some else inputs for some in sets
-            )
-            return sum(inner(image, network).float() for image in flipped) / len(sets)
+            total: Any = 0
+            for some in sets:
+                dims = [axis + 2 for axis in some]
+                outputs = inner(inputs.flip(dims) if dims else inputs, network).float()
+                total = total + (outputs.flip(dims) if dims and dense else outputs)
+            return total / len(sets)
 
         return infer
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import attrs
 from attrs.validators import and_, deep_iterable, ge, gt, instance_of, le, lt, optional
 
+from medpipe.builtin.segmentation.losses import dense_focal
 from medpipe.plugin import DataError, DataInfo, Loss, LossStep
 
 if TYPE_CHECKING:
@@ -100,19 +101,21 @@ class CrossEntropy(LossStep):
 class Focal(LossStep):
     """Focal loss, which weighs easy samples less: MONAI's `FocalLoss`, after arXiv:1708.02002.
 
-    With softmax for ``multiclass``, with sigmoid for ``multilabel``. MONAI takes the mean over
+    With softmax for ``multiclass`` and for masks whose names exclude one another, with sigmoid for
+    ``multilabel`` and for masks that may overlap. MONAI takes the mean over
     samples and classes, so that with gamma 0 and several classes it is the cross-entropy
     divided by the number of classes.
 
     Attributes:
         gamma: How much less; 0: not at all.
-        alpha: A weight for each class or finding; or one number, which MONAI takes as the weight
+        alpha: A weight for each class or finding (of masks that exclude one another for the
+            background first, then for each name); or one number, which MONAI takes as the weight
             of every class but the first (of a finding that is there), with one minus it for the
             first (for a finding that is not). None: all the same.
     """
 
     name: ClassVar[str] = "focal"
-    labels: ClassVar[frozenset[str]] = frozenset({"class", "findings"})
+    labels: ClassVar[frozenset[str]] = frozenset({"class", "findings", "mask", "masks"})
 
     gamma: float = attrs.field(default=2.0, validator=ge(0))
     alpha: float | tuple[float, ...] | None = attrs.field(default=None, validator=_shares)
@@ -128,11 +131,17 @@ class Focal(LossStep):
         alpha = self.alpha
         if isinstance(alpha, tuple):
             alpha = _one_for_each(alpha, "focal.alpha", data)
-        if data.task.step.label_form != "class":
-            return _mean_over_present(FocalLoss(gamma=self.gamma, alpha=alpha, reduction="none"))
-        if isinstance(alpha, (int, float)):
+        form = data.task.step.label_form
+        softmax = form in ("class", "mask")
+        if softmax and isinstance(alpha, (int, float)):
             # What MONAI makes of one number, without its reading the number back at every step.
             alpha = (1 - alpha, *[alpha] * (data.outputs - 1))
+        if form in ("mask", "masks"):
+            # The reduction comes after what is not annotated has been left out.
+            each = FocalLoss(gamma=self.gamma, alpha=alpha, use_softmax=softmax, reduction="none")
+            return dense_focal(self, each, form == "mask")
+        if form != "class":
+            return _mean_over_present(FocalLoss(gamma=self.gamma, alpha=alpha, reduction="none"))
         loss = FocalLoss(gamma=self.gamma, alpha=alpha, to_onehot_y=True, use_softmax=True)
         loss.register_forward_pre_hook(_in_float32)
         loss.register_forward_pre_hook(_labels_as_column)
@@ -242,9 +251,12 @@ def _one_for_each(
 ) -> tuple[float, ...] | None:
     if weights is not None and len(weights) != data.outputs:
         what = _plural(data.task.step.word)
+        names = data.task.names
+        if data.task.step.label_form == "mask":
+            what, names = "outputs", ("background", *names)
         raise DataError(
             f"{path} has {len(weights)} numbers and the data have {data.outputs} {what}: "
-            f"{', '.join(data.task.names)}. Give one number for each, in this order."
+            f"{', '.join(names)}. Give one number for each, in this order."
         )
     return weights
 

@@ -1,5 +1,6 @@
 """Network steps over MONAI's classifiers, in 2-D and 3-D, always with fresh weights.
 
+Those for segmentation are in `segmentation`.
 Parameters bear MONAI's names and have its defaults. ``pretrained`` is left out: it would download.
 """
 
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
 
 def _made(step: NetworkStep, data: DataInfo, monai_name: str, arguments: dict[str, Any]) -> Any:
     """Make a network of MONAI's by its name, which is a constant of this module."""
+    if data.task.step.dense:
+        raise DataError(
+            f"The network {step.name} gives numbers for an image as a whole, and the task "
+            f"{data.task.kind} wants an output for each pixel. Use a network such as unet."
+        )
     if data.spatial_dims not in (2, 3):
         raise DataError(
             f"The network {step.name} takes images of 2 or 3 spatial dimensions, and these have "

@@ -282,10 +282,12 @@ def _check_network(assembly: Assembly, report: CheckReport) -> nn.Module | None:
                 "Return the predictions alone."
             )
         if tuple(output.shape) != expected:
+            remedy = "Take the number of outputs from DataInfo.outputs."
+            if len(expected) > output.ndim:
+                remedy = "Choose a network that gives an image, such as network.step = 'unet'."
             raise DataError(
                 f"{title} gives {tuple(output.shape)} for a batch of {batch}; the "
-                f"{data.outputs} outputs ({', '.join(data.task.names)}) need {expected}. "
-                "Take the number of outputs from DataInfo.outputs."
+                f"{data.outputs} outputs ({', '.join(data.task.names)}) need {expected}. {remedy}"
             )
         report.memory = estimate
     ending = [type(module).__name__ for module in network.modules()][-1]

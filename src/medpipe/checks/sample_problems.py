@@ -79,8 +79,7 @@ def _label_problem(
         title = assembly.registry.title(step)
         one = Chain([(title, step)], seed=assembly.configuration.run.seed)
         sample = one({"id": given["id"], **sample}, training=training)
-        loaded = not isinstance(sample.get("label"), LabelImage)
-        if (loaded or place) and not _fits(sample):
+        if place and not _fits(sample):
             path = f"transform[{place}]"
             break
     label = sample.get("label")
@@ -99,9 +98,7 @@ def _fits(sample: Mapping[str, Any]) -> bool:
     if not has_image_label(sample):
         return False
     image, label = sample["image"], sample["label"]
-    return tuple(image.shape[-2:]) == tuple(label.shape[-2:]) and len(image.shape) == len(
-        label.shape
-    )
+    return tuple(image.shape[1:]) == tuple(label.shape[1:])
 
 
 def _kept(key: str, given: Mapping[str, Any], found: Mapping[str, Any]) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -28,7 +30,6 @@ from medpipe.system.output_folders import refuse_existing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
 
     import torch
 
@@ -197,6 +198,7 @@ def _segmented(
 
     task = trained.data.task
     step, names = task.step, task.names
+    stems = _stems([sample.id for sample in samples])
     ids: list[str] = []
     scores: list[Array] = []
     written: dict[str, tuple[Path, ...]] = {}
@@ -212,13 +214,23 @@ def _segmented(
             ids.append(sample_id)
             scores.append(step.answer_scores(answer, names, spacing=grid.spacing))
             if writer is not None and masks is not None:
-                paths = writer.write(sample_id, answer, grid)
+                paths = writer.write(stems[sample_id], answer, grid)
                 written[sample_id] = tuple(masks / p.relative_to(writer.folder) for p in paths)
 
         notes = segment_samples(
             trained, samples, found.fingerprints, take, device=device, batch_size=batch_size
         )
     return tuple(ids), np.stack(scores), written, notes
+
+
+def _stems(ids: Sequence[str]) -> dict[str, str]:
+    """Where the masks of images lie in their folder: below the folder that all images share."""
+    paths = {id_: Path(id_) for id_ in ids}
+    if not any(path.is_absolute() or os.pardir in path.parts for path in paths.values()):
+        return dict(zip(ids, ids, strict=True))
+    whole = {id_: path.absolute() for id_, path in paths.items()}
+    shared = os.path.commonpath([path.parent for path in whole.values()])
+    return {id_: os.path.relpath(path, shared) for id_, path in whole.items()}
 
 
 def _unreadable(found: FoundFiles) -> DataError:

@@ -43,11 +43,11 @@ class MaskWriter:
     names: Sequence[str]
     values: Sequence[int] = ()
 
-    def write(self, sample_id: str, mask: Array, grid: FileGrid) -> list[Path]:
+    def write(self, stem: str, mask: Array, grid: FileGrid) -> list[Path]:
         """Write the mask of one image.
 
         Args:
-            sample_id: The image's id; folders in it become folders.
+            stem: The file's name below the folder; a suffix is replaced.
             mask: uint8 of shape (1 or names, spatial...): indices, or 0 and 1 for each name.
             grid: That of the file.
 
@@ -56,19 +56,19 @@ class MaskWriter:
             RunError: A file can't be written.
         """
         written = []
-        for stem, values in self._files(sample_id, mask):
+        for name, values in self._files(stem, mask):
             whole = len(grid.file_shape) == 2 and not grid.known
-            path = self.folder / f"{stem}{PNG if whole else NIFTI}"
+            path = self.folder / f"{name}{PNG if whole else NIFTI}"
             content = _png(values, grid, path) if whole else _nifti(values, grid)
             files.make_directories(path.parent, sync=False)
             files.write_bytes(path, content)
             written.append(path)
         return written
 
-    def _files(self, sample_id: str, mask: Array) -> Iterator[tuple[str, Array]]:
+    def _files(self, given: str, mask: Array) -> Iterator[tuple[str, Array]]:
         import numpy as np
 
-        stem = _SUFFIX.sub("", sample_id).lstrip("/") or "mask"
+        stem = _SUFFIX.sub("", given) or given
         if len(mask) == len(self.names) and mask.ndim and len(self.names) > 1:
             for name, one in zip(self.names, mask, strict=True):
                 yield f"{stem}_{_UNSAFE.sub('_', name)}", one

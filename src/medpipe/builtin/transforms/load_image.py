@@ -87,7 +87,7 @@ def load(sample: dict[str, Any], *, axes: Axes = "wh") -> dict[str, Any]:
     if label is None or isinstance(label, LabelImage):
         # For the way back onto the file's grid.
         image.meta["file_affine"] = image.affine.clone()
-        image.meta["file_shape"] = first.shape[: first.ndim - decoded.channels]
+        image.meta["file_shape"] = torch.tensor(first.shape[: first.ndim - decoded.channels])
         image.meta["axes"] = axes
     if not isinstance(label, LabelImage):
         return {**sample, "image": image}

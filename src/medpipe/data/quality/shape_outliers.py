@@ -88,7 +88,7 @@ def unfit_samples(chain: Chain, dataset: Dataset, scan: Scan, *, batched: bool) 
         counts[how] += held[number]
     ((usual, most),) = counts.most_common(1)
     if usual.error or most < enough:
-        return [_no_usual(counts, left, first)]
+        return [_no_usual(counts, left, first, dense=dataset.task.step.dense)]
     return [
         _unlike(sample, left[number], usual, f"{most:,} of {len(samples):,}")
         for number, sample in zip(numbers, samples, strict=True)
@@ -135,7 +135,9 @@ def _unlike(sample: Sample, left: _Left, usual: _Left, most: str) -> Fault:
     return fault(sample, kind, message)
 
 
-def _no_usual(counts: Counter[_Left], left: dict[int, _Left], first: dict[int, Sample]) -> Fault:
+def _no_usual(
+    counts: Counter[_Left], left: dict[int, _Left], first: dict[int, Sample], *, dense: bool
+) -> Fault:
     example = {how: first[number] for number, how in sorted(left.items(), reverse=True)}
     (one, _), *rest = counts.most_common()
     if one.error:
@@ -149,6 +151,9 @@ def _no_usual(counts: Counter[_Left], left: dict[int, _Left], first: dict[int, S
     )
     more = f" and {len(counts) - 3} more shapes" if len(counts) > 3 else ""
     remedy = "Add a step such as 'resize' with spatial_size, or set loader.batch_size = 1."
+    if dense:
+        remedy = "Add the step 'spatial_pad' with a spatial_size that holds all, or "
+        remedy += "'rand_spatial_crop' after it for patches of one size."
     if kind == "channels":
         remedy = "Set dataset.channels = 1 or 3, if the dataset step has this parameter."
     return Fault(

@@ -1,0 +1,1 @@
+"""The built-in steps for segmentation: networks, losses, inferers."""

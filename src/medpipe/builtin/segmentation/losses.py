@@ -1,0 +1,301 @@
+"""Loss steps for segmentation: MONAI's, with what is not annotated left out.
+
+They take logits (batch, outputs, spatial...) and labels: of the form ``mask`` uint8 (batch, 1,
+spatial...) with the background as 0, or of the form ``masks`` uint8 (batch, names, spatial...) of 0
+and 1. Where a label is 255, neither prediction nor label counts; a structure without any other
+value, and a sample without one, is left out of the mean. All compute in float32, also under
+autocast: the sums over large volumes lose digits in bfloat16.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import attrs
+from attrs.validators import ge, gt
+
+from medpipe.plugin import LossStep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import torch
+
+    from medpipe.plugin import DataInfo, Loss
+
+IGNORED = 255
+"""The value of a label that counts nowhere."""
+FORMS = frozenset({"mask", "masks"})
+
+
+@attrs.frozen(kw_only=True)
+class OverlapLoss(LossStep):
+    """What the losses of an overlap have in common.
+
+    Attributes:
+        batch: Whether a structure's overlap is that of all samples of the batch together, which is
+            steadier where a patch may be without it; or one of each sample, then averaged.
+        include_background: Whether the background counts as a structure, where names exclude one
+            another.
+        smooth_nr: Added to the numerator; 1 for a structure that is absent and not found: no loss.
+        smooth_dr: Added to the denominator, so that it is never 0.
+    """
+
+    batchwise: ClassVar[bool] = True
+    labels: ClassVar[frozenset[str]] = FORMS
+
+    batch: bool = True
+    include_background: bool = False
+    smooth_nr: float = attrs.field(default=1e-5, validator=ge(0))
+    smooth_dr: float = attrs.field(default=1e-5, validator=gt(0))
+
+    def build(self, data: DataInfo) -> Loss:
+        """Make the loss."""
+        exclusive = data.task.step.label_form == "mask"
+        return _module(self, lambda outputs, labels: self.overlap_loss(outputs, labels, exclusive))
+
+    def overlap_loss(
+        self, outputs: torch.Tensor, labels: torch.Tensor, exclusive: bool
+    ) -> torch.Tensor:
+        """Give the loss; see the module for what it gets."""
+        import torch
+
+        shares = torch.softmax(outputs, 1) if exclusive else torch.sigmoid(outputs)
+        return self.loss_of_shares(shares, labels, exclusive)
+
+    def loss_of_shares(
+        self, shares: torch.Tensor, labels: torch.Tensor, exclusive: bool
+    ) -> torch.Tensor:
+        """Give the loss of probabilities in place of logits."""
+        counted = labels != IGNORED
+        target = _one_hot(labels, counted, shares.shape[1]) if exclusive else labels * counted
+        # Of the label's channels all are counted alike; where names overlap, each has its own.
+        there = counted.flatten(2).any(2).expand(shares.shape[:2])
+        axes = tuple(range(2, shares.ndim))
+        predicted = ((shares * shares if self.squared else shares) * counted).sum(axes)
+        sums = [(shares * target).sum(axes), predicted, target.sum(axes).float()]
+        if self.batch:
+            sums = [each.sum(0, keepdim=True) for each in sums]
+            there = there.any(0, keepdim=True)
+        first = int(exclusive and not self.include_background)
+        both, predicted, present = (each[:, first:] for each in sums)
+        return self.reduced(both, predicted, present, there[:, first:])
+
+    @property
+    def squared(self) -> bool:
+        """Whether predictions are squared before they are summed."""
+        return False
+
+    def reduced(
+        self,
+        both: torch.Tensor,
+        predicted: torch.Tensor,
+        present: torch.Tensor,
+        there: torch.Tensor,
+    ) -> torch.Tensor:
+        """Make one number of sums over voxels.
+
+        Args:
+            both: Of prediction times label, of shape (batch, structures), or (1, structures) of
+                all samples together; and so are the others.
+            predicted: Of the predictions.
+            present: Of the labels.
+            there: Whether anything of it is annotated.
+        """
+        raise NotImplementedError
+
+
+@attrs.frozen(kw_only=True)
+class Dice(OverlapLoss):
+    """Dice loss: MONAI's `DiceLoss`, after Milletari et al. (arXiv:1606.04797).
+
+    Attributes:
+        squared_pred: Whether predictions are squared in the denominator.
+    """
+
+    name: ClassVar[str] = "dice"
+    labels: ClassVar[frozenset[str]] = FORMS
+
+    squared_pred: bool = False
+
+    @property
+    def squared(self) -> bool:
+        """As the parameter says."""
+        return self.squared_pred
+
+    def reduced(
+        self,
+        both: torch.Tensor,
+        predicted: torch.Tensor,
+        present: torch.Tensor,
+        there: torch.Tensor,
+    ) -> torch.Tensor:
+        """The mean over what is there."""
+        overlap = (2 * both + self.smooth_nr) / (predicted + present + self.smooth_dr)
+        return _mean(1 - overlap, there)
+
+
+@attrs.frozen(kw_only=True)
+class DiceCE(Dice):
+    """Dice and cross-entropy: MONAI's `DiceCELoss`, after nnU-Net (arXiv:1904.08128).
+
+    The cross-entropy is of all voxels and classes, the background among them; where names overlap,
+    it is the binary one of each (MONAI's is a softmax there unless there is one name).
+
+    Attributes:
+        lambda_dice: The weight of the Dice loss.
+        lambda_ce: The weight of the cross-entropy.
+    """
+
+    name: ClassVar[str] = "dice_ce"
+    labels: ClassVar[frozenset[str]] = FORMS
+
+    lambda_dice: float = attrs.field(default=1.0, validator=ge(0))
+    lambda_ce: float = attrs.field(default=1.0, validator=ge(0))
+
+    def overlap_loss(
+        self, outputs: torch.Tensor, labels: torch.Tensor, exclusive: bool
+    ) -> torch.Tensor:
+        """The weighted sum."""
+        from torch.nn import functional
+
+        counted = labels != IGNORED
+        if exclusive:
+            logs = functional.log_softmax(outputs, 1)
+            shares = logs.exp()
+            entropy = functional.nll_loss(
+                logs, labels[:, 0].long(), ignore_index=IGNORED, reduction="sum"
+            )
+        else:
+            shares = outputs.sigmoid()
+            entropy = functional.binary_cross_entropy_with_logits(
+                outputs, (labels * counted).float(), weight=counted.float(), reduction="sum"
+            )
+        dice = self.loss_of_shares(shares, labels, exclusive)
+        mean = entropy / counted.sum().clamp(min=1)
+        return self.lambda_dice * dice + self.lambda_ce * mean
+
+
+@attrs.frozen(kw_only=True)
+class GeneralizedDice(OverlapLoss):
+    """Generalised Dice loss: MONAI's `GeneralizedDiceLoss`, after arXiv:1707.03237.
+
+    Structures are summed before the division, with weights that make small ones count.
+
+    Attributes:
+        w_type: The weight of a structure: one over its squared volume (``square``), over its
+            volume (``simple``), or the same for all (``uniform``).
+    """
+
+    name: ClassVar[str] = "generalized_dice"
+    labels: ClassVar[frozenset[str]] = FORMS
+
+    w_type: Literal["square", "simple", "uniform"] = "square"
+
+    def reduced(
+        self,
+        both: torch.Tensor,
+        predicted: torch.Tensor,
+        present: torch.Tensor,
+        there: torch.Tensor,
+    ) -> torch.Tensor:
+        """The mean over samples of the weighted overlap of all structures."""
+        import torch
+
+        power = {"square": 2, "simple": 1, "uniform": 0}[self.w_type]
+        weights = present.clamp(min=1) ** -power
+        # As MONAI does: an absent structure weighs as much as the heaviest.
+        if power:
+            weights = weights * (present > 0)
+            weights = torch.where(present > 0, weights, weights.amax(-1, keepdim=True))
+        weights = weights * there
+        overlap = (2 * (both * weights).sum(-1) + self.smooth_nr) / (
+            ((predicted + present) * weights).sum(-1) + self.smooth_dr
+        )
+        return _mean(1 - overlap, there.any(-1))
+
+
+@attrs.frozen(kw_only=True)
+class Tversky(OverlapLoss):
+    """Tversky loss: MONAI's `TverskyLoss`, after Salehi et al. (arXiv:1706.05721).
+
+    Attributes:
+        alpha: The weight of what is predicted and not there.
+        beta: The weight of what is there and not predicted.
+    """
+
+    name: ClassVar[str] = "tversky"
+    labels: ClassVar[frozenset[str]] = FORMS
+
+    alpha: float = attrs.field(default=0.5, validator=ge(0))
+    beta: float = attrs.field(default=0.5, validator=ge(0))
+
+    def reduced(
+        self,
+        both: torch.Tensor,
+        predicted: torch.Tensor,
+        present: torch.Tensor,
+        there: torch.Tensor,
+    ) -> torch.Tensor:
+        """The mean over what is there."""
+        wrong = self.alpha * (predicted - both) + self.beta * (present - both)
+        return _mean(1 - (both + self.smooth_nr) / (both + wrong + self.smooth_dr), there)
+
+
+def dense_focal(step: LossStep, elementwise: Any, exclusive: bool) -> Loss:
+    """Make of MONAI's focal loss of each output the mean over what is annotated.
+
+    Args:
+        step: The step, for the module's name.
+        elementwise: `monai.losses.FocalLoss` with ``reduction="none"``.
+        exclusive: Whether labels are of the form ``mask``.
+    """
+
+    def focal(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        counted = labels != IGNORED
+        target = _one_hot(labels, counted, outputs.shape[1]) if exclusive else labels * counted
+        values: torch.Tensor = elementwise(outputs, target.float()) * counted
+        return values.sum() / counted.expand_as(values).sum().clamp(min=1)
+
+    return _module(step, focal)
+
+
+def _one_hot(labels: torch.Tensor, counted: torch.Tensor, outputs: int) -> torch.Tensor:
+    """Give labels (batch, 1, spatial...) a channel for each output; without any where ignored."""
+    import torch
+
+    classes = torch.arange(outputs, dtype=labels.dtype, device=labels.device)
+    return (labels == classes.view(1, -1, *[1] * (labels.ndim - 2))) & counted
+
+
+def _mean(values: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
+    """The mean of the values that are there; 0 with a gradient of 0 where none is."""
+    return (values * there).sum() / there.sum().clamp(min=1)
+
+
+def _module(step: LossStep, function: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> Loss:
+    """Make a module that computes in float32, of labels that fit."""
+    import torch
+    from torch import nn
+
+    class SegmentationLoss(nn.Module):
+        def extra_repr(self) -> str:
+            return repr(step)
+
+        def forward(self, outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+            if outputs.shape[2:] != labels.shape[2:] or labels.shape[1] not in (
+                1,
+                outputs.shape[1],
+            ):
+                raise ValueError(
+                    f"the outputs have the shape {tuple(outputs.shape)} and the labels "
+                    f"{tuple(labels.shape)}: after the channels they must be the same"
+                )
+            with torch.autocast(outputs.device.type, enabled=False):
+                return function(outputs.float(), labels)
+
+    return SegmentationLoss()
+
+
+SEGMENTATION_LOSSES: tuple[type[LossStep], ...] = (Dice, DiceCE, GeneralizedDice, Tversky)
+"""All built-in losses for segmentation alone."""
