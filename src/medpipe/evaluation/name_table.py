@@ -86,7 +86,7 @@ def worst_cases(predictions: Predictions, steps: Mapping[str, MetricStep]) -> li
     step = steps.get(task.step.monitor)
     if step is None or not step.by_name:
         return []
-    found = []
+    found: list[dict[str, Any]] = []
     rows = step.rows(predictions.scores, predictions.labels, task)
     for id_, row in zip(predictions.ids, rows, strict=True):
         there = np.isfinite(row)
