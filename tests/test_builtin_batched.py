@@ -16,9 +16,10 @@ from monai.data import MetaTensor
 
 from medpipe import Registry, StepError
 from medpipe.builtin.transforms.monai_transforms import TRANSFORMS
-from medpipe.data.chain import Chain, random_key, sample_dictionary
+from medpipe.data.chain import Chain, sample_dictionary
 from medpipe.data.loading.collate import collate
 from medpipe.plugin import DataError, TransformStep
+from medpipe.system.random_state import random_key
 from support.folders import phantom
 
 STEPS: dict[str, Any] = {step.name: step for step in TRANSFORMS}

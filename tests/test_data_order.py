@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medpipe.data.chain import random_key
 from medpipe.data.loading.batch_sampler import BatchKey, EpochBatchSampler, _sorting
+from medpipe.system.random_state import random_key
 
 
 def balanced_one_by_one(classes: list[int], *, seed: int, this_pass: int) -> list[int]:

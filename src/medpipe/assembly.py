@@ -43,7 +43,6 @@ from medpipe.steps import (
 from medpipe.system.gc_pause import paused_collector
 from medpipe.system.hardware import available_cpus
 from medpipe.system.timing import timed
-from medpipe.system.versions import versions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -57,11 +56,6 @@ if TYPE_CHECKING:
     from medpipe.system.hardware import Precision
 
 Made = TypeVar("Made")
-
-COMPUTING = frozenset(
-    {"medpipe", "torch", "monai", "numpy", "pillow", "simplejpeg", "pydicom", "nibabel"}
-)
-"""What decodes and transforms images: other versions may give other values."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -153,7 +147,9 @@ class Assembly:
                 self.configuration.split,
                 workers=available_cpus(),
                 ahead=transform_cache.read_ahead
-                if transform_cache is not None and transform_cache.reads
+                if transform_cache is not None
+                and transform_cache.reads
+                and not dataset.task.step.dense
                 else None,
                 bad_data=bad_data,
                 left_out=self.left_out,
@@ -262,7 +258,10 @@ class Assembly:
         balanced = training and settings.sampling == "balanced"
         order = EpochBatchSampler(
             count=len(samples),
-            batch_size=resolved(settings.batch_size),
+            # Where labels are images, those that are evaluated may have any size.
+            batch_size=resolved(settings.batch_size)
+            if training or not dataset.task.step.dense
+            else 1,
             drop_last=training and settings.drop_last,
             seed=self.configuration.run.seed if training else None,
             classes=dataset.task.step.classes([sample.label for sample in samples])
@@ -303,33 +302,24 @@ class Assembly:
 
     def cached_images(self, prepared: PreparedData, chain: Chain) -> CachedImages | None:
         """The results of the chain's cached stage, where they can be kept."""
-        transform_cache = self._transform_cache(chain, prepared.dataset)
+        labels = None if prepared.labels is None else prepared.labels.sha256
+        transform_cache = self._transform_cache(chain, prepared.dataset, labels)
         if transform_cache is None:
             return None
         with paused_collector():
             return transform_cache.keep(prepared.dataset, prepared.scan.fingerprints)
 
-    def _transform_cache(self, chain: Chain, dataset: Dataset) -> TransformCache | None:
+    def _transform_cache(
+        self, chain: Chain, dataset: Dataset, labels: Mapping[str, str] | None = None
+    ) -> TransformCache | None:
         """What keeps the results of the chain's cached stage; None where they can't be kept."""
         if self.configuration.loader.cache == "off":
             return None
         from medpipe.data.cache.transform_cache import TransformCache
 
-        described: list[Mapping[str, Any]] = []
-        for step in chain.cached_steps:
-            made_by = self.registry.made_by(step)
-            if made_by is None:
-                return None  # nothing says when it has changed
-            described.append(made_by)
-        computing = {name: found for name, found in versions().items() if name in COMPUTING}
-        transform_cache = TransformCache(
-            chain=chain,
-            reading=dataset.reading,
-            steps=[*described, computing],
-            images_alone=all(self.registry.is_builtin(step) for step in chain.cached_steps),
-            workers=available_cpus(),
+        return TransformCache.of(
+            chain, dataset, self.registry, workers=available_cpus(), labels=labels
         )
-        return transform_cache if transform_cache.fits(dataset) else None
 
     def training(
         self,

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         NumpyReader,
         PictureReader,
     )
+    from medpipe.data.readers.labels import read_label
     from medpipe.data.readers.reader import (
         UnreadableImageError,
         read_image,
@@ -84,6 +85,7 @@ if TYPE_CHECKING:
         auto_batch_size,
         auto_epochs,
         auto_sampling,
+        has_image_label,
         or_auto,
         resolved,
     )
@@ -95,6 +97,7 @@ if TYPE_CHECKING:
         Multiclass,
         Multilabel,
         Regression,
+        Segmentation,
         VectorLabels,
         task_step,
     )
@@ -125,6 +128,7 @@ __all__ = [
     "Multiclass",
     "Multilabel",
     "Regression",
+    "Segmentation",
     "DicomReader",
     "NiftiReader",
     "NumpyReader",
@@ -165,6 +169,8 @@ __all__ = [
     # services
     "read_image",
     "read_sample_image",
+    "read_label",
+    "has_image_label",
     "as_float32",
     "source_of",
     "is_dicom",
@@ -231,6 +237,7 @@ _HOMES = {
         "NumpyReader",
         "PictureReader",
     ),
+    "medpipe.data.readers.labels": ("read_label",),
     "medpipe.data.readers.reader": (
         "UnreadableImageError",
         "read_image",
@@ -271,6 +278,7 @@ _HOMES = {
         "ImageFile",
         "Inferer",
         "InfererStep",
+        "LabelImage",
         "Loss",
         "LossStep",
         "MissingSpacing",
@@ -302,6 +310,7 @@ _HOMES = {
         "auto_batch_size",
         "auto_epochs",
         "auto_sampling",
+        "has_image_label",
         "or_auto",
         "resolved",
     ),
@@ -319,6 +328,7 @@ _HOMES = {
         "Multiclass",
         "Multilabel",
         "Regression",
+        "Segmentation",
         "VectorLabels",
         "task_step",
     ),

@@ -34,6 +34,10 @@ ROOMS: dict[str, Room] = {
         "src/medpipe/system/private_api.py": ("test_private_api.py",),
         "src/medpipe/system/processes.py": ("test_processes.py",),
         "src/medpipe/system/progress.py": ("test_streams.py", "test_shown.py"),
+        "src/medpipe/system/random_state.py": (
+            "test_data_order.py",
+            "test_builtin_batched_draws.py",
+        ),
         "src/medpipe/system/resource_errors.py": ("test_limits.py",),
         "src/medpipe/system/start_methods.py": ("test_start_methods.py",),
         "src/medpipe/system/text.py": ("test_text.py",),

@@ -29,6 +29,7 @@ from medpipe.plugin import (
     NumpyReader,
     PictureReader,
     Regression,
+    Segmentation,
     hookimpl,
 )
 
@@ -120,4 +121,4 @@ def medpipe_readers() -> Iterable[type[ReaderStep]]:
 @hookimpl
 def medpipe_tasks() -> Iterable[type[TaskStep]]:
     """Offer the built-in tasks."""
-    return [Multiclass, Multilabel, Regression]
+    return [Multiclass, Multilabel, Regression, Segmentation]

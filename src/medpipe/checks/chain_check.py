@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from medpipe.checks.data_info import tried
 from medpipe.data.chain import Chain, sample_dictionary
 from medpipe.errors import Problem
+from medpipe.steps import has_image_label
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-5
 """The largest difference, relative to the largest value."""
+LABELS = 1e-3
+"""The share of voxels whose label may differ: rounding decides those midway between two."""
 
 
 def chain_findings(
@@ -30,6 +33,8 @@ def chain_findings(
     Raises:
         MedpipeError: A step failed; it is named.
     """
+    import torch
+
     from medpipe.data.loading.collate import as_tensor, collate
 
     chosen = tried(prepared)
@@ -54,6 +59,9 @@ def chain_findings(
         together = one.batched_stage(batch, training=True, epoch=0)
         samples = [one(sample, training=True) for sample in samples]
         said = _difference(together, [as_tensor(sample["image"]) for sample in samples], batch)
+        if has_image_label(batch):
+            alone = torch.stack([as_tensor(sample["label"]) for sample in samples])
+            said = said or _labels_difference(together["label"], alone)
         if said:
             message = f"{title} {said}."
             remedy = "Mend its apply_batch, or leave it out: then samples are changed one by one."
@@ -66,6 +74,19 @@ def chain_findings(
             f"a single value, such as {value:g}."
         ]
     return problems, []
+
+
+def _labels_difference(together: Any, alone: Any) -> str:
+    """What labels that are images are in a batch, in which they should not be."""
+    import torch
+
+    found = torch.as_tensor(together)
+    if found.shape != alone.shape:
+        return f"gives labels of the shape {tuple(found.shape[1:])}, not {tuple(alone.shape[1:])}"
+    share = float((found != alone).float().mean())
+    if share > LABELS:
+        return f"gives other labels for a batch than one at a time: {share:.1%} of the voxels"
+    return ""
 
 
 def _difference(together: Any, single: Sequence[Any], batch: Any) -> str:
@@ -89,6 +110,8 @@ def _difference(together: Any, single: Sequence[Any], batch: Any) -> str:
             "gives other images for a batch than for its samples one at a time: the largest "
             f"difference is {largest:g}"
         )
+    if has_image_label(batch):
+        return ""
     labels, before = torch.as_tensor(together["label"]), torch.as_tensor(batch["label"])
     same = labels.shape == before.shape
     if not same or not torch.allclose(labels.double(), before.double(), equal_nan=True):

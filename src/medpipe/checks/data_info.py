@@ -32,6 +32,7 @@ def data_info_of(
     from medpipe.data.loading.collate import as_tensor
 
     training_ids = {sample.id for sample in prepared.by_split["training"]}
+    # Where labels are images, those that are evaluated may have any size.
     shapes: dict[tuple[int, ...], str] = {}
     for sample in probes(prepared):
         for training in (False, True) if sample.id in training_ids else (False,):
@@ -60,7 +61,8 @@ def data_info_of(
                 )
                 remedy = "Look at the file and at the steps that scale intensities."
                 return None, [Problem(path="transform", message=message, remedy=remedy)]
-            shapes.setdefault(tuple(image.shape), sample.id)
+            if training or not prepared.dataset.task.step.dense:
+                shapes.setdefault(tuple(image.shape), sample.id)
     mismatch = _shape_problem(assembly, prepared, shapes)
     if mismatch is not None:
         return None, [mismatch]

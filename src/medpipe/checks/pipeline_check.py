@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from medpipe.checks.check_report import CheckReport, size_of_memory
 from medpipe.checks.data_info import data_info_of
 from medpipe.checks.evaluation_check import check_evaluation
+from medpipe.checks.loss_check import check_loss
 from medpipe.checks.split_findings import split_findings
 from medpipe.checks.trainer_check import check_trainer
 from medpipe.errors import DataError, DeviceError, MedpipeError, Problem, ProblemsError
@@ -100,7 +101,7 @@ def examine(
         _guard(report, "weights", lambda: _check_weights(assembly, network, report))
     data = report.data
     _guard(report, "inferer", lambda: assembly.inferer(data))
-    loss_fits = _guard(report, "trainer.loss", lambda: _check_loss(assembly, report))
+    loss_fits = _guard(report, "trainer.loss", lambda: check_loss(assembly, report))
     if network is not None and loss_fits and has_batches and sendable:
         _guard(report, "trainer", lambda: check_trainer(assembly, network, chain, report))
     _check_memory(assembly, report)
@@ -274,17 +275,19 @@ def _check_network(assembly: Assembly, report: CheckReport) -> nn.Module | None:
                 f"{title} fails on a batch of shape {shape}: {type(error).__name__}: "
                 f"{text.rstrip('.')}. {_network_remedy(batch, size, text, data)}"
             ) from error
-        expected = (batch, data.outputs)
+        expected = (batch, data.outputs, *(sides if data.task.step.dense else ()))
         if not isinstance(output, torch.Tensor):
             raise DataError(
                 f"{title} gives a {type(output).__name__}, not one tensor of shape {expected}. "
                 "Return the predictions alone."
             )
         if tuple(output.shape) != expected:
+            remedy = "Take the number of outputs from DataInfo.outputs."
+            if len(expected) > output.ndim:
+                remedy = "Choose a network that gives an image, such as network.step = 'unet'."
             raise DataError(
                 f"{title} gives {tuple(output.shape)} for a batch of {batch}; the "
-                f"{data.outputs} outputs ({', '.join(data.task.names)}) need {expected}. "
-                "Take the number of outputs from DataInfo.outputs."
+                f"{data.outputs} outputs ({', '.join(data.task.names)}) need {expected}. {remedy}"
             )
         report.memory = estimate
     ending = [type(module).__name__ for module in network.modules()][-1]
@@ -342,36 +345,6 @@ def _meta_network(assembly: Assembly, data: DataInfo) -> nn.Module | None:
     except MedpipeError:
         # Some networks need real values to be built: only an error on the CPU counts.
         return assembly.network(data).to("meta")
-
-
-def _check_loss(assembly: Assembly, report: CheckReport) -> bool:
-    """Call the loss on a few real labels."""
-    import torch
-
-    data, prepared = report.data, report.prepared
-    assert data is not None
-    assert prepared is not None
-    step = assembly.loss_step(data)
-    title = assembly.registry.title(step)
-    task = data.task
-    if task.step.label_form not in step.labels:
-        fits = ", ".join(sorted(step.labels))
-        raise DataError(
-            f"{title} is for labels of the form {fits}, but those of a {task.kind} task are of "
-            f"the form {task.step.label_form}."
-        )
-    loss = assembly.loss(data, torch.device("cpu"))
-    labels = task.step.encode(
-        [sample.label for sample in prepared.by_split["training"][:4]], task.names
-    )
-    predictions = torch.zeros(len(labels), data.outputs, requires_grad=True)
-    value = loss(predictions, labels)
-    if not isinstance(value, torch.Tensor) or value.numel() != 1:
-        got = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
-        raise DataError(f"{title} gives {got}, not one number. Average over the batch.")
-    if not value.requires_grad:
-        raise DataError(f"{title} gives a number without a gradient. Compute it with torch alone.")
-    return True
 
 
 def _check_memory(assembly: Assembly, report: CheckReport) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from medpipe.data.chain import Chain
 from medpipe.errors import Problem
+from medpipe.steps import LabelImage, has_image_label
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +33,12 @@ def sample_problem(
     from medpipe.data.loading.collate import as_tensor
 
     sample_id = given["id"]
-    for key in KEPT:
+    dense = isinstance(given["label"], LabelImage)
+    if dense:
+        wrong = _label_problem(assembly, given, found, training=training)
+        if wrong is not None:
+            return wrong
+    for key in KEPT[1:] if dense else KEPT:
         if _kept(key, given, found):
             continue
         path, title = _step(assembly, given, key, training=training)
@@ -59,6 +65,40 @@ def sample_problem(
             "image.float().",
         )
     return None
+
+
+def _label_problem(
+    assembly: Assembly, given: Mapping[str, Any], found: Mapping[str, Any], *, training: bool
+) -> Problem | None:
+    """What the chain did to a label that is an image, with the step that did it."""
+    if _fits(found):
+        return None
+    sample = dict(given)
+    path, title = "transform", "the chain"
+    for place, step in enumerate(assembly.configuration.transforms):
+        title = assembly.registry.title(step)
+        one = Chain([(title, step)], seed=assembly.configuration.run.seed)
+        sample = one({"id": given["id"], **sample}, training=training)
+        if place and not _fits(sample):
+            path = f"transform[{place}]"
+            break
+    label = sample.get("label")
+    shape = tuple(getattr(label, "shape", ())) or type(label).__name__
+    return Problem(
+        path=path,
+        message=f"{title} leaves the sample {given['id']!r} with an image of the shape "
+        f"{tuple(getattr(sample.get('image'), 'shape', ()))} and a label of {shape}.",
+        remedy="A step that moves pixels changes both: set spatial = True, and change "
+        'sample["label"] as sample["image"], by nearest neighbour.',
+    )
+
+
+def _fits(sample: Mapping[str, Any]) -> bool:
+    """Whether the label is an image on the grid of the sample's image."""
+    if not has_image_label(sample):
+        return False
+    image, label = sample["image"], sample["label"]
+    return tuple(image.shape[1:]) == tuple(label.shape[1:])
 
 
 def _kept(key: str, given: Mapping[str, Any], found: Mapping[str, Any]) -> bool:

@@ -191,7 +191,7 @@ def _measured(
     import torch
 
     from medpipe.evaluation.metrics import compute_metrics
-    from medpipe.training.predict import predict
+    from medpipe.training.predict import Truths, predict
 
     device = torch.device("cpu")
     loader = assembly.loader(prepared, chain, "validation", device)
@@ -207,6 +207,7 @@ def _measured(
             task=data.task,
             samples=prepared.by_split["validation"],
             inferer=assembly.inferer(data),
+            truths=Truths(prepared.dataset.reading),
         )
     with _problems_at("metric"):
         return compute_metrics(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -27,6 +28,7 @@ def predict(
     device: str = "auto",
     batch_size: int | None = None,
     skip_unreadable: Annotated[bool, Parameter(negative="")] = False,
+    masks: Path | None = None,
 ) -> None:
     """Predict new files with the network of a run, as a CSV table.
 
@@ -40,6 +42,7 @@ def predict(
         batch_size: Images in a batch; by default the run's.
         skip_unreadable: Leave out files that can't be read or have NaN or infinite values; without
             it they are an error.
+        masks: A new folder for the masks of a segmentation, on the grids of the files.
     """
     if not paths:
         raise RunError("Name the files or folders to predict.")
@@ -52,7 +55,10 @@ def predict(
         device=device,
         batch_size=batch_size,
         skip_unreadable=skip_unreadable,
+        masks=masks,
     )
+    if masks is not None:
+        print(f"The masks of {counted(len(found), 'image')} are in {masks}", file=sys.stderr)
     if output is None:
         print(found.to_csv(), end="")
         return

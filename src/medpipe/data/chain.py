@@ -6,21 +6,16 @@ place, and on nothing else: the number of workers changes nothing.
 
 from __future__ import annotations
 
-import hashlib
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 
 from medpipe.data.readers.reader import source_of
 from medpipe.errors import MedpipeError, StepError
 from medpipe.registry.failures import failures_named
-from medpipe.steps import Reading, Sample, TransformStep
-
-if TYPE_CHECKING:
-    import numpy as np
+from medpipe.steps import Reading, Sample, TransformStep, has_image_label
+from medpipe.system.random_state import Apply, generator, random_key, seeded
 
 
 def sample_dictionary(sample: Sample, reading: Reading) -> dict[str, Any]:
@@ -32,16 +27,6 @@ def sample_dictionary(sample: Sample, reading: Reading) -> dict[str, Any]:
         "id": sample.id,
         "reading": reading,
     }
-
-
-def random_key(seed: int, epoch: int, sample: str, step: int) -> int:
-    """A 128-bit number for one random step on one sample in one epoch."""
-    text = f"{seed}\0{epoch}\0{sample}\0{step}".encode()
-    return int.from_bytes(hashlib.blake2b(text, digest_size=16).digest(), "big")
-
-
-Apply = Callable[[dict[str, Any], int], Mapping[Any, Any]]
-"""Applies one step to a sample, given the sample's random key."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -72,7 +57,7 @@ class Chain:
         self._steps = tuple(steps)
         self._links = [_link(title, step) for title, step in steps]
         self._batched_from = len(self._links)
-        while self._batched_from and self._links[self._batched_from - 1].step.batched:
+        while self._batched_from and _in_batches(self._links[self._batched_from - 1]):
             self._batched_from -= 1
         random = (place for place, link in enumerate(self._links) if link.random)
         self._random_from = min(next(random, self._batched_from), self._batched_from)
@@ -195,7 +180,7 @@ class Chain:
     ) -> Mapping[str, Any]:
         key = random_key(self._seed, epoch, sample_id, index)
         try:
-            return link.step.draw(_generator(key))
+            return link.step.draw(generator(key))
         except MedpipeError:
             raise
         except (Exception, SystemExit) as error:
@@ -227,6 +212,15 @@ class Chain:
                 raise _failed(link, sample["id"], error, named, unloaded=unloaded) from error
             current = _plain_sample(given, link, sample["id"])
         return current
+
+
+def _in_batches(link: _Link) -> bool:
+    """Whether a step can be applied to batches.
+
+    Not one that moves the pixels of all samples: an image's affine says where its pixels lie, and
+    batches have none.
+    """
+    return link.step.batched and (link.random or not link.step.spatial)
 
 
 def _plain_sample(given: Any, link: _Link, sample_id: str, which: str = "") -> dict[str, Any]:
@@ -286,91 +280,35 @@ def _link(title: str, step: TransformStep) -> _Link:
     if draws and step.batched:
         # A step with both forms was built only to see that it can be.
         return _Link(title=title, step=step, random=True, apply=_drawn(step))
-    if not step.random:
-        return _Link(
-            title=title, step=step, random=False, apply=lambda sample, _: transform(sample)
-        )
-    return _Link(title=title, step=step, random=True, apply=_seeded(transform))
+    apply = seeded(transform) if step.random else _plainly(transform)
+    if step.spatial and type(step).build_with_label is not TransformStep.build_with_label:
+        apply = _for_labels(step, apply)
+    return _Link(title=title, step=step, random=step.random, apply=apply)
 
 
-_LOCAL = threading.local()
-_INCREMENT = 0x5851F42D4C957F2D14057B7EF767814F
+def _plainly(transform: Callable[[dict[str, Any]], Mapping[Any, Any]]) -> Apply:
+    return lambda sample, _: transform(sample)
 
 
-def _generator(key: int) -> np.random.Generator:
-    """The generator of one key, valid until the next call in the same thread.
+def _for_labels(step: TransformStep, alone: Apply) -> Apply:
+    """Apply a step to images alone, or with labels that are images."""
+    with_label: Apply | None = None
 
-    The key is a hash, so it can be the state itself: that takes a tenth of the time of making a
-    generator from a seed.
-    """
-    import numpy as np
-
-    generator: np.random.Generator | None = getattr(_LOCAL, "generator", None)
-    if generator is None:
-        generator = _LOCAL.generator = np.random.Generator(np.random.PCG64(0))
-    generator.bit_generator.state = {
-        "bit_generator": "PCG64",
-        "state": {"state": key, "inc": _INCREMENT},
-        "has_uint32": 0,
-        "uinteger": 0,
-    }
-    return generator
-
-
-def _drawn(step: TransformStep) -> Apply:
     def apply(sample: dict[str, Any], key: int) -> Mapping[Any, Any]:
-        return step.apply(sample, step.draw(_generator(key)))
+        nonlocal with_label
+        if not has_image_label(sample):
+            return alone(sample, key)
+        if with_label is None:
+            transform = step.build_with_label()
+            with_label = seeded(transform) if step.random else _plainly(transform)
+        kind, given = sample["label"].dtype, with_label(sample, key)
+        return {**given, "label": given["label"].to(kind)}
 
     return apply
 
 
-def _seeded(transform: Callable[[dict[str, Any]], Mapping[Any, Any]]) -> Apply:
-    from monai.transforms import Compose, Randomizable
+def _drawn(step: TransformStep) -> Apply:
+    def apply(sample: dict[str, Any], key: int) -> Mapping[Any, Any]:
+        return step.apply(sample, step.draw(generator(key)))
 
-    # Typed as Any: mypy doesn't expect a callable that is also a MONAI class.
-    composed: Any = transform
-    if isinstance(composed, Compose):
-        # OneOf and the like draw a seed for each of their parts, so a shared state isn't enough.
-        def apply_composed(sample: dict[str, Any], key: int) -> Mapping[Any, Any]:
-            composed.set_random_state(seed=key % 2**32)
-            return transform(sample)
-
-        return apply_composed
-    if isinstance(composed, Randomizable):
-        import numpy as np
-
-        # Reseeding one state costs microseconds where set_random_state costs hundreds.
-        state = np.random.RandomState()
-        composed.set_random_state(state=state)
-
-        def apply_shared(sample: dict[str, Any], key: int) -> Mapping[Any, Any]:
-            state.seed(key % 2**32)
-            return transform(sample)
-
-        return apply_shared
-
-    def apply_global(sample: dict[str, Any], key: int) -> Mapping[Any, Any]:
-        with _global_generators(key % 2**32):
-            return transform(sample)
-
-    return apply_global
-
-
-@contextmanager
-def _global_generators(seed: int) -> Iterator[None]:
-    """Seed the global generators that a transform may use, and restore them afterwards."""
-    import random
-
-    import numpy as np
-    import torch
-
-    python, numpy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[]):
-        random.seed(seed)
-        np.random.seed(seed)
-        torch.manual_seed(seed)
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)
+    return apply

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from medpipe.data.ids import portable_id
 from medpipe.data.quality.faults import leak_faults
 from medpipe.data.quality.quarantine_file import written
 from medpipe.data.quality.screening import choose, quarantine_note, screen
@@ -19,12 +20,14 @@ from medpipe.data.splits.split_cache import remembered_splits
 from medpipe.data.splits.split_file import read_splits
 from medpipe.errors import DataError, Fault
 from medpipe.steps import SPLITS, Dataset, Sample, Split
+from medpipe.system.files import sha256_of
 from medpipe.system.timing import timed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from medpipe.data.quality.non_finite import Fills
+    from medpipe.data.scanning.label_scan import LabelScan
     from medpipe.data.scanning.scan import Ahead
     from medpipe.data.splits.split import Splits
     from medpipe.settings import BadData, SplitSettings
@@ -44,6 +47,7 @@ class PreparedData:
         split: The split of each sample, by id.
         by_split: The samples of each split, by id, so that the listing order doesn't matter.
         quarantine: What was left out because something is wrong with it.
+        labels: What was found in the labels, where they are images.
     """
 
     dataset: Dataset
@@ -51,6 +55,17 @@ class PreparedData:
     split: Splits
     by_split: dict[Split, tuple[Sample, ...]]
     quarantine: tuple[Fault, ...] = ()
+    labels: LabelScan | None = None
+
+    @property
+    def digest(self) -> str:
+        """A fingerprint of the data: the images, and the labels where they are images."""
+        if self.labels is None:
+            return self.scan.digest
+        lines = sorted(
+            f"{portable_id(id_)}\0{found}\n" for id_, found in self.labels.sha256.items()
+        )
+        return sha256_of("".join([self.scan.digest, *lines]).encode("utf-8"))
 
     def label_statistics(self, split: Split) -> Mapping[str, Any]:
         """What the task measures on the labels of a split; see `TaskStep.measure`."""

@@ -54,10 +54,12 @@ class Predictions:
     Attributes:
         task: The question.
         ids: The samples, each once.
-        scores: Float64 of shape (samples, outputs): the probabilities of the classes (they sum
-            to 1) or of the findings (each on its own), or a regression's values.
+        scores: Float64 of shape (samples, `TaskStep.score_count`): the probabilities of the
+            classes (they sum to 1) or of the findings (each on its own), a regression's values,
+            or what is measured of each structure: Dice, NSD, HD95 and volume, NaN where undefined.
         labels: For ``multiclass`` the class's index, int64 of shape (samples,); otherwise float64
-            of shape (samples, outputs), with NaN where a label is missing.
+            of shape (samples, names), with NaN where a label is missing: of structures the
+            volumes.
         groups: The group of each sample, usually the patient. None: a group of its own.
         extra: Kept columns of the data set: for each the text of every sample, in the order of
             `ids`; blank where nothing is known.
@@ -135,8 +137,10 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
 
     The columns are ``id`` and ``group``, the data set's kept columns as ``keep:<column>``, then
     ``label`` and ``prediction`` (names of classes), or ``label_<name>`` and ``prediction_<name>``
-    for each finding or target, then for classes and findings the probabilities, ``p(<name>)``. A
-    missing label or group is a blank cell.
+    for each finding or target, then for classes and findings the probabilities, ``p(<name>)``.
+    For each structure they are ``dice_<name>``, ``nsd_<name>``, ``hd95_<name>``,
+    ``volume_<name>`` and ``reference_volume_<name>``. A missing label or group, and what is
+    undefined, is a blank cell.
 
     Raises:
         RunError: The file can't be written.
@@ -185,11 +189,12 @@ def read_predictions(path: Path, task: Task) -> Predictions:
         labels.append(label)
         scores.append(score)
     shape = task.step.label_shape(len(labels), task.names)
+    width = task.step.score_count(task.names)
     try:
         return Predictions(
             task=task,
             ids=tuple(cells[0] for cells in rows[1:]),
-            scores=np.array(scores, dtype=np.float64).reshape(len(scores), len(task.names)),
+            scores=np.array(scores, dtype=np.float64).reshape(len(scores), width),
             labels=np.array(labels).reshape(shape),
             groups=tuple(cells[1] for cells in rows[1:]),
             extra={
@@ -242,19 +247,20 @@ def _check_names(task: Task) -> None:
 
 
 def _check_shapes(predictions: Predictions) -> None:
-    count, outputs = len(predictions.ids), len(predictions.task.names)
+    task, count = predictions.task, len(predictions.ids)
     twice = _repeated(predictions.ids)
     if twice is not None:
         raise DataError(f"There are two predictions for the sample {twice!r}.")
-    labels = predictions.task.step.label_shape(count, predictions.task.names)
+    labels = task.step.label_shape(count, task.names)
+    width = task.step.score_count(task.names)
     for name, array, shape in (
-        ("scores", predictions.scores, (count, outputs)),
+        ("scores", predictions.scores, (count, width)),
         ("labels", predictions.labels, labels),
     ):
         if array.shape != shape:
             raise DataError(
                 f"The {name} have the shape {array.shape}, but {count} samples of a "
-                f"{predictions.task.kind} task with {outputs} outputs need {shape}."
+                f"{task.kind} task with {len(task.names)} outputs need {shape}."
             )
     if len(predictions.groups) != count:
         raise DataError(f"There are {len(predictions.groups)} groups for {count} samples.")
@@ -268,7 +274,10 @@ def _check_shapes(predictions: Predictions) -> None:
 def _check_scores(predictions: Predictions) -> None:
     import numpy as np
 
-    bad = _first(predictions.ids, ~np.isfinite(predictions.scores).all(axis=1))
+    finite = np.isfinite(predictions.scores)
+    if predictions.task.step.missing_scores:
+        finite |= np.isnan(predictions.scores)
+    bad = _first(predictions.ids, ~finite.all(axis=1))
     if bad is not None:
         raise DataError(
             f"The network's output for the sample {bad!r} is not finite. Look for missing values "

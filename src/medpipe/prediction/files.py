@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -12,16 +15,25 @@ from medpipe.errors import DataError
 from medpipe.evaluation.operating_point import found_at
 from medpipe.evaluation.predictions import csv_line
 from medpipe.prediction.listing import FoundFiles, find_files
-from medpipe.prediction.network import TrainedNetwork, device_named, predict_samples
+from medpipe.prediction.masks import MaskWriter
+from medpipe.prediction.network import (
+    TrainedNetwork,
+    device_named,
+    predict_samples,
+    segment_samples,
+)
 from medpipe.steps import Sample, Task
 from medpipe.system import files
 from medpipe.system.hardware import available_cpus
 from medpipe.system.options import option
+from medpipe.system.output_folders import refuse_existing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from pathlib import Path
+    from collections.abc import Iterable, Mapping, Sequence
 
+    import torch
+
+    from medpipe.data.readers.file_grid import FileGrid
     from medpipe.evaluation.predictions import Array
     from medpipe.steps import ImageFile
 
@@ -38,9 +50,11 @@ class FilePredictions:
     Attributes:
         task: The run's task.
         ids: The files' paths, as given, or relative to the folder that was given.
-        scores: Float64 of shape (files, outputs): probabilities, or a regression's values.
+        scores: Float64 of shape (files, names): probabilities, a regression's values, or volumes in
+            cubic millimetres (pixels where the spacing is unknown).
         skipped: A sentence for each image that was left out: it can't be read or is not finite.
         notes: Remarks on the files and their shapes.
+        masks: Where labels are images and a folder was given: the files of each image's mask.
         operating_point: What the run chose on its validation split; see
             `medpipe.settings.OperatingPoint`. None without one.
     """
@@ -50,6 +64,7 @@ class FilePredictions:
     scores: Array = attrs.field(repr=False)
     skipped: tuple[str, ...] = attrs.field(default=(), repr=False)
     notes: tuple[str, ...] = attrs.field(default=(), repr=False)
+    masks: Mapping[str, tuple[Path, ...]] = attrs.field(factory=dict, repr=False)
     operating_point: Mapping[str, Any] | None = attrs.field(default=None, repr=False)
 
     def __len__(self) -> int:
@@ -103,6 +118,7 @@ def predict_files(
     device: str = "auto",
     batch_size: int | None = None,
     skip_unreadable: bool = False,
+    masks: Path | None = None,
 ) -> FilePredictions:
     """Predict files without labels.
 
@@ -113,6 +129,7 @@ def predict_files(
         device: Where to compute; as ``run.device``.
         batch_size: Images in a batch; None: the run's. Where sizes differ it is 1.
         skip_unreadable: Leave out images that can't be read or are not finite; else: an error.
+        masks: A new folder for the masks, where labels are images; None: none are written.
 
     Raises:
         DataError: There is no image, some can't be read or hold NaN or infinite values (all of
@@ -120,6 +137,10 @@ def predict_files(
         DeviceError: The device is not there.
     """
     where = device_named(device)
+    if masks is not None and not trained.data.task.step.dense:
+        raise DataError(
+            f"A {trained.data.task.kind} run has no masks to write. Leave out {option('masks')}."
+        )
     dataset: Any = trained.assembly.configuration.dataset
     found = find_files(
         paths,
@@ -136,17 +157,80 @@ def predict_files(
     task = trained.data.task
     nothing = task.step.missing_label(task.names)
     samples = [Sample(id=id_, image=image, label=nothing) for id_, image in found.images.items()]
-    predictions, _, notes = predict_samples(
-        trained, samples, found.fingerprints, device=where, batch_size=batch_size, with_loss=False
-    )
+    more: dict[str, Any] = {}
+    if task.step.dense:
+        ids, scores, written, notes = _segmented(
+            trained, samples, found, device=where, batch_size=batch_size, masks=masks
+        )
+        more["masks"] = written
+    else:
+        predictions, _, notes = predict_samples(
+            trained,
+            samples,
+            found.fingerprints,
+            device=where,
+            batch_size=batch_size,
+            with_loss=False,
+        )
+        ids, scores = predictions.ids, predictions.scores
     return FilePredictions(
         task=task,
-        ids=predictions.ids,
-        scores=predictions.scores,
+        ids=ids,
+        scores=scores,
         skipped=tuple(found.unreadable.values()),
         notes=(*found.notes, *notes),
         operating_point=(trained.chosen or {}).get("operating_point"),
+        **more,
     )
+
+
+def _segmented(
+    trained: TrainedNetwork,
+    samples: Sequence[Sample],
+    found: FoundFiles,
+    *,
+    device: torch.device,
+    batch_size: int | None,
+    masks: Path | None,
+) -> tuple[tuple[str, ...], Array, dict[str, tuple[Path, ...]], list[str]]:
+    """Predict masks, write them, and tell what is in them: ids, scores, files and notes."""
+    import numpy as np
+
+    task = trained.data.task
+    step, names = task.step, task.names
+    stems = _stems([sample.id for sample in samples])
+    ids: list[str] = []
+    scores: list[Array] = []
+    written: dict[str, tuple[Path, ...]] = {}
+
+    with ExitStack() as stack:
+        writer = None
+        if masks is not None:
+            refuse_existing(masks, kind="folder")
+            staging = stack.enter_context(files.staged_directory(masks))
+            writer = MaskWriter(folder=staging, names=names, values=step.written_values(names))
+
+        def take(sample_id: str, answer: Array, grid: FileGrid) -> None:
+            ids.append(sample_id)
+            scores.append(step.answer_scores(answer, names, spacing=grid.spacing))
+            if writer is not None and masks is not None:
+                paths = writer.write(stems[sample_id], answer, grid)
+                written[sample_id] = tuple(masks / p.relative_to(writer.folder) for p in paths)
+
+        notes = segment_samples(
+            trained, samples, found.fingerprints, take, device=device, batch_size=batch_size
+        )
+    return tuple(ids), np.stack(scores), written, notes
+
+
+def _stems(ids: Sequence[str]) -> dict[str, str]:
+    """Where the masks of images lie in their folder: below the folder that all images share."""
+    paths = {id_: Path(id_) for id_ in ids}
+    if not any(path.is_absolute() or os.pardir in path.parts for path in paths.values()):
+        return dict(zip(ids, ids, strict=True))
+    whole = {id_: path.absolute() for id_, path in paths.items()}
+    shared = os.path.commonpath([path.parent for path in whole.values()])
+    return {id_: os.path.relpath(path, shared) for id_, path in whole.items()}
 
 
 def _unreadable(found: FoundFiles) -> DataError:

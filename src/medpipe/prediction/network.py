@@ -22,12 +22,14 @@ from medpipe.system.hardware import available_cpus, choose_device
 from medpipe.system.resource_errors import limits_named
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import torch
     from torch import nn
 
     from medpipe.data.chain import Chain
+    from medpipe.data.loading.loader import Loader
+    from medpipe.data.readers.file_grid import FileGrid
     from medpipe.data.scanning.scan import Fingerprint
     from medpipe.evaluation.predictions import Predictions
     from medpipe.system.hardware import Precision
@@ -87,9 +89,81 @@ def predict_samples(
     Raises:
         DataError: Images leave the chain in a shape that the network does not take.
     """
+    from medpipe.training.predict import Truths, predict
+
+    loader, notes = _batches(trained, samples, fingerprints, device=device, batch_size=batch_size)
+    assembly = trained.assembly
+    loss = assembly.loss(trained.data, device) if with_loss else None
+    predictions, mean_loss = predict(
+        trained.network,
+        loader,
+        device=device,
+        precision=trained.precision,
+        task=trained.data.task,
+        samples=samples,
+        loss=loss,
+        denominator=None
+        if loss is None
+        else denominator_of(assembly.loss_step(trained.data), loss),
+        inferer=assembly.inferer(trained.data),
+        description="Predicting",
+        truths=Truths(trained.reading),
+    )
+    return predictions, mean_loss, notes
+
+
+@limits_named(batch_size="batch_size")
+def segment_samples(
+    trained: TrainedNetwork,
+    samples: Sequence[Sample],
+    fingerprints: Mapping[str, Fingerprint],
+    take: Callable[[str, Any, FileGrid], object],
+    *,
+    device: torch.device,
+    batch_size: int | None,
+) -> list[str]:
+    """Predict samples whose labels would be images; see `medpipe.training.predict.predict_masks`.
+
+    Args:
+        trained: The network.
+        samples: At least one.
+        fingerprints: By id: one sample of each shape is tried first.
+        take: Called with each sample's id, its labels and the grid of its file.
+        device: Where to compute.
+        batch_size: Images in a batch; None: the run's. Where sizes differ it is 1.
+
+    Returns:
+        Notes for the user.
+
+    Raises:
+        DataError: Images leave the chain in a shape that the network does not take.
+    """
+    from medpipe.training.predict import predict_masks
+
+    loader, notes = _batches(trained, samples, fingerprints, device=device, batch_size=batch_size)
+    predict_masks(
+        trained.network,
+        loader,
+        take,
+        device=device,
+        precision=trained.precision,
+        task=trained.data.task,
+        inferer=trained.assembly.inferer(trained.data),
+    )
+    return notes
+
+
+def _batches(
+    trained: TrainedNetwork,
+    samples: Sequence[Sample],
+    fingerprints: Mapping[str, Fingerprint],
+    *,
+    device: torch.device,
+    batch_size: int | None,
+) -> tuple[Loader, list[str]]:
+    """The batches of samples, of which one of each shape was tried, and notes for the user."""
     from medpipe.data.loading.loader import make_loader
     from medpipe.data.loading.sample_batches import SampleBatches
-    from medpipe.training.predict import predict
 
     if batch_size is not None and batch_size < 1:
         raise DataError(f"The batch size must be at least 1, got {batch_size}.")
@@ -104,7 +178,11 @@ def predict_samples(
         for sample in firsts.values()
     }
     notes = _try_sizes(trained, network, seen, device)
-    ragged = None in trained.data.spatial_shape or len(set(map(_shape, seen.values()))) > 1
+    ragged = (
+        trained.data.task.step.dense
+        or None in trained.data.spatial_shape
+        or len(set(map(_shape, seen.values()))) > 1
+    )
     order = EpochBatchSampler(
         count=len(samples), batch_size=1 if ragged else batch_size or resolved(settings.batch_size)
     )
@@ -116,23 +194,7 @@ def predict_samples(
         training=False,
     )
     workers = min(settings.workers, cpus, len(order)) if cpus > 1 else 0
-    assembly = trained.assembly
-    loss = assembly.loss(trained.data, device) if with_loss else None
-    predictions, mean_loss = predict(
-        network,
-        make_loader(batches, order, workers=workers, device=device),
-        device=device,
-        precision=trained.precision,
-        task=trained.data.task,
-        samples=samples,
-        loss=loss,
-        denominator=None
-        if loss is None
-        else denominator_of(assembly.loss_step(trained.data), loss),
-        inferer=trained.assembly.inferer(trained.data),
-        description="Predicting",
-    )
-    return predictions, mean_loss, notes
+    return make_loader(batches, order, workers=workers, device=device), notes
 
 
 def _through(
@@ -183,13 +245,14 @@ def _try_sizes(
     untried = {id_: image for id_, image in seen.items() if _shape(image) != known}
     if not untried:
         return []
+    inferer = trained.assembly.inferer(trained.data)
     by_size = sorted(untried, key=lambda id_: untried[id_].numel())
     sides = " x ".join(str(side) if side else "any" for side in trained.data.spatial_shape)
     for id_ in dict.fromkeys((by_size[0], by_size[-1])):
         image = untried[id_].to(device)
         try:
             with torch.no_grad(), autocast(device, trained.precision):
-                network(image[None])
+                inferer(image[None], network)
         except RuntimeError as error:
             raise DataError(
                 f"The network fails on the image {id_!r}, which leaves the transform chain with "

@@ -273,7 +273,7 @@ def first_record(
             "fold": None if split.folds is None else split.fold or 0,
         },
         "data": {
-            "digest": prepared.scan.digest,
+            "digest": prepared.digest,
             "samples": len(prepared.dataset.samples),
             "splits": {split: len(prepared.by_split[split]) for split in SPLITS},
             "reading": prepared.dataset.reading.plain(),

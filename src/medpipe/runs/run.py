@@ -180,6 +180,7 @@ class Run:
         device: str = "auto",
         batch_size: int | None = None,
         skip_unreadable: bool = False,
+        masks: str | os.PathLike[str] | None = None,
         registry: Registry | None = None,
     ) -> FilePredictions:
         """Predict new files, read and transformed as in training.
@@ -193,6 +194,8 @@ class Run:
             batch_size: Images in a batch; None: the run's.
             skip_unreadable: Leave out files that can't be read, or hold NaN or infinite values,
                 instead of raising an error.
+            masks: A new folder for the masks of a segmentation, each on the grid of its file:
+                NIfTI, or PNG for images without a place. None: volumes alone are given.
             registry: Where steps are looked up; by default every installed plugin.
 
         Raises:
@@ -208,6 +211,7 @@ class Run:
             device=device,
             batch_size=batch_size,
             skip_unreadable=skip_unreadable,
+            masks=None if masks is None else Path(masks),
         )
 
     def evaluate(

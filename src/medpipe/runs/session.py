@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from medpipe.system.hardware import Precision
     from medpipe.training.handlers import Handlers
     from medpipe.training.loop import Epoch, Progress
+    from medpipe.training.predict import Truths
     from medpipe.training.run_checkpoints import Found
     from medpipe.training.stopping import StopRequest
 
@@ -67,6 +68,7 @@ class Session:
     stop: StopRequest
     timings: Timings = attrs.field(factory=Timings)
     handlers: Handlers | None = attrs.field(default=None, init=False)
+    _labels: Truths | None = attrs.field(default=None, init=False)
     _loss: Loss = attrs.field(init=False)
     _network: torch.nn.Module = attrs.field(init=False)
     _progress: Progress = attrs.field(init=False)
@@ -265,6 +267,8 @@ class Session:
             inferer=self.assembly.inferer(checked.data),
             description=description,
             before_batch=lambda: self.stop.check(first=not self.advanced),
+            truths=self._truths(),
+            surfaces=chosen is not None,
         )
         configuration, registry = self.assembly.configuration, self.assembly.registry
         if chosen is None:
@@ -279,6 +283,14 @@ class Session:
                 remarks=prior_remarks(configuration, checked.data),
             )
         return predictions, {"loss": loss, **metrics}
+
+    def _truths(self) -> Truths:
+        """The labels on their files' grids, which evaluations of this session share."""
+        from medpipe.training.predict import Truths
+
+        if self._labels is None:
+            self._labels = Truths(self.checked.prepared.dataset.reading)
+        return self._labels
 
     def _write_predictions(self, split: str, predictions: Predictions) -> None:
         from medpipe.evaluation.predictions import write_predictions

@@ -42,7 +42,15 @@ from medpipe.steps.reading import (
     chosen_readers,
     listing_with,
 )
-from medpipe.steps.samples import SPLITS, Dataset, LabelImage, OnLeak, Sample, Split
+from medpipe.steps.samples import (
+    SPLITS,
+    Dataset,
+    LabelImage,
+    OnLeak,
+    Sample,
+    Split,
+    has_image_label,
+)
 from medpipe.steps.training import DataInfo, Denominator, Inferer, Loss, Training, TrainingParts
 from medpipe.tasks import (
     ReportContext,
@@ -102,6 +110,7 @@ __all__ = [
     "auto_epochs",
     "auto_sampling",
     "chosen_readers",
+    "has_image_label",
     "listing_with",
     "or_auto",
     "resolved",

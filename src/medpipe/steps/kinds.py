@@ -97,6 +97,14 @@ class TransformStep(Step):
         """
         raise NotImplementedError(f"{type(self).__name__} has neither build nor draw and apply")
 
+    def build_with_label(self) -> Callable[[dict[str, Any]], Mapping[Any, Any]]:
+        """As `build`, for samples whose label is an image; by default what `build` gives.
+
+        A `spatial` step changes ``label``, uint8 of shape (channels, spatial...), as it does
+        ``image``. The library puts labels back into uint8.
+        """
+        return self.build()
+
     def draw(self, rng: np.random.Generator) -> Mapping[str, Any]:
         """Draw this sample's random values.
 

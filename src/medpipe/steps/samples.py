@@ -100,6 +100,12 @@ class Sample:
     extra: Mapping[str, Any] = attrs.field(factory=dict, converter=_extra)
 
 
+def has_image_label(sample: Mapping[str, Any]) -> bool:
+    """Whether the ``label`` of a loaded sample, or of a batch, is an image as its ``image`` is."""
+    axes = getattr(sample.get("label"), "ndim", 0)
+    return bool(axes >= 2 and axes == getattr(sample.get("image"), "ndim", 0))
+
+
 @attrs.frozen(kw_only=True)
 class Dataset:
     """What a dataset step builds: a list of samples and their task.

@@ -11,6 +11,7 @@ from medpipe.tasks.multiclass import Multiclass
 from medpipe.tasks.multilabel import Multilabel
 from medpipe.tasks.regression import Regression
 from medpipe.tasks.report import ReportContext, ReportSection, ReportTable
+from medpipe.tasks.segmentation import Segmentation
 from medpipe.tasks.step import Step, TaskStep
 from medpipe.tasks.task import TASKS, Task, task_step
 from medpipe.tasks.vector_labels import VectorLabels
@@ -24,6 +25,7 @@ __all__ = [
     "ReportContext",
     "ReportSection",
     "ReportTable",
+    "Segmentation",
     "Step",
     "Task",
     "TaskStep",

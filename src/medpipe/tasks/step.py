@@ -239,6 +239,25 @@ class TaskStep(Step):
         """
         raise NotImplementedError(f"{type(self).__name__} has no case_scores method")
 
+    def answer_scores(
+        self, predicted: Array, names: Sequence[str], *, spacing: Sequence[float] | None
+    ) -> Array:
+        """What is told of a prediction without a label, such as the structures' volumes.
+
+        Args:
+            predicted: As for `case_scores`.
+            names: The task's names.
+            spacing: As for `case_scores`.
+
+        Returns:
+            Float64 of shape (names,).
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no answer_scores method")
+
+    def written_values(self, names: Sequence[str]) -> tuple[int, ...]:
+        """The value of each name in masks that are written: 1, 2, and so on by default."""
+        return tuple(range(1, len(names) + 1))
+
     # Files and reports
 
     def columns(self, names: Sequence[str], *, labels: bool) -> list[str]:

@@ -10,12 +10,13 @@ from medpipe.system.plain_numbers import plain_text
 from medpipe.tasks.multiclass import Multiclass
 from medpipe.tasks.multilabel import Multilabel
 from medpipe.tasks.regression import Regression
+from medpipe.tasks.segmentation import Segmentation
 from medpipe.tasks.step import TaskStep
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-TASKS: tuple[type[TaskStep], ...] = (Multiclass, Multilabel, Regression)
+TASKS: tuple[type[TaskStep], ...] = (Multiclass, Multilabel, Regression, Segmentation)
 """The built-in tasks."""
 _BY_NAME = {cls.name: cls for cls in TASKS}
 
@@ -47,8 +48,8 @@ class Task:
     Attributes:
         step: What depends on the question. Given as ``kind``: an object, or the name of a
             built-in one: ``multiclass`` (one class of several), ``multilabel`` (any number of
-            findings) or ``regression`` (one or several numbers).
-        names: The classes, findings or targets.
+            findings), ``regression`` (one or several numbers) or ``segmentation`` (masks).
+        names: The classes, findings, targets or structures.
         unit: The unit of a regression's targets, for its metrics: ``years``.
 
     Raises:

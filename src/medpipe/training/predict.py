@@ -6,21 +6,29 @@ Heavy: it imports torch; the package imports it inside functions.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from medpipe.data.readers.labels import read_label
 from medpipe.errors import StepError
 from medpipe.evaluation.predictions import Predictions, to_scores
+from medpipe.steps import LabelImage, Reading
 from medpipe.system.progress import bar
 from medpipe.training.memory_format import in_channels_last
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from medpipe.data.readers.file_grid import FileGrid
     from medpipe.steps import Denominator, Inferer, Loss, Sample, Task
     from medpipe.system.hardware import Precision
+
+
+KEPT_BYTES = 1 << 28
+"""Bytes of labels that are kept between evaluations."""
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[Any]:
@@ -42,6 +50,8 @@ def predict(
     inferer: Inferer | None = None,
     description: str = "Evaluating",
     before_batch: Callable[[], None] | None = None,
+    truths: Truths | None = None,
+    surfaces: bool = True,
 ) -> tuple[Predictions, float | None]:
     """Give a network's predictions by sample id, and its mean loss, None where it is not finite.
 
@@ -59,38 +69,36 @@ def predict(
         inferer: How the network is called; None: as it is.
         description: The words in front of the progress bar.
         before_batch: Called before each batch; what it raises ends the prediction.
+        truths: The labels on the grids of their files, where labels are images.
+        surfaces: Whether to measure distances between surfaces too; see `TaskStep.case_scores`.
     """
-    was_training = network.training
-    network.eval()
+    if task.step.dense:
+        return _predict_images(
+            network,
+            loader,
+            device=device,
+            precision=precision,
+            task=task,
+            samples=samples,
+            losses=_Losses(loss, denominator),
+            inferer=inferer,
+            description=description,
+            before_batch=before_batch,
+            truths=truths or Truths(),
+            surfaces=surfaces,
+        )
     ids: list[str] = []
     outputs, labels = [], []
-    losses: list[tuple[torch.Tensor, torch.Tensor | int]] = []
-    try:
-        with (
-            bar(description, _length(loader), unit="batches") as shown,
-            in_channels_last(network) as run,
-        ):
-            for batch in loader:
-                if before_batch is not None:
-                    before_batch()
-                image = batch["image"].to(device, non_blocking=True)
-                label = batch["label"].to(device, non_blocking=True)
-                with autocast(device, precision):
-                    predicted = run(image) if inferer is None else inferer(image, run)
-                predicted = _outputs(predicted, len(image), task).float()
-                if loss is not None:
-                    count = len(image) if denominator is None else denominator(label)
-                    losses.append((loss(predicted, label), count))
-                ids += batch["id"]
-                # They stay on the device: to fetch them would wait for it in every batch.
-                outputs.append(predicted)
-                labels.append(batch["label"])
-                shown.advance()
-    finally:
-        network.train(was_training)
-    counts = [float(count) for _, count in losses]
-    total = sum((float(value) * n for (value, _), n in zip(losses, counts, strict=True)), 0.0)
-    mean = total / sum(counts) if sum(counts) else math.nan
+    losses = _Losses(loss, denominator)
+    forward = _forward(network, device, precision, inferer)
+    with _evaluating(network, loader, description, before_batch) as (batches, run):
+        for batch in batches:
+            predicted = _outputs(forward(batch["image"], run), len(batch["image"]), task).float()
+            losses.add(predicted, batch["label"].to(device, non_blocking=True))
+            ids += batch["id"]
+            # They stay on the device: to fetch them would wait for it in every batch.
+            outputs.append(predicted)
+            labels.append(batch["label"])
     by_id = {sample.id: sample for sample in samples}
     predictions = Predictions(
         task=task,
@@ -98,22 +106,227 @@ def predict(
         scores=to_scores(torch.cat(outputs).cpu(), task),
         labels=task.step.label_array(torch.cat(labels).numpy(), task.names),
         groups=tuple(by_id[id_].group for id_ in ids),
-        extra={
-            column: tuple(_text(by_id[id_].extra[column]) for id_ in ids)
-            for column in _shared_columns(samples)
-        },
+        extra=_extra(ids, by_id, samples),
     )
-    # As for metrics: JSON knows neither NaN nor infinity.
-    return predictions, mean if loss is not None and math.isfinite(mean) else None
+    return predictions, losses.mean()
 
 
-def _outputs(predicted: object, count: int, task: Task) -> torch.Tensor:
+def _predict_images(
+    network: torch.nn.Module,
+    loader: Iterable[dict[str, Any]],
+    *,
+    device: torch.device,
+    precision: Precision,
+    task: Task,
+    samples: Sequence[Sample],
+    losses: _Losses,
+    inferer: Inferer | None,
+    description: str,
+    before_batch: Callable[[], None] | None,
+    truths: Truths,
+    surfaces: bool,
+) -> tuple[Predictions, float | None]:
+    """As `predict`, for tasks whose labels are images: each case is measured as it comes."""
+    import numpy as np
+
+    by_id = {sample.id: sample for sample in samples}
+    ids: list[str] = []
+    scores, labels = [], []
+
+    def seen(predicted: torch.Tensor, batch: Mapping[str, Any]) -> None:
+        label = batch["label"]
+        if predicted.shape[2:] == label.shape[2:]:
+            losses.add(predicted, label.to(device, non_blocking=True))
+
+    forward = _forward(network, device, precision, inferer)
+    with _evaluating(network, loader, description, before_batch) as (batches, run):
+        for id_, answer, grid in _answers(batches, lambda image: forward(image, run), task, seen):
+            truth = truths.of(by_id[id_], grid)
+            measured, label = task.step.case_scores(
+                answer, truth, task.names, spacing=grid.spacing, surfaces=surfaces
+            )
+            ids.append(id_)
+            scores.append(measured)
+            labels.append(label)
+    predictions = Predictions(
+        task=task,
+        ids=tuple(ids),
+        scores=np.stack(scores),
+        labels=np.stack(labels),
+        groups=tuple(by_id[id_].group for id_ in ids),
+        extra=_extra(ids, by_id, samples),
+    )
+    return predictions, losses.mean()
+
+
+@torch.no_grad()
+def predict_masks(
+    network: torch.nn.Module,
+    loader: Iterable[dict[str, Any]],
+    take: Callable[[str, Any, FileGrid], object],
+    *,
+    device: torch.device,
+    precision: Precision,
+    task: Task,
+    inferer: Inferer | None = None,
+    description: str = "Predicting",
+) -> None:
+    """Predict images of a task whose labels are images, one after the other.
+
+    Args:
+        network: The network, on `device`.
+        loader: Batches, of which no label is needed.
+        take: Called with each sample's id, its labels on the grid of its file (uint8 of shape
+            (channels, spatial...)), and that grid.
+        device: Where to compute.
+        precision: In what to compute.
+        task: What the outputs mean.
+        inferer: How the network is called; None: as it is.
+        description: The words in front of the progress bar.
+    """
+    forward = _forward(network, device, precision, inferer)
+    with _evaluating(network, loader, description, None) as (batches, run):
+        for id_, answer, grid in _answers(batches, lambda image: forward(image, run), task):
+            take(id_, answer, grid)
+
+
+def _answers(
+    batches: Iterable[dict[str, Any]],
+    forward: Callable[[torch.Tensor], object],
+    task: Task,
+    seen: Callable[[torch.Tensor, Mapping[str, Any]], object] = lambda *_: None,
+) -> Iterator[tuple[str, Any, FileGrid]]:
+    """Labels on the grids of the files, by sample id."""
+    for batch in batches:
+        image = batch["image"]
+        predicted = _outputs(forward(image), len(image), task, image.shape[2:]).float()
+        seen(predicted, batch)
+        for place, id_ in enumerate(batch["id"]):
+            grid = file_grid(batch["grid"][place], id_)
+            yield id_, grid.to_file(predicted[place], task.step.decided).numpy(), grid
+
+
+def file_grid(grid: FileGrid | None, sample_id: str) -> FileGrid:
+    """Where an image lies.
+
+    Raises:
+        StepError: A transform dropped the metadata that tell it.
+    """
+    if grid is None:
+        raise StepError(
+            f"The sample {sample_id!r} leaves the transform chain without its metadata, so that "
+            "its prediction can't be put back onto the grid of its file. Let each transform give "
+            "the MetaTensor that it gets, changed."
+        )
+    return grid
+
+
+class Truths:
+    """The labels of samples on the grids of their files; a few are kept.
+
+    Args:
+        reading: How the files of the samples are decoded.
+    """
+
+    def __init__(self, reading: Reading = Reading()) -> None:
+        self._reading = reading
+        self._kept: dict[str, Any] = {}
+        self._bytes = 0
+
+    def of(self, sample: Sample, grid: FileGrid) -> Any:
+        """uint8 of shape (channels, spatial...); 255 counts nowhere."""
+        found = self._kept.get(sample.id)
+        if found is None:
+            assert isinstance(sample.label, LabelImage)
+            found = grid.of_file(read_label(sample.label, None, self._reading))
+            if self._bytes + found.nbytes <= KEPT_BYTES:
+                self._kept[sample.id] = found
+                self._bytes += found.nbytes
+        return found
+
+
+def _forward(
+    network: torch.nn.Module, device: torch.device, precision: Precision, inferer: Inferer | None
+) -> Callable[[torch.Tensor, Any], object]:
+    """Call the network on a batch of images."""
+
+    def forward(images: torch.Tensor, run: Any) -> object:
+        on_device = images.to(device, non_blocking=True)
+        with autocast(device, precision):
+            return run(on_device) if inferer is None else inferer(on_device, run)
+
+    return forward
+
+
+@contextmanager
+def _evaluating(
+    network: torch.nn.Module,
+    loader: Iterable[dict[str, Any]],
+    description: str,
+    before_batch: Callable[[], None] | None,
+) -> Iterator[tuple[Iterator[dict[str, Any]], Any]]:
+    """The batches under a progress bar, and the network in evaluation mode."""
+    was_training = network.training
+    network.eval()
+
+    def batches() -> Iterator[dict[str, Any]]:
+        for batch in loader:
+            if before_batch is not None:
+                before_batch()
+            yield batch
+            shown.advance()
+
+    try:
+        with (
+            bar(description, _length(loader), unit="batches") as shown,
+            in_channels_last(network) as run,
+        ):
+            yield batches(), run
+    finally:
+        network.train(was_training)
+
+
+class _Losses:
+    """The losses of batches, to average."""
+
+    def __init__(self, loss: Loss | None, denominator: Denominator | None) -> None:
+        self._loss, self._denominator = loss, denominator
+        self._found: list[tuple[torch.Tensor, torch.Tensor | int]] = []
+
+    def add(self, predicted: torch.Tensor, label: torch.Tensor) -> None:
+        if self._loss is not None:
+            count = len(predicted) if self._denominator is None else self._denominator(label)
+            self._found.append((self._loss(predicted, label), count))
+
+    def mean(self) -> float | None:
+        """The mean over what batches are weighed by; None without a loss or if not finite."""
+        counts = [float(count) for _, count in self._found]
+        if not sum(counts):
+            return None
+        total = sum(
+            (float(value) * n for (value, _), n in zip(self._found, counts, strict=True)), 0.0
+        )
+        mean = total / sum(counts)
+        # As for metrics: JSON knows neither NaN nor infinity.
+        return mean if math.isfinite(mean) else None
+
+
+def _extra(
+    ids: Sequence[str], by_id: Mapping[str, Sample], samples: Sequence[Sample]
+) -> dict[str, tuple[str, ...]]:
+    return {
+        column: tuple(_text(by_id[id_].extra[column]) for id_ in ids)
+        for column in _shared_columns(samples)
+    }
+
+
+def _outputs(predicted: object, count: int, task: Task, sides: Sequence[int] = ()) -> torch.Tensor:
     """What an inferer gave for a batch.
 
     Raises:
-        StepError: It is no tensor of the shape (samples, outputs).
+        StepError: It is no tensor of the shape (samples, outputs), with `sides` after them.
     """
-    expected = (count, task.outputs)
+    expected = (count, task.outputs, *sides)
     if not isinstance(predicted, torch.Tensor):
         given = f"a {type(predicted).__name__}"
     elif tuple(predicted.shape) != expected:

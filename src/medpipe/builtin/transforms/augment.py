@@ -36,6 +36,7 @@ class Augment(DrawnStep):
 
     name: ClassVar[str] = "augment"
     random: ClassVar[bool] = True
+    spatial: ClassVar[bool] = True
 
     prob: float = attrs.field(
         default=0.75, validator=[attrs.validators.ge(0), attrs.validators.le(1)]
@@ -64,6 +65,15 @@ class Augment(DrawnStep):
 
     def changed(self, images: torch.Tensor, draws: Sequence[Mapping[str, Any]]) -> torch.Tensor:
         """Resample the images."""
+        return self._resampled(images, draws, "bilinear")
+
+    def moved(self, labels: torch.Tensor, draws: Sequence[Mapping[str, Any]]) -> torch.Tensor:
+        """Resample the labels by nearest neighbour."""
+        return self._resampled(labels, draws, "nearest")
+
+    def _resampled(
+        self, images: torch.Tensor, draws: Sequence[Mapping[str, Any]], mode: str
+    ) -> torch.Tensor:
         import numpy as np
 
         from medpipe.builtin.transforms.batched.matrices import affine_maps
@@ -87,6 +97,6 @@ class Augment(DrawnStep):
             images,
             maps,
             per_voxel=[2 / max(2, side) for side in sides],
-            mode="bilinear",
+            mode=mode,
             padding_mode="border",
         )

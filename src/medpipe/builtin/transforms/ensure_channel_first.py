@@ -26,20 +26,24 @@ class QuickEnsureChannelFirst(TransformStep):
         from monai.data import MetaTensor
 
         theirs = super().build()
-        if self.channel_dim is not None:
-            return theirs
 
-        def apply(sample: dict[str, Any]) -> Mapping[Any, Any]:
-            image = sample["image"]
-            if not isinstance(image, MetaTensor) or "original_channel_dim" not in image.meta:
-                return theirs(sample)
+        def moved(image: MetaTensor) -> MetaTensor:
             place = image.meta["original_channel_dim"]
             plain = image.as_subclass(torch.Tensor)
             # MONAI marks images without channels by NaN.
-            moved = plain[None] if place != place else plain.movedim(int(place), 0)
-            result = moved.as_subclass(MetaTensor)
+            first = plain[None] if place != place else plain.movedim(int(place), 0)
+            result: MetaTensor = first.as_subclass(MetaTensor)
             result.copy_meta_from(image)  # type: ignore[no-untyped-call]
-            return {**sample, "image": result}
+            return result
+
+        def apply(sample: dict[str, Any]) -> Mapping[Any, Any]:
+            image, label = sample["image"], sample.get("label")
+            if isinstance(label, MetaTensor) and "original_channel_dim" in label.meta:
+                sample = {**sample, "label": moved(label)}
+            told = isinstance(image, MetaTensor) and "original_channel_dim" in image.meta
+            if self.channel_dim is not None or not told:
+                return theirs(sample)
+            return {**sample, "image": moved(image)}
 
         return apply
 

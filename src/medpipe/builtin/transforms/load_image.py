@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
 
-from medpipe.plugin import Reading, TransformStep, as_float32, read_sample_image, source_of
+from medpipe.plugin import (
+    LabelImage,
+    Reading,
+    TransformStep,
+    as_float32,
+    read_label,
+    read_sample_image,
+    source_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,7 +37,8 @@ class LoadImage(TransformStep):
     reduces to 8 bits), JPEG, BMP and NIfTI, and for single-frame DICOM with a linear rescale. The
     metadata hold the channel dimension, for ``ensure_channel_first``, and the affine and whether
     the spacing is the patient's, for ``spacing``. Several files become the channels of one image.
-    The data set's `Reading` sets how files are decoded.
+    The data set's `Reading` sets how files are decoded. A label that is an image becomes a uint8
+    `MetaTensor` on the image's grid, with the indices of the task's names (see `LabelImage`).
 
     Attributes:
         axes: ``"wh"``: the width first, as in MONAI; ``"hw"``: the height first, as in PyTorch
@@ -74,7 +83,22 @@ def load(sample: dict[str, Any], *, axes: Axes = "wh") -> dict[str, Any]:
         affine = torch.from_numpy(np.array(matrix, dtype=np.float64))
         meta = _metadata(decoded.channels, source, "patient")
         image = MetaTensor(values, affine=affine, meta=meta)
-    return {**sample, "image": image}
+    label = sample.get("label", 0)
+    if label is None or isinstance(label, LabelImage):
+        # For the way back onto the file's grid.
+        image.meta["file_affine"] = image.affine.clone()
+        image.meta["file_shape"] = torch.tensor(first.shape[: first.ndim - decoded.channels])
+        image.meta["axes"] = axes
+    if not isinstance(label, LabelImage):
+        return {**sample, "image": image}
+    mask = read_label(label, decoded, sample.get("reading") or Reading())
+    indices = mask.values.swapaxes(0, 1) if axes == "wh" else mask.values
+    found = MetaTensor(
+        torch.from_numpy(np.ascontiguousarray(indices)),
+        affine=image.affine.clone(),
+        meta=_metadata(mask.channels, source, "unknown"),
+    )
+    return {**sample, "image": image, "label": found}
 
 
 def _affine(decoded: DecodedImage, axes: Axes) -> np.ndarray[Any, Any] | None:

@@ -11,14 +11,18 @@ from medpipe.builtin.transforms.augment import Augment
 from medpipe.builtin.transforms.batched_transforms import BATCHED
 from medpipe.builtin.transforms.ensure_channel_first import QUICK
 from medpipe.builtin.transforms.load_image import LoadImage
+from medpipe.builtin.transforms.orientation import Orientation
 from medpipe.builtin.transforms.parameter_meanings import meaning
-from medpipe.builtin.transforms.transform_table import TABLE, Transform
+from medpipe.builtin.transforms.transform_table import PAD_MODE, TABLE, Transform
 from medpipe.plugin import TransformStep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 KEYS = ("image",)
+BOTH = ("image", "label")
+OF_LABELS = {"mode": "nearest", "align_corners": None, "anti_aliasing": False}
+"""What parameters of resampling are for labels."""
 
 
 class MonaiTransform(TransformStep):
@@ -32,10 +36,29 @@ class MonaiTransform(TransformStep):
 
     def build(self) -> Callable[[dict[str, Any]], Mapping[Any, Any]]:
         """Make MONAI's transform for the sample's ``image``."""
+        return self._made(KEYS, {})
+
+    def build_with_label(self) -> Callable[[dict[str, Any]], Mapping[Any, Any]]:
+        """Make MONAI's transform for ``image`` and ``label``; labels by nearest neighbour."""
+        if not self.spatial:
+            return self.build()
+        # The mode of a step that pads is how it fills.
+        pads = self.entry.parameters.get("mode") in PAD_MODE.values()
+        shared = {
+            name: (getattr(self, name), of_labels)
+            for name, of_labels in OF_LABELS.items()
+            if name in self.entry.parameters and not pads
+        }
+        return self._made(BOTH, shared)
+
+    def _made(
+        self, keys: tuple[str, ...], more: Mapping[str, Any]
+    ) -> Callable[[dict[str, Any]], Mapping[Any, Any]]:
         import monai.transforms
 
         chosen = {name: getattr(self, name) for name in self.entry.parameters}
-        return _made(getattr(monai.transforms, self.entry.monai), {**self.entry.fixed, **chosen})
+        arguments = {**self.entry.fixed, **chosen, **more}
+        return _made(getattr(monai.transforms, self.entry.monai), arguments, keys)
 
 
 @attrs.frozen(kw_only=True)
@@ -71,10 +94,10 @@ class CastToType(TransformStep):
 
 
 def _made(
-    monai_class: Any, arguments: Mapping[str, Any]
+    monai_class: Any, arguments: Mapping[str, Any], keys: tuple[str, ...] = KEYS
 ) -> Callable[[dict[str, Any]], Mapping[Any, Any]]:
     """Make a MONAI transform, typed for samples: MONAI's own types are too narrow."""
-    transform: Callable[[dict[str, Any]], Mapping[Any, Any]] = monai_class(keys=KEYS, **arguments)
+    transform: Callable[[dict[str, Any]], Mapping[Any, Any]] = monai_class(keys=keys, **arguments)
     return transform
 
 
@@ -97,6 +120,7 @@ def step_class(entry: Transform) -> type[TransformStep]:
     body = {
         "name": entry.name,
         "random": entry.random,
+        "spatial": entry.spatial,
         "entry": entry,
         "__module__": __name__,
         "__doc__": _docstring(entry),
@@ -121,6 +145,7 @@ TRANSFORMS: tuple[type[TransformStep], ...] = (
     LoadImage,
     *MONAI_TRANSFORMS,
     CastToType,
+    Orientation,
     Augment,
 )
 """All built-in transform steps."""

@@ -40,6 +40,7 @@ class Transform:
         summary: What it does, in one sentence.
         parameters: Its parameters by name.
         fixed: Arguments for MONAI that users can't change.
+        spatial: Whether it moves pixels, and so those of a label that is an image.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Transform:
     summary: str
     parameters: Mapping[str, Parameter] = attrs.field(factory=dict)
     fixed: Mapping[str, Any] = attrs.field(factory=dict)
+    spatial: bool = False
 
     @property
     def random(self) -> bool:
@@ -558,6 +560,9 @@ RANDOM_SPATIAL = (
             "random_size": Parameter(bool, False),
         },
     ),
+)
+
+RANDOM_INTENSITY = (
     Transform(
         "rand_simulate_low_resolution",
         "RandSimulateLowResolutiond",
@@ -570,9 +575,6 @@ RANDOM_SPATIAL = (
             **ALIGN_CORNERS,
         },
     ),
-)
-
-RANDOM_INTENSITY = (
     Transform(
         "rand_gaussian_noise",
         "RandGaussianNoised",
@@ -738,12 +740,14 @@ RANDOM_INTENSITY = (
     ),
 )
 
+MOVING = frozenset({"squeeze_dim", "transpose"})
+"""Those of `SHAPE` that move pixels."""
+
 TABLE: tuple[Transform, ...] = (
-    *SHAPE,
-    *SPATIAL,
-    *CROP_AND_PAD,
+    *(attrs.evolve(entry, spatial=entry.name in MOVING) for entry in SHAPE),
+    *(attrs.evolve(entry, spatial=True) for entry in (*SPATIAL, *CROP_AND_PAD)),
     *INTENSITY,
-    *RANDOM_SPATIAL,
+    *(attrs.evolve(entry, spatial=True) for entry in RANDOM_SPATIAL),
     *RANDOM_INTENSITY,
 )
 """All transforms."""

@@ -24,15 +24,26 @@ OWN_FILE = "$own file"
 """Stands for the name of a sample's own file, so that many samples have equal metadata."""
 
 
+BETWEEN = "\0"
+"""Between a sample's id and what of it an entry holds, if not the image: no id has it."""
+
+
+def label_of(sample_id: str) -> str:
+    """The entry of a sample's label."""
+    return f"{sample_id}{BETWEEN}label"
+
+
 @attrs.frozen(kw_only=True, eq=False)
 class CachedImages:
     """Images that have left a chain's cached stage.
 
     Attributes:
         cache: Where they are.
+        labels: Whether their labels are there too, since they are images.
     """
 
     cache: PackedCache
+    labels: bool = False
 
     def rows(self, sample_ids: Sequence[str]) -> np.ndarray[Any, Any]:
         """The rows of samples, for `stacked`: int64 of shape (samples,)."""
@@ -49,6 +60,15 @@ class CachedImages:
             return None
         return torch.from_numpy(images)
 
+    def label_rows(self, sample_ids: Sequence[str]) -> np.ndarray[Any, Any]:
+        """The rows of the samples' labels, for `stacked_labels`."""
+        return self.cache.rows([label_of(id_) for id_ in sample_ids])
+
+    def stacked_labels(self, rows: np.ndarray[Any, Any]) -> torch.Tensor | None:
+        """Labels of shape (batch, channels, spatial...); None if they don't have one shape."""
+        labels = self.cache.stacked(rows)
+        return None if labels is None else torch.from_numpy(labels)
+
     def sample(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The sample as it left the cached stage."""
         from monai.data import MetaTensor
@@ -57,7 +77,10 @@ class CachedImages:
         meta = {key: _restored(value) for key, value in self.cache.meta(given["id"]).items()}
         if meta.get(NAMED) == OWN_FILE:
             meta[NAMED] = source_of(given["image"]) or given["id"]
-        return {**given, "image": MetaTensor(values, meta=meta) if meta else values}
+        restored = {**given, "image": MetaTensor(values, meta=meta) if meta else values}
+        if self.labels:
+            restored["label"] = torch.from_numpy(self.cache.array(label_of(given["id"])))
+        return restored
 
 
 def _restored(value: Any) -> Any:

@@ -16,7 +16,7 @@ import torch
 
 from medpipe.data.cache.building import build_or_open, fill, new_cache
 from medpipe.data.cache.cache import PackedCache
-from medpipe.data.cache.cached_images import NAMED, OWN_FILE, CachedImages
+from medpipe.data.cache.cached_images import BETWEEN, NAMED, OWN_FILE, CachedImages, label_of
 from medpipe.data.cache.folders import PackingError, packed_folders
 from medpipe.data.cache.index import SOURCE, Piece
 from medpipe.data.chain import sample_dictionary
@@ -26,6 +26,7 @@ from medpipe.data.scanning.scan import content_digest, read
 from medpipe.errors import DataError, MedpipeError, RunError
 from medpipe.steps import DecodedImage
 from medpipe.system.files import sha256_of
+from medpipe.system.versions import versions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from medpipe.data.chain import Chain
+    from medpipe.registry.registry import Registry
     from medpipe.steps import Dataset, Reading, Sample
 
 logger = logging.getLogger("medpipe")
@@ -53,6 +55,12 @@ _Read = tuple["Sample", Fingerprint, DecodedImage]
 """A sample, what identifies its image, and the image."""
 
 
+COMPUTING = frozenset(
+    {"medpipe", "torch", "monai", "numpy", "pillow", "simplejpeg", "pydicom", "nibabel"}
+)
+"""What decodes and transforms images: other versions may give other values."""
+
+
 @attrs.frozen(kw_only=True, eq=False)
 class TransformCache:
     """Caches what leaves the cached stage of one chain.
@@ -65,6 +73,7 @@ class TransformCache:
         images_alone: Whether these steps are known to look at nothing but the image; others may
             use a sample's label or its extra columns.
         workers: How many CPU cores there are.
+        labels: Where labels are images, a digest of each, by sample id: they are cached too.
     """
 
     chain: Chain
@@ -72,6 +81,43 @@ class TransformCache:
     steps: Sequence[Mapping[str, Any]]
     images_alone: bool
     workers: int
+    labels: Mapping[str, str] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        chain: Chain,
+        dataset: Dataset,
+        registry: Registry,
+        *,
+        workers: int,
+        labels: Mapping[str, str] | None,
+    ) -> TransformCache | None:
+        """What caches a data set; None where its results can't be cached.
+
+        Args:
+            chain: The transforms.
+            dataset: The samples.
+            registry: Who supplied each step.
+            workers: How many CPU cores there are.
+            labels: A digest of each label, where labels are images.
+        """
+        described: list[Mapping[str, Any]] = []
+        for step in chain.cached_steps:
+            made_by = registry.made_by(step)
+            if made_by is None:
+                return None  # nothing says when it has changed
+            described.append(made_by)
+        computing = {name: found for name, found in versions().items() if name in COMPUTING}
+        made = cls(
+            chain=chain,
+            reading=dataset.reading,
+            steps=[*described, computing],
+            images_alone=all(registry.is_builtin(step) for step in chain.cached_steps),
+            workers=workers,
+            labels=labels,
+        )
+        return made if made.fits(dataset) else None
 
     def fits(self, dataset: Dataset) -> bool:
         """Whether there is something to cache, and it is known what it is made by.
@@ -103,36 +149,44 @@ class TransformCache:
         ids = [sample.id for sample in ordered]
         known = Fingerprints.of(prints).of_ids(ids)
         sources = self._sources(ordered, known)
+        entries = ids
+        if self.labels is not None:
+            entries = [entry for id_ in ids for entry in (id_, label_of(id_))]
 
         @functools.cache
-        def making() -> tuple[dict[str, tuple[Sample, bytes]], dict[str, int], ReusableEntries]:
+        def making() -> tuple[dict[str, bytes], dict[str, int], ReusableEntries]:
             """What is needed only where a cache is made."""
-            pairs = zip(ordered, _cut(sources), strict=True)
-            places = dict(zip(ids, range(len(ids)), strict=True))
-            return dict(zip(ids, pairs, strict=True)), places, self._donors()
+            by_entry = dict(zip(entries, _cut(sources), strict=True))
+            return by_entry, dict(zip(ids, range(len(ids)), strict=True)), self._donors()
 
         def produce(some: Sequence[str]) -> Iterator[Made]:
-            by_id, places, donors = making()
-            for id_ in some:
-                sample, source = by_id[id_]
-                donor = donors.get(source)
-                if donor is None:
-                    yield self._made_from(sample, known.sha256[places[id_]])
-                else:
+            by_entry, places, donors = making()
+            last: tuple[str, list[Made]] | None = None
+            for entry in some:
+                id_, _, label = entry.partition(BETWEEN)
+                donor = donors.get(by_entry[entry])
+                if donor is not None:
                     cache, other = donor
                     yield cache.array(other), cache.meta(other)
+                    continue
+                if last is None or last[0] != id_:
+                    place = places[id_]
+                    last = id_, self._made_from(ordered[place], known.sha256[place])
+                yield last[1][1 if label else 0]
 
         cache = build_or_open(
-            self._key(ids, sources),
+            self._key(entries, sources),
             self.about(),
-            ids,
+            entries,
             produce,
             workers=self.workers,
             sources=sources,
         )
-        return None if cache is None else CachedImages(cache=cache)
+        if cache is None:
+            return None
+        return CachedImages(cache=cache, labels=self.labels is not None)
 
-    def _made_from(self, sample: Sample, sha256: str) -> Made:
+    def _made_from(self, sample: Sample, sha256: str) -> list[Made]:
         """As `made`, from a file whose content must be what was scanned.
 
         Raises:
@@ -212,7 +266,7 @@ class TransformCache:
         yield some
 
     def _add(self, piece: Piece, some: Sequence[_Read]) -> None:
-        made = [self.made(sample, image) for sample, _, image in some]
+        made = [self.made(sample, image)[0] for sample, _, image in some]
         for (sample, look, _), (array, meta) in zip(some, made, strict=True):
             piece.add(sample.id, array, meta)
             piece.found.add(sample.id, look)
@@ -224,14 +278,23 @@ class TransformCache:
 
     def _sources(self, samples: Sequence[Sample], prints: Fingerprints) -> bytes:
         """A digest of 16 bytes for each sample of what it is made from."""
-        if self.images_alone:
+        if self.images_alone and self.labels is None:
             return prints.sha256.heads(SOURCE)
         seen = (
-            [sha256, sample.id, sample.label, sorted(sample.extra.items())]
+            [sha256, *self._beside(sample)]
             for sample, sha256 in zip(samples, prints.sha256, strict=True)
         )
-        texts = (repr(one).encode("utf-8", "surrogateescape") for one in seen)
-        return b"".join([bytes.fromhex(sha256_of(text))[:SOURCE] for text in texts])
+        kinds = ("",) if self.labels is None else ("image", "label")
+        texts = (repr([*one, *filter(None, [kind])]) for one in seen for kind in kinds)
+        encoded = (text.encode("utf-8", "surrogateescape") for text in texts)
+        return b"".join([bytes.fromhex(sha256_of(text))[:SOURCE] for text in encoded])
+
+    def _beside(self, sample: Sample) -> list[Any]:
+        """What a result may depend on besides the image."""
+        label = sample.label if self.labels is None else self.labels[sample.id]
+        if self.images_alone:
+            return [label]
+        return [sample.id, label, sorted(sample.extra.items())]
 
     def about(self) -> dict[str, Any]:
         """What the values depend on besides the files, and its digest under ``made_by``."""
@@ -243,8 +306,10 @@ class TransformCache:
         }
         return {**words, "made_by": sha256_of(json.dumps(words, sort_keys=True).encode())}
 
-    def made(self, sample: Sample, image: Any = None) -> Made:
-        """What a sample is when it leaves the cached stage, and its metadata.
+    def made(self, sample: Sample, image: Any = None) -> list[Made]:
+        """What a sample's image is when it leaves the cached stage, and its metadata.
+
+        Where labels are images, the same of the label follows.
 
         Args:
             sample: The sample.
@@ -258,10 +323,11 @@ class TransformCache:
             given["image"] = image
         left = self.chain.cached_stage(given)
         result = left["image"]
+        kept = {"image"} if self.labels is None else {"image", "label"}
         if (
-            not isinstance(result, torch.Tensor)
+            any(not isinstance(left.get(key), torch.Tensor) for key in kept)
             or left.keys() != given.keys()
-            or any(value is not given[key] for key, value in left.items() if key != "image")
+            or any(value is not given[key] for key, value in left.items() if key not in kept)
         ):
             raise PackingError(
                 "a deterministic step changes more of a sample than its image, and the image "
@@ -273,7 +339,10 @@ class TransformCache:
             raise PackingError(f"an image's metadata {error}.") from error
         if meta.get(NAMED) == (source_of(sample.image) or sample.id):
             meta[NAMED] = OWN_FILE
-        return result.as_subclass(torch.Tensor).numpy(), meta
+        made: list[Made] = [(result.as_subclass(torch.Tensor).numpy(), meta)]
+        if self.labels is not None:
+            made.append((left["label"].as_subclass(torch.Tensor).numpy(), {}))
+        return made
 
     def _donors(self) -> ReusableEntries:
         """Samples in other caches of the same steps, by the digest of what they were made from."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from medpipe.data.chain import random_key
+from medpipe.system.random_state import random_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

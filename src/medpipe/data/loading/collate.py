@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from medpipe.data.readers.file_grid import FileGrid
 from medpipe.errors import DataError
 
 if TYPE_CHECKING:
@@ -30,7 +31,9 @@ def collate(samples: Sequence[Batch], task: Task) -> Batch:
 
     Returns:
         ``image`` of shape (batch, channels, spatial...), ``label`` as the task has it (see
-        `medpipe.steps.TrainingParts`), and a list for every other key that all samples have.
+        `medpipe.steps.TrainingParts`), and a list for every other key that all samples have. Where
+        labels are images, ``grid`` is a list of where each lies (see `FileGrid`), and there is no
+        ``label`` for files without one.
 
     Raises:
         DataError: The images don't have one shape; the message names two samples.
@@ -38,7 +41,13 @@ def collate(samples: Sequence[Batch], task: Task) -> Batch:
     shared = set(samples[0]).intersection(*samples) - {"image", "label", "reading"}
     batch: Batch = {key: [sample[key] for sample in samples] for key in sorted(shared, key=str)}
     batch["image"] = _stacked(samples)
-    batch["label"] = task.step.encode([sample["label"] for sample in samples], task.names)
+    labels = [sample["label"] for sample in samples]
+    if task.step.dense:
+        batch["grid"] = [FileGrid.of(sample["image"]) for sample in samples]
+        if None in labels:  # of files without a label
+            return batch
+        labels = [as_tensor(label) for label in labels]
+    batch["label"] = task.step.encode(labels, task.names)
     return batch
 
 

@@ -22,23 +22,23 @@ class Columns:
     """The labels, the ids and the extra columns of samples.
 
     Attributes:
-        labels: Of all samples, as losses want them; samples first.
+        labels: Of all samples, as losses want them; samples first. None where they are images.
         values: The ids and the extra columns by name, in the order of the names: arrays of objects,
             from which numpy takes a batch in half of the time that a list takes.
         partial: The names of those that some samples lack.
     """
 
-    labels: torch.Tensor
+    labels: torch.Tensor | None
     values: Mapping[str, np.ndarray[Any, Any]]
     partial: frozenset[str]
 
     @classmethod
-    def of(cls, samples: Sequence[Sample], labels: torch.Tensor) -> Columns:
+    def of(cls, samples: Sequence[Sample], labels: torch.Tensor | None = None) -> Columns:
         """Collect the columns of samples.
 
         Args:
             samples: The samples of one split.
-            labels: Theirs, as a tensor.
+            labels: Theirs, as a tensor; None where they are images.
         """
         import numpy as np
 
@@ -72,5 +72,6 @@ class Columns:
             chosen = column[places].tolist()
             if name not in self.partial or all(one is not _ABSENT for one in chosen):
                 found[name] = chosen
-        found["label"] = self.labels.index_select(0, torch.from_numpy(places))
+        if self.labels is not None:
+            found["label"] = self.labels.index_select(0, torch.from_numpy(places))
         return found

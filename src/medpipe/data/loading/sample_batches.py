@@ -88,7 +88,7 @@ class SampleBatches(Dataset[Batch]):
     def __getstate__(self) -> bytes:
         """Pickle once for all workers; they unpickle it where an error can be reported."""
         if self._sent is None:
-            columns = {"_columns", "_rows", "_sent"}
+            columns = {"_columns", "_rows", "_label_rows", "_sent"}
             self._sent = pickle.dumps({k: v for k, v in vars(self).items() if k not in columns})
         return self._sent
 
@@ -144,7 +144,7 @@ class SampleBatches(Dataset[Batch]):
             self._unpack()
             images = self._images(key.places)
             if images is not None:
-                return {**self._columns.batch(key.places), "image": images, NARROW: True}
+                return {**self._columns.batch(key.places), **images, NARROW: True}
             places = key.places.tolist()
             return collate([self._one(key.this_pass, place) for place in places], self._task)
         except (MedpipeError, OSError, MemoryError, RuntimeError) as error:
@@ -175,26 +175,41 @@ class SampleBatches(Dataset[Batch]):
         Returns:
             Whether they are there.
         """
-        if self._cached is not None and self.looks_up:
+        if self._cached is not None and self.looks_up and not self._task.step.dense:
             self._resident = DeviceCache.of(self._cached, self._rows, device, free=free)
         return self._resident is not None
 
-    def _images(self, places: np.ndarray[Any, Any]) -> torch.Tensor | None:
+    def _images(self, places: np.ndarray[Any, Any]) -> Batch | None:
+        """The images, and the labels where they are images, if that is a look-up."""
         if self._resident is not None:
-            return self._resident.stacked(places)
+            return {"image": self._resident.stacked(places)}
         if self._cached is None or not self.looks_up:
             return None
-        return self._cached.stacked(self._rows[places])
+        images = self._cached.stacked(self._rows[places])
+        if images is None or not self._cached.labels:
+            return None if images is None else {"image": images}
+        if not self.training:
+            return None  # where an image lies is needed too, to put a prediction back
+        labels = self._cached.stacked_labels(self._label_rows[places])
+        return None if labels is None else {"image": images, "label": labels}
 
     @cached_property
     def _columns(self) -> Columns:
-        labels = self._task.step.encode([sample.label for sample in self.samples], self._task.names)
+        step, names = self._task.step, self._task.names
+        if step.dense:
+            return Columns.of(self.samples)
+        labels = step.encode([sample.label for sample in self.samples], names)
         return Columns.of(self.samples, labels)
 
     @cached_property
     def _rows(self) -> np.ndarray[Any, Any]:
         assert self._cached is not None
         return self._cached.rows([sample.id for sample in self.samples])
+
+    @cached_property
+    def _label_rows(self) -> np.ndarray[Any, Any]:
+        assert self._cached is not None
+        return self._cached.label_rows([sample.id for sample in self.samples])
 
     def _one(self, this_pass: int, place: int) -> Batch:
         given = sample_dictionary(self.samples[place], self._reading)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from medpipe.data.ids import portable_id
 from medpipe.data.splits.leak_messages import enumerated
+from medpipe.steps import LabelImage
 from medpipe.tasks.step import vector
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ def contradicting(samples: Sequence[Sample], scan: Scan) -> list[list[Sample]]:
     found = [
         sorted(same, key=lambda sample: portable_id(sample.id))
         for same in copies
-        if _differ([vector(sample.label) for sample in same])
+        if not any(isinstance(sample.label, LabelImage) for sample in same)
+        and _differ([vector(sample.label) for sample in same])
     ]
     found.sort(key=lambda same: portable_id(same[0].id))
     return found

@@ -33,7 +33,7 @@ class _Left:
     """How an image of one kind leaves the chain.
 
     Attributes:
-        shapes: Without and with the random steps.
+        shapes: Without and with the random steps; where labels are images, with them.
         error: The message of a step that failed on it.
     """
 
@@ -60,6 +60,8 @@ def unfit_samples(chain: Chain, dataset: Dataset, scan: Scan, *, batched: bool) 
         Their faults. If fewer than nine of ten leave alike, one fault without a sample.
     """
     samples = dataset.samples
+    # Where labels are images, only training images must have one shape.
+    passes = (True,) if dataset.task.step.dense else (False, True)
     prints = scan.fingerprints
     numbers = prints.numbers([sample.id for sample in samples])
     first: dict[int, Sample] = {}
@@ -69,7 +71,7 @@ def unfit_samples(chain: Chain, dataset: Dataset, scan: Scan, *, batched: bool) 
         return []
 
     def leave(number: int) -> _Left:
-        return _sent(chain, first[number], dataset, sizes=batched)
+        return _sent(chain, first[number], dataset, passes, sizes=batched)
 
     enough = NEARLY_ALL * len(samples)
     held = Counter(numbers)
@@ -86,7 +88,7 @@ def unfit_samples(chain: Chain, dataset: Dataset, scan: Scan, *, batched: bool) 
         counts[how] += held[number]
     ((usual, most),) = counts.most_common(1)
     if usual.error or most < enough:
-        return [_no_usual(counts, left, first)]
+        return [_no_usual(counts, left, first, dense=dataset.task.step.dense)]
     return [
         _unlike(sample, left[number], usual, f"{most:,} of {len(samples):,}")
         for number, sample in zip(numbers, samples, strict=True)
@@ -99,11 +101,13 @@ def _measure(kind: ImageKind) -> tuple[int, int, int]:
     return len(shape), channels or 1, math.prod(shape)
 
 
-def _sent(chain: Chain, sample: Sample, dataset: Dataset, *, sizes: bool) -> _Left:
+def _sent(
+    chain: Chain, sample: Sample, dataset: Dataset, passes: Sequence[bool], *, sizes: bool
+) -> _Left:
     from medpipe.data.loading.collate import as_tensor
 
     shapes = []
-    for training in (False, True):
+    for training in passes:
         given = sample_dictionary(sample, dataset.reading)
         try:
             shape = tuple(as_tensor(chain(given, training=training)["image"]).shape)
@@ -131,7 +135,9 @@ def _unlike(sample: Sample, left: _Left, usual: _Left, most: str) -> Fault:
     return fault(sample, kind, message)
 
 
-def _no_usual(counts: Counter[_Left], left: dict[int, _Left], first: dict[int, Sample]) -> Fault:
+def _no_usual(
+    counts: Counter[_Left], left: dict[int, _Left], first: dict[int, Sample], *, dense: bool
+) -> Fault:
     example = {how: first[number] for number, how in sorted(left.items(), reverse=True)}
     (one, _), *rest = counts.most_common()
     if one.error:
@@ -145,6 +151,9 @@ def _no_usual(counts: Counter[_Left], left: dict[int, _Left], first: dict[int, S
     )
     more = f" and {len(counts) - 3} more shapes" if len(counts) > 3 else ""
     remedy = "Add a step such as 'resize' with spatial_size, or set loader.batch_size = 1."
+    if dense:
+        remedy = "Add the step 'spatial_pad' with a spatial_size that holds all, or "
+        remedy += "'rand_spatial_crop' after it for patches of one size."
     if kind == "channels":
         remedy = "Set dataset.channels = 1 or 3, if the dataset step has this parameter."
     return Fault(

@@ -11,7 +11,7 @@ import attrs
 
 from medpipe.data.splits.split import Splits, make_splits
 from medpipe.errors import MedpipeError
-from medpipe.steps import SPLITS
+from medpipe.steps import SPLITS, LabelImage
 from medpipe.system.cache_folder import cache_directory
 from medpipe.system.files import sha256_of, write_text
 
@@ -53,7 +53,7 @@ def remembered_splits(
 
 def _path(ordered: Sequence[Sample], scan: Scan, settings: SplitSettings, task: Task) -> Path:
     columns: list[list[Any]] = [
-        [sample.label for sample in ordered],
+        [None if isinstance(s.label, LabelImage) else s.label for s in ordered],
         [sample.group for sample in ordered],
         [sample.split for sample in ordered],
     ]

@@ -14,7 +14,7 @@ from medpipe.data.splits.leak_removal import without_leaks
 from medpipe.data.splits.leaks import find_leaks, predefined_splits
 from medpipe.data.splits.split import Splits, require_training
 from medpipe.errors import ChangedError, DataError
-from medpipe.steps import SPLITS, Split
+from medpipe.steps import SPLITS, LabelImage, Split
 from medpipe.system.file_errors import looked_in, reason
 from medpipe.system.files import keep_text
 from medpipe.system.text import counted
@@ -252,5 +252,7 @@ def _without_fold(row: tuple[str, ...]) -> tuple[str, ...]:
 
 def _label(sample: Sample) -> str:
     label = sample.label
+    if isinstance(label, LabelImage):
+        return ""
     values = label if isinstance(label, tuple) else (label,)
     return " ".join(repr(value) for value in values)

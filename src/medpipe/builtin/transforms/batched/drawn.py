@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from medpipe.plugin import DataError, TransformStep
+import attrs
+
+from medpipe.plugin import DataError, TransformStep, has_image_label
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -34,6 +36,11 @@ class DrawnStep(TransformStep):
         """Change images of one group, of shape (group, channels, spatial...), but not in place."""
         raise NotImplementedError
 
+    def moved(self, labels: torch.Tensor, draws: Sequence[Mapping[str, Any]]) -> torch.Tensor:
+        """As `changed`, for labels of the images of a `spatial` step: by nearest neighbour."""
+        step: Any = self
+        return attrs.evolve(step, mode="nearest").changed(labels, draws)  # type: ignore[no-any-return]
+
     def group(self, draw: Mapping[str, Any], sides: Sequence[int]) -> Hashable:
         """The key of samples that can be changed together; None: the sample is left unchanged.
 
@@ -55,13 +62,17 @@ class DrawnStep(TransformStep):
         import torch
         from monai.data import MetaTensor
 
-        given = torch.as_tensor(sample["image"])
-        alone = {"image": given.as_subclass(torch.Tensor)[None]}
-        image = self.apply_batch(alone, [draw])["image"][0]
-        if isinstance(given, MetaTensor):
-            image = image.as_subclass(MetaTensor)
-            image.copy_meta_from(given)
-        return {**sample, "image": image}
+        keys = ["image", "label"] if self.spatial and has_image_label(sample) else ["image"]
+        given = {key: torch.as_tensor(sample[key]) for key in keys}
+        alone = {key: values.as_subclass(torch.Tensor)[None] for key, values in given.items()}
+        made = self.apply_batch(alone, [draw])
+        changed = dict(sample)
+        for key, values in given.items():
+            changed[key] = made[key][0]
+            if isinstance(values, MetaTensor):
+                changed[key] = changed[key].as_subclass(MetaTensor)
+                changed[key].copy_meta_from(values)
+        return changed
 
     def apply_batch(
         self, batch: dict[str, Any], draws: Sequence[Mapping[str, Any]]
@@ -72,7 +83,13 @@ class DrawnStep(TransformStep):
         changed = in_groups(
             images, groups, lambda some, places: self.changed(some, [draws[p] for p in places])
         )
-        return {**batch, "image": changed}
+        if not (self.spatial and has_image_label(batch)):
+            return {**batch, "image": changed}
+        labels = batch["label"].float() if self.gives_float else batch["label"]
+        moved = in_groups(
+            labels, groups, lambda some, places: self.moved(some, [draws[p] for p in places])
+        )
+        return {**batch, "image": changed, "label": moved.to(batch["label"].dtype)}
 
 
 def in_groups(

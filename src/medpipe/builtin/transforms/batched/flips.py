@@ -41,10 +41,19 @@ class BatchedRotate90(TransformStep):
         return {**batch, "image": images.rot90(self.k, _axes(images, self.spatial_axes))}
 
 
-class BatchedRandFlip(DrawnStep):
-    """MONAI's `RandFlip` on a batch."""
+class _Reordering(DrawnStep):
+    """A random step that only reorders pixels: labels as images."""
 
     gives_float: ClassVar[bool] = False
+
+    def moved(self, labels: torch.Tensor, draws: Sequence[Mapping[str, Any]]) -> torch.Tensor:
+        """Reorder the labels' pixels."""
+        return self.changed(labels, draws)
+
+
+class BatchedRandFlip(_Reordering):
+    """MONAI's `RandFlip` on a batch."""
+
     spatial_axis: int | tuple[int, ...] | None
 
     def values(self, rng: np.random.Generator) -> Mapping[str, Any]:
@@ -56,10 +65,8 @@ class BatchedRandFlip(DrawnStep):
         return images.flip(_axes(images, self.spatial_axis))
 
 
-class BatchedRandAxisFlip(DrawnStep):
+class BatchedRandAxisFlip(_Reordering):
     """MONAI's `RandAxisFlip` on a batch."""
-
-    gives_float: ClassVar[bool] = False
 
     def values(self, rng: np.random.Generator) -> Mapping[str, Any]:
         """Draw the axis as a fraction of their number, which only the image tells."""
@@ -75,10 +82,9 @@ class BatchedRandAxisFlip(DrawnStep):
         return images.flip(_axes(images, axis))
 
 
-class BatchedRandRotate90(DrawnStep):
+class BatchedRandRotate90(_Reordering):
     """MONAI's `RandRotate90` on a batch."""
 
-    gives_float: ClassVar[bool] = False
     max_k: int
     spatial_axes: tuple[int, int]
 

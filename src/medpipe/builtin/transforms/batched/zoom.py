@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from medpipe.builtin.transforms.batched.drawn import DrawnStep, on_device, uniform
 
 if TYPE_CHECKING:
@@ -85,6 +87,12 @@ class BatchedRandZoom(DrawnStep):
         for axis, ends in enumerate(widths, 2):
             zoomed = _filled(zoomed, axis, ends, _COPIES[self.padding_mode])
         return zoomed
+
+    def moved(self, labels: torch.Tensor, draws: Sequence[Mapping[str, Any]]) -> torch.Tensor:
+        """Zoom the labels by nearest neighbour."""
+        step: Any = self
+        nearest = attrs.evolve(step, mode="nearest", align_corners=None)
+        return nearest.changed(labels, draws)  # type: ignore[no-any-return]
 
 
 def _filled(images: torch.Tensor, axis: int, ends: tuple[int, int], mode: str) -> torch.Tensor:

@@ -1,0 +1,108 @@
+"""Write the masks of a segmentation, on the grids of the files that they belong to.
+
+Heavy libraries are imported inside functions.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import re
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from medpipe.errors import DataError
+from medpipe.system import files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from medpipe.data.readers.file_grid import Array, FileGrid
+
+NIFTI, PNG = ".nii.gz", ".png"
+_SUFFIX = re.compile(r"(\.nii)?\.(gz|[A-Za-z][A-Za-z0-9]{1,5})$")
+_UNSAFE = re.compile(r'[<>:"|?*\x00-\x1f\\/]')
+
+
+@attrs.frozen(kw_only=True)
+class MaskWriter:
+    """Writes a file for each mask.
+
+    Volumes, and images with a place in the patient, become NIfTI; other images PNG. Masks of
+    structures that may overlap become a file for each structure.
+
+    Attributes:
+        folder: Where to.
+        names: The task's names.
+        values: The value of each name in the files; empty: 1, 2, and so on.
+    """
+
+    folder: Path
+    names: Sequence[str]
+    values: Sequence[int] = ()
+
+    def write(self, stem: str, mask: Array, grid: FileGrid) -> list[Path]:
+        """Write the mask of one image.
+
+        Args:
+            stem: The file's name below the folder; a suffix is replaced.
+            mask: uint8 of shape (1 or names, spatial...): indices, or 0 and 1 for each name.
+            grid: That of the file.
+
+        Raises:
+            DataError: A value of the task fits no PNG.
+            RunError: A file can't be written.
+        """
+        written = []
+        for name, values in self._files(stem, mask):
+            whole = len(grid.file_shape) == 2 and not grid.known
+            path = self.folder / f"{name}{PNG if whole else NIFTI}"
+            content = _png(values, grid, path) if whole else _nifti(values, grid)
+            files.make_directories(path.parent, sync=False)
+            files.write_bytes(path, content)
+            written.append(path)
+        return written
+
+    def _files(self, given: str, mask: Array) -> Iterator[tuple[str, Array]]:
+        import numpy as np
+
+        stem = _SUFFIX.sub("", given) or given
+        if len(mask) == len(self.names) and mask.ndim and len(self.names) > 1:
+            for name, one in zip(self.names, mask, strict=True):
+                yield f"{stem}_{_UNSAFE.sub('_', name)}", one
+            return
+        values = list(self.values) or list(range(1, len(self.names) + 1))
+        kind = np.int16 if max(values) > 255 or min(values) < 0 else np.uint8
+        table = np.zeros(256, kind)
+        table[1 : len(values) + 1] = values
+        yield stem, table[mask[0]]
+
+
+def _nifti(values: Array, grid: FileGrid) -> bytes:
+    import nibabel
+    import numpy as np
+
+    affine = grid.file_affine
+    if grid.axes == "hw":  # NIfTI has the column first
+        values, affine = values.swapaxes(0, 1), affine[:, [1, 0, 2, 3]]
+    made: Any = nibabel.Nifti1Image(np.ascontiguousarray(values), affine)  # type: ignore[no-untyped-call]
+    made.header.set_xyzt_units("mm" if grid.known else "unknown")
+    content: bytes = made.to_bytes()
+    return gzip.compress(content, compresslevel=6, mtime=0)
+
+
+def _png(values: Array, grid: FileGrid, path: Path) -> bytes:
+    import numpy as np
+    from PIL import Image
+
+    if values.dtype != np.uint8:
+        raise DataError(
+            f"{path} can't hold the value {int(values.max())} of a label: a PNG has values up to "
+            "255. Give labels smaller values."
+        )
+    rows = values if grid.axes == "hw" else values.swapaxes(0, 1)
+    into = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(rows)).save(into, format="png")
+    return into.getvalue()

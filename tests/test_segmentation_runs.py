@@ -1,0 +1,180 @@
+"""Segmentation runs: trained, measured on the files' own grids, resumed, predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import attrs
+import nibabel
+import numpy as np
+import pytest
+import torch
+
+from medpipe import CheckFailed, Run
+from medpipe.evaluation.predictions import read_predictions
+from medpipe.plugin import TransformStep, hookimpl
+from support.blobs import REGISTRY, Blobs, blobs
+from support.marked_runs import Marking, ask, at, calls, checked, state
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("blobs")
+
+
+@pytest.fixture(scope="module")
+def trained(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return blobs(root, epochs=25).build().run(tmp_path_factory.mktemp("runs") / "one")
+
+
+def test_it_learns(trained: Run) -> None:
+    assert trained.metrics["test"]["dice"] > 0.7
+    assert trained.data.task.kind == "segmentation"
+    low, high = trained.metrics["test"]["intervals"]["dice"]
+    assert low <= trained.metrics["test"]["dice"] <= high
+
+
+def test_masks_lie_on_the_files_own_grids_and_are_what_was_measured(
+    trained: Run, root: Path, tmp_path: Path
+) -> None:
+    predictions = trained.predictions("test")
+    paths = [root / f"{id_}.nii.gz" for id_ in predictions.ids]
+    found = trained.predict(paths, masks=tmp_path / "masks")
+    assert len(found.masks) == len(paths)
+    for row, (id_, path) in enumerate(zip(predictions.ids, paths, strict=True)):
+        (file,) = found.masks[str(path)]
+        assert file.name == f"{id_}.nii.gz"
+        given: Any = nibabel.load(path)  # type: ignore[attr-defined]
+        mask: Any = nibabel.load(file)  # type: ignore[attr-defined]
+        assert np.array_equal(mask.affine, given.affine)
+        assert mask.shape == given.shape
+        answer = np.asarray(mask.dataobj)
+        assert set(np.unique(answer)) <= {0, 1, 2}
+        truth = np.asarray(nibabel.load(root / f"m{id_[1:]}.nii.gz").dataobj)  # type: ignore[attr-defined]
+        columns = predictions.task.step.columns(predictions.task.names, labels=True)
+        cells = predictions.task.step.row(
+            predictions.labels[row].tolist(),
+            predictions.predicted[row].tolist(),
+            predictions.scores[row].tolist(),
+            predictions.task.names,
+        )
+        told = dict(zip(columns, cells, strict=True))
+        for place, (name, value) in enumerate((("shell", 2), ("core", 5)), 1):
+            one, other = answer == place, truth == value
+            dice = 2 * (one & other).sum() / (one.sum() + other.sum())
+            assert float(told[f"dice_{name}"]) == pytest.approx(dice, abs=1e-6)
+
+
+def test_predictions_are_read_back_as_they_were(trained: Run) -> None:
+    path = trained.path / "predictions_test.csv"
+    found = read_predictions(path, trained.data.task)
+    assert np.array_equal(found.scores, trained.predictions("test").scores, equal_nan=True)
+    assert len(found) == len(trained.predictions("test"))
+
+
+def test_the_cache_and_workers_change_nothing(root: Path, tmp_path: Path) -> None:
+    runs = [
+        blobs(root, **loader).build().run(tmp_path / str(number))
+        for number, loader in enumerate(
+            ({"cache": "off"}, {"cache": "auto"}, {"cache": "off", "workers": 2})
+        )
+    ]
+    states = [state(run) for run in runs]
+    assert states[0] == states[1] == states[2]
+    one, *others = [(run.path / "predictions_test.csv").read_bytes() for run in runs]
+    assert all(other == one for other in others)
+
+
+@pytest.mark.usefixtures("_fresh_marks")
+@pytest.mark.parametrize("moment", [3, 25])
+def test_a_stopped_run_ends_as_if_it_had_not_been(
+    root: Path, tmp_path: Path, moment: int
+) -> None:
+    class Marks:
+        @hookimpl
+        def medpipe_transforms(self) -> list[type[TransformStep]]:
+            return [Marking]
+
+    registry = REGISTRY.with_plugin(Marks(), name="marking")
+    pipeline = blobs(root, registry=registry).transform("marking", before="augment").build()
+    of_check = checked(pipeline)
+    whole = pipeline.run(tmp_path / "whole")
+    calls.clear()
+    at[of_check + moment] = ask
+    assert pipeline.run(tmp_path / "parts").status == "stopped"
+    at.clear()
+    run = pipeline.run(tmp_path / "parts", resume=True)
+    assert run.status == "finished"
+    assert state(run) == state(whole)
+
+
+def test_a_changed_mask_is_other_data(root: Path, tmp_path: Path) -> None:
+    own = tmp_path / "data"
+    first = blobs(own, epochs=1).build().run(tmp_path / "one")
+    path = own / "m03.nii.gz"
+    mask: Any = nibabel.load(path)  # type: ignore[attr-defined]
+    values = np.asarray(mask.dataobj).copy()
+    values[0, 0, 0] = 5
+    nibabel.save(nibabel.Nifti1Image(values, mask.affine), path)  # type: ignore[attr-defined,no-untyped-call]
+    second = blobs(own, epochs=1).build().run(tmp_path / "two")
+    assert first.record["data"]["digest"] != second.record["data"]["digest"]
+    assert state(first)["states"] != state(second)["states"]
+
+
+def test_it_is_evaluated_on_another_set(trained: Run, tmp_path: Path) -> None:
+    found = trained.evaluate(Blobs(root=str(tmp_path / "other"), samples=24), allow_overlap=True)
+    assert len(found.predictions) == 24
+    assert found.metrics["dice"] > 0.6
+
+
+@attrs.frozen(kw_only=True)
+class Shifting(TransformStep):
+    """Crops the image, and forgets the label."""
+
+    name: ClassVar[str] = "shifting"
+
+    def build(self) -> Callable[[dict[str, Any]], Mapping[Any, Any]]:
+        return lambda sample: {**sample, "image": sample["image"][:, :-1]}
+
+
+def test_a_step_that_forgets_the_label_is_named(root: Path) -> None:
+    class Own:
+        @hookimpl
+        def medpipe_transforms(self) -> list[type[TransformStep]]:
+            return [Shifting]
+
+    registry = REGISTRY.with_plugin(Own(), name="own")
+    builder = blobs(root, registry=registry).transform("shifting", before="augment")
+    report = builder.build().check()
+    (problem,) = report.problems
+    assert problem.path == "transform[6]"
+    assert "leaves the sample" in problem.message
+    assert "set spatial = True" in problem.remedy
+    with pytest.raises(CheckFailed, match="set spatial = True"):
+        builder.build().run(root.parent / "never")
+
+
+@attrs.frozen(kw_only=True)
+class Plain(TransformStep):
+    """Drops the metadata."""
+
+    name: ClassVar[str] = "plain"
+
+    def build(self) -> Callable[[dict[str, Any]], Mapping[Any, Any]]:
+        return lambda sample: {
+            **sample,
+            "image": torch.as_tensor(sample["image"]).as_subclass(torch.Tensor),
+        }
+
+
+def test_a_step_that_drops_the_metadata_is_told_what_they_are_for(root: Path) -> None:
+    class Own:
+        @hookimpl
+        def medpipe_transforms(self) -> list[type[TransformStep]]:
+            return [Plain]
+
+    registry = REGISTRY.with_plugin(Own(), name="own")
+    report = blobs(root, registry=registry).transform("plain", before="augment").build().check()
+    assert any("without its metadata" in problem.message for problem in report.problems)
