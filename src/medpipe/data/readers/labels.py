@@ -12,8 +12,11 @@ import attrs
 from medpipe.data.readers.reader import image_files, read_sample_image, source_of
 from medpipe.errors import DataError
 from medpipe.steps import DecodedImage, Reading
+from medpipe.system.text import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     import numpy as np
 
     from medpipe.steps import LabelImage
@@ -26,6 +29,10 @@ SHIFT = 0.1
 """How far the corners of a mask may be from its image's, in voxels."""
 MANY = 10
 """From so many unknown values on, a mask is likely no mask, or was saved as JPEG."""
+LOSSY = (".jpg", ".jpeg")
+"""Suffixes of files whose values are not those that were saved."""
+PICTURES = (".png", ".tif", ".tiff", ".bmp")
+"""Suffixes of files whose second or fourth channel is opacity."""
 NAMED = 6
 """How many values an error names."""
 
@@ -54,7 +61,7 @@ def read_label(label: LabelImage, image: DecodedImage | None, reading: Reading) 
     plain = Reading(padding="keep", readers=reading.readers)
     if isinstance(label.image, tuple):
         return _several(label, image, plain)
-    mask = _values(label.image, plain)
+    mask = _values(label.image, plain, [value for value, _ in label.values or ()])
     _on_grid(mask, image, label.image)
     title = _title(label.image)
     if label.channels is None:
@@ -66,7 +73,7 @@ def _several(label: LabelImage, image: DecodedImage | None, reading: Reading) ->
     """One mask for each name; what is not 0 belongs to the name."""
     import numpy as np
 
-    files: tuple[Any, ...] = label.image  # type: ignore[assignment]
+    files: tuple[Any, ...] = label.image
     masks = [None if file is None else _values(file, reading) for file in files]
     known = [(place, mask) for place, mask in enumerate(masks) if mask is not None]
     if not known:
@@ -74,33 +81,57 @@ def _several(label: LabelImage, image: DecodedImage | None, reading: Reading) ->
     first = known[0][1]
     for place, mask in known:
         _on_grid(mask, first if image is None else image, files[place])
-    there = np.full((*first.values.shape, len(files)), IGNORED, np.uint8)
-    for place, mask in known:
-        there[..., place] = mask.values != 0
     if label.channels is not None:
-        return attrs.evolve(first, values=there, channels=True)
-    both = (there == 1).sum(axis=-1) > 1
-    if both.any():
-        at = np.argwhere(both)[0]
-        one, other = np.flatnonzero(there[tuple(at)] == 1)[:2]
-        raise DataError(
-            f"The masks {_title(files[one])} and {_title(files[other])} overlap in "
-            f"{int(both.sum()):,} pixels. Set dataset.overlapping = true, if structures may."
-        )
-    indices = ((there == 1) * np.arange(1, len(files) + 1)).sum(axis=-1).astype(np.uint8)
+        channels = np.full((*first.values.shape, len(files)), IGNORED, np.uint8)
+        for place, mask in known:
+            channels[..., place] = _belongs(mask.values, label, files[place])
+        return attrs.evolve(first, values=channels, channels=True)
+    indices = np.zeros(first.values.shape, np.uint8)
+    for place, mask in known:
+        there = _belongs(mask.values, label, files[place])
+        indices[(there == IGNORED) & (indices == 0)] = IGNORED
+        both = (there == 1) & (indices > 0) & (indices < IGNORED)
+        if both.any():
+            other = files[int(indices[both][0]) - 1]
+            raise DataError(
+                f"The masks {_title(other)} and {_title(files[place])} overlap in "
+                f"{counted(int(both.sum()), 'pixel')}. Set dataset.overlapping = true, if structures may."
+            )
+        indices[there == 1] = place + 1
     if len(known) < len(files):  # what has no other name may be one that is not annotated
         indices[indices == 0] = IGNORED
     return attrs.evolve(first, values=indices, channels=False)
 
 
-def _values(image: Any, reading: Reading) -> DecodedImage:
-    """A mask as it is stored, with one value for each pixel."""
+def _belongs(values: Array, label: LabelImage, source: Any) -> Array:
+    """1 where a mask of one name is not 0, and 255 where it counts nowhere."""
+    import numpy as np
+
+    title = _title(source)
+    if title.lower().endswith(LOSSY):
+        unknown = [value for value in _found(values) if value not in (0, 255, *label.ignore)]
+        _refuse(unknown, label, title)
+    there: Array = (values != 0).astype(np.uint8)
+    for value in label.ignore:
+        there[values == value] = IGNORED
+    return there
+
+
+def _values(image: Any, reading: Reading, named: Collection[float] = ()) -> DecodedImage:
+    """A mask as it is stored, with one value for each pixel.
+
+    Args:
+        image: The mask.
+        reading: How files are read.
+        named: The values that have a meaning.
+    """
     import numpy as np
 
     decoded = read_sample_image(image, reading)
     values, title = decoded.values, _title(image)
     if decoded.channels:
-        grey = values[..., : 3 if values.shape[-1] in (3, 4) else None]
+        colours = {2: 1, 4: 3}.get(values.shape[-1]) if title.lower().endswith(PICTURES) else None
+        grey = values[..., :colours]  # without alpha
         if (grey != grey[..., :1]).any():
             raise DataError(
                 f"The mask {title} has {values.shape[-1]} channels of different values. Save it "
@@ -112,11 +143,20 @@ def _values(image: Any, reading: Reading) -> DecodedImage:
             whole = np.rint(values)
         if not np.array_equal(whole, values):
             odd = values[~(whole == values)][0]
+            if not np.isfinite(odd):
+                raise DataError(
+                    f"The mask {title} holds {odd:g}. Save it with a whole number for each pixel."
+                )
             raise DataError(
                 f"The mask {title} holds fractions, such as {odd:g}: it was interpolated, or holds "
                 "probabilities. Save the labels themselves, resampled by nearest neighbour."
             )
         values = whole
+    if values.size and values.min() >= 0 and values.max() <= 255:  # quicker to look through
+        two = values.dtype.kind == "b"
+        values = values.astype(np.uint8)
+        if two and 1 not in named and 255 in named:  # 255 in a picture of one bit
+            values *= 255
     return attrs.evolve(decoded, values=values, channels=False)
 
 
@@ -175,10 +215,15 @@ def _refuse(unknown: list[float], label: LabelImage, title: str) -> None:
     if not unknown:
         return
     shown = ", ".join(f"{value:g}" for value in unknown[:NAMED])
-    if len(unknown) >= MANY:
+    lossy = title.lower().endswith(LOSSY)
+    if lossy or len(unknown) >= MANY:
+        several = "a value" if len(unknown) == 1 else f"{len(unknown)} values"
+        why = "is an image, or a mask that was saved as JPEG or was interpolated"
+        if lossy:
+            why = "was saved as JPEG, which changes values"
         raise DataError(
-            f"The mask {title} has {len(unknown)} values that no label names, such as {shown}: it "
-            "is an image, or a mask that was saved as JPEG. Save labels as PNG or NIfTI."
+            f"The mask {title} has {several} that no label names, such as {shown}: it {why}. Save "
+            "labels as PNG or NIfTI."
         )
     has = "the value" if len(unknown) == 1 else "the values"
     named = ", ".join(f"{value:g}" for value, _ in label.values or ())
@@ -228,4 +273,4 @@ def _on_grid(mask: DecodedImage, image: DecodedImage | None, source: Any) -> Non
 
 def _title(image: Any) -> str:
     found = source_of(image) if image_files(image) is not None else None
-    return found or "of a sample in memory"
+    return found or "in memory"

@@ -34,7 +34,7 @@ NAMED = 3
 """How many samples a note names."""
 
 Found = list[Any]
-"""What is remembered of a mask: its digest, and the voxels of each name."""
+"""What is remembered of a mask: its digest, the voxels of each name, and all voxels."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -44,20 +44,23 @@ class LabelScan:
     Attributes:
         sha256: A digest of each mask as it is read, by sample id.
         counts: The pixels of each of the task's names, by sample id.
+        whole: The ids of samples whose masks are of one name everywhere.
         notes: Sentences about what may be wrong.
     """
 
     sha256: Mapping[str, str] = attrs.field(repr=False)
     counts: Mapping[str, tuple[int, ...]] = attrs.field(repr=False)
+    whole: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     def of(self, samples: Sequence[Sample]) -> LabelScan:
         """The same of some samples."""
-        ids = [sample.id for sample in samples]
+        ids = {sample.id: None for sample in samples}
         return attrs.evolve(
             self,
             sha256={id_: self.sha256[id_] for id_ in ids},
             counts={id_: self.counts[id_] for id_ in ids},
+            whole=tuple(id_ for id_ in self.whole if id_ in ids),
         )
 
 
@@ -97,7 +100,7 @@ def scan_labels(dataset: Dataset, *, workers: int) -> tuple[LabelScan, list[Faul
                             kind="label",
                             message=str(result),
                             sample=sample.id,
-                            path=source_of(sample.image) or "",
+                            path=_source(sample),
                         )
                     )
                 else:
@@ -106,14 +109,24 @@ def scan_labels(dataset: Dataset, *, workers: int) -> tuple[LabelScan, list[Faul
         memory.save()
     found = {id_: one for id_, one in known.items() if one is not None}
     scan = LabelScan(
-        sha256={id_: sha256 for id_, (sha256, _) in found.items()},
-        counts={id_: tuple(counts) for id_, (_, counts) in found.items()},
+        sha256={id_: sha256 for id_, (sha256, _, _) in found.items()},
+        counts={id_: tuple(counts) for id_, (_, counts, _) in found.items()},
+        whole=tuple(id_ for id_, (_, counts, size) in found.items() if size in counts),
     )
     return attrs.evolve(scan, notes=tuple(_notes(dataset, scan))), faults
 
 
+def _source(sample: Sample) -> str:
+    """The first file of a sample's mask, or of its image."""
+    assert isinstance(sample.label, LabelImage)
+    given = sample.label.image
+    masks = [one for one in given if one is not None] if isinstance(given, tuple) else [given]
+    files = [found for image in (*masks, sample.image) if (found := source_of(image))]
+    return files[0] if files else ""
+
+
 def _read(sample: Sample, dataset: Dataset) -> Found:
-    """The digest and the counts of a sample's mask.
+    """The digest, the counts and the size of a sample's mask.
 
     Raises:
         DataError: It can't be read, or does not fit its image.
@@ -122,15 +135,19 @@ def _read(sample: Sample, dataset: Dataset) -> Found:
 
     assert isinstance(sample.label, LabelImage)
     image = read_sample_image(sample.image, dataset.reading)
-    mask = read_label(sample.label, image, dataset.reading)
+    label, names = sample.label, range(len(dataset.task.names))
+    if label.values is None and not isinstance(label.image, tuple):  # here the names are known
+        known = ((0, ()), *((place + 1, (place,)) for place in names))
+        label = attrs.evolve(label, values=known)
+    mask = read_label(label, image, dataset.reading)
     values = np.ascontiguousarray(mask.values)
-    names = range(len(dataset.task.names))
     if mask.channels:
         counts = [int((values[..., place] == 1).sum()) for place in names]
     else:
         every = np.bincount(values.ravel(), minlength=IGNORED + 1)
         counts = [int(every[place + 1]) for place in names]
-    return [sha256_of(f"{values.shape}".encode(), values.data.cast("B")), counts]
+    size = values.size // (len(names) if mask.channels else 1)
+    return [sha256_of(f"{values.shape}".encode(), values.data.cast("B")), counts, size]
 
 
 def _notes(dataset: Dataset, scan: LabelScan) -> Iterator[str]:
@@ -144,6 +161,15 @@ def _notes(dataset: Dataset, scan: LabelScan) -> Iterator[str]:
         yield (
             f"{counted(len(empty), 'mask')} {verb} empty ({named}{more}), which is taken for an "
             "image without any of the structures. Leave out what is not annotated."
+        )
+    whole = [id_ for id_ in scan.whole if id_ in counts]
+    if whole:
+        named = ", ".join(map(repr, whole[:NAMED]))
+        more = f" and {len(whole) - NAMED} more" if len(whole) > NAMED else ""
+        verb = "is" if len(whole) == 1 else "are"
+        yield (
+            f"{counted(len(whole), 'mask')} {verb} of one structure everywhere, without any "
+            f"background ({named}{more}). Look whether the values of dataset.labels are right."
         )
     for place, name in enumerate(dataset.task.names):
         if counts and not any(count[place] for count in counts.values()):
