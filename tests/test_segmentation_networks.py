@@ -185,7 +185,7 @@ def test_tasks_that_do_not_fit_are_named() -> None:
     with pytest.raises(DataError) as caught:
         DenseNet121().build(dense_data((64, 64)))
     assert str(caught.value) == (
-        "The network densenet121 gives numbers for an image as a whole, and the task exclusive "
+        "The network densenet121 gives numbers for an image as a whole, and the task segmentation "
         "wants an output for each pixel. Use a network such as unet."
     )
 

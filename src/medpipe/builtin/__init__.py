@@ -19,6 +19,7 @@ from medpipe.builtin.networks import NETWORKS
 from medpipe.builtin.optimizers import OPTIMIZERS
 from medpipe.builtin.schedules import SCHEDULES
 from medpipe.builtin.segmentation.losses import SEGMENTATION_LOSSES
+from medpipe.builtin.segmentation.metrics import SEGMENTATION_METRICS
 from medpipe.builtin.segmentation.networks import SEGMENTATION_NETWORKS
 from medpipe.builtin.segmentation.sliding_window import SlidingWindow
 from medpipe.builtin.trackers import TRACKERS
@@ -100,7 +101,7 @@ def medpipe_schedules() -> Iterable[type[ScheduleStep]]:
 @hookimpl
 def medpipe_metrics() -> Iterable[type[MetricStep]]:
     """Offer the built-in metrics."""
-    return METRICS
+    return (*METRICS, *SEGMENTATION_METRICS)
 
 
 @hookimpl

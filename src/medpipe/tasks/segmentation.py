@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     import torch
 
-    from medpipe.tasks.label_image import LabelImage
-from medpipe.tasks.step import Array
+    from medpipe.tasks.report import ReportContext, ReportSection
+    from medpipe.tasks.step import Array
 
 MEASURES = ("dice", "nsd", "hd95", "volume")
 """What predictions keep of each structure of a case, in the order of their scores."""
@@ -155,9 +155,8 @@ class Segmentation(TaskStep):
         import numpy as np
 
         wrong = (labels < 0) | np.isinf(labels)
-        return np.asarray(
-            wrong.any(axis=1)
-        ), "a volume of 0 or more, or NaN where it is not annotated"
+        allowed = "a volume of 0 or more, or NaN where it is not annotated"
+        return np.asarray(wrong.any(axis=1)), allowed
 
     def relabelled(self, label: Any, own: Sequence[str], names: Sequence[str]) -> Any:
         """The places of the values by the other names; a file of a mask that is lacking is None."""
@@ -313,3 +312,15 @@ class Segmentation(TaskStep):
         from medpipe.tasks.structures import structure_table
 
         return {"structures": structure_table(labels, scores, names)}
+
+    def remarks(self, metrics: Mapping[str, Any], names: Sequence[str]) -> Sequence[str]:
+        """Structures that are not annotated, never found, missed or invented, few cases, ..."""
+        from medpipe.tasks.structures import structure_remarks
+
+        return structure_remarks(metrics)
+
+    def report_sections(self, context: ReportContext) -> Sequence[ReportSection]:
+        """Metrics by structure, their distribution over cases, and the worst cases."""
+        from medpipe.tasks.structure_report import structure_sections
+
+        return structure_sections(context)

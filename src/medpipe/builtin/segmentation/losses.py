@@ -68,12 +68,13 @@ class OverlapLoss(LossStep):
     ) -> torch.Tensor:
         """Give the loss of probabilities in place of logits."""
         counted = labels != IGNORED
-        target = _one_hot(labels, counted, shares.shape[1]) if exclusive else labels * counted
+        target = _target(labels, shares.shape[1], exclusive)
         # Of the label's channels all are counted alike; where names overlap, each has its own.
         there = counted.flatten(2).any(2).expand(shares.shape[:2])
         axes = tuple(range(2, shares.ndim))
-        predicted = ((shares * shares if self.squared else shares) * counted).sum(axes)
-        sums = [(shares * target).sum(axes), predicted, target.sum(axes).float()]
+        powers = shares * shares if self.squared else shares
+        predicted = (powers * counted.to(shares)).sum(axes)
+        sums = [(shares * target).sum(axes), predicted, target.sum(axes)]
         if self.batch:
             sums = [each.sum(0, keepdim=True) for each in sums]
             there = there.any(0, keepdim=True)
@@ -169,7 +170,10 @@ class DiceCE(Dice):
         else:
             shares = outputs.sigmoid()
             entropy = functional.binary_cross_entropy_with_logits(
-                outputs, (labels * counted).float(), weight=counted.float(), reduction="sum"
+                outputs,
+                _target(labels, outputs.shape[1], exclusive),
+                weight=counted.float(),
+                reduction="sum",
             )
         dice = self.loss_of_shares(shares, labels, exclusive)
         mean = entropy / counted.sum().clamp(min=1)
@@ -253,19 +257,21 @@ def dense_focal(step: LossStep, elementwise: Any, exclusive: bool) -> Loss:
 
     def focal(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         counted = labels != IGNORED
-        target = _one_hot(labels, counted, outputs.shape[1]) if exclusive else labels * counted
-        values: torch.Tensor = elementwise(outputs, target.float()) * counted
+        target = _target(labels, outputs.shape[1], exclusive)
+        values: torch.Tensor = elementwise(outputs, target) * counted
         return values.sum() / counted.expand_as(values).sum().clamp(min=1)
 
     return _module(step, focal)
 
 
-def _one_hot(labels: torch.Tensor, counted: torch.Tensor, outputs: int) -> torch.Tensor:
-    """Give labels (batch, 1, spatial...) a channel for each output; without any where ignored."""
+def _target(labels: torch.Tensor, outputs: int, exclusive: bool) -> torch.Tensor:
+    """Give labels a channel of 0 and 1 for each output, float32; where they are ignored, 0."""
     import torch
 
+    if not exclusive:
+        return (labels == 1).float()
     classes = torch.arange(outputs, dtype=labels.dtype, device=labels.device)
-    return (labels == classes.view(1, -1, *[1] * (labels.ndim - 2))) & counted
+    return (labels == classes.view(1, -1, *[1] * (labels.ndim - 2))).float()
 
 
 def _mean(values: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
