@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 import numpy as np
 import pytest
-from benchmarks.coverage import Cell, Drawn, drawn
+from benchmarks.coverage_sets import Cell, Drawn, drawn
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import ttest_rel
