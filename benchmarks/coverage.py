@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
-from benchmarks.coverage_sets import METRICS, Cell, Drawn, attainable, drawn, truth
+from benchmarks.coverage_sets import LARGEST, METRICS, WITHIN, Cell, Drawn, attainable, drawn, truth
 from medpipe.evaluation.comparison import difference
 from medpipe.evaluation.intervals import (
     UNDEFINED,
@@ -370,10 +370,13 @@ def main() -> int:
     parser.add_argument("--groups", type=int, nargs="+", default=GROUPS)
     parser.add_argument("--prevalences", type=float, nargs="+", default=PREVALENCES)
     parser.add_argument("--accuracies", type=float, nargs="+", default=ACCURACIES)
+    parser.add_argument("--within", type=float, default=WITHIN, help="see coverage_sets.WITHIN")
+    parser.add_argument("--largest", type=int, default=LARGEST, help="most images of a patient")
     parser.add_argument("--json", type=Path, help="keep the counts there after each cell")
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
     for cell in cells(options.groups, options.prevalences, options.accuracies):
+        cell = attrs.evolve(cell, within=options.within, largest=options.largest)
         started = time.perf_counter()
         rows.append(measured(cell, options.sets))
         print(f"{cell}: {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)

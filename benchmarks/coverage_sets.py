@@ -24,11 +24,13 @@ METRICS = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "auc")
 
 @attrs.frozen
 class Cell:
-    """What sets are drawn from."""
+    """What sets are drawn from; see `WITHIN` and `LARGEST`."""
 
     groups: int
     prevalence: float
     accuracy: float
+    within: float = WITHIN
+    largest: int = LARGEST
 
     @property
     def better(self) -> float:
@@ -61,14 +63,15 @@ def drawn(cell: Cell, sets: int, *, seed: int = 0) -> Iterator[Drawn]:
     rng = np.random.default_rng([seed, *numbers])
     means = norm.ppf([cell.accuracy, cell.accuracy, cell.better])
     while sets:
-        sizes = rng.integers(1, LARGEST + 1, size=cell.groups)
+        sizes = rng.integers(1, cell.largest + 1, size=cell.groups)
         ill_groups = rng.random(cell.groups) < cell.prevalence
         if ill_groups.all() or not ill_groups.any():
             continue
         places = np.repeat(np.arange(cell.groups), sizes)
         ill = ill_groups[places]
         of_groups = _correlated(rng, cell.groups)[:, places]
-        noise = np.sqrt(WITHIN) * of_groups + np.sqrt(1 - WITHIN) * _correlated(rng, len(places))
+        of_images = _correlated(rng, len(places))
+        noise = np.sqrt(cell.within) * of_groups + np.sqrt(1 - cell.within) * of_images
         yield Drawn(places, ill, np.where(ill, 1, -1) * means[:, None] + noise)
         sets -= 1
 
