@@ -83,6 +83,7 @@ if TYPE_CHECKING:
         auto_batch_size,
         auto_epochs,
         auto_sampling,
+        auto_width,
         or_auto,
         resolved,
     )
@@ -194,6 +195,7 @@ __all__ = [
     "auto_batch_size",
     "auto_epochs",
     "auto_sampling",
+    "auto_width",
     "or_auto",
     "resolved",
     # errors to raise
@@ -300,6 +302,7 @@ _HOMES = {
         "auto_batch_size",
         "auto_epochs",
         "auto_sampling",
+        "auto_width",
         "or_auto",
         "resolved",
     ),
