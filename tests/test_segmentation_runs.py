@@ -89,9 +89,7 @@ def test_the_cache_and_workers_change_nothing(root: Path, tmp_path: Path) -> Non
 
 @pytest.mark.usefixtures("_fresh_marks")
 @pytest.mark.parametrize("moment", [3, 25])
-def test_a_stopped_run_ends_as_if_it_had_not_been(
-    root: Path, tmp_path: Path, moment: int
-) -> None:
+def test_a_stopped_run_ends_as_if_it_had_not_been(root: Path, tmp_path: Path, moment: int) -> None:
     class Marks:
         @hookimpl
         def medpipe_transforms(self) -> list[type[TransformStep]]:

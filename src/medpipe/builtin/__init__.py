@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from medpipe.builtin.datasets.decathlon import Decathlon
 from medpipe.builtin.datasets.image_folder import ImageFolder
+from medpipe.builtin.datasets.image_masks import ImageMasks
 from medpipe.builtin.datasets.mednist import MedNIST
 from medpipe.builtin.datasets.phantom import Phantom
+from medpipe.builtin.datasets.phantom_masks import PhantomMasks
 from medpipe.builtin.datasets.table import Table
 from medpipe.builtin.handlers import HANDLERS
 from medpipe.builtin.inferers import INFERERS
@@ -16,6 +19,7 @@ from medpipe.builtin.networks import NETWORKS
 from medpipe.builtin.optimizers import OPTIMIZERS
 from medpipe.builtin.schedules import SCHEDULES
 from medpipe.builtin.segmentation.losses import SEGMENTATION_LOSSES
+from medpipe.builtin.segmentation.metrics import SEGMENTATION_METRICS
 from medpipe.builtin.segmentation.networks import SEGMENTATION_NETWORKS
 from medpipe.builtin.segmentation.sliding_window import SlidingWindow
 from medpipe.builtin.trackers import TRACKERS
@@ -55,7 +59,7 @@ if TYPE_CHECKING:
 @hookimpl
 def medpipe_datasets() -> Iterable[type[DatasetStep]]:
     """Offer the built-in data sets."""
-    return [MedNIST, Phantom, ImageFolder, Table]
+    return [MedNIST, Phantom, ImageFolder, Table, Decathlon, ImageMasks, PhantomMasks]
 
 
 @hookimpl
@@ -97,7 +101,7 @@ def medpipe_schedules() -> Iterable[type[ScheduleStep]]:
 @hookimpl
 def medpipe_metrics() -> Iterable[type[MetricStep]]:
     """Offer the built-in metrics."""
-    return METRICS
+    return (*METRICS, *SEGMENTATION_METRICS)
 
 
 @hookimpl

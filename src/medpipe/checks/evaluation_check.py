@@ -34,6 +34,10 @@ def check_evaluation(
     point, problems, warnings = settings.operating_point, [], []
     if point is not None:
         problems += _check_point(point, task, validation)
+    if settings.unit == "group" and task.step.dense:
+        message = f"a {task.kind} task is measured image by image."
+        remedy = 'Set it to "image": intervals keep groups whole all the same.'
+        problems.append(Problem(path="evaluation.unit", message=message, remedy=remedy))
     if settings.unit == "group" and settings.group_scores == "highest":
         form = task.step.answer_form
         if form not in FORMS:

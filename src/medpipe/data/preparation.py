@@ -12,7 +12,7 @@ import attrs
 from medpipe.data.ids import portable_id
 from medpipe.data.quality.faults import leak_faults
 from medpipe.data.quality.quarantine_file import written
-from medpipe.data.quality.screening import choose, quarantine_note, screen
+from medpipe.data.quality.screening import choose, quarantine_note, screen, with_labels
 from medpipe.data.scanning.scan import Scan
 from medpipe.data.splits.leak_removal import without_leaks
 from medpipe.data.splits.leaks import predefined_splits
@@ -104,6 +104,7 @@ def prepare(
     dataset = _without_earlier(dataset, left_out)
     with timed("scanning"):
         screened = screen(dataset, workers=workers, ahead=ahead, fills=fills)
+        screened, labels = with_labels(screened, workers=workers)
     found = screened.scan
     dataset, quarantine = choose(screened, bad_data)
     if bad_data == "quarantine":
@@ -134,7 +135,12 @@ def prepare(
         raise DataError(lacking)
     kept = Scan(fingerprints=found.of(dataset.samples))
     return PreparedData(
-        dataset=dataset, scan=kept, split=splits, by_split=by_split, quarantine=quarantine
+        dataset=dataset,
+        scan=kept,
+        split=splits,
+        by_split=by_split,
+        quarantine=quarantine,
+        labels=None if labels is None else labels.of(dataset.samples),
     )
 
 

@@ -34,6 +34,8 @@ def result_lines(metrics: Mapping[str, Any], indent: str = "  ") -> list[str]:
         lines += [f"{indent}{line}".rstrip() for line in confusion_lines(metrics, names)]
     if metrics.get("class_table"):
         lines += [f"{indent}{line}".rstrip() for line in class_lines(metrics["class_table"])]
+    if metrics.get("name_table"):
+        lines += [f"{indent}{line}".rstrip() for line in name_lines(metrics)]
     lines += [f"{indent}{line}" for line in _calibration(metrics)]
     lines += [f"{indent}{line}" for line in _point(metrics.get("operating_point"))]
     group = metrics.get("by_group")
@@ -75,6 +77,40 @@ def class_lines(table: Mapping[str, Mapping[str, Any]]) -> list[str]:
     lines = ["by class, with 95 % intervals:"]
     lines += [_row(f"  {row[0]:{widths[0]}}", row[1:], widths[1:]) for row in rows]
     return lines + ([f"  and {len(table) - MOST_ROWS} more"] if len(table) > MOST_ROWS else [])
+
+
+def name_lines(metrics: Mapping[str, Any]) -> list[str]:
+    """The metrics of each name with their 95 % intervals, and the worst cases."""
+    table, counts = metrics["name_table"], metrics.get("structures", {})
+    measures = list(next(iter(table.values()))["intervals"])
+    counting = ["cases", "missed"] if counts else []
+    absent = any(one["absent"] for one in counts.values())
+    heads = [*counting, *(["invented"] if absent else [])]
+    rows = [["", *heads, *(name.replace("_", " ") for name in measures)]]
+    for name, one in list(table.items())[:MOST_ROWS]:
+        cells = [f"{counts[name][key]:,}" for key in counting]
+        if absent:
+            cells.append(f"{counts[name]['invented']:,} of {counts[name]['absent']:,}")
+        cells += [_with_interval(one[key], one["intervals"][key]) for key in measures]
+        rows.append([name, *cells])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [f"by {'structure' if counts else 'name'}, with 95 % intervals:"]
+    lines += [_row(f"  {row[0]:{widths[0]}}", row[1:], widths[1:]) for row in rows]
+    lines += [f"  and {len(table) - MOST_ROWS} more"] if len(table) > MOST_ROWS else []
+    return [*lines, *_worst(metrics.get("worst_cases", ()))]
+
+
+def _worst(cases: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The worst cases, a line each."""
+    width = max((len(case["id"]) for case in cases), default=0)
+    lines = []
+    for case in cases:
+        line = f"  {case['id']:{width}}  {case['value']:.3f}"
+        if len(case["names"]) > 1:
+            each = ", ".join(f"{name} {value:.3f}" for name, value in case["names"].items())
+            line += f" ({each})"
+        lines.append(line)
+    return ["worst cases:", *lines] if lines else []
 
 
 def _numbers(metrics: Mapping[str, Any], indent: str) -> list[str]:

@@ -13,6 +13,7 @@ from medpipe.evaluation.calibration import calibration
 from medpipe.evaluation.class_table import class_table
 from medpipe.evaluation.intervals import intervals_of
 from medpipe.evaluation.measured import measure
+from medpipe.evaluation.name_table import name_table, worst_cases
 from medpipe.evaluation.remarks import general_remarks
 from medpipe.evaluation.subgroups import by_value, group_count, subgroup_columns
 from medpipe.registry.registry import Registry
@@ -83,6 +84,9 @@ def compute_metrics(
       predicted; ``findings``, a table for each finding. Missing labels are left out.
     - ``regression``: ``mae``, ``rmse`` and ``r2``, means over the targets; ``unit``; ``targets``,
       a table for each target. Missing labels are left out.
+    - ``segmentation``: ``dice``, ``nsd``, ``hd95`` and ``volume_error``, means over the structures;
+      ``structures``, what is counted of each. With `intervals` also ``name_table``, the metrics of
+      each structure, and ``worst_cases``.
 
     Args:
         predictions: Of one split.
@@ -115,7 +119,12 @@ def compute_metrics(
     predictions = predictions.sorted_by_id()
     found = compute(predictions)
     if intervals:
-        more = {"class_table": class_table(predictions), "calibration": calibration(predictions)}
+        more = {
+            "class_table": class_table(predictions),
+            "name_table": name_table(predictions, steps, registry),
+            "worst_cases": worst_cases(predictions, steps),
+            "calibration": calibration(predictions),
+        }
         found.update((name, table) for name, table in more.items() if table)
         constant = constant_answer(predictions)
         if constant is not None:

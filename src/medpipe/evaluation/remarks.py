@@ -76,6 +76,11 @@ def _groups(predictions: Predictions) -> list[str]:
             f"there are {groups} {word}: with fewer than {FEWER_GROUPS}, 95 % intervals hold the "
             "truth only roughly as often as that."
         )
+    if predictions.task.step.dense and all(group is None for group in predictions.groups):
+        remarks.append(
+            "no groups (patients) are known, so intervals are by image: where several are of one "
+            "patient, they are too narrow."
+        )
     counts = Counter(group for group in predictions.groups if group is not None)
     largest = max(counts.values(), default=0)
     if 2 * largest > images and images > 2:
@@ -90,7 +95,7 @@ def _scores(predictions: Predictions) -> list[str]:
     import numpy as np
 
     count, form = len(predictions), predictions.task.step.answer_form
-    if count < 2:
+    if count < 2 or form == "cases":  # measures: two cases may well be equally good
         return []
     if np.ptp(predictions.scores, axis=0).max() == 0:
         return [

@@ -45,7 +45,6 @@ from medpipe.steps.reading import (
 from medpipe.steps.samples import (
     SPLITS,
     Dataset,
-    LabelImage,
     OnLeak,
     Sample,
     Split,
@@ -53,6 +52,7 @@ from medpipe.steps.samples import (
 )
 from medpipe.steps.training import DataInfo, Denominator, Inferer, Loss, Training, TrainingParts
 from medpipe.tasks import (
+    LabelImage,
     ReportContext,
     ReportSection,
     ReportTable,

@@ -33,6 +33,8 @@ class MetricStep(Step):
             ``logit``, for what lies from 0 to 1, by the jackknife; ``wilson``, for a proportion or
             a mean of `proportions`. The last two are better where there are few groups, or values
             near 1.
+        by_name: Whether `rows` has a column for each of the task's names, and the metric is the
+            mean over the columns: each column is then also reported alone, with its interval.
     """
 
     kind: ClassVar[str] = "metric"
@@ -42,12 +44,14 @@ class MetricStep(Step):
     unit: ClassVar[str] = ""
     pooled: ClassVar[Literal["cases", "mean"]] = "cases"
     interval: ClassVar[Literal["percentiles", "logit", "wilson"]] = "percentiles"
+    by_name: ClassVar[bool] = False
 
     def rows(self, scores: Array, labels: Array, task: Task) -> Array:
         """Measure each case on its own.
 
         Args:
-            scores: Float64 of shape (cases, names); see `Predictions.scores`.
+            scores: Float64 of shape (cases, names); see `Predictions.scores`. Where `answers` is
+                ``cases``, of shape (cases, 4 x names): Dice, NSD, HD95 and volume of each name.
             labels: As `Predictions.labels`.
             task: What they mean.
 

@@ -14,7 +14,7 @@ from medpipe.errors import Fault
 from medpipe.steps.reading import DecodedImage, ImageFile, Reading, strings
 from medpipe.system.plain_numbers import plain, plain_number, plain_text
 from medpipe.system.text import visible
-from medpipe.tasks import Task
+from medpipe.tasks import LabelImage, Task
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,31 +46,6 @@ def _faults(items: Iterable[Fault]) -> tuple[Fault, ...]:
 
 def _samples(items: Iterable[Sample]) -> tuple[Sample, ...]:
     return tuple(items)
-
-
-Values = tuple[tuple[float, tuple[int, ...]], ...]
-"""For values of a mask the places of the names that they mean; of the background none."""
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class LabelImage:
-    """A label that is an image: the mask of a segmentation, on the grid of the sample's image.
-
-    Attributes:
-        image: As `Sample.image`: a file; several, one for each of the task's names, in which what
-            is not 0 belongs to the name (None: not annotated); or an array or `DecodedImage`.
-        values: What the values of a single mask mean, such as ``((0, ()), (255, (0,)))``: 255 is
-            the first name, 0 the background. A value that is not named is a fault. None: the
-            values are 0 for the background, 1 for the first name, and so on.
-        ignore: Values of a single mask that count nowhere: not in the loss, not in a metric.
-        channels: How many names there are, where they may overlap: the label then has a channel of
-            0 and 1 for each. None: each pixel has one name, or the background.
-    """
-
-    image: ImageFile | tuple[ImageFile | None, ...] | np.ndarray[Any, Any] | DecodedImage
-    values: Values | None = None
-    ignore: tuple[float, ...] = ()
-    channels: int | None = None
 
 
 @attrs.frozen(kw_only=True, eq=False)

@@ -7,6 +7,7 @@ monai or numpy, but inside functions.
 from __future__ import annotations
 
 from medpipe.tasks.class_labels import ClassLabels
+from medpipe.tasks.label_image import LabelImage
 from medpipe.tasks.multiclass import Multiclass
 from medpipe.tasks.multilabel import Multilabel
 from medpipe.tasks.regression import Regression
@@ -19,6 +20,7 @@ from medpipe.tasks.vector_labels import VectorLabels
 __all__ = [
     "TASKS",
     "ClassLabels",
+    "LabelImage",
     "Multiclass",
     "Multilabel",
     "Regression",

@@ -81,9 +81,7 @@ def _not_found(
             )
         else:
             never[name] = true[place]
-    return (
-        [f"never answered, with so many images: {_named(never)}.", *remarks] if never else remarks
-    )
+    return [f"never answered, with so many images: {named(never)}.", *remarks] if never else remarks
 
 
 def _chance(metrics: Mapping[str, Any], names: Sequence[str], true: Sequence[int]) -> list[str]:
@@ -189,10 +187,10 @@ def few_remarks(counts: Mapping[str, int]) -> list[str]:
     few = {name: count for name, count in counts.items() if count < FEW}
     if not few:
         return []
-    return [f"with fewer than {FEW} images a sensitivity is hardly known: {_named(few)}."]
+    return [f"with fewer than {FEW} images a sensitivity is hardly known: {named(few)}."]
 
 
-def _named(counts: Mapping[str, int]) -> str:
+def named(counts: Mapping[str, int]) -> str:
     """``'a' (3), 'b' (1)``, and how many more."""
     some = [f"{name!r} ({count})" for name, count in list(counts.items())[:MOST]]
     more = f" and {len(counts) - MOST} more" if len(counts) > MOST else ""

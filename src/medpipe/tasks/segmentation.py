@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import attrs
 
 from medpipe.errors import DataError
+from medpipe.tasks.label_image import LabelImage
 from medpipe.tasks.step import TaskStep, number_cell
 from medpipe.tasks.strata import ALL
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     import torch
 
+    from medpipe.tasks.report import ReportContext, ReportSection
     from medpipe.tasks.step import Array
 
 MEASURES = ("dice", "nsd", "hd95", "volume")
@@ -46,6 +48,7 @@ class Segmentation(TaskStep):
             probability for each structure on its own, not one of all and the background.
         tolerances: How far, in mm, a predicted surface may be from the true one for the NSD: a
             number for each structure, or one for all. Empty: 1 mm.
+        values: The value of each structure in masks that are written. Empty: 1, 2, and so on.
     """
 
     name: ClassVar[str] = "segmentation"
@@ -63,6 +66,7 @@ class Segmentation(TaskStep):
 
     overlapping: bool = False
     tolerances: tuple[float, ...] = attrs.field(default=(), validator=_above_zero)
+    values: tuple[int, ...] = ()
 
     @property
     def label_form(self) -> str:  # type: ignore[override]
@@ -96,8 +100,6 @@ class Segmentation(TaskStep):
 
     def label_problem(self, label: object, names: Sequence[str]) -> str | None:
         """A label is a `LabelImage` with as many channels as the task wants."""
-        from medpipe.steps import LabelImage
-
         if not isinstance(label, LabelImage):
             return ", which is no image: give a LabelImage, such as LabelImage(image=path)"
         channels = len(names) if self.overlapping else None
@@ -153,9 +155,8 @@ class Segmentation(TaskStep):
         import numpy as np
 
         wrong = (labels < 0) | np.isinf(labels)
-        return np.asarray(
-            wrong.any(axis=1)
-        ), "a volume of 0 or more, or NaN where it is not annotated"
+        allowed = "a volume of 0 or more, or NaN where it is not annotated"
+        return np.asarray(wrong.any(axis=1)), allowed
 
     def relabelled(self, label: Any, own: Sequence[str], names: Sequence[str]) -> Any:
         """The places of the values by the other names; a file of a mask that is lacking is None."""
@@ -263,6 +264,10 @@ class Segmentation(TaskStep):
             counts = np.array([(predicted[0] == place + 1).sum() for place in range(len(names))])
         return counts * math.prod(spacing or (1.0,))
 
+    def written_values(self, names: Sequence[str]) -> tuple[int, ...]:
+        """`values`, or 1, 2, and so on."""
+        return self.values or super().written_values(names)
+
     def limits(self, names: Sequence[str]) -> tuple[float, ...]:
         """The tolerance of the NSD for each structure."""
         given = self.tolerances or (TOLERANCE,)
@@ -307,3 +312,15 @@ class Segmentation(TaskStep):
         from medpipe.tasks.structures import structure_table
 
         return {"structures": structure_table(labels, scores, names)}
+
+    def remarks(self, metrics: Mapping[str, Any], names: Sequence[str]) -> Sequence[str]:
+        """Structures that are not annotated, never found, missed or invented, few cases, ..."""
+        from medpipe.tasks.structures import structure_remarks
+
+        return structure_remarks(metrics)
+
+    def report_sections(self, context: ReportContext) -> Sequence[ReportSection]:
+        """Metrics by structure, their distribution over cases, and the worst cases."""
+        from medpipe.tasks.structure_report import structure_sections
+
+        return structure_sections(context)

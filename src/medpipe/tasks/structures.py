@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from medpipe.system.text import counted
+from medpipe.tasks.remarks import FEW, REMEDY, TOO_GOOD, named
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from medpipe.tasks.step import Array
 
@@ -42,6 +45,44 @@ def structure_table(labels: Array, scores: Array, names: Sequence[str]) -> dict[
             "invented_volume": _mean(said[invented]),
         }
     return table
+
+
+def structure_remarks(metrics: Mapping[str, Any]) -> list[str]:
+    """Sentences on structures of which nothing is known, or that are missed or invented.
+
+    Args:
+        metrics: The metrics, with ``structures``.
+    """
+    table = metrics.get("structures", {})
+    if not metrics.get("images"):
+        return []
+    remarks = []
+    for name, one in table.items():
+        cases, missed, absent, invented = (
+            one[key] for key in ("cases", "missed", "absent", "invented")
+        )
+        if not cases + absent:
+            remarks.append(f"{name!r} is annotated in no case: it is left out of all means.")
+        elif not cases:
+            remarks.append(f"no case has {name!r}: it is left out of all means.")
+        elif missed == cases:
+            remarks.append(f"{name!r} is never found, of {counted(cases, 'case')}. {REMEDY}")
+        elif missed:
+            remarks.append(
+                f"{name!r} is missed in {missed} of {cases} cases: Dice and NSD are 0 there, and "
+                "the hd95 counts them as infinitely far."
+            )
+        if invented:
+            remarks.append(
+                f"{name!r} is predicted in {invented} of {counted(absent, 'case')} without it, on "
+                f"average {one['invented_volume']:.4g} mm3 (or pixels): no mean says so."
+            )
+    few = {name: one["cases"] for name, one in table.items() if 0 < one["cases"] < FEW}
+    if few:
+        remarks.append(f"with fewer than {FEW} cases a Dice is hardly known: {named(few)}.")
+    if metrics.get("dice") == 1:
+        remarks.append(f"all masks are exactly right. {TOO_GOOD}")
+    return remarks
 
 
 def _mean(values: Array) -> float | None:

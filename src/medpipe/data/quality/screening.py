@@ -17,6 +17,7 @@ from medpipe.data.quality.faults import (
     split_faults,
 )
 from medpipe.data.quality.non_finite import REMEDY, without_filled
+from medpipe.data.scanning.label_scan import scan_labels
 from medpipe.data.scanning.pixel_defects import NOT_FINITE
 from medpipe.data.scanning.scan import Scan, look_through
 from medpipe.errors import BadDataError, DataError, Fault, FaultKind
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from medpipe.data.quality.non_finite import Fills
+    from medpipe.data.scanning.label_scan import LabelScan
     from medpipe.data.scanning.scan import Ahead, Seen
     from medpipe.settings import BadData
     from medpipe.steps import Dataset
@@ -128,6 +130,26 @@ def screen(
         notes=tuple(notes),
         filled=tuple(filled),
     )
+
+
+def with_labels(screened: Screened, *, workers: int) -> tuple[Screened, LabelScan | None]:
+    """Read the masks too, where labels are images; those that can't be used are faults.
+
+    Args:
+        screened: What was found so far.
+        workers: How many threads read.
+    """
+    dataset = screened.dataset
+    if not dataset.task.step.dense:
+        return screened, None
+    odd = {fault.sample for fault in screened.faults}
+    readable = [sample for sample in dataset.samples if sample.id not in odd]
+    scan, faults = scan_labels(attrs.evolve(dataset, samples=readable), workers=workers)
+    return attrs.evolve(
+        screened,
+        faults=_in_order([*screened.faults, *faults], dataset),
+        notes=(*screened.notes, *scan.notes),
+    ), scan
 
 
 def choose(screened: Screened, bad_data: BadData) -> tuple[Dataset, tuple[Fault, ...]]:

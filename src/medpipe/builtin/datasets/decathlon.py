@@ -1,0 +1,189 @@
+"""Data sets in the layout of the Medical Segmentation Decathlon."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import attrs
+from attrs.validators import ge, optional
+
+from medpipe.builtin.datasets.listing.grouping import Patterns, captures, compiled, group_of
+from medpipe.builtin.datasets.listing.structures import (
+    BACKGROUND,
+    Meaning,
+    Structures,
+    are_structures,
+)
+from medpipe.builtin.datasets.listing.wording import counted, looked_in
+from medpipe.plugin import DataError, Dataset, DatasetStep, Fault, Reading, Sample
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DESCRIPTION = "dataset.json"
+
+
+@attrs.frozen(kw_only=True)
+class Decathlon(DatasetStep):
+    r"""Volumes and masks of the Medical Segmentation Decathlon, as ``dataset.json`` lists them.
+
+    Of the list ``training`` each pair is a sample; its id is the image's path without ``./``.
+    Pairs whose files are not there are named. A fourth axis of an image holds channels. The
+    layout does not tell patients: without a `group_pattern` each volume is a group of its own.
+
+    Attributes:
+        root: The folder with ``dataset.json``.
+        labels: The value or values in masks of each structure. None: as ``dataset.json`` says.
+        ignore: Values in masks that count nowhere.
+        tolerances: How far, in mm, a predicted surface may be from the true one for the NSD: one
+            number for all structures or one for each. Empty: 1 mm.
+        folds: A CSV file with the columns ``image`` and ``fold``, below `root`, such as published
+            folds. None: the library splits.
+        test_fold: The fold of `folds` that is the test.
+        group_pattern: A regular expression that is searched in each id; what it captures is the
+            sample's group (its patient): ``(patient\d+)``. None: each is a group of its own.
+    """
+
+    name: ClassVar[str] = "decathlon"
+
+    root: Path
+    labels: Structures | None = attrs.field(default=None, validator=are_structures)
+    ignore: tuple[int, ...] = ()
+    tolerances: tuple[float, ...] = ()
+    folds: str | None = None
+    test_fold: int = attrs.field(default=0, validator=ge(0))
+    group_pattern: Patterns | None = attrs.field(default=None, validator=optional(captures))
+
+    def build(self) -> Dataset:
+        """List the pairs, sorted by id.
+
+        Raises:
+            DataError: ``dataset.json`` or `folds` is not there or can't be used, or files are
+                missing.
+        """
+        listed = self.build_with_faults()
+        if listed.faults:
+            raise DataError("\n".join(str(fault) for fault in listed.faults))
+        return listed
+
+    def build_with_faults(self) -> Dataset:
+        """List the pairs as `build` does, with missing files as faults.
+
+        Raises:
+            DataError: ``dataset.json`` or `folds` is not there or can't be used.
+        """
+        root = Path(self.root).expanduser()
+        about = _described(root)
+        meaning = Meaning(self.labels or _labels(root, about), self.ignore, self.tolerances)
+        fold_of = {} if self.folds is None else _folds(root / self.folds)
+        patterns = () if self.group_pattern is None else compiled(self.group_pattern)
+        samples, faults = [], []
+        for image, mask in _pairs(root, about):
+            missing = [path for path in (image, mask) if not (root / path).is_file()]
+            if missing:
+                faults.append(
+                    Fault(
+                        kind="missing",
+                        message=f"{root / missing[0]}, which {DESCRIPTION} lists, is not there.",
+                        sample=image,
+                        path=str(root / missing[0]),
+                    )
+                )
+                continue
+            if self.folds is not None and image not in fold_of:
+                raise DataError(f"{root / self.folds} has no fold for {image!r}.")
+            samples.append(
+                Sample(
+                    id=image,
+                    image=str(root / image),
+                    label=meaning.label(str(root / mask)),
+                    group=group_of(patterns, image),
+                    split="test" if fold_of.get(image) == self.test_fold else None,
+                )
+            )
+        notes = []
+        if fold_of and not any(sample.split for sample in samples):
+            raise DataError(f"{root / str(self.folds)} has no image of the fold {self.test_fold}.")
+        if not patterns:
+            notes.append(
+                f"{counted(len(samples), 'volume')} without patients: intervals are by volume. "
+                "Set dataset.group_pattern if ids tell the patient."
+            )
+        samples.sort(key=lambda sample: sample.id)
+        return Dataset(
+            samples=samples,
+            task=meaning.task,
+            reading=Reading(channels="auto"),
+            notes=tuple(notes),
+            faults=faults,
+        )
+
+
+def _described(root: Path) -> Mapping[str, Any]:
+    """The content of ``dataset.json``."""
+    path = root / DESCRIPTION
+    try:
+        about = json.loads(path.read_text("utf-8-sig"))
+    except FileNotFoundError as error:
+        raise DataError(
+            f"There is no {path}{looked_in(root)}. The step decathlon takes a folder in the layout "
+            "of the Medical Segmentation Decathlon, and image_masks folders of images and masks."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} can't be read: {error}.") from error
+    if not isinstance(about, dict) or not isinstance(about.get("training"), list):
+        raise DataError(f"{path} has no list 'training' with an image and a label for each pair.")
+    return about
+
+
+def _labels(root: Path, about: Mapping[str, Any]) -> Structures:
+    """The structures of ``dataset.json``: values to names, or names to values."""
+    given = about.get("labels")
+    path = root / DESCRIPTION
+    if not isinstance(given, dict) or not given:
+        raise DataError(f"{path} has no 'labels'. Name them with dataset.labels.")
+    found: dict[str, int | tuple[int, ...]] = {}
+    try:
+        for one, other in given.items():
+            name, value = (other, one) if isinstance(other, str) else (one, other)
+            found[str(name)] = (
+                tuple(int(each) for each in value) if isinstance(value, list) else int(value)
+            )
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"{path}, labels: {given!r} can't be read as a name for each value. Name them with "
+            "dataset.labels."
+        ) from error
+    zero = [name for name, value in found.items() if value == 0]
+    return {BACKGROUND if name in zero else name: value for name, value in found.items()}
+
+
+def _pairs(root: Path, about: Mapping[str, Any]) -> list[tuple[str, str]]:
+    pairs = []
+    for number, one in enumerate(about["training"]):
+        image, mask = (
+            (one.get("image"), one.get("label")) if isinstance(one, dict) else (None, None)
+        )
+        if not isinstance(image, str) or not isinstance(mask, str):
+            raise DataError(
+                f"{root / DESCRIPTION}, training[{number}]: {one!r} has no image and label."
+            )
+        pairs.append((image.removeprefix("./"), mask.removeprefix("./")))
+    return pairs
+
+
+def _folds(path: Path) -> dict[str, int]:
+    """The fold of each image."""
+    try:
+        rows = list(csv.DictReader(path.read_text("utf-8-sig").splitlines()))
+        return {row["image"].removeprefix("./"): int(row["fold"]) for row in rows}
+    except OSError as error:
+        raise DataError(f"dataset.folds: {path} can't be read: {error.strerror}.") from error
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"dataset.folds: {path} must have the columns image and fold, and a whole number for "
+            "each fold."
+        ) from error

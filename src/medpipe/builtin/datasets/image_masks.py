@@ -1,0 +1,152 @@
+"""Images and masks in folders, matched by their names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import attrs
+from attrs.validators import optional
+
+from medpipe.builtin.datasets.listing.grouping import Patterns, captures, compiled, group_of
+from medpipe.builtin.datasets.listing.structures import Meaning, Structures, are_structures
+from medpipe.builtin.datasets.listing.wording import counted, looked_in
+from medpipe.plugin import (
+    DataError,
+    Dataset,
+    DatasetStep,
+    Fault,
+    FolderListing,
+    Reading,
+    Sample,
+    find_images,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SUFFIXES = (".nii.gz", ".nii")
+
+
+@attrs.frozen(kw_only=True)
+class ImageMasks(DatasetStep):
+    r"""Images in one folder and their masks in another, matched by their paths without suffixes.
+
+    ``images/a/01.png`` has the mask ``masks/a/01.png``, or ``masks/a/01_mask.png`` with
+    ``mask_suffix = "_mask"``. An image without a mask and a mask without an image are named.
+    Formats are those of `ImageFolder`; a sample's id is its path below the folder of images.
+
+    Attributes:
+        root: The folder that holds both.
+        images: The folder of images below `root`; ``.`` is `root` itself.
+        masks: The folder of masks below `root`; it may be that of the images where `mask_suffix`
+            tells them apart.
+        mask_suffix: What stands at the end of a mask's name before the dot.
+        labels: The value or values in masks of each structure: ``{ nuclei = 255 }``. What has
+            several values is one structure; a value of several structures lets them overlap. 0 is
+            the background.
+        ignore: Values in masks that count nowhere.
+        tolerances: How far, in mm, a predicted surface may be from the true one for the NSD: one
+            number for all structures or one for each. Empty: 1 mm.
+        without_mask: What an image without a mask is: an ``"error"``, or left out (``"drop"``).
+        channels: 1: convert images to grey; 3: to RGB; ``"auto"``: keep the files' channels.
+        group_pattern: A regular expression that is searched in each id; what it captures is the
+            sample's group (its patient): ``(patient\d+)``. None: each is a group of its own.
+    """
+
+    name: ClassVar[str] = "image_masks"
+
+    root: Path
+    images: str = "images"
+    masks: str = "masks"
+    mask_suffix: str = ""
+    labels: Structures = attrs.field(validator=are_structures)
+    ignore: tuple[int, ...] = ()
+    tolerances: tuple[float, ...] = ()
+    without_mask: Literal["error", "drop"] = "error"
+    channels: Literal[1, 3, "auto"] = "auto"
+    group_pattern: Patterns | None = attrs.field(default=None, validator=optional(captures))
+
+    def build(self) -> Dataset:
+        """List the pairs, sorted by id.
+
+        Raises:
+            DataError: A folder is not there, there is no pair, or images or masks stand alone.
+        """
+        listed = self.build_with_faults()
+        if listed.faults:
+            raise DataError("\n".join(str(fault) for fault in listed.faults))
+        return listed
+
+    def build_with_faults(self) -> Dataset:
+        """List the pairs as `build` does, with images and masks that stand alone as faults.
+
+        Raises:
+            DataError: A folder is not there, or there is no pair.
+        """
+        root = Path(self.root).expanduser()
+        meaning = Meaning(self.labels, self.ignore, self.tolerances)
+        faults: list[Fault] = []
+        images, notes = _found(root / self.images, faults)
+        masks, _ = _found(root / self.masks, faults)
+        of_masks = {_stem(id_): path for id_, path in masks.items()}
+        ends = self.mask_suffix
+        if self.images == self.masks:
+            images = {id_: path for id_, path in images.items() if not _stem(id_).endswith(ends)}
+            of_masks = {stem: path for stem, path in of_masks.items() if stem.endswith(ends)}
+        patterns = () if self.group_pattern is None else compiled(self.group_pattern)
+        samples, alone = [], []
+        for id_, path in sorted(images.items()):
+            mask = of_masks.pop(_stem(id_) + ends, None)
+            if mask is None:
+                alone.append(id_)
+                if self.without_mask == "error":
+                    expected = f"{root / self.masks / _stem(id_)}{ends}"
+                    message = f"The image {path} has no mask: there is no {expected} with a suffix."
+                    remedy = 'Add it, or set dataset.without_mask = "drop".'
+                    faults.append(
+                        Fault(kind="missing", message=message, sample=id_, path=path, remedy=remedy)
+                    )
+                continue
+            samples.append(
+                Sample(id=id_, image=path, label=meaning.label(mask), group=group_of(patterns, id_))
+            )
+        for stem, path in sorted(of_masks.items()):
+            message = f"The mask {path} has no image in {root / self.images}."
+            faults.append(Fault(kind="missing", message=message, sample=stem, path=path))
+        if not samples:
+            raise DataError(
+                f"No image in {root / self.images} has a mask in {root / self.masks} of the same "
+                f"name{f' and {ends!r} before the dot' if ends else ''}. Set dataset.images, "
+                "dataset.masks and dataset.mask_suffix."
+            )
+        if alone and self.without_mask == "drop":
+            notes += (f"{counted(len(alone), 'image')} without a mask left out, of {alone[0]!r}.",)
+        return Dataset(
+            samples=samples,
+            task=meaning.task,
+            reading=Reading(channels=self.channels),
+            notes=notes,
+            faults=faults,
+        )
+
+
+def _found(folder: Path, faults: list[Fault]) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+    """The images of a folder by id, and notes on what was skipped."""
+    if not folder.is_dir():
+        raise DataError(
+            f"There is no folder {folder}{looked_in(folder)}. Set dataset.images and dataset.masks."
+        )
+    listing = FolderListing(faults=faults)
+    listing.look_below(str(folder), "")
+    found = find_images(listing)
+    return found.images, found.notes
+
+
+def _stem(id_: str) -> str:
+    """A path without its suffix; ``.nii.gz`` is one."""
+    for suffix in SUFFIXES:
+        if id_.lower().endswith(suffix):
+            return id_[: -len(suffix)]
+    folder, slash, name = id_.rpartition("/")
+    return f"{folder}{slash}{name.rpartition('.')[0] or name}"

@@ -1,0 +1,88 @@
+"""The structures of a segmentation: their names, and the values that they have in masks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from medpipe.plugin import DataError, LabelImage, Segmentation, Task
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import attrs
+
+    from medpipe.plugin import ImageFile
+
+Structures: TypeAlias = Mapping[str, int | tuple[int, ...]]
+"""The value or values of each structure."""
+BACKGROUND = "background"
+
+
+def are_structures(
+    instance: object, attribute: attrs.Attribute[Any], value: Structures | None
+) -> None:
+    """Check that each structure has a value, and there is one beside the background.
+
+    Raises:
+        ValueError: It is not so.
+    """
+    if value is None:
+        return
+    empty = [name for name, values in value.items() if values == ()]
+    if empty:
+        raise ValueError(f"{empty[0]!r} has no value. Give it one, or leave it out.")
+    if not set(value) - {BACKGROUND}:
+        raise ValueError("there is no structure. Name at least one beside the background.")
+
+
+class Meaning:
+    """What the values of masks mean.
+
+    Args:
+        labels: The value or values of each structure; ``background`` is 0 where it is not named.
+        ignore: Values that count nowhere.
+        tolerances: See `Segmentation`.
+
+    Raises:
+        DataError: A value is that of a structure and of the background, or to be ignored.
+    """
+
+    def __init__(
+        self, labels: Structures, ignore: Iterable[int] = (), tolerances: tuple[float, ...] = ()
+    ) -> None:
+        given = {name: several(values) for name, values in labels.items()}
+        background = given.pop(BACKGROUND, (0,))
+        places: dict[int, list[int]] = {value: [] for value in background}
+        for place, (name, values) in enumerate(given.items()):
+            for value in values:
+                if value in background:
+                    raise DataError(
+                        f"dataset.labels gives the value {value} to {name!r} and to the background."
+                    )
+                places.setdefault(value, []).append(place)
+        self.ignore = tuple(ignore)
+        both = sorted(set(self.ignore) & set(places))
+        if both:
+            raise DataError(f"The value {both[0]} is in dataset.labels and in dataset.ignore.")
+        self.names = tuple(given)
+        overlap = any(len(meant) > 1 for meant in places.values())
+        self.values = tuple((value, tuple(meant)) for value, meant in places.items())
+        self.channels = len(self.names) if overlap else None
+        # In files that are written each structure has the first of its values.
+        written = () if overlap else tuple(values[0] for values in given.values())
+        self.task = Task(
+            kind=Segmentation(overlapping=overlap, tolerances=tolerances, values=written),
+            names=self.names,
+        )
+
+    def label(self, mask: ImageFile | Any) -> LabelImage:
+        """The label of a sample with this mask."""
+        return LabelImage(
+            image=mask, values=self.values, ignore=self.ignore, channels=self.channels
+        )
+
+
+def several(values: int | tuple[int, ...]) -> tuple[int, ...]:
+    """A value that is written alone or as a list, as a tuple."""
+    return (values,) if isinstance(values, int) else tuple(values)

@@ -1,0 +1,31 @@
+"""`LabelImage`: a label that is an image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+Values = tuple[tuple[float, tuple[int, ...]], ...]
+"""For values of a mask the places of the names that they mean; of the background none."""
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class LabelImage:
+    """A label that is an image: the mask of a segmentation, on the grid of the sample's image.
+
+    Attributes:
+        image: As `Sample.image`: a file; several, one for each of the task's names, in which what
+            is not 0 belongs to the name (None: not annotated); or an array or `DecodedImage`.
+        values: What the values of a single mask mean, such as ``((0, ()), (255, (0,)))``: 255 is
+            the first name, 0 the background. A value that is not named is a fault. None: the
+            values are 0 for the background, 1 for the first name, and so on.
+        ignore: Values of a single mask that count nowhere: not in the loss, not in a metric.
+        channels: How many names there are, where they may overlap: the label then has a channel of
+            0 and 1 for each. None: each pixel has one name, or the background.
+    """
+
+    image: Any
+    values: Values | None = None
+    ignore: tuple[float, ...] = ()
+    channels: int | None = None
