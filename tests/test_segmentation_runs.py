@@ -176,3 +176,16 @@ def test_a_step_that_drops_the_metadata_is_told_what_they_are_for(root: Path) ->
     registry = REGISTRY.with_plugin(Own(), name="own")
     report = blobs(root, registry=registry).transform("plain", before="augment").build().check()
     assert any("without its metadata" in problem.message for problem in report.problems)
+
+
+def test_masks_by_windows_are_those_of_the_inferer_that_gives_outputs(
+    root: Path, tmp_path: Path
+) -> None:
+    builder = blobs(root).inferer("sliding_window", roi_size=(8, 8, 8))
+    run = builder.build().run(tmp_path / "windows")
+    predictions = run.predictions("test")
+    paths = [root / f"{id_}.nii.gz" for id_ in predictions.ids]
+    found = run.predict(paths, masks=tmp_path / "masks")
+    # The volumes of the masks that were streamed are those that the test measured on outputs.
+    volumes = predictions.scores.reshape(len(predictions), 2, -1)[:, :, 3]
+    assert np.allclose(found.scores, volumes)

@@ -226,7 +226,11 @@ class InfererStep(Step):
         """Give a callable on a batch of images and the network, which gives the outputs.
 
         The order of the arguments is that of MONAI's inferers. The images are of shape
-        (batch, channels, spatial...), the outputs (batch, outputs). Autocast is the library's.
+        (batch, channels, spatial...), the outputs (batch, outputs), or (batch, outputs, spatial...)
+        where labels are images. Autocast is the library's. An inferer that has a method
+        ``labels(inputs, network, decide)`` is asked for labels of new images by it: ``decide``
+        turns outputs into labels, pixel by pixel, so that the outputs of a whole volume need not
+        be in memory.
         """
         raise NotImplementedError(f"{type(self).__name__} has no build method")
 

@@ -13,7 +13,12 @@ from medpipe.builtin.transforms.ensure_channel_first import QUICK
 from medpipe.builtin.transforms.load_image import LoadImage
 from medpipe.builtin.transforms.orientation import Orientation
 from medpipe.builtin.transforms.parameter_meanings import meaning
-from medpipe.builtin.transforms.transform_table import PAD_MODE, TABLE, Transform
+from medpipe.builtin.transforms.transform_table import (
+    ALIGN_CORNERS_OR_NOT,
+    PAD_MODE,
+    TABLE,
+    Transform,
+)
 from medpipe.plugin import TransformStep
 
 if TYPE_CHECKING:
@@ -42,12 +47,18 @@ class MonaiTransform(TransformStep):
         """Make MONAI's transform for ``image`` and ``label``; labels by nearest neighbour."""
         if not self.spatial:
             return self.build()
-        # The mode of a step that pads is how it fills.
-        pads = self.entry.parameters.get("mode") in PAD_MODE.values()
+        given = self.entry.parameters
+        # The mode of a step that pads is how it fills; `interpolate` takes corners that are
+        # aligned for some modes only, and has None for the others.
+        fits = {
+            "mode": given.get("mode") not in PAD_MODE.values(),
+            "align_corners": given.get("align_corners") in ALIGN_CORNERS_OR_NOT.values(),
+            "anti_aliasing": True,
+        }
         shared = {
             name: (getattr(self, name), of_labels)
             for name, of_labels in OF_LABELS.items()
-            if name in self.entry.parameters and not pads
+            if name in given and fits[name]
         }
         return self._made(BOTH, shared)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Decide = Callable[[torch.Tensor], torch.Tensor]
 """Turns outputs into labels; see `TaskStep.decided`."""
 
-EXACT = 1e-3
+EXACT = 1e-2
 """How far a map may be from whole voxels and quarter turns, in voxels, for pixels to be moved."""
 POSITIONS = 1 << 22
 """How many positions are resampled at a time."""
@@ -87,16 +87,37 @@ class FileGrid:
         Returns:
             uint8 of shape (channels, *`file_shape`), on the CPU.
         """
+        if self.only_moved:
+            return self.move(decide(outputs[None])[0])
+        linear, shift = self._map()
+        return _resampled(outputs, linear, shift, self.file_shape, decide)
+
+    @property
+    def only_moved(self) -> bool:
+        """Whether the chain only turned, cropped and padded."""
+        linear, shift = self._map()
+        turns, longest = np.round(linear), max(self.file_shape)
+        quarter = all((np.abs(turns).sum(axis) == 1).all() for axis in (0, 1))
+        near = np.abs(linear - turns).max() * longest, np.abs(shift - np.round(shift)).max()
+        return bool(quarter and max(near) < EXACT)
+
+    def move(self, labels: torch.Tensor) -> torch.Tensor:
+        """Put labels onto the grid of the file, where the chain only moved pixels.
+
+        Args:
+            labels: uint8 of shape (channels, spatial...).
+
+        Returns:
+            uint8 of shape (channels, *`file_shape`), on the CPU.
+        """
+        linear, shift = self._map()
+        return _moved(labels.cpu(), np.round(linear), np.round(shift), self.file_shape)
+
+    def _map(self) -> tuple[Array, Array]:
+        """From voxels of the file to those of the chain's result."""
         dims = len(self.file_shape)
         whole = np.linalg.inv(self.affine) @ self.file_affine
-        linear, shift = whole[:dims, :dims], whole[:dims, 3]
-        turns = np.round(linear)
-        quarter = (np.abs(turns).sum(0) == 1).all() and (np.abs(turns).sum(1) == 1).all()
-        near = np.abs(linear - turns).max() * max(self.file_shape) < EXACT * 10
-        if quarter and near and np.abs(shift - np.round(shift)).max() < EXACT * 10:
-            labels = decide(outputs[None])[0].cpu()
-            return _moved(labels, turns, np.round(shift), self.file_shape)
-        return _resampled(outputs, linear, shift, self.file_shape, decide)
+        return whole[:dims, :dims], whole[:dims, 3]
 
 
 def _moved(labels: torch.Tensor, turns: Array, shift: Array, shape: Sequence[int]) -> torch.Tensor:
