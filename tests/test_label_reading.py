@@ -203,8 +203,8 @@ def test_one_mask_for_each_structure(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         read(label)
     assert str(caught.value) == (
-        f"The masks {one} and {other} overlap in 1 pixel. Set dataset.overlapping = true, if "
-        "structures may."
+        f"The masks {one} and {other} overlap in 1 pixel. Set overlapping = true in "
+        "[dataset.task], if they may."
     )
     both = read(of((str(one), str(other)), channels=2))
     assert np.array_equal(both, np.stack([left > 0, right > 0], -1))

@@ -8,6 +8,7 @@ from medpipe.builtin.datasets.decathlon import Decathlon
 from medpipe.builtin.datasets.image_folder import ImageFolder
 from medpipe.builtin.datasets.image_masks import ImageMasks
 from medpipe.builtin.datasets.mednist import MedNIST
+from medpipe.builtin.datasets.nnunet import NnUNet
 from medpipe.builtin.datasets.phantom import Phantom
 from medpipe.builtin.datasets.phantom_masks import PhantomMasks
 from medpipe.builtin.datasets.table import Table
@@ -59,7 +60,7 @@ if TYPE_CHECKING:
 @hookimpl
 def medpipe_datasets() -> Iterable[type[DatasetStep]]:
     """Offer the built-in data sets."""
-    return [MedNIST, Phantom, ImageFolder, Table, Decathlon, ImageMasks, PhantomMasks]
+    return [MedNIST, Phantom, ImageFolder, Table, Decathlon, NnUNet, ImageMasks, PhantomMasks]
 
 
 @hookimpl

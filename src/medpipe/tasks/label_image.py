@@ -23,9 +23,13 @@ class LabelImage:
         ignore: Values of a single mask that count nowhere: not in the loss, not in a metric.
         channels: How many names there are, where they may overlap: the label then has a channel of
             0 and 1 for each. None: each pixel has one name, or the background.
+        absent: The places of names that are nowhere in the image, though they were looked for. In
+            place of their files, or of a single mask where it is all names, `image` has the
+            sample's image, whose grid alone counts.
     """
 
     image: Any
     values: Values | None = None
     ignore: tuple[float, ...] = ()
     channels: int | None = None
+    absent: tuple[int, ...] = ()

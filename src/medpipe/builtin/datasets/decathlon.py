@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import csv
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 from attrs.validators import ge, optional
 
+from medpipe.builtin.datasets.listing.dataset_json import DESCRIPTION, described, labels_of
 from medpipe.builtin.datasets.listing.grouping import Patterns, captures, compiled, group_of
-from medpipe.builtin.datasets.listing.structures import (
-    BACKGROUND,
-    Meaning,
-    Structures,
-    are_structures,
-)
-from medpipe.builtin.datasets.listing.wording import counted, looked_in
+from medpipe.builtin.datasets.listing.structures import Meaning, Structures, are_structures
+from medpipe.builtin.datasets.listing.wording import counted
 from medpipe.plugin import DataError, Dataset, DatasetStep, Fault, Reading, Sample
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-DESCRIPTION = "dataset.json"
 
 
 @attrs.frozen(kw_only=True)
@@ -76,8 +69,11 @@ class Decathlon(DatasetStep):
             DataError: ``dataset.json`` or `folds` is not there or can't be used.
         """
         root = Path(self.root).expanduser()
-        about = _described(root)
-        meaning = Meaning(self.labels or _labels(root, about), self.ignore, self.tolerances)
+        about = described(
+            root,
+            "The step decathlon takes a folder in the layout of the Medical Segmentation Decathlon",
+        )
+        meaning = Meaning(self.labels or labels_of(root, about), self.ignore, self.tolerances)
         fold_of = {} if self.folds is None else _folds(root / self.folds)
         patterns = () if self.group_pattern is None else compiled(self.group_pattern)
         samples, faults = [], []
@@ -122,46 +118,12 @@ class Decathlon(DatasetStep):
         )
 
 
-def _described(root: Path) -> Mapping[str, Any]:
-    """The content of ``dataset.json``."""
-    path = root / DESCRIPTION
-    try:
-        about = json.loads(path.read_text("utf-8-sig"))
-    except FileNotFoundError as error:
-        raise DataError(
-            f"There is no {path}{looked_in(root)}. The step decathlon takes a folder in the layout "
-            "of the Medical Segmentation Decathlon, and image_masks folders of images and masks."
-        ) from error
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} can't be read: {error}.") from error
-    if not isinstance(about, dict) or not isinstance(about.get("training"), list):
-        raise DataError(f"{path} has no list 'training' with an image and a label for each pair.")
-    return about
-
-
-def _labels(root: Path, about: Mapping[str, Any]) -> Structures:
-    """The structures of ``dataset.json``: values to names, or names to values."""
-    given = about.get("labels")
-    path = root / DESCRIPTION
-    if not isinstance(given, dict) or not given:
-        raise DataError(f"{path} has no 'labels'. Name them with dataset.labels.")
-    found: dict[str, int | tuple[int, ...]] = {}
-    try:
-        for one, other in given.items():
-            name, value = (other, one) if isinstance(other, str) else (one, other)
-            found[str(name)] = (
-                tuple(int(each) for each in value) if isinstance(value, list) else int(value)
-            )
-    except (TypeError, ValueError) as error:
-        raise DataError(
-            f"{path}, labels: {given!r} can't be read as a name for each value. Name them with "
-            "dataset.labels."
-        ) from error
-    zero = [name for name, value in found.items() if value == 0]
-    return {BACKGROUND if name in zero else name: value for name, value in found.items()}
-
-
 def _pairs(root: Path, about: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The image and the mask of each pair."""
+    if not isinstance(about.get("training"), list):
+        raise DataError(
+            f"{root / DESCRIPTION} has no list 'training' with an image and a label for each pair."
+        )
     pairs = []
     for number, one in enumerate(about["training"]):
         image, mask = (

@@ -23,10 +23,12 @@ from medpipe.builtin.datasets.listing.finding_labels import FindingReader, FlagR
 from medpipe.builtin.datasets.listing.grouping import Patterns, Ungrouped, compiled
 from medpipe.builtin.datasets.listing.labels import ClassReader, LabelReader, OneHotReader
 from medpipe.builtin.datasets.listing.likely_mistakes import unused_patients
+from medpipe.builtin.datasets.listing.mask_labels import BlankMask, MaskReader, with_grid
 from medpipe.builtin.datasets.listing.number_labels import NumberReader
 from medpipe.builtin.datasets.listing.predefined_splits import SPLIT_WORDS, split_of_value
 from medpipe.builtin.datasets.listing.readings import is_window, reading_of
 from medpipe.builtin.datasets.listing.row_report import RowReport
+from medpipe.builtin.datasets.listing.structures import Structures
 from medpipe.builtin.datasets.listing.suffixes import are_suffixes
 from medpipe.builtin.datasets.listing.table_file import Quotes, is_encoding, read_table
 from medpipe.builtin.datasets.listing.table_images import ImageFinder, columns_of, names_columns
@@ -43,6 +45,7 @@ from medpipe.plugin import (
     MissingSpacing,
     OnLeak,
     Padding,
+    Segmentation,
     TaskStep,
     UnreadableImageError,
     Window,
@@ -81,10 +84,20 @@ class Table(DatasetStep):
         suffixes: Appended in this order where the path is no file: ``[".png"]``.
         unit: ``"series"``: `image` names folders, each with the files of one DICOM series.
         label: The column with the labels, or several.
+        mask: For a segmentation, instead of `label`: the column with the path of each image's
+            mask; or a column for each structure, which it names: in its masks what is not 0 is the
+            structure. Paths start from `root`, and have `suffixes`, as those of images.
+        labels: With one column of masks the value or values of each structure in them:
+            ``{ liver = 1, tumour = [2, 3] }``. A value of several structures lets them overlap.
+        ignore: Values in masks that count nowhere.
+        blank_mask: The meaning of a blank cell of `mask`: an ``"error"``; the structure is not in
+            the image (``"empty"``); or nobody looked (``"not_annotated"``): it then counts nowhere,
+            and a row where nothing is annotated is one without a label (`missing_labels`).
         task: ``"multiclass"``: one class in each row; ``"multilabel"``: findings, either a column
             for each with 1, 0 or nothing, or all in one cell; ``"regression"``: numbers. With
-            several columns of classes (one-hot) each row has one 1. None: several columns or a
-            `separator` mean multilabel, else multiclass.
+            several columns of classes (one-hot) each row has one 1. ``"segmentation"``: masks.
+            None: `mask` means segmentation, several columns or a `separator` multilabel, else
+            multiclass.
         separator: The separator of findings in one cell: ``"|"``.
         negative: With `separator`, values that mean no finding: ``["No Finding"]``.
         uncertain: With a column for each finding, the meaning of -1. None: it is an error.
@@ -143,6 +156,10 @@ class Table(DatasetStep):
     unit: Literal["file", "series"] = "file"
     label: str | tuple[str, ...] = attrs.field(default="label", validator=rules.label_fits)
     task: TaskStep | None = attrs.field(default=None, converter=optional_value(task_step))
+    mask: str | tuple[str, ...] | None = attrs.field(default=None, validator=rules.mask_fits)
+    labels: Structures | None = attrs.field(default=None, validator=rules.structures_fit)
+    ignore: tuple[int, ...] = ()
+    blank_mask: BlankMask = "error"
     separator: str | None = attrs.field(default=None, validator=rules.separator_fits)
     negative: tuple[str, ...] = attrs.field(default=(), validator=rules.negative_fits)
     uncertain: Literal["missing", "positive", "negative"] | None = attrs.field(
@@ -217,7 +234,7 @@ class Table(DatasetStep):
             report.remarks += unused_patients(table.header, used)
         return Dataset(
             samples=[
-                attrs.evolve(row.sample, label=label)
+                attrs.evolve(row.sample, label=with_grid(row.sample, label))
                 for row, label in zip(rows, labels, strict=True)
             ],
             task=task,
@@ -270,15 +287,30 @@ class Table(DatasetStep):
         """The columns that are needed, each with the field that names it."""
         images = [column for text in one_or_several(self.image) for column in columns_of(text)]
         wanted = [("image", column) for column in images]
-        wanted += [("label", column) for column in one_or_several(self.label)]
+        field = "label" if self.mask is None else "mask"
+        wanted += [(field, column) for column in self._label_columns()]
         wanted += [("group", self.group)] if self.group is not None else []
         wanted += [("split", self.split)] if self.split is not None else []
         wanted += [("where", column) for column in self.where or {}]
         return wanted + [("keep", column) for column in self.keep]
 
-    def _labels(self) -> LabelReader:
-        columns = one_or_several(self.label)
+    def _label_columns(self) -> tuple[str, ...]:
+        return one_or_several(self.label if self.mask is None else self.mask)
+
+    def _labels(self, root: Path) -> LabelReader:
+        columns = self._label_columns()
         step = rules.task_of(self)
+        if isinstance(step, Segmentation):
+            return MaskReader(
+                step=step,
+                columns=columns,
+                labels=self.labels,
+                ignore=self.ignore,
+                blank=self.blank_mask,
+                finder=ImageFinder(
+                    root=root, templates=columns, suffixes=self.suffixes or (), unit="file"
+                ),
+            )
         classes = None if self.classes is None else by_value(self.classes)
         if step.cells == "numbers":
             return NumberReader(
@@ -317,8 +349,9 @@ class Table(DatasetStep):
                 unit=self.unit,
                 across_folders=self.dicom_group != "none",
             ),
-            labels=self._labels(),
-            label_columns=one_or_several(self.label),
+            labels=self._labels(root),
+            label_columns=self._label_columns(),
+            masks=self.mask is not None,
             where={
                 column: frozenset(map(key, wanted if isinstance(wanted, tuple) else (wanted,)))
                 for column, wanted in (self.where or {}).items()

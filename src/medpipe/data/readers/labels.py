@@ -58,9 +58,17 @@ def read_label(label: LabelImage, image: DecodedImage | None, reading: Reading) 
         DataError: A file can't be read, has colours, fractions or values that are not named, or
             lies on another grid than the image; or masks of structures that must not overlap do.
     """
+    import numpy as np
+
     plain = Reading(padding="keep", readers=reading.readers)
     if isinstance(label.image, tuple):
         return _several(label, image, plain)
+    if label.absent:
+        mask = _nothing(label.image, reading)
+        shape = mask.values.shape if label.channels is None else (*mask.values.shape, label.channels)
+        return attrs.evolve(
+            mask, values=np.zeros(shape, np.uint8), channels=label.channels is not None
+        )
     mask = _values(label.image, plain, [value for value, _ in label.values or ()])
     _on_grid(mask, image, label.image)
     title = _title(label.image)
@@ -74,7 +82,10 @@ def _several(label: LabelImage, image: DecodedImage | None, reading: Reading) ->
     import numpy as np
 
     files: tuple[Any, ...] = label.image
-    masks = [None if file is None else _values(file, reading) for file in files]
+    masks = [
+        None if file is None else (_nothing if place in label.absent else _values)(file, reading)
+        for place, file in enumerate(files)
+    ]
     known = [(place, mask) for place, mask in enumerate(masks) if mask is not None]
     if not known:
         raise DataError("A sample names no mask. Leave the sample out.")
@@ -95,7 +106,7 @@ def _several(label: LabelImage, image: DecodedImage | None, reading: Reading) ->
             other = files[int(indices[both][0]) - 1]
             raise DataError(
                 f"The masks {_title(other)} and {_title(files[place])} overlap in "
-                f"{counted(int(both.sum()), 'pixel')}. Set dataset.overlapping = true, if structures may."
+                f"{counted(int(both.sum()), 'pixel')}. Set overlapping = true in [dataset.task], if they may."
             )
         indices[there == 1] = place + 1
     if len(known) < len(files):  # what has no other name may be one that is not annotated
@@ -115,6 +126,15 @@ def _belongs(values: Array, label: LabelImage, source: Any) -> Array:
     for value in label.ignore:
         there[values == value] = IGNORED
     return there
+
+
+def _nothing(image: Any, reading: Reading) -> DecodedImage:
+    """A mask of nothing on the grid of an image."""
+    import numpy as np
+
+    decoded = read_sample_image(image, reading)
+    sides = decoded.values.shape[: decoded.values.ndim - decoded.channels]
+    return attrs.evolve(decoded, values=np.zeros(sides, np.uint8), channels=False)
 
 
 def _values(image: Any, reading: Reading, named: Collection[float] = ()) -> DecodedImage:

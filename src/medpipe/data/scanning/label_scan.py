@@ -153,7 +153,8 @@ def _read(sample: Sample, dataset: Dataset) -> Found:
 def _notes(dataset: Dataset, scan: LabelScan) -> Iterator[str]:
     """What may be wrong: empty masks, structures that occur nowhere."""
     counts = scan.counts
-    empty = [id_ for id_, count in counts.items() if not any(count)]
+    said = {sample.id for sample in dataset.samples if _absent(sample)}
+    empty = [id_ for id_, count in counts.items() if not any(count) and id_ not in said]
     if empty:
         named = ", ".join(map(repr, empty[:NAMED]))
         more = f" and {len(empty) - NAMED} more" if len(empty) > NAMED else ""
@@ -180,6 +181,11 @@ def _notes(dataset: Dataset, scan: LabelScan) -> Iterator[str]:
             same.setdefault(sha256, []).append(id_)
     for ids in [ids for ids in same.values() if len(ids) > 1][:NAMED]:
         yield f"The masks of {ids[0]!r} and {ids[1]!r} are equal, though their images differ."
+
+
+def _absent(sample: Sample) -> bool:
+    """Whether it is said of a sample that something is not in it."""
+    return isinstance(sample.label, LabelImage) and bool(sample.label.absent)
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -251,7 +257,7 @@ def _key(sample: Sample, dataset: Dataset) -> str | None:
         except OSError:
             return None
     readers = [reader.made_by for reader in dataset.reading.readers]
-    meaning = [label.values, label.ignore, label.channels, len(dataset.task.names)]
+    meaning = [label.values, label.ignore, label.channels, label.absent, len(dataset.task.names)]
     text = repr([states, meaning, dataset.reading.plain(), readers, versions()["medpipe"]])
     return sha256_of(text.encode("utf-8", "surrogateescape"))
 

@@ -21,6 +21,7 @@ from medpipe.plugin import DataError, Multiclass, Task, TaskStep
 
 if TYPE_CHECKING:
     from medpipe.builtin.datasets.listing.row_report import RowReport
+    from medpipe.plugin import LabelImage
 
 Label: TypeAlias = int | float | tuple[float, ...]
 Refuse: TypeAlias = Callable[[str, str], None]
@@ -56,7 +57,7 @@ class LabelReader(Protocol):
             anyone: Whether a finding is positive if one row has it.
         """
 
-    def finish(self, rows: Read, report: RowReport) -> tuple[Sequence[Label], Task]:
+    def finish(self, rows: Read, report: RowReport) -> tuple[Sequence[Label | LabelImage], Task]:
         """The labels of the rows that are kept, and the task."""
 
 

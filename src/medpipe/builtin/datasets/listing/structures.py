@@ -43,13 +43,19 @@ class Meaning:
         labels: The value or values of each structure; ``background`` is 0 where it is not named.
         ignore: Values that count nowhere.
         tolerances: See `Segmentation`.
+        overlapping: Whether structures may overlap, also where no value is of several.
 
     Raises:
         DataError: A value is that of a structure and of the background, or to be ignored.
     """
 
     def __init__(
-        self, labels: Structures, ignore: Iterable[int] = (), tolerances: tuple[float, ...] = ()
+        self,
+        labels: Structures,
+        ignore: Iterable[int] = (),
+        tolerances: tuple[float, ...] = (),
+        *,
+        overlapping: bool = False,
     ) -> None:
         given = {name: several(values) for name, values in labels.items()}
         background = given.pop(BACKGROUND, (0,))
@@ -66,7 +72,7 @@ class Meaning:
         if both:
             raise DataError(f"The value {both[0]} is in dataset.labels and in dataset.ignore.")
         self.names = tuple(given)
-        overlap = any(len(meant) > 1 for meant in places.values())
+        overlap = overlapping or any(len(meant) > 1 for meant in places.values())
         self.values = tuple((value, tuple(meant)) for value, meant in places.items())
         self.channels = len(self.names) if overlap else None
         # In files that are written each structure has the first of its values.
@@ -76,10 +82,14 @@ class Meaning:
             names=self.names,
         )
 
-    def label(self, mask: ImageFile | Any) -> LabelImage:
+    def label(self, mask: ImageFile | Any, *, absent: tuple[int, ...] = ()) -> LabelImage:
         """The label of a sample with this mask."""
         return LabelImage(
-            image=mask, values=self.values, ignore=self.ignore, channels=self.channels
+            image=mask,
+            values=self.values,
+            ignore=self.ignore,
+            channels=self.channels,
+            absent=absent,
         )
 
 

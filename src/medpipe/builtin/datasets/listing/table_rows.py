@@ -79,6 +79,7 @@ class RowReader:
         finder: Finds the files of a row's image.
         labels: Reads the labels in `label_columns`.
         label_columns: The columns of the labels.
+        masks: Whether these name files, the masks.
         where: The values that rows must have, by column.
         missing_values: Values that mean a blank cell.
         missing_labels: What to do with rows without a label.
@@ -112,6 +113,7 @@ class RowReader:
     short_rows: Literal["error", "blank"] = "error"
     quotes: Quotes = "checked"
     repeated: Repeated = "error"
+    masks: bool = False
 
     def rows(
         self, table: TableContent, positions: Mapping[str, int], report: RowReport
@@ -185,7 +187,7 @@ class RowReader:
     def _as_written(self) -> frozenset[str]:
         """The columns whose cells must not be changed: paths, and those in `keep`."""
         images = (name for text in self.finder.templates for name in columns_of(text))
-        return frozenset((*images, *self.keep))
+        return frozenset((*images, *self.keep, *(self.label_columns if self.masks else ())))
 
     def _swallowed(
         self, table: TableContent, positions: Mapping[str, int], report: RowReport

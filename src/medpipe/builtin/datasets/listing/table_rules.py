@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from medpipe.builtin.datasets.listing.grouping import captures
 from medpipe.builtin.datasets.listing.predefined_splits import names_splits
+from medpipe.builtin.datasets.listing.structures import Structures, are_structures
 from medpipe.builtin.datasets.listing.values import (
     key,
     names_classes,
     one_or_several,
     several_classes,
 )
-from medpipe.plugin import Multiclass, Multilabel, Regression, TaskStep
+from medpipe.plugin import Multiclass, Multilabel, Regression, Segmentation, TaskStep
 
 if TYPE_CHECKING:
     import attrs
@@ -35,6 +36,8 @@ def task_of(table: object) -> TaskStep:
     given: TaskStep | None = getattr(table, "task", None)
     if given is not None:
         return given
+    if getattr(table, "mask", None) is not None:
+        return Segmentation()
     several = len(one_or_several(getattr(table, "label", "label"))) > 1
     return Multilabel() if several or getattr(table, "separator", None) else Multiclass()
 
@@ -52,6 +55,33 @@ def label_fits(table: object, field: Field, value: str | tuple[str, ...]) -> Non
         raise ValueError("name a column.")
     if len(set(columns)) < len(columns):
         raise ValueError("a column is named twice.")
+
+
+def mask_fits(table: object, field: Field, value: str | tuple[str, ...] | None) -> None:
+    """Check that it names columns, and that there is no other label or task."""
+    given: TaskStep | None = getattr(table, "task", None)
+    if value is None:
+        if isinstance(given, Segmentation):
+            raise ValueError("name the column of masks: the task is a segmentation.")
+        return
+    label_fits(table, field, value)
+    if given is not None and not isinstance(given, Segmentation):
+        raise ValueError(f"it is for a segmentation, and dataset.task is {given.name}.")
+    if getattr(table, "label", "label") != "label":
+        raise ValueError("masks are the labels, and dataset.label names others. Leave one out.")
+
+
+def structures_fit(table: object, field: Field, value: Structures | None) -> None:
+    """Check that it has values for the structures of one column of masks."""
+    mask: str | tuple[str, ...] | None = getattr(table, "mask", None)
+    columns = () if mask is None else one_or_several(mask)
+    if len(columns) == 1 and value is None:
+        raise ValueError("give the value of each structure in the masks, such as { lesion = 255 }.")
+    if len(columns) != 1 and value is not None:
+        raise ValueError(
+            "it is for one column of masks: of several each has the structure of its name."
+        )
+    are_structures(table, field, value)
 
 
 def separator_fits(table: object, field: Field, value: str | None) -> None:
@@ -100,6 +130,8 @@ def classes_fit(
     """Check that it is used for classes, or for findings in one cell."""
     if value is None:
         return
+    if task_of(table).dense:
+        raise ValueError("a segmentation has no classes: use dataset.labels.")
     cells = task_of(table).cells
     (several_classes if cells == "classes" else names_classes)(table, field, value)
     columns = one_or_several(getattr(table, "label", "label"))
