@@ -85,8 +85,8 @@ if TYPE_CHECKING:
         auto_batch_size,
         auto_epochs,
         auto_sampling,
-        has_image_label,
         auto_width,
+        has_image_label,
         or_auto,
         resolved,
     )
