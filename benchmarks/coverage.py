@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
-from scipy.stats import norm
 
+from benchmarks.coverage_sets import LARGEST, METRICS, WITHIN, Cell, Drawn, attainable, drawn, truth
 from medpipe.evaluation.comparison import difference
 from medpipe.evaluation.intervals import (
     UNDEFINED,
@@ -34,7 +34,7 @@ from medpipe.evaluation.intervals import (
 from medpipe.evaluation.resampling import bootstrap_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     Array = np.ndarray[Any, np.dtype[Any]]
     Interval = list[float] | tuple[float, float] | None
@@ -43,15 +43,8 @@ GROUPS = (10, 20, 50, 200)
 PREVALENCES = (0.1, 0.3, 0.5)
 ACCURACIES = (0.7, 0.8, 0.9, 0.95, 0.99)
 SETS = 2000
-LARGEST = 7
-"""A patient has 1 to 7 images, as many of each."""
-WITHIN = 0.5
-"""The share of the scores' variance that images of one patient have in common."""
-COMMON = 0.6
-"""The share of the scores' variance that two networks have in common."""
 PERCENTILES_EVERY = 5
 """The percentiles, which take longer, see one set in five."""
-METRICS = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "auc")
 KINDS = {
     "medpipe's": "own",
     "groups ignored": "ignored",
@@ -61,70 +54,14 @@ KINDS = {
 COMPARED = ("accuracy", "balanced_accuracy", "auc")
 
 
-@attrs.frozen
-class Cell:
-    """What sets are drawn from."""
-
-    groups: int
-    prevalence: float
-    accuracy: float
-
-    @property
-    def better(self) -> float:
-        """The accuracy of a network that makes half as many errors."""
-        return 1 - (1 - self.accuracy) / 2
-
-
-@attrs.frozen(eq=False)
-class Drawn:
-    """A test set: arrays of shape (images,), and scores of three networks, (3, images).
-
-    The first network and the second are equally good, the third makes half as many errors. A score
-    above 0 says ill.
-    """
-
-    places: Array
-    ill: Array
-    scores: Array
-
-
-def truth(accuracy: float) -> dict[str, float]:
-    """The true metrics of a network with this accuracy in both classes."""
-    auc = float(norm.cdf(np.sqrt(2) * norm.ppf(accuracy)))
-    return {**dict.fromkeys(METRICS, accuracy), "auc": auc}
-
-
-def drawn(cell: Cell, sets: int, *, seed: int = 0) -> Iterator[Drawn]:
-    """Draw test sets; those without both classes are drawn again."""
-    numbers = (cell.groups, round(1000 * cell.prevalence), round(1000 * cell.accuracy))
-    rng = np.random.default_rng([seed, *numbers])
-    means = norm.ppf([cell.accuracy, cell.accuracy, cell.better])
-    while sets:
-        sizes = rng.integers(1, LARGEST + 1, size=cell.groups)
-        ill_groups = rng.random(cell.groups) < cell.prevalence
-        if ill_groups.all() or not ill_groups.any():
-            continue
-        places = np.repeat(np.arange(cell.groups), sizes)
-        ill = ill_groups[places]
-        of_groups = _correlated(rng, cell.groups)[:, places]
-        noise = np.sqrt(WITHIN) * of_groups + np.sqrt(1 - WITHIN) * _correlated(rng, len(places))
-        yield Drawn(places, ill, np.where(ill, 1, -1) * means[:, None] + noise)
-        sets -= 1
-
-
-def _correlated(rng: np.random.Generator, count: int) -> Array:
-    """Standard normal numbers of three networks, (3, count)."""
-    common, own = rng.normal(size=count), rng.normal(size=(3, count))
-    return np.asarray(np.sqrt(COMMON) * common + np.sqrt(1 - COMMON) * own)
-
-
 class Counts:
-    """Of how many intervals there are, how many hold the truth, by name."""
+    """Of how many intervals there are, how many hold the truth or have it below or above."""
 
     def __init__(self) -> None:
         self.asked: dict[str, int] = defaultdict(int)
         self.given: dict[str, int] = defaultdict(int)
         self.holding: dict[str, int] = defaultdict(int)
+        self.below: dict[str, int] = defaultdict(int)
 
     def add(self, name: str, interval: Interval, true: float) -> None:
         """Count an interval; None where there is none."""
@@ -132,13 +69,17 @@ class Counts:
         if interval is not None:
             self.given[name] += 1
             self.holding[name] += bool(interval[0] <= true <= interval[1])
+            self.below[name] += bool(true < interval[0])
 
     def record(self) -> dict[str, dict[str, int]]:
         """Plain data for JSON."""
-        return {
-            name: {"sets": n, "given": self.given[name], "holding": self.holding[name]}
-            for name, n in self.asked.items()
-        }
+        found = {}
+        for name, n in self.asked.items():
+            given, holding, below = self.given[name], self.holding[name], self.below[name]
+            above = given - holding - below
+            found[name] = {"sets": n, "given": given, "holding": holding}
+            found[name] |= {"below": below, "above": above}
+        return found
 
 
 def measured(
@@ -148,17 +89,21 @@ def measured(
 
     Returns:
         Plain data: ``own``, ``ignored`` and ``percentiles`` (for each metric how many sets, how
-        many intervals and how many that hold the truth), ``equal`` and ``better`` (of the
-        difference: ``sets``, ``found``), ``difference`` (to the better one, as ``own``).
+        many intervals, and how many that hold the truth, or have it below or above them),
+        ``perfect`` (for each metric in how many sets it is exactly 1), ``equal`` and ``better``
+        (of the difference: ``sets``, ``found``), ``difference`` (to the better one, as ``own``).
     """
     true, better = truth(cell.accuracy), truth(cell.better)
     counts = {name: Counts() for name in ("own", "ignored", "percentiles", "difference")}
     found: dict[str, dict[str, int]] = {"equal": defaultdict(int), "better": defaultdict(int)}
+    perfect = dict.fromkeys(METRICS, 0)
     for number, one in enumerate(drawn(cell, sets)):
         first, equal, improved = (Network(one, scores) for scores in one.scores)
         for kind, network in (("own", first), ("ignored", first.apart())):
             for name, interval in network.intervals().items():
                 counts[kind].add(name, interval, true[name])
+        for name in METRICS:
+            perfect[name] += first.values[name] == 1
         for name in COMPARED:
             for kind, other in (("equal", equal), ("better", improved)):
                 gap = difference(
@@ -173,6 +118,7 @@ def measured(
     return {
         **attrs.asdict(cell),
         **{name: each.record() for name, each in counts.items()},
+        "perfect": perfect,
         **{kind: {"sets": sets, **table} for kind, table in found.items()},
     }
 
@@ -217,6 +163,8 @@ class Network:
         self.values = {
             "accuracy": float(self.right.mean()),
             "balanced_accuracy": float(np.mean(recalls)),
+            "sensitivity": float(recalls[0]),
+            "specificity": float(recalls[1]),
             "auc": total / (len(high) * len(low)),
         }
         # Without its only group, a class does not occur.
@@ -325,6 +273,56 @@ def summary(rows: list[dict[str, Any]], prevalences: Iterable[float]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def outside(rows: list[dict[str, Any]]) -> str:
+    """The library's figures outside of 93 to 97 %, from 50 groups on, as Markdown.
+
+    With the standard error of each, with where the truth is instead, and with how often the metric
+    is exactly 1. Where that is more than 2.5 % of the sets, an interval whose limits are each
+    wrong in at most 2.5 % (at any truth, and higher for a higher metric) has its lower limit below
+    the truth even at 1, and so always. What is left is an upper limit below the truth: the
+    interval holds it in 97.5 % of the sets or more.
+    """
+    names = ("metric", "holds the truth", "truth below", "truth above", "exactly 1")
+    lines = [
+        "| groups | prevalence | true accuracy | " + " | ".join(names) + " |",
+        "|---" * 8 + "|",
+    ]
+    for row in rows:
+        for name in METRICS:
+            one = row["own"][name]
+            given = one["given"]
+            held = one["holding"] / given if given else 0.95
+            if row["groups"] < 50 or 0.93 <= held <= 0.97:
+                continue
+            error = np.sqrt(held * (1 - held) / given)
+            shares = [
+                one["below"] / given,
+                one["above"] / given,
+                row["perfect"][name] / one["sets"],
+            ]
+            columns = [
+                f"{row['groups']}",
+                f"{row['prevalence']:g}",
+                f"{row['accuracy']:g}",
+                _words(name),
+                f"{100 * held:.1f} ({100 * error:.1f})",
+                *(f"{100 * each:.1f}" for each in shares),
+            ]
+            lines.append("| " + " | ".join(columns) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def bounds() -> str:
+    """What `attainable` gives, as Markdown."""
+    lines = ["| samples | true accuracy | below 95 % | from 95 % on |", "|---" * 4 + "|"]
+    for samples, accuracy in itertools.product(GROUPS, ACCURACIES):
+        found = attainable(samples, accuracy)
+        if found is not None:
+            shares = " | ".join(f"{100 * each:.1f}" for each in found)
+            lines.append(f"| {samples} | {accuracy:g} | {shares} |")
+    return "\n".join(lines) + "\n"
+
+
 def _words(name: str) -> str:
     return "AUC" if name == "auc" else name.replace("_", " ")
 
@@ -372,16 +370,22 @@ def main() -> int:
     parser.add_argument("--groups", type=int, nargs="+", default=GROUPS)
     parser.add_argument("--prevalences", type=float, nargs="+", default=PREVALENCES)
     parser.add_argument("--accuracies", type=float, nargs="+", default=ACCURACIES)
+    parser.add_argument("--within", type=float, default=WITHIN, help="see coverage_sets.WITHIN")
+    parser.add_argument("--largest", type=int, default=LARGEST, help="most images of a patient")
     parser.add_argument("--json", type=Path, help="keep the counts there after each cell")
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
     for cell in cells(options.groups, options.prevalences, options.accuracies):
+        cell = attrs.evolve(cell, within=options.within, largest=options.largest)
         started = time.perf_counter()
         rows.append(measured(cell, options.sets))
         print(f"{cell}: {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
         if options.json is not None:
             options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    print(f"## By groups\n\n{summary(rows, options.prevalences)}\n{tables(rows)}")
+    print(f"## By groups\n\n{summary(rows, options.prevalences)}")
+    print(f"## Outside of 93 to 97 %, from 50 groups on\n\n{outside(rows)}")
+    print(f"## What independent samples can reach\n\n{bounds()}")
+    print(tables(rows))
     return 0
 
 

@@ -66,7 +66,7 @@ def test_check_ends_with_2_where_there_are_problems(
             "network is now another step; parameters of the previous one were dropped: "
             "widen_factor\n"
             "The configuration has problems:\n  network.step: There is no network step "
-            "'resnet11'. Did you mean 'resnet101'? 'medpipe plugins' lists 18 network steps.\n",
+            "'resnet11'. Did you mean 'resnet101'? 'medpipe plugins' lists 27 network steps.\n",
         ),
         (
             ["run", "{configuration}", "--set", "loader.batch_size"],

@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 import numpy as np
 import pytest
-from benchmarks.coverage import Cell, Drawn, drawn
+from benchmarks.coverage_sets import Cell, Drawn, drawn
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import ttest_rel
@@ -24,6 +24,7 @@ from medpipe.evaluation.metrics import compute_metrics
 from medpipe.evaluation.predictions import Predictions, write_predictions
 from medpipe.runs.run_set import RunSet
 from medpipe.steps import Task
+from support.folders import image_folder
 from support.records import change_record
 from support.simulated import predictions_of
 
@@ -293,3 +294,30 @@ def test_the_command(pair: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
     value = compute_metrics(medpipe.Run.load(pair[0]).predictions())["accuracy"]
     assert f"{value:.4f}" in printed
     assert call(pair[0]) == 2
+
+
+def test_evaluations_on_the_same_data(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    root = image_folder(tmp_path / "theirs", samples=24, size=40)
+    data = medpipe.Registry.discover().datasets["image_folder"](root=root, channels=1)
+    folders = [tmp_path / "evaluated" / name for name in ("one", "other")]
+    results = [
+        medpipe.Run.load(path).evaluate(data, output=folder, allow_overlap=True)
+        for path, folder in zip(pair, folders, strict=True)
+    ]
+    found = medpipe.compare(*folders)
+    assert (found.split, found.images) == ("external data", len(results[0].predictions))
+    assert found.settings == {"run.seed": ("0", "1")}
+    values = [side["value"] for side in found.metrics["accuracy"]]
+    assert values == [result.metrics["accuracy"] for result in results]
+    found.report(tmp_path / "page.html")
+    assert "one is a run and one an evaluation" in refused(pair[0], folders[1])
+
+    path = folders[1] / "metrics.json"
+    content = json.loads(path.read_text())
+    content["data"]["digest"] = "0" * 64
+    path.write_text(json.dumps(content))
+    assert "the images differ (by their digests). Evaluate both runs on" in refused(*folders)
+    path.write_text(json.dumps({**content, "run": str(tmp_path / "gone")}))
+    assert f"is of the run {tmp_path / 'gone'}, which is not there" in refused(*folders)
+    path.write_text("{")
+    assert "can't be read as the metrics of an evaluation" in refused(*folders)

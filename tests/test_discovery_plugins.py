@@ -275,7 +275,7 @@ def test_an_unknown_name_suggests_and_names_the_plugins_that_failed(tmp_path: Pa
     said = done.stderr.strip()
     assert said.startswith(
         "There is no network step 'densenet12'. Did you mean 'densenet121'? 'medpipe plugins' "
-        "lists 18 network steps. The plugin bad-import 1.2, which may offer it, could not be "
+        "lists 27 network steps. The plugin bad-import 1.2, which may offer it, could not be "
         "loaded: importing it raised ModuleNotFoundError: No module named 'no_such_module' ("
     )
     assert said.endswith("bad_import.py, line 1).")

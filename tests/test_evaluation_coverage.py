@@ -6,10 +6,11 @@ import math
 
 import numpy as np
 import pytest
-from benchmarks.coverage import COMPARED, Cell, Network, cells, drawn, measured, summary, tables
+from benchmarks.coverage import COMPARED, Network, cells, measured, outside, summary, tables
+from benchmarks.coverage_sets import Cell, attainable, drawn
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest, t
+from scipy.stats import binom, binomtest, t
 
 from medpipe.evaluation.comparison import difference, paired_differences
 from medpipe.evaluation.intervals import (
@@ -34,7 +35,8 @@ def test_a_proportion_in_groups_by_hand() -> None:
     share = 5 / 8
     residuals = np.array([2, 1, 2, 0]) - 2 * share
     variance = 4 / 3 * (residuals**2).sum() / 8**2
-    trials = share * (1 - share) / variance * (1.959964 / t.ppf(0.975, 3)) ** 2
+    effect, assumed = 8 * variance / (share * (1 - share)), 1 + (2 - 1) * 0.4
+    trials = 8 / ((3 * effect + 5 * assumed) / (3 + 5))
     square = 1.959964**2
     middle = (share + square / (2 * trials)) / (1 + square / trials)
     half = math.sqrt(share * (1 - share) / trials + square / (4 * trials**2))
@@ -56,9 +58,19 @@ def test_groups_that_agree_less_than_by_chance_are_worth_no_more_than_their_samp
     right = np.tile([1.0, 0.0], 30)
     found = proportion_interval(right, ones(60), np.repeat(np.arange(30), 2))
     expected = binomtest(30, 60).proportion_ci(0.95, method="wilson")
-    assert found is not None
-    assert found[0] < expected.low
-    assert found[0] == pytest.approx(expected.low, abs=0.01)  # but for Student's t
+    assert found == pytest.approx([expected.low, expected.high])
+
+
+def test_of_few_groups_the_design_effect_is_mostly_assumed() -> None:
+    """Two patients of four images who happen to agree are not eight independent images."""
+    right = np.tile([1.0, 1.0, 1.0, 0.0], 50)
+    places = np.repeat(np.arange(50), 4)
+    few = proportion_interval(right[:8], ones(8), places[:8])
+    many = proportion_interval(right, ones(200), places)
+    apart = [binomtest(3 * n, 4 * n).proportion_ci(0.95, method="wilson") for n in (2, 50)]
+    assert few is not None
+    assert few[0] < apart[0].low - 0.04
+    assert many == pytest.approx([apart[1].low, apart[1].high])
 
 
 def test_one_group_is_no_evidence_but_where_all_is_right() -> None:
@@ -122,7 +134,7 @@ def test_an_interval_on_the_logit_scale_by_hand() -> None:
     squares = (left_out - left_out.mean()) ** 2
     assert error == pytest.approx(math.sqrt(4 / 5 * squares.sum()))
     assert freedom == pytest.approx(
-        2 * squares.sum() ** 2 / ((squares**2).sum() - squares.sum() ** 2 / 5)
+        0.8 * 2 * squares.sum() ** 2 / ((squares**2).sum() - squares.sum() ** 2 / 5)
     )
     half = t.ppf(0.975, freedom) * error / (0.81 * 0.19)
     point = math.log(0.81 / 0.19)
@@ -178,7 +190,10 @@ def test_images_that_are_taken_for_patients_make_intervals_too_narrow() -> None:
     """400 sets of 60 patients with 1 to 7 images each, whose truth is known."""
     found = measured(Cell(60, 0.5, 0.8), 400, percentiles_every=400)
     for name in ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "auc"):
-        assert found["own"][name]["given"] == 400
+        own = found["own"][name]
+        assert own["given"] == 400
+        assert own["holding"] + own["below"] + own["above"] == 400
+        assert found["perfect"][name] == 0
         # 95 % less or more three standard errors of 1.1 %
         assert 0.917 <= found["own"][name]["holding"] / 400 <= 0.983, name
         assert found["ignored"][name]["holding"] / 400 < 0.88, name
@@ -197,3 +212,35 @@ def test_the_table_has_a_line_for_each_cell() -> None:
         ["| 10", "groups ignored"],
         ["| 10", "percentiles of the bootstrap"],
     ]
+
+
+def test_what_lies_outside_is_listed_with_where_the_truth_is() -> None:
+    own = {"sets": 400, "given": 300, "holding": 294, "below": 0, "above": 6}
+    fine = {"sets": 400, "given": 400, "holding": 380, "below": 10, "above": 10}
+    rows = [
+        {"groups": groups, "prevalence": 0.1, "accuracy": 0.99}
+        | {"own": {**dict.fromkeys(("accuracy", "sensitivity", "specificity"), fine)}}
+        | {"perfect": {"auc": 100}}
+        for groups in (20, 50)
+    ]
+    for row in rows:
+        row["own"] |= {"balanced_accuracy": fine, "auc": own}
+    assert outside(rows).splitlines()[2:] == [
+        "| 50 | 0.1 | 0.99 | AUC | 98.0 (0.8) | 0.0 | 2.0 | 25.0 |"
+    ]
+
+
+@pytest.mark.parametrize(("samples", "accuracy"), [(50, 0.99), (20, 0.95), (200, 0.99)])
+def test_what_intervals_can_reach_is_the_chance_of_so_many_errors(
+    samples: int, accuracy: float
+) -> None:
+    """By Wilson's own: it holds the truth for 0 to k errors, since 0 are common."""
+    holding = 0.0
+    for errors in range(samples + 1):
+        one = binomtest(samples - errors, samples).proportion_ci(0.95, method="wilson")
+        if one.low <= accuracy <= one.high:
+            holding += binom.pmf(errors, samples, 1 - accuracy)
+    below, above = attainable(samples, accuracy) or (1, 0)
+    assert below < 0.95 <= above
+    assert holding in (pytest.approx(below), pytest.approx(above))
+    assert attainable(samples, 0.7) is None

@@ -140,3 +140,20 @@ def test_a_regression_has_numbers_alone() -> None:
     assert metrics["baseline"]["mae"] > 14
     assert abs(metrics["baseline"]["r2"]) < 1e-9
     assert [line.split()[0] for line in result_lines(metrics)] == ["mae", "rmse", "r2"]
+
+
+def test_a_calibration_slope_of_few_images_is_not_shown() -> None:
+    rng = np.random.default_rng(0)
+    for count, shown in ((99, False), (100, True)):
+        labels = rng.integers(0, 2, count)
+        first = np.clip(0.3 + 0.4 * labels + rng.normal(0, 0.2, count), 0.05, 0.95)
+        some = Predictions(
+            task=Task(names=("well", "ill")),
+            ids=tuple(f"s{row:04}" for row in range(count)),
+            scores=np.stack([1 - first, first], axis=1),
+            labels=labels,
+            groups=(None,) * count,
+        )
+        found = compute_metrics(some, intervals=True)
+        assert found["calibration"]["slope"] is not None
+        assert any("slope" in line for line in result_lines(found)) == shown

@@ -91,6 +91,17 @@ def test_the_threshold_is_used_for_other_data(run: Run, tmp_path: Path) -> None:
     assert f"there is no operating point: {why}" in last.metrics["remarks"]
 
 
+def test_data_without_groups_are_noted(run: Run, tmp_path: Path) -> None:
+    theirs = image_folder(tmp_path / "theirs", samples=24, size=40)
+    make = Registry.discover().datasets["image_folder"]
+    without = run.evaluate(make(root=theirs, channels=1), allow_overlap=True)
+    assert any("have groups (patients), and these have none" in note for note in without.notes)
+    grouped = run.evaluate(
+        make(root=theirs, channels=1, group_pattern="p([0-9]+)"), allow_overlap=True
+    )
+    assert not any("these have none" in note for note in grouped.notes)
+
+
 def test_predictions_say_what_is_found(run: Run, root: Path) -> None:
     found = run.predict(root)
     threshold = run.record["chosen_on_validation"]["operating_point"]["threshold"]

@@ -671,7 +671,7 @@ def a_typo_in_a_section(here: Path) -> PipelineBuilder:
     "refusal",
     "The pipeline has problems:\n"
     "  network.step: There is no network step 'densnet121'. Did you mean 'densenet121'? "
-    "'medpipe plugins' lists 18 network steps.",
+    "'medpipe plugins' lists 27 network steps.",
 )
 def a_typo_in_a_step(here: Path) -> PipelineBuilder:
     return folder(pictures(here)).network("densnet121")
@@ -681,7 +681,7 @@ def a_typo_in_a_step(here: Path) -> PipelineBuilder:
     "refusal",
     "The pipeline has problems:\n"
     "  network.step: There is no network step 'retina_net_of_my_lab'. "
-    "'medpipe plugins' lists 18 network steps.",
+    "'medpipe plugins' lists 27 network steps.",
 )
 def a_plugin_that_is_not_installed(here: Path) -> PipelineBuilder:
     return folder(pictures(here)).network("retina_net_of_my_lab")

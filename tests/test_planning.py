@@ -373,3 +373,12 @@ def test_what_is_planned_trains_as_it_is_written(name: str, tmp_path: Path) -> N
     assert run.status == "finished"
     if name == "folders":  # the baseline is 1 of 6; of volumes there are too few to tell
         assert run.metrics["test"]["intervals"]["accuracy"][0] > 1 / 6
+
+
+def test_a_table_with_windows_paths_is_told_so(tmp_path: Path) -> None:
+    (tmp_path / "ill").mkdir()
+    (tmp_path / "ill" / "a.png").touch()
+    table = tmp_path / "list.csv"
+    table.write_text("\ufeffimage;label\r\nill\\a.png;ill\r\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"Write / for \\ in the paths of image\."):
+        medpipe.plan(table)

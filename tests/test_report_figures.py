@@ -16,6 +16,7 @@ from medpipe import PipelineBuilder, Registry, Task
 from medpipe.data.chain import Chain
 from medpipe.evaluation.predictions import Predictions
 from medpipe.plugin import DecodedImage, Reading, Sample, TransformStep
+from medpipe.report import curves
 from medpipe.report.chain_view import ChainView, through
 from medpipe.report.chosen_cases import hits, mistakes
 from medpipe.report.class_figures import confusion_figure, roc_figure
@@ -70,6 +71,19 @@ def test_a_band_holds_the_curve_and_is_wider_where_patients_have_many_images(com
     width = (each.high - each.low)[inner].mean()
     assert (grouped.high - grouped.low)[inner].mean() == pytest.approx(width, rel=0.15)
     assert (ungrouped.high - ungrouped.low)[inner].mean() < 0.65 * width
+
+
+def test_a_band_is_the_same_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(4)
+    truth, scores = rng.random(90) < 0.4, rng.random(90)
+    whole = roc(truth, scores, [None] * 90)
+    monkeypatch.setattr(curves, "NUMBERS_AT_ONCE", 7 * 90)
+    parts = roc(truth, scores, [None] * 90)
+    assert whole is not None
+    assert parts is not None
+    assert len(whole.grid) == curves.POINTS
+    assert (whole.low == parts.low).all()
+    assert (whole.high == parts.high).all()
 
 
 def test_a_test_of_one_patient_has_no_band() -> None:

@@ -77,11 +77,13 @@ def test_outputs_and_labels_are_monais(
 @torch.no_grad()
 def test_labels_of_a_volume_are_monais() -> None:
     images, net = image(1, 1, 48, 40, 36), network(3, 5)
+    values: dict[str, Any] = {"roi_size": (16, 16, 16), "sw_batch_size": 1}
     expected = sliding_window_inference(
-        images, (16, 16, 16), 4, net, overlap=0.25, mode="gaussian"
-    ).argmax(1, keepdim=True)
-    found = made((48, 40, 36), roi_size=(16, 16, 16)).labels(images, net, decided)
-    assert torch.equal(found, expected.to(torch.uint8))
+        images, predictor=net, overlap=0.25, mode="gaussian", **values
+    )
+    inferer = made((48, 40, 36), **values)
+    assert torch.equal(inferer(images, net), expected)
+    assert torch.equal(inferer.labels(images, net, decided), decided(expected))
 
 
 @torch.no_grad()

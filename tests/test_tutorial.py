@@ -132,20 +132,24 @@ CHOSEN: dict[str, Callable[[PipelineBuilder], PipelineBuilder]] = {
 }
 
 
+@pytest.mark.parametrize("samples", [54, 47_163])
 @pytest.mark.parametrize("chosen", CHOSEN)
-def test_with_mednist_the_settings_are_the_tutorials(chosen: str) -> None:
+def test_with_mednist_the_settings_are_the_tutorials(chosen: str, samples: int) -> None:
     configuration = CHOSEN[chosen](PipelineBuilder()).build().configuration
     task = Task(names=("a", "b", "c", "d", "e", "f"))
     data = DataInfo(task=task, channels=1, spatial_shape=(64, 64), spatial_dims=2, outputs=6)
     configuration, found = config.decided(
-        configuration, data, 47_163, earlier={}, registry=Registry.discover()
+        configuration, data, samples, earlier={}, registry=Registry.discover()
     )
     assert found["loader.batch_size"] == 512
     assert configuration.dataset.name == "mednist"
     names = [step.name for step in configuration.transforms]
     added = ["rand_flip"] if chosen == "a transform" else []
     assert names == [*config.DEFAULT_TRANSFORMS, *added]
-    assert configuration.network.name == ("resnet18" if chosen == "a network" else "densenet121")
+    network: Any = configuration.network
+    assert network.name == ("resnet18" if chosen == "a network" else "densenet121")
+    if chosen != "a network":
+        assert (network.init_features, network.growth_rate) == (64, 32)
     trainer: Any = configuration.trainer
     assert (trainer.name, trainer.max_epochs, trainer.learning_rate) == ("supervised", 3, 1e-5)
     assert (trainer.optimizer.name, trainer.schedule.name, trainer.precision) == (

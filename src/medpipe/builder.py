@@ -99,7 +99,7 @@ class PipelineBuilder:
     ) -> None:
         registry = Registry.discover() if registry is None else registry
         parts: dict[str, Any] = {
-            section: _make(kind, {"step": config.DEFAULT_STEPS[section]}, registry)
+            section: _make(kind, config.DEFAULT_TABLES[section], registry)
             for section, kind in config.STEP_SECTIONS.items()
         }
         for section, cls in config.SETTINGS_SECTIONS.items():

@@ -85,6 +85,7 @@ if TYPE_CHECKING:
         auto_batch_size,
         auto_epochs,
         auto_sampling,
+        auto_width,
         has_image_label,
         or_auto,
         resolved,
@@ -202,6 +203,7 @@ __all__ = [
     "auto_batch_size",
     "auto_epochs",
     "auto_sampling",
+    "auto_width",
     "or_auto",
     "resolved",
     # errors to raise
@@ -311,6 +313,7 @@ _HOMES = {
         "auto_epochs",
         "auto_sampling",
         "has_image_label",
+        "auto_width",
         "or_auto",
         "resolved",
     ),

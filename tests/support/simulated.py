@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from benchmarks.coverage import Drawn
+from benchmarks.coverage_sets import Drawn
 from scipy.stats import norm
 
 from medpipe.evaluation.predictions import Predictions

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import attrs
 from attrs.validators import and_, ge, gt, le, lt
 
-from medpipe.plugin import DataError, DataInfo, NetworkStep
+from medpipe.plugin import (
+    Auto,
+    AutoInfo,
+    DataError,
+    DataInfo,
+    NetworkStep,
+    auto_width,
+    or_auto,
+    resolved,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -40,16 +49,27 @@ class DenseNet(NetworkStep):
     """What the DenseNets have in common.
 
     Attributes:
-        init_features: Filters of the first convolution.
-        growth_rate: Filters that each layer adds.
+        init_features: Filters of the first convolution. ``"auto"``: 64, or 32 for fewer than 100
+            training samples and no trained weights.
+        growth_rate: Filters that each layer adds. ``"auto"``: 32, or 16 in the same case.
         dropout_prob: Dropout after each dense layer.
     """
 
     monai_name: ClassVar[str]
 
-    init_features: int = attrs.field(default=64, validator=ge(1))
-    growth_rate: int = attrs.field(default=32, validator=ge(1))
+    init_features: int | Auto = attrs.field(default=64, validator=or_auto(ge(1)))
+    growth_rate: int | Auto = attrs.field(default=32, validator=or_auto(ge(1)))
     dropout_prob: float = attrs.field(default=0.0, validator=and_(ge(0), lt(1)))
+
+    def resolve(self, info: AutoInfo) -> NetworkStep:
+        """Choose the width by the number of samples."""
+        width = auto_width(info.samples, pretrained=info.pretrained)
+        chosen = {
+            name: value
+            for name, value in zip(("init_features", "growth_rate"), width, strict=True)
+            if getattr(self, name) == "auto"
+        }
+        return attrs.evolve(self, **chosen) if chosen else self
 
     def build(self, data: DataInfo) -> nn.Module:
         """Make the network.
@@ -60,8 +80,8 @@ class DenseNet(NetworkStep):
         arguments = {
             "in_channels": data.channels,
             "out_channels": data.outputs,
-            "init_features": self.init_features,
-            "growth_rate": self.growth_rate,
+            "init_features": resolved(self.init_features),
+            "growth_rate": resolved(self.growth_rate),
             "dropout_prob": self.dropout_prob,
         }
         network: nn.Module = _made(self, data, self.monai_name, arguments)

@@ -83,7 +83,7 @@ def examine(
     try:
         assembly = assembly.resolved(report.data, len(report.prepared.by_split["training"]))
     except MedpipeError as error:
-        report.problems.append(Problem(path="trainer", message=str(error)))
+        report.problems.append(Problem(path="", message=str(error)))  # it names the step
         return report
     report.assembly = assembly
     has_batches = _check_batches(assembly, report)

@@ -22,7 +22,8 @@ def compare(
     intervals. Runs with other test samples are refused.
 
     Args:
-        runs: Run directories, or folders of runs that are pooled (folds, seeds); at least two.
+        runs: Run directories, or folders of runs that are pooled (folds, seeds), or folders
+            that medpipe evaluate has written; at least two.
         output: Where to write the comparison as JSON.
         report: Where to write the comparison as HTML.
         split: The split that the runs held out: validation if the data set has its own test split.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Annotated
 
@@ -33,6 +34,9 @@ def report(
         images: Show images of the data set; --no-images leaves out all of them.
         paths: Name files, samples and groups (patients); --no-paths leaves out all names.
     """
+    # Half of the time goes to imports, whose objects stay: to look for garbage among them again and
+    # again takes another tenth.
+    gc.set_threshold(100_000)
     found = Run.load(run) if mode_of(run / RECORD) else RunSet.load(run)
     done = found.report(output, images=images, paths=paths)
     print(f"The report is {done}")

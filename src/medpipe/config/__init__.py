@@ -11,7 +11,7 @@ from medpipe.config.deciding import decided, with_decided
 from medpipe.config.document import parse, read_text, set_value, unset_value
 from medpipe.config.loading import augmentation, build_step, check, default_chain, load, twice
 from medpipe.config.sections import (
-    DEFAULT_STEPS,
+    DEFAULT_TABLES,
     DEFAULT_TRANSFORMS,
     FORMAT,
     LIST_SECTIONS,
@@ -21,7 +21,7 @@ from medpipe.config.sections import (
 from medpipe.config.writing import changed_lines, differing, dump, toml_text, unrepeatable, write
 
 __all__ = [
-    "DEFAULT_STEPS",
+    "DEFAULT_TABLES",
     "DEFAULT_TRANSFORMS",
     "FORMAT",
     "LIST_SECTIONS",

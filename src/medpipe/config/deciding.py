@@ -9,8 +9,16 @@ import attrs
 from medpipe.errors import ConfigError, StepError
 from medpipe.registry.failures import failures_named
 from medpipe.registry.parameters import convert, parameter_types, unstructure, values_of
+from medpipe.registry.wrapped import Wrapped
 from medpipe.settings import WeightsSettings
-from medpipe.steps import AutoInfo, LossStep, TrainerStep, auto_batch_size, auto_sampling
+from medpipe.steps import (
+    AutoInfo,
+    LossStep,
+    NetworkStep,
+    TrainerStep,
+    auto_batch_size,
+    auto_sampling,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,8 +27,8 @@ if TYPE_CHECKING:
     from medpipe.registry.registry import Registry
     from medpipe.steps import DataInfo
 
-LATER = frozenset({"precision"})
-"""Parameters of trainers of which the machine decides, not the data."""
+LATER = frozenset({"trainer.precision"})
+"""Parameters of which the machine decides, not the data."""
 WEIGHING = ("class_weights", "alpha")
 """Parameters of losses that weigh classes."""
 
@@ -33,7 +41,7 @@ def decided(
     earlier: Mapping[str, Any],
     registry: Registry,
 ) -> tuple[Configuration, dict[str, Any]]:
-    """Resolve ``"auto"`` in the loader's settings and the trainer's parameters.
+    """Resolve ``"auto"`` in the loader's settings and the network's and the trainer's parameters.
 
     Args:
         configuration: The configuration.
@@ -46,7 +54,7 @@ def decided(
         The configuration without them, and what was decided, as plain data by path.
 
     Raises:
-        StepError: The trainer's rule failed, or left ``"auto"`` in place.
+        StepError: The network's or the trainer's rule failed, or ``"auto"`` was left in place.
         ConfigError: What the data set suggests does not fit.
     """
     wanted = {**configuration.dataset.suggested, **earlier}
@@ -65,17 +73,22 @@ def decided(
     if loader.sampling == "auto":
         weighted = any(getattr(trainer.loss, name, None) is not None for name in WEIGHING)
         loader = attrs.evolve(loader, sampling=auto_sampling(data, weighted=weighted))
+    title = registry.title(given.network)
+    with failures_named(title, 'failed to resolve "auto"'):
+        network = given.network.resolve(info)
+    if not isinstance(network, NetworkStep):
+        raise StepError(f"{title} gives {network!r} in resolve, which is not a network step.")
     title = registry.title(trainer)
     with failures_named(title, 'failed to resolve "auto"'):
         trainer = trainer.resolve(info)
     if not isinstance(trainer, TrainerStep) or trainer.max_epochs == "auto":
         raise StepError(f'{title} leaves max_epochs = "auto" in resolve. Call super().resolve().')
-    result = attrs.evolve(given, loader=loader, trainer=trainer)
+    result = attrs.evolve(given, loader=loader, network=network, trainer=trainer)
     before = _values(configuration)
     found = {
         path: unstructure(value, name_of=registry.saved_name)
         for path, value in _values(result).items()
-        if before[path] == "auto" and value != "auto"
+        if before.get(path) == "auto" and value != "auto"
     }
     return result, found
 
@@ -94,7 +107,7 @@ def with_decided(
         ConfigError: A value does not fit.
     """
     now = _values(configuration)
-    changes: dict[str, dict[str, Any]] = {"loader": {}, "trainer": {}}
+    changes: dict[str, dict[str, Any]] = {"loader": {}, "network": {}, "trainer": {}}
     for path, plain in values.items():
         section, _, name = path.partition(".")
         if now.get(path) != "auto":
@@ -106,15 +119,25 @@ def with_decided(
         changes[section][name] = value
     return attrs.evolve(
         configuration,
-        loader=attrs.evolve(configuration.loader, **changes["loader"]),
-        trainer=attrs.evolve(configuration.trainer, **changes["trainer"]),
+        **{
+            section: attrs.evolve(getattr(configuration, section), **chosen)
+            for section, chosen in changes.items()
+            if chosen
+        },
     )
 
 
 def _values(configuration: Configuration) -> dict[str, Any]:
     """The settings that may be ``"auto"`` until the data are known, by path."""
-    trainer = configuration.trainer
-    given = values_of(trainer).items()
-    values = {f"trainer.{name}": value for name, value in given if name not in LATER}
-    loader = {name: getattr(configuration.loader, name) for name in ("batch_size", "sampling")}
-    return {**{f"loader.{name}": value for name, value in loader.items()}, **values}
+    loader, network, trainer = configuration.loader, configuration.network, configuration.trainer
+    parts = {
+        "loader": {name: getattr(loader, name) for name in ("batch_size", "sampling")},
+        "network": {} if isinstance(network, Wrapped) else values_of(network),
+        "trainer": values_of(trainer),
+    }
+    return {
+        path: value
+        for section, given in parts.items()
+        for name, value in given.items()
+        if (path := f"{section}.{name}") not in LATER
+    }

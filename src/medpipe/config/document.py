@@ -6,7 +6,7 @@ import re
 import tomllib
 from typing import TYPE_CHECKING, Any
 
-from medpipe.config.sections import DEFAULT_STEPS, SECTIONS
+from medpipe.config.sections import DEFAULT_TABLES, SECTIONS
 from medpipe.errors import ConfigError, Problem
 from medpipe.registry.parameters import BACKSLASHES
 from medpipe.registry.wording import suggestion
@@ -90,8 +90,9 @@ def set_value(document: dict[str, Any], path: str, value: object) -> list[str]:
                 place.clear()
             place[key] = value
         elif isinstance(place, dict):
-            step = DEFAULT_STEPS.get(str(key)) if place is document else None
-            inner = place.setdefault(key, {"step": step} if step else {})
+            # A step that is named has its own defaults, not those of the section.
+            default = DEFAULT_TABLES.get(str(key), {}) if place is document else {}
+            inner = place.setdefault(key, {} if following == "step" else dict(default))
             if isinstance(inner, str) and isinstance(following, str):
                 # A step may be written as its name alone, or be chosen by the library.
                 inner = place[key] = {} if inner == "auto" else {"step": inner}

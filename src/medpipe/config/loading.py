@@ -11,7 +11,7 @@ from medpipe.config.document import no_section
 from medpipe.config.sections import (
     DEFAULT_CHAIN,
     DEFAULT_LISTS,
-    DEFAULT_STEPS,
+    DEFAULT_TABLES,
     DEFAULT_TRANSFORMS,
     FORMAT,
     LIST_SECTIONS,
@@ -64,7 +64,7 @@ def check(
             problems.append(no_section(key))
     values: dict[str, Any] = {}
     for section, kind in STEP_SECTIONS.items():
-        table = document.get(section, {"step": DEFAULT_STEPS[section]})
+        table = document.get(section, DEFAULT_TABLES[section])
         values[section], found = build_step(kind, table, path=section, registry=registry)
         problems += found
     for section, kind in LIST_SECTIONS.items():
@@ -97,7 +97,7 @@ def default_chain(document: Mapping[str, Any], *, registry: Registry) -> list[di
     given = document.get("dataset", {})
     name = given.get("step") if isinstance(given, Mapping) else given
     with suppress(UnknownStepError):
-        dataset = registry.get(DatasetStep, str(name or DEFAULT_STEPS["dataset"]))
+        dataset = registry.get(DatasetStep, str(name or DEFAULT_TABLES["dataset"]["step"]))
         return [{"step": name} for name in (*DEFAULT_TRANSFORMS, *dataset.augmentation)]
     return [{"step": name} for name in DEFAULT_TRANSFORMS]
 

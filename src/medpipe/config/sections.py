@@ -27,11 +27,12 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 
-DEFAULT_STEPS: Mapping[str, str] = {
-    "dataset": "mednist",
-    "network": "densenet121",
-    "trainer": "supervised",
+DEFAULT_TABLES: Mapping[str, Mapping[str, str]] = {
+    "dataset": {"step": "mednist"},
+    "network": {"step": "densenet121", "init_features": "auto", "growth_rate": "auto"},
+    "trainer": {"step": "supervised"},
 }
+"""What stands for a section that is not there; a step that is named has its own defaults."""
 DEFAULT_TRANSFORMS = ("load_image", "ensure_channel_first", "scale_intensity", "to_tensor")
 """The set-up of MONAI's first-model tutorial."""
 DEFAULT_CHAIN = "default"

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from medpipe.evaluation.predictions import Array, Predictions
 
 BINS = 15
+ENOUGH_CASES = 100
+"""Of fewer cases errors are large by chance, and slope and intercept are noise: not shown."""
 SMALLEST = 2.0**-52
 """Probabilities are taken as at least this, and as at most 1 minus this, for their logarithm."""
 _SMALLEST_CLASS = 1e-300  # of several classes, whose logarithms need no 1 - p

@@ -27,6 +27,12 @@ UNDEFINED = 0.05
 LEVEL = 0.975
 """The quantile of the upper limit of a 95 % interval."""
 NORMAL = statistics.NormalDist().inv_cdf(LEVEL)
+CORRELATION = 0.4
+"""The intraclass correlation of being right that is assumed as far as the data don't tell it."""
+ASSUMED = 5
+"""How many groups that assumption weighs as much as."""
+CAUTION = 0.8
+"""What is taken of estimated degrees of freedom: groups that decide may be missing by chance."""
 
 
 def intervals_of(
@@ -91,11 +97,13 @@ def proportion_interval(right: Array, counted: Array, places: Array) -> list[flo
 
     Wilson's score interval (Journal of the American Statistical Association 22, 1927) with the
     effective number of samples, as for surveys of clusters (Dean and Pacheco, Proceedings of the
-    Survey Research Methods Section, ASA, 2015; Korn and Graubard, Survey Methodology 24, 1998):
-    that many independent samples would have the variance that is found between groups. It is no
-    more than the number of samples, and less for few groups, by the quantile of Student's t. Where
-    all samples are right, or all wrong, nothing is known of that variance, and a group counts as
-    one sample. Where each group has one sample this is Wilson's interval itself.
+    Survey Research Methods Section, ASA, 2015): the number of samples over the design effect, 1 or
+    more, by which the variance between groups is larger than that of as many independent samples
+    (Kish, Survey Sampling, 1965). Of few groups it is uncertain. So it is the weighted mean of the
+    one found and of the one that an intraclass correlation of `CORRELATION` gives for groups of
+    these sizes, which weighs as much as `ASSUMED` groups. Where all samples are right, or all
+    wrong, nothing is known of it, and a group counts as one sample. Where each group has one
+    sample this is Wilson's interval itself.
 
     Args:
         right: 1 where a sample is right, else 0, of shape (samples,).
@@ -158,7 +166,8 @@ def logit_interval(value: float | None, left_out: Array) -> list[float] | None:
     The standard error is the jackknife's; the interval is symmetric on the logit scale, so that it
     stays between 0 and 1, and as wide as the quantile of Student's t wants. Where few groups
     decide, as near 1, the standard error is itself uncertain: the degrees of freedom are those of
-    a variance whose terms vary as these do (Satterthwaite, Biometrics Bulletin 2, 1946).
+    a variance whose terms vary as these do (Satterthwaite, Biometrics Bulletin 2, 1946), times
+    `CAUTION`.
 
     Args:
         value: The metric of all samples.
@@ -199,7 +208,7 @@ def standard_error(left_out: Array) -> tuple[float, float]:
     squares = (left_out - left_out.mean()) ** 2
     total = float(squares.sum())
     spread = float((squares**2).sum()) - total**2 / count
-    freedom = 2 * total**2 / spread if spread > 0 else math.inf
+    freedom = CAUTION * 2 * total**2 / spread if spread > 0 else math.inf
     return math.sqrt((count - 1) / count * total), min(max(freedom, 1.0), 1e6)
 
 
@@ -238,8 +247,11 @@ def _clustered(right: Array, counted: Array, places: Array) -> _Proportion | Non
         return None
     else:
         variance = taken / (taken - 1) * float((influence**2).sum()) / count**2
-        trials = count if variance == 0 else min(count, point * (1 - point) / variance)
-        trials *= (NORMAL / student(taken - 1)) ** 2
+        found = variance * count / (point * (1 - point))
+        # As of groups of one size: 1 + (size - 1) * correlation.
+        assumed = 1 + (float((sizes**2).sum()) / count - 1) * CORRELATION
+        effect = ((taken - 1) * found + ASSUMED * assumed) / (taken - 1 + ASSUMED)
+        trials = count / max(effect, 1.0)
     return _Proportion(point, _wilson(point * trials, trials), influence)
 
 

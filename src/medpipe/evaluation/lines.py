@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from medpipe.evaluation.calibration import ENOUGH_CASES
 from medpipe.evaluation.class_table import PROPORTIONS
 from medpipe.system.text import counted
 
@@ -152,7 +153,7 @@ def _calibration(metrics: Mapping[str, Any]) -> list[str]:
     if before is None or before["ece"] is None:
         return []
     line = f"calibration: expected error {before['ece']:.4f}"
-    if before["slope"] is not None:
+    if before["slope"] is not None and before["cases"] >= ENOUGH_CASES:
         line += f", slope {before['slope']:.2f}"
     return [line if after is None else f"{line}; with the temperature {after['ece']:.4f}"]
 

@@ -55,15 +55,29 @@ def pixels_in(split: Split, splits: Path) -> dict[str, str]:
     return {id_: pixels for pixels, id_ in _pairs("pixels", split, splits)}
 
 
+def has_groups(splits: Path) -> bool:
+    """Whether a run's ``splits.csv`` names the group of a sample.
+
+    Raises:
+        RunError: The file can't be read.
+    """
+    return any(row.get("group") for row in _rows(splits))
+
+
 def _by(key: str, split: Split, splits: Path) -> dict[str, str]:
     """The ids of a split by a column, which older runs may lack."""
     return dict(_pairs(key, split, splits))
 
 
 def _pairs(key: str, split: Split, splits: Path) -> list[tuple[str, str]]:
+    return [
+        (row[key], row["id"]) for row in _rows(splits) if row.get("split") == split and row.get(key)
+    ]
+
+
+def _rows(splits: Path) -> csv.DictReader[str]:
     try:
         text = splits.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise RunError(f"{splits} can't be read, so leaks can't be found: {error}.") from error
-    rows = csv.DictReader(io.StringIO(text, newline=""))
-    return [(row[key], row["id"]) for row in rows if row.get("split") == split and row.get(key)]
+    return csv.DictReader(io.StringIO(text, newline=""))

@@ -9,6 +9,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from medpipe.config.deciding import WEIGHING
+from medpipe.evaluation.calibration import ENOUGH_CASES
 from medpipe.evaluation.subgroups import group_count
 from medpipe.system.text import counted
 from medpipe.tasks.remarks import REMEDY
@@ -26,7 +27,6 @@ FEW_SCORES = 0.1
 """So many different scores for each image: then most images are tied."""
 MANY_IMAGES = 20
 POOR_ECE = 0.1
-ENOUGH_CASES = 100
 WORSE = 1.05
 """So many times the log loss is more than chance makes of it."""
 SLOPES = (0.5, 2.0)
@@ -192,7 +192,21 @@ def frozen_remarks(metrics: Mapping[str, Any], frozen: Mapping[str, Any]) -> lis
         )
     if group["images"] + group["left_out"] == metrics["images"]:
         remarks.append("no group has several images: the result by group is that by image.")
-    return remarks
+        return remarks
+    return remarks + _results_by_group(group, frozen.get("by_group") or {})
+
+
+def _results_by_group(group: Mapping[str, Any], frozen: Mapping[str, Any]) -> list[str]:
+    """What a result by group says that the one by image may not."""
+    remarks, groups = [], group["images"]
+    answers = [sum(column) for column in zip(*group.get("confusion", ()), strict=True)]
+    if groups > 1 and groups in answers:
+        name = list(group["classes"])[answers.index(groups)]
+        remarks.append(f"by group, {name!r} is answered for each of the {groups} groups.")
+    missing = [name for name in group.get("intervals", {}) if group[name] is None]
+    if missing:
+        remarks.append(f"undefined by group: {', '.join(missing)}.")
+    return remarks + _point(group, {"operating_point": None, **frozen}, "group")
 
 
 def _temperature(metrics: Mapping[str, Any], frozen: Mapping[str, Any]) -> list[str]:
@@ -214,31 +228,32 @@ def _temperature(metrics: Mapping[str, Any], frozen: Mapping[str, Any]) -> list[
     return remarks
 
 
-def _point(metrics: Mapping[str, Any], frozen: Mapping[str, Any]) -> list[str]:
+def _point(metrics: Mapping[str, Any], frozen: Mapping[str, Any], unit: str = "image") -> list[str]:
     chosen, found = frozen["operating_point"], metrics.get("operating_point")
     if chosen is None:
-        because = frozen["no_operating_point_because"]
+        because = frozen.get("no_operating_point_because")
         return [f"there is no operating point: {because}."] if because else []
     name, by = chosen["class"], chosen["wanted"]
     deciding = chosen["validation"]["cases" if by == "sensitivity" else "others"]
     what = f"of {name!r}" if by == "sensitivity" else f"without {name!r}"
+    point = "the operating point" + ("" if unit == "image" else f" by {unit}")
     remarks = []
     if deciding < FEW_GROUPS:
-        images = counted(deciding, "validation image")
-        remarks.append(f"the operating point is chosen by only {images} {what}.")
+        few = counted(deciding, f"validation {unit}")
+        remarks.append(f"{point} is chosen by only {few} {what}.")
     if chosen["validation"]["specificity"] == 0:
-        remarks.append(f"the operating point finds {name!r} in each validation image.")
+        remarks.append(f"{point} finds {name!r} in each validation {unit}.")
     if chosen["validation"]["sensitivity"] == 0:
-        remarks.append(f"the operating point finds {name!r} in no validation image of it.")
+        remarks.append(f"{point} finds {name!r} in no validation {unit} of it.")
     if found is None:
         return remarks
     interval = found["intervals"][by]
     if found[by] is None:
-        remarks.append(f"no image here is {what}: the {by} at the operating point is undefined.")
+        remarks.append(f"no {unit} here is {what}: the {by} at {point} is undefined.")
     elif interval is not None and interval[1] < chosen["at_least"]:
         remarks.append(
-            f"the operating point does not keep its {by} of {chosen['at_least']:g} on these "
-            f"images: it is {found[by]:.4f} (95 % interval {interval[0]:.4f} to "
+            f"{point} does not keep its {by} of {chosen['at_least']:g} on these "
+            f"{unit}s: it is {found[by]:.4f} (95 % interval {interval[0]:.4f} to "
             f"{interval[1]:.4f})."
         )
     return remarks

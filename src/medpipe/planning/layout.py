@@ -108,9 +108,14 @@ def _of_table(file: Path, label: str | None) -> Layout:
     table = tables.read_columns(file)
     image = tables.image_column(table, file)
     if image is None:
+        windows = [n for n in table.header if any("\\" in value for value in table.values(n))]
+        remedy = (
+            f"Write / for \\ in the paths of {', '.join(windows)}."
+            if windows
+            else f"Check the paths in the columns {', '.join(table.header)}."
+        )
         raise DataError(
-            f"No column of {file} names files in {file.parent} or a folder in it. Check the "
-            f"paths in the columns {', '.join(table.header)}."
+            f"No column of {file} names files in {file.parent} or a folder in it. {remedy}"
         )
     choices = [
         Choice(name="step", value="table", reason="the table has a row for each image"),

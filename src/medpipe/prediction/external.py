@@ -15,7 +15,7 @@ from medpipe.data.scanning.scan import Scan, scan
 from medpipe.data.splits.split_file import SPLITS_FILE
 from medpipe.errors import BadDataError, DataError
 from medpipe.evaluation.matching import matched
-from medpipe.evaluation.overlap import seen_in
+from medpipe.evaluation.overlap import has_groups, seen_in
 from medpipe.evaluation.predictions import Predictions, write_predictions
 from medpipe.prediction.network import TrainedNetwork, device_named, predict_samples
 from medpipe.steps import Dataset, DatasetStep, Reading
@@ -198,6 +198,14 @@ def _notes(
     if validation:
         notes.append(
             f"{_were(validation, count)} in the run's validation split: {_pairs(validation)}."
+        )
+    if all(sample.group is None for sample in listed.samples) and has_groups(
+        trained.path / SPLITS_FILE
+    ):
+        notes.append(
+            "The run's data have groups (patients), and these have none: intervals take each image "
+            "for a patient of its own, and are too narrow if patients have several. Name the "
+            "groups in the [dataset] table, as the run's pipeline.toml does."
         )
     if any(sample.split is not None for sample in listed.samples):
         notes.append(f"The data set's own splits are ignored: all {count} images are evaluated.")

@@ -5,6 +5,7 @@ NumPy and scikit-learn are imported inside functions.
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -12,7 +13,7 @@ import attrs
 from medpipe.evaluation.outcomes import column_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import numpy as np
 
@@ -136,12 +137,8 @@ def _band(
     # Cases of one score are passed together: only the last of them is a point of the curve.
     last = np.r_[np.diff(scores[order]) != 0, True]
     truth, places = truth[order], places[order]
-    generator = np.random.Generator(np.random.PCG64(0))
     grid, found = np.linspace(0, 1, POINTS), []
-    at_once = max(1, NUMBERS_AT_ONCE // len(places))
-    for start in range(0, RESAMPLES, at_once):
-        size = min(at_once, RESAMPLES - start)
-        drawn = generator.multinomial(count, np.full(count, 1 / count), size=size)
+    for drawn in _drawn(count):
         for weights in drawn[:, places].astype(np.float64):
             positives = np.cumsum(weights * truth)[last]
             negatives = np.cumsum(weights * ~truth)[last]
@@ -152,6 +149,34 @@ def _band(
         return nothing, nothing, nothing
     low, high = np.percentile(found, [2.5, 97.5], axis=0)
     return grid, low, high
+
+
+def _drawn(count: int) -> Iterator[Array]:
+    """How often each of so many groups is drawn, of shape (resamples, groups), in chunks."""
+    if count * RESAMPLES <= NUMBERS_AT_ONCE:
+        yield _drawn_once(count)
+        return
+    generator, at_once = _generator(), max(1, NUMBERS_AT_ONCE // count)
+    for start in range(0, RESAMPLES, at_once):
+        yield _multinomial(generator, count, min(at_once, RESAMPLES - start))
+
+
+@functools.lru_cache(maxsize=1)
+def _drawn_once(count: int) -> Array:
+    """The same for the curves of all classes, since to draw takes longer than all else."""
+    return _multinomial(_generator(), count, RESAMPLES)
+
+
+def _generator() -> np.random.Generator:
+    import numpy as np
+
+    return np.random.Generator(np.random.PCG64(0))
+
+
+def _multinomial(generator: np.random.Generator, count: int, size: int) -> Array:
+    import numpy as np
+
+    return np.asarray(generator.multinomial(count, np.full(count, 1 / count), size=size))
 
 
 def _fewer(x: Array, y: Array) -> tuple[Array, Array]:

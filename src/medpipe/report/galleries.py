@@ -14,7 +14,7 @@ from medpipe.errors import DataError, MedpipeError
 from medpipe.report.blocks import Block, Card, Cards, Points, Table, Text
 from medpipe.report.chain_view import ChainView, decoded, through, through_tensor
 from medpipe.report.chosen_cases import Case, hits, mistakes
-from medpipe.report.grad_cam import grad_cam, last_layer
+from medpipe.report.grad_cam import Layer, grad_cam, last_layer
 from medpipe.report.pictures import data_uri, grey, overlaid, picture
 from medpipe.steps import Reading, Sample, Task, TransformStep
 
@@ -145,11 +145,14 @@ def explained(
 
     network, dims = trained.network.eval(), trained.data.spatial_dims
     cards, layer = [], None
+    layers: dict[object, Layer | None] = {}  # to find one takes as long as its map
     for case in cases[: EXPLAINED if dims == 2 else EXPLAINED_VOLUMES]:
         sample = images.samples[case.id]
         image, view = images.view(sample)
         inputs = through_tensor(images.chain, sample, images.reading)
-        layer = last_layer(network, inputs[None])
+        if inputs.shape not in layers:
+            layers[inputs.shape] = last_layer(network, inputs[None])
+        layer = layers[inputs.shape]
         if layer is None:
             said = "the network has no layer near its end whose output still has places."
             return [Text(text=f"There is no Grad-CAM: {said}")]

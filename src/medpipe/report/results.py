@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from medpipe.evaluation.calibration import calibration, with_temperature
+from medpipe.evaluation.calibration import ENOUGH_CASES, calibration, with_temperature
 from medpipe.evaluation.class_table import PROPORTIONS, class_table
 from medpipe.evaluation.subgroups import group_count
 from medpipe.report.blocks import Block, Drawings, Points, Section, Shown, Table, Text, interval
@@ -175,6 +175,8 @@ def _calibrated(facts: ReportFacts, split: str, predictions: Predictions) -> Ite
         ("slope", "calibration slope (1 is perfect)"),
         ("intercept", "calibration intercept (0 is perfect)"),
     ):
+        if key in ("slope", "intercept") and before["cases"] < ENOUGH_CASES:
+            continue  # they are noise
         row = [name, written(before[key])]
         rows.append([*row, written(after[key])] if after is not None else row)
     columns = ["", "as it is", *(["after temperature scaling"] if after is not None else [])]

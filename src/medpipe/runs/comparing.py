@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import attrs
 
 from medpipe import config
 from medpipe.errors import RunError
+from medpipe.prediction.external import METRICS, PREDICTIONS
 from medpipe.runs.comparison import Comparison, letter
 from medpipe.runs.recorder import CONFIGURATION, RECORD
 from medpipe.runs.run import Run
@@ -30,6 +32,8 @@ MOST = 26
 """As many are called by a letter."""
 FEW_GROUPS = 50
 LEVEL = 0.05
+EXTERNAL = "external data"
+"""Evaluations are compared on these."""
 
 
 def compare(*runs: Run | RunSet | str | os.PathLike[str], split: HeldOut = "test") -> Comparison:
@@ -41,7 +45,8 @@ def compare(*runs: Run | RunSet | str | os.PathLike[str], split: HeldOut = "test
 
     Args:
         runs: At least two: finished runs, sets, or their folders. A folder that is no run is the
-            set of the runs below it.
+            set of the runs below it, or the evaluation that ``medpipe evaluate`` has written;
+            evaluations are compared with evaluations of the same data.
         split: On what they are compared.
 
     Raises:
@@ -90,7 +95,7 @@ def compare(*runs: Run | RunSet | str | os.PathLike[str], split: HeldOut = "test
     corrected = dict(zip(tested, p_values, strict=True))
     comparison = Comparison(
         names=tuple(str(side.path) for side in sides),
-        split=split,
+        split=split if first.digest is None else EXTERNAL,
         images=len(first.predictions),
         groups=group_count(first.predictions),
         settings=_settings(sides),
@@ -123,6 +128,8 @@ class _Side:
     folds: Mapping[str, int] | None
     metrics: tuple[MetricStep, ...]
     registry: Registry
+    digest: str | None = None
+    """Of the external data, where this is an evaluation."""
 
 
 def _side(given: Run | RunSet | str | os.PathLike[str], split: HeldOut) -> _Side:
@@ -130,6 +137,8 @@ def _side(given: Run | RunSet | str | os.PathLike[str], split: HeldOut) -> _Side
         found = given
     else:
         folder = Path(given)
+        if not mode_of(folder / RECORD) and mode_of(folder / METRICS):
+            return _evaluation(folder)
         found = Run.load(folder) if mode_of(folder / RECORD) else RunSet.load(folder)
     if isinstance(found, Run):
         if found.status != "finished":
@@ -153,12 +162,59 @@ def _side(given: Run | RunSet | str | os.PathLike[str], split: HeldOut) -> _Side
     )
 
 
+def _evaluation(folder: Path) -> _Side:
+    """What ``medpipe evaluate`` has written."""
+    from medpipe.evaluation.predictions import read_predictions
+
+    path = folder / METRICS
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        origin, digest = Path(content["run"]), str(content["data"]["digest"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(
+            f"{path} can't be read as the metrics of an evaluation ({error!r}). Evaluate the run "
+            "again."
+        ) from error
+    if not mode_of(origin / RECORD):
+        raise RunError(
+            f"The evaluation {folder} is of the run {origin}, which is not there. Compare in the "
+            "folder in which it was evaluated, or evaluate the run again where it is now."
+        )
+    run = Run.load(origin)
+    metrics, registry = run.configured_metrics()
+    return _Side(
+        path=folder,
+        runs=(run,),
+        single=True,
+        predictions=read_predictions(folder / PREDICTIONS, run.data.task).sorted_by_id(),
+        folds=None,
+        metrics=metrics,
+        registry=registry,
+        digest=digest,
+    )
+
+
 def _refuse_other_samples(first: _Side, other: _Side, split: HeldOut) -> None:
     from medpipe.data.splits.split_file import SPLITS_FILE
     from medpipe.evaluation.comparison import unpaired
     from medpipe.evaluation.overlap import pixels_in
 
+    if (first.digest is None) != (other.digest is None):
+        raise RunError(
+            f"{first.path} and {other.path} can't be compared: one is a run and one an evaluation. "
+            "Evaluate both on the same data (medpipe evaluate RUN --data DATA --output FOLDER), "
+            "and compare these folders."
+        )
     problems = unpaired(first.predictions, other.predictions)
+    if first.digest is not None:
+        if not problems and first.digest != other.digest:
+            problems = ["the images differ (by their digests)"]
+        if problems:
+            raise RunError(
+                f"{first.path} and {other.path} can't be compared: {'; '.join(problems)}. Evaluate "
+                "both runs on the same data."
+            )
+        return
     if not problems:
         images: list[dict[str, str]] = [{}, {}]
         for found, side in zip(images, (first, other), strict=True):

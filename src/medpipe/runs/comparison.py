@@ -26,7 +26,7 @@ class Comparison:
 
     Attributes:
         names: The folders of what was compared.
-        split: On what: ``test`` or ``validation``.
+        split: On what: ``test``, ``validation`` or, of evaluations, ``external data``.
         images: On how many samples.
         groups: In how many groups (patients).
         settings: The settings that differ, by path: each value in words, in the order of `names`.

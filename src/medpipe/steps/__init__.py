@@ -11,6 +11,7 @@ from medpipe.steps.auto import (
     auto_batch_size,
     auto_epochs,
     auto_sampling,
+    auto_width,
     or_auto,
     resolved,
 )
@@ -109,6 +110,7 @@ __all__ = [
     "auto_batch_size",
     "auto_epochs",
     "auto_sampling",
+    "auto_width",
     "chosen_readers",
     "has_image_label",
     "listing_with",

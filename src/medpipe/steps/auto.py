@@ -28,6 +28,8 @@ STEPS = 1000
 """Steps of the optimizer for which epochs are chosen."""
 EPOCHS = (10, 100)
 """The least and the most epochs that are chosen."""
+ENOUGH = 100
+"""Training samples from which on a network has its full width."""
 
 Value = TypeVar("Value")
 
@@ -103,3 +105,17 @@ def auto_epochs(samples: int, batch_size: int) -> int:
     """As many epochs as make 1,000 steps of the optimizer: 10 to 100."""
     least, most = EPOCHS
     return min(max(math.ceil(STEPS / math.ceil(samples / batch_size)), least), most)
+
+
+def auto_width(samples: int, *, pretrained: bool) -> tuple[int, int]:
+    """The filters of a DenseNet's first convolution, and those that each layer adds.
+
+    Half of the published width for fewer than 100 samples to train on, of which a wide network
+    learns worse; the published 64 and 32 for more, and for trained weights, which are of that
+    width (Huang et al., arXiv:1608.06993, table 1).
+
+    Args:
+        samples: Samples in the training split.
+        pretrained: Whether the network starts from trained weights.
+    """
+    return (64, 32) if pretrained or samples >= ENOUGH else (32, 16)

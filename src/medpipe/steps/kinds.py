@@ -143,6 +143,14 @@ class NetworkStep(Step):
         """Make the network: (batch, data.channels, spatial...) in, (batch, data.outputs) out."""
         raise NotImplementedError(f"{type(self).__name__} has no build method")
 
+    def resolve(self, info: AutoInfo) -> NetworkStep:
+        """Give this step with values in place of ``"auto"``; called before `build`.
+
+        What the data set suggests stands already. By default there are none; what a step chooses
+        is written into the run's record.
+        """
+        return self
+
 
 class LossStep(Step):
     """Makes a loss.

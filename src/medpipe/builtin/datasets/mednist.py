@@ -73,6 +73,8 @@ class MedNIST(DatasetStep):
     suggested: ClassVar[Mapping[str, Any]] = {
         "loader.batch_size": 512,
         "loader.sampling": "shuffled",
+        "network.init_features": 64,
+        "network.growth_rate": 32,
         "trainer.max_epochs": 3,
         "trainer.learning_rate": 1e-5,
         "trainer.schedule": "constant",

@@ -10,7 +10,7 @@ import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
-from attrs.validators import and_, deep_iterable, ge, instance_of, lt, max_len, min_len
+from attrs.validators import and_, ge, instance_of, lt
 
 from medpipe.plugin import DataError, DataInfo, NetworkStep
 
@@ -33,7 +33,14 @@ def positive(step: Any, field: attrs.Attribute[Any], value: Sides) -> None:
 
 def counts(levels: int) -> Any:
     """Check that there are so many whole numbers from 1."""
-    return and_(deep_iterable(POSITIVE), min_len(levels), max_len(levels))
+
+    def check(step: Any, field: attrs.Attribute[Any], value: tuple[int, ...]) -> None:
+        if len(value) != levels or any(type(n) is not int or n < 1 for n in value):
+            raise ValueError(
+                f"'{field.name}' must be {levels} whole numbers from 1, got {list(value)}."
+            )
+
+    return check
 
 
 @attrs.frozen(kw_only=True)

@@ -148,7 +148,9 @@ class SlidingWindowInferer:
     ) -> Iterator[tuple[Region, torch.Tensor]]:
         """The regions of one image: slabs across the axis along which it has most windows.
 
-        Of sums and weights only those are kept that windows to come will add to.
+        Of sums and weights only those are kept that windows to come will add to. Along the first
+        axis they are added in MONAI's order, so that outputs are the same to the last bit where
+        the network's do not depend on how many windows it gets at once.
         """
         import torch
         from monai.data.utils import compute_importance_map
@@ -175,7 +177,7 @@ class SlidingWindowInferer:
                 if sums is None:
                     sums = torch.zeros(1, outputs.shape[1], *slab, device=image.device)
                 for number, where in enumerate(some):
-                    sums[0][:, *where].addcmul_(outputs[number].float(), weights)
+                    sums[0][:, *where] += outputs[number].float() * weights
                     counts[0, 0][where] += weights
                 del windows, outputs  # or they would stay during the next call
             assert sums is not None
