@@ -236,7 +236,11 @@ def test_labels_take_less_memory_than_monais() -> None:
     found = {}
     for which in ("monai", "medpipe"):
         done = subprocess.run(
-            [sys.executable, "-c", MEMORY, which], capture_output=True, text=True, check=True
+            [sys.executable, "-c", MEMORY, which],
+            cwd=Path(__file__).parent,  # for `support`
+            capture_output=True,
+            text=True,
+            check=True,
         )
         found[which] = tuple(map(int, done.stdout.split()))
     assert found["medpipe"][1] == found["monai"][1]
