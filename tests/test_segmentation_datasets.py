@@ -148,6 +148,10 @@ def test_of_several_structures_some_may_be_absent_or_unknown(folder: Path) -> No
     scan, faults = scan_labels(absent, workers=1)
     assert faults == []
     assert scan.counts["a.png"] == (12, 0)
+    label, task = label_of(absent.samples[0]), absent.task
+    turned = task.step.relabelled(label, task.names, ("tumour", "liver"))
+    assert turned.absent == (0,)
+    assert np.array_equal(read_label(turned, None, Reading()).values, square(2, 0))
 
 
 def test_a_mask_that_is_not_there_is_named(folder: Path) -> None:

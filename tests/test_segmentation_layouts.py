@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medpipe.builtin.datasets.bids import Bids
 from medpipe.builtin.datasets.nnunet import NnUNet
 from medpipe.data.readers.reader import read_sample_image
 from medpipe.data.scanning.label_scan import scan_labels
@@ -143,3 +144,97 @@ def test_the_colours_of_a_picture_are_one_file(tmp_path: Path) -> None:
     (tmp_path / "dataset.json").write_text(json.dumps(about), encoding="utf-8")
     data = NnUNet(root=tmp_path).build()
     assert read_sample_image(data.samples[0].image, data.reading).values.shape == (6, 7, 3)
+
+
+# BIDS
+
+
+def bids(folder: Path, name: str = "dseg", *values: int) -> Path:
+    for number, visit in enumerate(("sub-01_ses-1", "sub-01_ses-2", "sub-02_ses-1")):
+        below = f"{visit.replace('_', '/')}/anat"
+        for channel, ending in enumerate(("T1w", "FLAIR")):
+            volume(folder / below / f"{visit}_{ending}.nii.gz", seed=10 * number + channel)
+        volume(folder / "derivatives/manual" / below / f"{visit}_{name}.nii.gz", mask(*values))
+    table = "index\tname\n0\tnothing\n4\tgrey\n7\twhite\n"
+    (folder / "derivatives/manual/dseg.tsv").write_text(table, encoding="utf-8")
+    return folder
+
+
+def test_bids_with_a_table_of_values(tmp_path: Path) -> None:
+    data = Bids(root=bids(tmp_path, "dseg", 4, 7)).build()
+    assert data.task.names == ("grey", "white")
+    assert [(s.id, s.group) for s in data.samples] == [
+        ("sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz", "01"),
+        ("sub-01/ses-2/anat/sub-01_ses-2_T1w.nii.gz", "01"),
+        ("sub-02/ses-1/anat/sub-02_ses-1_T1w.nii.gz", "02"),
+    ]
+    scan, faults = scan_labels(data, workers=1)
+    assert faults == []
+    assert set(scan.counts.values()) == {(6, 6)}
+
+
+def test_bids_with_channels_and_masks_of_one_structure(tmp_path: Path) -> None:
+    bids(tmp_path, "space-T1w_label-lesion_mask", 1)
+    data = Bids(
+        root=tmp_path,
+        derivative="derivatives/manual",
+        image=("T1w", "FLAIR"),
+        mask="mask",
+        entities={"label": "lesion"},
+    ).build()
+    assert data.task.names == ("lesion",)
+    assert read_sample_image(data.samples[0].image, data.reading).values.shape == (6, 5, 4, 2)
+    scan, faults = scan_labels(data, workers=1)
+    assert faults == []
+    assert set(scan.counts.values()) == {(6,)}
+
+
+def test_of_several_masks_entities_choose(tmp_path: Path) -> None:
+    bids(tmp_path, "desc-one_mask", 1)
+    bids(tmp_path, "desc-two_mask", 1)
+    with pytest.raises(DataError) as caught:
+        Bids(root=tmp_path, mask="mask").build()
+    assert (
+        "sub-02_ses-1_T1w.nii.gz has 2 masks: 'sub-02_ses-1_desc-one_mask.nii.gz', "
+        "'sub-02_ses-1_desc-two_mask.nii.gz'. Say which with dataset.entities"
+    ) in str(caught.value)
+    assert len(Bids(root=tmp_path, mask="mask", entities={"desc": "two"}).build().samples) == 3
+
+
+def test_a_mask_belongs_to_the_image_that_it_names_best(tmp_path: Path) -> None:
+    for name in ("sub-01", "sub-01_acq-fine"):
+        volume(tmp_path / "sub-01/anat" / f"{name}_T1w.nii.gz")
+        volume(tmp_path / "derivatives/sub-01" / f"{name}_dseg.nii.gz", mask(1))
+    data = Bids(root=tmp_path, labels={"brain": 1}).build()
+    assert len(data.samples) == 2
+
+
+def test_what_stands_alone_in_bids_is_named(tmp_path: Path) -> None:
+    bids(tmp_path, "dseg", 4, 7)
+    manual = tmp_path / "derivatives/manual"
+    (manual / "sub-01/ses-2/anat/sub-01_ses-2_dseg.nii.gz").unlink()
+    image = tmp_path / "sub-02/ses-1/anat/sub-02_ses-1_T1w.nii.gz"
+    image.unlink()
+    step = Bids(root=tmp_path, derivative="derivatives/manual")
+    with pytest.raises(DataError) as caught:
+        step.build()
+    lonely = tmp_path / "sub-01/ses-2/anat/sub-01_ses-2_T1w.nii.gz"
+    assert str(caught.value) == (
+        f"The image {lonely} has no mask in {manual} whose name ends in dseg and has "
+        'sub-01_ses-2. Add it, or set dataset.without_mask = "drop".\n'
+        f"The mask {manual}/sub-02/ses-1/anat/sub-02_ses-1_dseg.nii.gz has no image in {tmp_path}."
+    )
+    both = Bids(root=tmp_path, image=("T1w", "FLAIR"), without_mask="drop").build_with_faults()
+    assert [sample.id for sample in both.samples] == ["sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz"]
+    assert "1 image without a mask left out" in both.notes[0]
+    assert "has none of the same name with 'T1w'" in both.faults[0].message
+
+
+def test_a_folder_that_is_not_of_bids(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"There is no folder .*derivatives"):
+        Bids(root=tmp_path).build()
+    (tmp_path / "derivatives").mkdir()
+    with pytest.raises(DataError, match=r"There is no table \*dseg\.tsv in"):
+        Bids(root=tmp_path).build()
+    with pytest.raises(DataError, match=r"No image 'T1w' in .* has a mask 'mask'"):
+        Bids(root=tmp_path, mask="mask").build()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from medpipe.builtin.datasets.bids import Bids
 from medpipe.builtin.datasets.decathlon import Decathlon
 from medpipe.builtin.datasets.image_folder import ImageFolder
 from medpipe.builtin.datasets.image_masks import ImageMasks
@@ -60,7 +61,7 @@ if TYPE_CHECKING:
 @hookimpl
 def medpipe_datasets() -> Iterable[type[DatasetStep]]:
     """Offer the built-in data sets."""
-    return [MedNIST, Phantom, ImageFolder, Table, Decathlon, NnUNet, ImageMasks, PhantomMasks]
+    return [MedNIST, Phantom, ImageFolder, Table, Decathlon, NnUNet, Bids, ImageMasks, PhantomMasks]
 
 
 @hookimpl

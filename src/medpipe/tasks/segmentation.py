@@ -163,15 +163,17 @@ class Segmentation(TaskStep):
         if tuple(own) == tuple(names):
             return label
         places = [names.index(name) for name in own]
+        absent = tuple(places[place] for place in label.absent)
+        label = attrs.evolve(label, absent=absent, channels=label.channels and len(names))
         if isinstance(label.image, tuple):
             images = dict(zip(places, label.image, strict=True))
             image = tuple(images.get(place) for place in range(len(names)))
-            return attrs.evolve(label, image=image, channels=label.channels and len(names))
+            return attrs.evolve(label, image=image)
         given = label.values
         if given is None:
             given = ((0.0, ()), *((float(place + 1), (place,)) for place in range(len(own))))
         values = tuple((value, tuple(places[place] for place in meant)) for value, meant in given)
-        return attrs.evolve(label, values=values, channels=label.channels and len(names))
+        return attrs.evolve(label, values=values)
 
     def strata(
         self, labels: Sequence[Any], names: Sequence[str], units: int
