@@ -97,16 +97,15 @@ class Segmentation(TaskStep):
 
     def label_problem(self, label: object, names: Sequence[str]) -> str | None:
         """A label is a `LabelImage` with as many channels as the task wants."""
-        from medpipe.steps import LabelImage
-
-        if not isinstance(label, LabelImage):
+        image, given = getattr(label, "image", None), getattr(label, "channels", None)
+        if image is None:
             return ", which is no image: give a LabelImage, such as LabelImage(image=path)"
         channels = len(names) if self.overlapping else None
-        if label.channels != channels:
-            return f": its channels are {label.channels}, but must be {channels}"
-        if isinstance(label.image, tuple) and len(label.image) != len(names):
+        if given != channels:
+            return f": its channels are {given}, but must be {channels}"
+        if isinstance(image, tuple) and len(image) != len(names):
             return (
-                f": it has {len(label.image)} files, but there are {len(names)} structures: "
+                f": it has {len(image)} files, but there are {len(names)} structures: "
                 f"{', '.join(names)}"
             )
         return None
