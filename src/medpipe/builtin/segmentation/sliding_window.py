@@ -72,7 +72,7 @@ class SlidingWindow(InfererStep):
 
 
 class SlidingWindowInferer:
-    """Calls a network for the windows of an image.
+    """Calls a network for the windows of an image; outputs have no gradient.
 
     Args:
         step: The parameters.
@@ -176,10 +176,12 @@ class SlidingWindowInferer:
                 outputs = self._outputs(windows, network)
                 if sums is None:
                     sums = torch.zeros(1, outputs.shape[1], *slab, device=image.device)
+                    weighted = torch.empty(outputs.shape[1], *roi, device=image.device)
                 for number, where in enumerate(some):
-                    sums[0][:, *where] += outputs[number].float() * weights
+                    output = outputs[number].detach().float()
+                    sums[0][:, *where] += torch.mul(output, weights, out=weighted)
                     counts[0, 0][where] += weights
-                del windows, outputs  # or they would stay during the next call
+                del windows, outputs, output  # or they would stay during the next call
             assert sums is not None
             done = following - start
             finished = sums.narrow(axis + 2, 0, done)
