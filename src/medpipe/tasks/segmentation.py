@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
 
@@ -54,6 +54,7 @@ class Segmentation(TaskStep):
     name: ClassVar[str] = "segmentation"
     word: ClassVar[str] = "structure"
     answer_form: ClassVar[str] = "cases"
+    cells: ClassVar[Literal["classes", "findings", "numbers", "masks"]] = "masks"
     dense: ClassVar[bool] = True
     missing_scores: ClassVar[bool] = True
     one_stratum: ClassVar[bool] = True

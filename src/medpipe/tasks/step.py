@@ -50,8 +50,8 @@ class TaskStep(Step):
         missing_scores: Whether a score may be NaN: undefined for the sample.
         answer_form: The form of scores and labels of predictions, which a metric must fit
             (`MetricStep.answers`): as `label_form`.
-        cells: How the dataset step ``table`` reads labels: ``classes``, ``findings`` or
-            ``numbers``.
+        cells: How the dataset step ``table`` reads labels: ``classes``, ``findings``, ``numbers``
+            or ``masks`` (for extensions of `Segmentation`).
         one_stratum: Whether each sample is in one stratum, as with classes.
         several_readers: Whether one image may have several labels, each by another reader: a
             warning then, otherwise a fault.
@@ -86,7 +86,7 @@ class TaskStep(Step):
     word: ClassVar[str] = "output"
     label_form: ClassVar[str]
     answer_form: ClassVar[str]
-    cells: ClassVar[Literal["classes", "findings", "numbers"]] = "classes"
+    cells: ClassVar[Literal["classes", "findings", "numbers", "masks"]] = "classes"
     dense: ClassVar[bool] = False
     missing_scores: ClassVar[bool] = False
     one_stratum: ClassVar[bool] = False

@@ -6,7 +6,7 @@ import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 import attrs
 from attrs.converters import optional as optional_value
@@ -45,7 +45,6 @@ from medpipe.plugin import (
     MissingSpacing,
     OnLeak,
     Padding,
-    Segmentation,
     TaskStep,
     UnreadableImageError,
     Window,
@@ -57,6 +56,7 @@ from medpipe.plugin import (
 
 if TYPE_CHECKING:
     from medpipe.builtin.datasets.listing.table_repeated import KeptRow
+    from medpipe.plugin import Segmentation
 
 
 @attrs.frozen(kw_only=True)
@@ -300,9 +300,9 @@ class Table(DatasetStep):
     def _labels(self, root: Path) -> LabelReader:
         columns = self._label_columns()
         step = rules.task_of(self)
-        if isinstance(step, Segmentation):
+        if step.cells == "masks":
             return MaskReader(
-                step=step,
+                step=cast("Segmentation", step),
                 columns=columns,
                 labels=self.labels,
                 ignore=self.ignore,

@@ -75,9 +75,7 @@ class MaskReader:
     def finish(self, rows: Read, report: RowReport) -> tuple[Sequence[LabelImage], Task]:
         """The masks of the rows, and the structures."""
         if self.labels is not None:
-            meaning = Meaning(
-                self.labels, self.ignore, self.step.tolerances, overlapping=self.step.overlapping
-            )
+            meaning = Meaning(self.labels, self.ignore, step=self.step)
             every = tuple(range(len(meaning.names)))
             labels = [
                 meaning.label(file) if file != NOWHERE else meaning.label(file, absent=every)

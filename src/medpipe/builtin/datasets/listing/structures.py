@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import attrs
+
 from medpipe.plugin import DataError, LabelImage, Segmentation, Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    import attrs
 
     from medpipe.plugin import ImageFile
 
@@ -43,7 +43,8 @@ class Meaning:
         labels: The value or values of each structure; ``background`` is 0 where it is not named.
         ignore: Values that count nowhere.
         tolerances: See `Segmentation`.
-        overlapping: Whether structures may overlap, also where no value is of several.
+        step: The task, whose tolerances count then. Where its structures overlap, they may also if
+            no value is of several.
 
     Raises:
         DataError: A value is that of a structure and of the background, or to be ignored.
@@ -55,7 +56,7 @@ class Meaning:
         ignore: Iterable[int] = (),
         tolerances: tuple[float, ...] = (),
         *,
-        overlapping: bool = False,
+        step: Segmentation | None = None,
     ) -> None:
         given = {name: several(values) for name, values in labels.items()}
         background = given.pop(BACKGROUND, (0,))
@@ -72,14 +73,14 @@ class Meaning:
         if both:
             raise DataError(f"The value {both[0]} is in dataset.labels and in dataset.ignore.")
         self.names = tuple(given)
-        overlap = overlapping or any(len(meant) > 1 for meant in places.values())
+        step = step or Segmentation(tolerances=tolerances)
+        overlap = step.overlapping or any(len(meant) > 1 for meant in places.values())
         self.values = tuple((value, tuple(meant)) for value, meant in places.items())
         self.channels = len(self.names) if overlap else None
         # In files that are written each structure has the first of its values.
         written = () if overlap else tuple(values[0] for values in given.values())
         self.task = Task(
-            kind=Segmentation(overlapping=overlap, tolerances=tolerances, values=written),
-            names=self.names,
+            kind=attrs.evolve(step, overlapping=overlap, values=written), names=self.names
         )
 
     def label(self, mask: ImageFile | Any, *, absent: tuple[int, ...] = ()) -> LabelImage:

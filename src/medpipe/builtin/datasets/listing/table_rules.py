@@ -61,11 +61,11 @@ def mask_fits(table: object, field: Field, value: str | tuple[str, ...] | None) 
     """Check that it names columns, and that there is no other label or task."""
     given: TaskStep | None = getattr(table, "task", None)
     if value is None:
-        if isinstance(given, Segmentation):
+        if given is not None and given.cells == "masks":
             raise ValueError("name the column of masks: the task is a segmentation.")
         return
     label_fits(table, field, value)
-    if given is not None and not isinstance(given, Segmentation):
+    if given is not None and given.cells != "masks":
         raise ValueError(f"it is for a segmentation, and dataset.task is {given.name}.")
     if getattr(table, "label", "label") != "label":
         raise ValueError("masks are the labels, and dataset.label names others. Leave one out.")
@@ -130,7 +130,7 @@ def classes_fit(
     """Check that it is used for classes, or for findings in one cell."""
     if value is None:
         return
-    if task_of(table).dense:
+    if task_of(table).cells == "masks":
         raise ValueError("a segmentation has no classes: use dataset.labels.")
     cells = task_of(table).cells
     (several_classes if cells == "classes" else names_classes)(table, field, value)
