@@ -231,6 +231,7 @@ with torch.no_grad():
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc")
+@pytest.mark.long
 def test_labels_take_less_memory_than_monais() -> None:
     """66 MB of logits, of which a quarter is held at a time."""
     found = {}

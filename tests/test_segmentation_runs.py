@@ -17,6 +17,7 @@ from medpipe.evaluation.predictions import read_predictions
 from medpipe.plugin import TransformStep, hookimpl
 from support.blobs import REGISTRY, Blobs, blobs
 from support.marked_runs import Marking, ask, at, calls, checked, state
+from support.marks import long
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +75,7 @@ def test_predictions_are_read_back_as_they_were(trained: Run) -> None:
     assert len(found) == len(trained.predictions("test"))
 
 
+@pytest.mark.long
 def test_the_cache_and_workers_change_nothing(root: Path, tmp_path: Path) -> None:
     runs = [
         blobs(root, **loader).build().run(tmp_path / str(number))
@@ -88,7 +90,7 @@ def test_the_cache_and_workers_change_nothing(root: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.usefixtures("_fresh_marks")
-@pytest.mark.parametrize("moment", [3, 25])
+@pytest.mark.parametrize("moment", [3, long(25)])
 def test_a_stopped_run_ends_as_if_it_had_not_been(root: Path, tmp_path: Path, moment: int) -> None:
     class Marks:
         @hookimpl

@@ -14,7 +14,7 @@ from medpipe.builtin.transforms.augment import Augment
 from medpipe.builtin.transforms.transform_table import TABLE, Transform
 from medpipe.data.chain import Chain
 from medpipe.plugin import TransformStep
-from test_builtin_transforms import ONE_DIMENSION_ONLY, STEPS, required
+from support.transform_parameters import ONE_DIMENSION_ONLY, STEPS, required
 
 VALUES = (0, 2, 5, 255)
 MOVING = [entry for entry in TABLE if entry.spatial and entry.name not in {"squeeze_dim"}]
