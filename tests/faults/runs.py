@@ -148,12 +148,33 @@ def pipelines(images: Path) -> dict[str, PipelineBuilder]:
         "two workers": tiny(minutes=0)
         .transform("rand_flip", prob=0.5)
         .loader(batch_size=8, workers=2),
+        "segmentation": tiny(minutes=0)
+        .dataset("image_masks", root=pairs(images.parent / "pairs"), labels={"disc": 255})
+        .transform("augment")
+        .network("unet", channels=(4, 8), strides=(2,)),
         "handlers": tiny(minutes=0).handlers("tally", "ema", "csv"),
         "densenet": tiny()
         .network("densenet121")
         .transform("rand_flip", prob=0.5)
         .loader(batch_size=32, workers=0),
     }
+
+
+def pairs(root: Path, count: int = 40) -> Path:
+    """A folder of images of a disc, and of their masks."""
+    import numpy as np
+    from PIL import Image
+
+    down, right = np.mgrid[:32, :32]
+    for number in range(count):
+        generator = np.random.default_rng(number)
+        row, column = generator.integers(10, 22, 2)
+        mask = 255 * ((down - row) ** 2 + (right - column) ** 2 < 64).astype(np.uint8)
+        image = (mask // 2 + generator.integers(0, 64, mask.shape)).astype(np.uint8)
+        for folder, values in (("images", image), ("masks", mask)):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(values).save(root / folder / f"{number:03d}.png")
+    return root
 
 
 def digest(run: Run) -> str:
