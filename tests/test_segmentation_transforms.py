@@ -13,7 +13,7 @@ from monai.data import MetaTensor
 from medpipe.builtin.transforms.augment import Augment
 from medpipe.builtin.transforms.transform_table import TABLE, Transform
 from medpipe.data.chain import Chain
-from medpipe.plugin import TransformStep
+from medpipe.plugin import DataError, TransformStep
 from support.transform_parameters import ONE_DIMENSION_ONLY, STEPS, required
 
 VALUES = (0, 2, 5, 255)
@@ -111,3 +111,26 @@ def test_augment_moves_labels_as_images_one_by_one_and_in_batches(
             known |= whole & (image.round() == value)
         same = (image.round() == label.float())[known]
         assert float(same.float().mean()) > 0.95
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_augment_cuts_regions_at_random_places(dims: int) -> None:
+    step = Augment(prob=0.5, rotate_range=0, translate_range=0, spatial_size=(12, 16, 20)[:dims])
+    chain = Chain([("augment", step)], seed=0)
+    given_pair = pair(dims)
+    found = [
+        chain({**given_pair, "id": str(number)}, training=True)["label"] for number in range(8)
+    ]
+    assert {tuple(label.shape) for label in found} == {(1, *(12, 16, 20)[:dims])}
+    assert len({label.sum().item() for label in found}) > 1
+    whole = chain({**given_pair, "id": "a"}, training=False)["label"]
+    assert torch.equal(torch.as_tensor(whole), torch.as_tensor(given_pair["label"]))
+
+
+def test_a_region_that_is_larger_than_the_image_is_refused() -> None:
+    chain = Chain([("augment", Augment(spatial_size=(64, 64)))], seed=0)
+    with pytest.raises(DataError, match=r"smaller than augment.spatial_size = \[64, 64\]. Add"):
+        chain(pair(2), training=True)
+    chain = Chain([("augment", Augment(spatial_size=(64,)))], seed=0)
+    with pytest.raises(DataError, match="has 1 numbers"):
+        chain(pair(2), training=True)

@@ -12,6 +12,7 @@ from medpipe import Pipeline, PipelineBuilder, step
 
 SIDES = (48, 64, 48)
 """All volumes fit."""
+PATCH = (32, 48, 32)
 
 
 def pipeline(root: Path, epochs: int, *, seed: int = 0) -> Pipeline:
@@ -26,7 +27,14 @@ def pipeline(root: Path, epochs: int, *, seed: int = 0) -> Pipeline:
             step("normalize_intensity"),
             step("spatial_pad", spatial_size=SIDES),
             step("to_tensor"),
-            step("augment", prob=0.9, rotate_range=0.25, translate_range=0.06, scale_range=0.15),
+            step(
+                "augment",
+                prob=0.9,
+                rotate_range=0.25,
+                translate_range=0.0,
+                scale_range=0.15,
+                spatial_size=PATCH,
+            ),
         )
         .network("unet")
         .trainer("supervised", max_epochs=epochs, learning_rate=8e-3, optimizer="adamw")
@@ -40,9 +48,10 @@ def main(root: Path, epochs: int, scratch: Path) -> dict[str, Any]:
     """Train, and read what the run says of its test."""
     run = pipeline(root, epochs).run(scratch / f"hippocampus-{epochs}")
     trained = processor_seconds()
-    structures = run.metrics["test"]["structures"]
+    predictions = run.predictions("test")
+    cases = predictions.scores.reshape(len(predictions), len(run.data.task.names), -1)
     return {
-        "dice": [structures[name]["dice"] for name in run.data.task.names],
+        "dice": cases[:, :, 0].mean(axis=0).tolist(),
         "intervals": run.metrics["test"]["intervals"]["dice"],
         "timings": run.timings,
         "total": trained,

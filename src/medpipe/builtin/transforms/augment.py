@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import attrs
 
 from medpipe.builtin.transforms.batched.drawn import DrawnStep, uniform
+from medpipe.plugin import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,6 +17,18 @@ if TYPE_CHECKING:
 
 _AXES = 3
 """So many numbers are drawn; images of fewer axes leave the last ones unused."""
+_NOTHING: Mapping[str, Any] = {
+    "rotate": [0.0] * _AXES,
+    "translate": [0.0] * _AXES,
+    "zoom": 1.0,
+    "flips": [],
+}
+"""The values of a sample that is not changed, but for the place of its region."""
+
+
+def _sides(_: object, attribute: attrs.Attribute[Any], value: tuple[int, ...] | None) -> None:
+    if value is not None and (not value or min(value) < 1):
+        raise ValueError(f"{attribute.name} must be whole numbers from 1, got {list(value)}.")
 
 
 @attrs.frozen(kw_only=True)
@@ -32,6 +45,9 @@ class Augment(DrawnStep):
         translate_range: The largest translation along each axis, as a share of the side.
         scale_range: The largest zoom, as a share: 0.1 is from 0.9 to 1.1, the same on all axes.
         flip_axes: Spatial axes that are flipped with a probability of one half.
+        spatial_size: The size of a region that is cut out of each image at a random place, in the
+            same resampling: patches for networks that give an output for each pixel, which see
+            whole images when they are evaluated. None: the whole image.
     """
 
     name: ClassVar[str] = "augment"
@@ -51,6 +67,14 @@ class Augment(DrawnStep):
     flip_axes: tuple[int, ...] = attrs.field(
         default=(), validator=attrs.validators.deep_iterable(attrs.validators.in_(range(_AXES)))
     )
+    spatial_size: tuple[int, ...] | None = attrs.field(default=None, validator=_sides)
+
+    def draw(self, rng: np.random.Generator) -> Mapping[str, Any]:
+        """Draw a sample's values; with a `spatial_size` each sample has a place."""
+        drawn = super().draw(rng)
+        if self.spatial_size is None:
+            return drawn
+        return {**(drawn or _NOTHING), "place": [uniform(rng, -1, 1) for _ in range(_AXES)]}
 
     def values(self, rng: np.random.Generator) -> Mapping[str, Any]:
         """Draw angles in radians, translations as shares, a zoom, and which axes are flipped."""
@@ -86,17 +110,45 @@ class Augment(DrawnStep):
         factors = np.array([[1 / draw["zoom"]] * len(sides) for draw in draws])
         for place, draw in enumerate(draws):
             factors[place, draw["flips"]] *= -1
+        shifts = np.array([draw["translate"][: len(sides)] for draw in draws]) * np.array(sides)
         maps = affine_maps(
             np.array([draw["rotate"] for draw in draws]),
             np.zeros((len(draws), 0)),
-            np.array([draw["translate"][: len(sides)] for draw in draws]) * np.array(sides),
+            shifts,
             factors,
             dims=len(sides),
         )
+        if self.spatial_size is not None:
+            spare = self._spare(sides)
+            places = np.array([draw["place"][: len(sides)] for draw in draws])
+            maps[:, :, -1] += places * spare / 2
         return resampled(
             images,
             maps,
             per_voxel=[2 / max(2, side) for side in sides],
             mode=mode,
             padding_mode="border",
+            size=self.spatial_size,
         )
+
+    def _spare(self, sides: Sequence[int]) -> np.ndarray[Any, Any]:
+        """By how much an image is larger than the region.
+
+        Raises:
+            DataError: It is smaller, or has another number of axes.
+        """
+        import numpy as np
+
+        size = self.spatial_size or ()
+        if len(size) != len(sides):
+            raise DataError(
+                f"augment.spatial_size has {len(size)} numbers, {list(size)}, and images have "
+                f"{len(sides)} axes. Give one for each."
+            )
+        spare: np.ndarray[Any, Any] = np.array(sides) - np.array(size)
+        if (spare < 0).any():
+            raise DataError(
+                f"An image of {tuple(sides)} is smaller than augment.spatial_size = {list(size)}. "
+                "Add the step 'spatial_pad' before it, with this spatial_size."
+            )
+        return spare
