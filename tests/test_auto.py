@@ -269,6 +269,28 @@ def test_trained_weights_are_trained_more_slowly(root: Path) -> None:
     assert chosen["trainer.learning_rate"] == 1e-4
 
 
+@pytest.mark.parametrize(
+    ("batch", "accumulation", "optimizer", "rate"),
+    [
+        (2, 1, "adam", 1e-3),
+        (8, 1, "adam", 1e-3),
+        (16, 1, "adamw", 1.4e-3),
+        (32, 1, "adam", 2e-3),
+        (8, 4, "adam", 2e-3),
+        (64, 1, "adam", 2e-3),
+        (64, 1, "sgd", 1e-2),
+    ],
+)
+def test_the_rate_of_adam_grows_with_the_samples_of_a_step(
+    root: Path, batch: int, accumulation: int, optimizer: str, rate: float
+) -> None:
+    trainer = {"accumulation": accumulation, "optimizer": optimizer}
+    some = builder(root).loader(batch_size=batch).trainer("supervised", **trainer).build()
+    given = some.configuration
+    _, chosen = config.decided(given, info(64, 64), 480, earlier={}, registry=REGISTRY)
+    assert chosen["trainer.learning_rate"] == rate
+
+
 def test_every_optimizer_has_a_usual_rate() -> None:
     for name, optimizer in REGISTRY.optimizers.items():
         assert 1e-4 <= optimizer.usual_rate <= 1, name

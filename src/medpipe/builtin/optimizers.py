@@ -94,6 +94,7 @@ class Adam(_OfTorch):
 
     name: ClassVar[str] = "adam"
     torch_name: ClassVar[str] = "Adam"
+    rate_grows: ClassVar[bool] = True
     can_fuse: ClassVar[bool] = True
     betas: Pair = attrs.field(default=(0.9, 0.999), validator=_betas)
     eps: float = _eps()
@@ -107,6 +108,7 @@ class AdamW(_OfTorch):
 
     name: ClassVar[str] = "adamw"
     torch_name: ClassVar[str] = "AdamW"
+    rate_grows: ClassVar[bool] = True
     can_fuse: ClassVar[bool] = True
     betas: Pair = attrs.field(default=(0.9, 0.999), validator=_betas)
     eps: float = _eps()
@@ -139,6 +141,7 @@ class NAdam(_OfTorch):
 
     name: ClassVar[str] = "nadam"
     torch_name: ClassVar[str] = "NAdam"
+    rate_grows: ClassVar[bool] = True
     betas: Pair = attrs.field(default=(0.9, 0.999), validator=_betas)
     eps: float = _eps()
     weight_decay: float = _decay()
@@ -152,6 +155,7 @@ class RAdam(_OfTorch):
 
     name: ClassVar[str] = "radam"
     torch_name: ClassVar[str] = "RAdam"
+    rate_grows: ClassVar[bool] = True
     betas: Pair = attrs.field(default=(0.9, 0.999), validator=_betas)
     eps: float = _eps()
     weight_decay: float = _decay()
@@ -164,6 +168,7 @@ class Adamax(_OfTorch):
 
     name: ClassVar[str] = "adamax"
     torch_name: ClassVar[str] = "Adamax"
+    rate_grows: ClassVar[bool] = True
     betas: Pair = attrs.field(default=(0.9, 0.999), validator=_betas)
     eps: float = _eps()
     weight_decay: float = _decay()

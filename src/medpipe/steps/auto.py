@@ -26,6 +26,8 @@ UNEVEN = 3
 """How many times as many samples the largest class has, where each is drawn as often."""
 STEPS = 1000
 """Steps of the optimizer for which epochs are chosen."""
+RATES_FROM = (8, 32)
+"""Samples in a step from which a learning rate grows, and to which."""
 EPOCHS = (10, 100)
 """The least and the most epochs that are chosen."""
 ENOUGH = 100
@@ -99,6 +101,24 @@ def auto_sampling(data: DataInfo, *, weighted: bool) -> Literal["shuffled", "bal
     counts = [count for count in data.class_counts or () if count]
     uneven = len(counts) > 1 and max(counts) >= UNEVEN * min(counts)
     return "balanced" if uneven and not weighted else "shuffled"
+
+
+def auto_learning_rate(
+    usual: float, batch_size: int, *, grows: bool = False, pretrained: bool = False
+) -> float:
+    """The usual rate; of Adam and the like as the square root of the batch's size has it.
+
+    Args:
+        usual: The optimizer's usual rate: see `OptimizerStep.usual_rate`.
+        batch_size: Samples in a step of the optimizer.
+        grows: Whether it is the rate for 8 samples, and twice as high for 32 and more: the noise
+            of the gradient falls with the square root (Malladi et al., 2022, arXiv:2205.10287).
+        pretrained: Whether the network starts from trained weights: a tenth of it then.
+    """
+    least, most = RATES_FROM
+    factor = math.sqrt(min(max(batch_size, least), most) / least) if grows else 1.0
+    rate = usual * factor / (10 if pretrained else 1)
+    return float(f"{rate:.2g}")
 
 
 def auto_epochs(samples: int, batch_size: int) -> int:

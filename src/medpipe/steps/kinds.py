@@ -179,10 +179,13 @@ class OptimizerStep(Step):
 
     Attributes:
         usual_rate: The learning rate that a trainer takes where its own is ``"auto"``.
+        rate_grows: Whether that is the rate for batches of 8, and larger ones have a larger one;
+            see `medpipe.plugin.auto_learning_rate`.
     """
 
     kind: ClassVar[str] = "optimizer"
     usual_rate: ClassVar[float] = 1e-3
+    rate_grows: ClassVar[bool] = False
 
     def build(
         self, groups: Sequence[Mapping[str, Any]], learning_rate: float

@@ -30,6 +30,7 @@ from medpipe.plugin import (
     TrainerStep,
     Training,
     TrainingParts,
+    auto_learning_rate,
     follow_schedule,
     make_optimizer,
     or_auto,
@@ -62,8 +63,9 @@ class Supervised(TrainerStep):
     Attributes:
         epoch_length: Iterations in an epoch; None: one pass of the training data. Where it is
             shorter, the next epoch continues where this one stopped.
-        learning_rate: The highest. ``"auto"``: the optimizer's usual one, a tenth of it where the
-            network starts from trained weights.
+        learning_rate: The highest. ``"auto"``: the optimizer's usual one (of Adam and the like
+            twice as high for batches of 32 and more as for 8), a tenth of it where the network
+            starts from trained weights.
         optimizer: The optimizer.
         schedule: What the learning rate is multiplied by at each step. ``"auto"``: ``one_cycle``.
         gradient_clip: The largest norm of all gradients together; None: no limit.
@@ -97,7 +99,12 @@ class Supervised(TrainerStep):
         """Choose the learning rate and the schedule; see `TrainerStep.resolve`."""
         chosen: dict[str, Any] = {}
         if self.learning_rate == "auto":
-            chosen["learning_rate"] = self.optimizer.usual_rate / (10 if info.pretrained else 1)
+            chosen["learning_rate"] = auto_learning_rate(
+                self.optimizer.usual_rate,
+                info.batch_size * self.accumulation,
+                grows=self.optimizer.rate_grows,
+                pretrained=info.pretrained,
+            )
         if self.schedule == "auto":
             chosen["schedule"] = OneCycle()
         return super(Supervised, attrs.evolve(self, **chosen)).resolve(info)
