@@ -108,8 +108,8 @@ def _several(label: LabelImage, image: DecodedImage | None, reading: Reading) ->
             other = files[int(indices[both][0]) - 1]
             raise DataError(
                 f"The masks {_title(other)} and {_title(files[place])} overlap in "
-                f"{counted(int(both.sum()), 'pixel')}. Set overlapping = true in [dataset.task], if "
-                "they may."
+                f"{counted(int(both.sum()), 'pixel')}. Set overlapping = true in [dataset.task], "
+                "if they may."
             )
         indices[there == 1] = place + 1
     if len(known) < len(files):  # what has no other name may be one that is not annotated
