@@ -24,7 +24,8 @@ AUGMENTATION = {"rotate_range": 0.25, "scale_range": 0.15, "translate_range": 0.
 # Of the drawn volumes, which a small network learns in a few epochs.
 DRAWN = {"samples": 64, "size": 24}
 DRAWN_SIZE = (24, 24, 24)
-DRAWN_EPOCHS = 8
+DRAWN_BATCH = 2
+DRAWN_EPOCHS = 12
 DRAWN_NETWORK = {"channels": (8, 16, 32), "strides": (2, 2)}
 
 
@@ -50,12 +51,12 @@ def choose() -> medpipe.PipelineBuilder:
         print(f"There is no {NAME} in MEDPIPE_DATA, so 'phantom_masks' is used: drawn volumes.")
         builder = builder.dataset("phantom_masks", dims=3, **DRAWN)
         builder = builder.network("unet", **DRAWN_NETWORK)
-        size, epochs = DRAWN_SIZE, DRAWN_EPOCHS
+        size, epochs, batch = DRAWN_SIZE, DRAWN_EPOCHS, DRAWN_BATCH
     else:
         folds = "folds.csv" if (root / "folds.csv").is_file() else None
         builder = builder.dataset("decathlon", root=root, folds=folds)
         builder = builder.network("unet")
-        size, epochs = SIZE, EPOCHS
+        size, epochs, batch = SIZE, EPOCHS, BATCH
     return (
         builder.transforms(
             "load_image",
@@ -74,7 +75,7 @@ def choose() -> medpipe.PipelineBuilder:
             schedule=medpipe.step("one_cycle"),
             precision="auto",
         )
-        .loader(batch_size=BATCH)
+        .loader(batch_size=batch)
     )
 
 
