@@ -203,6 +203,24 @@ def test_the_example_runs_without_data_or_network(tmp_path: Path, repository: Pa
 
 
 @pytest.mark.long
+def test_the_example_of_segmentation_runs_without_data(tmp_path: Path, repository: Path) -> None:
+    environment = {k: v for k, v in os.environ.items() if k != "MEDPIPE_DATA"}
+    environment["MEDPIPE_CACHE"] = str(tmp_path / "cache")
+    program = str(repository / "examples/hippocampus.py")
+    done = subprocess.run(
+        [sys.executable, program, "--output", str(tmp_path / "r")],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "so 'phantom_masks' is used" in done.stdout
+    assert "images of drawn volumes" in done.stdout
+    assert medpipe.Run.load(tmp_path / "r").metrics["test"]["dice"] > 0.6
+
+
+@pytest.mark.long
 @pytest.mark.real_data
 def test_the_example_learns_mednist(tmp_path: Path, repository: Path) -> None:
     done = subprocess.run(

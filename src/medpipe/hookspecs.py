@@ -161,6 +161,9 @@ def medpipe_trainers() -> Iterable[type[TrainerStep]]:  # type: ignore[empty-bod
 def medpipe_losses() -> Iterable[type[LossStep]]:  # type: ignore[empty-body]
     """Offer loss steps: each gives a callable on predictions and labels.
 
+    `labels` names the forms that it fits: ``class``, ``findings``, ``numbers``, or of a
+    segmentation ``mask`` (exclusive structures) and ``masks`` (those that may overlap).
+
     Example:
         ::
 
