@@ -39,6 +39,8 @@ VOXELS = 2**19
 BATCHES = (2, 8)
 LARGE_BATCH = 4
 """Samples in a batch from which the rate is the larger one."""
+FEWER = 2
+"""By which factor fewer epochs are enough than for labels of whole images: each pixel teaches."""
 FORWARD = 1 / 3
 """The part of a training step that its forward pass takes."""
 

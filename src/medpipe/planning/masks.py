@@ -125,7 +125,7 @@ def described(data: Path) -> Layout | None:
     channels = [name for name in names if FIRST_CHANNEL.search(name)]
     if isinstance(about, dict) and ("channel_names" in about or channels):
         cases = [FIRST_CHANNEL.sub("", name) for name in channels]
-        reason = "dataset.json and names that end in _0000 are those of nnU-Net"
+        reason = "the file dataset.json and names that end in _0000 are those of nnU-Net"
         return _layout("nnunet", reason, data, cases)
     if isinstance(about, dict) and isinstance(about.get("training"), list):
         ids = [
@@ -133,7 +133,7 @@ def described(data: Path) -> Layout | None:
             for pair in about["training"]
             if isinstance(pair, dict) and "image" in pair
         ]
-        reason = "dataset.json lists images and masks, as that of the decathlon"
+        reason = "the file dataset.json lists images and masks, as that of the decathlon"
         return _layout("decathlon", reason, data, ids)
     return None
 

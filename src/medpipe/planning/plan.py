@@ -221,10 +221,11 @@ def _dense(
         batch = found.batch_size(training)
         batches = -(-training // batch)
         more = found.extra(batch, validation, batches)
+        wanted = dense.FEWER * budget / more
         network, seconds = _network(
-            document, registry, measured, (batch, batches), device, budget / more, found.networks()
+            document, registry, measured, (batch, batches), device, wanted, found.networks()
         )
-        if choices.is_affordable(batches, seconds * more, budget):
+        if found.windows is None or choices.is_affordable(batches, seconds, wanted):
             break
         side, short = dense.smaller_side(side, images.dims), True
     rate = Choice(
