@@ -71,7 +71,10 @@ class Grid:
     def resampled(self, spacing: tuple[float, ...]) -> list[tuple[int, ...]]:
         """The sides of the images at another spacing, rounded up."""
         return [
-            tuple(math.ceil(n * a / b) + 1 for n, a, b in zip(size, own, spacing, strict=True))
+            tuple(
+                math.ceil(round((n - 1) * a / b, 3)) + 1
+                for n, a, b in zip(size, own, spacing, strict=True)
+            )
             for size, own in zip(self.sizes, self.spacings, strict=True)
         ]
 
