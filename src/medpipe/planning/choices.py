@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from medpipe.planning.layout import Choice
+from medpipe.planning.choice import Choice
 from medpipe.steps.auto import UNEVEN
 
 if TYPE_CHECKING:

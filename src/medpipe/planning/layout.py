@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
-
-import attrs
+from typing import TYPE_CHECKING
 
 from medpipe.data.listing.images import find_images
 from medpipe.data.listing.walking import FolderListing
 from medpipe.data.readers.dicom.files import dicom_identities
 from medpipe.errors import DataError
-from medpipe.planning import tables
+from medpipe.planning import masks, tables
+from medpipe.planning.choice import Choice, Layout, asked, by_pattern, identity
 from medpipe.planning.names import patient_patterns, sides_in
 from medpipe.system.file_errors import looked_in
 
@@ -33,41 +32,6 @@ SLICES = 3
 """Files of one series, on average, from which they are the slices of a volume."""
 
 
-@attrs.frozen(kw_only=True)
-class Choice:
-    """A value of the configuration.
-
-    Attributes:
-        name: The key, such as ``root``.
-        value: Plain data.
-        reason: Why, as the end of a sentence; empty where it needs none.
-    """
-
-    name: str
-    value: Any
-    reason: str = ""
-
-
-@attrs.frozen(kw_only=True)
-class Layout:
-    """The dataset section of a plan.
-
-    Attributes:
-        choices: Its keys in order, ``step`` first.
-        sides: A name that says left and one that says right; None where there are none.
-        questions: What a person should look at, as sentences.
-    """
-
-    choices: tuple[Choice, ...]
-    sides: tuple[str, str] | None = None
-    questions: tuple[str, ...] = ()
-
-    @property
-    def table(self) -> dict[str, Any]:
-        """The section as plain data."""
-        return {choice.name: choice.value for choice in self.choices}
-
-
 def layout_of(data: Path, label: str | None = None) -> Layout:
     """Look at a folder or a table.
 
@@ -85,6 +49,9 @@ def layout_of(data: Path, label: str | None = None) -> Layout:
             f"There is no file or folder {data}{looked_in(data)}. Name a folder of images, or a "
             "table."
         )
+    known = masks.described(data) if label is None else None
+    if known is not None:
+        return known
     files = sorted(
         path for path in data.iterdir() if path.is_file() and path.name.endswith(tables.SUFFIXES)
     )
@@ -96,7 +63,7 @@ def layout_of(data: Path, label: str | None = None) -> Layout:
     if len(naming) > 1:
         names = ", ".join(file.name for file in naming)
         raise DataError(f"{data} holds several tables that name images: {names}. Name one of them.")
-    return _of_folders(data)
+    return masks.of_masks(data) or _of_folders(data)
 
 
 def _of_table(file: Path, label: str | None) -> Layout:
@@ -117,10 +84,13 @@ def _of_table(file: Path, label: str | None) -> Layout:
         raise DataError(
             f"No column of {file} names files in {file.parent} or a folder in it. {remedy}"
         )
+    image_names, mask_names = masks.mask_columns(image.names)
+    if not image_names:
+        image_names, mask_names = image.names, ()
     choices = [
         Choice(name="step", value="table", reason="the table has a row for each image"),
         Choice(name="file", value=str(file)),
-        _image(image.names),
+        _image(image_names),
     ]
     if table.encoding != "utf-8":
         choices.append(
@@ -138,16 +108,19 @@ def _of_table(file: Path, label: str | None) -> Layout:
     if image.missing:
         reason = "some rows name files that don't exist"
         choices.append(Choice(name="missing_files", value="drop", reason=reason))
-    taken = list(image.names)
+    taken = list(image.names) + list(mask_names)
     split = tables.split_column(table, taken)
     group = tables.group_column(table, [*taken, split or ""])
-    choices += [
-        Choice(name=name, value=value, reason=reason)
-        for name, value, reason in tables.label_settings(
-            table, [*taken, split or "", group or ""], label
-        )
-    ]
-    questions = []
+    questions: list[str] = []
+    if mask_names and label is None:
+        choices += _masks(table, image, mask_names, file, questions)
+    else:
+        choices += [
+            Choice(name=name, value=value, reason=reason)
+            for name, value, reason in tables.label_settings(
+                table, [*taken, split or "", group or ""], label
+            )
+        ]
     if group is not None:
         reason = "images of one patient stay in one split"
         choices.append(Choice(name="group", value=group, reason=reason))
@@ -155,21 +128,21 @@ def _of_table(file: Path, label: str | None) -> Layout:
             reason = "each row without a patient is a group of its own"
             choices.append(Choice(name="ungrouped", value="own", reason=reason))
     else:
-        pattern = patient_patterns(table.values(image.names[0]))
+        pattern = patient_patterns(table.values(image_names[0]))
         if pattern is not None:
-            choices.append(_pattern(pattern))
-            questions.append(_ask(pattern))
+            choices.append(by_pattern(pattern))
+            questions.append(asked(pattern))
         else:
             questions.append("No column names patients: is each image of another patient?")
     if split is not None:
         choices.append(Choice(name="split", value=split, reason="the table has its own splits"))
         reason = "otherwise a patient or a copy would be in two splits"
         choices.append(Choice(name="on_leak", value="drop_train", reason=reason))
-    repeated = [n for n in Counter(table.values(image.names[0])).values() if n > 1]
+    repeated = [n for n in Counter(table.values(image_names[0])).values() if n > 1]
     if repeated:
         reason = "several rows are of the same image and must agree"
         choices.append(Choice(name="repeated", value="agree", reason=reason))
-    texts = [*table.header, *table.values(image.names[0])]
+    texts = [*table.header, *table.values(image_names[0])]
     texts += [
         value
         for name in table.header
@@ -177,6 +150,33 @@ def _of_table(file: Path, label: str | None) -> Layout:
         for value in set(table.cells[name])
     ]
     return Layout(choices=tuple(choices), sides=sides_in(texts), questions=tuple(questions))
+
+
+def _masks(
+    table: tables.TableColumns,
+    image: tables.ImageColumn,
+    names: tuple[str, ...],
+    file: Path,
+    questions: list[str],
+) -> list[Choice]:
+    """The parameters of the masks that columns name."""
+    if len(names) > 1:
+        reason = "each names the masks of a structure"
+        chosen = [Choice(name="mask", value=list(names), reason=reason)]
+    else:
+        chosen = [Choice(name="mask", value=names[0], reason="its cells name masks")]
+        root, ending = image.root or file.parent, "".join(image.suffixes)
+        paths = [root / (cell + ending) for cell in table.values(names[0])]
+        there = [str(path) for path in paths if path.is_file()]
+        labels, asking = masks.label_choices(there, names[0])
+        chosen += labels
+        questions += asking
+    if any(len(table.values(name)) < len(table.cells[name]) for name in names):
+        reason = "cells without a mask: nobody looked"
+        chosen.append(Choice(name="blank_mask", value="not_annotated", reason=reason))
+        chosen.append(Choice(name="missing_labels", value="drop"))
+        questions.append("Does a blank cell mean that nobody looked, or that nothing is there?")
+    return chosen
 
 
 def _of_folders(data: Path) -> Layout:
@@ -234,22 +234,6 @@ def _identity(images: Mapping[str, ImageFile], questions: list[str]) -> list[Cho
             chosen.append(Choice(name="unit", value="series", reason=reason))
         reason = "images of one PatientID stay in one split"
         return [*chosen, Choice(name="dicom_group", value="patient", reason=reason)]
-    pattern = patient_patterns(list(images))
-    if pattern is None:
-        questions.append("The file names don't name patients: is each image of another patient?")
-        return []
-    questions.append(_ask(pattern))
-    return [_pattern(pattern)]
-
-
-def _pattern(found: tuple[list[str], int]) -> Choice:
-    patterns, count = found
-    reason = f"names of files show {count} patients; each patient stays in one split"
-    value = patterns[0] if len(patterns) == 1 else patterns
-    return Choice(name="group_pattern", value=value, reason=reason)
-
-
-def _ask(found: tuple[list[str], int]) -> str:
-    patterns, count = found
-    told = " or ".join(map(repr, patterns))
-    return f"Does {told} capture the patient in the names of files ({count} patients)?"
+    chosen, asking = identity(list(images))
+    questions += asking
+    return chosen

@@ -12,8 +12,10 @@ from medpipe.assembly import Assembly
 from medpipe.checks.data_info import data_info_of
 from medpipe.config.writing import toml_text
 from medpipe.errors import BadDataError, ConfigError, DataError
-from medpipe.planning import choices
-from medpipe.planning.layout import Choice, layout_of
+from medpipe.planning import choices, dense
+from medpipe.planning.choice import Choice
+from medpipe.planning.layout import layout_of
+from medpipe.planning.names import sides_in
 from medpipe.planning.timing import seconds_of_step
 from medpipe.registry.registry import Registry
 from medpipe.steps import auto_batch_size
@@ -78,7 +80,10 @@ def plan(
 
     Args:
         data: A folder with a folder of images for each class (below folders of splits, where it
-            has them), or a CSV or TSV table that names images, or a folder with one.
+            has them), or a CSV or TSV table that names images, or a folder with one. For a
+            segmentation: a folder with ``dataset.json`` of the decathlon or of nnU-Net, with
+            folders ``images`` and ``masks``, or in BIDS with derivatives; or a table with a column
+            of masks.
         minutes: How long training may take on this machine.
         label: The column of a table to learn, where several may be.
         registry: Where steps are looked up; by default every installed plugin's.
@@ -103,24 +108,13 @@ def plan(
     if channels is not None:
         dataset.append(channels)
         document["dataset"][channels.name] = channels.value
-    transforms = choices.transform_choices(
-        images, layout.sides, sizes_matter=prepared.dataset.task.step.label_form == "numbers"
-    )
     training = len(prepared.by_split["training"])
     device = str(choose_device("auto")[0])
-    while True:
-        document["transform"] = [step for step, _ in transforms]
-        measured = _measured(document, registry)
-        batch = auto_batch_size(measured, training)
-        batches = -(-training // batch)
-        network, seconds = _network(
-            document, registry, measured, (batch, batches), device, minutes * 60
-        )
-        smaller = choices.smaller(transforms)
-        if smaller is None or choices.is_affordable(batches, seconds, minutes * 60):
-            break
-        transforms = smaller
-    epochs = choices.epochs_for(batches, seconds, minutes * 60)
+    budget = minutes * 60
+    find = _dense if prepared.dataset.task.step.dense else _whole
+    design = find(document, registry, prepared, images, layout.sides, budget, device)
+    batch, batches, seconds = design.batch, -(-training // design.batch), design.seconds
+    epochs = choices.epochs_for(batches, seconds, budget)
     took = choices.epoch_seconds(batches, seconds) * epochs / 60
     loader = [Choice(name="batch_size", value=batch, reason=counted(training, "training sample"))]
     sampling = choices.sampling_choice(prepared)
@@ -133,7 +127,7 @@ def plan(
             reason=f"{counted(batches * epochs, 'iteration')}, about {_time(took)} on {device}; "
             f"the limit is {_time(minutes)}",
         ),
-        Choice(name="learning_rate", value=1e-3, reason="AdamW's usual rate"),
+        design.rate,
         Choice(name="optimizer", value="adamw"),
         Choice(
             name="schedule", value="one_cycle", reason="the rate rises, then falls, over the run"
@@ -142,14 +136,15 @@ def plan(
     if device != "cpu":
         reason = "bfloat16 if the hardware is faster in it"
         trainer.append(Choice(name="precision", value="auto", reason=reason))
-    chosen, why = network
+    chosen, why = design.network
     sections = [
         _section("[dataset]", dataset),
         *(
             _section("[[transform]]", [Choice(name=k, value=v) for k, v in step.items()], reason)
-            for step, reason in transforms
+            for step, reason in design.transforms
         ),
         _section("[network]", [Choice(name=k, value=v) for k, v in chosen.items()], why),
+        *([_section("[inferer]", *design.inferer)] if design.inferer else []),
         _section("[trainer]", trainer),
         _section("[loader]", loader),
         *([_section("[split]", split)] if split else []),
@@ -160,6 +155,96 @@ def plan(
     text = "\n".join(head) + "\n" + f"format = {config.FORMAT}\n\n" + "\n".join(sections)
     config.load(config.parse(text), registry=registry)  # what is written can be read
     return Plan(text=text, questions=layout.questions)
+
+
+@attrs.frozen(kw_only=True)
+class _Design:
+    """Transforms, network and batches; `seconds` are those of a training step."""
+
+    transforms: list[tuple[dict[str, Any], str]]
+    network: tuple[dict[str, Any], str]
+    batch: int
+    seconds: float
+    rate: Choice
+    inferer: tuple[list[Choice], str] | None = None
+
+
+def _whole(
+    document: dict[str, Any],
+    registry: Registry,
+    prepared: PreparedData,
+    images: choices.Images,
+    sides: tuple[str, str] | None,
+    budget: float,
+    device: str,
+) -> _Design:
+    """For a label of a whole image: images of one size, halved where the time is short."""
+    sizes_matter = prepared.dataset.task.step.label_form == "numbers"
+    transforms = choices.transform_choices(images, sides, sizes_matter=sizes_matter)
+    training = len(prepared.by_split["training"])
+    while True:
+        document["transform"] = [step for step, _ in transforms]
+        measured = _measured(document, registry)
+        batch = auto_batch_size(measured, training)
+        batches = -(-training // batch)
+        network, seconds = _network(
+            document, registry, measured, (batch, batches), device, budget, NETWORKS
+        )
+        smaller = choices.smaller(transforms)
+        if smaller is None or choices.is_affordable(batches, seconds, budget):
+            break
+        transforms = smaller
+    rate = Choice(name="learning_rate", value=1e-3, reason="AdamW's usual rate")
+    return _Design(transforms=transforms, network=network, batch=batch, seconds=seconds, rate=rate)
+
+
+def _dense(
+    document: dict[str, Any],
+    registry: Registry,
+    prepared: PreparedData,
+    images: choices.Images,
+    sides: tuple[str, str] | None,
+    budget: float,
+    device: str,
+) -> _Design:
+    """For a label of each pixel: whole images or patches, smaller ones where the time is short."""
+    document["transform"] = [step for step, _ in dense.oriented(images.dims)]
+    grid = dense.grid_of(_assembly(document, registry), prepared, images)
+    sides = sides or sides_in(prepared.dataset.task.names)
+    side: int | None = dense.PATCH[images.dims]
+    training, validation = (len(prepared.by_split[name]) for name in ("training", "validation"))
+    short = False
+    while side is not None:
+        found = dense.choices_for(grid, images, sides, side, short=short)
+        document["transform"] = [step for step, _ in found.transforms]
+        measured = _measured(document, registry)
+        batch = found.batch_size(training)
+        batches = -(-training // batch)
+        more = found.extra(batch, validation, batches)
+        wanted = dense.FEWER * budget / more
+        network, seconds = _network(
+            document, registry, measured, (batch, batches), device, wanted, found.networks()
+        )
+        if found.windows is None or choices.is_affordable(batches, seconds, wanted):
+            break
+        side, short = dense.smaller_side(side, images.dims), True
+    rate = Choice(
+        name="learning_rate",
+        value=4e-3 if batch >= dense.LARGE_BATCH else 2e-3,
+        reason="small U-Nets with instance norm train well at more than AdamW's usual rate",
+    )
+    windows = dense.inferer_of(found)
+    reason = "images are predicted in overlapping windows of the size of a patch"
+    return _Design(
+        transforms=found.transforms,
+        network=network,
+        batch=batch,
+        seconds=seconds * more,
+        rate=rate,
+        inferer=([Choice(name=k, value=v) for k, v in windows.items()], reason)
+        if windows
+        else None,
+    )
 
 
 def _assembly(document: Mapping[str, object], registry: Registry) -> Assembly:
@@ -217,6 +302,7 @@ def _network(
     sizes: tuple[int, int],
     device: str,
     budget: float,
+    networks: Sequence[dict[str, Any]],
 ) -> tuple[tuple[dict[str, Any], str], float]:
     """The strongest network that the time is enough for, why, and the seconds of a step.
 
@@ -225,19 +311,19 @@ def _network(
     batch, batches = sizes
     passed: list[str] = []
     found: tuple[dict[str, Any], float] | None = None
-    for network in NETWORKS:
+    for network in networks:
         if found is not None and network["step"] in ELSE:
             continue
         assembly = _assembly({**document, "network": network}, registry)
         try:
             seconds = seconds_of_step(assembly, data, batch, device)
         except RuntimeError:  # torch's, where the images are too small or too large
-            passed.append(f"the images don't fit {network['step']}")
+            passed.append(f"the images don't fit {_title(network)}")
             continue
         found = network, seconds
         if choices.is_affordable(batches, seconds, budget):
             break
-        passed.append(f"{network['step']} would take too long")
+        passed.append(f"{_title(network)} would take too long")
     if found is None:
         shape = " x ".join(map(str, data.spatial_shape))
         raise DataError(
@@ -246,6 +332,12 @@ def _network(
     network, seconds = found
     said = "; ".join([f"a step takes {seconds:.2g} s here", *passed[:1]])
     return (network, said), seconds
+
+
+def _title(network: Mapping[str, Any]) -> str:
+    if "channels" in network:
+        return f"{network['step']} with {network['channels'][0]} channels at first"
+    return str(network["step"])
 
 
 def _time(minutes: float) -> str:
