@@ -191,3 +191,8 @@ def test_masks_by_windows_are_those_of_the_inferer_that_gives_outputs(
     # The volumes of the masks that were streamed are those that the test measured on outputs.
     volumes = predictions.scores.reshape(len(predictions), 2, -1)[:, :, 3]
     assert np.allclose(found.scores, volumes)
+
+
+def test_a_surface_metric_can_be_monitored(root: Path, tmp_path: Path) -> None:
+    run = blobs(root).trainer("supervised", max_epochs=2, monitor="nsd").build().run(tmp_path / "n")
+    assert all(epoch["validation_nsd"] is not None for epoch in run.history)

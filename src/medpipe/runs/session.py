@@ -15,6 +15,7 @@ import attrs
 from medpipe.assembly import Assembly
 from medpipe.checks.check_report import Checked
 from medpipe.config import Configuration
+from medpipe.evaluation.metrics import LOSS
 from medpipe.optimization.accumulation import denominator_of
 from medpipe.runs.recorder import PREDICTIONS, Recorder
 from medpipe.runs.resume import refuse_other_plan, refuse_too_few_epochs
@@ -268,7 +269,7 @@ class Session:
             description=description,
             before_batch=lambda: self.stop.check(first=not self.advanced),
             truths=self._truths(),
-            surfaces=chosen is not None,
+            surfaces=chosen is not None or self._monitors_surfaces(),
         )
         configuration, registry = self.assembly.configuration, self.assembly.registry
         if chosen is None:
@@ -283,6 +284,11 @@ class Session:
                 remarks=prior_remarks(configuration, checked.data),
             )
         return predictions, {"loss": loss, **metrics}
+
+    def _monitors_surfaces(self) -> bool:
+        """Whether validations may need distances between surfaces, which take long."""
+        monitor = self.assembly.configuration.trainer.monitor
+        return monitor not in (LOSS, self.checked.data.task.step.monitor)
 
     def _truths(self) -> Truths:
         """The labels on their files' grids, which evaluations of this session share."""
