@@ -15,7 +15,6 @@ from medpipe.errors import DataError
 from medpipe.planning.layout import layout_of
 from medpipe.planning.plan import plan
 from support import mask_layouts
-from support.marks import long
 
 
 def nnunet_1(root: Path) -> None:
@@ -67,7 +66,8 @@ LAYOUTS: dict[str, tuple[Any, str, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("name", [name if name == "decathlon" else long(name) for name in LAYOUTS])
+@pytest.mark.long
+@pytest.mark.parametrize("name", LAYOUTS)
 def test_what_is_found_and_that_it_can_run(name: str, tmp_path: Path) -> None:
     make, below, expected = LAYOUTS[name]
     make(tmp_path)
@@ -102,7 +102,7 @@ def test_spacings_that_differ_are_made_the_same(tmp_path: Path) -> None:
     chain = tomllib.loads(made.text)["transform"]
     assert chain[3] == {"step": "spacing", "pixdim": [1.0, 1.0, 2.0]}
     assert "# Spacings differ (1 to 1.5, 1 to 1.5, 2 to 2 mm)" in made.text
-    assert chain[5] == {"step": "spatial_pad", "spatial_size": [24, 24, 24]}
+    assert chain[5] == {"step": "spatial_pad", "spatial_size": [24, 24, 16]}
     report = medpipe.PipelineBuilder.from_toml(made.text).build().check()
     assert report.ok, report
 

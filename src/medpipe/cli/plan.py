@@ -22,8 +22,9 @@ def plan(
     at is printed.
 
     Args:
-        data: A folder with a folder of images for each class, or a CSV or TSV table that names
-            images, or a folder with one.
+        data: A folder with a folder of images for each class, or with images and masks (also of
+            the decathlon, nnU-Net or BIDS), or a CSV or TSV table that names images, or a folder
+            with one.
         out: The file to write; without it the configuration is printed.
         time: How long training may take on this machine: 30m, 2h.
         label: The column of a table to learn, if several may be the label.
