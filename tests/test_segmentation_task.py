@@ -53,7 +53,7 @@ def test_a_label_is_an_image_with_the_channels_of_the_task() -> None:
         (TOGETHER, LabelImage(image=(Path("l.png"),), channels=2), "it has 1 files"),
     ):
         assert said in str(task.label_problem(label, NAMES))
-    assert ALONE.label_text(files, NAMES) == "l.png"
+    assert ALONE.label_text(files, NAMES) == "2 masks"
     assert ALONE.label_text(LabelImage(image=IMAGE), NAMES) == "a mask"
 
 

@@ -114,10 +114,8 @@ class Segmentation(TaskStep):
         return None
 
     def label_text(self, label: Any, names: Sequence[str]) -> str:
-        """The names of its files."""
-        images = label.image if isinstance(label.image, tuple) else (label.image,)
-        named = [str(one) for one in images if isinstance(one, str) or hasattr(one, "__fspath__")]
-        return ", ".join(named) or "a mask"
+        """``a mask``: file names may tell who it is."""
+        return f"{len(label.image)} masks" if isinstance(label.image, tuple) else "a mask"
 
     def missing_label(self, names: Sequence[str]) -> Any:
         """None: a file without a mask."""
