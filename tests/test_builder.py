@@ -140,7 +140,10 @@ def document_of(kind: type[Step], section: dict[str, Any]) -> dict[str, Any]:
     if kind in (OptimizerStep, ScheduleStep):
         return {"format": 1, "trainer": {"step": "supervised", kind.kind: section}}
     if kind is TaskStep:
-        return {"format": 1, "dataset": {"step": "table", "file": "t.csv", "task": section}}
+        table: dict[str, Any] = {"step": "table", "file": "t.csv", "task": section}
+        if REGISTRY.get(TaskStep, section["step"]).cells == "masks":
+            table |= {"mask": "mask", "labels": {"organ": 1}}
+        return {"format": 1, "dataset": table}
     in_list = kind in (TransformStep, MetricStep, HandlerStep, ReaderStep)
     return {"format": 1, kind.kind: [section] if in_list else section}
 
