@@ -17,15 +17,16 @@ from medpipe.plugin import cache_directory, extract_archive
 
 NAME = "Task04_Hippocampus"
 SIZE = (48, 64, 48)
-EPOCHS = 60
-BATCH = 8
-LEARNING_RATE = 8e-3
+EPOCHS = 40
+BATCH = 4
+LEARNING_RATE = 5e-3
 AUGMENTATION = {"rotate_range": 0.25, "scale_range": 0.15, "translate_range": 0.06}
 # Of the drawn volumes, which a small network learns in a few epochs.
 DRAWN = {"samples": 64, "size": 24}
 DRAWN_SIZE = (24, 24, 24)
 DRAWN_BATCH = 2
 DRAWN_EPOCHS = 12
+DRAWN_RATE = 8e-3
 DRAWN_NETWORK = {"channels": (8, 16, 32), "strides": (2, 2)}
 
 
@@ -51,12 +52,12 @@ def choose() -> medpipe.PipelineBuilder:
         print(f"There is no {NAME} in MEDPIPE_DATA, so 'phantom_masks' is used: drawn volumes.")
         builder = builder.dataset("phantom_masks", dims=3, **DRAWN)
         builder = builder.network("unet", **DRAWN_NETWORK)
-        size, epochs, batch = DRAWN_SIZE, DRAWN_EPOCHS, DRAWN_BATCH
+        size, epochs, batch, rate = DRAWN_SIZE, DRAWN_EPOCHS, DRAWN_BATCH, DRAWN_RATE
     else:
         folds = "folds.csv" if (root / "folds.csv").is_file() else None
         builder = builder.dataset("decathlon", root=root, folds=folds)
         builder = builder.network("unet")
-        size, epochs, batch = SIZE, EPOCHS, BATCH
+        size, epochs, batch, rate = SIZE, EPOCHS, BATCH, LEARNING_RATE
     return (
         builder.transforms(
             "load_image",
@@ -69,7 +70,7 @@ def choose() -> medpipe.PipelineBuilder:
         .trainer(
             "supervised",
             max_epochs=epochs,
-            learning_rate=LEARNING_RATE,
+            learning_rate=rate,
             loss="dice_ce",
             optimizer=medpipe.step("adamw"),
             schedule=medpipe.step("one_cycle"),

@@ -12,11 +12,10 @@ from medpipe import Pipeline, PipelineBuilder, step
 
 SIDES = (48, 64, 48)
 """All volumes fit."""
-PATCH = (32, 48, 32)
 
 
 def pipeline(root: Path, epochs: int, *, seed: int = 0) -> Pipeline:
-    """What `examples/hippocampus.py` trains."""
+    """Much as `examples/hippocampus.py` has it."""
     return (
         PipelineBuilder(seed=seed, device="cpu")
         .dataset("decathlon", root=root, folds="folds.csv", test_fold=0)
@@ -27,18 +26,11 @@ def pipeline(root: Path, epochs: int, *, seed: int = 0) -> Pipeline:
             step("normalize_intensity"),
             step("spatial_pad", spatial_size=SIDES),
             step("to_tensor"),
-            step(
-                "augment",
-                prob=0.9,
-                rotate_range=0.25,
-                translate_range=0.0,
-                scale_range=0.15,
-                spatial_size=PATCH,
-            ),
+            step("augment", prob=0.9, rotate_range=0.25, translate_range=0.06, scale_range=0.15),
         )
         .network("unet")
-        .trainer("supervised", max_epochs=epochs, learning_rate=8e-3, optimizer="adamw")
-        .loader(batch_size=8)
+        .trainer("supervised", max_epochs=epochs, learning_rate=5e-3, optimizer="adamw")
+        .loader(batch_size=4)
         .split(validation=0.05)
         .build()
     )
