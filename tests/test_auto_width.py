@@ -122,6 +122,7 @@ def filters(network: nn.Module) -> tuple[int, ...]:
     return tuple(len(tensors[name]) for name in names)
 
 
+@pytest.mark.long
 def test_a_run_on_few_images_has_a_narrow_network_and_keeps_it(tmp_path: Path) -> None:
     data = image_folder(tmp_path / "data", samples=60)
     pipeline = builder(data).build()

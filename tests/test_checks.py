@@ -315,6 +315,7 @@ def test_an_empty_chain_is_refused(tmp_path: Path) -> None:
     assert found[0].endswith("Begin it with load_image and end it with to_tensor.")
 
 
+@pytest.mark.long
 def test_too_large_a_batch_for_the_memory_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -895,6 +895,7 @@ def read_in_batches(cache: PackedCache, pause: float) -> None:
         time.sleep(pause)
 
 
+@pytest.mark.long
 def test_pages_count_only_while_batches_come_quickly(tmp_path: Path) -> None:
     import torch  # noqa: F401 - its own pages are not meant
 

@@ -59,6 +59,7 @@ def test_no_text_tells_to_install_the_distribution_of_another_project(repository
     assert told == {}
 
 
+@pytest.mark.long
 def test_doctor_names_a_distribution_that_brings_the_same_package(tmp_path: Path) -> None:
     (tmp_path / "medpipe-0.3.dist-info").mkdir()
     (tmp_path / "medpipe-0.3.dist-info" / "METADATA").write_text(

@@ -69,6 +69,7 @@ def pages_with(language: str) -> list[object]:
 def _marked(page: Path) -> object:
     """Pages whose examples are trained for long are left to `.ci/run`."""
     long = page.stem in {
+        "README",
         "fine-tuning",
         "own-data",
         "folds",

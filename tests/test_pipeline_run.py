@@ -501,6 +501,7 @@ def test_the_library_prints_nothing(tmp_path: Path, capfd: Any, caplog: Any) -> 
     assert "Epoch 2: training loss" in caplog.text
 
 
+@pytest.mark.long
 def test_the_user_project_runs(tmp_path: Path, repository: Path) -> None:
     code = (
         "import user_project as u, sys\n"

@@ -151,6 +151,7 @@ def test_a_value_that_one_patient_alone_has_is_not_named(runs: dict[str, Run]) -
     assert "Name-of-" in model_card(changed, Shown(paths=True))
 
 
+@pytest.mark.long
 def test_six_thousand_cases_stay_below_two_megabytes(runs: dict[str, Run]) -> None:
     count, run = 6000, runs["multiclass"]
     step: Any = Registry.discover().datasets["phantom"]
@@ -248,6 +249,7 @@ def test_names_can_not_change_the_page(tmp_path: Path) -> None:
     assert "ready-made objects" in Page(again.read_text(encoding="utf-8")).text
 
 
+@pytest.mark.long
 def test_images_that_are_gone_cost_the_images_alone(tmp_path: Path) -> None:
     run = finished(tmp_path, "multiclass", epochs=1)
     shutil.rmtree(tmp_path / "secret")
@@ -348,6 +350,7 @@ def test_an_evaluation_writes_its_report(runs: dict[str, Run], tmp_path: Path) -
     assert not (tmp_path / "out" / "model_card.md").exists()
 
 
+@pytest.mark.long
 def test_steps_add_sections_and_one_that_fails_is_named(tmp_path: Path) -> None:
     made = builder(tmp_path, "multiclass", epochs=1, registry=REGISTRY)
     done = made.metrics("confidence").build().run(tmp_path / "run")
@@ -405,6 +408,7 @@ def test_several_runs_have_one_report(folds: Path, capsys: pytest.CaptureFixture
     assert "fold-0" not in hidden
 
 
+@pytest.mark.long
 def test_a_comparison_has_a_report(
     request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

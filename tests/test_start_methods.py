@@ -216,6 +216,7 @@ def in_thread(do: Callable[[], Any]) -> Any:
     return found[0]
 
 
+@pytest.mark.long
 def test_outside_the_main_thread_nothing_is_forked(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -170,6 +170,7 @@ def test_one_that_is_not_installed_costs_a_warning(
     assert_whole(curves(only(tmp_path)), run)
 
 
+@pytest.mark.long
 def test_a_run_that_stops_at_every_iteration_is_one_run_there(tmp_path: Path) -> None:
     pipeline = builder(ledger(tmp_path)).build()
     run = pipeline.run(tmp_path / "run", max_time=0)

@@ -83,6 +83,7 @@ def first_losses(trainer: Any) -> list[float]:
     return losses
 
 
+@pytest.mark.long
 def test_the_defaults_train_as_the_plain_script_does(tmp_path: Path) -> None:
     import torch
 
