@@ -9,7 +9,7 @@ from medpipe.errors import Problem
 from medpipe.steps import LabelImage, has_image_label
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from medpipe.assembly import Assembly
 
@@ -38,10 +38,12 @@ def sample_problem(
         wrong = _label_problem(assembly, given, found, training=training)
         if wrong is not None:
             return wrong
-    for key in KEPT[1:] if dense else KEPT:
-        if _kept(key, given, found):
-            continue
-        path, title = _step(assembly, given, key, training=training)
+    keys = KEPT[1:] if dense else KEPT
+    key = next((one for one in keys if not _kept(one, given, found)), None)
+    if key is not None:
+        path, title, _ = _step(
+            assembly, given, lambda _, sample: _kept(key, given, sample), training=training
+        )
         if key not in found:
             return Problem(
                 path=path,
@@ -73,15 +75,10 @@ def _label_problem(
     """What the chain did to a label that is an image, with the step that did it."""
     if _fits(found):
         return None
-    sample = dict(given)
-    path, title = "transform", "the chain"
-    for place, step in enumerate(assembly.configuration.transforms):
-        title = assembly.registry.title(step)
-        one = Chain([(title, step)], seed=assembly.configuration.run.seed)
-        sample = one({"id": given["id"], **sample}, training=training)
-        if place and not _fits(sample):
-            path = f"transform[{place}]"
-            break
+    # The first step loads both: what is not loaded yet can't fit.
+    path, title, sample = _step(
+        assembly, given, lambda place, sample: not place or _fits(sample), training=training
+    )
     label = sample.get("label")
     shape = tuple(getattr(label, "shape", ())) or type(label).__name__
     return Problem(
@@ -106,17 +103,21 @@ def _kept(key: str, given: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
 
 
 def _step(
-    assembly: Assembly, given: Mapping[str, Any], key: str, *, training: bool
-) -> tuple[str, str]:
-    """The path and the title of the first step that doesn't keep an entry of a sample."""
+    assembly: Assembly,
+    given: Mapping[str, Any],
+    right: Callable[[int, Mapping[str, Any]], bool],
+    *,
+    training: bool,
+) -> tuple[str, str, Mapping[str, Any]]:
+    """The path and the title of the first step that leaves a sample wrong, and what it leaves."""
     sample = dict(given)
     for place, step in enumerate(assembly.configuration.transforms):
         title = assembly.registry.title(step)
         one = Chain([(title, step)], seed=assembly.configuration.run.seed)
         sample = one({"id": given["id"], **sample}, training=training)
-        if not _kept(key, given, sample):
-            return f"transform[{place}]", title
-    return "transform", "the chain"
+        if not right(place, sample):
+            return f"transform[{place}]", title, sample
+    return "transform", "the chain", sample
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -6,6 +6,8 @@ from typing import Any
 
 import attrs
 
+IGNORED = 255
+"""The index of pixels that count nowhere, in labels as they are read."""
 Values = tuple[tuple[float, tuple[int, ...]], ...]
 """For values of a mask the places of the names that they mean; of the background none."""
 

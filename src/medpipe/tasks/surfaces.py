@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from medpipe.tasks.label_image import IGNORED
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -17,8 +19,6 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, np.dtype[Any]]
 
-IGNORED = 255
-"""The value of a label that counts nowhere."""
 ROUNDING = 1e-6
 """The share of a tolerance by which a distance may be above it: 3 x 0.7 is not quite 2.1."""
 _VOXELS_AT_ONCE = 1 << 20

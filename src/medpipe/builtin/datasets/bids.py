@@ -15,6 +15,7 @@ from medpipe.builtin.datasets.listing.structures import (
     Meaning,
     Structures,
     are_structures,
+    whole,
 )
 from medpipe.builtin.datasets.listing.values import one_or_several
 from medpipe.builtin.datasets.listing.wording import counted, listed
@@ -71,10 +72,7 @@ class Bids(DatasetStep):
             DataError: A folder is not there, there is no pair, images lack a mask or a channel,
                 have several masks, or masks stand alone.
         """
-        listed = self.build_with_faults()
-        if listed.faults:
-            raise DataError("\n".join(str(fault) for fault in listed.faults))
-        return listed
+        return whole(self.build_with_faults())
 
     def build_with_faults(self) -> Dataset:
         """List the images as `build` does, with what is wrong with single ones as faults.

@@ -11,8 +11,13 @@ from attrs.validators import ge, optional
 
 from medpipe.builtin.datasets.listing.dataset_json import DESCRIPTION, described, labels_of
 from medpipe.builtin.datasets.listing.grouping import Patterns, captures, compiled, group_of
-from medpipe.builtin.datasets.listing.structures import Meaning, Structures, are_structures
-from medpipe.builtin.datasets.listing.wording import counted
+from medpipe.builtin.datasets.listing.structures import (
+    Meaning,
+    Structures,
+    are_structures,
+    whole,
+    without_patients,
+)
 from medpipe.plugin import DataError, Dataset, DatasetStep, Fault, Reading, Sample
 
 if TYPE_CHECKING:
@@ -57,10 +62,7 @@ class Decathlon(DatasetStep):
             DataError: ``dataset.json`` or `folds` is not there or can't be used, or files are
                 missing.
         """
-        listed = self.build_with_faults()
-        if listed.faults:
-            raise DataError("\n".join(str(fault) for fault in listed.faults))
-        return listed
+        return whole(self.build_with_faults())
 
     def build_with_faults(self) -> Dataset:
         """List the pairs as `build` does, with missing files as faults.
@@ -104,10 +106,7 @@ class Decathlon(DatasetStep):
         if fold_of and not any(sample.split for sample in samples):
             raise DataError(f"{root / str(self.folds)} has no image of the fold {self.test_fold}.")
         if not patterns:
-            notes.append(
-                f"{counted(len(samples), 'volume')} without patients: intervals are by volume. "
-                "Set dataset.group_pattern if ids tell the patient."
-            )
+            notes.append(without_patients(len(samples), "volume"))
         samples.sort(key=lambda sample: sample.id)
         return Dataset(
             samples=samples,

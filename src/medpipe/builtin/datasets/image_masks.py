@@ -9,7 +9,7 @@ import attrs
 from attrs.validators import optional
 
 from medpipe.builtin.datasets.listing.grouping import Patterns, captures, compiled, group_of
-from medpipe.builtin.datasets.listing.structures import Meaning, Structures, are_structures
+from medpipe.builtin.datasets.listing.structures import Meaning, Structures, are_structures, whole
 from medpipe.builtin.datasets.listing.wording import counted, looked_in
 from medpipe.plugin import (
     DataError,
@@ -73,10 +73,7 @@ class ImageMasks(DatasetStep):
         Raises:
             DataError: A folder is not there, there is no pair, or images or masks stand alone.
         """
-        listed = self.build_with_faults()
-        if listed.faults:
-            raise DataError("\n".join(str(fault) for fault in listed.faults))
-        return listed
+        return whole(self.build_with_faults())
 
     def build_with_faults(self) -> Dataset:
         """List the pairs as `build` does, with images and masks that stand alone as faults.

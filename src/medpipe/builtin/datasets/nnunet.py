@@ -11,8 +11,15 @@ from attrs.validators import ge, optional
 
 from medpipe.builtin.datasets.listing.dataset_json import DESCRIPTION, described, labels_of
 from medpipe.builtin.datasets.listing.grouping import Patterns, captures, compiled, group_of
-from medpipe.builtin.datasets.listing.structures import Meaning, Structures, are_structures, several
-from medpipe.builtin.datasets.listing.wording import counted, looked_in
+from medpipe.builtin.datasets.listing.structures import (
+    Meaning,
+    Structures,
+    are_structures,
+    several,
+    whole,
+    without_patients,
+)
+from medpipe.builtin.datasets.listing.wording import looked_in
 from medpipe.plugin import DataError, Dataset, DatasetStep, Fault, FolderListing, Reading, Sample
 
 if TYPE_CHECKING:
@@ -62,10 +69,7 @@ class NnUNet(DatasetStep):
             DataError: ``dataset.json``, a folder or `folds` is not there or can't be used, or cases
                 are not whole.
         """
-        listed = self.build_with_faults()
-        if listed.faults:
-            raise DataError("\n".join(str(fault) for fault in listed.faults))
-        return listed
+        return whole(self.build_with_faults())
 
     def build_with_faults(self) -> Dataset:
         """List the cases as `build` does, with those that are not whole as faults.
@@ -128,10 +132,7 @@ class NnUNet(DatasetStep):
             )
         notes = []
         if not patterns:
-            notes.append(
-                f"{counted(len(samples), 'case')} without patients: intervals are by case. Set "
-                "dataset.group_pattern if ids tell the patient."
-            )
+            notes.append(without_patients(len(samples), "case"))
         return Dataset(
             samples=samples,
             task=meaning.task,

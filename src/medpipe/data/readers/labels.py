@@ -13,6 +13,7 @@ from medpipe.data.readers.reader import image_files, read_sample_image, source_o
 from medpipe.errors import DataError
 from medpipe.steps import DecodedImage, Reading
 from medpipe.system.text import counted
+from medpipe.tasks.label_image import IGNORED
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, np.dtype[Any]]
 
-IGNORED = 255
-"""The index of pixels that count nowhere."""
 SHIFT = 0.1
 """How far the corners of a mask may be from its image's, in voxels."""
 MANY = 10

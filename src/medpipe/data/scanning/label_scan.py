@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from medpipe.data.readers.labels import IGNORED, read_label
+from medpipe.data.readers.labels import read_label
 from medpipe.data.readers.reader import image_files, read_sample_image, source_of
 from medpipe.errors import DataError, Fault, RunError
 from medpipe.steps import LabelImage, Series
 from medpipe.system.cache_folder import cache_directory, warn_without_cache
-from medpipe.system.files import sha256_of, write_bytes
+from medpipe.system.files import make_directories, sha256_of, write_bytes
 from medpipe.system.progress import track
 from medpipe.system.text import counted
 from medpipe.system.versions import versions
+from medpipe.tasks.label_image import IGNORED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,7 +79,9 @@ def scan_labels(dataset: Dataset, *, workers: int) -> tuple[LabelScan, list[Faul
         What was found, and a fault for each sample whose mask can't be used.
     """
     memory = _Memory.of(dataset)
-    known = {sample.id: memory.found(sample, dataset) for sample in dataset.samples}
+    # Before anything is read: what changes meanwhile is read again the next time.
+    keys = {sample.id: _key(sample, dataset) for sample in dataset.samples}
+    known = {id_: memory.found(key) for id_, key in keys.items()}
     unread = [sample for sample in dataset.samples if known[sample.id] is None]
 
     def read(sample: Sample) -> Found | DataError:
@@ -105,7 +108,7 @@ def scan_labels(dataset: Dataset, *, workers: int) -> tuple[LabelScan, list[Faul
                     )
                 else:
                     known[sample.id] = result
-                    memory.add(sample, dataset, result)
+                    memory.add(keys[sample.id], result)
         memory.save()
     found = {id_: one for id_, one in known.items() if one is not None}
     scan = LabelScan(
@@ -211,17 +214,15 @@ class _Memory:
             return cls(path=path, kept={})
         return cls(path=path, kept=kept)
 
-    def found(self, sample: Sample, dataset: Dataset) -> Found | None:
+    def found(self, key: str | None) -> Found | None:
         """What was found in a sample's mask, if nothing of its files has changed."""
-        key = _key(sample, dataset)
         found = None if key is None else self.kept.get(key)
         if key is not None and found is not None:
             self.used[key] = found
         return found
 
-    def add(self, sample: Sample, dataset: Dataset, found: Found) -> None:
+    def add(self, key: str | None, found: Found) -> None:
         """Remember what was found."""
-        key = _key(sample, dataset)
         if key is not None:
             self.used[key] = found
 
@@ -229,8 +230,6 @@ class _Memory:
         """Write it; where that can't be done, masks are read again the next time."""
         if self.path is None or not self.used:
             return
-        from medpipe.system.files import make_directories
-
         try:
             with suppress(FileExistsError):
                 make_directories(self.path.parent)

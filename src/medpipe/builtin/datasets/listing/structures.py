@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
+from medpipe.builtin.datasets.listing.wording import counted
 from medpipe.plugin import DataError, LabelImage, Segmentation, Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from medpipe.plugin import ImageFile
+    from medpipe.plugin import Dataset, ImageFile
 
 Structures: TypeAlias = Mapping[str, int | tuple[int, ...]]
 """The value or values of each structure."""
@@ -92,6 +93,25 @@ class Meaning:
             channels=self.channels,
             absent=absent,
         )
+
+
+def whole(dataset: Dataset) -> Dataset:
+    """A data set in which nothing is wrong with single samples.
+
+    Raises:
+        DataError: Something is; all of it is listed.
+    """
+    if dataset.faults:
+        raise DataError("\n".join(str(fault) for fault in dataset.faults))
+    return dataset
+
+
+def without_patients(count: int, noun: str) -> str:
+    """The note on samples of which no patients are known."""
+    return (
+        f"{counted(count, noun)} without patients: intervals are by {noun}. Set "
+        "dataset.group_pattern if ids tell the patient."
+    )
 
 
 def several(values: int | tuple[int, ...]) -> tuple[int, ...]:
