@@ -328,7 +328,7 @@ def test_worker_processes_look_nothing_up_on_a_device(
 def test_a_limit_in_a_worker_is_handed_over_by_its_name(
     tmp_path: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def images(_: object) -> None:
+    def images(*_: object) -> None:
         raise error
 
     made = batches_of(kept(tmp_path))

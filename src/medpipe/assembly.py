@@ -267,6 +267,7 @@ class Assembly:
             classes=dataset.task.step.classes([sample.label for sample in samples])
             if balanced
             else None,
+            patches=chain.patches if training else 1,
         )
         batches = SampleBatches(
             samples,

@@ -23,6 +23,7 @@ from medpipe.builtin.schedules import SCHEDULES
 from medpipe.builtin.segmentation.losses import SEGMENTATION_LOSSES
 from medpipe.builtin.segmentation.metrics import SEGMENTATION_METRICS
 from medpipe.builtin.segmentation.networks import SEGMENTATION_NETWORKS
+from medpipe.builtin.segmentation.patches import PATCHES
 from medpipe.builtin.segmentation.sliding_window import SlidingWindow
 from medpipe.builtin.trackers import TRACKERS
 from medpipe.builtin.trainers.supervised import TRAINERS
@@ -67,7 +68,7 @@ def medpipe_datasets() -> Iterable[type[DatasetStep]]:
 @hookimpl
 def medpipe_transforms() -> Iterable[type[TransformStep]]:
     """Offer the built-in transforms."""
-    return TRANSFORMS
+    return (*TRANSFORMS, *PATCHES)
 
 
 @hookimpl

@@ -81,7 +81,9 @@ def examine(
         return report
     report.notes += report.prepared.dataset.notes
     try:
-        assembly = assembly.resolved(report.data, len(report.prepared.by_split["training"]))
+        assembly = assembly.resolved(
+            report.data, len(report.prepared.by_split["training"]) * chain.patches
+        )
     except MedpipeError as error:
         report.problems.append(Problem(path="", message=str(error)))  # it names the step
         return report

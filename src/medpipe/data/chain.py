@@ -14,7 +14,7 @@ import attrs
 from medpipe.data.readers.reader import source_of
 from medpipe.errors import MedpipeError, StepError
 from medpipe.registry.failures import failures_named
-from medpipe.steps import Reading, Sample, TransformStep, has_image_label
+from medpipe.steps import PatchSource, PatchStep, Reading, Sample, TransformStep, has_image_label
 from medpipe.system.random_state import Apply, generator, random_key, seeded
 
 
@@ -61,6 +61,10 @@ class Chain:
             self._batched_from -= 1
         random = (place for place, link in enumerate(self._links) if link.random)
         self._random_from = min(next(random, self._batched_from), self._batched_from)
+        self._cutting = [link for link in self._links if isinstance(link.step, PatchStep)]
+        if len(self._cutting) > 1:
+            one, other = (link.title.removesuffix(",") for link in self._cutting[:2])
+            raise StepError(f"{one} and {other} both cut patches. Leave one of them out.")
 
     def __getstate__(self) -> tuple[Sequence[tuple[str, TransformStep]], int]:
         # What the steps built need not pickle, and is built again; the batched stage stays here.
@@ -80,9 +84,38 @@ class Chain:
         """The steps of the cached stage."""
         return [link.step for link in self._links[: self._random_from]]
 
+    @property
+    def patches(self) -> int:
+        """How many patches of each training sample an epoch has; 1 where none are cut."""
+        steps = [link.step for link in self._cutting]
+        return steps[0].num_samples if steps and isinstance(steps[0], PatchStep) else 1
+
+    @property
+    def cuts_cached(self) -> bool:
+        """Whether patches are cut right behind the cached stage, so that they can be read alone."""
+        return bool(self._cutting) and self._links[self._random_from] is self._cutting[0]
+
+    def patch_region(
+        self, source: PatchSource, sample_id: str, *, epoch: int, file: str | None
+    ) -> tuple[slice[int, int, None], ...]:
+        """Where a patch of a cached sample is, as a slice for each axis; raises as the chain."""
+        link = self._cutting[0]
+        step = link.step
+        assert isinstance(step, PatchStep)
+        draw = self._draw(link, epoch, sample_id, self._random_from, lambda _: file)
+        try:
+            return step.region(source, draw)
+        except MedpipeError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise _failed(link, sample_id, error, file) from error
+
     def has_per_sample_stage(self, *, training: bool) -> bool:
-        """Whether there is anything to do one sample at a time after the cached stage."""
-        links = self._links[self._random_from : self._batched_from]
+        """Whether there is anything to do one sample at a time after the cached stage.
+
+        Patches that are cut right behind it don't count.
+        """
+        links = self._links[self._random_from + self.cuts_cached : self._batched_from]
         return any(training or not link.random for link in links)
 
     def __call__(
@@ -114,6 +147,7 @@ class Chain:
         training: bool,
         epoch: int,
         file: str | None = None,
+        cut: bool = False,
     ) -> dict[str, Any]:
         """Apply the per-sample stage to a sample that has left the cached stage.
 
@@ -122,9 +156,11 @@ class Chain:
             training: Whether random steps apply.
             epoch: The pass over the data, from 0.
             file: The sample's file, for errors: the image no longer names it.
+            cut: Whether it is a patch already, cut by `patch_region`.
         """
+        start = self._random_from + cut
         return self._apply(
-            sample, self._random_from, self._batched_from, training=training, epoch=epoch, file=file
+            sample, start, self._batched_from, training=training, epoch=epoch, file=file
         )
 
     def batched_stage(
@@ -132,7 +168,7 @@ class Chain:
         batch: dict[str, Any],
         *,
         training: bool,
-        epoch: int,
+        epoch: int | Sequence[int],
         narrow: bool = False,
         file_of: Callable[[str], str | None] = lambda _: None,
     ) -> dict[str, Any]:
@@ -141,7 +177,7 @@ class Chain:
         Args:
             batch: What left the per-sample stage, collated.
             training: Whether random steps apply.
-            epoch: The pass over the data, from 0.
+            epoch: The pass over the data, from 0; or that of each sample.
             narrow: Whether the images are float32 values stored in a narrower type. The result is
                 float32, and so is the input of steps without `accepts_integer_images`.
             file_of: The file of a sample, by its id, for errors.
@@ -150,6 +186,7 @@ class Chain:
             StepError: A step failed; the message names it, its plugin, and the sample on which it
                 fails alone, or else the first of the batch, and its file.
         """
+        epochs = [epoch] * len(batch["id"]) if isinstance(epoch, int) else epoch
         for index, link in enumerate(self._links[self._batched_from :], self._batched_from):
             if link.random and not training:
                 continue
@@ -157,7 +194,8 @@ class Chain:
                 batch, narrow = {**batch, "image": batch["image"].float()}, False
             draws: list[Mapping[str, Any]] = [{}] * len(batch["id"])
             if link.random:
-                draws = [self._draw(link, epoch, id_, index, file_of) for id_ in batch["id"]]
+                pairs = zip(epochs, batch["id"], strict=True)
+                draws = [self._draw(link, one, id_, index, file_of) for one, id_ in pairs]
             try:
                 given = link.step.apply_batch(batch, draws)
             except MedpipeError:
@@ -225,8 +263,16 @@ def _in_batches(link: _Link) -> bool:
 
 def _plain_sample(given: Any, link: _Link, sample_id: str, which: str = "") -> dict[str, Any]:
     """What a step gave, as a dictionary of its own."""
+    if isinstance(given, list) and len(given) == 1:  # as MONAI's crops give one patch
+        (given,) = given
     if isinstance(given, Mapping):
         return {**given}
+    if isinstance(given, list) and given and isinstance(given[0], Mapping):
+        raise StepError(
+            f"{link.title} returned {len(given)} patches for {which}the sample {sample_id!r}. Let "
+            "it return one (num_samples = 1), or make it a PatchStep: an epoch then has "
+            "num_samples patches of each sample."
+        )
     got = "None" if given is None else f"a {type(given).__name__}"
     raise StepError(
         f"{link.title} returned {got} for {which}the sample {sample_id!r}. Return the sample, a "

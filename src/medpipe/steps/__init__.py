@@ -29,6 +29,7 @@ from medpipe.steps.kinds import (
     TransformStep,
 )
 from medpipe.steps.metrics import MetricStep
+from medpipe.steps.patches import PatchSource, PatchStep
 from medpipe.steps.reading import (
     ChosenReader,
     DecodedImage,
@@ -87,6 +88,8 @@ __all__ = [
     "OptimizerStep",
     "SPLITS",
     "Padding",
+    "PatchSource",
+    "PatchStep",
     "Split",
     "ReaderStep",
     "Reading",

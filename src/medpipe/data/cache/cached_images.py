@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import torch
 
+from medpipe.data.cache.cached_patches import PatchSources, read_patch
 from medpipe.data.readers.reader import source_of
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from medpipe.data.cache.cache import PackedCache
+    from medpipe.data.cache.cached_patches import Patch
+    from medpipe.steps import PatchSource
 
 NAMED = "filename_or_obj"
 OWN_FILE = "$own file"
@@ -44,6 +47,7 @@ class CachedImages:
 
     cache: PackedCache
     labels: bool = False
+    _sources: PatchSources = attrs.field(factory=PatchSources, init=False, repr=False)
 
     def rows(self, sample_ids: Sequence[str]) -> np.ndarray[Any, Any]:
         """The rows of samples, for `stacked`: int64 of shape (samples,)."""
@@ -69,17 +73,48 @@ class CachedImages:
         labels = self.cache.stacked(rows)
         return None if labels is None else torch.from_numpy(labels)
 
-    def sample(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The sample as it left the cached stage."""
+    def patch_source(self, sample_id: str) -> PatchSource:
+        """What the patches of a sample are cut out of."""
+        label = label_of(sample_id) if self.labels else None
+        return self._sources.of(self.cache, sample_id, label)
+
+    def stacked_patches(self, patches: Sequence[Patch]) -> dict[str, torch.Tensor] | None:
+        """The images of patches, and their labels where they are images, as a batch.
+
+        The images are as `stacked` gives them: float32 in a narrower type, or in float32 where
+        patches have several types. None if they were not float32.
+        """
+        cache = self.cache
+        if any(cache.dtype(patch.id) != "float32" for patch in patches):
+            return None
+        images = [torch.from_numpy(read_patch(cache, patch.id, patch)) for patch in patches]
+        if len({image.dtype for image in images}) > 1:
+            images = [image.float() for image in images]
+        if not self.labels:
+            return {"image": torch.stack(images)}
+        labels = [read_patch(cache, label_of(patch.id), patch) for patch in patches]
+        return {
+            "image": torch.stack(images),
+            "label": torch.stack([torch.from_numpy(label) for label in labels]),
+        }
+
+    def sample(self, given: Mapping[str, Any], patch: Patch | None = None) -> dict[str, Any]:
+        """The sample as it left the cached stage, or a patch of it."""
         from monai.data import MetaTensor
 
-        values = torch.from_numpy(self.cache.array(given["id"]))
+        def of(entry: str) -> torch.Tensor:
+            if patch is None:
+                return torch.from_numpy(self.cache.array(entry))
+            values = read_patch(self.cache, entry, patch)
+            return torch.from_numpy(values.astype(self.cache.dtype(entry)))
+
+        values = of(given["id"])
         meta = {key: _restored(value) for key, value in self.cache.meta(given["id"]).items()}
         if meta.get(NAMED) == OWN_FILE:
             meta[NAMED] = source_of(given["image"]) or given["id"]
         restored = {**given, "image": MetaTensor(values, meta=meta) if meta else values}
         if self.labels:
-            restored["label"] = torch.from_numpy(self.cache.array(label_of(given["id"])))
+            restored["label"] = of(label_of(given["id"]))
         return restored
 
 

@@ -20,7 +20,8 @@ class BatchKey:
 
     Attributes:
         this_pass: The pass over the data, from 0.
-        places: The places of the samples in their split, int64 of shape (batch,).
+        places: The places of the samples in their split, int64 of shape (batch,); for the second
+            of several patches of a sample the number of samples is added, and so on.
     """
 
     this_pass: int
@@ -38,6 +39,7 @@ class EpochBatchSampler:
         drop_last: Leave out a last batch that is not full.
         seed: The run's seed; None for the samples' own order in every pass.
         classes: For balanced sampling, the class of each sample; else None.
+        patches: How many patches of each sample a pass has.
     """
 
     def __init__(
@@ -48,8 +50,10 @@ class EpochBatchSampler:
         drop_last: bool = False,
         seed: int | None = None,
         classes: Sequence[int] | None = None,
+        patches: int = 1,
     ) -> None:
         self._count = count
+        self._all = count * patches
         self._batch_size = batch_size
         self._drop_last = drop_last
         self._seed = seed
@@ -58,7 +62,7 @@ class EpochBatchSampler:
         """The pass and the batch, each counted from 0, at which the next iteration begins."""
 
     def __len__(self) -> int:
-        full, rest = divmod(self._count, self._batch_size)
+        full, rest = divmod(self._all, self._batch_size)
         return full + (rest > 0 and not self._drop_last)
 
     def __iter__(self) -> Iterator[BatchKey]:
@@ -70,24 +74,24 @@ class EpochBatchSampler:
             yield BatchKey(this_pass, order[start : start + self._batch_size])
 
     def order(self, this_pass: int) -> np.ndarray[Any, Any]:
-        """The places of a pass's samples, in their order: int64 of shape (count,)."""
+        """The places of a pass, in their order: int64 of shape (count * patches,)."""
         import numpy as np
 
         if self._seed is None:
-            return np.arange(self._count)
+            return np.arange(self._all)
         # A bit generator's raw stream never changes between versions of numpy; what
         # Generator.permutation makes of it may.
         bits = np.random.PCG64(random_key(self._seed, this_pass, "order", 0))
-        draws = bits.random_raw(self._count)
+        draws = bits.random_raw(self._all)
         if self._classes is None:
             return _sorting(draws)
         classes = np.asarray(self._classes)
         by_class = np.argsort(classes, kind="stable")
         _, firsts, sizes = np.unique(classes[by_class], return_index=True, return_counts=True)
         chosen = draws % np.uint64(len(sizes))
-        choices = bits.random_raw(self._count) % sizes.astype(np.uint64)[chosen]
+        choices = bits.random_raw(self._all) % sizes.astype(np.uint64)[chosen]
         places: np.ndarray[Any, Any] = by_class[firsts[chosen] + choices.astype(np.int64)]
-        return places
+        return places + np.arange(self._all) // self._count * self._count
 
 
 def _sorting(draws: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

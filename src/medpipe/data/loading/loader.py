@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from medpipe.data.cache.device_cache import free_bytes
 from medpipe.data.loading.collate import Batch
-from medpipe.data.loading.sample_batches import NARROW, Failure, SampleBatches
+from medpipe.data.loading.sample_batches import EPOCHS, NARROW, Failure, SampleBatches
 from medpipe.errors import StepError
 from medpipe.system.private_api import end_workers, hand_over_failures, worker_exit_codes
 from medpipe.system.resource_errors import limit_of, limits_named
@@ -93,7 +93,7 @@ class Loader(DataLoader[Batch]):
         return made.chain.batched_stage(
             batch,
             training=made.training,
-            epoch=this_pass,
+            epoch=batch.pop(EPOCHS),
             narrow=narrow,
             file_of=made.file_of,
         )

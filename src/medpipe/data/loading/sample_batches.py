@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import attrs
 from torch.utils.data import Dataset
 
+from medpipe.data.cache.cached_patches import Patch
 from medpipe.data.cache.device_cache import DeviceCache
 from medpipe.data.chain import sample_dictionary
 from medpipe.data.loading.collate import Batch, collate
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 NARROW = "$narrow"
 """The key that marks images as float32 values stored in a narrower type."""
+EPOCHS = "$epochs"
+"""The key of the pass of each sample, where random steps count each of its patches as one."""
 
 
 @attrs.frozen
@@ -142,16 +145,22 @@ class SampleBatches(Dataset[Batch]):
         """The batch of these samples; an error is returned, not raised."""
         try:
             self._unpack()
-            images = self._images(key.places)
-            if images is not None:
-                return {**self._columns.batch(key.places), **images, NARROW: True}
-            places = key.places.tolist()
-            return collate([self._one(key.this_pass, place) for place in places], self._task)
+            return self._batch(key)
         except (MedpipeError, OSError, MemoryError, RuntimeError) as error:
             named = limit_of(error)
             if named is None and not isinstance(error, MedpipeError):
                 raise
             return Failure.of(named or cast("MedpipeError", error))
+
+    def _batch(self, key: BatchKey) -> Batch:
+        patches, places = key.places // len(self.samples), key.places % len(self.samples)
+        epochs = (key.this_pass * self.chain.patches + patches).tolist()
+        images = self._images(places, epochs)
+        if images is not None:
+            return {**self._columns.batch(places), **images, NARROW: True, EPOCHS: epochs}
+        pairs = zip(epochs, places.tolist(), strict=True)
+        samples = [self._one(epoch, place) for epoch, place in pairs]
+        return {**collate(samples, self._task), EPOCHS: epochs}
 
     @property
     def looks_up(self) -> bool:
@@ -179,12 +188,15 @@ class SampleBatches(Dataset[Batch]):
             self._resident = DeviceCache.of(self._cached, self._rows, device, free=free)
         return self._resident is not None
 
-    def _images(self, places: np.ndarray[Any, Any]) -> Batch | None:
+    def _images(self, places: np.ndarray[Any, Any], epochs: Sequence[int]) -> Batch | None:
         """The images, and the labels where they are images, if that is a look-up."""
         if self._resident is not None:
             return {"image": self._resident.stacked(places)}
         if self._cached is None or not self.looks_up:
             return None
+        if self._cuts:
+            pairs = zip(epochs, places.tolist(), strict=True)
+            return self._cached.stacked_patches([self._patch(*pair) for pair in pairs])
         images = self._cached.stacked(self._rows[places])
         if images is None or not self._cached.labels:
             return None if images is None else {"image": images}
@@ -211,15 +223,34 @@ class SampleBatches(Dataset[Batch]):
         assert self._cached is not None
         return self._cached.label_rows([sample.id for sample in self.samples])
 
-    def _one(self, this_pass: int, place: int) -> Batch:
+    def _one(self, epoch: int, place: int) -> Batch:
         given = sample_dictionary(self.samples[place], self._reading)
-        sample = (
-            self.chain.cached_stage(given) if self._cached is None else self._cached.sample(given)
-        )
-        file = source_of(given["image"])
+        patch = self._patch(epoch, place) if self._cuts else None
+        if self._cached is None:
+            sample = self.chain.cached_stage(given)
+        else:
+            sample = self._cached.sample(given, patch)
         return self.chain.per_sample_stage(
-            sample, training=self.training, epoch=this_pass, file=file
+            sample,
+            training=self.training,
+            epoch=epoch,
+            file=source_of(given["image"]),
+            cut=patch is not None,
         )
+
+    @property
+    def _cuts(self) -> bool:
+        """Whether patches are read in place of whole images."""
+        return self.training and self._cached is not None and self.chain.cuts_cached
+
+    def _patch(self, epoch: int, place: int) -> Patch:
+        """Where a patch is to be read."""
+        assert self._cached is not None
+        sample = self.samples[place]
+        source = self._cached.patch_source(sample.id)
+        file = source_of(sample.image)
+        region = self.chain.patch_region(source, sample.id, epoch=epoch, file=file)
+        return Patch(id=sample.id, region=region)
 
     def file_of(self, sample_id: str) -> str | None:
         """The file of one of the samples, for errors; None where there is none."""
