@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from medpipe.checks.data_info import tried
-from medpipe.data.chain import Chain, sample_dictionary
+from medpipe.data.chain import Chain, path_and_name, sample_dictionary
 from medpipe.errors import Problem
 from medpipe.steps import has_image_label
 
@@ -51,10 +51,9 @@ def chain_findings(
     shape = as_tensor(samples[0]["image"]).shape
     samples = [sample for sample in samples if as_tensor(sample["image"]).shape == shape]
     problems: list[Problem] = []
-    transforms = assembly.configuration.transforms
-    for place in range(len(chain.steps_for_workers), len(transforms)):
-        title = assembly.registry.title(transforms[place])
-        one = Chain([(title, transforms[place])], seed=assembly.configuration.run.seed)
+    for whole, step in chain.steps[len(chain.steps_for_workers) :]:
+        path, title = path_and_name(whole)
+        one = Chain([(title, step)], seed=assembly.configuration.run.seed)
         batch = collate(samples, prepared.dataset.task)
         together = one.batched_stage(batch, training=True, epoch=0)
         samples = [one(sample, training=True) for sample in samples]
@@ -65,7 +64,7 @@ def chain_findings(
         if said:
             message = f"{title} {said}."
             remedy = "Mend its apply_batch, or leave it out: then samples are changed one by one."
-            problems.append(Problem(path=f"transform[{place}]", message=message, remedy=remedy))
+            problems.append(Problem(path=path, message=message, remedy=remedy))
     images = [as_tensor(sample["image"]) for sample in samples]
     if not problems and all(bool((image == image.flatten()[0]).all()) for image in images):
         value = float(images[0].flatten()[0])

@@ -230,9 +230,11 @@ def _check_sampling(assembly: Assembly, report: CheckReport) -> None:
 
 def _check_workers(assembly: Assembly, chain: Chain) -> bool:
     """Check that worker processes can be started, if there will be any."""
+    from medpipe.data.chain import path_and_name
+
     if assembly.workers and chain.has_per_sample_stage(training=True):
-        named = assembly.registry.title
-        problems = problems_of_workers([(named(s), s) for _, s in chain.steps_for_workers])
+        steps = [(path_and_name(title)[1], step) for title, step in chain.steps_for_workers]
+        problems = problems_of_workers(steps)
         if problems:
             raise ProblemsError("Worker processes can't be started", problems)
     return True

@@ -14,7 +14,15 @@ import attrs
 from medpipe.data.readers.reader import source_of
 from medpipe.errors import MedpipeError, StepError
 from medpipe.registry.failures import failures_named
-from medpipe.steps import PatchSource, PatchStep, Reading, Sample, TransformStep, has_image_label
+from medpipe.steps import (
+    PatchSource,
+    PatchStep,
+    Reading,
+    Sample,
+    TransformStep,
+    fused,
+    has_image_label,
+)
 from medpipe.system.random_state import Apply, generator, random_key, seeded
 
 
@@ -27,6 +35,12 @@ def sample_dictionary(sample: Sample, reading: Reading) -> dict[str, Any]:
         "id": sample.id,
         "reading": reading,
     }
+
+
+def path_and_name(title: str) -> tuple[str, str]:
+    """The place of a step in the configuration, and its name: of "transform[1], resize," both."""
+    path, _, name = title.removesuffix(",").partition(", ")
+    return path, name
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -44,9 +58,14 @@ class Chain:
     *per-sample* stage; and the *batched* stage, the longest ending of which every step has a form
     for batches. Together they give what the whole chain gives.
 
+    Steps that move pixels and follow each other, each a `ResampledStep`, become one resampling.
+
     Args:
         steps: The steps and their titles for errors, in order.
         seed: The run's seed.
+
+    Attributes:
+        steps: The steps and their titles, with those that became one as one.
 
     Raises:
         StepError: A step could not be built; the message names it and its plugin.
@@ -54,8 +73,8 @@ class Chain:
 
     def __init__(self, steps: Sequence[tuple[str, TransformStep]], *, seed: int) -> None:
         self._seed = seed
-        self._steps = tuple(steps)
-        self._links = [_link(title, step) for title, step in steps]
+        self.steps = tuple(fused(steps))
+        self._links = [_link(title, step) for title, step in self.steps]
         self._batched_from = len(self._links)
         while self._batched_from and _in_batches(self._links[self._batched_from - 1]):
             self._batched_from -= 1
@@ -77,7 +96,7 @@ class Chain:
     @property
     def steps_for_workers(self) -> Sequence[tuple[str, TransformStep]]:
         """The titles and the steps of the cached and the per-sample stage."""
-        return self._steps[: self._batched_from]
+        return self.steps[: self._batched_from]
 
     @property
     def cached_steps(self) -> list[TransformStep]:

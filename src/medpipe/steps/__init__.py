@@ -16,6 +16,7 @@ from medpipe.steps.auto import (
     or_auto,
     resolved,
 )
+from medpipe.steps.drawn import DrawnStep, on_device
 from medpipe.steps.handlers import HandlerStep, RunContext, RunEvent
 from medpipe.steps.kinds import (
     STEP_KINDS,
@@ -45,6 +46,7 @@ from medpipe.steps.reading import (
     chosen_readers,
     listing_with,
 )
+from medpipe.steps.resampling import FusedStep, ResampledStep, SpatialMap, fused
 from medpipe.steps.samples import (
     SPLITS,
     Dataset,
@@ -73,6 +75,8 @@ __all__ = [
     "DatasetStep",
     "DecodedImage",
     "Denominator",
+    "DrawnStep",
+    "FusedStep",
     "Frames",
     "HandlerStep",
     "ImageFile",
@@ -94,6 +98,8 @@ __all__ = [
     "ReaderStep",
     "Reading",
     "ReportContext",
+    "ResampledStep",
+    "SpatialMap",
     "ReportSection",
     "ReportTable",
     "RunContext",
@@ -117,8 +123,10 @@ __all__ = [
     "auto_sampling",
     "auto_width",
     "chosen_readers",
+    "fused",
     "has_image_label",
     "listing_with",
+    "on_device",
     "or_auto",
     "resolved",
 ]

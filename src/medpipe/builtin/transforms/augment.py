@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
-from medpipe.builtin.transforms.batched.drawn import DrawnStep, uniform
-from medpipe.plugin import DataError
+from medpipe.builtin.transforms.batched.drawing import uniform
+from medpipe.plugin import DataError, ResampledStep, SpatialMap
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import numpy as np
-    import torch
 
 _AXES = 3
 """So many numbers are drawn; images of fewer axes leave the last ones unused."""
@@ -32,7 +31,7 @@ def _sides(_: object, attribute: attrs.Attribute[Any], value: tuple[int, ...] | 
 
 
 @attrs.frozen(kw_only=True)
-class Augment(DrawnStep):
+class Augment(ResampledStep):
     """Rotates, shifts, zooms and flips an image at random, in one resampling.
 
     By default it only rotates and shifts, which few labels mind: sizes, left and right stay. What
@@ -51,8 +50,6 @@ class Augment(DrawnStep):
     """
 
     name: ClassVar[str] = "augment"
-    random: ClassVar[bool] = True
-    spatial: ClassVar[bool] = True
 
     prob: float = attrs.field(
         default=0.75, validator=[attrs.validators.ge(0), attrs.validators.le(1)]
@@ -87,23 +84,15 @@ class Augment(DrawnStep):
             "flips": [axis for axis in self.flip_axes if rng.random() < 0.5],
         }
 
-    def changed(self, images: torch.Tensor, draws: Sequence[Mapping[str, Any]]) -> torch.Tensor:
-        """Resample the images."""
-        return self._resampled(images, draws, "bilinear")
-
-    def moved(self, labels: torch.Tensor, draws: Sequence[Mapping[str, Any]]) -> torch.Tensor:
-        """Resample the labels by nearest neighbour."""
-        return self._resampled(labels, draws, "nearest")
-
-    def _resampled(
-        self, images: torch.Tensor, draws: Sequence[Mapping[str, Any]], mode: str
-    ) -> torch.Tensor:
+    def spatial_map(
+        self, draws: Sequence[Mapping[str, Any]], sides: Sequence[int]
+    ) -> SpatialMap | None:
+        """Rotate, shift, zoom, flip and cut."""
         import numpy as np
 
         from medpipe.builtin.transforms.batched.matrices import affine_maps
-        from medpipe.builtin.transforms.batched.resampling import resampled
 
-        sides = images.shape[2:]
+        draws = [draw or _NOTHING for draw in draws]
         missing = [axis for axis in self.flip_axes if axis >= len(sides)]
         if missing:
             raise ValueError(f"flip_axes names axis {missing[0]} of images of {len(sides)} axes")
@@ -122,14 +111,7 @@ class Augment(DrawnStep):
             spare = self._spare(sides)
             places = np.array([draw["place"][: len(sides)] for draw in draws])
             maps[:, :, -1] += places * spare / 2
-        return resampled(
-            images,
-            maps,
-            per_voxel=[2 / max(2, side) for side in sides],
-            mode=mode,
-            padding_mode="border",
-            size=self.spatial_size,
-        )
+        return SpatialMap(maps=maps, size=self.spatial_size)
 
     def _spare(self, sides: Sequence[int]) -> np.ndarray[Any, Any]:
         """By how much an image is larger than the region.

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from medpipe.builtin.transforms.batched.drawn import on_device
-from medpipe.plugin import TransformStep
+from medpipe.plugin import TransformStep, on_device
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

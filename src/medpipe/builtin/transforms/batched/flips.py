@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from medpipe.builtin.transforms.batched.drawn import DrawnStep
-from medpipe.plugin import TransformStep
+from medpipe.plugin import ResampledStep, SpatialMap, TransformStep
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
@@ -41,10 +40,11 @@ class BatchedRotate90(TransformStep):
         return {**batch, "image": images.rot90(self.k, _axes(images, self.spatial_axes))}
 
 
-class _Reordering(DrawnStep):
+class _Reordering(ResampledStep):
     """A random step that only reorders pixels: labels as images."""
 
     gives_float: ClassVar[bool] = False
+    reorders: ClassVar[bool] = True
 
     def moved(self, labels: torch.Tensor, draws: Sequence[Mapping[str, Any]]) -> torch.Tensor:
         """Reorder the labels' pixels."""
@@ -59,6 +59,13 @@ class BatchedRandFlip(_Reordering):
     def values(self, rng: np.random.Generator) -> Mapping[str, Any]:
         """Draw nothing but that the sample is flipped."""
         return {"flip": True}
+
+    def spatial_map(
+        self, draws: Sequence[Mapping[str, Any]], sides: Sequence[int]
+    ) -> SpatialMap | None:
+        """Flip about the centres."""
+        axes = [axis - 2 for axis in _axes_of(len(sides) + 2, self.spatial_axis)]
+        return _flipped([axes if draw else [] for draw in draws], len(sides))
 
     def changed(self, images: torch.Tensor, draws: Sequence[Mapping[str, Any]]) -> torch.Tensor:
         """Flip the images."""
@@ -75,6 +82,13 @@ class BatchedRandAxisFlip(_Reordering):
     def group(self, draw: Mapping[str, Any], sides: Sequence[int]) -> Hashable:
         """The axis that a sample is flipped along."""
         return int(draw["axis"] * len(sides)) if draw else None
+
+    def spatial_map(
+        self, draws: Sequence[Mapping[str, Any]], sides: Sequence[int]
+    ) -> SpatialMap | None:
+        """Flip about the centres."""
+        axes = [int(draw["axis"] * len(sides)) if draw else None for draw in draws]
+        return _flipped([[] if axis is None else [axis] for axis in axes], len(sides))
 
     def changed(self, images: torch.Tensor, draws: Sequence[Mapping[str, Any]]) -> torch.Tensor:
         """Flip the images along one axis."""
@@ -96,13 +110,45 @@ class BatchedRandRotate90(_Reordering):
         """The number of rotations of a sample."""
         return draw["turns"] % 4 if draw else None
 
+    def spatial_map(
+        self, draws: Sequence[Mapping[str, Any]], sides: Sequence[int]
+    ) -> SpatialMap | None:
+        """Rotate about the centres; None where a quarter turn changes the sides."""
+        import numpy as np
+
+        one, other = (axis - 2 for axis in _axes_of(len(sides) + 2, self.spatial_axes))
+        if sides[one] != sides[other]:
+            return None
+        maps = np.tile(np.eye(len(sides), len(sides) + 1), (len(draws), 1, 1))
+        for place, draw in enumerate(draws):
+            turned = np.rot90(np.arange(9).reshape(3, 3), draw["turns"] if draw else 0)
+            # Where the voxels after the centre along both axes come from, counted from it.
+            for axis, at in ((one, turned[2, 1]), (other, turned[1, 2])):
+                maps[place, one, axis], maps[place, other, axis] = at // 3 - 1, at % 3 - 1
+        return SpatialMap(maps=maps, mode=None)
+
     def changed(self, images: torch.Tensor, draws: Sequence[Mapping[str, Any]]) -> torch.Tensor:
         """Rotate the images."""
         return images.rot90(draws[0]["turns"], _axes(images, self.spatial_axes))
 
 
+def _flipped(axes: Sequence[Sequence[int]], dims: int) -> SpatialMap:
+    """The map of flips of each image along some axes."""
+    import numpy as np
+
+    maps = np.tile(np.eye(dims, dims + 1), (len(axes), 1, 1))
+    for place, some in enumerate(axes):
+        for axis in some:
+            maps[place, axis, axis] = -1
+    return SpatialMap(maps=maps, mode=None)
+
+
 def _axes(images: torch.Tensor, spatial: Any) -> list[int]:
     """The dimensions of a batch for MONAI's spatial axes."""
+    return _axes_of(images.ndim, spatial)
+
+
+def _axes_of(dimensions: int, spatial: Any) -> list[int]:
     from monai.transforms.utils import map_spatial_axes
 
-    return [axis + 1 for axis in map_spatial_axes(images.ndim - 1, spatial)]
+    return [axis + 1 for axis in map_spatial_axes(dimensions - 1, spatial)]

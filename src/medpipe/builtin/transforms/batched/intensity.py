@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from medpipe.builtin.transforms.batched.drawn import (
-    DrawnStep,
-    both_ways,
-    on_device,
-    uniform,
-)
+from medpipe.builtin.transforms.batched.drawing import both_ways, uniform
+from medpipe.plugin import DrawnStep, on_device
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

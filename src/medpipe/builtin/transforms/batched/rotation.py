@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from medpipe.builtin.transforms.batched.drawn import DrawnStep, both_ways, uniform
+from medpipe.builtin.transforms.batched.drawing import both_ways, uniform
+from medpipe.plugin import ResampledStep, SpatialMap
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
 
     import numpy as np
-    import torch
 
 Range = float | tuple[float, float]
 Ranges = float | tuple[Range, ...] | None
 
 
-class BatchedRandRotate(DrawnStep):
+class BatchedRandRotate(ResampledStep):
     """MONAI's `RandRotate` on a batch."""
 
     range_x: Range
@@ -37,26 +37,25 @@ class BatchedRandRotate(DrawnStep):
         ranges = (self.range_x, self.range_y, self.range_z)
         return {"angles": [uniform(rng, *both_ways(most)) for most in ranges]}
 
-    def changed(self, images: torch.Tensor, draws: Sequence[Mapping[str, Any]]) -> torch.Tensor:
-        """Rotate the images about their centres."""
+    def spatial_map(
+        self, draws: Sequence[Mapping[str, Any]], sides: Sequence[int]
+    ) -> SpatialMap | None:
+        """Rotate about the centres."""
         import numpy as np
 
         from medpipe.builtin.transforms.batched.matrices import rotations
-        from medpipe.builtin.transforms.batched.resampling import resampled
 
-        sides = images.shape[2:]
-        turns = rotations(np.array([draw["angles"] for draw in draws]), len(sides))
-        return resampled(
-            images,
-            np.pad(turns, ((0, 0), (0, 0), (0, 1))),
-            per_voxel=[2 / (max(2, side) - 1 if self.align_corners else side) for side in sides],
+        still = [0.0, 0.0, 0.0]
+        angles = np.array([draw["angles"] if draw else still for draw in draws])
+        return SpatialMap(
+            maps=np.pad(rotations(angles, len(sides)), ((0, 0), (0, 0), (0, 1))),
             mode=self.mode,
             padding_mode=self.padding_mode,
             align_corners=self.align_corners,
         )
 
 
-class BatchedRandAffine(DrawnStep):
+class BatchedRandAffine(ResampledStep):
     """MONAI's `RandAffine` on a batch."""
 
     spatial_size: int | tuple[int, ...] | None
@@ -90,29 +89,39 @@ class BatchedRandAffine(DrawnStep):
             return "mapped"
         return None if self._size(sides) == tuple(sides) else "resized"
 
-    def changed(self, images: torch.Tensor, draws: Sequence[Mapping[str, Any]]) -> torch.Tensor:
+    def spatial_map(
+        self, draws: Sequence[Mapping[str, Any]], sides: Sequence[int]
+    ) -> SpatialMap | None:
         """Apply the affine transforms."""
         import numpy as np
 
         from medpipe.builtin.transforms.batched.matrices import affine_maps
-        from medpipe.builtin.transforms.batched.resampling import resampled
 
-        sides = images.shape[2:]
-        kinds = ("rotate", "shear", "translate", "scale")
-        drawn = {kind: np.array([draw.get(kind, []) for draw in draws]) for kind in kinds}
-        return resampled(
-            images,
-            affine_maps(**drawn, dims=len(sides)),
-            per_voxel=[2 / max(2, side) for side in sides],
+        still = {
+            "rotate": [0.0] * _numbers(self.rotate_range),
+            "shear": [0.0] * _numbers(self.shear_range),
+            "translate": [0.0] * _numbers(self.translate_range),
+            "scale": [1.0] * _numbers(self.scale_range),
+        }
+        drawn = {kind: np.array([draw.get(kind, still[kind]) for draw in draws]) for kind in still}
+        return SpatialMap(
+            maps=affine_maps(**drawn, dims=len(sides)),
+            size=None if self.spatial_size is None else self._size(sides),
             mode=self.mode,
             padding_mode=self.padding_mode,
-            size=self._size(sides),
         )
 
     def _size(self, sides: Sequence[int]) -> tuple[int, ...]:
         from monai.utils import fall_back_tuple
 
         return tuple(int(side) for side in fall_back_tuple(self.spatial_size, tuple(sides)))
+
+
+def _numbers(ranges: Ranges) -> int:
+    """How many numbers are drawn for a parameter."""
+    if ranges is None:
+        return 0
+    return 1 if isinstance(ranges, (int, float)) else len(ranges)
 
 
 def _drawn(rng: np.random.Generator, ranges: Ranges) -> list[float]:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from medpipe.builtin.transforms.batched.drawn import DrawnStep, on_device, uniform
+from medpipe.builtin.transforms.batched.drawing import uniform
+from medpipe.plugin import DrawnStep, on_device
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence

@@ -1,4 +1,7 @@
-"""The base of batched random steps: parameters are drawn for each sample, then applied."""
+"""`DrawnStep`: random steps that draw a sample's values first, then apply them to whole batches.
+
+torch, MONAI and NumPy are imported inside functions.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
-from medpipe.plugin import DataError, TransformStep, has_image_label
+from medpipe.errors import DataError
+from medpipe.steps.kinds import TransformStep
+from medpipe.steps.samples import has_image_label
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -16,28 +21,33 @@ if TYPE_CHECKING:
 
 
 class DrawnStep(TransformStep):
-    """A random step of the table that draws its values before it applies them.
+    """A random step that draws a sample's values before it applies them, to a batch at a time.
 
     The values depend on the sample's own generator alone, so that a sample gets the same in any
     batch. Subclasses implement the drawing (`values`) and the transform (`changed`).
 
     Attributes:
-        gives_float: Whether the images become float32, as MONAI's transform makes them.
+        gives_float: Whether the images become float32.
+        prob: Probability that a sample is changed.
     """
 
+    random: ClassVar[bool] = True
     gives_float: ClassVar[bool] = True
     prob: float
 
     def values(self, rng: np.random.Generator) -> Mapping[str, Any]:
-        """Draw the values that MONAI's transform draws, for a sample to be changed; not empty."""
-        raise NotImplementedError
+        """Draw the values of a sample that is to be changed; not empty."""
+        raise NotImplementedError(f"{type(self).__name__} has no values method")
 
     def changed(self, images: torch.Tensor, draws: Sequence[Mapping[str, Any]]) -> torch.Tensor:
         """Change images of one group, of shape (group, channels, spatial...), but not in place."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no changed method")
 
     def moved(self, labels: torch.Tensor, draws: Sequence[Mapping[str, Any]]) -> torch.Tensor:
-        """As `changed`, for labels of the images of a `spatial` step: by nearest neighbour."""
+        """As `changed`, for labels of the images of a `spatial` step: by nearest neighbour.
+
+        By default what the step does with ``mode = "nearest"``.
+        """
         step: Any = self
         return attrs.evolve(step, mode="nearest").changed(labels, draws)  # type: ignore[no-any-return]
 
@@ -145,13 +155,3 @@ def _one_shape(one: torch.Tensor, other: torch.Tensor) -> None:
 def on_device(values: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
     """Copy small values to the images' device, without waiting for it."""
     return values.to(images.device, non_blocking=True)
-
-
-def uniform(rng: np.random.Generator, low: float, high: float) -> float:
-    """Draw a number between the two, in any order, as NumPy's `RandomState` allows."""
-    return low + (high - low) * rng.random()
-
-
-def both_ways(most: float | tuple[float, float]) -> tuple[float, float]:
-    """A range as MONAI reads it: a number `x` stands for (-x, x)."""
-    return (-most, most) if isinstance(most, (int, float)) else most

@@ -1,0 +1,155 @@
+"""Neighbours that move pixels become one resampling, in a batch as in a single sample."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from monai.data import MetaTensor
+
+from medpipe.builtin.transforms.monai_transforms import TRANSFORMS
+from medpipe.data.chain import Chain
+from medpipe.plugin import TransformStep, has_image_label
+from medpipe.steps import FusedStep
+from medpipe.steps.resampling import ResampledStep
+
+STEPS = {step.name: step for step in TRANSFORMS}
+MOVING: dict[str, dict[str, Any]] = {
+    "rand_rotate": {"range_x": 0.4, "padding_mode": "border"},
+    "rand_affine": {"rotate_range": (0.3,), "scale_range": (0.2, 0.2), "padding_mode": "border"},
+    "augment": {"scale_range": 0.2},
+    "rand_flip": {"spatial_axis": 0},
+    "rand_axis_flip": {},
+    "rand_rotate90": {},
+}
+
+
+def made(name: str, **parameters: Any) -> TransformStep:
+    return STEPS[name](prob=1.0, **{**MOVING[name], **parameters})
+
+
+def chain(*steps: TransformStep, seed: int = 0) -> Chain:
+    return Chain([(f"transform[{n}], {s.name},", s) for n, s in enumerate(steps)], seed=seed)
+
+
+def picture(sides: tuple[int, ...], seed: int = 0) -> dict[str, Any]:
+    """A smooth image and a label of a few values."""
+    places = torch.stack(torch.meshgrid(*map(torch.arange, sides), indexing="ij")).float()
+    generator = torch.Generator().manual_seed(seed)
+    rates = 0.05 + 0.2 * torch.rand(len(sides), generator=generator)
+    image = sum(torch.sin(rate * place) for rate, place in zip(rates, places, strict=True))
+    label = (places.sum(0) > sum(sides) / 2).to(torch.uint8) * 5
+    return {"image": MetaTensor(image[None]), "label": label[None], "id": "a"}
+
+
+def test_there_and_back_is_the_image_itself() -> None:
+    """Two resamplings would blur it."""
+    angle = math.radians(20)
+    there, back = (
+        made("rand_affine", rotate_range=((a, a),), scale_range=None) for a in (angle, -angle)
+    )
+    given_ = picture((24, 24))
+    noise = torch.randn(1, 24, 24, generator=torch.Generator().manual_seed(1))
+    given_["image"] = MetaTensor(noise)
+    left = chain(there, back)(given_, training=True)
+    assert torch.allclose(left["image"].as_tensor(), noise, atol=1e-4)
+    assert torch.equal(left["label"], given_["label"])
+
+
+@given(
+    names=st.lists(st.sampled_from(sorted(MOVING)), min_size=2, max_size=4),
+    dims=st.sampled_from([2, 3]),
+    seed=st.integers(0, 10**6),
+)
+@settings(max_examples=60, deadline=None)
+def test_fused_is_as_one_after_the_other_but_for_blur_and_edges(
+    names: list[str], dims: int, seed: int
+) -> None:
+    steps = [made(name) for name in names]
+    (whole,) = [step for _, step in chain(*steps).steps] if fuses(names) else [None]
+    given_ = picture((22,) * dims, seed % 7)
+    if whole is None:
+        assert len(chain(*steps).steps) == len(steps)
+        return
+    assert isinstance(whole, FusedStep)
+    rng = np.random.default_rng(seed)
+    draw = whole.draw(rng)
+    batch = {
+        "image": given_["image"].as_tensor()[None],
+        "label": given_["label"][None],
+        "id": ["a"],
+    }
+    assert has_image_label(batch)
+    together = whole.apply_batch(batch, [draw])
+    apart: Any = batch
+    for step, one in zip(steps, draw["steps"], strict=True):
+        apart = step.apply_batch(apart, [one])
+    middle = (slice(None), slice(None), *[slice(8, 14)] * dims)
+    assert torch.allclose(together["image"][middle], apart["image"][middle], atol=0.05)
+    assert set(together["label"].unique().tolist()) <= {0, 5}
+    assert (together["label"][middle] == apart["label"][middle]).float().mean() > 0.85
+
+
+def fuses(names: list[str]) -> bool:
+    kinds = [STEPS[name] for name in names]
+    return not all(issubclass(kind, ResampledStep) and kind.reorders for kind in kinds)
+
+
+def test_steps_that_only_reorder_stay_exact() -> None:
+    flips = (made("rand_flip"), made("rand_rotate90"))
+    assert [step for _, step in chain(*flips).steps] == list(flips)
+
+
+def test_a_step_between_keeps_them_apart() -> None:
+    noise = STEPS["rand_gaussian_noise"](prob=1.0)
+    steps = chain(made("rand_rotate"), noise, made("rand_affine")).steps
+    assert [step.name for _, step in steps] == ["rand_rotate", "rand_gaussian_noise", "rand_affine"]
+
+
+def test_a_sample_is_changed_as_its_batch() -> None:
+    steps = chain(made("rand_rotate"), made("rand_flip"), made("augment", spatial_size=(12, 12)))
+    samples = [{**picture((20, 24), seed), "id": str(seed)} for seed in range(3)]
+    batch = {
+        "image": torch.stack([one["image"].as_tensor() for one in samples]),
+        "label": torch.stack([one["label"] for one in samples]),
+        "id": [one["id"] for one in samples],
+    }
+    together = steps.batched_stage(batch, training=True, epoch=0)
+    assert together["image"].shape == (3, 1, 12, 12)
+    for place, one in enumerate(samples):
+        alone = steps(one, training=True)
+        assert isinstance(alone["image"], MetaTensor)
+        assert torch.equal(together["image"][place], alone["image"].as_tensor())
+        assert torch.equal(together["label"][place], alone["label"])
+
+
+def test_samples_that_none_of_them_changes_stay_exact() -> None:
+    steps = [STEPS["rand_rotate"](prob=0.0), STEPS["augment"](prob=0.0)]
+    given_ = picture((9, 9))
+    left = chain(*steps)(given_, training=True)
+    assert torch.equal(left["image"].as_tensor(), given_["image"].as_tensor())
+
+
+def test_modes_that_differ_are_applied_one_after_the_other() -> None:
+    steps = [made("rand_rotate", mode="nearest"), made("augment")]
+    whole = chain(*steps).steps[0][1]
+    assert isinstance(whole, FusedStep)
+    draw = whole.draw(np.random.default_rng(0))
+    batch = {"image": picture((9, 9))["image"].as_tensor()[None], "id": ["a"]}
+    apart: Any = batch
+    for step, one in zip(steps, draw["steps"], strict=True):
+        apart = step.apply_batch(apart, [one])
+    assert torch.equal(whole.apply_batch(batch, [draw])["image"], apart["image"])
+
+
+def test_an_error_names_all_that_became_one() -> None:
+    from medpipe.errors import StepError
+
+    steps = chain(made("rand_rotate"), made("augment", flip_axes=(2,)))
+    with pytest.raises(StepError, match=r"transform\[0\], rand_rotate and transform\[1\], augment"):
+        steps({**picture((9, 9))}, training=True)
