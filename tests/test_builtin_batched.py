@@ -363,6 +363,35 @@ def test_normalizing_other_channels_is_an_error() -> None:
         step.apply_batch({"image": images((2, 3, 4, 4))}, [])
 
 
+# --- blur and low resolution -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("approx", ["erf", "sampled"])
+def test_smoothing(shape: tuple[int, ...], approx: str) -> None:
+    step = STEPS["rand_gaussian_smooth"](prob=1.0, sigma_y=(1.0, 2.0), approx=approx)
+    compare(
+        step,
+        shape,
+        lambda draw: monai_transforms.GaussianSmooth(draw["sigma"][: len(shape) - 2], approx),
+    )
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("align", [False, True])
+def test_low_resolution(shape: tuple[int, ...], align: bool) -> None:
+    mode = "bilinear" if len(shape) == 4 else "trilinear"
+    options: Any = {"upsample_mode": mode, "align_corners": align}
+    step = STEPS["rand_simulate_low_resolution"](prob=1.0, zoom_range=(0.2, 0.9), **options)
+
+    def theirs(draw: Mapping[str, Any]) -> Any:
+        low = monai_transforms.RandSimulateLowResolution(prob=1.0, **options)
+        low._do_transform, low.zoom_factor = True, draw["zoom"]
+        return lambda image: low(image, randomize=False)
+
+    compare(step, shape, theirs)
+
+
 # --- what holds for all -----------------------------------------------------------------------
 
 RANDOM: list[tuple[str, dict[str, Any]]] = [
@@ -375,6 +404,8 @@ RANDOM: list[tuple[str, dict[str, Any]]] = [
     ("rand_zoom", {"min_zoom": 0.8, "max_zoom": 1.3}),
     ("rand_zoom", {"mode": "bilinear", "padding_mode": "reflect"}),
     ("rand_gaussian_noise", {"std": 0.3}),
+    ("rand_gaussian_smooth", {}),
+    ("rand_simulate_low_resolution", {}),
     ("rand_shift_intensity", {"offsets": 0.3}),
     ("rand_shift_intensity", {"offsets": 0.3, "channel_wise": True}),
     ("rand_scale_intensity", {"factors": 0.3}),

@@ -153,3 +153,20 @@ def test_an_error_names_all_that_became_one() -> None:
     steps = chain(made("rand_rotate"), made("augment", flip_axes=(2,)))
     with pytest.raises(StepError, match=r"transform\[0\], rand_rotate and transform\[1\], augment"):
         steps({**picture((9, 9))}, training=True)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_deformation_moves_an_image_and_its_label_alike(dims: int) -> None:
+    sides = (33,) * dims
+    step = STEPS["augment"](prob=1.0, rotate_range=0.0, translate_range=0.0, elastic_range=0.3)
+    along = torch.arange(33.0).reshape(33, *[1] * (dims - 1)).expand(sides)[None]
+    given_ = {"image": MetaTensor(along), "label": (along > 16).to(torch.uint8), "id": "a"}
+    left = chain(step)(given_, training=True)
+    moved = left["image"].as_tensor() - along
+    assert 0.5 < moved.abs().max() <= 0.3 * 8
+    sure = (left["image"].as_tensor() - 16.5).abs() > 0.6
+    assert torch.equal(left["label"][sure] > 0, (left["image"].as_tensor() > 16.5)[sure])
+    again = chain(step)(given_, training=True)
+    assert torch.equal(again["image"].as_tensor(), left["image"].as_tensor())
+    other = chain(step)(given_, training=True, epoch=1)
+    assert not torch.equal(other["image"].as_tensor(), left["image"].as_tensor())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -42,27 +43,38 @@ def side(module: str, *arguments: object, cache: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure the script for some epochs, and medpipe for some, in turn."""
+    """Measure the script for some epochs, and medpipe for some, in turn, for each seed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--script", type=int, nargs="*", default=[20], help="the script's epochs")
-    parser.add_argument("--medpipe", type=int, nargs="*", default=[10, 40], help="medpipe's epochs")
+    parser.add_argument("--medpipe", type=int, nargs="*", default=[11, 38], help="medpipe's epochs")
+    parser.add_argument("--seeds", type=int, default=3, help="how many seeds")
     parser.add_argument("--scratch", type=Path, help="where to put runs; a temporary folder")
     given = parser.parse_args()
     root = Path(os.environ.get("MEDPIPE_DATA", ".")).expanduser() / "Task04_Hippocampus"
+    found: dict[str, list[dict[str, Any]]] = {}
     with tempfile.TemporaryDirectory() as temporary:
         scratch = given.scratch or Path(temporary)
-        print("side, epochs: Dice of both structures; processor seconds", flush=True)
-        for epochs in given.script:
-            report("script", epochs, side("script", root, epochs, cache=scratch / "cache"))
-        for epochs in given.medpipe:
-            found = side("library", root, epochs, scratch, cache=scratch / f"cache-{epochs}")
-            report("medpipe", epochs, found)
+        for seed in range(given.seeds):
+            for epochs in given.script:
+                one = side("script", root, epochs, seed, cache=scratch / "cache")
+                found.setdefault(f"script, {epochs}", []).append(one)
+                report(f"script, {epochs}, seed {seed}", one)
+            for epochs in given.medpipe:
+                cache = scratch / f"cache-{epochs}-{seed}"
+                one = side("library", root, epochs, seed, scratch, cache=cache)
+                found.setdefault(f"medpipe, {epochs}", []).append(one)
+                report(f"medpipe, {epochs}, seed {seed}", one)
+    print("medians:")
+    for name, some in found.items():
+        dice = statistics.median(statistics.mean(one["dice"]) for one in some)
+        print(f"{name}: Dice {dice:.4f}; {statistics.median(one['total'] for one in some):.0f} s")
 
 
-def report(name: str, epochs: int, found: dict[str, Any]) -> None:
-    """Print a line."""
+def report(name: str, found: dict[str, Any]) -> None:
+    """Print the epochs, the Dice of both structures and their mean, and the processor seconds."""
     dice = ", ".join(f"{value:.3f}" for value in found["dice"])
-    print(f"{name}, {epochs}: {dice}; {found['total']:.0f} {found.get('timings', '')}", flush=True)
+    mean = statistics.mean(found["dice"])
+    print(f"{name}: {dice}, mean {mean:.4f}; {found['total']:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The same by medpipe: ``python -m benchmarks.segmentation.library FOLDER EPOCHS SCRATCH``."""
+"""The same by medpipe: ``python -m benchmarks.segmentation.library FOLDER EPOCHS SEED SCRATCH``."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 from benchmarks.segmentation.script import processor_seconds
 from medpipe import Pipeline, PipelineBuilder, step
 
-SIDES = (48, 64, 48)
-"""All volumes fit."""
+PATCH = (40, 56, 40)
+"""84 % of the volumes fit."""
 
 
 def pipeline(root: Path, epochs: int, *, seed: int = 0) -> Pipeline:
@@ -24,21 +24,30 @@ def pipeline(root: Path, epochs: int, *, seed: int = 0) -> Pipeline:
             step("ensure_channel_first"),
             step("orientation"),
             step("normalize_intensity"),
-            step("spatial_pad", spatial_size=SIDES),
+            step("spatial_pad", spatial_size=PATCH),
+            step("divisible_pad", k=8),
             step("to_tensor"),
+            step("rand_spatial_crop_samples", spatial_size=PATCH),
             step("augment", prob=0.9, rotate_range=0.25, translate_range=0.06, scale_range=0.15),
         )
         .network("unet")
-        .trainer("supervised", max_epochs=epochs, learning_rate=5e-3, optimizer="adamw")
-        .loader(batch_size=4)
+        .trainer(
+            "supervised",
+            max_epochs=epochs,
+            learning_rate=1.2e-2,
+            optimizer=step("adamw", betas=(0.9, 0.98)),
+            schedule="one_cycle",
+            precision="bfloat16",
+        )
+        .loader(batch_size=2)
         .split(validation=0.05)
         .build()
     )
 
 
-def main(root: Path, epochs: int, scratch: Path) -> dict[str, Any]:
+def main(root: Path, epochs: int, seed: int, scratch: Path) -> dict[str, Any]:
     """Train, and read what the run says of its test."""
-    run = pipeline(root, epochs).run(scratch / f"hippocampus-{epochs}")
+    run = pipeline(root, epochs, seed=seed).run(scratch / f"hippocampus-{epochs}-{seed}")
     trained = processor_seconds()
     predictions = run.predictions("test")
     cases = predictions.scores.reshape(len(predictions), len(run.data.task.names), -1)
@@ -51,4 +60,5 @@ def main(root: Path, epochs: int, scratch: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))))
+    folder, epochs, seed, scratch = sys.argv[1:]
+    print(json.dumps(main(Path(folder), int(epochs), int(seed), Path(scratch))))

@@ -36,6 +36,9 @@ class SpatialMap:
     Attributes:
         maps: Affine maps from voxels of the result to voxels of the image, both counted from the
             centre: float64 of shape (batch, axes, axes + 1).
+        shifts: Displacements of control points that are spread over the result, its corners
+            included, in its voxels, and are added before the map: of shape (batch, axes,
+            control points of each axis...). None: there are none.
         size: The sides of the result; None: those of the images.
         mode: How images are interpolated: ``nearest``, ``bilinear`` (trilinear for volumes) or
             ``bicubic``. None: voxels are only reordered.
@@ -45,6 +48,7 @@ class SpatialMap:
     """
 
     maps: Array
+    shifts: Array | None = None
     size: tuple[int, ...] | None = None
     mode: str | None = "bilinear"
     padding_mode: str = "border"
@@ -54,7 +58,7 @@ class SpatialMap:
         """The map of both, this one being of the later step; None where they don't go together."""
         import numpy as np
 
-        if earlier.size is not None:
+        if earlier.size is not None or earlier.shifts is not None:
             return None
         kinds = {
             (one.mode, one.padding_mode, one.align_corners)
@@ -69,6 +73,7 @@ class SpatialMap:
         maps[:, :, -1] += earlier.maps[:, :, -1]
         return SpatialMap(
             maps=np.ascontiguousarray(maps),
+            shifts=self.shifts,
             size=self.size,
             mode=mode,
             padding_mode=padding_mode,
@@ -108,6 +113,8 @@ def resampled(images: torch.Tensor, by: SpatialMap, *, mode: str | None = None) 
         some = slice(start, min(start + at_once, len(images)))
         where = positions[: some.stop - start]
         _fill(where, scaled[some], voxels)
+        if by.shifts is not None:
+            _displace(where, scaled[some], by.shifts[some])
         result[some] = grid_sample(
             images[some],
             where,
@@ -138,6 +145,22 @@ def _fill(positions: torch.Tensor, maps: torch.Tensor, voxels: Sequence[torch.Te
         for one in along[1:-1]:
             total = total + one
         torch.add(total, along[-1], out=positions[..., place])
+
+
+def _displace(positions: torch.Tensor, maps: torch.Tensor, shifts: Array) -> None:
+    """Add displacements, interpolated between their control points, to positions."""
+    import torch
+    from torch.nn.functional import interpolate
+
+    points = on_device(torch.from_numpy(shifts).float(), positions)
+    moved = torch.einsum("bij,bj...->bi...", maps[:, :, :-1], points)
+    field = interpolate(
+        moved,
+        size=positions.shape[1:-1],
+        mode="trilinear" if positions.shape[-1] == 3 else "bilinear",
+        align_corners=True,
+    )
+    positions += field.flip(1).movedim(1, -1)
 
 
 class ResampledStep(DrawnStep):

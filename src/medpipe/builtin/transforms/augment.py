@@ -16,11 +16,14 @@ if TYPE_CHECKING:
 
 _AXES = 3
 """So many numbers are drawn; images of fewer axes leave the last ones unused."""
+_POINTS = 5
+"""Control points of a deformation along each axis."""
 _NOTHING: Mapping[str, Any] = {
     "rotate": [0.0] * _AXES,
     "translate": [0.0] * _AXES,
     "zoom": 1.0,
     "flips": [],
+    "elastic": None,
 }
 """The values of a sample that is not changed, but for the place of its region."""
 
@@ -32,7 +35,7 @@ def _sides(_: object, attribute: attrs.Attribute[Any], value: tuple[int, ...] | 
 
 @attrs.frozen(kw_only=True)
 class Augment(ResampledStep):
-    """Rotates, shifts, zooms and flips an image at random, in one resampling.
+    """Rotates, shifts, zooms, flips and deforms an image at random, in one resampling.
 
     By default it only rotates and shifts, which few labels mind: sizes, left and right stay. What
     comes in from outside has the values of the edge. MONAI's `RandAffine` has translations in
@@ -43,6 +46,8 @@ class Augment(ResampledStep):
         rotate_range: The largest angle in radians, about each axis in 3-D.
         translate_range: The largest translation along each axis, as a share of the side.
         scale_range: The largest zoom, as a share: 0.1 is from 0.9 to 1.1, the same on all axes.
+        elastic_range: The largest displacement of a control point of an elastic deformation, as a
+            share of their distance; there are five along each axis. Up to about 0.4 nothing folds.
         flip_axes: Spatial axes that are flipped with a probability of one half.
         spatial_size: The size of a region that is cut out of each image at a random place, in the
             same resampling: patches for networks that give an output for each pixel, which see
@@ -59,6 +64,9 @@ class Augment(ResampledStep):
         default=0.1, validator=[attrs.validators.ge(0), attrs.validators.lt(1)]
     )
     scale_range: float = attrs.field(
+        default=0.0, validator=[attrs.validators.ge(0), attrs.validators.lt(1)]
+    )
+    elastic_range: float = attrs.field(
         default=0.0, validator=[attrs.validators.ge(0), attrs.validators.lt(1)]
     )
     flip_axes: tuple[int, ...] = attrs.field(
@@ -82,6 +90,8 @@ class Augment(ResampledStep):
             ],
             "zoom": 1 + uniform(rng, -self.scale_range, self.scale_range),
             "flips": [axis for axis in self.flip_axes if rng.random() < 0.5],
+            # Only the image tells the number of axes.
+            "elastic": int(rng.integers(2**63)) if self.elastic_range else None,
         }
 
     def spatial_map(
@@ -111,7 +121,25 @@ class Augment(ResampledStep):
             spare = self._spare(sides)
             places = np.array([draw["place"][: len(sides)] for draw in draws])
             maps[:, :, -1] += places * spare / 2
-        return SpatialMap(maps=maps, size=self.spatial_size)
+        return SpatialMap(maps=maps, size=self.spatial_size, shifts=self._shifts(draws, sides))
+
+    def _shifts(
+        self, draws: Sequence[Mapping[str, Any]], sides: Sequence[int]
+    ) -> np.ndarray[Any, Any] | None:
+        """The displacements of control points, in voxels; None where there are none."""
+        import numpy as np
+
+        if not self.elastic_range:
+            return None
+        size = np.array(self.spatial_size or sides)
+        most = self.elastic_range * (size - 1) / (_POINTS - 1)
+        shape = (len(sides), *[_POINTS] * len(sides))
+        shifts = np.zeros((len(draws), *shape))
+        for one, draw in zip(shifts, draws, strict=True):
+            if draw["elastic"] is not None:
+                one[:] = np.random.default_rng(draw["elastic"]).uniform(-1, 1, shape)
+        shifts *= most.reshape(-1, *[1] * len(sides))
+        return shifts
 
     def _spare(self, sides: Sequence[int]) -> np.ndarray[Any, Any]:
         """By how much an image is larger than the region.

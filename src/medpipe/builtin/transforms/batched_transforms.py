@@ -22,6 +22,10 @@ from medpipe.builtin.transforms.batched.intensity import (
     BatchedRandScaleIntensity,
     BatchedRandShiftIntensity,
 )
+from medpipe.builtin.transforms.batched.resolution import (
+    BatchedRandGaussianSmooth,
+    BatchedRandSimulateLowResolution,
+)
 from medpipe.builtin.transforms.batched.rotation import (
     BatchedRandAffine,
     BatchedRandRotate,
@@ -121,9 +125,11 @@ BATCHED: Mapping[str, type[TransformStep]] = {
     "rand_axis_flip": BatchedRandAxisFlip,
     "rand_flip": BatchedRandFlip,
     "rand_gaussian_noise": BatchedRandGaussianNoise,
+    "rand_gaussian_smooth": BatchedRandGaussianSmooth,
     "rand_rotate": BatchedRandRotate,
     "rand_rotate90": BatchedRandRotate90,
     "rand_scale_intensity": BatchedRandScaleIntensity,
+    "rand_simulate_low_resolution": BatchedRandSimulateLowResolution,
     "rand_shift_intensity": BatchedRandShiftIntensity,
     "rand_zoom": BatchedRandZoom,
     "repeat_channel": BatchedRepeatChannel,

@@ -566,7 +566,7 @@ RANDOM_INTENSITY = (
     Transform(
         "rand_simulate_low_resolution",
         "RandSimulateLowResolutiond",
-        "Downsamples the image and upsamples it again (for 2-D: `upsample_mode` bilinear).",
+        "Downsamples the image and upsamples it again.",
         {
             **PROB,
             "downsample_mode": Parameter(Interpolation, "nearest"),
