@@ -12,6 +12,7 @@ from medpipe.builtin.transforms.batched_transforms import BATCHED
 from medpipe.builtin.transforms.ensure_channel_first import QUICK
 from medpipe.builtin.transforms.load_image import LoadImage
 from medpipe.builtin.transforms.orientation import Orientation
+from medpipe.builtin.transforms.padding import PADDING
 from medpipe.builtin.transforms.parameter_meanings import meaning
 from medpipe.builtin.transforms.transform_table import (
     ALIGN_CORNERS_OR_NOT,
@@ -136,7 +137,7 @@ def step_class(entry: Transform) -> type[TransformStep]:
         "__module__": __name__,
         "__doc__": _docstring(entry),
     }
-    batched = QUICK.get(entry.name) or BATCHED.get(entry.name) or GUARDED.get(entry.name)
+    batched = {**QUICK, **PADDING, **BATCHED, **GUARDED}.get(entry.name)
     return attrs.make_class(
         entry.monai.removesuffix("d"),
         fields,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
@@ -19,7 +20,8 @@ class Orientation(TransformStep):
     """Turns the axes of a volume to those of the patient, as its affine says.
 
     Axes are swapped and flipped, and every value stays what it is. A volume without an affine is
-    taken as it lies. MONAI's `Orientationd`.
+    taken as it lies. MONAI's `Orientationd`, in less time for loaded volumes: the affine is changed
+    and nothing is recorded.
 
     Attributes:
         axcodes: Where each axis points to: right or left, anterior or posterior, superior or
@@ -46,4 +48,51 @@ class Orientation(TransformStep):
         made: Any = Orientationd(
             keys=keys, axcodes=self.axcodes, labels=(("L", "R"), ("P", "A"), ("I", "S"))
         )
-        return made  # type: ignore[no-any-return]
+
+        def apply(sample: dict[str, Any]) -> Mapping[Any, Any]:
+            from monai.data import MetaTensor
+
+            images = [sample[key] for key in keys]
+            if not all(isinstance(image, MetaTensor) and image.ndim == 4 for image in images):
+                return made(sample)  # type: ignore[no-any-return]
+            turned = [_turned(image, self.axcodes) for image in images]
+            return {**sample, **dict(zip(keys, turned, strict=True))}
+
+        return apply
+
+
+@functools.lru_cache
+def _change(linear: bytes, axcodes: str) -> list[list[float]]:
+    """For each axis of a volume which it becomes, and 1 or -1 where it is flipped."""
+    import numpy as np
+    from nibabel import orientations
+
+    affine = np.eye(4)
+    affine[:3, :3] = np.frombuffer(linear).reshape(3, 3)
+    now = orientations.io_orientation(affine)  # type: ignore[no-untyped-call]
+    wanted = orientations.axcodes2ornt(axcodes)  # type: ignore[no-untyped-call]
+    change = orientations.ornt_transform(now, wanted)  # type: ignore[no-untyped-call]
+    found: list[list[float]] = change.tolist()
+    return found
+
+
+def _turned(image: Any, axcodes: str) -> Any:
+    """A volume of shape (channels, spatial...) with its axes as the codes say."""
+    import numpy as np
+    import torch
+    from monai.data import MetaTensor
+    from nibabel import orientations
+
+    affine = np.asarray(image.affine, np.float64)
+    change = np.array(_change(affine[:3, :3].tobytes(), axcodes))
+    if np.array_equal(change, [[0, 1], [1, 1], [2, 1]]):
+        return image
+    sides = tuple(image.shape[1:])
+    flipped = [axis + 1 for axis, (_, way) in enumerate(change) if way < 0]
+    order = [0, *(int(axis) + 1 for axis in np.argsort(change[:, 0]))]
+    plain = image.as_subclass(torch.Tensor).flip(flipped).permute(order).contiguous()
+    result = plain.as_subclass(MetaTensor)
+    result.copy_meta_from(image)
+    moved = affine @ orientations.inv_ornt_aff(change, sides)  # type: ignore[no-untyped-call]
+    result.affine = torch.from_numpy(moved)
+    return result

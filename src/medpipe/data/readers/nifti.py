@@ -89,8 +89,7 @@ def _decoded(content: bytes, path: str | os.PathLike[str]) -> DecodedImage:
             f"{said} should hold {length} bytes, not {found}",
             kind="truncated" if cut else "damaged",
         )
-    image = kind.from_bytes(whole)
-    values = _values(image, header)
+    values = _values(whole, header)
     if values.dtype.kind == "c":
         raise UnreadableImageError(
             path, "holds complex numbers", "Save their magnitude, or real and imaginary parts."
@@ -121,11 +120,14 @@ def _decoded(content: bytes, path: str | os.PathLike[str]) -> DecodedImage:
     )
 
 
-def _values(image: Any, header: Any) -> np.ndarray[Any, Any]:
+def _values(content: bytes, header: Any) -> np.ndarray[Any, Any]:
     import numpy as np
 
     scaled = scaling(header)
-    values: np.ndarray[Any, Any] = np.asanyarray(image.dataobj.get_unscaled())
+    shape = header.get_data_shape()
+    # Not by nibabel's image class, which takes longer than a small file's decoding.
+    stored = memoryview(content)[int(header.get_data_offset()) :]
+    values: np.ndarray[Any, Any] = np.ndarray(shape, header.get_data_dtype(), stored, order="F")
     if scaled is None or values.dtype.names is not None or values.dtype.kind == "c":
         return values
     slope, intercept = scaled

@@ -25,4 +25,6 @@ def quiet_decoders() -> None:
         with _lock:
             warnings.filterwarnings("ignore", module=_DECODERS.pattern)
     # nibabel has a logger that writes to the terminal by itself.
-    logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
+    logger = logging.getLogger("nibabel.global")
+    if logger.level != logging.CRITICAL:  # setting it takes longer than a small file's decoding
+        logger.setLevel(logging.CRITICAL)
