@@ -12,6 +12,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from benchmarks.segmentation.organs import write
+
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -49,19 +51,25 @@ def main() -> None:
     parser.add_argument("--medpipe", type=int, nargs="*", default=[11, 38], help="medpipe's epochs")
     parser.add_argument("--seeds", type=int, default=3, help="how many seeds")
     parser.add_argument("--scratch", type=Path, help="where to put runs; a temporary folder")
+    parser.add_argument("--organs", action="store_true", help="drawn organs, in place of Task04")
     given = parser.parse_args()
-    root = Path(os.environ.get("MEDPIPE_DATA", ".")).expanduser() / "Task04_Hippocampus"
     found: dict[str, list[dict[str, Any]]] = {}
     with tempfile.TemporaryDirectory() as temporary:
         scratch = given.scratch or Path(temporary)
+        name = "organs" if given.organs else "hippocampus"
+        root = Path(os.environ.get("MEDPIPE_DATA", ".")).expanduser() / "Task04_Hippocampus"
+        if given.organs:
+            root = scratch / "organs"
+            if not root.is_dir():
+                write(root)
         for seed in range(given.seeds):
             for epochs in given.script:
-                one = side("script", root, epochs, seed, cache=scratch / "cache")
+                one = side("script", name, root, epochs, seed, cache=scratch / "cache")
                 found.setdefault(f"script, {epochs}", []).append(one)
                 report(f"script, {epochs}, seed {seed}", one)
             for epochs in given.medpipe:
                 cache = scratch / f"cache-{epochs}-{seed}"
-                one = side("library", root, epochs, seed, scratch, cache=cache)
+                one = side("library", name, root, epochs, seed, scratch, cache=cache)
                 found.setdefault(f"medpipe, {epochs}", []).append(one)
                 report(f"medpipe, {epochs}, seed {seed}", one)
     print("medians:")
@@ -71,7 +79,7 @@ def main() -> None:
 
 
 def report(name: str, found: dict[str, Any]) -> None:
-    """Print the epochs, the Dice of both structures and their mean, and the processor seconds."""
+    """Print the epochs, the Dice of each structure and their mean, and the processor seconds."""
     dice = ", ".join(f"{value:.3f}" for value in found["dice"])
     mean = statistics.mean(found["dice"])
     print(f"{name}: {dice}, mean {mean:.4f}; {found['total']:.0f} s", flush=True)

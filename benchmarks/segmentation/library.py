@@ -1,4 +1,7 @@
-"""The same by medpipe: ``python -m benchmarks.segmentation.library FOLDER EPOCHS SEED SCRATCH``."""
+"""The same by medpipe.
+
+``python -m benchmarks.segmentation.library SET FOLDER EPOCHS SEED SCRATCH`` prints a line of JSON.
+"""
 
 from __future__ import annotations
 
@@ -7,29 +10,43 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.segmentation.script import processor_seconds
+from benchmarks.segmentation.script import PATCHES, processor_seconds
 from medpipe import Pipeline, PipelineBuilder, step
 
-PATCH = (40, 56, 40)
+HIPPOCAMPUS = (40, 56, 40)
 """84 % of the volumes fit."""
 
 
-def pipeline(root: Path, epochs: int, *, seed: int = 0) -> Pipeline:
-    """Much as `examples/hippocampus.py` has it."""
-    return (
-        PipelineBuilder(seed=seed, device="cpu")
-        .dataset("decathlon", root=root, folds="folds.csv", test_fold=0)
-        .transforms(
-            step("load_image"),
-            step("ensure_channel_first"),
-            step("orientation"),
-            step("normalize_intensity"),
-            step("spatial_pad", spatial_size=PATCH),
+def chain(name: str) -> list[Any]:
+    """The transforms, patches included."""
+    loaded = [
+        step("load_image"),
+        step("ensure_channel_first"),
+        step("orientation"),
+        step("normalize_intensity"),
+    ]
+    moved = step("augment", prob=0.9, rotate_range=0.25, translate_range=0.06, scale_range=0.15)
+    if name == "hippocampus":
+        return [
+            *loaded,
+            step("spatial_pad", spatial_size=HIPPOCAMPUS),
             step("divisible_pad", k=8),
             step("to_tensor"),
-            step("rand_spatial_crop_samples", spatial_size=PATCH),
-            step("augment", prob=0.9, rotate_range=0.25, translate_range=0.06, scale_range=0.15),
-        )
+            step("rand_spatial_crop_samples", spatial_size=HIPPOCAMPUS),
+            moved,
+        ]
+    patches = step("rand_crop_by_label_classes", spatial_size=PATCHES[name], num_samples=2)
+    return [*loaded, step("to_tensor"), patches, moved]
+
+
+def pipeline(name: str, root: Path, epochs: int, *, seed: int = 0) -> Pipeline:
+    """Much as `examples/hippocampus.py` has it."""
+    builder = PipelineBuilder(seed=seed, device="cpu")
+    if name != "hippocampus":
+        builder = builder.inferer("sliding_window", roi_size=PATCHES[name])
+    return (
+        builder.dataset("decathlon", root=root, folds="folds.csv", test_fold=0)
+        .transforms(*chain(name))
         .network("unet")
         .trainer(
             "supervised",
@@ -45,20 +62,19 @@ def pipeline(root: Path, epochs: int, *, seed: int = 0) -> Pipeline:
     )
 
 
-def main(root: Path, epochs: int, seed: int, scratch: Path) -> dict[str, Any]:
+def main(name: str, root: Path, epochs: int, seed: int, scratch: Path) -> dict[str, Any]:
     """Train, and read what the run says of its test."""
-    run = pipeline(root, epochs, seed=seed).run(scratch / f"hippocampus-{epochs}-{seed}")
+    run = pipeline(name, root, epochs, seed=seed).run(scratch / f"{name}-{epochs}-{seed}")
     trained = processor_seconds()
-    predictions = run.predictions("test")
-    cases = predictions.scores.reshape(len(predictions), len(run.data.task.names), -1)
+    metrics = run.metrics["test"]
     return {
-        "dice": cases[:, :, 0].mean(axis=0).tolist(),
-        "intervals": run.metrics["test"]["intervals"]["dice"],
+        "dice": [one["dice"] for one in metrics["name_table"].values()],
+        "intervals": metrics["intervals"]["dice"],
         "timings": run.timings,
         "total": trained,
     }
 
 
 if __name__ == "__main__":
-    folder, epochs, seed, scratch = sys.argv[1:]
-    print(json.dumps(main(Path(folder), int(epochs), int(seed), Path(scratch))))
+    name, folder, epochs, seed, scratch = sys.argv[1:]
+    print(json.dumps(main(name, Path(folder), int(epochs), int(seed), Path(scratch))))

@@ -1,6 +1,6 @@
-"""The plain MONAI script: what a careful user would write for Task04 of the decathlon.
+"""The plain MONAI script: what a careful user would write for a set of the decathlon.
 
-``python -m benchmarks.segmentation.script FOLDER EPOCHS SEED`` prints a line of JSON at its end.
+``python -m benchmarks.segmentation.script SET FOLDER EPOCHS SEED`` prints a line of JSON at its end.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 TEST_FOLD = "0"
-PATCH = (32, 48, 32)
 BATCH = 8
+PATCHES = {"hippocampus": (32, 48, 32), "organs": (64, 64, 24)}
+STRUCTURES = {"hippocampus": 2, "organs": 4}
 
 
 def pairs(root: Path) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
@@ -27,7 +28,7 @@ def pairs(root: Path) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
     return training, test
 
 
-def main(root: Path, epochs: int, seed: int) -> dict[str, Any]:
+def main(name: str, root: Path, epochs: int, seed: int) -> dict[str, Any]:
     """Train, and measure the mean Dice of each structure on the test."""
     import torch
     from monai.data import CacheDataset, DataLoader, decollate_batch
@@ -49,6 +50,7 @@ def main(root: Path, epochs: int, seed: int) -> dict[str, Any]:
     from monai.utils import set_determinism
 
     set_determinism(seed=seed)
+    patch, outputs = PATCHES[name], STRUCTURES[name] + 1
     keys = ["image", "label"]
     prepared = [
         LoadImaged(keys=keys),
@@ -57,9 +59,9 @@ def main(root: Path, epochs: int, seed: int) -> dict[str, Any]:
         NormalizeIntensityd(keys="image"),
     ]
     random = [
-        SpatialPadd(keys=keys, spatial_size=PATCH),
+        SpatialPadd(keys=keys, spatial_size=patch),
         RandCropByPosNegLabeld(
-            keys=keys, label_key="label", spatial_size=PATCH, pos=1, neg=1, num_samples=2
+            keys=keys, label_key="label", spatial_size=patch, pos=1, neg=1, num_samples=2
         ),
         RandAffined(
             keys=keys,
@@ -73,7 +75,7 @@ def main(root: Path, epochs: int, seed: int) -> dict[str, Any]:
     training, test = pairs(root)
     cached = CacheDataset(training, Compose([*prepared, *random]), progress=False)
     loader = DataLoader(cached, batch_size=BATCH // 2, shuffle=True)
-    network = UNet(3, 1, 3, channels=(16, 32, 64, 128), strides=(2, 2, 2), norm="batch")
+    network = UNet(3, 1, outputs, channels=(16, 32, 64, 128), strides=(2, 2, 2), norm="batch")
     loss = DiceCELoss(to_onehot_y=True, softmax=True)
     optimizer = torch.optim.Adam(network.parameters(), 1e-3)
     for _ in range(epochs):
@@ -85,17 +87,17 @@ def main(root: Path, epochs: int, seed: int) -> dict[str, Any]:
     trained = processor_seconds()
     network.eval()
     metric: Any = DiceMetric(include_background=False, reduction="mean_batch")
-    one_hot: Any = AsDiscrete(to_onehot=3)
-    answer: Any = AsDiscrete(argmax=True, to_onehot=3)
+    one_hot: Any = AsDiscrete(to_onehot=outputs)
+    answer: Any = AsDiscrete(argmax=True, to_onehot=outputs)
     with torch.no_grad():
         for batch in DataLoader(CacheDataset(test, Compose(prepared), progress=False)):
-            outputs = sliding_window_inference(batch["image"], PATCH, 4, network)
+            outputs = sliding_window_inference(batch["image"], patch, 4, network)
             metric(
                 [answer(one) for one in decollate_batch(outputs)],
                 [one_hot(one) for one in decollate_batch(batch["label"])],
             )
-    anterior, posterior = metric.aggregate().tolist()
-    return {"dice": [anterior, posterior], "training": trained, "total": processor_seconds()}
+    dice: list[float] = metric.aggregate().tolist()
+    return {"dice": dice, "training": trained, "total": processor_seconds()}
 
 
 def processor_seconds() -> float:
@@ -105,4 +107,5 @@ def processor_seconds() -> float:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))))
+    name, folder, epochs, seed = sys.argv[1:]
+    print(json.dumps(main(name, Path(folder), int(epochs), int(seed))))
