@@ -20,6 +20,7 @@ from medpipe.plugin import (
     Reading,
     Sample,
     find_images,
+    read_image,
 )
 
 if TYPE_CHECKING:
@@ -84,8 +85,8 @@ class ImageMasks(DatasetStep):
         root = Path(self.root).expanduser()
         meaning = Meaning(self.labels, self.ignore, self.tolerances)
         faults: list[Fault] = []
-        images, notes = _found(root / self.images, faults)
-        masks, _ = _found(root / self.masks, faults)
+        images, _, notes = _found(root / self.images, faults)
+        masks, others, _ = _found(root / self.masks, faults)
         of_masks = {_stem(id_): path for id_, path in masks.items()}
         ends = self.mask_suffix
         if self.images == self.masks:
@@ -101,6 +102,8 @@ class ImageMasks(DatasetStep):
                     expected = f"{root / self.masks / _stem(id_)}{ends}"
                     message = f"The image {path} has no mask: there is no {expected} with a suffix."
                     remedy = 'Add it, or set dataset.without_mask = "drop".'
+                    if _stem(id_) + ends in others:
+                        message += f" {_why_not(others[_stem(id_) + ends])}"
                     faults.append(
                         Fault(kind="missing", message=message, sample=id_, path=path, remedy=remedy)
                     )
@@ -128,8 +131,10 @@ class ImageMasks(DatasetStep):
         )
 
 
-def _found(folder: Path, faults: list[Fault]) -> tuple[Mapping[str, Any], tuple[str, ...]]:
-    """The images of a folder by id, and notes on what was skipped."""
+def _found(
+    folder: Path, faults: list[Fault]
+) -> tuple[Mapping[str, Any], Mapping[str, str], tuple[str, ...]]:
+    """The images of a folder by id, other files by their stems, and notes on what was skipped."""
     if not folder.is_dir():
         raise DataError(
             f"There is no folder {folder}{looked_in(folder)}. Set dataset.images and dataset.masks."
@@ -137,7 +142,17 @@ def _found(folder: Path, faults: list[Fault]) -> tuple[Mapping[str, Any], tuple[
     listing = FolderListing(faults=faults)
     listing.look_below(str(folder), "")
     found = find_images(listing)
-    return found.images, found.notes
+    others = {_stem(id_): path for id_, path in listing.files.items() if id_ not in found.images}
+    return found.images, others, found.notes
+
+
+def _why_not(path: str) -> str:
+    """Why a file with the name of a mask is none."""
+    try:
+        read_image(path)
+    except DataError as error:
+        return str(error)
+    return ""
 
 
 def _stem(id_: str) -> str:
