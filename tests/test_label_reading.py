@@ -142,7 +142,8 @@ def test_colours_are_refused(tmp_path: Path) -> None:
         read(of(file, values=NUCLEI))
     assert str(caught.value) == (
         f"The mask {file} has 3 channels of different values. Save it with one number for each "
-        "pixel, or a file for each structure."
+        "pixel, or a file for each structure; or name its colours in dataset.labels, such as "
+        "'#ff0000'."
     )
 
 

@@ -31,17 +31,19 @@ class MaskWriter:
     """Writes a file for each mask.
 
     Volumes, and images with a place in the patient, become NIfTI; other images PNG. Masks of
-    structures that may overlap become a file for each structure.
+    structures that may overlap become a file for each structure. Colours are written to PNG alone:
+    NIfTI has 0, 1, 2, and so on in their place.
 
     Attributes:
         folder: Where to.
         names: The task's names.
-        values: The value of each name in the files; empty: 1, 2, and so on.
+        values: The values of the background and of each name in the files, numbers or colours; see
+            `TaskStep.written_values`. Empty: 0, 1, 2, and so on.
     """
 
     folder: Path
     names: Sequence[str]
-    values: Sequence[int] = ()
+    values: Sequence[int | str] = ()
 
     def write(self, stem: str, mask: Array, grid: FileGrid) -> list[Path]:
         """Write the mask of one image.
@@ -56,28 +58,39 @@ class MaskWriter:
             RunError: A file can't be written.
         """
         written = []
-        for name, values in self._files(stem, mask):
-            whole = len(grid.file_shape) == 2 and not grid.known
-            path = self.folder / f"{name}{PNG if whole else NIFTI}"
-            content = _png(values, grid, path) if whole else _nifti(values, grid)
+        picture = len(grid.file_shape) == 2 and not grid.known
+        for name, values in self._files(stem, mask, picture=picture):
+            path = self.folder / f"{name}{PNG if picture else NIFTI}"
+            content = _png(values, grid, path) if picture else _nifti(values, grid)
             files.make_directories(path.parent, sync=False)
             files.write_bytes(path, content)
             written.append(path)
         return written
 
-    def _files(self, given: str, mask: Array) -> Iterator[tuple[str, Array]]:
-        import numpy as np
-
+    def _files(self, given: str, mask: Array, *, picture: bool) -> Iterator[tuple[str, Array]]:
         stem = _SUFFIX.sub("", given) or given
         if len(mask) == len(self.names) and mask.ndim and len(self.names) > 1:
             for name, one in zip(self.names, mask, strict=True):
                 yield f"{stem}_{_UNSAFE.sub('_', name)}", one
             return
-        values = list(self.values) or list(range(1, len(self.names) + 1))
+        yield stem, self._table(colours=picture)[mask[0]]
+
+    def _table(self, *, colours: bool) -> Array:
+        """The value of each index, of shape (256,), or its colour, of shape (256, 3)."""
+        import numpy as np
+
+        given = list(self.values) or list(range(len(self.names) + 1))
+        if any(isinstance(value, str) for value in given):
+            if colours:
+                table = np.zeros((256, 3), np.uint8)
+                table[: len(given)] = [list(bytes.fromhex(str(value)[1:])) for value in given]
+                return table
+            given = list(range(len(given)))
+        values = [int(value) for value in given]
         kind = np.int16 if max(values) > 255 or min(values) < 0 else np.uint8
         table = np.zeros(256, kind)
-        table[1 : len(values) + 1] = values
-        yield stem, table[mask[0]]
+        table[: len(values)] = values
+        return table
 
 
 def _nifti(values: Array, grid: FileGrid) -> bytes:

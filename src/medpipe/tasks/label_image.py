@@ -8,7 +8,10 @@ import attrs
 
 IGNORED = 255
 """The index of pixels that count nowhere, in labels as they are read."""
-Values = tuple[tuple[float, tuple[int, ...]], ...]
+BLACK = "#000000"
+Value = float | str
+"""What a pixel of a mask has: a number, or a colour as ``#rrggbb``."""
+Values = tuple[tuple[Value, tuple[int, ...]], ...]
 """For values of a mask the places of the names that they mean; of the background none."""
 
 
@@ -21,7 +24,8 @@ class LabelImage:
             is not 0 belongs to the name (None: not annotated); or an array or `DecodedImage`.
         values: What the values of a single mask mean, such as ``((0, ()), (255, (0,)))``: 255 is
             the first name, 0 the background. A value that is not named is a fault. None: the
-            values are 0 for the background, 1 for the first name, and so on.
+            values are 0 for the background, 1 for the first name, and so on. A mask in colours has
+            texts: ``(("#000000", ()), ("#ff0000", (0,)))``.
         ignore: Values of a single mask that count nowhere: not in the loss, not in a metric.
         channels: How many names there are, where they may overlap: the label then has a channel of
             0 and 1 for each. None: each pixel has one name, or the background.
@@ -32,6 +36,12 @@ class LabelImage:
 
     image: Any
     values: Values | None = None
-    ignore: tuple[float, ...] = ()
+    ignore: tuple[Value, ...] = ()
     channels: int | None = None
     absent: tuple[int, ...] = ()
+
+    @property
+    def colours(self) -> bool:
+        """Whether the mask's values are colours."""
+        given = (*(value for value, _ in self.values or ()), *self.ignore)
+        return any(isinstance(value, str) for value in given)

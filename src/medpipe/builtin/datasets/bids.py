@@ -12,8 +12,10 @@ import attrs
 from medpipe.builtin.datasets.listing.bids_names import BidsName, bids_files
 from medpipe.builtin.datasets.listing.structures import (
     BACKGROUND,
+    MaskValue,
     Meaning,
     Structures,
+    are_ignored,
     are_structures,
     whole,
 )
@@ -61,7 +63,7 @@ class Bids(DatasetStep):
     mask: str = attrs.field(default="dseg", validator=_are_endings)
     entities: Mapping[str, str] = attrs.field(factory=dict)
     labels: Structures | None = attrs.field(default=None, validator=are_structures)
-    ignore: tuple[int, ...] = ()
+    ignore: tuple[MaskValue, ...] = attrs.field(default=(), validator=are_ignored)
     tolerances: tuple[float, ...] = ()
     without_mask: Literal["error", "drop"] = "error"
 

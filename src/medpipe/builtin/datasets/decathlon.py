@@ -12,8 +12,10 @@ from attrs.validators import ge, optional
 from medpipe.builtin.datasets.listing.dataset_json import DESCRIPTION, described, labels_of
 from medpipe.builtin.datasets.listing.grouping import Patterns, captures, compiled, group_of
 from medpipe.builtin.datasets.listing.structures import (
+    MaskValue,
     Meaning,
     Structures,
+    are_ignored,
     are_structures,
     whole,
     without_patients,
@@ -49,7 +51,7 @@ class Decathlon(DatasetStep):
 
     root: Path
     labels: Structures | None = attrs.field(default=None, validator=are_structures)
-    ignore: tuple[int, ...] = ()
+    ignore: tuple[MaskValue, ...] = attrs.field(default=(), validator=are_ignored)
     tolerances: tuple[float, ...] = ()
     folds: str | None = None
     test_fold: int = attrs.field(default=0, validator=ge(0))

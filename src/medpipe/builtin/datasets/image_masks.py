@@ -9,7 +9,14 @@ import attrs
 from attrs.validators import optional
 
 from medpipe.builtin.datasets.listing.grouping import Patterns, captures, compiled, group_of
-from medpipe.builtin.datasets.listing.structures import Meaning, Structures, are_structures, whole
+from medpipe.builtin.datasets.listing.structures import (
+    MaskValue,
+    Meaning,
+    Structures,
+    are_ignored,
+    are_structures,
+    whole,
+)
 from medpipe.builtin.datasets.listing.wording import counted, looked_in
 from medpipe.plugin import (
     DataError,
@@ -43,10 +50,11 @@ class ImageMasks(DatasetStep):
         masks: The folder of masks below `root`; it may be that of the images where `mask_suffix`
             tells them apart.
         mask_suffix: What stands at the end of a mask's name before the dot.
-        labels: The value or values in masks of each structure: ``{ nuclei = 255 }``. What has
-            several values is one structure; a value of several structures lets them overlap. 0 is
-            the background.
-        ignore: Values in masks that count nowhere.
+        labels: The value or values in masks of each structure, ``{ nuclei = 255 }``, or its
+            colours, ``{ tumour = "#ff0000" }``. What has several values is one structure; a value
+            of several structures lets them overlap. 0, or black, is the ``background``, unless
+            that has a value of its own.
+        ignore: Values or colours in masks that count nowhere.
         tolerances: How far, in mm, a predicted surface may be from the true one for the NSD: one
             number for all structures or one for each. Empty: 1 mm.
         without_mask: What an image without a mask is: an ``"error"``, or left out (``"drop"``).
@@ -62,7 +70,7 @@ class ImageMasks(DatasetStep):
     masks: str = "masks"
     mask_suffix: str = ""
     labels: Structures = attrs.field(validator=are_structures)
-    ignore: tuple[int, ...] = ()
+    ignore: tuple[MaskValue, ...] = attrs.field(default=(), validator=are_ignored)
     tolerances: tuple[float, ...] = ()
     without_mask: Literal["error", "drop"] = "error"
     channels: Literal[1, 3, "auto"] = "auto"

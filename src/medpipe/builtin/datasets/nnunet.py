@@ -12,8 +12,10 @@ from attrs.validators import ge, optional
 from medpipe.builtin.datasets.listing.dataset_json import DESCRIPTION, described, labels_of
 from medpipe.builtin.datasets.listing.grouping import Patterns, captures, compiled, group_of
 from medpipe.builtin.datasets.listing.structures import (
+    MaskValue,
     Meaning,
     Structures,
+    are_ignored,
     are_structures,
     several,
     whole,
@@ -56,7 +58,7 @@ class NnUNet(DatasetStep):
 
     root: Path
     labels: Structures | None = attrs.field(default=None, validator=are_structures)
-    ignore: tuple[int, ...] = ()
+    ignore: tuple[MaskValue, ...] = attrs.field(default=(), validator=are_ignored)
     tolerances: tuple[float, ...] = ()
     folds: Path | None = None
     test_fold: int = attrs.field(default=0, validator=ge(0))
@@ -143,7 +145,7 @@ class NnUNet(DatasetStep):
 
     def _structures(
         self, root: Path, about: Mapping[str, Any]
-    ) -> tuple[Structures, tuple[int, ...]]:
+    ) -> tuple[Structures, tuple[MaskValue, ...]]:
         """The structures, and the values that count nowhere."""
         if self.labels is not None:
             return self.labels, self.ignore

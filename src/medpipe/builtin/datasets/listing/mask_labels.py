@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 import attrs
 
-from medpipe.builtin.datasets.listing.structures import Meaning, Structures
+from medpipe.builtin.datasets.listing.structures import MaskValue, Meaning, Structures
 from medpipe.plugin import LabelImage, Segmentation, Task
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class MaskReader:
     step: Segmentation
     columns: tuple[str, ...]
     labels: Structures | None
-    ignore: tuple[int, ...]
+    ignore: tuple[MaskValue, ...]
     blank: BlankMask
     finder: ImageFinder
 

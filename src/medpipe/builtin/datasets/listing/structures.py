@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
@@ -11,13 +12,15 @@ from medpipe.builtin.datasets.listing.wording import counted
 from medpipe.plugin import DataError, LabelImage, Segmentation, Task
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from medpipe.plugin import Dataset, ImageFile
 
-Structures: TypeAlias = Mapping[str, int | tuple[int, ...]]
+MaskValue: TypeAlias = int | str
+"""A number, or a colour as ``#rrggbb``."""
+Structures: TypeAlias = Mapping[str, MaskValue | tuple[MaskValue, ...]]
 """The value or values of each structure."""
 BACKGROUND = "background"
+BLACK = "#000000"
+_COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 
 
 def are_structures(
@@ -26,7 +29,7 @@ def are_structures(
     """Check that each structure has a value, and there is one beside the background.
 
     Raises:
-        ValueError: It is not so.
+        ValueError: It is not so, or values are neither all numbers nor all colours.
     """
     if value is None:
         return
@@ -35,13 +38,42 @@ def are_structures(
         raise ValueError(f"{empty[0]!r} has no value. Give it one, or leave it out.")
     if not set(value) - {BACKGROUND}:
         raise ValueError("there is no structure. Name at least one beside the background.")
+    _of_one_kind([one for values in value.values() for one in several(values)])
+
+
+def are_ignored(
+    instance: object, attribute: attrs.Attribute[Any], value: tuple[MaskValue, ...]
+) -> None:
+    """Check that values which count nowhere are of the kind of those of structures.
+
+    Raises:
+        ValueError: They are not.
+    """
+    labels: Structures = getattr(instance, "labels", None) or {}
+    _of_one_kind([*value, *(one for values in labels.values() for one in several(values))])
+
+
+def _of_one_kind(values: Iterable[MaskValue]) -> None:
+    texts = [value for value in values if isinstance(value, str)]
+    wrong = [text for text in texts if not _COLOUR.fullmatch(text)]
+    if wrong:
+        raise ValueError(
+            f"{wrong[0]!r} is no value of a mask. Give a number, or a colour such as '#ff0000'."
+        )
+    numbers = [value for value in values if not isinstance(value, str)]
+    if texts and numbers:
+        raise ValueError(
+            f"{numbers[0]} is a number and {texts[0]!r} a colour: a mask has one of both. Give "
+            "each structure the colour that it has in the masks."
+        )
 
 
 class Meaning:
     """What the values of masks mean.
 
     Args:
-        labels: The value or values of each structure; ``background`` is 0 where it is not named.
+        labels: The value or values of each structure; ``background`` is 0, or black, where it is
+            not named.
         ignore: Values that count nowhere.
         tolerances: See `Segmentation`.
         step: The task, whose tolerances count then. Where its structures overlap, they may also if
@@ -54,14 +86,15 @@ class Meaning:
     def __init__(
         self,
         labels: Structures,
-        ignore: Iterable[int] = (),
+        ignore: Iterable[MaskValue] = (),
         tolerances: tuple[float, ...] = (),
         *,
         step: Segmentation | None = None,
     ) -> None:
-        given = {name: several(values) for name, values in labels.items()}
-        background = given.pop(BACKGROUND, (0,))
-        places: dict[int, list[int]] = {value: [] for value in background}
+        given = {name: _plain(several(values)) for name, values in labels.items()}
+        colours = any(isinstance(value, str) for values in given.values() for value in values)
+        background = given.pop(BACKGROUND, (BLACK if colours else 0,))
+        places: dict[MaskValue, list[int]] = {value: [] for value in background}
         for place, (name, values) in enumerate(given.items()):
             for value in values:
                 if value in background:
@@ -69,8 +102,8 @@ class Meaning:
                         f"dataset.labels gives the value {value} to {name!r} and to the background."
                     )
                 places.setdefault(value, []).append(place)
-        self.ignore = tuple(ignore)
-        both = sorted(set(self.ignore) & set(places))
+        self.ignore = _plain(tuple(ignore))
+        both = sorted(set(self.ignore) & set(places), key=str)
         if both:
             raise DataError(f"The value {both[0]} is in dataset.labels and in dataset.ignore.")
         self.names = tuple(given)
@@ -80,9 +113,13 @@ class Meaning:
         self.channels = len(self.names) if overlap else None
         # In files that are written each structure has the first of its values.
         written = () if overlap else tuple(values[0] for values in given.values())
-        self.task = Task(
-            kind=attrs.evolve(step, overlapping=overlap, values=written), names=self.names
+        kind = attrs.evolve(
+            step,
+            overlapping=overlap,
+            values=written,
+            background=None if overlap else background[0],
         )
+        self.task = Task(kind=kind, names=self.names)
 
     def label(self, mask: ImageFile | Any, *, absent: tuple[int, ...] = ()) -> LabelImage:
         """The label of a sample with this mask."""
@@ -114,6 +151,11 @@ def without_patients(count: int, noun: str) -> str:
     )
 
 
-def several(values: int | tuple[int, ...]) -> tuple[int, ...]:
+def several(values: MaskValue | tuple[MaskValue, ...]) -> tuple[MaskValue, ...]:
     """A value that is written alone or as a list, as a tuple."""
-    return (values,) if isinstance(values, int) else tuple(values)
+    return (values,) if isinstance(values, (int, str)) else tuple(values)
+
+
+def _plain(values: tuple[MaskValue, ...]) -> tuple[MaskValue, ...]:
+    """Values with colours in lower case."""
+    return tuple(value.lower() if isinstance(value, str) else value for value in values)
