@@ -158,15 +158,26 @@ def test_colours_of_16_bits_are_refused() -> None:
 @pytest.mark.parametrize(
     ("said", "labels", "ignore"),
     [
-        ("'red' is no value of a mask", {"a": "red"}, []),
-        ("1 is a number and '#ff0000' a colour", {"a": RED, "b": 1}, []),
-        ("1 is a number and '#ff0000' a colour", {"a": RED}, [1]),
+        ("'#f00' is no value of a mask", {"a": "#f00"}, []),
+        ("'255' is no value of a mask", {"a": "255"}, []),
+        ("1 is no colour, and '#ff0000' is one", {"a": RED, "b": 1}, []),
+        ("1 is no colour, and '#ff0000' is one", {"a": RED}, [1]),
+        ("'red' is no colour, and '#ff0000' is one", {"a": RED, "b": "red"}, []),
     ],
 )
 def test_labels_are_colours_or_numbers(said: str, labels: Any, ignore: Any) -> None:
     builder = PipelineBuilder().dataset("image_masks", root="x", labels=labels, ignore=ignore)
     with pytest.raises(ConfigError, match=said):
         builder.network("unet").trainer("supervised").build()
+
+
+def test_words_are_no_values_of_a_picture(tmp_path: Path) -> None:
+    said = fault_of(coloured(tmp_path, Image.fromarray(MASK), labels={"tumour": "red"}))
+    assert said == (
+        f"The mask {tmp_path}/masks/a.png has numbers, and dataset.labels names segments ('red'), "
+        "which DICOM segmentations alone have. Give the number of each structure, or its colour, "
+        "such as '#ff0000'."
+    )
 
 
 def written(folder: Path, task: Any, mask: Any, *, known: bool = False) -> Path:

@@ -82,7 +82,7 @@ class MaskWriter:
         given = list(self.values) or list(range(len(self.names) + 1))
         if any(isinstance(value, str) for value in given):
             if colours:
-                table = np.zeros((256, 3), np.uint8)
+                table: Array = np.zeros((256, 3), np.uint8)
                 table[: len(given)] = [list(bytes.fromhex(str(value)[1:])) for value in given]
                 return table
             given = list(range(len(given)))

@@ -12,6 +12,7 @@ from medpipe.builtin.datasets.listing.grouping import Patterns, captures, compil
 from medpipe.builtin.datasets.listing.structures import (
     MaskValue,
     Meaning,
+    OnMismatch,
     Structures,
     are_ignored,
     are_structures,
@@ -55,6 +56,8 @@ class ImageMasks(DatasetStep):
             of several structures lets them overlap. 0, or black, is the ``background``, unless
             that has a value of its own.
         ignore: Values or colours in masks that count nowhere.
+        on_mismatch: What to do with a mask on another grid than its image: an ``"error"``, or
+            ``"resample"`` it onto the image's by nearest neighbour, where both have an affine.
         tolerances: How far, in mm, a predicted surface may be from the true one for the NSD: one
             number for all structures or one for each. Empty: 1 mm.
         without_mask: What an image without a mask is: an ``"error"``, or left out (``"drop"``).
@@ -71,6 +74,7 @@ class ImageMasks(DatasetStep):
     mask_suffix: str = ""
     labels: Structures = attrs.field(validator=are_structures)
     ignore: tuple[MaskValue, ...] = attrs.field(default=(), validator=are_ignored)
+    on_mismatch: OnMismatch = "error"
     tolerances: tuple[float, ...] = ()
     without_mask: Literal["error", "drop"] = "error"
     channels: Literal[1, 3, "auto"] = "auto"
@@ -91,7 +95,7 @@ class ImageMasks(DatasetStep):
             DataError: A folder is not there, or there is no pair.
         """
         root = Path(self.root).expanduser()
-        meaning = Meaning(self.labels, self.ignore, self.tolerances)
+        meaning = Meaning(self.labels, self.ignore, self.tolerances, on_mismatch=self.on_mismatch)
         faults: list[Fault] = []
         images, _, notes = _found(root / self.images, faults)
         masks, others, _ = _found(root / self.masks, faults)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import attrs
 
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from medpipe.plugin import Dataset, ImageFile
 
 MaskValue: TypeAlias = int | str
-"""A number, or a colour as ``#rrggbb``."""
+"""A number, a colour as ``#rrggbb``, or the label of a segment of a DICOM segmentation."""
+OnMismatch: TypeAlias = Literal["error", "resample"]
 Structures: TypeAlias = Mapping[str, MaskValue | tuple[MaskValue, ...]]
 """The value or values of each structure."""
 BACKGROUND = "background"
@@ -54,18 +55,27 @@ def are_ignored(
 
 
 def _of_one_kind(values: Iterable[MaskValue]) -> None:
-    texts = [value for value in values if isinstance(value, str)]
-    wrong = [text for text in texts if not _COLOUR.fullmatch(text)]
+    given = list(values)
+    texts = [value for value in given if isinstance(value, str)]
+    wrong = [text for text in texts if _like_a_number(text)]
     if wrong:
         raise ValueError(
-            f"{wrong[0]!r} is no value of a mask. Give a number, or a colour such as '#ff0000'."
+            f"{wrong[0]!r} is no value of a mask. Give a number without quotes, a colour such as "
+            "'#ff0000', or the label of a segment."
         )
-    numbers = [value for value in values if not isinstance(value, str)]
-    if texts and numbers:
+    colours = [text for text in texts if _COLOUR.fullmatch(text)]
+    others = [value for value in given if value not in colours]
+    if colours and others:
         raise ValueError(
-            f"{numbers[0]} is a number and {texts[0]!r} a colour: a mask has one of both. Give "
-            "each structure the colour that it has in the masks."
+            f"{others[0]!r} is no colour, and {colours[0]!r} is one. Give each structure the "
+            "colour that it has in the masks."
         )
+
+
+def _like_a_number(text: str) -> bool:
+    """Whether a text is meant to be a number or a colour, and is neither."""
+    colour = text.startswith("#") and not _COLOUR.fullmatch(text)
+    return colour or not text.strip() or text.strip().lstrip("+-").isdecimal()
 
 
 class Meaning:
@@ -78,6 +88,7 @@ class Meaning:
         tolerances: See `Segmentation`.
         step: The task, whose tolerances count then. Where its structures overlap, they may also if
             no value is of several.
+        on_mismatch: See `LabelImage`.
 
     Raises:
         DataError: A value is that of a structure and of the background, or to be ignored.
@@ -90,9 +101,12 @@ class Meaning:
         tolerances: tuple[float, ...] = (),
         *,
         step: Segmentation | None = None,
+        on_mismatch: OnMismatch = "error",
     ) -> None:
+        self.on_mismatch: OnMismatch = on_mismatch
         given = {name: _plain(several(values)) for name, values in labels.items()}
-        colours = any(isinstance(value, str) for values in given.values() for value in values)
+        texts = [one for values in given.values() for one in values if isinstance(one, str)]
+        colours = any(text.startswith("#") for text in texts)
         background = given.pop(BACKGROUND, (BLACK if colours else 0,))
         places: dict[MaskValue, list[int]] = {value: [] for value in background}
         for place, (name, values) in enumerate(given.items()):
@@ -112,12 +126,12 @@ class Meaning:
         self.values = tuple((value, tuple(meant)) for value, meant in places.items())
         self.channels = len(self.names) if overlap else None
         # In files that are written each structure has the first of its values.
-        written = () if overlap else tuple(values[0] for values in given.values())
+        nameless = overlap or (texts and not colours)
         kind = attrs.evolve(
             step,
             overlapping=overlap,
-            values=written,
-            background=None if overlap else background[0],
+            values=() if nameless else tuple(values[0] for values in given.values()),
+            background=None if nameless else background[0],
         )
         self.task = Task(kind=kind, names=self.names)
 
@@ -129,6 +143,7 @@ class Meaning:
             ignore=self.ignore,
             channels=self.channels,
             absent=absent,
+            on_mismatch=self.on_mismatch,
         )
 
 
@@ -158,4 +173,7 @@ def several(values: MaskValue | tuple[MaskValue, ...]) -> tuple[MaskValue, ...]:
 
 def _plain(values: tuple[MaskValue, ...]) -> tuple[MaskValue, ...]:
     """Values with colours in lower case."""
-    return tuple(value.lower() if isinstance(value, str) else value for value in values)
+    return tuple(
+        value.lower() if isinstance(value, str) and _COLOUR.fullmatch(value) else value
+        for value in values
+    )
