@@ -33,6 +33,8 @@ AT_ONCE = 4
 """How many are read at a time: each may be a large volume, with its image."""
 NAMED = 3
 """How many samples a note names."""
+RESAMPLED = 10
+"""How many resampled masks a note names: that they fit is to be looked at."""
 
 Found = list[Any]
 """What is remembered of a mask: its digest, the voxels of each name, all voxels, and whether it was
@@ -170,7 +172,7 @@ def _notes(dataset: Dataset, scan: LabelScan) -> Iterator[str]:
         yield (
             f"{counted(len(scan.resampled), 'mask')} on another grid than the image {verb} "
             "resampled onto it by nearest neighbour (dataset.on_mismatch): "
-            f"{_some(scan.resampled)}."
+            f"{_some(scan.resampled, RESAMPLED)}."
         )
     if empty:
         verb = "is" if len(empty) == 1 else "are"
@@ -196,10 +198,10 @@ def _notes(dataset: Dataset, scan: LabelScan) -> Iterator[str]:
         yield f"The masks of {ids[0]!r} and {ids[1]!r} are equal, though their images differ."
 
 
-def _some(ids: Sequence[str]) -> str:
+def _some(ids: Sequence[str], most: int = NAMED) -> str:
     """``'a', 'b', 'c' and 9 more``."""
-    more = f" and {len(ids) - NAMED} more" if len(ids) > NAMED else ""
-    return ", ".join(map(repr, ids[:NAMED])) + more
+    more = f" and {len(ids) - most} more" if len(ids) > most else ""
+    return ", ".join(map(repr, ids[:most])) + more
 
 
 def _absent(sample: Sample) -> bool:
