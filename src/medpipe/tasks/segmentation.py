@@ -268,6 +268,18 @@ class Segmentation(TaskStep):
             counts = np.array([(predicted[0] == place + 1).sum() for place in range(len(names))])
         return counts * math.prod(spacing or (1.0,))
 
+    def unannotated(
+        self, labels: Array, scores: Array, names: Sequence[str], lacking: Sequence[str]
+    ) -> tuple[Array, Array]:
+        """Of structures that are not annotated, the predicted volume alone is known."""
+        import numpy as np
+
+        labels, cases = labels.copy(), scores.reshape(len(scores), -1, len(MEASURES)).copy()
+        for name in lacking:
+            labels[:, names.index(name)] = np.nan
+            cases[:, names.index(name), :3] = np.nan
+        return labels, cases.reshape(scores.shape)
+
     def written_values(self, names: Sequence[str]) -> tuple[int | str, ...]:
         """`background` and `values`, or 0, 1, 2, and so on."""
         if not self.values:

@@ -254,6 +254,23 @@ class TaskStep(Step):
         """
         raise NotImplementedError(f"{type(self).__name__} has no answer_scores method")
 
+    def unannotated(
+        self, labels: Array, scores: Array, names: Sequence[str], lacking: Sequence[str]
+    ) -> tuple[Array, Array]:
+        """Labels and scores of a data set that says nothing of some names.
+
+        Args:
+            labels: As `Predictions.labels`.
+            scores: As `Predictions.scores`.
+            names: The task's names.
+            lacking: Those that the data set does not have.
+
+        Returns:
+            Both, unchanged where `relabelled` marks what is missing, as it does for labels that
+            are numbers.
+        """
+        return labels, scores
+
     def written_values(self, names: Sequence[str]) -> tuple[int | str, ...]:
         """The values of the background and of each name in masks that are written.
 
