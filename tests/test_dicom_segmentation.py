@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 from pydicom import dcmread
 
@@ -196,6 +197,16 @@ def test_a_damaged_segmentation_is_named(tmp_path: Path, drawn: tuple[Series, An
     dataset.save_as(path)
     with pytest.raises(DataError, match=rf"{path} "):
         read(path, of)
+
+
+def test_a_segmentation_of_another_writer_is_read() -> None:
+    """Of a liver, by dcmqi; pydicom brings it."""
+    pytest.importorskip("highdicom", reason="needs the extra dicomseg")
+    path = Path(pydicom.__file__).parent / "data" / "test_files" / "liver_1frame.dcm"
+    values = ((0, ()), ("Liver", (0,)))
+    found = read_label(LabelImage(image=str(path), values=values), None, Reading())
+    assert np.array_equal(found.values[..., 0], dcmread(path).pixel_array)
+    assert found.affine is not None
 
 
 def test_a_table_of_series_and_segmentations(tmp_path: Path) -> None:

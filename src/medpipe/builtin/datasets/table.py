@@ -90,7 +90,7 @@ class Table(DatasetStep):
         labels: With one column of masks the value or values of each structure in them:
             ``{ liver = 1, tumour = [2, 3] }``, or their colours, ``{ liver = "#ff0000" }``. A value
             of several structures lets them overlap. 0, or black, is the ``background``, unless that
-            has a value of its own.
+            has a value of its own. Of DICOM segmentations the number or the label of a segment.
         ignore: Values or colours in masks that count nowhere.
         on_mismatch: What to do with a mask on another grid than its image: an ``"error"``, or
             ``"resample"`` it onto the image's by nearest neighbour, where both have an affine.
