@@ -81,9 +81,11 @@ def test_frames_of_one_file_are_referred_to_in_their_own_order(tmp_path: Path) -
     slices = [dcmread(file) for file in of.files]
     for one in slices:
         one.RescaleSlope, one.RescaleIntercept, one.ImageType = 1, 0, ["ORIGINAL", "PRIMARY"]
-    whole = LegacyConvertedEnhancedCTImage(
-        slices[3:] + slices[:3], generate_uid(), 3, generate_uid(), 1
-    )
+    whole = LegacyConvertedEnhancedCTImage(slices, generate_uid(), 3, generate_uid(), 1)
+    order = [3, 0, 6, 1, 2, 5, 4]
+    frames, pixels = list(whole.PerFrameFunctionalGroupsSequence), whole.pixel_array[order]
+    whole.PerFrameFunctionalGroupsSequence = [frames[place] for place in order]
+    whole.PixelData = pixels.tobytes() + b"\0" * (pixels.nbytes % 2)
     whole.save_as(tmp_path / "whole.dcm")
     image = read_image(tmp_path / "whole.dcm")
     assert np.array_equal(image.values, read_image(of).values)

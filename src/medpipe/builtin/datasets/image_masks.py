@@ -54,7 +54,8 @@ class ImageMasks(DatasetStep):
         labels: The value or values in masks of each structure, ``{ nuclei = 255 }``, or its
             colours, ``{ tumour = "#ff0000" }``. What has several values is one structure; a value
             of several structures lets them overlap. 0, or black, is the ``background``, unless
-            that has a value of its own. Of DICOM segmentations the number or the label of a segment.
+            that has a value of its own. Of DICOM segmentations the number or the label of a
+            segment.
         ignore: Values or colours in masks that count nowhere.
         on_mismatch: What to do with a mask on another grid than its image: an ``"error"``, or
             ``"resample"`` it onto the image's by nearest neighbour, where both have an affine.
