@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,14 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydicom.uid import RTStructureSetStorage
 
-from medpipe import ConfigError, PipelineBuilder
+from medpipe import ConfigError, PipelineBuilder, Run
 from medpipe.builtin.datasets.image_masks import ImageMasks
 from medpipe.builtin.datasets.table import Table
 from medpipe.data.readers.file_grid import FileGrid
 from medpipe.data.scanning.label_scan import scan_labels
 from medpipe.plugin import DataError, LabelImage, Reading, read_image, read_label
 from medpipe.prediction.masks import MaskWriter
+from support import mask_layouts
 from support.drawn_dicom import OF_PIXELS, write_dicom
 
 # Contours
@@ -222,3 +224,30 @@ def test_every_colour_is_found_again(colours: list[str], data: st.DataObject) ->
     label = LabelImage(image=rgb(*(tuple(cells[at : at + 4]) for at in (0, 4, 8))), values=values)
     found = read_label(label, None, Reading()).values
     assert [colours[index - 1] for index in found.ravel()] == cells
+
+
+@pytest.mark.long
+def test_a_run_on_colours_predicts_in_colours(tmp_path: Path) -> None:
+    mask_layouts.pictures(tmp_path / "data", 20)
+    for path in (tmp_path / "data" / "masks").iterdir():
+        disc = np.asarray(Image.open(path)) > 0
+        Image.fromarray(np.where(disc[..., None], rgb((RED,)), rgb((WHITE,)))).save(path)
+    labels = {"background": WHITE, "disc": RED}
+    run = (
+        PipelineBuilder(device="cpu")
+        .dataset("image_masks", root=str(tmp_path / "data"), labels=labels)
+        .transforms("load_image", "ensure_channel_first", "normalize_intensity", "to_tensor")
+        .network("unet", channels=(8, 16), strides=(2,))
+        .trainer("supervised", max_epochs=4, learning_rate=0.02)
+        .loader(batch_size=4, workers=0)
+        .split(validation=0.2, test=0.2)
+        .build()
+        .run(tmp_path / "run")
+    )
+    images = tmp_path / "data" / "images"
+    Run.load(run.path).predict([images], masks=tmp_path / "again" / "masks")
+    shutil.copytree(images, tmp_path / "again" / "images")
+    written = ImageMasks(root=tmp_path / "again", labels=labels)
+    counts = scan_labels(written.build(), workers=1)[0].counts
+    assert any(count > 0 for (count,) in counts.values())
+    assert run.evaluate(written, allow_overlap=True).metrics["dice"] == 1
