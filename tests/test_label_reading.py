@@ -142,7 +142,8 @@ def test_colours_are_refused(tmp_path: Path) -> None:
         read(of(file, values=NUCLEI))
     assert str(caught.value) == (
         f"The mask {file} has 3 channels of different values. Save it with one number for each "
-        "pixel, or a file for each structure."
+        "pixel, or a file for each structure; or name its colours in dataset.labels, such as "
+        "'#ff0000'."
     )
 
 
@@ -183,7 +184,8 @@ def test_another_grid_is_refused(tmp_path: Path) -> None:
         read(of(file), image)
     assert str(caught.value) == (
         f"The mask {file} lies up to 2.5 voxels from its image, as the two affines say. Resample "
-        "it onto the image's grid by nearest neighbour, or correct the affine that is wrong."
+        "it onto the image's grid by nearest neighbour, correct the affine that is wrong, or set "
+        'dataset.on_mismatch = "resample".'
     )
     flipped = shifted(0)
     flipped[0, 0], flipped[0, 3] = -1, 3

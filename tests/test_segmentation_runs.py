@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from medpipe import CheckFailed, Run
+from medpipe import BadDataError, CheckFailed, Run
 from medpipe.evaluation.predictions import read_predictions
-from medpipe.plugin import TransformStep, hookimpl
+from medpipe.plugin import Segmentation, Task, TransformStep, hookimpl
 from support.blobs import REGISTRY, Blobs, blobs
 from support.marked_runs import Marking, ask, at, calls, checked, state
 from support.marks import long
@@ -127,6 +127,51 @@ def test_it_is_evaluated_on_another_set(trained: Run, tmp_path: Path) -> None:
     found = trained.evaluate(Blobs(root=str(tmp_path / "other"), samples=24), allow_overlap=True)
     assert len(found.predictions) == 24
     assert found.metrics["dice"] > 0.6
+
+
+def test_a_structure_that_another_set_does_not_name_is_not_annotated(
+    trained: Run, tmp_path: Path
+) -> None:
+    whole = Blobs(root=str(tmp_path / "other"), samples=12).build()
+    values = ((0, ()), (2, (0,)), (5, ()))  # the core is not told from the background
+    shells = attrs.evolve(
+        whole,
+        task=Task(kind=Segmentation(), names=("shell",)),
+        samples=[
+            attrs.evolve(sample, label=attrs.evolve(sample.label, values=values))
+            for sample in whole.samples
+        ],
+    )
+    found = trained.evaluate(shells, allow_overlap=True)
+    of_both = trained.evaluate(whole, allow_overlap=True)
+    told = found.metrics["name_table"]
+    assert told["shell"]["dice"] == of_both.metrics["name_table"]["shell"]["dice"]
+    assert found.metrics["dice"] == told["shell"]["dice"]
+    assert found.metrics["loss"] is None
+    core = found.metrics["structures"]["core"]
+    assert (core["cases"], core["absent"], core["invented"]) == (0, 0, 0)
+    assert np.isnan(found.predictions.labels[:, 1]).all()
+    assert any("does not name 'core', which the run predicts" in note for note in found.notes)
+    assert not any("does not name" in note for note in of_both.notes)
+
+
+def test_the_digest_of_another_set_has_its_masks(trained: Run, tmp_path: Path) -> None:
+    def digest() -> str:
+        data = Blobs(root=str(tmp_path), samples=4)
+        return str(trained.evaluate(data, allow_overlap=True).record["data"]["digest"])
+
+    before = digest()
+    assert digest() == before
+    path = tmp_path / "m01.nii.gz"
+    mask: Any = nibabel.load(path)  # type: ignore[attr-defined]
+    values = np.asarray(mask.dataobj).copy()
+    values[0, 0, 0] = 5
+    nibabel.save(nibabel.Nifti1Image(values, mask.affine), path)  # type: ignore[attr-defined,no-untyped-call]
+    assert digest() != before
+    values[0, 0, 0] = 7
+    nibabel.save(nibabel.Nifti1Image(values, mask.affine), path)  # type: ignore[attr-defined,no-untyped-call]
+    with pytest.raises(BadDataError, match="has the value 7, which no label names"):
+        digest()
 
 
 @attrs.frozen(kw_only=True)

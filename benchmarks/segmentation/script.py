@@ -1,6 +1,6 @@
 """The plain MONAI script: what a careful user would write for a set of the decathlon.
 
-``python -m benchmarks.segmentation.script SET FOLDER EPOCHS SEED`` prints a line of JSON at its end.
+``python -m benchmarks.segmentation.script SET FOLDER EPOCHS SEED`` ends with a line of JSON.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def main(name: str, root: Path, epochs: int, seed: int) -> dict[str, Any]:
     from monai.utils import set_determinism
 
     set_determinism(seed=seed)
-    patch, outputs = PATCHES[name], STRUCTURES[name] + 1
+    patch, classes = PATCHES[name], STRUCTURES[name] + 1
     keys = ["image", "label"]
     prepared = [
         LoadImaged(keys=keys),
@@ -75,7 +75,7 @@ def main(name: str, root: Path, epochs: int, seed: int) -> dict[str, Any]:
     training, test = pairs(root)
     cached = CacheDataset(training, Compose([*prepared, *random]), progress=False)
     loader = DataLoader(cached, batch_size=BATCH // 2, shuffle=True)
-    network = UNet(3, 1, outputs, channels=(16, 32, 64, 128), strides=(2, 2, 2), norm="batch")
+    network = UNet(3, 1, classes, channels=(16, 32, 64, 128), strides=(2, 2, 2), norm="batch")
     loss = DiceCELoss(to_onehot_y=True, softmax=True)
     optimizer = torch.optim.Adam(network.parameters(), 1e-3)
     for _ in range(epochs):
@@ -87,8 +87,8 @@ def main(name: str, root: Path, epochs: int, seed: int) -> dict[str, Any]:
     trained = processor_seconds()
     network.eval()
     metric: Any = DiceMetric(include_background=False, reduction="mean_batch")
-    one_hot: Any = AsDiscrete(to_onehot=outputs)
-    answer: Any = AsDiscrete(argmax=True, to_onehot=outputs)
+    one_hot: Any = AsDiscrete(to_onehot=classes)
+    answer: Any = AsDiscrete(argmax=True, to_onehot=classes)
     with torch.no_grad():
         for batch in DataLoader(CacheDataset(test, Compose(prepared), progress=False)):
             outputs = sliding_window_inference(batch["image"], patch, 4, network)

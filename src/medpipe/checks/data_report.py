@@ -13,7 +13,7 @@ from medpipe.data.quality.links import link_faults
 from medpipe.data.quality.near_duplicates import PerceptualHashes, near_pairs
 from medpipe.data.quality.non_finite import filled_by
 from medpipe.data.quality.quarantine_file import written
-from medpipe.data.quality.screening import TRAINABLE, Screened, screen
+from medpipe.data.quality.screening import TRAINABLE, Screened, screen, with_labels
 from medpipe.data.splits.leak_removal import without_leaks
 from medpipe.data.splits.leaks import predefined_splits
 from medpipe.data.splits.split import Splits, make_splits
@@ -139,6 +139,7 @@ def _examined(assembly: Assembly) -> DataReport:
     try:
         dataset = assembly.listed()
         screened = screen(dataset, workers=available_cpus(), seen=looks.see, fills=_fills(assembly))
+        screened, masks = with_labels(screened, workers=available_cpus())
     except MedpipeError as error:
         return DataReport(samples=0, faults=(Fault(kind="listing", message=str(error)),))
     keep = assembly.configuration.run.bad_data == "keep"
@@ -159,7 +160,7 @@ def _examined(assembly: Assembly) -> DataReport:
         samples=len(dataset.samples) + len({one.sample for one in dataset.faults}),
         faults=tuple(faults),
         warnings=(*screened.warnings, *allowed, *links, *copies, *pairs),
-        notes=(*dataset.notes, *screened.filled),
+        notes=(*dataset.notes, *screened.filled, *(() if masks is None else masks.notes)),
         near_pairs=near,
         crossing_pairs=crossing,
     )

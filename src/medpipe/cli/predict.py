@@ -42,7 +42,8 @@ def predict(
         batch_size: Images in a batch; by default the run's.
         skip_unreadable: Leave out files that can't be read or have NaN or infinite values; without
             it they are an error.
-        masks: A new folder for the masks of a segmentation, on the grids of the files.
+        masks: A new folder for the masks of a segmentation, on the grids of the files: NIfTI, PNG
+            or DICOM segmentations.
     """
     if not paths:
         raise RunError("Name the files or folders to predict.")

@@ -60,17 +60,20 @@ class PreparedData:
     @property
     def digest(self) -> str:
         """A fingerprint of the data: the images, and the labels where they are images."""
-        if self.labels is None:
-            return self.scan.digest
-        lines = sorted(
-            f"{portable_id(id_)}\0{found}\n" for id_, found in self.labels.sha256.items()
-        )
-        return sha256_of("".join([self.scan.digest, *lines]).encode("utf-8"))
+        return digest_of(self.scan, self.labels)
 
     def label_statistics(self, split: Split) -> Mapping[str, Any]:
         """What the task measures on the labels of a split; see `TaskStep.measure`."""
         task = self.dataset.task
         return task.step.measure([sample.label for sample in self.by_split[split]], task.names)
+
+
+def digest_of(scan: Scan, labels: LabelScan | None) -> str:
+    """A fingerprint of images, and of their labels where they are images."""
+    if labels is None:
+        return scan.digest
+    lines = sorted(f"{portable_id(id_)}\0{found}\n" for id_, found in labels.sha256.items())
+    return sha256_of("".join([scan.digest, *lines]).encode("utf-8"))
 
 
 def prepare(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from medpipe.data.preparation import digest_of
 from medpipe.data.quality.faults import defect_faults
 from medpipe.data.quality.non_finite import filled_by, without_filled
+from medpipe.data.scanning.label_scan import LabelScan, scan_labels
 from medpipe.data.scanning.pixel_defects import NOT_FINITE
 from medpipe.data.scanning.scan import Scan, scan
 from medpipe.data.splits.split_file import SPLITS_FILE
@@ -128,6 +130,8 @@ def _evaluate(
     dataset = attrs.evolve(matched(listed, trained.data.task), reading=trained.reading)
     found = scan(dataset, workers=available_cpus())
     filled = _refuse_not_finite(dataset, found, trained)
+    masks = _masks(attrs.evolve(listed, reading=trained.reading))
+    lacking = _lacking(listed, trained)
     splits = trained.path / SPLITS_FILE
     overlap = seen_in("training", splits, found)
     if overlap and not allow_overlap:
@@ -139,6 +143,8 @@ def _evaluate(
     notes = [
         *dataset.notes,
         *filled,
+        *(() if masks is None else masks.notes),
+        *_unannotated_note(lacking),
         *_notes(listed, trained, overlap, seen_in("validation", splits, found)),
     ]
     for note in notes:
@@ -149,8 +155,14 @@ def _evaluate(
         found.fingerprints,
         device=device,
         batch_size=batch_size,
-        with_loss=True,
+        with_loss=not lacking,  # it would take what is not annotated for background
     )
+    if lacking:
+        task = predictions.task
+        labels, scores = task.step.unannotated(
+            predictions.labels, predictions.scores, task.names, lacking
+        )
+        predictions = attrs.evolve(predictions, labels=labels, scores=scores)
     metrics = results_of(
         predictions,
         trained.chosen or nothing_chosen(configuration.evaluation, NOT_CHOSEN),
@@ -167,7 +179,7 @@ def _evaluate(
         record={
             "run": str(trained.path),
             "network": trained.which,
-            "data": {"digest": found.digest, "samples": len(dataset.samples)},
+            "data": {"digest": digest_of(found, masks), "samples": len(dataset.samples)},
         },
         dataset=dataset,
     )
@@ -184,6 +196,33 @@ def _refuse_not_finite(dataset: Dataset, found: Scan, trained: TrainedNetwork) -
         count = f"{len(left)} of {len(dataset.samples)} samples"
         raise BadDataError(f"{count} can't be used:", left, ["Repair or remove them."])
     return notes
+
+
+def _masks(listed: Dataset) -> LabelScan | None:
+    """What is in the masks, where labels are images; those that can't be used are refused."""
+    if not listed.task.step.dense:
+        return None
+    masks, faults = scan_labels(listed, workers=available_cpus())
+    if faults:
+        count = f"{len(faults)} of {len(listed.samples)} samples"
+        raise BadDataError(f"{count} can't be used:", faults, ["Repair or remove them."])
+    return masks
+
+
+def _lacking(listed: Dataset, trained: TrainedNetwork) -> list[str]:
+    """The structures of the run of which the masks of a data set say nothing."""
+    task = trained.data.task
+    return [name for name in task.names if task.step.dense and name not in listed.task.names]
+
+
+def _unannotated_note(lacking: Sequence[str]) -> Iterator[str]:
+    if lacking:
+        names = ", ".join(map(repr, lacking))
+        yield (
+            f"The data set does not name {names}, which the run predicts: it is taken for not "
+            "annotated and left out of all metrics, and there is no loss. Where the network finds "
+            "it, other structures are missed. Name it in dataset.labels if the masks have it."
+        )
 
 
 def _notes(

@@ -145,7 +145,8 @@ def predict_files(
     found = find_files(
         paths,
         reading=trained.reading,
-        unit=getattr(dataset, "unit", "file"),
+        # A step without this parameter has volumes in files, and of DICOM they are series.
+        unit=getattr(dataset, "unit", "series" if trained.data.spatial_dims == 3 else "file"),
         workers=available_cpus(),
         across_folders=getattr(dataset, "dicom_group", "patient") != "none",
         fills=filled_by(trained.assembly.chain()),
@@ -202,6 +203,7 @@ def _segmented(
     ids: list[str] = []
     scores: list[Array] = []
     written: dict[str, tuple[Path, ...]] = {}
+    images = {sample.id: sample.image for sample in samples}
 
     with ExitStack() as stack:
         writer = None
@@ -214,12 +216,15 @@ def _segmented(
             ids.append(sample_id)
             scores.append(step.answer_scores(answer, names, spacing=grid.spacing))
             if writer is not None and masks is not None:
-                paths = writer.write(stems[sample_id], answer, grid)
+                paths = writer.write(stems[sample_id], answer, grid, images[sample_id])
                 written[sample_id] = tuple(masks / p.relative_to(writer.folder) for p in paths)
 
         notes = segment_samples(
             trained, samples, found.fingerprints, take, device=device, batch_size=batch_size
         )
+        for note in writer.notes if writer is not None else ():
+            logger.warning("%s", note)
+            notes.append(note)
     return tuple(ids), np.stack(scores), written, notes
 
 

@@ -195,7 +195,7 @@ class Run:
             skip_unreadable: Leave out files that can't be read, or hold NaN or infinite values,
                 instead of raising an error.
             masks: A new folder for the masks of a segmentation, each on the grid of its file:
-                NIfTI, or PNG for images without a place. None: volumes alone are given.
+                NIfTI, PNG, or DICOM segmentations of DICOM files. None: volumes alone are given.
             registry: Where steps are looked up; by default every installed plugin.
 
         Raises:

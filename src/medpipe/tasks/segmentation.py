@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import attrs
 
 from medpipe.errors import DataError
-from medpipe.tasks.label_image import LabelImage
+from medpipe.tasks.label_image import BLACK, LabelImage
 from medpipe.tasks.step import TaskStep, number_cell
 from medpipe.tasks.strata import ALL
 
@@ -48,7 +48,9 @@ class Segmentation(TaskStep):
             probability for each structure on its own, not one of all and the background.
         tolerances: How far, in mm, a predicted surface may be from the true one for the NSD: a
             number for each structure, or one for all. Empty: 1 mm.
-        values: The value of each structure in masks that are written. Empty: 1, 2, and so on.
+        values: The value of each structure in masks that are written, or its colour as
+            ``#rrggbb``. Empty: 1, 2, and so on.
+        background: The same of what is no structure. None: 0, or black where `values` are colours.
     """
 
     name: ClassVar[str] = "segmentation"
@@ -67,7 +69,8 @@ class Segmentation(TaskStep):
 
     overlapping: bool = False
     tolerances: tuple[float, ...] = attrs.field(default=(), validator=_above_zero)
-    values: tuple[int, ...] = ()
+    values: tuple[int | str, ...] = ()
+    background: int | str | None = None
 
     @property
     def label_form(self) -> str:  # type: ignore[override]
@@ -265,9 +268,25 @@ class Segmentation(TaskStep):
             counts = np.array([(predicted[0] == place + 1).sum() for place in range(len(names))])
         return counts * math.prod(spacing or (1.0,))
 
-    def written_values(self, names: Sequence[str]) -> tuple[int, ...]:
-        """`values`, or 1, 2, and so on."""
-        return self.values or super().written_values(names)
+    def unannotated(
+        self, labels: Array, scores: Array, names: Sequence[str], lacking: Sequence[str]
+    ) -> tuple[Array, Array]:
+        """Of structures that are not annotated, the predicted volume alone is known."""
+        import numpy as np
+
+        labels, cases = labels.copy(), scores.reshape(len(scores), -1, len(MEASURES)).copy()
+        for name in lacking:
+            labels[:, names.index(name)] = np.nan
+            cases[:, names.index(name), :3] = np.nan
+        return labels, cases.reshape(scores.shape)
+
+    def written_values(self, names: Sequence[str]) -> tuple[int | str, ...]:
+        """`background` and `values`, or 0, 1, 2, and so on."""
+        if not self.values:
+            return super().written_values(names)
+        colours = isinstance(self.values[0], str)
+        nothing = (BLACK if colours else 0) if self.background is None else self.background
+        return (nothing, *self.values)
 
     def limits(self, names: Sequence[str]) -> tuple[float, ...]:
         """The tolerance of the NSD for each structure."""

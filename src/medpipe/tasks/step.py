@@ -254,9 +254,29 @@ class TaskStep(Step):
         """
         raise NotImplementedError(f"{type(self).__name__} has no answer_scores method")
 
-    def written_values(self, names: Sequence[str]) -> tuple[int, ...]:
-        """The value of each name in masks that are written: 1, 2, and so on by default."""
-        return tuple(range(1, len(names) + 1))
+    def unannotated(
+        self, labels: Array, scores: Array, names: Sequence[str], lacking: Sequence[str]
+    ) -> tuple[Array, Array]:
+        """Labels and scores of a data set that says nothing of some names.
+
+        Args:
+            labels: As `Predictions.labels`.
+            scores: As `Predictions.scores`.
+            names: The task's names.
+            lacking: Those that the data set does not have.
+
+        Returns:
+            Both, unchanged where `relabelled` marks what is missing, as it does for labels that
+            are numbers.
+        """
+        return labels, scores
+
+    def written_values(self, names: Sequence[str]) -> tuple[int | str, ...]:
+        """The values of the background and of each name in masks that are written.
+
+        They are numbers (0, 1, 2, and so on by default), or colours as ``#rrggbb``.
+        """
+        return tuple(range(len(names) + 1))
 
     # Files and reports
 

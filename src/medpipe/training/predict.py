@@ -248,7 +248,7 @@ class Truths:
         found = self._kept.get(sample.id)
         if found is None:
             assert isinstance(sample.label, LabelImage)
-            found = grid.of_file(read_label(sample.label, None, self._reading))
+            found = grid.of_file(read_label(sample.label, None, self._reading, of=sample.image))
             if self._bytes + found.nbytes <= KEPT_BYTES:
                 self._kept[sample.id] = found
                 self._bytes += found.nbytes

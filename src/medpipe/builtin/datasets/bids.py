@@ -12,8 +12,11 @@ import attrs
 from medpipe.builtin.datasets.listing.bids_names import BidsName, bids_files
 from medpipe.builtin.datasets.listing.structures import (
     BACKGROUND,
+    MaskValue,
     Meaning,
+    OnMismatch,
     Structures,
+    are_ignored,
     are_structures,
     whole,
 )
@@ -48,6 +51,8 @@ class Bids(DatasetStep):
             ``*dseg.tsv`` in `derivative` names; of ``mask`` 1 is the structure of the entity
             ``label`` in `entities`, or else ``mask``.
         ignore: Values in masks that count nowhere.
+        on_mismatch: What to do with a mask on another grid than its image: an ``"error"``, or
+            ``"resample"`` it onto the image's by nearest neighbour, where both have an affine.
         tolerances: How far, in mm, a predicted surface may be from the true one for the NSD: one
             number for all structures or one for each. Empty: 1 mm.
         without_mask: What an image without a mask is: an ``"error"``, or left out (``"drop"``).
@@ -61,7 +66,8 @@ class Bids(DatasetStep):
     mask: str = attrs.field(default="dseg", validator=_are_endings)
     entities: Mapping[str, str] = attrs.field(factory=dict)
     labels: Structures | None = attrs.field(default=None, validator=are_structures)
-    ignore: tuple[int, ...] = ()
+    ignore: tuple[MaskValue, ...] = attrs.field(default=(), validator=are_ignored)
+    on_mismatch: OnMismatch = "error"
     tolerances: tuple[float, ...] = ()
     without_mask: Literal["error", "drop"] = "error"
 
@@ -88,7 +94,9 @@ class Bids(DatasetStep):
             for name in bids_files(root / self.derivative, faults)
             if name.ending == self.mask and self.entities.items() <= name.entities.items()
         ]
-        meaning = Meaning(self._structures(root), self.ignore, self.tolerances)
+        meaning = Meaning(
+            self._structures(root), self.ignore, self.tolerances, on_mismatch=self.on_mismatch
+        )
         samples: list[Sample] = []
         images = self._images(root, faults)
         of_image, alone = _matched([files[0] for files in images], masks)

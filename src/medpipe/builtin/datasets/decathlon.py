@@ -12,8 +12,11 @@ from attrs.validators import ge, optional
 from medpipe.builtin.datasets.listing.dataset_json import DESCRIPTION, described, labels_of
 from medpipe.builtin.datasets.listing.grouping import Patterns, captures, compiled, group_of
 from medpipe.builtin.datasets.listing.structures import (
+    MaskValue,
     Meaning,
+    OnMismatch,
     Structures,
+    are_ignored,
     are_structures,
     whole,
     without_patients,
@@ -36,6 +39,8 @@ class Decathlon(DatasetStep):
         root: The folder with ``dataset.json``.
         labels: The value or values in masks of each structure. None: as ``dataset.json`` says.
         ignore: Values in masks that count nowhere.
+        on_mismatch: What to do with a mask on another grid than its image: an ``"error"``, or
+            ``"resample"`` it onto the image's by nearest neighbour, where both have an affine.
         tolerances: How far, in mm, a predicted surface may be from the true one for the NSD: one
             number for all structures or one for each. Empty: 1 mm.
         folds: A CSV file with the columns ``image`` and ``fold``, below `root`, such as published
@@ -49,7 +54,8 @@ class Decathlon(DatasetStep):
 
     root: Path
     labels: Structures | None = attrs.field(default=None, validator=are_structures)
-    ignore: tuple[int, ...] = ()
+    ignore: tuple[MaskValue, ...] = attrs.field(default=(), validator=are_ignored)
+    on_mismatch: OnMismatch = "error"
     tolerances: tuple[float, ...] = ()
     folds: str | None = None
     test_fold: int = attrs.field(default=0, validator=ge(0))
@@ -75,7 +81,12 @@ class Decathlon(DatasetStep):
             root,
             "The step decathlon takes a folder in the layout of the Medical Segmentation Decathlon",
         )
-        meaning = Meaning(self.labels or labels_of(root, about), self.ignore, self.tolerances)
+        meaning = Meaning(
+            self.labels or labels_of(root, about),
+            self.ignore,
+            self.tolerances,
+            on_mismatch=self.on_mismatch,
+        )
         fold_of = {} if self.folds is None else _folds(root / self.folds)
         patterns = () if self.group_pattern is None else compiled(self.group_pattern)
         samples, faults = [], []

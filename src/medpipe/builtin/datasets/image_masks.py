@@ -9,7 +9,15 @@ import attrs
 from attrs.validators import optional
 
 from medpipe.builtin.datasets.listing.grouping import Patterns, captures, compiled, group_of
-from medpipe.builtin.datasets.listing.structures import Meaning, Structures, are_structures, whole
+from medpipe.builtin.datasets.listing.structures import (
+    MaskValue,
+    Meaning,
+    OnMismatch,
+    Structures,
+    are_ignored,
+    are_structures,
+    whole,
+)
 from medpipe.builtin.datasets.listing.wording import counted, looked_in
 from medpipe.plugin import (
     DataError,
@@ -20,6 +28,7 @@ from medpipe.plugin import (
     Reading,
     Sample,
     find_images,
+    read_image,
 )
 
 if TYPE_CHECKING:
@@ -42,10 +51,14 @@ class ImageMasks(DatasetStep):
         masks: The folder of masks below `root`; it may be that of the images where `mask_suffix`
             tells them apart.
         mask_suffix: What stands at the end of a mask's name before the dot.
-        labels: The value or values in masks of each structure: ``{ nuclei = 255 }``. What has
-            several values is one structure; a value of several structures lets them overlap. 0 is
-            the background.
-        ignore: Values in masks that count nowhere.
+        labels: The value or values in masks of each structure, ``{ nuclei = 255 }``, or its
+            colours, ``{ tumour = "#ff0000" }``. What has several values is one structure; a value
+            of several structures lets them overlap. 0, or black, is the ``background``, unless
+            that has a value of its own. Of DICOM segmentations the number or the label of a
+            segment.
+        ignore: Values or colours in masks that count nowhere.
+        on_mismatch: What to do with a mask on another grid than its image: an ``"error"``, or
+            ``"resample"`` it onto the image's by nearest neighbour, where both have an affine.
         tolerances: How far, in mm, a predicted surface may be from the true one for the NSD: one
             number for all structures or one for each. Empty: 1 mm.
         without_mask: What an image without a mask is: an ``"error"``, or left out (``"drop"``).
@@ -61,7 +74,8 @@ class ImageMasks(DatasetStep):
     masks: str = "masks"
     mask_suffix: str = ""
     labels: Structures = attrs.field(validator=are_structures)
-    ignore: tuple[int, ...] = ()
+    ignore: tuple[MaskValue, ...] = attrs.field(default=(), validator=are_ignored)
+    on_mismatch: OnMismatch = "error"
     tolerances: tuple[float, ...] = ()
     without_mask: Literal["error", "drop"] = "error"
     channels: Literal[1, 3, "auto"] = "auto"
@@ -82,10 +96,10 @@ class ImageMasks(DatasetStep):
             DataError: A folder is not there, or there is no pair.
         """
         root = Path(self.root).expanduser()
-        meaning = Meaning(self.labels, self.ignore, self.tolerances)
+        meaning = Meaning(self.labels, self.ignore, self.tolerances, on_mismatch=self.on_mismatch)
         faults: list[Fault] = []
-        images, notes = _found(root / self.images, faults)
-        masks, _ = _found(root / self.masks, faults)
+        images, _, notes = _found(root / self.images, faults)
+        masks, others, _ = _found(root / self.masks, faults)
         of_masks = {_stem(id_): path for id_, path in masks.items()}
         ends = self.mask_suffix
         if self.images == self.masks:
@@ -101,6 +115,8 @@ class ImageMasks(DatasetStep):
                     expected = f"{root / self.masks / _stem(id_)}{ends}"
                     message = f"The image {path} has no mask: there is no {expected} with a suffix."
                     remedy = 'Add it, or set dataset.without_mask = "drop".'
+                    if _stem(id_) + ends in others:
+                        message += f" {_why_not(others[_stem(id_) + ends])}"
                     faults.append(
                         Fault(kind="missing", message=message, sample=id_, path=path, remedy=remedy)
                     )
@@ -128,8 +144,10 @@ class ImageMasks(DatasetStep):
         )
 
 
-def _found(folder: Path, faults: list[Fault]) -> tuple[Mapping[str, Any], tuple[str, ...]]:
-    """The images of a folder by id, and notes on what was skipped."""
+def _found(
+    folder: Path, faults: list[Fault]
+) -> tuple[Mapping[str, Any], Mapping[str, str], tuple[str, ...]]:
+    """The images of a folder by id, other files by their stems, and notes on what was skipped."""
     if not folder.is_dir():
         raise DataError(
             f"There is no folder {folder}{looked_in(folder)}. Set dataset.images and dataset.masks."
@@ -137,7 +155,17 @@ def _found(folder: Path, faults: list[Fault]) -> tuple[Mapping[str, Any], tuple[
     listing = FolderListing(faults=faults)
     listing.look_below(str(folder), "")
     found = find_images(listing)
-    return found.images, found.notes
+    others = {_stem(id_): path for id_, path in listing.files.items() if id_ not in found.images}
+    return found.images, others, found.notes
+
+
+def _why_not(path: str) -> str:
+    """Why a file with the name of a mask is none."""
+    try:
+        read_image(path)
+    except DataError as error:
+        return str(error)
+    return ""
 
 
 def _stem(id_: str) -> str:

@@ -12,8 +12,11 @@ from attrs.validators import ge, optional
 from medpipe.builtin.datasets.listing.dataset_json import DESCRIPTION, described, labels_of
 from medpipe.builtin.datasets.listing.grouping import Patterns, captures, compiled, group_of
 from medpipe.builtin.datasets.listing.structures import (
+    MaskValue,
     Meaning,
+    OnMismatch,
     Structures,
+    are_ignored,
     are_structures,
     several,
     whole,
@@ -44,6 +47,8 @@ class NnUNet(DatasetStep):
         root: The folder with ``dataset.json``.
         labels: The value or values in masks of each structure. None: as ``dataset.json`` says.
         ignore: Values in masks that count nowhere, beside that of the label ``ignore``.
+        on_mismatch: What to do with a mask on another grid than its image: an ``"error"``, or
+            ``"resample"`` it onto the image's by nearest neighbour, where both have an affine.
         tolerances: How far, in mm, a predicted surface may be from the true one for the NSD: one
             number for all structures or one for each. Empty: 1 mm.
         folds: nnU-Net's ``splits_final.json``, below `root` or elsewhere. None: the library splits.
@@ -56,7 +61,8 @@ class NnUNet(DatasetStep):
 
     root: Path
     labels: Structures | None = attrs.field(default=None, validator=are_structures)
-    ignore: tuple[int, ...] = ()
+    ignore: tuple[MaskValue, ...] = attrs.field(default=(), validator=are_ignored)
+    on_mismatch: OnMismatch = "error"
     tolerances: tuple[float, ...] = ()
     folds: Path | None = None
     test_fold: int = attrs.field(default=0, validator=ge(0))
@@ -82,7 +88,7 @@ class NnUNet(DatasetStep):
             root, "The step nnunet takes a folder in the raw layout of nnU-Net (its nnUNet_raw)"
         )
         labels, ignore = self._structures(root, about)
-        meaning = Meaning(labels, ignore, self.tolerances)
+        meaning = Meaning(labels, ignore, self.tolerances, on_mismatch=self.on_mismatch)
         faults: list[Fault] = []
         end = str(about.get("file_ending", ".nii.gz"))
         images = _files(root / "imagesTr", end, faults)
@@ -143,7 +149,7 @@ class NnUNet(DatasetStep):
 
     def _structures(
         self, root: Path, about: Mapping[str, Any]
-    ) -> tuple[Structures, tuple[int, ...]]:
+    ) -> tuple[Structures, tuple[MaskValue, ...]]:
         """The structures, and the values that count nowhere."""
         if self.labels is not None:
             return self.labels, self.ignore

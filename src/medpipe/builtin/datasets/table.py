@@ -28,7 +28,7 @@ from medpipe.builtin.datasets.listing.number_labels import NumberReader
 from medpipe.builtin.datasets.listing.predefined_splits import SPLIT_WORDS, split_of_value
 from medpipe.builtin.datasets.listing.readings import is_window, reading_of
 from medpipe.builtin.datasets.listing.row_report import RowReport
-from medpipe.builtin.datasets.listing.structures import Structures
+from medpipe.builtin.datasets.listing.structures import MaskValue, OnMismatch, Structures
 from medpipe.builtin.datasets.listing.suffixes import are_suffixes
 from medpipe.builtin.datasets.listing.table_file import Quotes, is_encoding, read_table
 from medpipe.builtin.datasets.listing.table_images import ImageFinder, columns_of, names_columns
@@ -88,8 +88,12 @@ class Table(DatasetStep):
             mask; or a column for each structure, which it names: in its masks what is not 0 is the
             structure. Paths start from `root`, and have `suffixes`, as those of images.
         labels: With one column of masks the value or values of each structure in them:
-            ``{ liver = 1, tumour = [2, 3] }``. A value of several structures lets them overlap.
-        ignore: Values in masks that count nowhere.
+            ``{ liver = 1, tumour = [2, 3] }``, or their colours, ``{ liver = "#ff0000" }``. A value
+            of several structures lets them overlap. 0, or black, is the ``background``, unless that
+            has a value of its own. Of DICOM segmentations the number or the label of a segment.
+        ignore: Values or colours in masks that count nowhere.
+        on_mismatch: What to do with a mask on another grid than its image: an ``"error"``, or
+            ``"resample"`` it onto the image's by nearest neighbour, where both have an affine.
         blank_mask: The meaning of a blank cell of `mask`: an ``"error"``; the structure is not in
             the image (``"empty"``); or nobody looked (``"not_annotated"``): it then counts nowhere,
             and a row where nothing is annotated is one without a label (`missing_labels`).
@@ -158,7 +162,8 @@ class Table(DatasetStep):
     task: TaskStep | None = attrs.field(default=None, converter=optional_value(task_step))
     mask: str | tuple[str, ...] | None = attrs.field(default=None, validator=rules.mask_fits)
     labels: Structures | None = attrs.field(default=None, validator=rules.structures_fit)
-    ignore: tuple[int, ...] = ()
+    ignore: tuple[MaskValue, ...] = attrs.field(default=(), validator=rules.ignore_fits)
+    on_mismatch: OnMismatch = "error"
     blank_mask: BlankMask = "error"
     separator: str | None = attrs.field(default=None, validator=rules.separator_fits)
     negative: tuple[str, ...] = attrs.field(default=(), validator=rules.negative_fits)
@@ -307,6 +312,7 @@ class Table(DatasetStep):
                 labels=self.labels,
                 ignore=self.ignore,
                 blank=self.blank_mask,
+                on_mismatch=self.on_mismatch,
                 finder=ImageFinder(
                     root=root, templates=columns, suffixes=self.suffixes or (), unit="file"
                 ),

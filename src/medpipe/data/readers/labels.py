@@ -5,48 +5,71 @@ NumPy is imported inside functions.
 
 from __future__ import annotations
 
+import os
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from medpipe.data.readers.reader import image_files, read_sample_image, source_of
+from medpipe.data.readers.dicom.segmentation import is_segmentation, read_segments
+from medpipe.data.readers.label_grid import mismatch, resampled
+from medpipe.data.readers.label_segments import of_segments
+from medpipe.data.readers.label_values import (
+    belongs,
+    channels,
+    colour_numbers,
+    indices,
+    whole_numbers,
+)
+from medpipe.data.readers.reader import (
+    decode_content,
+    file_bytes,
+    image_files,
+    read_sample_image,
+    recognises,
+    source_of,
+)
+from medpipe.data.readers.unreadable import HEAD
 from medpipe.errors import DataError
 from medpipe.steps import DecodedImage, Reading
 from medpipe.system.text import counted
 from medpipe.tasks.label_image import IGNORED
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    import numpy as np
-
+    from medpipe.data.readers.dicom.segmentation import Segments
     from medpipe.steps import LabelImage
 
-    Array = np.ndarray[Any, np.dtype[Any]]
 
-SHIFT = 0.1
-"""How far the corners of a mask may be from its image's, in voxels."""
-MANY = 10
-"""From so many unknown values on, a mask is likely no mask, or was saved as JPEG."""
-LOSSY = (".jpg", ".jpeg")
-"""Suffixes of files whose values are not those that were saved."""
-PICTURES = (".png", ".tif", ".tiff", ".bmp")
-"""Suffixes of files whose second or fourth channel is opacity."""
-NAMED = 6
-"""How many values an error names."""
+@attrs.frozen(kw_only=True)
+class ReadLabel:
+    """A label as it was read.
+
+    Attributes:
+        mask: See `read_label`.
+        resampled: Whether a file of it lay on another grid and was put onto its image's.
+    """
+
+    mask: DecodedImage
+    resampled: bool = False
 
 
-def read_label(label: LabelImage, image: DecodedImage | None, reading: Reading) -> DecodedImage:
+def read_label(
+    label: LabelImage, image: DecodedImage | None, reading: Reading, *, of: Any = None
+) -> DecodedImage:
     """Decode the mask of a sample, and give the indices of the task's names.
 
     Its values stay what they are stored as: no window, no conversion of channels, palettes as
-    their indices. Whole numbers may be stored as floats.
+    their indices. Whole numbers may be stored as floats. Where its values are colours, palettes are
+    resolved and alpha is left out. Of a DICOM segmentation the numbers of segments, or their
+    labels, are the values; its frames are put where they lie in the image.
 
     Args:
         label: The mask, or several, one for each name.
         image: The sample's image as it was decoded, whose grid the mask must have; None: the grid
             is not compared.
         reading: How the data set's files are read; of it the readers are used.
+        of: As `Sample.image`: read where `image` is None and the mask can't be put onto the image's
+            grid without it.
 
     Returns:
         Values of uint8 and of shape (height, width) or (height, width, depth): 0 is the background,
@@ -57,77 +80,155 @@ def read_label(label: LabelImage, image: DecodedImage | None, reading: Reading) 
         DataError: A file can't be read, has colours, fractions or values that are not named, or
             lies on another grid than the image; or masks of structures that must not overlap do.
     """
+    return read_noted(label, image, reading, of=of).mask
+
+
+def read_noted(
+    label: LabelImage, image: DecodedImage | None, reading: Reading, *, of: Any = None
+) -> ReadLabel:
+    """As `read_label`, with what was done to the mask."""
     import numpy as np
 
     plain = Reading(padding="keep", readers=reading.readers)
+    place = _Place(decoded=image, image=of, reading=reading)
     if isinstance(label.image, tuple):
-        return _several(label, image, plain)
+        return _several(label, place, plain)
     if label.absent:
         mask = _nothing(label.image, reading)
         shape = (
             mask.values.shape if label.channels is None else (*mask.values.shape, label.channels)
         )
-        return attrs.evolve(
-            mask, values=np.zeros(shape, np.uint8), channels=label.channels is not None
+        return ReadLabel(
+            mask=attrs.evolve(
+                mask, values=np.zeros(shape, np.uint8), channels=label.channels is not None
+            )
         )
-    mask = _values(label.image, plain, [value for value, _ in label.values or ()])
-    _on_grid(mask, image, label.image)
     title = _title(label.image)
-    if label.channels is None:
-        return attrs.evolve(mask, values=_indices(mask.values, label, title), channels=False)
-    return attrs.evolve(mask, values=_channels(mask.values, label, title), channels=True)
+    found = _stored(label.image, label, plain, place)
+    mask = found if isinstance(found, DecodedImage) else found.image
+    wrong = place.wrong(mask, label, title)
+    if not isinstance(found, DecodedImage):
+        values = of_segments(found, label, title)
+    else:
+        values = (indices if label.channels is None else channels)(mask.values, label, title)
+    mask = attrs.evolve(mask, values=values, channels=label.channels is not None)
+    return ReadLabel(mask=place.put(mask, title) if wrong else mask, resampled=wrong)
 
 
-def _several(label: LabelImage, image: DecodedImage | None, reading: Reading) -> DecodedImage:
+@attrs.define(kw_only=True, eq=False, slots=False)
+class _Place:
+    """Where a sample's image lies.
+
+    Attributes:
+        decoded: The image, with which masks are compared.
+        image: As `Sample.image`: what is read where there is no other way to put a mask.
+        reading: How it is read.
+    """
+
+    decoded: DecodedImage | None
+    image: Any
+    reading: Reading
+
+    @cached_property
+    def grid(self) -> DecodedImage | None:
+        """The image, read where it was not."""
+        if self.decoded is not None or self.image is None:
+            return self.decoded
+        first = self.image[0] if isinstance(self.image, tuple) else self.image
+        return read_sample_image(first, self.reading)
+
+    def wrong(
+        self,
+        mask: DecodedImage,
+        label: LabelImage,
+        title: str,
+        first: DecodedImage | None = None,
+    ) -> bool:
+        """Whether a mask is to be resampled.
+
+        Args:
+            mask: With one value for each pixel.
+            label: Of which it is.
+            title: Its file.
+            first: Another mask of the label, with which it is compared where there is no image.
+
+        Raises:
+            DataError: It lies on another grid, and is not to be.
+        """
+        resample = label.on_mismatch == "resample"
+        image = (self.grid if resample else self.decoded) or first
+        error = None if image is None else mismatch(mask, image, title)
+        if error is None:
+            return False
+        if not resample or self.grid is None or mask.affine is None or self.grid.affine is None:
+            raise error
+        return True
+
+    def put(self, mask: DecodedImage, title: str) -> DecodedImage:
+        """A mask on the image's grid."""
+        assert self.grid is not None
+        values = resampled(mask, self.grid, title)
+        return attrs.evolve(
+            mask,
+            values=values,
+            affine=self.grid.affine,
+            spacing=self.grid.spacing,
+            spacing_of=self.grid.spacing_of,
+        )
+
+
+def _several(label: LabelImage, place: _Place, reading: Reading) -> ReadLabel:
     """One mask for each name; what is not 0 belongs to the name."""
     import numpy as np
 
     files: tuple[Any, ...] = label.image
-    masks = [
-        None if file is None else (_nothing if place in label.absent else _values)(file, reading)
-        for place, file in enumerate(files)
-    ]
-    known = [(place, mask) for place, mask in enumerate(masks) if mask is not None]
+    if label.texts:
+        raise DataError(
+            "Of several masks, one for each structure, what is not 0 is the structure: "
+            f"{label.texts[0]!r} can't be looked for. Give numbers in dataset.ignore."
+        )
+    alone = attrs.evolve(label, values=None)
+    masks: list[DecodedImage | None] = []
+    moved = False
+    for number, file in enumerate(files):
+        if file is None:
+            masks.append(None)
+            continue
+        title = _title(file)
+        if number in label.absent:
+            mask = _nothing(file, reading)
+        else:
+            found = _stored(file, alone, reading, place)
+            mask = found if isinstance(found, DecodedImage) else _numbers(found)
+        first = next((one for one in masks if one is not None), None)
+        wrong = place.wrong(mask, label, title, first)
+        mask = attrs.evolve(mask, values=belongs(mask.values, label, title))
+        masks.append(place.put(mask, title) if wrong else mask)
+        moved |= wrong
+    known = [(number, mask) for number, mask in enumerate(masks) if mask is not None]
     if not known:
         raise DataError("A sample names no mask. Leave the sample out.")
     first = known[0][1]
-    for place, mask in known:
-        _on_grid(mask, first if image is None else image, files[place])
     if label.channels is not None:
-        channels = np.full((*first.values.shape, len(files)), IGNORED, np.uint8)
-        for place, mask in known:
-            channels[..., place] = _belongs(mask.values, label, files[place])
-        return attrs.evolve(first, values=channels, channels=True)
-    indices = np.zeros(first.values.shape, np.uint8)
-    for place, mask in known:
-        there = _belongs(mask.values, label, files[place])
-        indices[(there == IGNORED) & (indices == 0)] = IGNORED
-        both = (there == 1) & (indices > 0) & (indices < IGNORED)
+        every = np.full((*first.values.shape, len(files)), IGNORED, np.uint8)
+        for number, mask in known:
+            every[..., number] = mask.values
+        return ReadLabel(mask=attrs.evolve(first, values=every, channels=True), resampled=moved)
+    single = np.zeros(first.values.shape, np.uint8)
+    for number, mask in known:
+        single[(mask.values == IGNORED) & (single == 0)] = IGNORED
+        both = (mask.values == 1) & (single > 0) & (single < IGNORED)
         if both.any():
-            other = files[int(indices[both][0]) - 1]
+            other = files[int(single[both][0]) - 1]
             raise DataError(
-                f"The masks {_title(other)} and {_title(files[place])} overlap in "
+                f"The masks {_title(other)} and {_title(files[number])} overlap in "
                 f"{counted(int(both.sum()), 'pixel')}. Set overlapping = true in [dataset.task], "
                 "if they may."
             )
-        indices[there == 1] = place + 1
+        single[mask.values == 1] = number + 1
     if len(known) < len(files):  # what has no other name may be one that is not annotated
-        indices[indices == 0] = IGNORED
-    return attrs.evolve(first, values=indices, channels=False)
-
-
-def _belongs(values: Array, label: LabelImage, source: Any) -> Array:
-    """1 where a mask of one name is not 0, and 255 where it counts nowhere."""
-    import numpy as np
-
-    title = _title(source)
-    if title.lower().endswith(LOSSY):
-        unknown = [value for value in _found(values) if value not in (0, 255, *label.ignore)]
-        _refuse(unknown, label, title)
-    there: Array = (values != 0).astype(np.uint8)
-    for value in label.ignore:
-        there[values == value] = IGNORED
-    return there
+        single[single == 0] = IGNORED
+    return ReadLabel(mask=attrs.evolve(first, values=single, channels=False), resampled=moved)
 
 
 def _nothing(image: Any, reading: Reading) -> DecodedImage:
@@ -139,158 +240,42 @@ def _nothing(image: Any, reading: Reading) -> DecodedImage:
     return attrs.evolve(decoded, values=np.zeros(sides, np.uint8), channels=False)
 
 
-def _values(image: Any, reading: Reading, named: Collection[float] = ()) -> DecodedImage:
-    """A mask as it is stored, with one value for each pixel.
-
-    Args:
-        image: The mask.
-        reading: How files are read.
-        named: The values that have a meaning.
-    """
-    import numpy as np
-
-    decoded = read_sample_image(image, reading)
-    values, title = decoded.values, _title(image)
-    if decoded.channels:
-        colours = {2: 1, 4: 3}.get(values.shape[-1]) if title.lower().endswith(PICTURES) else None
-        grey = values[..., :colours]  # without alpha
-        if (grey != grey[..., :1]).any():
-            raise DataError(
-                f"The mask {title} has {values.shape[-1]} channels of different values. Save it "
-                "with one number for each pixel, or a file for each structure."
-            )
-        values = grey[..., 0]
-    if values.dtype.kind == "f":
-        with np.errstate(invalid="ignore"):
-            whole = np.rint(values)
-        if not np.array_equal(whole, values):
-            odd = values[~(whole == values)][0]
-            if not np.isfinite(odd):
-                raise DataError(
-                    f"The mask {title} holds {odd:g}. Save it with a whole number for each pixel."
-                )
-            raise DataError(
-                f"The mask {title} holds fractions, such as {odd:g}: it was interpolated, or holds "
-                "probabilities. Save the labels themselves, resampled by nearest neighbour."
-            )
-        values = whole
-    if values.size and values.min() >= 0 and values.max() <= 255:  # quicker to look through
-        two = values.dtype.kind == "b"
-        values = values.astype(np.uint8)
-        if two and 1 not in named and 255 in named:  # 255 in a picture of one bit
-            values *= 255
+def _stored(
+    image: Any, label: LabelImage, reading: Reading, place: _Place
+) -> DecodedImage | Segments:
+    """A mask with one number for each pixel, its value or its colour; or segments."""
+    title = _title(image)
+    if label.colours:
+        reading = attrs.evolve(reading, channels=3)
+    if not isinstance(image, (str, os.PathLike)):
+        decoded = read_sample_image(image, reading)
+    else:
+        content, path = file_bytes(image), os.fspath(image)
+        name = os.path.basename(path).lower()  # noqa: PTH119  (many files)
+        own = any(recognises(reader, content[:HEAD], name) for reader in reading.readers)
+        if not own and not label.colours and is_segmentation(content):
+            own_grid = label.on_mismatch == "resample"
+            return read_segments(content, path, place.grid, own_grid=own_grid)
+        decoded = decode_content(content, path, reading)
+    if label.colours:
+        values = colour_numbers(decoded, title)
+    elif label.texts:
+        raise DataError(
+            f"The mask {title} has numbers, and dataset.labels names segments "
+            f"({label.texts[0]!r}), which DICOM segmentations alone have. Give the number of each "
+            "structure, or its colour, such as '#ff0000'."
+        )
+    else:
+        values = whole_numbers(decoded, title, [value for value, _ in label.values or ()])
     return attrs.evolve(decoded, values=values, channels=False)
 
 
-def _indices(values: Array, label: LabelImage, title: str) -> Array:
-    """The index of each pixel's name."""
+def _numbers(found: Segments) -> DecodedImage:
+    """The number of a segment at each voxel; of those that lie together the lowest."""
     import numpy as np
 
-    result = np.full(values.shape, IGNORED, np.uint8)
-    unknown = []
-    table = None if label.values is None else dict(label.values)
-    for value in _found(values):
-        if value in label.ignore:
-            continue
-        if table is None:
-            known = 0 <= value < IGNORED
-            index = int(value) if known else 0
-        else:
-            known = value in table
-            places = table.get(value, ())
-            index = places[0] + 1 if places else 0
-        if known:
-            result[values == value] = index
-        else:
-            unknown.append(value)
-    _refuse(unknown, label, title)
-    return result
-
-
-def _channels(values: Array, label: LabelImage, title: str) -> Array:
-    """Whether each pixel belongs to each name."""
-    import numpy as np
-
-    count = label.channels or 0
-    result = np.zeros((*values.shape, count), np.uint8)
-    table = dict(label.values or [(0, ()), *((place + 1, (place,)) for place in range(count))])
-    unknown = []
-    for value in _found(values):
-        if value in label.ignore:
-            result[values == value] = IGNORED
-        elif value in table:
-            result[values == value] = [int(place in table[value]) for place in range(count)]
-        else:
-            unknown.append(value)
-    _refuse(unknown, label, title)
-    return result
-
-
-def _found(values: Array) -> list[float]:
-    import numpy as np
-
-    return [value.item() for value in np.unique(values)]
-
-
-def _refuse(unknown: list[float], label: LabelImage, title: str) -> None:
-    """Refuse values that no name has."""
-    if not unknown:
-        return
-    shown = ", ".join(f"{value:g}" for value in unknown[:NAMED])
-    lossy = title.lower().endswith(LOSSY)
-    if lossy or len(unknown) >= MANY:
-        several = "a value" if len(unknown) == 1 else f"{len(unknown)} values"
-        why = "is an image, or a mask that was saved as JPEG or was interpolated"
-        if lossy:
-            why = "was saved as JPEG, which changes values"
-        raise DataError(
-            f"The mask {title} has {several} that no label names, such as {shown}: it {why}. Save "
-            "labels as PNG or NIfTI."
-        )
-    has = "the value" if len(unknown) == 1 else "the values"
-    named = ", ".join(f"{value:g}" for value, _ in label.values or ())
-    known = f" Named are {named}." if named else ""
-    raise DataError(
-        f"The mask {title} has {has} {shown}, which no label names.{known} Add to dataset.labels, "
-        "or to dataset.ignore what is to count nowhere."
-    )
-
-
-def _on_grid(mask: DecodedImage, image: DecodedImage | None, source: Any) -> None:
-    """Refuse a mask that lies on another grid than its image.
-
-    Raises:
-        DataError: It has another size, or its corners are more than `SHIFT` voxels from the
-            image's.
-    """
-    import numpy as np
-
-    if image is None:
-        return
-    sides = image.values.shape[: image.values.ndim - image.channels]
-    title = _title(source)
-    if mask.values.shape != sides:
-        shapes = [" x ".join(map(str, shape)) for shape in (mask.values.shape, sides)]
-        turned = " It is turned." if mask.values.shape[:2] == sides[1::-1] != sides[:2] else ""
-        raise DataError(
-            f"The mask {title} has {shapes[0]} pixels, and its image {shapes[1]}.{turned} "
-            "Resample it onto the image's grid, by nearest neighbour."
-        )
-    if mask.affine is None or image.affine is None:
-        return
-    ends = np.array(
-        [[0, side - 1] for side in (*sides[1::-1], *sides[2:], *(1,) * (3 - len(sides)))]
-    )
-    corners = np.stack(np.meshgrid(*ends, indexing="ij"), -1).reshape(-1, 3)
-    whole = np.c_[corners, np.ones(len(corners))]
-    seen = whole @ (np.linalg.inv(image.affine) @ mask.affine).T
-    away = float(np.abs(seen[:, :3] - corners).max())
-    if not away <= SHIFT:
-        raise DataError(
-            f"The mask {title} lies up to {away:.1f} voxels from its image, as the two affines "
-            "say. Resample it onto the image's grid by nearest neighbour, or correct the affine "
-            "that is wrong."
-        )
+    table = np.array([min(numbers, default=0) for numbers in found.sets])
+    return attrs.evolve(found.image, values=table[found.image.values])
 
 
 def _title(image: Any) -> str:

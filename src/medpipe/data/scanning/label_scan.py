@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from medpipe.data.readers.labels import read_label
+from medpipe.data.readers.labels import read_noted
 from medpipe.data.readers.reader import image_files, read_sample_image, source_of
 from medpipe.errors import DataError, Fault, RunError
 from medpipe.steps import LabelImage, Series
@@ -28,14 +28,17 @@ if TYPE_CHECKING:
 
     from medpipe.steps import Dataset, ImageFile, Sample
 
-FORMAT = 1
+FORMAT = 2
 AT_ONCE = 4
 """How many are read at a time: each may be a large volume, with its image."""
 NAMED = 3
 """How many samples a note names."""
+RESAMPLED = 10
+"""How many resampled masks a note names: that they fit is to be looked at."""
 
 Found = list[Any]
-"""What is remembered of a mask: its digest, the voxels of each name, and all voxels."""
+"""What is remembered of a mask: its digest, the voxels of each name, all voxels, and whether it was
+resampled."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -46,12 +49,14 @@ class LabelScan:
         sha256: A digest of each mask as it is read, by sample id.
         counts: The pixels of each of the task's names, by sample id.
         whole: The ids of samples whose masks are of one name everywhere.
+        resampled: The ids of samples whose masks were put onto their images' grids.
         notes: Sentences about what may be wrong.
     """
 
     sha256: Mapping[str, str] = attrs.field(repr=False)
     counts: Mapping[str, tuple[int, ...]] = attrs.field(repr=False)
     whole: tuple[str, ...] = ()
+    resampled: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     def of(self, samples: Sequence[Sample]) -> LabelScan:
@@ -62,6 +67,7 @@ class LabelScan:
             sha256={id_: self.sha256[id_] for id_ in ids},
             counts={id_: self.counts[id_] for id_ in ids},
             whole=tuple(id_ for id_ in self.whole if id_ in ids),
+            resampled=tuple(id_ for id_ in self.resampled if id_ in ids),
         )
 
 
@@ -112,9 +118,10 @@ def scan_labels(dataset: Dataset, *, workers: int) -> tuple[LabelScan, list[Faul
         memory.save()
     found = {id_: one for id_, one in known.items() if one is not None}
     scan = LabelScan(
-        sha256={id_: sha256 for id_, (sha256, _, _) in found.items()},
-        counts={id_: tuple(counts) for id_, (_, counts, _) in found.items()},
-        whole=tuple(id_ for id_, (_, counts, size) in found.items() if size in counts),
+        sha256={id_: sha256 for id_, (sha256, *_) in found.items()},
+        counts={id_: tuple(counts) for id_, (_, counts, *_) in found.items()},
+        whole=tuple(id_ for id_, (_, counts, size, _) in found.items() if size in counts),
+        resampled=tuple(id_ for id_, (*_, resampled) in found.items() if resampled),
     )
     return attrs.evolve(scan, notes=tuple(_notes(dataset, scan))), faults
 
@@ -129,7 +136,7 @@ def _source(sample: Sample) -> str:
 
 
 def _read(sample: Sample, dataset: Dataset) -> Found:
-    """The digest, the counts and the size of a sample's mask.
+    """What is remembered of a sample's mask.
 
     Raises:
         DataError: It can't be read, or does not fit its image.
@@ -142,7 +149,8 @@ def _read(sample: Sample, dataset: Dataset) -> Found:
     if label.values is None and not isinstance(label.image, tuple):  # here the names are known
         known = ((0, ()), *((place + 1, (place,)) for place in names))
         label = attrs.evolve(label, values=known)
-    mask = read_label(label, image, dataset.reading)
+    read = read_noted(label, image, dataset.reading)
+    mask = read.mask
     values = np.ascontiguousarray(mask.values)
     if mask.channels:
         counts = [int((values[..., place] == 1).sum()) for place in names]
@@ -150,7 +158,8 @@ def _read(sample: Sample, dataset: Dataset) -> Found:
         every = np.bincount(values.ravel(), minlength=IGNORED + 1)
         counts = [int(every[place + 1]) for place in names]
     size = values.size // (len(names) if mask.channels else 1)
-    return [sha256_of(f"{values.shape}".encode(), values.data.cast("B")), counts, size]
+    sha256 = sha256_of(f"{values.shape}".encode(), values.data.cast("B"))
+    return [sha256, counts, size, read.resampled]
 
 
 def _notes(dataset: Dataset, scan: LabelScan) -> Iterator[str]:
@@ -158,22 +167,25 @@ def _notes(dataset: Dataset, scan: LabelScan) -> Iterator[str]:
     counts = scan.counts
     said = {sample.id for sample in dataset.samples if _absent(sample)}
     empty = [id_ for id_, count in counts.items() if not any(count) and id_ not in said]
+    if scan.resampled:
+        verb = "was" if len(scan.resampled) == 1 else "were"
+        yield (
+            f"{counted(len(scan.resampled), 'mask')} on another grid than the image {verb} "
+            "resampled onto it by nearest neighbour (dataset.on_mismatch): "
+            f"{_some(scan.resampled, RESAMPLED)}."
+        )
     if empty:
-        named = ", ".join(map(repr, empty[:NAMED]))
-        more = f" and {len(empty) - NAMED} more" if len(empty) > NAMED else ""
         verb = "is" if len(empty) == 1 else "are"
         yield (
-            f"{counted(len(empty), 'mask')} {verb} empty ({named}{more}), which is taken for an "
+            f"{counted(len(empty), 'mask')} {verb} empty ({_some(empty)}), which is taken for an "
             "image without any of the structures. Leave out what is not annotated."
         )
     whole = [id_ for id_ in scan.whole if id_ in counts]
     if whole:
-        named = ", ".join(map(repr, whole[:NAMED]))
-        more = f" and {len(whole) - NAMED} more" if len(whole) > NAMED else ""
         verb = "is" if len(whole) == 1 else "are"
         yield (
             f"{counted(len(whole), 'mask')} {verb} of one structure everywhere, without any "
-            f"background ({named}{more}). Look whether the values of dataset.labels are right."
+            f"background ({_some(whole)}). Look whether the values of dataset.labels are right."
         )
     for place, name in enumerate(dataset.task.names):
         if counts and not any(count[place] for count in counts.values()):
@@ -184,6 +196,12 @@ def _notes(dataset: Dataset, scan: LabelScan) -> Iterator[str]:
             same.setdefault(sha256, []).append(id_)
     for ids in [ids for ids in same.values() if len(ids) > 1][:NAMED]:
         yield f"The masks of {ids[0]!r} and {ids[1]!r} are equal, though their images differ."
+
+
+def _some(ids: Sequence[str], most: int = NAMED) -> str:
+    """``'a', 'b', 'c' and 9 more``."""
+    more = f" and {len(ids) - most} more" if len(ids) > most else ""
+    return ", ".join(map(repr, ids[:most])) + more
 
 
 def _absent(sample: Sample) -> bool:
@@ -256,7 +274,8 @@ def _key(sample: Sample, dataset: Dataset) -> str | None:
         except OSError:
             return None
     readers = [reader.made_by for reader in dataset.reading.readers]
-    meaning = [label.values, label.ignore, label.channels, label.absent, len(dataset.task.names)]
+    meaning = [label.values, label.ignore, label.channels, label.absent, label.on_mismatch]
+    meaning.append(len(dataset.task.names))
     text = repr([states, meaning, dataset.reading.plain(), readers, versions()["medpipe"]])
     return sha256_of(text.encode("utf-8", "surrogateescape"))
 

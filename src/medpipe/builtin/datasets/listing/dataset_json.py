@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from medpipe.builtin.datasets.listing.structures import BACKGROUND, Structures
+from medpipe.builtin.datasets.listing.structures import BACKGROUND, MaskValue, Structures
 from medpipe.builtin.datasets.listing.wording import looked_in
 from medpipe.plugin import DataError
 
@@ -51,7 +51,7 @@ def labels_of(root: Path, about: Mapping[str, Any]) -> Structures:
     path = root / DESCRIPTION
     if not isinstance(given, dict) or not given:
         raise DataError(f"{path} has no 'labels'. Name them with dataset.labels.")
-    found: dict[str, int | tuple[int, ...]] = {}
+    found: dict[str, MaskValue | tuple[MaskValue, ...]] = {}
     try:
         for one, other in given.items():
             name, value = (other, one) if isinstance(other, str) else (one, other)

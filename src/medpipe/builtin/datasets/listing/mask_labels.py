@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 import attrs
 
-from medpipe.builtin.datasets.listing.structures import Meaning, Structures
+from medpipe.builtin.datasets.listing.structures import (
+    MaskValue,
+    Meaning,
+    OnMismatch,
+    Structures,
+)
 from medpipe.plugin import LabelImage, Segmentation, Task
 
 if TYPE_CHECKING:
@@ -36,6 +41,7 @@ class MaskReader:
         labels: With one column the value or values of each structure.
         ignore: Values that count nowhere.
         blank: The meaning of a blank cell.
+        on_mismatch: See `LabelImage`.
         finder: Finds the files.
     """
 
@@ -44,8 +50,9 @@ class MaskReader:
     step: Segmentation
     columns: tuple[str, ...]
     labels: Structures | None
-    ignore: tuple[int, ...]
+    ignore: tuple[MaskValue, ...]
     blank: BlankMask
+    on_mismatch: OnMismatch
     finder: ImageFinder
 
     def read(self, cells: Sequence[str], refuse: Refuse) -> tuple[ImageFile | None, ...] | None:
@@ -75,7 +82,9 @@ class MaskReader:
     def finish(self, rows: Read, report: RowReport) -> tuple[Sequence[LabelImage], Task]:
         """The masks of the rows, and the structures."""
         if self.labels is not None:
-            meaning = Meaning(self.labels, self.ignore, step=self.step)
+            meaning = Meaning(
+                self.labels, self.ignore, step=self.step, on_mismatch=self.on_mismatch
+            )
             every = tuple(range(len(meaning.names)))
             labels = [
                 meaning.label(file) if file != NOWHERE else meaning.label(file, absent=every)
@@ -88,6 +97,7 @@ class MaskReader:
                 image=files,
                 ignore=self.ignore,
                 channels=channels,
+                on_mismatch=self.on_mismatch,
                 absent=tuple(place for place, file in enumerate(files) if file == NOWHERE),
             )
             for _, files in rows

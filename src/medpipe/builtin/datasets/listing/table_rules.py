@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from medpipe.builtin.datasets.listing.grouping import captures
 from medpipe.builtin.datasets.listing.predefined_splits import names_splits
-from medpipe.builtin.datasets.listing.structures import Structures, are_structures
+from medpipe.builtin.datasets.listing.structures import (
+    MaskValue,
+    Structures,
+    are_ignored,
+    are_structures,
+)
 from medpipe.builtin.datasets.listing.values import (
     key,
     names_classes,
@@ -82,6 +87,18 @@ def structures_fit(table: object, field: Field, value: Structures | None) -> Non
             "it is for one column of masks: of several each has the structure of its name."
         )
     are_structures(table, field, value)
+
+
+def ignore_fits(table: object, field: Field, value: tuple[MaskValue, ...]) -> None:
+    """Check that colours are used with one column of masks."""
+    are_ignored(table, field, value)
+    mask: str | tuple[str, ...] | None = getattr(table, "mask", None)
+    texts = [one for one in value if isinstance(one, str)]
+    if texts and mask is not None and len(one_or_several(mask)) > 1:
+        raise ValueError(
+            f"{texts[0]!r} is a colour, and with several columns of masks what is not 0 is the "
+            "structure. Give numbers."
+        )
 
 
 def separator_fits(table: object, field: Field, value: str | None) -> None:

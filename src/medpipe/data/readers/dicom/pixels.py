@@ -49,6 +49,13 @@ MIXED = ("YBR_ICT", "YBR_RCT")
 """Colours of JPEG 2000, which its decoders undo."""
 REPAIR = "Write the file again with a header that fits its pixels, or leave it out."
 JPEG_LS = 0xF7
+CONTOURS = "1.2.840.10008.5.1.4.1.1.481.3"
+"""The SOP class of RT Structure Set."""
+TO_MASK = (
+    "Convert them to a mask on the grid of their image: dcmrtstruct2nii convert -r FILE -d SERIES "
+    "-o FOLDER writes a NIfTI file for each structure; plastimatch and 3D Slicer do it too."
+)
+"""What to do with contours."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -74,9 +81,7 @@ def stored_values(dataset: Dataset, path: str | os.PathLike[str]) -> Stored:
         UnreadableImageError: There are none, they contradict the header, or no decoder can.
     """
     if not any(dataset.get(keyword) for keyword in PIXELS):
-        kind = dataset.get("SOPClassUID")
-        named = f": it is of the kind {kind.name}" if kind else ""
-        raise UnreadableImageError(path, f"is a DICOM file without pixels{named}", "Leave it out.")
+        raise without_pixels(dataset.get("SOPClassUID"), path)
     syntax = dataset.file_meta.get("TransferSyntaxUID")
     if syntax is None:
         remedy = "Write it again with its transfer syntax."
@@ -101,6 +106,21 @@ def stored_values(dataset: Dataset, path: str | os.PathLike[str]) -> Stored:
         raise UnreadableImageError(
             path, str(error), REPAIR, kind="truncated" if cut else "damaged"
         ) from error
+
+
+def without_pixels(kind: Any, path: str | os.PathLike[str]) -> UnreadableImageError:
+    """The error for a file without pixels, with the way to a mask where it holds contours.
+
+    Args:
+        kind: Its SOP class; None where it doesn't say.
+        path: The file.
+    """
+    if kind == CONTOURS:
+        return UnreadableImageError(
+            path, "holds contours (RT Structure Set) and no pixels", TO_MASK
+        )
+    named = f": it is of the kind {kind.name}" if kind else ""
+    return UnreadableImageError(path, f"is a DICOM file without pixels{named}", "Leave it out.")
 
 
 def _native(dataset: Dataset, syntax: UID, layout: Layout) -> Stored:
