@@ -70,7 +70,12 @@ def name_table(
 
 
 def worst_cases(predictions: Predictions, steps: Mapping[str, MetricStep]) -> list[dict[str, Any]]:
-    """Name the cases that do worst by the task's monitor, the mean over what a case has.
+    """The first of `case_values`."""
+    return case_values(predictions, steps)[:WORST]
+
+
+def case_values(predictions: Predictions, steps: Mapping[str, MetricStep]) -> list[dict[str, Any]]:
+    """Rank cases by the task's monitor, the mean over what a case has.
 
     Args:
         predictions: Sorted by id.
@@ -95,4 +100,4 @@ def worst_cases(predictions: Predictions, steps: Mapping[str, MetricStep]) -> li
             mean = math.fsum(values.values()) / len(values)
             found.append({"id": id_, "value": mean, "names": values})
     sign = -1 if step.direction == "min" else 1
-    return sorted(found, key=lambda one: (sign * one["value"], one["id"]))[:WORST]
+    return sorted(found, key=lambda one: (sign * one["value"], one["id"]))
