@@ -67,7 +67,7 @@ def volumes(root: Path, epochs: int) -> Any:
     )
 
 
-def pictures(samples: int = 40) -> Any:
+def pictures(samples: int = 40, **split: Any) -> Any:
     return (
         PipelineBuilder(device="cpu")
         .dataset("phantom_masks", samples=samples, size=32)
@@ -76,7 +76,7 @@ def pictures(samples: int = 40) -> Any:
         .network("unet", channels=(8, 16), strides=(2,))
         .trainer("supervised", max_epochs=4, learning_rate=1e-2)
         .loader(batch_size=8, workers=0)
-        .split(validation=0.2, test=0.3)
+        .split(**(split or {"validation": 0.2, "test": 0.3}))
     )
 
 
@@ -363,7 +363,7 @@ def test_an_evaluation_shows_its_own_cases(trained: Run, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("folds", [long(2)])
 def test_the_report_of_folds_draws_references(folds: int, tmp_path: Path) -> None:
-    done = pictures(24).split(folds=folds, validation=0.2).build().run_folds(tmp_path / "folds")
+    done = pictures(24, folds=folds).build().run_folds(tmp_path / "folds")
     text = done.report().read_text(encoding="utf-8")
     assert "No prediction is drawn: These predictions are those of several networks." in text
     assert "Best of 24" in cards(text)[0]
