@@ -9,6 +9,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from medpipe.evaluation.intervals import intervals_of
+from medpipe.evaluation.mask_measures import scores_for
 from medpipe.evaluation.measured import Measured
 from medpipe.registry.failures import failures_named
 
@@ -47,7 +48,7 @@ def name_table(
     measured: dict[tuple[int, str], Measured] = {}
     for metric, step in some.items():
         with failures_named(registry.title(step)):
-            rows = step.rows(predictions.scores, predictions.labels, task)
+            rows = step.rows(scores_for(step, predictions), predictions.labels, task)
             for place in range(len(names)):
                 column = rows[:, [place]]
                 measured[place, metric] = Measured(
@@ -92,7 +93,7 @@ def case_values(predictions: Predictions, steps: Mapping[str, MetricStep]) -> li
     if step is None or not step.by_name:
         return []
     found: list[dict[str, Any]] = []
-    rows = step.rows(predictions.scores, predictions.labels, task)
+    rows = step.rows(scores_for(step, predictions), predictions.labels, task)
     for id_, row in zip(predictions.ids, rows, strict=True):
         there = np.isfinite(row)
         if there.any():

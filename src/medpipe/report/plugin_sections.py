@@ -52,6 +52,7 @@ def _sections(
         scores=predictions.scores,
         labels=predictions.labels,
         metrics=facts.metrics[split],
+        measures=predictions.measures,
         paths=shown.paths,
     )
     registry = facts.assembly.registry

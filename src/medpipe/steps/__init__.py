@@ -28,7 +28,7 @@ from medpipe.steps.kinds import (
     TrainerStep,
     TransformStep,
 )
-from medpipe.steps.metrics import MetricStep
+from medpipe.steps.metrics import MaskMeasure, MetricStep
 from medpipe.steps.reading import (
     ChosenReader,
     DecodedImage,
@@ -80,6 +80,7 @@ __all__ = [
     "InfererStep",
     "Loss",
     "LossStep",
+    "MaskMeasure",
     "MetricStep",
     "MissingSpacing",
     "NetworkStep",
