@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from medpipe.evaluation.predictions import Predictions
     from medpipe.registry.registry import Registry
     from medpipe.steps import MaskMeasure, MetricStep, Task
+    from medpipe.tasks.structure_masks import Box
 
     Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -130,13 +131,14 @@ def _distinct(
 def _numbers(
     title: str,
     measure: MaskMeasure,
-    pair: tuple[Array, Array] | None,
+    pair: tuple[Array, Array, Box] | None,
     spacing: Sequence[float],
 ) -> list[float]:
     count = len(measure.columns)
     if pair is None:
         return [float("nan")] * count
-    values = [float(value) for value in measure(*pair, spacing)]
+    predicted, reference, _ = pair
+    values = [float(value) for value in measure(predicted, reference, spacing)]
     if len(values) != count:
         raise StepError(
             f"{title} gives {len(values)} numbers for the columns {', '.join(measure.columns)}. "

@@ -15,7 +15,7 @@ from medpipe.report.contours import Outlined, colour_of, outlined_picture
 from medpipe.report.pictures import aspect, grey
 from medpipe.report.planes import Plane, planes_through
 from medpipe.tasks.label_image import IGNORED
-from medpipe.tasks.structure_masks import structure_masks
+from medpipe.tasks.structure_masks import structure_masks, structure_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -151,22 +151,15 @@ class MaskedImage:
         """How much lies in each plane, along each axis."""
         import numpy as np
 
-        sides = self.truth.shape[1:]
-        sums = [np.zeros(side) for side in sides]
-        truths = list(structure_masks(self.truth, self.names))
-        answers = [None] * len(truths) if self.answer is None else self._answers()
-        for true, said in zip(truths, answers, strict=True):
-            there = true if not wrong or said is None else true ^ said
-            whole = int(true.sum()) or int(there.sum())
-            if not whole:
+        sums = [np.zeros(side) for side in self.truth.shape[1:]]
+        answer = self.truth if self.answer is None else self.answer
+        for pair in structure_pairs(answer, self.truth, self.names):
+            if pair is None:
                 continue
-            for axis, total in enumerate(sums):
-                total += there.sum(axis=tuple(set(range(len(sides))) - {axis})) / whole
+            said, true, box = pair
+            there = true ^ said if wrong else true
+            whole = int(true.sum()) or int(there.sum())
+            for axis, side in enumerate(box if whole else ()):
+                others = tuple(set(range(len(box))) - {axis})
+                sums[axis][side] += there.sum(axis=others) / whole
         return sums
-
-    def _answers(self) -> list[Array]:
-        """What was predicted, without what counts nowhere."""
-        assert self.answer is not None
-        channels = [self.truth[place % len(self.truth)] for place in range(self.names)]
-        masks = structure_masks(self.answer, self.names)
-        return [mask & (channel != IGNORED) for mask, channel in zip(masks, channels, strict=True)]

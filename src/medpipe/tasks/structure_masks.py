@@ -1,6 +1,6 @@
 """The mask of each structure, from labels as tasks whose labels are images have them.
 
-NumPy is imported inside functions.
+SciPy is imported inside functions.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 from medpipe.tasks.label_image import IGNORED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from medpipe.tasks.step import Array
+
+Box = tuple[slice, ...]
 
 
 def structure_masks(labels: Array, count: int) -> Iterator[Array]:
@@ -32,7 +34,7 @@ def structure_masks(labels: Array, count: int) -> Iterator[Array]:
 
 def structure_pairs(
     predicted: Array, label: Array, count: int
-) -> Iterator[tuple[Array, Array] | None]:
+) -> Iterator[tuple[Array, Array, Box] | None]:
     """Prediction and truth of one structure after the other, cropped to where either is.
 
     Args:
@@ -41,31 +43,36 @@ def structure_pairs(
         count: How many structures there are.
 
     Yields:
-        Two of bool and of one shape (spatial...); None for a structure of which nothing is known.
+        Two of bool and of one shape (spatial...), and where they were cut out; None for a
+        structure of which nothing is known.
     """
-    import numpy as np
-
-    anywhere = (predicted > 0) | ((label > 0) & (label < IGNORED))
-    box = _box(np.asarray(anywhere.any(axis=0)))
-    said, true = predicted[(slice(None), *box)], label[(slice(None), *box)]
-    answers, truths = structure_masks(said, count), structure_masks(true, count)
-    for place, (answer, truth) in enumerate(zip(answers, truths, strict=True)):
+    boxes = zip(_boxes(predicted, count), _boxes(label, count), strict=True)
+    for place, found in enumerate(boxes):
+        box = _around([one for one in found if one is not None], label.ndim - 1)
         channel = place if len(label) == count else 0
-        if (label[channel] == IGNORED).all():
+        whole = label[channel]
+        true = whole[box]
+        if bool((true == IGNORED).all() and (whole == IGNORED).all()):
             yield None
             continue
-        answer = answer & (true[channel] != IGNORED)
-        own = _box(answer | truth)
-        yield answer[own], truth[own]
+        value = 1 if len(label) == count else place + 1
+        yield (predicted[channel][box] == value) & (true != IGNORED), true == value, box
 
 
-def _box(there: Array) -> tuple[slice, ...]:
-    """The smallest box that holds what is true; an empty one where nothing is."""
-    import numpy as np
+def _boxes(labels: Array, count: int) -> list[Box | None]:
+    """The smallest box that holds each structure; None for one that is nowhere."""
+    from scipy.ndimage import find_objects
 
-    sides = []
-    for axis in range(there.ndim):
-        others = tuple(set(range(there.ndim)) - {axis})
-        places = np.flatnonzero(there.any(axis=others)) if there.ndim > 1 else np.flatnonzero(there)
-        sides.append(slice(int(places[0]), int(places[-1]) + 1) if len(places) else slice(0, 0))
-    return tuple(sides)
+    if len(labels) != count:
+        return list(find_objects(labels[0], max_label=count))
+    return [find_objects(channel, max_label=1)[0] for channel in labels]
+
+
+def _around(boxes: Sequence[Box], axes: int) -> Box:
+    """The smallest box that holds some; an empty one for none."""
+    if not boxes:
+        return (slice(0, 0),) * axes
+    return tuple(
+        slice(min(side.start for side in sides), max(side.stop for side in sides))
+        for sides in zip(*boxes, strict=True)
+    )
