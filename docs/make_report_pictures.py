@@ -1,13 +1,16 @@
 """Draw docs/images/report.png: the report of a run on drawn images, as Chromium shows it.
 
-Run it from anywhere: ``python docs/make_report_pictures.py``. It trains for a minute, and needs
-Chromium on the PATH.
+Beside it segmentation.png: the best, the median and the worst case of a segmentation of drawn
+volumes. Run it from anywhere: ``python docs/make_report_pictures.py [PICTURE...]``. It trains for
+some minutes, and needs Chromium on the PATH.
 """
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -15,8 +18,14 @@ from PIL import Image
 
 import medpipe
 
-WIDTHS = {"report.png": (1280, 2250), "report-narrow.png": (390, 1600)}
+WIDTHS = {
+    "report.png": (1280, 2250),
+    "report-narrow.png": (390, 1600),
+    "segmentation.png": (1280, 1240),
+}
 """The pictures with the width and the height of the window."""
+SMALL, WIDEST = {"segmentation.png"}, 880
+"""Pictures that are made smaller, and to what width."""
 
 
 def train(folder: Path) -> Path:
@@ -34,6 +43,30 @@ def train(folder: Path) -> Path:
     return run.report()
 
 
+def segment(folder: Path) -> Path:
+    """The cases of a segmentation of drawn volumes, as a page of their own."""
+    run = (
+        medpipe.PipelineBuilder(device="cpu", seed=0)
+        .dataset("phantom_masks", dims=3, samples=80, size=32)
+        .transforms("load_image", "ensure_channel_first", "normalize_intensity", "to_tensor")
+        .transform("augment", rotate_range=0.25, scale_range=0.15, translate_range=0.06)
+        .network("unet", channels=(8, 16, 32), strides=(2, 2))
+        .trainer("supervised", max_epochs=60, learning_rate=8e-3)
+        .loader(batch_size=4, workers=0)
+        .split(validation=0.2, test=0.3)
+        .build()
+        .run(folder / "phantom_masks")
+    )
+    content = run.report().read_text(encoding="utf-8")
+    cases = re.search(r'<section id="cases">.*?</section>', content, flags=re.DOTALL)
+    assert cases is not None
+    head = content[: content.index("<body>")]
+    style = "<style>body { padding: 0 16px } h2 { border: 0; margin: 0 }</style>"
+    page = folder / "cases.html"
+    page.write_text(f"{head}{style}<body>{cases[0]}</body></html>", encoding="utf-8")
+    return page
+
+
 def picture(page: Path, path: Path, width: int, height: int) -> None:
     """What a browser shows of a page in a window."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -43,17 +76,28 @@ def picture(page: Path, path: Path, width: int, height: int) -> None:
     command += [f"--window-size={width},{height}", f"--screenshot={path}", page.as_uri()]
     subprocess.run(command, check=True, capture_output=True)
     with Image.open(path) as shot:
-        few = shot.convert("P", palette=Image.Palette.ADAPTIVE, colors=256)
+        # Noise takes room: with all its pixels a page of images is half a megabyte.
+        size = (WIDEST, height * WIDEST // width) if path.name in SMALL else shot.size
+        shown = shot.convert("RGB").resize(size)
+        if path.name in SMALL:  # the most frequent colours are greys, and thin lines lose theirs
+            few = shown.quantize(128, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        else:
+            few = shown.convert("P", palette=Image.Palette.ADAPTIVE, colors=256)
     few.save(path, optimize=True)
 
 
 def main() -> None:
     """Write the pictures beside this script."""
+    asked = sys.argv[1:] or [*WIDTHS]
     with tempfile.TemporaryDirectory() as folder:
-        page = train(Path(folder))
-        for name, (width, height) in WIDTHS.items():
+        pages: dict[str, Path] = {}
+        for name in asked:
+            width, height = WIDTHS[name]
+            make = segment if name == "segmentation.png" else train
+            if make.__name__ not in pages:
+                pages[make.__name__] = make(Path(folder))
             path = Path(__file__).parent / "images" / name
-            picture(page, path, width, height)
+            picture(pages[make.__name__], path, width, height)
             print(f"{path} is written")
 
 

@@ -20,6 +20,7 @@ from medpipe.report import curves
 from medpipe.report.chain_view import ChainView, through
 from medpipe.report.chosen_cases import hits, mistakes
 from medpipe.report.class_figures import confusion_figure, roc_figure
+from medpipe.report.comparison_page import difference_figure
 from medpipe.report.curves import precision_recall, roc
 from medpipe.report.grad_cam import Layer, grad_cam, last_layer
 from medpipe.report.pictures import aspect, data_uri, grey, picture, plane
@@ -333,3 +334,19 @@ def test_a_builder_draws_nothing_of_matplotlib() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
     assert PipelineBuilder
+
+
+def test_differences_of_distances_have_an_axis_of_their_own() -> None:
+    def table(**values: float) -> Any:
+        return {n: {"value": v, "interval": [v - 0.1, v + 0.1]} for n, v in values.items()}
+
+    both = {
+        "metrics": ["dice", "hd95", "nsd"],
+        "differences": [table(dice=0.1, hd95=-4.0, nsd=0.2)],
+    }
+    panels = difference_figure(both).axes
+    labels = [[text.get_text() for text in panel.get_yticklabels()] for panel in panels]
+    assert labels == [["dice", "nsd"], ["hd95"]]
+    assert panels[0].get_xlim()[0] > -0.5
+    one = {"metrics": ["auc"], "differences": [{"auc": {"value": None, "interval": None}}]}
+    assert len(difference_figure(one).axes) == 1

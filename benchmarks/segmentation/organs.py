@@ -28,12 +28,13 @@ def write(root: Path, volumes: int = VOLUMES) -> Path:
     for number in range(volumes):
         image, mask = draw(number)
         name = f"case_{number:03}.nii.gz"
-        row = {"fold": int(number < volumes - TEST)}
+        row: dict[str, Any] = {"fold": int(number < volumes - TEST)}
         for key, values in (("image", image), ("label", mask)):
             place = root / f"{key}sTr" / name
             place.parent.mkdir(parents=True, exist_ok=True)
-            made: Any = nibabel.Nifti1Image(values, np.diag([*SPACING, 1.0]))  # type: ignore[no-untyped-call]
-            nibabel.save(made, place)  # type: ignore[no-untyped-call]
+            affine = np.diag([*SPACING, 1.0])
+            made: Any = nibabel.Nifti1Image(values, affine)  # type: ignore[no-untyped-call]
+            nibabel.save(made, place)
             row[key] = f"./{key}sTr/{name}"
         rows.append(row)
     with (root / "folds.csv").open("w", newline="") as file:

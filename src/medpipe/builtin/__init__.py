@@ -20,6 +20,7 @@ from medpipe.builtin.metrics import METRICS
 from medpipe.builtin.networks import NETWORKS
 from medpipe.builtin.optimizers import OPTIMIZERS
 from medpipe.builtin.schedules import SCHEDULES
+from medpipe.builtin.segmentation.lesions import LESION_METRICS
 from medpipe.builtin.segmentation.losses import SEGMENTATION_LOSSES
 from medpipe.builtin.segmentation.metrics import SEGMENTATION_METRICS
 from medpipe.builtin.segmentation.networks import SEGMENTATION_NETWORKS
@@ -104,7 +105,7 @@ def medpipe_schedules() -> Iterable[type[ScheduleStep]]:
 @hookimpl
 def medpipe_metrics() -> Iterable[type[MetricStep]]:
     """Offer the built-in metrics."""
-    return (*METRICS, *SEGMENTATION_METRICS)
+    return (*METRICS, *SEGMENTATION_METRICS, *LESION_METRICS)
 
 
 @hookimpl

@@ -195,6 +195,7 @@ def _check_evaluation(assembly: Assembly, report: CheckReport) -> None:
 
 
 def _check_monitor(assembly: Assembly, report: CheckReport) -> None:
+    from medpipe.evaluation.mask_measures import measure_problems
     from medpipe.evaluation.metrics import LOSS
 
     assert report.data is not None
@@ -209,6 +210,8 @@ def _check_monitor(assembly: Assembly, report: CheckReport) -> None:
                 f"of a {task.kind} task are of the form {task.step.answer_form}."
             )
             report.problems.append(Problem(path=f"metric[{place}]", message=message))
+    for place, message in measure_problems(task, assembly.configuration.metrics, assembly.registry):
+        report.problems.append(Problem(path=f"metric[{place}]", message=message))
     known = (*metrics, LOSS)
     if monitor not in known:
         message = f"{monitor!r} is not a metric of a {task.kind} task."

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 
 from medpipe.errors import StepError
+from medpipe.evaluation.mask_measures import scores_for
 from medpipe.registry.failures import failures_named
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def _whole(
     import numpy as np
 
     task, count = predictions.task, len(predictions)
-    rows = step.rows(predictions.scores, predictions.labels, task)
+    rows = step.rows(scores_for(step, predictions), predictions.labels, task)
     if np.shape(rows)[:1] != (count,) or rows.dtype.kind != "f":
         raise StepError(
             f"{registry.title(step)} gives rows of shape {np.shape(rows)} for {count} cases. Give "

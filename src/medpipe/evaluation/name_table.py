@@ -9,6 +9,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from medpipe.evaluation.intervals import intervals_of
+from medpipe.evaluation.mask_measures import scores_for
 from medpipe.evaluation.measured import Measured
 from medpipe.registry.failures import failures_named
 
@@ -47,7 +48,7 @@ def name_table(
     measured: dict[tuple[int, str], Measured] = {}
     for metric, step in some.items():
         with failures_named(registry.title(step)):
-            rows = step.rows(predictions.scores, predictions.labels, task)
+            rows = step.rows(scores_for(step, predictions), predictions.labels, task)
             for place in range(len(names)):
                 column = rows[:, [place]]
                 measured[place, metric] = Measured(
@@ -70,7 +71,12 @@ def name_table(
 
 
 def worst_cases(predictions: Predictions, steps: Mapping[str, MetricStep]) -> list[dict[str, Any]]:
-    """Name the cases that do worst by the task's monitor, the mean over what a case has.
+    """The first of `case_values`."""
+    return case_values(predictions, steps)[:WORST]
+
+
+def case_values(predictions: Predictions, steps: Mapping[str, MetricStep]) -> list[dict[str, Any]]:
+    """Rank cases by the task's monitor, the mean over what a case has.
 
     Args:
         predictions: Sorted by id.
@@ -87,7 +93,7 @@ def worst_cases(predictions: Predictions, steps: Mapping[str, MetricStep]) -> li
     if step is None or not step.by_name:
         return []
     found: list[dict[str, Any]] = []
-    rows = step.rows(predictions.scores, predictions.labels, task)
+    rows = step.rows(scores_for(step, predictions), predictions.labels, task)
     for id_, row in zip(predictions.ids, rows, strict=True):
         there = np.isfinite(row)
         if there.any():
@@ -95,4 +101,4 @@ def worst_cases(predictions: Predictions, steps: Mapping[str, MetricStep]) -> li
             mean = math.fsum(values.values()) / len(values)
             found.append({"id": id_, "value": mean, "names": values})
     sign = -1 if step.direction == "min" else 1
-    return sorted(found, key=lambda one: (sign * one["value"], one["id"]))[:WORST]
+    return sorted(found, key=lambda one: (sign * one["value"], one["id"]))

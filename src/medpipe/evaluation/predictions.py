@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+import math
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -13,6 +14,7 @@ from medpipe.errors import DataError, RunError
 from medpipe.steps import Task
 from medpipe.system.file_errors import reason
 from medpipe.system.files import write_text
+from medpipe.tasks.step import number_cell
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -36,6 +38,12 @@ def _scores(scores: Any) -> Array:
 def _labels(labels: Any, self: Any) -> Array:
     task: Task = self.task
     return task.step.label_array(labels, task.names)
+
+
+def _measures(measures: Mapping[str, Any]) -> dict[str, Array]:
+    import numpy as np
+
+    return {column: np.asarray(values, dtype=np.float64) for column, values in measures.items()}
 
 
 def _groups(groups: Iterable[str | None]) -> tuple[str | None, ...]:
@@ -63,6 +71,8 @@ class Predictions:
         groups: The group of each sample, usually the patient. None: a group of its own.
         extra: Kept columns of the data set: for each the text of every sample, in the order of
             `ids`; blank where nothing is known.
+        measures: What metrics measured of masks beyond the scores, by column
+            (`MaskMeasure.columns`): float64 of shape (samples, names), NaN where undefined.
 
     Raises:
         DataError: The shapes don't fit, an id comes twice, a score is not finite or no
@@ -80,6 +90,7 @@ class Predictions:
     )
     groups: tuple[str | None, ...] = attrs.field(converter=_groups, repr=False)
     extra: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict, converter=_extra, repr=False)
+    measures: Mapping[str, Array] = attrs.field(factory=dict, converter=_measures, repr=False)
 
     def __attrs_post_init__(self) -> None:
         _check_names(self.task)
@@ -119,6 +130,7 @@ class Predictions:
             labels=self.labels[places],
             groups=tuple(self.groups[row] for row in places),
             extra={name: tuple(cells[row] for row in places) for name, cells in self.extra.items()},
+            measures={name: values[places] for name, values in self.measures.items()},
         )
 
 
@@ -139,8 +151,9 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
     ``label`` and ``prediction`` (names of classes), or ``label_<name>`` and ``prediction_<name>``
     for each finding or target, then for classes and findings the probabilities, ``p(<name>)``.
     For each structure they are ``dice_<name>``, ``nsd_<name>``, ``hd95_<name>``,
-    ``volume_<name>`` and ``reference_volume_<name>``. A missing label or group, and what is
-    undefined, is a blank cell.
+    ``volume_<name>`` and ``reference_volume_<name>``; what metrics measured of masks follows as
+    ``<column>_<name>``, all names of one column after the other. A missing label or group, and
+    what is undefined, is a blank cell.
 
     Raises:
         RunError: The file can't be written.
@@ -150,10 +163,15 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
     answers, labels, scores = (
         values.tolist() for values in (ordered.predicted, ordered.labels, ordered.scores)
     )
-    lines = [csv_line([*_columns(ordered.task, ordered.extra)])]
+    measured = [column.tolist() for column in ordered.measures.values()]
+    more = [f"{column}_{name}" for column in ordered.measures for name in names]
+    lines = [csv_line([*_columns(ordered.task, ordered.extra), *more])]
     for row, (id_, group) in enumerate(zip(ordered.ids, ordered.groups, strict=True)):
         cells = [id_, group or "", *(texts[row] for texts in ordered.extra.values())]
         cells += step.row(labels[row], answers[row], scores[row], names)
+        cells += [
+            "" if math.isnan(value) else repr(value) for column in measured for value in column[row]
+        ]
         lines.append(csv_line(cells))
     write_text(path, "".join(lines))
 
@@ -167,7 +185,8 @@ def read_predictions(path: Path, task: Task) -> Predictions:
     rows = _rows(path)
     kept = _kept(rows[0]) if rows else ()
     columns = _columns(task, kept)
-    if not rows or rows[0] != columns:
+    measures = _measured_columns(rows[0][len(columns) :], task) if rows else None
+    if not rows or rows[0][: len(columns)] != columns or measures is None:
         found = ", ".join(rows[0]) if rows else "none"
         raise RunError(
             f"{path} holds no predictions for this task: its columns are {found}, but should be "
@@ -177,13 +196,18 @@ def read_predictions(path: Path, task: Task) -> Predictions:
 
     labels: list[Any] = []
     scores: list[list[float]] = []
+    more: list[list[float]] = []
+    columns = rows[0]
     for number, cells in enumerate(rows[1:], 2):
         if len(cells) != len(columns):
             raise RunError(
                 f"{path}, row {number} has {len(cells)} cells instead of {len(columns)}."
             )
         try:
-            label, score = task.step.read_row(dict(zip(columns, cells, strict=True)), task.names)
+            by_column = dict(zip(columns, cells, strict=True))
+            label, score = task.step.read_row(by_column, task.names)
+            own = columns[len(columns) - len(measures) * len(task.names) :] if measures else []
+            more.append([number_cell(column, by_column, blank=True) for column in own])
         except ValueError as error:
             raise RunError(f"{path}, row {number}: {error}.") from error
         labels.append(label)
@@ -201,6 +225,7 @@ def read_predictions(path: Path, task: Task) -> Predictions:
                 column: tuple(cells[place] for cells in rows[1:])
                 for place, column in enumerate(kept, 2)
             },
+            measures=_split(np.array(more), measures, len(task.names)),
         )
     except DataError as error:
         raise RunError(f"{path} can't be used: {error}") from error
@@ -209,6 +234,22 @@ def read_predictions(path: Path, task: Task) -> Predictions:
 def _columns(task: Task, kept: Iterable[str]) -> list[str]:
     kept_columns = (f"{KEPT}{name}" for name in kept)
     return ["id", "group", *kept_columns, *task.step.columns(task.names, labels=True)]
+
+
+def _measured_columns(columns: Sequence[str], task: Task) -> list[str] | None:
+    """What was measured of masks, by the columns after the task's own; None: they are others."""
+    names = task.names
+    found = [
+        columns[first].removesuffix(f"_{names[0]}")
+        for first in range(0, len(columns), max(1, len(names)))
+    ]
+    return found if list(columns) == [f"{one}_{name}" for one in found for name in names] else None
+
+
+def _split(values: Array, measures: Sequence[str], names: int) -> dict[str, Array]:
+    """Numbers of shape (samples, measures x names), by measure."""
+    cells = values.reshape(len(values), len(measures), names)
+    return {column: cells[:, place] for place, column in enumerate(measures)}
 
 
 def _kept(columns: list[str]) -> tuple[str, ...]:
@@ -264,6 +305,12 @@ def _check_shapes(predictions: Predictions) -> None:
             )
     if len(predictions.groups) != count:
         raise DataError(f"There are {len(predictions.groups)} groups for {count} samples.")
+    for column, values in predictions.measures.items():
+        if values.shape != (count, len(task.names)):
+            raise DataError(
+                f"What is measured as {column!r} has the shape {values.shape}, but {count} samples "
+                f"with {len(task.names)} names need {(count, len(task.names))}."
+            )
     for column, cells in predictions.extra.items():
         if len(cells) != count:
             raise DataError(

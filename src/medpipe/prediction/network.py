@@ -89,6 +89,7 @@ def predict_samples(
     Raises:
         DataError: Images leave the chain in a shape that the network does not take.
     """
+    from medpipe.evaluation.mask_measures import MaskMeasures
     from medpipe.training.predict import Truths, predict
 
     loader, notes = _batches(trained, samples, fingerprints, device=device, batch_size=batch_size)
@@ -108,6 +109,11 @@ def predict_samples(
         inferer=assembly.inferer(trained.data),
         description="Predicting",
         truths=Truths(trained.reading),
+        measures=MaskMeasures.of(
+            trained.data.task,
+            assembly.metrics(trained.data.task).values(),
+            assembly.registry,
+        ),
     )
     return predictions, mean_loss, notes
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import attrs
 
@@ -73,21 +73,50 @@ class Card:
         images: Data URIs, side by side.
         lines: Text below them.
         description: For screen readers.
+        captions: Words below each image; none, or as many as images.
+        heading: Before the lines.
     """
 
     images: tuple[str, ...]
     lines: tuple[str, ...]
     description: str = ""
+    captions: tuple[str, ...] = ()
+    heading: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Legend:
+    """What lines over pictures mean; on a ground of their own, since pictures have none of a page.
+
+    Attributes:
+        colours: A colour and what has it.
+        styles: Words for a solid and a dashed line; none, one or two.
+    """
+
+    kind: ClassVar[str] = "legend"
+    colours: Sequence[tuple[str, str]]
+    styles: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
 class Cards:
-    """A gallery."""
+    """A gallery.
+
+    Attributes:
+        title: Its heading.
+        cards: What is in it.
+        text: A paragraph below the heading.
+        legend: What lines over its pictures mean.
+        room: How wide a card is: as its images need it (``auto``), ``wide`` for one large image, or
+            the ``whole`` width.
+    """
 
     kind: ClassVar[str] = "cards"
     title: str
     cards: Sequence[Card]
     text: str = ""
+    legend: Legend | None = None
+    room: Literal["auto", "wide", "whole"] = "auto"
 
 
 @attrs.frozen(kw_only=True)
@@ -116,7 +145,7 @@ class Code:
     folded: bool = False
 
 
-Block = Text | Points | Table | Drawings | Cards | Bars | Flow | Code
+Block = Text | Points | Table | Drawings | Legend | Cards | Bars | Flow | Code
 
 
 @attrs.frozen(kw_only=True)

@@ -13,7 +13,7 @@ from medpipe.data.chain import sample_dictionary
 from medpipe.data.readers.reader import read_sample_image
 from medpipe.errors import MedpipeError
 from medpipe.report.pictures import upright
-from medpipe.steps import DecodedImage, Reading, Sample
+from medpipe.steps import DecodedImage, LabelImage, Reading, Sample
 
 if TYPE_CHECKING:
     import numpy as np
@@ -92,6 +92,19 @@ def through(
 ) -> Array:
     """An image as it leaves the chain: float32 of shape (channels, spatial...)."""
     return through_tensor(chain, sample, reading, training=training, epoch=epoch).numpy()
+
+
+def with_label(
+    chain: Chain, sample: Sample, reading: Reading, *, training: bool = False, epoch: int = 0
+) -> tuple[Array, Array | None]:
+    """The same with its label: uint8 of shape (1 or names, spatial...); None if it is no image."""
+    from medpipe.data.loading.collate import as_tensor
+
+    left = chain(sample_dictionary(sample, reading), training=training, epoch=epoch)
+    image = as_tensor(left["image"]).detach().cpu().float().numpy()
+    if not isinstance(sample.label, LabelImage):
+        return image, None
+    return image, as_tensor(left["label"]).cpu().numpy()
 
 
 def through_tensor(

@@ -120,14 +120,18 @@ def _results(facts: ReportFacts, split: str) -> dict[int, str | None]:
         for name, found in intervals.items()
     ]
     predictions = facts.predictions[split]
+    dense = predictions.task.step.dense
     return {
         28: ", ".join(intervals),
         29: str(metrics.get("interval_method", "")) or None,
-        31: "Grad-CAM, in the report",
+        31: None if dense else "Grad-CAM, in the report",
         37: f"On {counted(len(predictions), 'image')} of "
         f"{counted(group_count(predictions), 'group')}: {'; '.join(values)}",
         38: "Sensitivity, specificity and predictive values by class, in the report"
         if predictions.task.step.answer_form in ("class", "findings")
-        else None,
-        39: "The most confident mistakes, in the report",
+        else (f"By {predictions.task.step.word}, in the report" if dense else None),
+        39: "The worst case, beside the best and the median, with the outlines of reference and "
+        "prediction, in the report"
+        if dense
+        else "The most confident mistakes, in the report",
     }

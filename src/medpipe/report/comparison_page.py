@@ -17,6 +17,7 @@ from medpipe.system.text import counted
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -90,29 +91,48 @@ def _differences(record: Mapping[str, Any], letters: Sequence[str]) -> Section:
 
 
 def difference_figure(record: Mapping[str, Any]) -> Figure:
-    """The differences to the first with their intervals, a line for each metric."""
-    names = list(record["metrics"])
+    """The differences to the first with their intervals, a line for each metric.
+
+    What is larger than 1 somewhere, such as a distance in mm, has an axis of its own.
+    """
     tables = record["differences"]
-    made = figure(4.2, 1.2 + 0.28 * len(names) * len(tables))
+    wide = [name for name in record["metrics"] if _largest(tables, name) > 1]
+    groups = [[name for name in record["metrics"] if name not in wide], wide]
+    groups = [names for names in groups if names]
+    made = figure(4.2, sum(1.2 + 0.28 * len(names) * len(tables) for names in groups))
     with settings():
-        plot = axes(made)
-        plot.axvline(0, color=MUTED, linewidth=1, linestyle=":")
-        for number, table in enumerate(tables):
-            look = {"color": series(number)["color"]}
-            for place, name in enumerate(names):
-                one, row = table[name], place + 0.7 * number / max(1, len(tables))
-                if one["value"] is None:
-                    continue
-                if one["interval"] is not None:
-                    plot.plot(one["interval"], [row, row], **look)
-                label = f"{chr(ord('B') + number)} - A" if place == 0 else None
-                plot.plot([one["value"]], [row], "o", label=label, **look)
-        plot.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
-        plot.invert_yaxis()
-        plot.set_xlabel("difference")
-        if len(tables) > 1:
-            plot.legend()
+        ratios = [1.2 + 0.28 * len(names) * len(tables) for names in groups]
+        grid = made.add_gridspec(len(groups), 1, height_ratios=ratios)
+        for place, names in enumerate(groups):
+            _draw_differences(axes(made, grid[place]), tables, names, legend=place == 0)
     return made
+
+
+def _largest(tables: Sequence[Mapping[str, Any]], name: str) -> float:
+    """The largest number that is drawn of a metric."""
+    found = [[table[name]["value"], *(table[name]["interval"] or ())] for table in tables]
+    return max((abs(value) for values in found for value in values if value is not None), default=0)
+
+
+def _draw_differences(
+    plot: Axes, tables: Sequence[Mapping[str, Any]], names: Sequence[str], *, legend: bool
+) -> None:
+    plot.axvline(0, color=MUTED, linewidth=1, linestyle=":")
+    for number, table in enumerate(tables):
+        look = {"color": series(number)["color"]}
+        for place, name in enumerate(names):
+            one, row = table[name], place + 0.7 * number / max(1, len(tables))
+            if one["value"] is None:
+                continue
+            if one["interval"] is not None:
+                plot.plot(one["interval"], [row, row], **look)
+            label = f"{chr(ord('B') + number)} - A" if place == 0 else None
+            plot.plot([one["value"]], [row], "o", label=label, **look)
+    plot.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
+    plot.invert_yaxis()
+    plot.set_xlabel("difference")
+    if legend and len(tables) > 1:
+        plot.legend()
 
 
 def _metrics(record: Mapping[str, Any], letters: Sequence[str]) -> Section:

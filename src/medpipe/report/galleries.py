@@ -1,5 +1,7 @@
 """Galleries: mistakes and hits, Grad-CAM, examples of the data, augmentation.
 
+Where labels are images, `mask_cases` is in the place of the first two, and the others show masks.
+
 Heavy libraries are imported inside functions.
 """
 
@@ -12,10 +14,12 @@ import attrs
 
 from medpipe.errors import DataError, MedpipeError
 from medpipe.report.blocks import Block, Card, Cards, Points, Table, Text
-from medpipe.report.chain_view import ChainView, decoded, through, through_tensor
+from medpipe.report.chain_view import ChainView, decoded, through_tensor, with_label
 from medpipe.report.chosen_cases import Case, hits, mistakes
+from medpipe.report.contours import outlined_picture
 from medpipe.report.grad_cam import Layer, grad_cam, last_layer
-from medpipe.report.pictures import data_uri, grey, overlaid, picture
+from medpipe.report.masks import MaskedImage, legend, outlined, true_mask
+from medpipe.report.pictures import SIDE, data_uri, grey, overlaid, picture
 from medpipe.steps import Reading, Sample, Task, TransformStep
 
 if TYPE_CHECKING:
@@ -77,11 +81,32 @@ class Images:
             task=dataset.task,
         )
 
-    def card(self, id_: str, lines: Sequence[str], shown: Shown) -> Card:
-        """A sample's image with lines below it, and its id where that may be shown."""
+    def sample(self, id_: str) -> Sample:
+        """The sample of an id.
+
+        Raises:
+            DataError: There is none.
+        """
         sample = self.samples.get(id_)
         if sample is None:
             raise DataError(f"The data set has no sample {id_!r} now.")
+        return sample
+
+    def masked_card(self, id_: str, shown: Shown) -> tuple[Card, Array]:
+        """A sample's image with its mask over it, and the mask; of a volume the slice with most."""
+        sample, names = self.sample(id_), self.task.names
+        image = decoded(sample, self.reading)
+        truth = true_mask(sample, image, self.reading)
+        one = MaskedImage(image=image, truth=truth, names=len(names))
+        plane = one.middle() if one.volume else None
+        line = plane.title(image) if plane else "with its mask"
+        uri = one.picture(plane, SIDE, filled=True)
+        card = Card(images=(uri,), lines=(*_id_line(id_, shown), line), description="a mask")
+        return card, truth
+
+    def card(self, id_: str, lines: Sequence[str], shown: Shown) -> Card:
+        """A sample's image with lines below it, and its id where that may be shown."""
+        sample = self.sample(id_)
         uri = picture(decoded(sample, self.reading))
         return Card(images=(uri,), lines=(*_id_line(id_, shown), *lines), description=lines[0])
 
@@ -181,14 +206,20 @@ def explained(
 def examples(images: Images, rows: Sequence[dict[str, str]], shown: Shown) -> list[Block]:
     """Some training images, chosen at random."""
     ids = sorted(row["id"] for row in rows if row["split"] == "training")
-    chosen = random.Random(0).sample(ids, min(EXAMPLES, len(ids)))
+    drawn = random.Random(0).sample(ids, min(EXAMPLES, len(ids)))
+    chosen = [id_ for id_ in drawn if id_ in images.samples]
+    title, task = "Examples of the training split", images.task
+    if not chosen:
+        return []
+    if task.step.dense:
+        masked = [images.masked_card(id_, shown) for id_ in chosen]
+        key = legend(task, [mask for _, mask in masked], predicted=False)
+        return [Cards(title=title, cards=[card for card, _ in masked], legend=key)]
     cards = []
     for id_ in chosen:
-        sample = images.samples.get(id_)
-        if sample is not None:
-            label = images.task.step.label_text(sample.label, images.task.names)
-            cards.append(images.card(id_, (label,), shown))
-    return [Cards(title="Examples of the training split", cards=cards)] if cards else []
+        label = task.step.label_text(images.samples[id_].label, task.names)
+        cards.append(images.card(id_, (label,), shown))
+    return [Cards(title=title, cards=cards)]
 
 
 def augmentation(
@@ -198,28 +229,42 @@ def augmentation(
     if not any(step.random for step in steps):
         return []
     ids = sorted(row["id"] for row in rows if row["split"] == "training")
-    cards = []
+    cards, masks = [], []
     for id_ in random.Random(1).sample(ids, min(AUGMENTED, len(ids))):
         sample = images.samples.get(id_)
         if sample is None:
             continue
         image, view = images.view(sample)
-        before = through(images.chain, sample, images.reading)
+        before = with_label(images.chain, sample, images.reading)
         drawn = [
-            through(images.chain, sample, images.reading, training=True, epoch=epoch)
+            with_label(images.chain, sample, images.reading, training=True, epoch=epoch)
             for epoch in range(DRAWS)
         ]
-        low, high = float(before.min()), float(before.max())
+        low, high = float(before[0].min()), float(before[0].max())
         uris = []
-        for values in (before, *drawn):
-            if values.ndim != before.ndim:
+        for values, label in (before, *drawn):
+            if values.ndim != before[0].ndim:
                 return [Text(text="The random steps give images of another number of axes.")]
             depth = view.back(values[0]).shape[2] // 2 if values.ndim == 4 else 0
-            flat = [view.plane(channel, image, depth) for channel in values]
-            uris.append(data_uri(_base(flat, low, high)))
+            if label is not None:
+                depth = _depth(view.back((label > 0).max(axis=0)))
+                masks.append(label)
+            base = _base([view.plane(channel, image, depth) for channel in values], low, high)
+            if label is None:
+                uris.append(data_uri(base))
+                continue
+            flat = _stacked([view.plane(channel, image, depth) for channel in label])
+            uris.append(outlined_picture(base, outlined(flat, len(images.task.names), filled=True)))
         cards.append(Card(images=tuple(uris), lines=(f"before, then {DRAWS} epochs",)))
     names = ", ".join(step.name for step in steps if step.random)
-    return [Cards(title="Augmentation", cards=cards, text=f"Random steps: {names}.")]
+    key = legend(images.task, masks, predicted=False) if masks else None
+    return [Cards(title="Augmentation", cards=cards, text=f"Random steps: {names}.", legend=key)]
+
+
+def _stacked(channels: Sequence[Array]) -> Array:
+    import numpy as np
+
+    return np.stack(channels)
 
 
 def _base(channels: Sequence[Array], low: float, high: float) -> Array:

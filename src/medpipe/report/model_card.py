@@ -44,6 +44,8 @@ def _front_matter(facts: ReportFacts, shown: Shown) -> Iterator[str]:
     yield 'tags: ["medical-imaging", "monai", "pytorch", ' + f"{json.dumps(task.kind)}]"
     if task.step.answer_form == "class":
         yield "pipeline_tag: image-classification"
+    elif task.step.dense:
+        yield "pipeline_tag: image-segmentation"
     if split is not None:
         results = _results(facts.metrics[split])
         yield f"metrics: {json.dumps([name for name, _ in results])}"

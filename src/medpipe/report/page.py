@@ -22,7 +22,8 @@ from medpipe.report.galleries import (
     unavailable,
 )
 from medpipe.report.making import chain_section, provenance, time_section
-from medpipe.report.plugin_sections import plugin_sections
+from medpipe.report.mask_cases import mask_cases
+from medpipe.report.plugin_sections import plugin_sections, task_sections
 from medpipe.report.results import classes, headline, learning_curves, subgroups, targets
 from medpipe.report.style import DARK, VARIABLES
 from medpipe.system.versions import medpipe_version
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("medpipe")
 
 ERRORS = "Errors and hits"
+MASKS = "Best, median and worst case"
 FAILURES = (MedpipeError, RuntimeError, ValueError, OSError)
 """What images that have changed can lead to."""
 NO_IMAGES = "Images are left out of this report."
@@ -71,6 +73,7 @@ def report_sections(facts: ReportFacts, shown: Shown) -> Iterator[Section]:
             yield from classes(facts, split, predictions)
         elif form == "numbers":
             yield targets(split, predictions)
+        yield from task_sections(facts, split, shown)
         chosen = None if facts.kind == "runs" else facts.record.get("chosen_on_validation")
         yield from decisions(facts.metrics[split], chosen)
         yield from _there(subgroups(facts, split, shown))
@@ -101,13 +104,15 @@ def _of_images(facts: ReportFacts, split: str | None, shown: Shown) -> Iterator[
         yield Section(key="data", title="Data", blocks=sheet if listed else [*sheet, why])
         return
     if predictions is not None:
-        some = predictions
+        dense = facts.data.task.step.dense
+        show = mask_cases if dense else error_galleries
         try:
-            wrong = error_galleries(images, some, facts, shown)
+            wrong = show(images, predictions, facts, shown)
         except FAILURES as error:
             wrong = [*listed, unavailable(error, shown)]
         if wrong:
-            yield Section(key="errors", title=ERRORS, blocks=wrong)
+            key, title = ("cases", MASKS) if dense else ("errors", ERRORS)
+            yield Section(key=key, title=title, blocks=wrong)
     if facts.kind == "run" and facts.assembly is not None:
         steps = facts.assembly.configuration.transforms
         sheet += _tried(lambda: examples(images, rows, shown), shown)

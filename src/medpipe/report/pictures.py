@@ -49,12 +49,20 @@ def upright(values: Array, affine: Array | None) -> Array:
         values: The slice.
         affine: Of `DecodedImage.affine`; None: it stays as it is.
     """
+    # Columns are the affine's first axis, rows its second.
+    return values if affine is None else turned(values, affine[:3, 0], affine[:3, 1])
+
+
+def turned(values: Array, across: Array, down: Array) -> Array:
+    """Turn a plane of a volume upright.
+
+    Args:
+        values: Of shape (height, width, ...).
+        across: From one column to the next: to the right, the front and the top of the patient.
+        down: The same from one row to the next.
+    """
     import numpy as np
 
-    if affine is None:
-        return values
-    # Columns are the affine's first axis, rows its second.
-    across, down = affine[:3, 0], affine[:3, 1]
     towards_across, towards_down = int(np.abs(across).argmax()), int(np.abs(down).argmax())
     if towards_across == towards_down:
         return values  # oblique beyond what has a name
@@ -115,13 +123,14 @@ def overlaid(image: Array, heat: Array) -> Array:
     return np.asarray(colours * (1 - strength) + painted * strength)
 
 
-def data_uri(values: Array, ratio: float = 1.0) -> str:
+def data_uri(values: Array, ratio: float = 1.0, side: int = SIDE) -> str:
     """A picture as a data URI.
 
     Args:
         values: From 0 to 1, of shape (height, width) or (height, width, channels); of other
             numbers of channels than 3 the first is shown.
         ratio: Height of a pixel over its width.
+        side: The longer side of the picture in pixels.
     """
     import numpy as np
     from PIL import Image
@@ -129,7 +138,7 @@ def data_uri(values: Array, ratio: float = 1.0) -> str:
     shown = values if values.ndim == 3 and values.shape[2] == 3 else _one(values)
     picture = Image.fromarray(np.round(shown * 255).astype(np.uint8))
     height, width = picture.height * ratio, float(picture.width)
-    scale = SIDE / max(height, width)
+    scale = side / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     smooth = Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.BICUBIC
     content = io.BytesIO()

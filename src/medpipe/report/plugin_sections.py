@@ -11,17 +11,36 @@ from medpipe.report.svg import svg
 from medpipe.tasks.report import ReportContext, ReportSection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from medpipe.report.facts import ReportFacts
     from medpipe.steps import HandlerStep, MetricStep, TaskStep
 
 
+def task_sections(facts: ReportFacts, split: str | None, shown: Shown) -> Iterator[Section]:
+    """The sections of the task; else as `plugin_sections`."""
+    yield from _sections(facts, split, shown, [facts.data.task.step], "task")
+
+
 def plugin_sections(facts: ReportFacts, split: str | None, shown: Shown) -> Iterator[Section]:
-    """The sections of the task, then of the metrics and handlers in their order.
+    """The sections of the metrics and handlers in their order.
 
     A step that fails is named in place of its section.
     """
+    if facts.assembly is not None:
+        steps: list[TaskStep | MetricStep | HandlerStep] = []
+        steps += facts.assembly.metrics(facts.data.task).values()
+        steps += facts.assembly.configuration.handlers
+        yield from _sections(facts, split, shown, steps, "more")
+
+
+def _sections(
+    facts: ReportFacts,
+    split: str | None,
+    shown: Shown,
+    steps: Sequence[TaskStep | MetricStep | HandlerStep],
+    key: str,
+) -> Iterator[Section]:
     if split is None or facts.assembly is None:
         return
     predictions, task = facts.predictions[split], facts.data.task
@@ -33,27 +52,21 @@ def plugin_sections(facts: ReportFacts, split: str | None, shown: Shown) -> Iter
         scores=predictions.scores,
         labels=predictions.labels,
         metrics=facts.metrics[split],
+        measures=predictions.measures,
         paths=shown.paths,
     )
     registry = facts.assembly.registry
-    for place, step in enumerate(_steps(facts)):
+    for place, step in enumerate(steps):
         try:
             with failures_named(registry.title(step), "failed to report"):
                 made = [
-                    _section(given, f"more-{place}-{number}", shown)
+                    _section(given, f"{key}-{place}-{number}", shown)
                     for number, given in enumerate(step.report_sections(context))
                 ]
         except MedpipeError as error:
             said = str(error) if shown.paths else f"{registry.title(step)} failed to report."
-            made = [Section(key=f"more-{place}", title=step.name, blocks=[Points(items=(said,))])]
+            made = [Section(key=f"{key}-{place}", title=step.name, blocks=[Points(items=(said,))])]
         yield from made
-
-
-def _steps(facts: ReportFacts) -> Iterator[TaskStep | MetricStep | HandlerStep]:
-    assert facts.assembly is not None
-    yield facts.data.task.step
-    yield from facts.assembly.metrics(facts.data.task).values()
-    yield from facts.assembly.configuration.handlers
 
 
 def _section(given: ReportSection, key: str, shown: Shown) -> Section:

@@ -62,6 +62,9 @@ def headline(facts: ReportFacts, split: str, predictions: Predictions, shown: Sh
         for name, row in zip(names, metric_rows(metrics, names), strict=True)
     ]
     columns = ["metric", split, "95 % interval", TRIVIAL, *others]
+    if facts.data.task.step.dense:  # no mask is an answer for all
+        columns.remove(TRIVIAL)
+        rows = [[*row[:3], *row[4:]] for row in rows]
     unit = facts.data.task.unit
     if unit:
         blocks.append(Text(text=f"The unit of the target is {unit}."))

@@ -71,7 +71,11 @@ def _averaged(same: Sequence[tuple[Run, Predictions]]) -> Predictions:
         if not np.array_equal(other.labels, predictions.labels, equal_nan=True):
             raise RunError(f"{first.path} and {run.path} have different labels for a sample.")
     scores = np.mean([each.scores for _, each in same], axis=0)
-    return attrs.evolve(predictions, scores=scores)
+    measures = {
+        column: np.mean([each.measures[column] for _, each in same], axis=0)
+        for column in _shared([each for _, each in same])
+    }
+    return attrs.evolve(predictions, scores=scores, measures=measures)
 
 
 def _joined(folds: Sequence[Predictions]) -> Predictions:
@@ -80,6 +84,7 @@ def _joined(folds: Sequence[Predictions]) -> Predictions:
     from medpipe.evaluation.predictions import Predictions
 
     columns = [column for column in folds[0].extra if all(column in f.extra for f in folds)]
+    measured = _shared(folds)
     return Predictions(
         task=folds[0].task,
         ids=tuple(id_ for fold in folds for id_ in fold.ids),
@@ -87,4 +92,11 @@ def _joined(folds: Sequence[Predictions]) -> Predictions:
         labels=np.concatenate([fold.labels for fold in folds]),
         groups=tuple(group for fold in folds for group in fold.groups),
         extra={name: [cell for f in folds for cell in f.extra[name]] for name in columns},
+        measures={name: np.concatenate([f.measures[name] for f in folds]) for name in measured},
     ).sorted_by_id()
+
+
+def _shared(predictions: Sequence[Predictions]) -> list[str]:
+    """What was measured of masks in all of them."""
+    first, *others = predictions
+    return [name for name in first.measures if all(name in other.measures for other in others)]

@@ -251,11 +251,15 @@ class Session:
     ) -> tuple[Predictions, dict[str, Any]]:
         """Predict a split and measure it; with all there is to say where `chosen` is given."""
         from medpipe.evaluation.frozen import results_of
+        from medpipe.evaluation.mask_measures import MaskMeasures
         from medpipe.evaluation.metrics import compute_metrics
         from medpipe.evaluation.remarks import prior_remarks
         from medpipe.training.predict import predict
 
         checked = self.checked
+        configuration, registry = self.assembly.configuration, self.assembly.registry
+        whole = chosen is not None or self._monitors_surfaces()
+        asked = self.assembly.metrics(checked.data.task).values() if whole else ()
         predictions, loss = predict(
             self._network,
             loader,
@@ -269,9 +273,9 @@ class Session:
             description=description,
             before_batch=lambda: self.stop.check(first=not self.advanced),
             truths=self._truths(),
-            surfaces=chosen is not None or self._monitors_surfaces(),
+            surfaces=whole,
+            measures=MaskMeasures.of(checked.data.task, asked, registry),
         )
-        configuration, registry = self.assembly.configuration, self.assembly.registry
         if chosen is None:
             metrics = compute_metrics(predictions, metrics=configuration.metrics, registry=registry)
         else:

@@ -29,7 +29,7 @@ from medpipe.steps.kinds import (
     TrainerStep,
     TransformStep,
 )
-from medpipe.steps.metrics import MetricStep
+from medpipe.steps.metrics import MaskMeasure, MetricStep
 from medpipe.steps.patches import PatchSource, PatchStep
 from medpipe.steps.reading import (
     ChosenReader,
@@ -85,6 +85,7 @@ __all__ = [
     "InfererStep",
     "Loss",
     "LossStep",
+    "MaskMeasure",
     "MetricStep",
     "MissingSpacing",
     "NetworkStep",

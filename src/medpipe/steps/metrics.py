@@ -16,6 +16,36 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
 
 
+class MaskMeasure:
+    """What a metric needs of a structure's masks beyond what the task measures of each case.
+
+    Two that are equal are computed once: make it a frozen attrs class, whose fields are its
+    parameters.
+
+    Attributes:
+        columns: Names of the numbers, with which predictions keep them. Lower case letters, digits
+            and underscores.
+    """
+
+    columns: ClassVar[tuple[str, ...]]
+
+    def __call__(
+        self, predicted: Array, reference: Array, spacing: Sequence[float]
+    ) -> Sequence[float]:
+        """Measure a structure of one case.
+
+        Args:
+            predicted: Bool of shape (spatial...), on the grid of the file, cropped to where the
+                structure is in either; of no voxel where it is in neither.
+            reference: The same of the truth. What counts nowhere is in neither.
+            spacing: Millimetres between voxels along each axis; 1 where that is not known.
+
+        Returns:
+            A number for each of `columns`; NaN where one is undefined.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no __call__ method")
+
+
 class MetricStep(Step):
     """Measures predictions: a number for each case, and one for all of them.
 
@@ -52,6 +82,8 @@ class MetricStep(Step):
         Args:
             scores: Float64 of shape (cases, names); see `Predictions.scores`. Where `answers` is
                 ``cases``, of shape (cases, 4 x names): Dice, NSD, HD95 and volume of each name.
+                With a `mask_measure`, of shape (cases, columns x names): what it gave of each
+                name, NaN where nothing was measured.
             labels: As `Predictions.labels`.
             task: What they mean.
 
@@ -60,6 +92,14 @@ class MetricStep(Step):
             case says nothing.
         """
         raise NotImplementedError(f"{type(self).__name__} has no rows method")
+
+    def mask_measure(self) -> MaskMeasure | None:
+        """What the metric needs of masks, where `answers` is ``cases``; None: what tasks measure.
+
+        It is computed where distances between surfaces are: on the test split and other data sets,
+        and in validations only where ``trainer.monitor`` names a metric that is not the task's.
+        """
+        return None
 
     def statistic(self, rows: Array, task: Task) -> Callable[[Array], Array]:
         """Prepare the metric of all cases; by default the weighted mean of the rows.

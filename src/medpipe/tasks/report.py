@@ -63,6 +63,7 @@ class ReportContext:
         scores: As `Predictions.scores`.
         labels: As `Predictions.labels`.
         metrics: Those of the split.
+        measures: As `Predictions.measures`.
         paths: Whether paths, ids of samples and names of patients may be shown.
     """
 
@@ -73,4 +74,5 @@ class ReportContext:
     scores: Array
     labels: Array
     metrics: Mapping[str, Any]
+    measures: Mapping[str, Array] = attrs.field(factory=dict)
     paths: bool = True

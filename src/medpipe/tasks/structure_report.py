@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 MOST = 16
 """The structures of which a distribution is drawn."""
+INK, MUTED, DOTS, LINE = "#1c2128", "#5c6670", "#0b62b0", "#c2410c"
+"""Colours of reports, which change with the theme of the page."""
 
 
 def structure_sections(context: ReportContext) -> list[ReportSection]:
@@ -57,11 +59,14 @@ def distribution_figure(labels: Array, scores: Array, names: Sequence[str]) -> F
             values = np.sort(values[~np.isnan(values)])
             # Beside each other by their rank, so that equal values are seen to be several.
             spread = row + 0.28 * np.sin(2.4 * np.arange(len(values)))
-            plot.plot(values, spread, "o", markersize=2.5, alpha=0.6, color="#2a6f97")
+            plot.plot(values, spread, "o", markersize=2.5, alpha=0.6, color=DOTS)
             if len(values):
-                plot.vlines(np.median(values), row - 0.38, row + 0.38, color="#c1121f")
+                plot.vlines(np.median(values), row - 0.38, row + 0.38, color=LINE)
         plot.set_xlim(-0.02, 1.02)
         plot.set_xlabel(title)
+        plot.xaxis.label.set_color(INK)
+        plot.tick_params(color=MUTED, labelcolor=INK)
+        plot.spines[["left", "bottom"]].set_color(MUTED)
         plot.spines[["top", "right"]].set_visible(False)
     plots[0].set_yticks(range(len(shown)), shown)
     plots[0].set_ylim(len(shown) - 0.5, -0.5)

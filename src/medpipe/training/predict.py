@@ -14,6 +14,7 @@ import torch
 
 from medpipe.data.readers.labels import read_label
 from medpipe.errors import StepError
+from medpipe.evaluation.mask_measures import MaskMeasures, together
 from medpipe.evaluation.predictions import Predictions, to_scores
 from medpipe.steps import LabelImage, Reading
 from medpipe.system.progress import bar
@@ -52,6 +53,7 @@ def predict(
     before_batch: Callable[[], None] | None = None,
     truths: Truths | None = None,
     surfaces: bool = True,
+    measures: MaskMeasures | None = None,
 ) -> tuple[Predictions, float | None]:
     """Give a network's predictions by sample id, and its mean loss, None where it is not finite.
 
@@ -71,6 +73,7 @@ def predict(
         before_batch: Called before each batch; what it raises ends the prediction.
         truths: The labels on the grids of their files, where labels are images.
         surfaces: Whether to measure distances between surfaces too; see `TaskStep.case_scores`.
+        measures: What else to measure of masks, for metrics that ask for it; None: nothing.
     """
     if task.step.dense:
         return _predict_images(
@@ -86,6 +89,7 @@ def predict(
             before_batch=before_batch,
             truths=truths or Truths(),
             surfaces=surfaces,
+            measures=measures,
         )
     ids: list[str] = []
     outputs, labels = [], []
@@ -125,13 +129,14 @@ def _predict_images(
     before_batch: Callable[[], None] | None,
     truths: Truths,
     surfaces: bool,
+    measures: MaskMeasures | None,
 ) -> tuple[Predictions, float | None]:
     """As `predict`, for tasks whose labels are images: each case is measured as it comes."""
     import numpy as np
 
     by_id = {sample.id: sample for sample in samples}
     ids: list[str] = []
-    scores, labels = [], []
+    scores, labels, more = [], [], []
 
     def seen(predicted: torch.Tensor, batch: Mapping[str, Any]) -> None:
         label = batch["label"]
@@ -148,9 +153,12 @@ def _predict_images(
             ids.append(id_)
             scores.append(measured)
             labels.append(label)
+            if measures is not None:
+                more.append(measures(answer, truth, grid.spacing))
     predictions = Predictions(
         task=task,
         ids=tuple(ids),
+        measures=together(more),
         scores=np.stack(scores),
         labels=np.stack(labels),
         groups=tuple(by_id[id_].group for id_ in ids),

@@ -27,7 +27,7 @@ DICE, NSD, HD95, VOLUME = range(4)
 """The places of a structure's scores: see `MetricStep.rows`."""
 
 
-class _OfStructures(MetricStep):
+class OfStructures(MetricStep):
     """The mean over structures of the mean over the cases whose reference has the structure."""
 
     answers: ClassVar[frozenset[str]] = frozenset({"cases"})
@@ -45,18 +45,18 @@ class _OfStructures(MetricStep):
 
 
 @attrs.frozen(kw_only=True)
-class Dice(_OfStructures):
+class Dice(OfStructures):
     """The mean Dice over the cases whose reference has the structure: 0 where it is missed."""
 
     name: ClassVar[str] = "dice"
 
     def rows(self, scores: Array, labels: Array, task: Task) -> Array:
         """The Dice of each structure, NaN where the reference has it not."""
-        return _there(_measured(scores, task, DICE), labels)
+        return where_it_is(_measured(scores, task, DICE), labels)
 
 
 @attrs.frozen(kw_only=True)
-class SurfaceDice(_OfStructures):
+class SurfaceDice(OfStructures):
     """The mean normalised surface Dice at the task's tolerances: 0 where a structure is missed.
 
     The share of the surface voxels of prediction and reference that are within the tolerance of
@@ -67,11 +67,11 @@ class SurfaceDice(_OfStructures):
 
     def rows(self, scores: Array, labels: Array, task: Task) -> Array:
         """The NSD of each structure, NaN where the reference has it not."""
-        return _there(_measured(scores, task, NSD), labels)
+        return where_it_is(_measured(scores, task, NSD), labels)
 
 
 @attrs.frozen(kw_only=True)
-class HausdorffDistance95(_OfStructures):
+class HausdorffDistance95(OfStructures):
     """The median 95th percentile of surface distances, over the cases that have the structure.
 
     Where a structure is missed, it is infinitely far; undefined where the median is.
@@ -86,7 +86,7 @@ class HausdorffDistance95(_OfStructures):
         import numpy as np
 
         missed = _measured(scores, task, VOLUME) == 0
-        return _there(np.where(missed, np.inf, _measured(scores, task, HD95)), labels)
+        return where_it_is(np.where(missed, np.inf, _measured(scores, task, HD95)), labels)
 
     def statistic(self, rows: Array, task: Task) -> Statistic:
         """The weighted median, by structure."""
@@ -106,7 +106,7 @@ class HausdorffDistance95(_OfStructures):
 
 
 @attrs.frozen(kw_only=True)
-class VolumeError(_OfStructures):
+class VolumeError(OfStructures):
     """The mean relative error of the volume, over the cases whose reference has the structure."""
 
     name: ClassVar[str] = "volume_error"
@@ -116,11 +116,11 @@ class VolumeError(_OfStructures):
         """The absolute difference of the volumes over the reference's."""
         import numpy as np
 
-        return _there(divide(np.abs(_measured(scores, task, VOLUME) - labels), labels), labels)
+        return where_it_is(divide(np.abs(_measured(scores, task, VOLUME) - labels), labels), labels)
 
 
 @attrs.frozen(kw_only=True)
-class FalsePositiveShare(_OfStructures):
+class FalsePositiveShare(OfStructures):
     """The share of the cases without a structure in which some of it is predicted."""
 
     name: ClassVar[str] = "false_positive_share"
@@ -157,7 +157,7 @@ def _measured(scores: Array, task: Task, place: int) -> Array:
     return scores.reshape(len(scores), len(task.names), -1)[:, :, place]
 
 
-def _there(values: Array, labels: Array) -> Array:
+def where_it_is(values: Array, labels: Array) -> Array:
     """Values where the reference has the structure, else NaN."""
     import numpy as np
 
