@@ -236,11 +236,15 @@ def _multiple(side: float, of: int) -> int:
     return math.ceil(side / of) * of
 
 
-def inferer_of(dense: Dense) -> dict[str, Any] | None:
-    """How the network is called for evaluation; None: as a whole, as the task does."""
+def inferer_of(dense: Dense) -> Step:
+    """How the network is called for evaluation and prediction, and why."""
+    step = {"step": "sliding_window", "roi_size": list(dense.patch)}
     if dense.windows is None:
-        return None
-    return {"step": "sliding_window", "roi_size": list(dense.patch)}
+        return step, (
+            "an image is predicted as a whole; a new one that is larger than these, in windows of "
+            "their size"
+        )
+    return step, "images are predicted in overlapping windows of the size of a patch"
 
 
 def smaller_side(side: int, dims: int) -> int | None:
