@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from medpipe import CheckFailed, Run
+from medpipe.builtin.segmentation.sliding_window import SlidingWindowInferer
 from medpipe.evaluation.predictions import read_predictions
 from medpipe.plugin import TransformStep, hookimpl
 from support.blobs import REGISTRY, Blobs, blobs
@@ -180,17 +181,31 @@ def test_a_step_that_drops_the_metadata_is_told_what_they_are_for(root: Path) ->
     assert any("without its metadata" in problem.message for problem in report.problems)
 
 
-def test_masks_by_windows_are_those_of_the_inferer_that_gives_outputs(
-    root: Path, tmp_path: Path
+@pytest.mark.parametrize("pixdim", [None, (1.3, 1.1, 0.8)])
+def test_outputs_in_parts_are_those_of_whole_volumes(
+    pixdim: Any, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Prediction never holds the outputs of a volume, evaluation only where it has the memory."""
     builder = blobs(root).inferer("sliding_window", roi_size=(8, 8, 8))
+    if pixdim is not None:
+        builder = builder.transform("spacing", pixdim=pixdim, before="normalize_intensity")
+        builder = builder.transform("resize_with_pad_or_crop", spatial_size=24, before="to_tensor")
     run = builder.build().run(tmp_path / "windows")
     predictions = run.predictions("test")
+
+    def never(*_: Any) -> None:
+        raise AssertionError("the outputs of a whole volume are asked for")
+
+    monkeypatch.setattr(SlidingWindowInferer, "__call__", never)
     paths = [root / f"{id_}.nii.gz" for id_ in predictions.ids]
     found = run.predict(paths, masks=tmp_path / "masks")
-    # The volumes of the masks that were streamed are those that the test measured on outputs.
     volumes = predictions.scores.reshape(len(predictions), 2, -1)[:, :, 3]
     assert np.allclose(found.scores, volumes)
+    monkeypatch.setattr("medpipe.training.predict.LOSS_BYTES", 0)
+    again = builder.build().run(tmp_path / "parts")
+    assert np.allclose(again.predictions("test").scores, predictions.scores, equal_nan=True)
+    assert run.metrics["test"]["loss"] is not None
+    assert again.metrics["test"]["loss"] is None
 
 
 def test_a_surface_metric_can_be_monitored(root: Path, tmp_path: Path) -> None:
