@@ -13,7 +13,7 @@ from medpipe.data.quality.links import link_faults
 from medpipe.data.quality.near_duplicates import PerceptualHashes, near_pairs
 from medpipe.data.quality.non_finite import filled_by
 from medpipe.data.quality.quarantine_file import written
-from medpipe.data.quality.screening import TRAINABLE, Screened, screen
+from medpipe.data.quality.screening import TRAINABLE, Screened, screen, with_labels
 from medpipe.data.splits.leak_removal import without_leaks
 from medpipe.data.splits.leaks import predefined_splits
 from medpipe.data.splits.split import Splits, make_splits
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from medpipe.assembly import Assembly
     from medpipe.data.quality.non_finite import Fills
+    from medpipe.data.scanning.label_scan import LabelScan
     from medpipe.steps import Dataset, Sample
 
 SHOWN_KINDS = 6
@@ -141,6 +142,8 @@ def _examined(assembly: Assembly) -> DataReport:
         screened = screen(dataset, workers=available_cpus(), seen=looks.see, fills=_fills(assembly))
     except MedpipeError as error:
         return DataReport(samples=0, faults=(Fault(kind="listing", message=str(error)),))
+    of_labels = len(screened.notes)
+    screened, labels = with_labels(screened, workers=available_cpus())
     keep = assembly.configuration.run.bad_data == "keep"
     allowed = [one for one in screened.faults if keep and one.kind in TRAINABLE]
     faults = [one for one in screened.faults if not (keep and one.kind in TRAINABLE)]
@@ -155,11 +158,17 @@ def _examined(assembly: Assembly) -> DataReport:
     pairs, near, crossing = _near(good.samples, screened, looks.hashes(), splits)
     copies = _copies(good.samples, screened)
     links = list(link_faults(dataset.samples))
+    masks = [Fault(kind="label", message=note) for note in screened.notes[of_labels:]]
+    told: list[str] = []
+    if labels is not None and not faults:
+        lost, low, told = _resampled(assembly, good, labels)
+        faults += lost
+        masks += low
     return DataReport(
         samples=len(dataset.samples) + len({one.sample for one in dataset.faults}),
         faults=tuple(faults),
-        warnings=(*screened.warnings, *allowed, *links, *copies, *pairs),
-        notes=(*dataset.notes, *screened.filled),
+        warnings=(*screened.warnings, *allowed, *masks, *links, *copies, *pairs),
+        notes=(*dataset.notes, *screened.filled, *told),
         near_pairs=near,
         crossing_pairs=crossing,
     )
@@ -170,6 +179,22 @@ def _fills(assembly: Assembly) -> Fills | None:
         return filled_by(assembly.chain())
     except MedpipeError:  # `_unfit` reports it
         return None
+
+
+def _resampled(
+    assembly: Assembly, good: Dataset, labels: LabelScan
+) -> tuple[list[Fault], list[Fault], list[str]]:
+    """Structures that the transforms lose, those that they change much, and a note."""
+    from medpipe.checks.dice_ceiling import ceiling_findings
+
+    try:
+        problems, warnings, notes = ceiling_findings(
+            assembly, good, labels.counts, assembly.chain()
+        )
+    except MedpipeError:  # the chain's, which `_unfit` reports
+        return [], [], []
+    lost = [Fault(kind="transform", message=str(problem)) for problem in problems]
+    return lost, [Fault(kind="transform", message=text) for text in warnings], notes
 
 
 def _unfit(assembly: Assembly, good: Dataset, screened: Screened) -> Sequence[Fault]:

@@ -134,6 +134,14 @@ def _check_chain(assembly: Assembly, chain: Chain, report: CheckReport) -> None:
     report.problems += problems
     report.warnings += warnings
     report.warnings += image_findings(assembly, report.prepared, report.data, chain)
+    labels = report.prepared.labels
+    if labels is not None and not problems:
+        from medpipe.checks.dice_ceiling import ceiling_findings
+
+        lost, low, told = ceiling_findings(assembly, report.prepared.dataset, labels.counts, chain)
+        report.problems += lost
+        report.warnings += low
+        report.notes += told
 
 
 def _check_split(assembly: Assembly, report: CheckReport) -> None:

@@ -12,6 +12,7 @@ import attrs
 from medpipe import config
 from medpipe.assembly import Assembly
 from medpipe.checks.data_info import data_info_of
+from medpipe.checks.dice_ceiling import LOW, ceilings
 from medpipe.errors import DataError
 from medpipe.planning import choices, dense
 from medpipe.planning.choice import Choice
@@ -108,12 +109,13 @@ class Designer:
         images, by_split = self.images, self.prepared.by_split
         oriented = self._assembly(self._document(dense.oriented(images.dims)))
         grid = dense.grid_of(oriented, self.prepared, images)
+        spacing = self._spacing(grid)
         sides = self.sides or sides_in(self.prepared.dataset.task.names)
         side: int | None = dense.PATCH[images.dims]
         training, validation = (len(by_split[name]) for name in ("training", "validation"))
         short = False
         while side is not None:
-            found = dense.choices_for(grid, images, sides, side, short=short)
+            found = dense.choices_for(grid, images, sides, side, spacing=spacing, short=short)
             document = self._document(found.transforms)
             measured = self._measured(document)
             batch = found.batch_size(training)
@@ -140,6 +142,23 @@ class Designer:
             rate=rate,
             inferer=([Choice(name=k, value=v) for k, v in inferer.items()], reason),
         )
+
+    def _spacing(self, grid: dense.Grid) -> tuple[tuple[float, ...], str] | None:
+        """The coarsest common spacing that loses no structure; None where all have the same."""
+        labels = self.prepared.labels
+        found = None
+        for name, pixdim in grid.common_spacings():
+            step = {"step": "spacing", "pixdim": list(pixdim)}
+            steps = [*dense.oriented(self.images.dims), (step, "")]
+            chain = self._assembly(self._document(steps)).chain()
+            counts = {} if labels is None else labels.counts
+            some = ceilings(self.prepared.dataset, counts, chain)
+            lowest = min((one.mean for one in some if one.by_case), default=1.0)
+            said = f"on it a perfect answer reaches a Dice of {lowest:.2f} for each structure"
+            found = pixdim, f"{name} becomes that of all, and {said}"
+            if lowest >= LOW:
+                break
+        return found
 
     def _document(self, transforms: Sequence[dense.Step]) -> dict[str, Any]:
         return {**self.document, "transform": [step for step, _ in transforms]}
