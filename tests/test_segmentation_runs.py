@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from medpipe import CheckFailed, Run
+from medpipe import CheckFailed, Run, step
 from medpipe.builtin.segmentation.sliding_window import SlidingWindowInferer
 from medpipe.evaluation.predictions import read_predictions
 from medpipe.plugin import TransformStep, hookimpl
@@ -206,6 +206,41 @@ def test_outputs_in_parts_are_those_of_whole_volumes(
     assert np.allclose(again.predictions("test").scores, predictions.scores, equal_nan=True)
     assert run.metrics["test"]["loss"] is not None
     assert again.metrics["test"]["loss"] is None
+
+
+def test_a_loss_is_balanced_by_the_voxels_of_training(root: Path) -> None:
+    builder = blobs(root).trainer(
+        "supervised", max_epochs=1, loss=step("dice_ce", class_weights="balanced")
+    )
+    report = builder.build().check()
+    assert report.ok, report
+    assert report.data is not None
+    assert report.prepared is not None
+    counts = np.zeros(3, int)
+    for sample in report.prepared.by_split["training"]:
+        label: Any = sample.label
+        mask = np.asarray(nibabel.load(label.image).dataobj)  # type: ignore[attr-defined]
+        counts += [(mask == value).sum() for value in (0, 2, 5)]
+    assert report.data.voxel_counts == tuple(counts)
+
+
+def test_a_network_with_deep_supervision_learns_and_answers_by_its_first_output(
+    root: Path, tmp_path: Path
+) -> None:
+    builder = blobs(root, epochs=2).network(
+        "dynunet",
+        filters=(4, 8, 16),
+        strides=(1, 2, 2),
+        kernel_size=(3, 3, 3),
+        deep_supervision=True,
+    )
+    run = builder.build().run(tmp_path / "deep")
+    predictions = run.predictions("test")
+    paths = [root / f"{id_}.nii.gz" for id_ in predictions.ids]
+    found = run.predict(paths, masks=tmp_path / "masks")
+    volumes = predictions.scores.reshape(len(predictions), 2, -1)[:, :, 3]
+    assert np.allclose(found.scores, volumes)
+    assert run.history[-1]["training_loss"] < run.history[0]["training_loss"]
 
 
 def test_a_surface_metric_can_be_monitored(root: Path, tmp_path: Path) -> None:

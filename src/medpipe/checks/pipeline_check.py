@@ -12,6 +12,7 @@ from medpipe.checks.loss_check import check_loss
 from medpipe.checks.split_findings import split_findings
 from medpipe.checks.trainer_check import check_trainer
 from medpipe.errors import DataError, DeviceError, MedpipeError, Problem, ProblemsError
+from medpipe.optimization.deep_supervision import heads_of
 from medpipe.registry.wording import suggestion
 from medpipe.registry.wrapped import WrappedNetwork, is_module
 from medpipe.settings import WeightsSettings
@@ -284,6 +285,8 @@ def _check_network(assembly: Assembly, report: CheckReport) -> nn.Module | None:
                 f"{text.rstrip('.')}. {_network_remedy(batch, size, text, data)}"
             ) from error
         expected = (batch, data.outputs, *(sides if data.task.step.dense else ()))
+        if data.task.step.dense:
+            output = heads_of(output, len(expected))[0]
         if not isinstance(output, torch.Tensor):
             raise DataError(
                 f"{title} gives a {type(output).__name__}, not one tensor of shape {expected}. "

@@ -17,6 +17,7 @@ from medpipe.data.chain import sample_dictionary
 from medpipe.data.loading.batch_sampler import EpochBatchSampler
 from medpipe.errors import DataError, DeviceError, StepError
 from medpipe.optimization.accumulation import denominator_of
+from medpipe.optimization.deep_supervision import first_output
 from medpipe.settings import RunSettings
 from medpipe.steps import DataInfo, Reading, Sample, resolved
 from medpipe.system.hardware import available_cpus, choose_device
@@ -263,6 +264,7 @@ def _try_sizes(
         return []
     inferer = trained.assembly.inferer(trained.data)
     regions = getattr(inferer, "regions", None)
+    run: Any = first_output(network) if trained.data.task.step.dense else network
     remedy = "a step such as 'resize' with spatial_size"
     if trained.data.task.step.dense:
         remedy = "the inferer sliding_window, whose windows have the size of the images in training"
@@ -273,9 +275,9 @@ def _try_sizes(
         try:
             with torch.no_grad(), autocast(device, trained.precision):
                 if regions is None:
-                    inferer(image[None], network)
+                    inferer(image[None], run)
                 else:  # the first part stands for the others
-                    next(iter(regions(image[None], network)))
+                    next(iter(regions(image[None], run)))
         except RuntimeError as error:
             raise DataError(
                 f"The network fails on the image {id_!r}, which leaves the transform chain with "

@@ -140,7 +140,12 @@ class NetworkStep(Step):
     kind: ClassVar[str] = "network"
 
     def build(self, data: DataInfo) -> nn.Module:
-        """Make the network: (batch, data.channels, spatial...) in, (batch, data.outputs) out."""
+        """Make the network: (batch, data.channels, spatial...) in, (batch, data.outputs) out.
+
+        Where labels are images, (batch, data.outputs, spatial...); in training it may give several
+        of these, also of smaller sides: a list, or stacked behind the batch. The loss is then the
+        mean of theirs with the weights 1, 1/2, 1/4 and so on.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no build method")
 
     def resolve(self, info: AutoInfo) -> NetworkStep:

@@ -17,6 +17,7 @@ from medpipe.data.readers.file_grid import FileLabels
 from medpipe.data.readers.labels import read_label
 from medpipe.errors import StepError
 from medpipe.evaluation.predictions import Predictions, to_scores
+from medpipe.optimization.deep_supervision import first_output
 from medpipe.steps import LabelImage, Reading
 from medpipe.system.progress import bar
 from medpipe.training.memory_format import in_channels_last
@@ -195,6 +196,7 @@ def _answers(
     batches: Iterable[dict[str, Any]], run: Any, caller: _Caller, task: Task, losses: _Losses
 ) -> Iterator[tuple[str, Any, FileGrid]]:
     """Labels on the grids of the files, by sample id."""
+    run = first_output(run)
     for batch in batches:
         images = batch["image"]
         count, sides = len(images), images.shape[2:]
