@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from medpipe import CheckFailed, Run, step
+from medpipe import CheckFailed, PipelineBuilder, Run, step
 from medpipe.builtin.segmentation.sliding_window import SlidingWindowInferer
 from medpipe.evaluation.predictions import read_predictions
 from medpipe.plugin import TransformStep, hookimpl
+from support import mask_layouts
 from support.blobs import REGISTRY, Blobs, blobs
 from support.marked_runs import Marking, ask, at, calls, checked, state
 from support.marks import long
@@ -241,6 +242,24 @@ def test_a_network_with_deep_supervision_learns_and_answers_by_its_first_output(
     volumes = predictions.scores.reshape(len(predictions), 2, -1)[:, :, 3]
     assert np.allclose(found.scores, volumes)
     assert run.history[-1]["training_loss"] < run.history[0]["training_loss"]
+
+
+@pytest.mark.parametrize(("axes", "warned"), [((0,), True), ((1, 2), False), ((), False)])
+def test_flips_are_warned_of_where_structures_have_sides(
+    axes: tuple[int, ...], warned: bool, tmp_path: Path
+) -> None:
+    mask_layouts.pictures(tmp_path, 12, two=True)
+    builder = (
+        PipelineBuilder(device="cpu")
+        .dataset("image_masks", root=str(tmp_path), labels={"kidney_l": 1, "kidney_r": 2})
+        .transforms("load_image", "ensure_channel_first", "scale_intensity", "to_tensor")
+        .transform("augment", flip_axes=tuple(axis for axis in axes if axis < 2))
+        .network("unet", channels=(4, 8), strides=(2,))
+        .loader(batch_size=2, workers=0)
+    )
+    said = [text for text in builder.build().check().warnings if "makes left of right" in text]
+    assert bool(said) == warned
+    assert all("'augment'" in text and "'kidney_l', 'kidney_r'" in text for text in said)
 
 
 def test_a_surface_metric_can_be_monitored(root: Path, tmp_path: Path) -> None:
