@@ -76,6 +76,7 @@ def choose() -> medpipe.PipelineBuilder:
             schedule=medpipe.step("one_cycle"),
             precision="auto",
         )
+        .inferer("sliding_window", roi_size=size)  # of new volumes that are larger
         .loader(batch_size=batch)
     )
 

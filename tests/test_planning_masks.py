@@ -6,6 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 from PIL import Image
@@ -15,6 +16,7 @@ from medpipe.errors import DataError
 from medpipe.planning.layout import layout_of
 from medpipe.planning.plan import plan
 from support import mask_layouts
+from support.blobs import save
 
 
 def nnunet_1(root: Path) -> None:
@@ -92,8 +94,25 @@ def test_small_volumes_are_trained_on_as_a_whole(tmp_path: Path) -> None:
         {"step": "to_tensor"},
         {"step": "augment", "scale_range": 0.1},
     ]
-    assert "inferer" not in document
+    assert document["inferer"] == {"step": "sliding_window", "roi_size": [16, 16, 16]}
     assert document["network"]["strides"] == [2, 2]
+
+
+@pytest.mark.long
+def test_new_volumes_may_have_any_size(tmp_path: Path) -> None:
+    """Larger and smaller ones than all of the training, of sides that no network can halve."""
+    mask_layouts.decathlon(tmp_path / "balls")
+    made = plan(tmp_path / "balls", minutes=0.02)
+    run = medpipe.PipelineBuilder.from_toml(made.text).build().run(tmp_path / "run")
+    (tmp_path / "new").mkdir()
+    shapes = [(37, 29, 11), (5, 7, 3)]
+    for shape in shapes:
+        values = np.random.default_rng(0).normal(0, 1, shape).astype(np.float32)
+        save(values, np.eye(4), tmp_path / "new" / f"{shape[0]}.nii.gz")
+    found = run.predict([tmp_path / "new"], masks=tmp_path / "masks")
+    for shape in shapes:
+        (path,) = found.masks[f"{shape[0]}.nii.gz"]
+        assert nibabel.load(path).shape == shape
 
 
 def test_spacings_that_differ_are_made_the_same(tmp_path: Path) -> None:
@@ -105,6 +124,17 @@ def test_spacings_that_differ_are_made_the_same(tmp_path: Path) -> None:
     assert chain[5] == {"step": "spatial_pad", "spatial_size": [24, 24, 16]}
     report = medpipe.PipelineBuilder.from_toml(made.text).build().check()
     assert report.ok, report
+
+
+def test_a_spacing_that_would_lose_a_structure_is_not_chosen(tmp_path: Path) -> None:
+    mask_layouts.decathlon(tmp_path, spacings=(1.0, 3.0, 3.0))
+    made = plan(tmp_path, minutes=0.1)
+    chain = tomllib.loads(made.text)["transform"]
+    assert chain[3] == {"step": "spacing", "pixdim": [1.0, 1.0, 2.0]}
+    assert (
+        "the lower quartile becomes that of all, and on it a perfect answer reaches a Dice of 1.00"
+        in made.text
+    )
 
 
 @pytest.mark.long

@@ -117,6 +117,28 @@ def test_a_network_under_autocast_is_summed_in_float32() -> None:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("shape", [(12, 16), (11, 16), (7, 3)])
+def test_images_of_one_window_cost_what_they_cost_as_a_whole(shape: tuple[int, int]) -> None:
+    """One forward pass of the batch as it comes, and no copy of its outputs."""
+    images, net = image(6, 1, *shape), network(2)
+    given: list[torch.Tensor] = []
+    outputs: list[torch.Tensor] = []
+
+    def watched(windows: torch.Tensor) -> torch.Tensor:
+        given.append(windows)
+        outputs.append(net(windows))
+        return outputs[-1]
+
+    inferer = made(shape, roi_size=(12, 16), sw_batch_size=2)
+    found = inferer(images, watched)
+    assert [tuple(windows.shape) for windows in given] == [(6, 1, 12, 16)]
+    assert found.untyped_storage().data_ptr() == outputs[0].untyped_storage().data_ptr()
+    assert found.shape == (6, 3, *shape)
+    assert (given[0] is images) == (shape == (12, 16))
+    assert torch.equal(inferer.labels(images, net, decided), decided(found))
+
+
+@torch.no_grad()
 def test_regions_are_the_image_once() -> None:
     images, net = image(2, 1, 21, 13), network(2)
     seen = torch.zeros(2, 21, 13)

@@ -109,6 +109,54 @@ def test_one_name_gives_monais_dice_and_cross_entropy() -> None:
     torch.testing.assert_close(found, theirs(logits(1), masks()[:, :1]), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("background", [True, False])
+def test_class_weights_are_monais(background: bool) -> None:
+    weights = (0.2, 1.5, 3.0, 0.0)
+    options: dict[str, Any] = {"batch": True, "include_background": background}
+    ours = DiceCE(class_weights=weights, **options).build(EXCLUSIVE)
+    theirs = monai.losses.DiceCELoss(
+        softmax=True, to_onehot_y=True, weight=torch.tensor(weights), **options
+    )
+    torch.testing.assert_close(ours(logits(4), mask()), theirs(logits(4), mask()))
+    ignored = mask()
+    ignored[0] = 255  # its voxels weigh nothing
+    torch.testing.assert_close(
+        ours(logits(4), ignored), theirs(logits(4)[1:], mask()[1:]), rtol=1e-5, atol=1e-6
+    )
+
+
+def test_class_weights_of_masks_that_overlap() -> None:
+    """In the Dice as MONAI has it, in the cross-entropy as torch's ``pos_weight``."""
+    weights = torch.tensor((0.5, 2.0, 1.0))
+    found = DiceCE(class_weights=(0.5, 2.0, 1.0)).build(OVERLAPPING)(logits(3), masks())
+    dice = monai.losses.DiceLoss(sigmoid=True, batch=True, weight=weights)(logits(3), masks())
+    entropy = functional.binary_cross_entropy_with_logits(
+        logits(3), masks().float(), pos_weight=weights.view(3, 1, 1, 1)
+    )
+    torch.testing.assert_close(found, dice + entropy)
+
+
+def test_weights_are_balanced_by_the_voxels_of_the_training() -> None:
+    data = attrs.evolve(EXCLUSIVE, statistics={"voxel_counts": (900, 50, 40, 10)})
+    given = (logits(4), mask())
+    shares = [1 / count for count in (900, 50, 40, 10)]
+    same = DiceCE(class_weights=tuple(4 * share / sum(shares) for share in shares)).build(data)
+    balanced = DiceCE(class_weights="balanced").build(data)
+    torch.testing.assert_close(balanced(*given), same(*given))
+    with pytest.raises(DataError) as caught:
+        DiceCE(class_weights="balanced").build(
+            attrs.evolve(EXCLUSIVE, statistics={"voxel_counts": (900, 50, 0, 10)})
+        )
+    assert str(caught.value) == (
+        "dice_ce.class_weights can't be balanced: the training split has no voxel of 'structure "
+        "1'. Leave it out of the data, or give the weights as numbers."
+    )
+    with pytest.raises(DataError, match="how many voxels each structure has is not known"):
+        DiceCE(class_weights="balanced").build(EXCLUSIVE)
+    with pytest.raises(DataError, match=r"3 numbers and the data have 4 outputs: background, s"):
+        DiceCE(class_weights=(1.0, 2.0, 3.0)).build(EXCLUSIVE)
+
+
 @pytest.mark.parametrize("alpha", [None, 0.25, "each"])
 @pytest.mark.parametrize("overlapping", [True, False])
 def test_focal_is_monais(alpha: Any, overlapping: bool) -> None:
@@ -224,7 +272,12 @@ def test_each_is_a_well_made_step(step: type[LossStep]) -> None:
 
 @pytest.mark.parametrize(
     ("step", "values"),
-    [(Dice, {"smooth_dr": 0.0}), (DiceCE, {"lambda_ce": -1.0}), (Tversky, {"alpha": -0.1})],
+    [
+        (Dice, {"smooth_dr": 0.0}),
+        (DiceCE, {"lambda_ce": -1.0}),
+        (DiceCE, {"class_weights": (-1.0, 1.0)}),
+        (Tversky, {"alpha": -0.1}),
+    ],
 )
 def test_impossible_numbers_are_refused(step: type[LossStep], values: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=rf"'{next(iter(values))}' must be"):

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from medpipe import BadDataError, CheckFailed, Run
+from medpipe import BadDataError, CheckFailed, PipelineBuilder, Run, step
+from medpipe.builtin.segmentation.sliding_window import SlidingWindowInferer
 from medpipe.evaluation.predictions import read_predictions
 from medpipe.plugin import Segmentation, Task, TransformStep, hookimpl
+from support import mask_layouts
 from support.blobs import REGISTRY, Blobs, blobs
 from support.marked_runs import Marking, ask, at, calls, checked, state
 from support.marks import long
@@ -225,17 +227,84 @@ def test_a_step_that_drops_the_metadata_is_told_what_they_are_for(root: Path) ->
     assert any("without its metadata" in problem.message for problem in report.problems)
 
 
-def test_masks_by_windows_are_those_of_the_inferer_that_gives_outputs(
+@pytest.mark.parametrize("pixdim", [None, (1.3, 1.1, 0.8)])
+def test_outputs_in_parts_are_those_of_whole_volumes(
+    pixdim: Any, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prediction never holds the outputs of a volume, evaluation only where it has the memory."""
+    builder = blobs(root).inferer("sliding_window", roi_size=(8, 8, 8))
+    if pixdim is not None:
+        builder = builder.transform("spacing", pixdim=pixdim, before="normalize_intensity")
+        builder = builder.transform("resize_with_pad_or_crop", spatial_size=24, before="to_tensor")
+    run = builder.build().run(tmp_path / "windows")
+    predictions = run.predictions("test")
+
+    def never(*_: Any) -> None:
+        raise AssertionError("the outputs of a whole volume are asked for")
+
+    monkeypatch.setattr(SlidingWindowInferer, "__call__", never)
+    paths = [root / f"{id_}.nii.gz" for id_ in predictions.ids]
+    found = run.predict(paths, masks=tmp_path / "masks")
+    volumes = predictions.scores.reshape(len(predictions), 2, -1)[:, :, 3]
+    assert np.allclose(found.scores, volumes)
+    monkeypatch.setattr("medpipe.training.predict.LOSS_BYTES", 0)
+    again = builder.build().run(tmp_path / "parts")
+    assert np.allclose(again.predictions("test").scores, predictions.scores, equal_nan=True)
+    assert run.metrics["test"]["loss"] is not None
+    assert again.metrics["test"]["loss"] is None
+
+
+def test_a_loss_is_balanced_by_the_voxels_of_training(root: Path) -> None:
+    builder = blobs(root).trainer(
+        "supervised", max_epochs=1, loss=step("dice_ce", class_weights="balanced")
+    )
+    report = builder.build().check()
+    assert report.ok, report
+    assert report.data is not None
+    assert report.prepared is not None
+    counts = np.zeros(3, int)
+    for sample in report.prepared.by_split["training"]:
+        label: Any = sample.label
+        mask = np.asarray(nibabel.load(label.image).dataobj)  # type: ignore[attr-defined]
+        counts += [(mask == value).sum() for value in (0, 2, 5)]
+    assert report.data.voxel_counts == tuple(counts)
+
+
+def test_a_network_with_deep_supervision_learns_and_answers_by_its_first_output(
     root: Path, tmp_path: Path
 ) -> None:
-    builder = blobs(root).inferer("sliding_window", roi_size=(8, 8, 8))
-    run = builder.build().run(tmp_path / "windows")
+    builder = blobs(root, epochs=2).network(
+        "dynunet",
+        filters=(4, 8, 16),
+        strides=(1, 2, 2),
+        kernel_size=(3, 3, 3),
+        deep_supervision=True,
+    )
+    run = builder.build().run(tmp_path / "deep")
     predictions = run.predictions("test")
     paths = [root / f"{id_}.nii.gz" for id_ in predictions.ids]
     found = run.predict(paths, masks=tmp_path / "masks")
-    # The volumes of the masks that were streamed are those that the test measured on outputs.
     volumes = predictions.scores.reshape(len(predictions), 2, -1)[:, :, 3]
     assert np.allclose(found.scores, volumes)
+    assert run.history[-1]["training_loss"] < run.history[0]["training_loss"]
+
+
+@pytest.mark.parametrize(("axes", "warned"), [((0,), True), ((1, 2), False), ((), False)])
+def test_flips_are_warned_of_where_structures_have_sides(
+    axes: tuple[int, ...], warned: bool, tmp_path: Path
+) -> None:
+    mask_layouts.pictures(tmp_path, 12, two=True)
+    builder = (
+        PipelineBuilder(device="cpu")
+        .dataset("image_masks", root=str(tmp_path), labels={"kidney_l": 1, "kidney_r": 2})
+        .transforms("load_image", "ensure_channel_first", "scale_intensity", "to_tensor")
+        .transform("augment", flip_axes=tuple(axis for axis in axes if axis < 2))
+        .network("unet", channels=(4, 8), strides=(2,))
+        .loader(batch_size=2, workers=0)
+    )
+    said = [text for text in builder.build().check().warnings if "makes left of right" in text]
+    assert bool(said) == warned
+    assert all("'augment'" in text and "'kidney_l', 'kidney_r'" in text for text in said)
 
 
 def test_a_surface_metric_can_be_monitored(root: Path, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from medpipe.data.quality.shape_outliers import unfit_samples
 from medpipe.data.readers.chosen import chosen
 from medpipe.errors import BadDataError, Fault, StepError
 from medpipe.optimization.accumulation import denominator_of
+from medpipe.optimization.deep_supervision import deeply_supervised
 from medpipe.registry.failures import failures_named
 from medpipe.registry.registry import Registry
 from medpipe.settings import WeightsSettings
@@ -233,6 +234,8 @@ class Assembly:
         loss = self._built(step, lambda: step.build(data))
         if not callable(loss):
             raise StepError(f"{self.registry.title(step)} built {loss!r}, which can't be called.")
+        if data.task.step.dense:
+            loss = deeply_supervised(loss)
         return loss.to(device) if isinstance(loss, nn.Module) else loss
 
     def loader(

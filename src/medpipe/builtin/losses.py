@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
-from attrs.validators import and_, deep_iterable, ge, gt, instance_of, le, lt, optional
+from attrs.validators import and_, deep_iterable, ge, gt, le, lt, optional
 
+from medpipe.builtin.class_weights import not_negative, one_for_each
 from medpipe.builtin.segmentation.losses import dense_focal
 from medpipe.plugin import DataError, DataInfo, Loss, LossStep
 
@@ -20,12 +21,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 NUMBERS = frozenset({"numbers"})
-
-
-def _not_negative(step: Any, field: attrs.Attribute[Any], value: Any) -> None:
-    """Check a tuple of numbers, where the value is one."""
-    if isinstance(value, tuple):
-        deep_iterable(and_(instance_of((int, float)), ge(0)))(step, field, value)
 
 
 def _shares(step: Any, field: attrs.Attribute[Any], value: Any) -> None:
@@ -50,7 +45,7 @@ class CrossEntropy(LossStep):
     labels: ClassVar[frozenset[str]] = frozenset({"class"})
 
     class_weights: Literal["balanced"] | tuple[float, ...] | None = attrs.field(
-        default=None, validator=_not_negative
+        default=None, validator=not_negative
     )
     label_smoothing: float = attrs.field(default=0.0, validator=and_(ge(0), lt(1)))
 
@@ -81,7 +76,7 @@ class CrossEntropy(LossStep):
 
     def _weights(self, data: DataInfo) -> tuple[float, ...] | None:
         if self.class_weights != "balanced":
-            return _one_for_each(self.class_weights, "cross_entropy.class_weights", data)
+            return one_for_each(self.class_weights, "cross_entropy.class_weights", data)
         counts = data.class_counts
         if counts is None:
             raise DataError(
@@ -130,7 +125,7 @@ class Focal(LossStep):
 
         alpha = self.alpha
         if isinstance(alpha, tuple):
-            alpha = _one_for_each(alpha, "focal.alpha", data)
+            alpha = one_for_each(alpha, "focal.alpha", data)
         form = data.task.step.label_form
         softmax = form in ("class", "mask")
         if softmax and isinstance(alpha, (int, float)):
@@ -162,7 +157,7 @@ class BCEWithLogits(LossStep):
     labels: ClassVar[frozenset[str]] = frozenset({"findings"})
 
     pos_weight: Literal["balanced"] | tuple[float, ...] | None = attrs.field(
-        default=None, validator=_not_negative
+        default=None, validator=not_negative
     )
 
     def build(self, data: DataInfo) -> Loss:
@@ -181,7 +176,7 @@ class BCEWithLogits(LossStep):
 
     def _weights(self, data: DataInfo) -> tuple[float, ...] | None:
         if self.pos_weight != "balanced":
-            return _one_for_each(self.pos_weight, "bce_with_logits.pos_weight", data)
+            return one_for_each(self.pos_weight, "bce_with_logits.pos_weight", data)
         counts = data.finding_counts
         if counts is None:
             raise DataError(
@@ -244,25 +239,6 @@ class Huber(LossStep):
         from torch import nn
 
         return _mean_over_present(nn.HuberLoss(reduction="none", delta=self.delta))
-
-
-def _one_for_each(
-    weights: tuple[float, ...] | None, path: str, data: DataInfo
-) -> tuple[float, ...] | None:
-    if weights is not None and len(weights) != data.outputs:
-        what = _plural(data.task.step.word)
-        names = data.task.names
-        if data.task.step.label_form == "mask":
-            what, names = "outputs", ("background", *names)
-        raise DataError(
-            f"{path} has {len(weights)} numbers and the data have {data.outputs} {what}: "
-            f"{', '.join(names)}. Give one number for each, in this order."
-        )
-    return weights
-
-
-def _plural(word: str) -> str:
-    return f"{word}es" if word.endswith("s") else f"{word}s"
 
 
 def _in_float32(

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from medpipe.assembly import Assembly
     from medpipe.data.quality.non_finite import Fills
+    from medpipe.data.scanning.label_scan import LabelScan
     from medpipe.steps import Dataset, Sample
 
 SHOWN_KINDS = 6
@@ -139,7 +140,7 @@ def _examined(assembly: Assembly) -> DataReport:
     try:
         dataset = assembly.listed()
         screened = screen(dataset, workers=available_cpus(), seen=looks.see, fills=_fills(assembly))
-        screened, masks = with_labels(screened, workers=available_cpus())
+        screened, labels = with_labels(screened, workers=available_cpus())
     except MedpipeError as error:
         return DataReport(samples=0, faults=(Fault(kind="listing", message=str(error)),))
     keep = assembly.configuration.run.bad_data == "keep"
@@ -156,11 +157,17 @@ def _examined(assembly: Assembly) -> DataReport:
     pairs, near, crossing = _near(good.samples, screened, looks.hashes(), splits)
     copies = _copies(good.samples, screened)
     links = list(link_faults(dataset.samples))
+    low: list[Fault] = []
+    told = [] if labels is None else list(labels.notes)
+    if labels is not None and not faults:
+        lost, low, said = _resampled(assembly, good, labels)
+        faults += lost
+        told += said
     return DataReport(
         samples=len(dataset.samples) + len({one.sample for one in dataset.faults}),
         faults=tuple(faults),
-        warnings=(*screened.warnings, *allowed, *links, *copies, *pairs),
-        notes=(*dataset.notes, *screened.filled, *(() if masks is None else masks.notes)),
+        warnings=(*screened.warnings, *allowed, *low, *links, *copies, *pairs),
+        notes=(*dataset.notes, *screened.filled, *told),
         near_pairs=near,
         crossing_pairs=crossing,
     )
@@ -171,6 +178,22 @@ def _fills(assembly: Assembly) -> Fills | None:
         return filled_by(assembly.chain())
     except MedpipeError:  # `_unfit` reports it
         return None
+
+
+def _resampled(
+    assembly: Assembly, good: Dataset, labels: LabelScan
+) -> tuple[list[Fault], list[Fault], list[str]]:
+    """Structures that the transforms lose, those that they change much, and a note."""
+    from medpipe.checks.dice_ceiling import ceiling_findings
+
+    try:
+        problems, warnings, notes = ceiling_findings(
+            assembly, good, labels.counts, assembly.chain()
+        )
+    except MedpipeError:  # the chain's, which `_unfit` reports
+        return [], [], []
+    lost = [Fault(kind="transform", message=str(problem)) for problem in problems]
+    return lost, [Fault(kind="transform", message=text) for text in warnings], notes
 
 
 def _unfit(assembly: Assembly, good: Dataset, screened: Screened) -> Sequence[Fault]:

@@ -141,6 +141,10 @@ def _told_apart(pair: set[str], words: Sequence[set[str]]) -> bool:
 
 
 def _flips_sides(step: TransformStep) -> bool:
+    """Whether a step flips the first axis, as it lies in the image."""
+    flipped: Any = getattr(step, "flip_axes", None)  # that of augment
+    if flipped is not None:
+        return 0 in flipped
     if "flip" not in step.name:
         return False
     axes: Any = getattr(step, "spatial_axis", None)

@@ -12,6 +12,7 @@ from medpipe.checks.loss_check import check_loss
 from medpipe.checks.split_findings import split_findings
 from medpipe.checks.trainer_check import check_trainer
 from medpipe.errors import DataError, DeviceError, MedpipeError, Problem, ProblemsError
+from medpipe.optimization.deep_supervision import heads_of
 from medpipe.registry.wording import suggestion
 from medpipe.registry.wrapped import WrappedNetwork, is_module
 from medpipe.settings import WeightsSettings
@@ -136,6 +137,14 @@ def _check_chain(assembly: Assembly, chain: Chain, report: CheckReport) -> None:
     report.problems += problems
     report.warnings += warnings
     report.warnings += image_findings(assembly, report.prepared, report.data, chain)
+    labels = report.prepared.labels
+    if labels is not None and not problems:
+        from medpipe.checks.dice_ceiling import ceiling_findings
+
+        lost, low, told = ceiling_findings(assembly, report.prepared.dataset, labels.counts, chain)
+        report.problems += lost
+        report.warnings += low
+        report.notes += told
 
 
 def _check_split(assembly: Assembly, report: CheckReport) -> None:
@@ -283,6 +292,8 @@ def _check_network(assembly: Assembly, report: CheckReport) -> nn.Module | None:
                 f"{text.rstrip('.')}. {_network_remedy(batch, size, text, data)}"
             ) from error
         expected = (batch, data.outputs, *(sides if data.task.step.dense else ()))
+        if data.task.step.dense:
+            output = heads_of(output, len(expected))[0]
         if not isinstance(output, torch.Tensor):
             raise DataError(
                 f"{title} gives a {type(output).__name__}, not one tensor of shape {expected}. "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from itertools import compress
 from operator import attrgetter
@@ -63,9 +64,18 @@ class PreparedData:
         return digest_of(self.scan, self.labels)
 
     def label_statistics(self, split: Split) -> Mapping[str, Any]:
-        """What the task measures on the labels of a split; see `TaskStep.measure`."""
-        task = self.dataset.task
-        return task.step.measure([sample.label for sample in self.by_split[split]], task.names)
+        """What the task measures on the labels of a split; see `TaskStep.measure`.
+
+        Where labels are images, with ``voxel_counts``; see `DataInfo`.
+        """
+        task, samples = self.dataset.task, self.by_split[split]
+        found = task.step.measure([sample.label for sample in samples], task.names)
+        if self.labels is None:
+            return found
+        names = range(len(task.names))
+        each = [sum(self.labels.counts[s.id][place] for s in samples) for place in names]
+        voxels = sum(math.prod(self.scan.fingerprints[s.id].shape) for s in samples)
+        return {**found, "voxel_counts": (max(0, voxels - sum(each)), *each)}
 
 
 def digest_of(scan: Scan, labels: LabelScan | None) -> str:

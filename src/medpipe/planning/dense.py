@@ -61,12 +61,20 @@ class Grid:
     spacings: tuple[tuple[float, ...], ...] = ()
     all_measured: bool = True
 
-    def common_spacing(self) -> tuple[float, ...] | None:
-        """The median spacing of each axis; None where all are the same or not known."""
-        axes = list(zip(*self.spacings, strict=True))
-        if all(max(axis) <= UNEVEN * min(axis) for axis in axes):
-            return None
-        return tuple(round(float(median(axis)), 3) for axis in axes)
+    def common_spacings(self) -> list[tuple[str, tuple[float, ...]]]:
+        """Spacings that all could get, the coarsest first; none where theirs are the same.
+
+        The median of each axis, the quarter below it, the finest; and what each is called.
+        """
+        axes = [sorted(axis) for axis in zip(*self.spacings, strict=True)]
+        if all(axis[-1] <= UNEVEN * axis[0] for axis in axes):
+            return []
+        found = {
+            "the median": [float(median(axis)) for axis in axes],
+            "the lower quartile": [axis[(len(axis) - 1) // 4] for axis in axes],
+            "the finest": [axis[0] for axis in axes],
+        }
+        return [(name, tuple(round(one, 3) for one in some)) for name, some in found.items()]
 
     def resampled(self, spacing: tuple[float, ...]) -> list[tuple[int, ...]]:
         """The sides of the images at another spacing, rounded up."""
@@ -153,7 +161,13 @@ def oriented(dims: int) -> list[Step]:
 
 
 def choices_for(
-    grid: Grid, images: Images, sides: tuple[str, str] | None, side: int, *, short: bool = False
+    grid: Grid,
+    images: Images,
+    sides: tuple[str, str] | None,
+    side: int,
+    *,
+    spacing: tuple[tuple[float, ...], str] | None = None,
+    short: bool = False,
 ) -> Dense:
     """Choose the chain for patches of a side, at most.
 
@@ -162,19 +176,20 @@ def choices_for(
         images: Their channels.
         sides: Names that say left and right; None: there are none.
         side: The longest side of a patch; of 2 dimensions 256, of 3 64, or half of it.
+        spacing: That which all images get, and what is said of it; None: they keep theirs.
         short: Whether the time is too short for a larger patch.
     """
     dims = images.dims
     chain = oriented(dims)
     sizes = list(grid.sizes)
-    spacing = grid.common_spacing()
     if spacing is not None:
+        pixdim, said = spacing
         told = ", ".join(
             f"{min(axis):.3g} to {max(axis):.3g}" for axis in zip(*grid.spacings, strict=True)
         )
-        reason = f"spacings differ ({told} mm); the median becomes that of all"
-        chain.append(({"step": "spacing", "pixdim": list(spacing)}, reason))
-        sizes = grid.resampled(spacing)
+        reason = f"spacings differ ({told} mm); {said}"
+        chain.append(({"step": "spacing", "pixdim": list(pixdim)}, reason))
+        sizes = grid.resampled(pixdim)
     chain.append(_intensities(images))
     axes = list(zip(*sizes, strict=True))
     whole = [_multiple(max(axis), MULTIPLE[dims]) for axis in axes]
@@ -236,11 +251,15 @@ def _multiple(side: float, of: int) -> int:
     return math.ceil(side / of) * of
 
 
-def inferer_of(dense: Dense) -> dict[str, Any] | None:
-    """How the network is called for evaluation; None: as a whole, as the task does."""
+def inferer_of(dense: Dense) -> Step:
+    """How the network is called for evaluation and prediction, and why."""
+    step = {"step": "sliding_window", "roi_size": list(dense.patch)}
     if dense.windows is None:
-        return None
-    return {"step": "sliding_window", "roi_size": list(dense.patch)}
+        return step, (
+            "an image is predicted as a whole; a new one that is larger than these, in windows of "
+            "their size"
+        )
+    return step, "images are predicted in overlapping windows of the size of a patch"
 
 
 def smaller_side(side: int, dims: int) -> int | None:

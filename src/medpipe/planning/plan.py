@@ -9,16 +9,13 @@ import attrs
 
 from medpipe import config
 from medpipe.assembly import Assembly
-from medpipe.checks.data_info import data_info_of
 from medpipe.config.writing import toml_text
 from medpipe.errors import BadDataError, ConfigError, DataError
-from medpipe.planning import choices, dense
+from medpipe.planning import choices
 from medpipe.planning.choice import Choice
+from medpipe.planning.design import Designer
 from medpipe.planning.layout import layout_of
-from medpipe.planning.names import sides_in
-from medpipe.planning.timing import seconds_of_step
 from medpipe.registry.registry import Registry
-from medpipe.steps import auto_batch_size
 from medpipe.system import files
 from medpipe.system.hardware import choose_device
 from medpipe.system.text import counted
@@ -28,18 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from medpipe.data.preparation import PreparedData
-    from medpipe.steps import DataInfo
 
-NETWORKS: tuple[dict[str, Any], ...] = (
-    {"step": "densenet121"},
-    {"step": "densenet121", "init_features": 32, "growth_rate": 16},
-    {"step": "resnet18"},
-    {"step": "resnet10", "widen_factor": 0.5},
-    {"step": "resnet10", "widen_factor": 0.25, "conv1_t_size": 3},
-)
-"""Networks that are tried, the strongest first, until the time is enough."""
-ELSE = ("resnet18",)
-"""Those that are slower than the ones before them, for images that are too small for these."""
 SHARES = (None, 0.15, 0.2, 0.25)
 """Fractions of validation and test that are tried; None: the usual."""
 MINUTES = 30.0
@@ -111,8 +97,15 @@ def plan(
     training = len(prepared.by_split["training"])
     device = str(choose_device("auto")[0])
     budget = minutes * 60
-    find = _dense if prepared.dataset.task.step.dense else _whole
-    design = find(document, registry, prepared, images, layout.sides, budget, device)
+    design = Designer(
+        document=document,
+        registry=registry,
+        prepared=prepared,
+        images=images,
+        sides=layout.sides,
+        budget=budget,
+        device=device,
+    ).design()
     batch, batches, seconds = design.batch, -(-training // design.batch), design.seconds
     epochs = choices.epochs_for(batches, seconds, budget)
     took = choices.epoch_seconds(batches, seconds) * epochs / 60
@@ -157,96 +150,6 @@ def plan(
     return Plan(text=text, questions=layout.questions)
 
 
-@attrs.frozen(kw_only=True)
-class _Design:
-    """Transforms, network and batches; `seconds` are those of a training step."""
-
-    transforms: list[tuple[dict[str, Any], str]]
-    network: tuple[dict[str, Any], str]
-    batch: int
-    seconds: float
-    rate: Choice
-    inferer: tuple[list[Choice], str] | None = None
-
-
-def _whole(
-    document: dict[str, Any],
-    registry: Registry,
-    prepared: PreparedData,
-    images: choices.Images,
-    sides: tuple[str, str] | None,
-    budget: float,
-    device: str,
-) -> _Design:
-    """For a label of a whole image: images of one size, halved where the time is short."""
-    sizes_matter = prepared.dataset.task.step.label_form == "numbers"
-    transforms = choices.transform_choices(images, sides, sizes_matter=sizes_matter)
-    training = len(prepared.by_split["training"])
-    while True:
-        document["transform"] = [step for step, _ in transforms]
-        measured = _measured(document, registry)
-        batch = auto_batch_size(measured, training)
-        batches = -(-training // batch)
-        network, seconds = _network(
-            document, registry, measured, (batch, batches), device, budget, NETWORKS
-        )
-        smaller = choices.smaller(transforms)
-        if smaller is None or choices.is_affordable(batches, seconds, budget):
-            break
-        transforms = smaller
-    rate = Choice(name="learning_rate", value=1e-3, reason="AdamW's usual rate")
-    return _Design(transforms=transforms, network=network, batch=batch, seconds=seconds, rate=rate)
-
-
-def _dense(
-    document: dict[str, Any],
-    registry: Registry,
-    prepared: PreparedData,
-    images: choices.Images,
-    sides: tuple[str, str] | None,
-    budget: float,
-    device: str,
-) -> _Design:
-    """For a label of each pixel: whole images or patches, smaller ones where the time is short."""
-    document["transform"] = [step for step, _ in dense.oriented(images.dims)]
-    grid = dense.grid_of(_assembly(document, registry), prepared, images)
-    sides = sides or sides_in(prepared.dataset.task.names)
-    side: int | None = dense.PATCH[images.dims]
-    training, validation = (len(prepared.by_split[name]) for name in ("training", "validation"))
-    short = False
-    while side is not None:
-        found = dense.choices_for(grid, images, sides, side, short=short)
-        document["transform"] = [step for step, _ in found.transforms]
-        measured = _measured(document, registry)
-        batch = found.batch_size(training)
-        batches = -(-training // batch)
-        more = found.extra(batch, validation, batches)
-        wanted = dense.FEWER * budget / more
-        network, seconds = _network(
-            document, registry, measured, (batch, batches), device, wanted, found.networks()
-        )
-        if found.windows is None or choices.is_affordable(batches, seconds, wanted):
-            break
-        side, short = dense.smaller_side(side, images.dims), True
-    rate = Choice(
-        name="learning_rate",
-        value=4e-3 if batch >= dense.LARGE_BATCH else 2e-3,
-        reason="small U-Nets with instance norm train well at more than AdamW's usual rate",
-    )
-    windows = dense.inferer_of(found)
-    reason = "images are predicted in overlapping windows of the size of a patch"
-    return _Design(
-        transforms=found.transforms,
-        network=network,
-        batch=batch,
-        seconds=seconds * more,
-        rate=rate,
-        inferer=([Choice(name=k, value=v) for k, v in windows.items()], reason)
-        if windows
-        else None,
-    )
-
-
 def _assembly(document: Mapping[str, object], registry: Registry) -> Assembly:
     return Assembly(configuration=config.load(document, registry=registry), registry=registry)
 
@@ -279,65 +182,6 @@ def _split(document: dict[str, Any], registry: Registry) -> PreparedData:
             if fraction == SHARES[-1] or "is empty" not in str(error):
                 raise
     raise AssertionError("the last fraction returns or raises")
-
-
-def _measured(document: dict[str, Any], registry: Registry) -> DataInfo:
-    """What leaves the transforms.
-
-    Raises:
-        DataError: They fail.
-    """
-    assembly = _assembly(document, registry)
-    chain = assembly.chain()
-    found, problems = data_info_of(assembly, assembly.prepare_data(chain), chain)
-    if found is None:
-        raise DataError("\n".join(["No plan can be made:", *map(str, problems)]))
-    return found
-
-
-def _network(
-    document: dict[str, Any],
-    registry: Registry,
-    data: DataInfo,
-    sizes: tuple[int, int],
-    device: str,
-    budget: float,
-    networks: Sequence[dict[str, Any]],
-) -> tuple[tuple[dict[str, Any], str], float]:
-    """The strongest network that the time is enough for, why, and the seconds of a step.
-
-    `sizes` are the samples in a batch, and the batches in an epoch.
-    """
-    batch, batches = sizes
-    passed: list[str] = []
-    found: tuple[dict[str, Any], float] | None = None
-    for network in networks:
-        if found is not None and network["step"] in ELSE:
-            continue
-        assembly = _assembly({**document, "network": network}, registry)
-        try:
-            seconds = seconds_of_step(assembly, data, batch, device)
-        except RuntimeError:  # torch's, where the images are too small or too large
-            passed.append(f"the images don't fit {_title(network)}")
-            continue
-        found = network, seconds
-        if choices.is_affordable(batches, seconds, budget):
-            break
-        passed.append(f"{_title(network)} would take too long")
-    if found is None:
-        shape = " x ".join(map(str, data.spatial_shape))
-        raise DataError(
-            f"No network of medpipe takes a batch of {counted(batch, 'image')} of {shape}."
-        )
-    network, seconds = found
-    said = "; ".join([f"a step takes {seconds:.2g} s here", *passed[:1]])
-    return (network, said), seconds
-
-
-def _title(network: Mapping[str, Any]) -> str:
-    if "channels" in network:
-        return f"{network['step']} with {network['channels'][0]} channels at first"
-    return str(network["step"])
 
 
 def _time(minutes: float) -> str:

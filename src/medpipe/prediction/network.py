@@ -6,6 +6,7 @@ Heavy libraries are imported inside functions.
 from __future__ import annotations
 
 import logging
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +17,7 @@ from medpipe.data.chain import sample_dictionary
 from medpipe.data.loading.batch_sampler import EpochBatchSampler
 from medpipe.errors import DataError, DeviceError, StepError
 from medpipe.optimization.accumulation import denominator_of
+from medpipe.optimization.deep_supervision import first_output
 from medpipe.settings import RunSettings
 from medpipe.steps import DataInfo, Reading, Sample, resolved
 from medpipe.system.hardware import available_cpus, choose_device
@@ -175,20 +177,14 @@ def _batches(
         raise DataError(f"The batch size must be at least 1, got {batch_size}.")
     settings, cpus = trained.assembly.configuration.loader, available_cpus()
     chain, network = trained.assembly.chain(), trained.network.to(device).eval()
-    firsts: dict[Any, Sample] = {}
-    for sample in samples:
-        found = fingerprints[sample.id]
-        firsts.setdefault((found.shape, found.channels), sample)
+    dense = trained.data.task.step.dense
     seen = {
         sample.id: _through(chain, sample, fingerprints[sample.id], trained)
-        for sample in firsts.values()
+        for sample in _tried(samples, fingerprints, extremes=dense)
     }
     notes = _try_sizes(trained, network, seen, device)
-    ragged = (
-        trained.data.task.step.dense
-        or None in trained.data.spatial_shape
-        or len(set(map(_shape, seen.values()))) > 1
-    )
+    ragged = dense or None in trained.data.spatial_shape or len(set(map(_shape, seen.values()))) > 1
+    seen.clear()  # they may be large
     order = EpochBatchSampler(
         count=len(samples), batch_size=1 if ragged else batch_size or resolved(settings.batch_size)
     )
@@ -201,6 +197,27 @@ def _batches(
     )
     workers = min(settings.workers, cpus, len(order)) if cpus > 1 else 0
     return make_loader(batches, order, workers=workers, device=device), notes
+
+
+def _tried(
+    samples: Sequence[Sample], fingerprints: Mapping[str, Fingerprint], *, extremes: bool
+) -> list[Sample]:
+    """One sample of each shape; `extremes`: the smallest and the largest of each kind alone."""
+    firsts: dict[Any, Sample] = {}
+    for sample in samples:
+        found = fingerprints[sample.id]
+        firsts.setdefault((found.shape, found.channels), sample)
+    if not extremes:
+        return list(firsts.values())
+    kinds: dict[Any, list[Any]] = {}
+    for shape, channels in firsts:
+        kinds.setdefault((len(shape), channels), []).append((shape, channels))
+    ends = [
+        pick(some, key=lambda one: math.prod(one[0]))
+        for some in kinds.values()
+        for pick in (min, max)
+    ]
+    return [firsts[end] for end in dict.fromkeys(ends)]
 
 
 def _through(
@@ -252,20 +269,30 @@ def _try_sizes(
     if not untried:
         return []
     inferer = trained.assembly.inferer(trained.data)
+    regions = getattr(inferer, "regions", None)
+    run: Any = first_output(network) if trained.data.task.step.dense else network
+    remedy = "a step such as 'resize' with spatial_size"
+    if trained.data.task.step.dense:
+        remedy = "the inferer sliding_window, whose windows have the size of the images in training"
     by_size = sorted(untried, key=lambda id_: untried[id_].numel())
     sides = " x ".join(str(side) if side else "any" for side in trained.data.spatial_shape)
     for id_ in dict.fromkeys((by_size[0], by_size[-1])):
         image = untried[id_].to(device)
         try:
             with torch.no_grad(), autocast(device, trained.precision):
-                inferer(image[None], network)
+                if regions is None:
+                    inferer(image[None], run)
+                else:  # the first part stands for the others
+                    next(iter(regions(image[None], run)))
         except RuntimeError as error:
             raise DataError(
                 f"The network fails on the image {id_!r}, which leaves the transform chain with "
                 f"the shape {_shape(image)}; it was trained on {sides}: "
-                f"{' '.join(str(error).split())}. Bring the files to that size, or train with a "
-                "step such as 'resize' with spatial_size."
+                f"{' '.join(str(error).split())}. Bring the files to that size, or train with "
+                f"{remedy}."
             ) from error
+    if regions is not None:  # the network sees windows of a known size
+        return []
     others = [id_ for id_ in by_size if not _within(_shape(untried[id_]), known)]
     if not others:
         return []

@@ -140,7 +140,12 @@ class NetworkStep(Step):
     kind: ClassVar[str] = "network"
 
     def build(self, data: DataInfo) -> nn.Module:
-        """Make the network: (batch, data.channels, spatial...) in, (batch, data.outputs) out."""
+        """Make the network: (batch, data.channels, spatial...) in, (batch, data.outputs) out.
+
+        Where labels are images, (batch, data.outputs, spatial...); in training it may give several
+        of these, also of smaller sides: a list, or stacked behind the batch. The loss is then the
+        mean of theirs with the weights 1, 1/2, 1/4 and so on.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no build method")
 
     def resolve(self, info: AutoInfo) -> NetworkStep:
@@ -238,10 +243,11 @@ class InfererStep(Step):
 
         The order of the arguments is that of MONAI's inferers. The images are of shape
         (batch, channels, spatial...), the outputs (batch, outputs), or (batch, outputs, spatial...)
-        where labels are images. Autocast is the library's. An inferer that has a method
-        ``labels(inputs, network, decide)`` is asked for labels of new images by it: ``decide``
-        turns outputs into labels, pixel by pixel, so that the outputs of a whole volume need not
-        be in memory.
+        where labels are images. Autocast is the library's. Where labels are images, an inferer may
+        have a method ``regions(inputs, network)``, an iterator over parts of the outputs, so that
+        those of a whole volume need not be in memory: each where it lies, slices of (batch,
+        spatial...) of which one axis at most is cut, and its outputs, which may change when the
+        next is asked for. The parts of an image follow each other along that axis.
         """
         raise NotImplementedError(f"{type(self).__name__} has no build method")
 

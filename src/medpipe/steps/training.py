@@ -56,6 +56,14 @@ class DataInfo:
         return self.statistics.get("finding_counts")
 
     @property
+    def voxel_counts(self) -> tuple[int, ...] | None:
+        """How many voxels of the training masks are in no structure, and in each.
+
+        None where labels are no images.
+        """
+        return self.statistics.get("voxel_counts")
+
+    @property
     def target_means(self) -> tuple[float, ...] | None:
         """The mean of each target over the training samples that have it; None without targets."""
         return self.statistics.get("target_means")
@@ -82,7 +90,9 @@ class TrainingParts:
     Attributes:
         network: The network, on its device.
         loss: Gives a scalar for predictions of shape (batch, outputs) and the labels: int64 of
-            shape (batch,) for ``multiclass``, else float32 of shape (batch, outputs).
+            shape (batch,) for ``multiclass``, else float32 of shape (batch, outputs). Where labels
+            are images, for predictions (batch, outputs, spatial...) and uint8 labels, or for
+            several predictions, the network's first (deep supervision).
         loader: The training batches, one pass of the training data for each iteration over it:
             a dictionary with ``image`` of shape (batch, channels, spatial...), ``label`` and
             ``id``.

@@ -10,12 +10,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Siz
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import torch
 
+from medpipe.data.readers.file_grid import FileLabels
 from medpipe.data.readers.labels import read_label
 from medpipe.errors import StepError
 from medpipe.evaluation.mask_measures import MaskMeasures, together
 from medpipe.evaluation.predictions import Predictions, to_scores
+from medpipe.optimization.deep_supervision import first_output
 from medpipe.steps import LabelImage, Reading
 from medpipe.system.progress import bar
 from medpipe.training.memory_format import in_channels_last
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
 
 KEPT_BYTES = 1 << 28
 """Bytes of labels that are kept between evaluations."""
+LOSS_BYTES = 1 << 30
+"""Bytes of outputs of a batch above which they may come in parts, without a loss."""
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[Any]:
@@ -65,7 +70,8 @@ def predict(
         task: What the outputs mean.
         samples: The data set's samples, in any order: their groups and those of their extra
             columns that all of them have travel with the predictions.
-        loss: The loss to average over batches; None for none.
+        loss: The loss to average over batches; None for none. Images whose outputs would take too
+            much memory (`LOSS_BYTES`) have none if the inferer gives them in parts.
         denominator: What the loss of labels is divided by, by which batches are weighed; None: by
             the number of samples.
         inferer: How the network is called; None: as it is.
@@ -94,11 +100,12 @@ def predict(
     ids: list[str] = []
     outputs, labels = [], []
     losses = _Losses(loss, denominator)
-    forward = _forward(network, device, precision, inferer)
+    caller = _Caller(device=device, precision=precision, inferer=inferer)
     with _evaluating(network, loader, description, before_batch) as (batches, run):
         for batch in batches:
-            predicted = _outputs(forward(batch["image"], run), len(batch["image"]), task).float()
-            losses.add(predicted, batch["label"].to(device, non_blocking=True))
+            predicted = caller.outputs(batch["image"], run)
+            predicted = _outputs(predicted, len(batch["image"]), task).float()
+            losses.add(predicted, batch["label"])
             ids += batch["id"]
             # They stay on the device: to fetch them would wait for it in every batch.
             outputs.append(predicted)
@@ -138,14 +145,9 @@ def _predict_images(
     ids: list[str] = []
     scores, labels, more = [], [], []
 
-    def seen(predicted: torch.Tensor, batch: Mapping[str, Any]) -> None:
-        label = batch["label"]
-        if predicted.shape[2:] == label.shape[2:]:
-            losses.add(predicted, label.to(device, non_blocking=True))
-
-    forward = _forward(network, device, precision, inferer)
+    caller = _Caller(device=device, precision=precision, inferer=inferer)
     with _evaluating(network, loader, description, before_batch) as (batches, run):
-        for id_, answer, grid in _answers(batches, lambda image: forward(image, run), task, seen):
+        for id_, answer, grid in _answers(batches, run, caller, task, losses):
             truth = truths.of(by_id[id_], grid)
             measured, label = task.step.case_scores(
                 answer, truth, task.names, spacing=grid.spacing, surfaces=surfaces
@@ -192,36 +194,37 @@ def predict_masks(
         inferer: How the network is called; None: as it is.
         description: The words in front of the progress bar.
     """
-    forward = _forward(network, device, precision, inferer)
-    streamed = getattr(inferer, "labels", None)
+    caller = _Caller(device=device, precision=precision, inferer=inferer)
     with _evaluating(network, loader, description, None) as (batches, run):
-        for batch in batches:
-            grids = [file_grid(*pair) for pair in zip(batch["grid"], batch["id"], strict=True)]
-            if streamed is not None and all(grid.only_moved for grid in grids):
-                images = batch["image"].to(device, non_blocking=True)
-                with autocast(device, precision):
-                    labels = streamed(images, run, task.step.decided)
-                for label, id_, grid in zip(labels, batch["id"], grids, strict=True):
-                    take(id_, grid.move(label).numpy(), grid)
-                continue
-            for id_, answer, grid in _answers([batch], lambda image: forward(image, run), task):
-                take(id_, answer, grid)
+        for id_, answer, grid in _answers(batches, run, caller, task, _Losses(None, None)):
+            take(id_, answer, grid)
 
 
 def _answers(
-    batches: Iterable[dict[str, Any]],
-    forward: Callable[[torch.Tensor], object],
-    task: Task,
-    seen: Callable[[torch.Tensor, Mapping[str, Any]], object] = lambda *_: None,
+    batches: Iterable[dict[str, Any]], run: Any, caller: _Caller, task: Task, losses: _Losses
 ) -> Iterator[tuple[str, Any, FileGrid]]:
     """Labels on the grids of the files, by sample id."""
+    run = first_output(run)
     for batch in batches:
-        image = batch["image"]
-        predicted = _outputs(forward(image), len(image), task, image.shape[2:]).float()
-        seen(predicted, batch)
-        for place, id_ in enumerate(batch["id"]):
-            grid = file_grid(batch["grid"][place], id_)
-            yield id_, grid.to_file(predicted[place], task.step.decided).numpy(), grid
+        images = batch["image"]
+        count, sides = len(images), images.shape[2:]
+        grids = [file_grid(*pair) for pair in zip(batch["grid"], batch["id"], strict=True)]
+        labels = [FileLabels(grid, sides, task.step.decided) for grid in grids]
+        regions = None
+        if not losses.wanted or 4 * count * task.outputs * math.prod(sides) > LOSS_BYTES:
+            regions = caller.regions(images, run)
+        if regions is None:
+            predicted = _outputs(caller.outputs(images, run), count, task, sides).float()
+            losses.add(predicted, batch.get("label"))
+            regions = iter([([slice(0, side) for side in (count, *sides)], predicted)])
+            del predicted
+        for (some, *region), outputs in regions:
+            for place in range(some.start, some.stop):
+                labels[place].add(region, outputs[place - some.start])
+        ids = batch["id"]
+        del batch, images, regions, outputs  # large volumes, which need not stay meanwhile
+        for id_, found, grid in zip(ids, labels, grids, strict=True):
+            yield id_, found.whole().numpy(), grid
 
 
 def file_grid(grid: FileGrid | None, sample_id: str) -> FileGrid:
@@ -263,17 +266,34 @@ class Truths:
         return found
 
 
-def _forward(
-    network: torch.nn.Module, device: torch.device, precision: Precision, inferer: Inferer | None
-) -> Callable[[torch.Tensor, Any], object]:
-    """Call the network on a batch of images."""
+@attrs.frozen(kw_only=True)
+class _Caller:
+    """Calls a network on batches of images, by an inferer if there is one."""
 
-    def forward(images: torch.Tensor, run: Any) -> object:
-        on_device = images.to(device, non_blocking=True)
-        with autocast(device, precision):
-            return run(on_device) if inferer is None else inferer(on_device, run)
+    device: torch.device
+    precision: Precision
+    inferer: Inferer | None
 
-    return forward
+    def outputs(self, images: torch.Tensor, run: Any) -> object:
+        """The outputs of a batch."""
+        on_device = images.to(self.device, non_blocking=True)
+        with autocast(self.device, self.precision):
+            return run(on_device) if self.inferer is None else self.inferer(on_device, run)
+
+    def regions(self, images: torch.Tensor, run: Any) -> Iterator[tuple[Any, torch.Tensor]] | None:
+        """The outputs of a batch in parts; None where the inferer gives none."""
+        stream = getattr(self.inferer, "regions", None)
+        if stream is None:
+            return None
+
+        def network(windows: torch.Tensor) -> Any:
+            with autocast(self.device, self.precision):
+                return run(windows)
+
+        found: Iterator[tuple[Any, torch.Tensor]] = stream(
+            images.to(self.device, non_blocking=True), network
+        )
+        return found
 
 
 @contextmanager
@@ -311,10 +331,18 @@ class _Losses:
         self._loss, self._denominator = loss, denominator
         self._found: list[tuple[torch.Tensor, torch.Tensor | int]] = []
 
-    def add(self, predicted: torch.Tensor, label: torch.Tensor) -> None:
-        if self._loss is not None:
-            count = len(predicted) if self._denominator is None else self._denominator(label)
-            self._found.append((self._loss(predicted, label), count))
+    @property
+    def wanted(self) -> bool:
+        """Whether there is a loss."""
+        return self._loss is not None
+
+    def add(self, predicted: torch.Tensor, label: torch.Tensor | None) -> None:
+        """Add that of a batch; of images, only where the label is on their grid."""
+        if self._loss is None or label is None or predicted.shape[2:] != label.shape[2:]:
+            return
+        label = label.to(predicted.device, non_blocking=True)
+        count = len(predicted) if self._denominator is None else self._denominator(label)
+        self._found.append((self._loss(predicted, label), count))
 
     def mean(self) -> float | None:
         """The mean over what batches are weighed by; None without a loss or if not finite."""

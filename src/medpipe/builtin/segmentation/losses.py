@@ -14,18 +14,39 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import attrs
 from attrs.validators import ge, gt
 
+from medpipe.builtin.class_weights import not_negative, voxel_weights
 from medpipe.plugin import LossStep
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import torch
 
     from medpipe.plugin import DataInfo, Loss
 
+    Of = Callable[[torch.Tensor, torch.Tensor, "torch.Tensor | None"], torch.Tensor]
+
 IGNORED = 255
 """The value of a label that counts nowhere."""
 FORMS = frozenset({"mask", "masks"})
+SMALL = 1e-12
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Sums:
+    """Sums over voxels, of shape (batch, structures), or (1, structures) of all samples together.
+
+    Attributes:
+        both: Of prediction times label.
+        predicted: Of the predictions.
+        present: Of the labels.
+        there: Whether anything of it is annotated.
+    """
+
+    both: torch.Tensor
+    predicted: torch.Tensor
+    present: torch.Tensor
+    there: torch.Tensor
 
 
 @attrs.frozen(kw_only=True)
@@ -52,21 +73,23 @@ class OverlapLoss(LossStep):
     def build(self, data: DataInfo) -> Loss:
         """Make the loss."""
         exclusive = data.task.step.label_form == "mask"
-        return _module(self, lambda outputs, labels: self.overlap_loss(outputs, labels, exclusive))
 
-    def overlap_loss(
-        self, outputs: torch.Tensor, labels: torch.Tensor, exclusive: bool
-    ) -> torch.Tensor:
-        """Give the loss; see the module for what it gets."""
-        import torch
+        def loss(outputs: torch.Tensor, labels: torch.Tensor, _: object) -> torch.Tensor:
+            import torch
 
-        shares = torch.softmax(outputs, 1) if exclusive else torch.sigmoid(outputs)
-        return self.loss_of_shares(shares, labels, exclusive)
+            shares = torch.softmax(outputs, 1) if exclusive else torch.sigmoid(outputs)
+            return self.reduced(self.sums(shares, labels, exclusive))
 
-    def loss_of_shares(
-        self, shares: torch.Tensor, labels: torch.Tensor, exclusive: bool
-    ) -> torch.Tensor:
-        """Give the loss of probabilities in place of logits."""
+        return _module(self, loss)
+
+    def sums(self, shares: torch.Tensor, labels: torch.Tensor, exclusive: bool) -> Sums:
+        """Sum over voxels what the overlap is made of.
+
+        Args:
+            shares: Probabilities, of shape (batch, outputs, spatial...).
+            labels: See the module.
+            exclusive: Whether labels are of the form ``mask``.
+        """
         counted = labels != IGNORED
         target = _target(labels, shares.shape[1], exclusive)
         # Of the label's channels all are counted alike; where names overlap, each has its own.
@@ -80,29 +103,15 @@ class OverlapLoss(LossStep):
             there = there.any(0, keepdim=True)
         first = int(exclusive and not self.include_background)
         both, predicted, present = (each[:, first:] for each in sums)
-        return self.reduced(both, predicted, present, there[:, first:])
+        return Sums(both=both, predicted=predicted, present=present, there=there[:, first:])
 
     @property
     def squared(self) -> bool:
         """Whether predictions are squared before they are summed."""
         return False
 
-    def reduced(
-        self,
-        both: torch.Tensor,
-        predicted: torch.Tensor,
-        present: torch.Tensor,
-        there: torch.Tensor,
-    ) -> torch.Tensor:
-        """Make one number of sums over voxels.
-
-        Args:
-            both: Of prediction times label, of shape (batch, structures), or (1, structures) of
-                all samples together; and so are the others.
-            predicted: Of the predictions.
-            present: Of the labels.
-            there: Whether anything of it is annotated.
-        """
+    def reduced(self, sums: Sums) -> torch.Tensor:
+        """Make one number of them."""
         raise NotImplementedError
 
 
@@ -124,16 +133,14 @@ class Dice(OverlapLoss):
         """As the parameter says."""
         return self.squared_pred
 
-    def reduced(
-        self,
-        both: torch.Tensor,
-        predicted: torch.Tensor,
-        present: torch.Tensor,
-        there: torch.Tensor,
-    ) -> torch.Tensor:
+    def reduced(self, sums: Sums) -> torch.Tensor:
         """The mean over what is there."""
-        overlap = (2 * both + self.smooth_nr) / (predicted + present + self.smooth_dr)
-        return _mean(1 - overlap, there)
+        return _mean(self.each(sums), sums.there)
+
+    def each(self, sums: Sums) -> torch.Tensor:
+        """The loss of each structure, of the shape of the sums."""
+        overlap = 2 * sums.both + self.smooth_nr
+        return 1 - overlap / (sums.predicted + sums.present + self.smooth_dr)
 
 
 @attrs.frozen(kw_only=True)
@@ -146,6 +153,11 @@ class DiceCE(Dice):
     Attributes:
         lambda_dice: The weight of the Dice loss.
         lambda_ce: The weight of the cross-entropy.
+        class_weights: A weight of each class in both losses, as MONAI's ``weight``: for the
+            background first, then for each structure in the order of the names; where names
+            overlap for each name (in the cross-entropy the weight of its presence).
+            ``balanced``: one over the voxels of the class in the training masks, so that the mean
+            is 1. None: all the same.
     """
 
     name: ClassVar[str] = "dice_ce"
@@ -153,31 +165,65 @@ class DiceCE(Dice):
 
     lambda_dice: float = attrs.field(default=1.0, validator=ge(0))
     lambda_ce: float = attrs.field(default=1.0, validator=ge(0))
+    class_weights: Literal["balanced"] | tuple[float, ...] | None = attrs.field(
+        default=None, validator=not_negative
+    )
 
-    def overlap_loss(
-        self, outputs: torch.Tensor, labels: torch.Tensor, exclusive: bool
-    ) -> torch.Tensor:
-        """The weighted sum."""
-        from torch.nn import functional
+    def build(self, data: DataInfo) -> Loss:
+        """Make the loss.
 
-        counted = labels != IGNORED
-        if exclusive:
-            logs = functional.log_softmax(outputs, 1)
-            shares = logs.exp()
-            entropy = functional.nll_loss(
-                logs, labels[:, 0].long(), ignore_index=IGNORED, reduction="sum"
-            )
-        else:
-            shares = outputs.sigmoid()
-            entropy = functional.binary_cross_entropy_with_logits(
-                outputs,
-                _target(labels, outputs.shape[1], exclusive),
-                weight=counted.float(),
-                reduction="sum",
-            )
-        dice = self.loss_of_shares(shares, labels, exclusive)
-        mean = entropy / counted.sum().clamp(min=1)
-        return self.lambda_dice * dice + self.lambda_ce * mean
+        Raises:
+            DataError: The weights don't fit the classes, or a class to balance is in no mask.
+        """
+        exclusive = data.task.step.label_form == "mask"
+        entropy = _entropy_of_mask if exclusive else _entropy_of_masks
+        first = int(exclusive and not self.include_background)
+        weights = voxel_weights(self.class_weights, "dice_ce.class_weights", data)
+
+        def loss(
+            outputs: torch.Tensor, labels: torch.Tensor, weight: torch.Tensor | None
+        ) -> torch.Tensor:
+            shares, mean = entropy(outputs, labels, weight)
+            sums = self.sums(shares, labels, exclusive)
+            each = self.each(sums)
+            if weight is not None and outputs.shape[1] > 1:  # as MONAI has it
+                each = each * weight[first:]
+            return self.lambda_dice * _mean(each, sums.there) + self.lambda_ce * mean
+
+        return _module(self, loss, weights)
+
+
+def _entropy_of_mask(
+    outputs: torch.Tensor, labels: torch.Tensor, weight: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Probabilities of names that exclude one another, and the mean cross-entropy."""
+    from torch.nn import functional
+
+    logs = functional.log_softmax(outputs, 1)
+    indices = labels[:, 0].long()
+    total = functional.nll_loss(logs, indices, weight, ignore_index=IGNORED, reduction="sum")
+    counted = labels[:, 0] != IGNORED
+    if weight is None:
+        return logs.exp(), total / counted.sum().clamp(min=1)
+    each = weight[indices.where(counted, 0)] * counted
+    return logs.exp(), total / each.sum().clamp(min=SMALL)
+
+
+def _entropy_of_masks(
+    outputs: torch.Tensor, labels: torch.Tensor, weight: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Probabilities of names that may overlap, and the mean binary cross-entropy."""
+    from torch.nn import functional
+
+    counted = labels != IGNORED
+    total = functional.binary_cross_entropy_with_logits(
+        outputs,
+        _target(labels, outputs.shape[1], False),
+        weight=counted.float(),
+        pos_weight=None if weight is None else weight.reshape(-1, *[1] * (outputs.ndim - 2)),
+        reduction="sum",
+    )
+    return outputs.sigmoid(), total / counted.sum().clamp(min=1)
 
 
 @attrs.frozen(kw_only=True)
@@ -196,16 +242,11 @@ class GeneralizedDice(OverlapLoss):
 
     w_type: Literal["square", "simple", "uniform"] = "square"
 
-    def reduced(
-        self,
-        both: torch.Tensor,
-        predicted: torch.Tensor,
-        present: torch.Tensor,
-        there: torch.Tensor,
-    ) -> torch.Tensor:
+    def reduced(self, sums: Sums) -> torch.Tensor:
         """The mean over samples of the weighted overlap of all structures."""
         import torch
 
+        present, there = sums.present, sums.there
         power = {"square": 2, "simple": 1, "uniform": 0}[self.w_type]
         weights = present.clamp(min=1) ** -power
         # As MONAI does: an absent structure weighs as much as the heaviest.
@@ -213,8 +254,8 @@ class GeneralizedDice(OverlapLoss):
             weights = weights * (present > 0)
             weights = torch.where(present > 0, weights, weights.amax(-1, keepdim=True))
         weights = weights * there
-        overlap = (2 * (both * weights).sum(-1) + self.smooth_nr) / (
-            ((predicted + present) * weights).sum(-1) + self.smooth_dr
+        overlap = (2 * (sums.both * weights).sum(-1) + self.smooth_nr) / (
+            ((sums.predicted + present) * weights).sum(-1) + self.smooth_dr
         )
         return _mean(1 - overlap, there.any(-1))
 
@@ -234,16 +275,12 @@ class Tversky(OverlapLoss):
     alpha: float = attrs.field(default=0.5, validator=ge(0))
     beta: float = attrs.field(default=0.5, validator=ge(0))
 
-    def reduced(
-        self,
-        both: torch.Tensor,
-        predicted: torch.Tensor,
-        present: torch.Tensor,
-        there: torch.Tensor,
-    ) -> torch.Tensor:
+    def reduced(self, sums: Sums) -> torch.Tensor:
         """The mean over what is there."""
-        wrong = self.alpha * (predicted - both) + self.beta * (present - both)
-        return _mean(1 - (both + self.smooth_nr) / (both + wrong + self.smooth_dr), there)
+        both = sums.both
+        wrong = self.alpha * (sums.predicted - both) + self.beta * (sums.present - both)
+        share = (both + self.smooth_nr) / (both + wrong + self.smooth_dr)
+        return _mean(1 - share, sums.there)
 
 
 def dense_focal(step: LossStep, elementwise: Any, exclusive: bool) -> Loss:
@@ -255,7 +292,7 @@ def dense_focal(step: LossStep, elementwise: Any, exclusive: bool) -> Loss:
         exclusive: Whether labels are of the form ``mask``.
     """
 
-    def focal(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def focal(outputs: torch.Tensor, labels: torch.Tensor, _: object) -> torch.Tensor:
         counted = labels != IGNORED
         target = _target(labels, outputs.shape[1], exclusive)
         values: torch.Tensor = elementwise(outputs, target) * counted
@@ -279,12 +316,25 @@ def _mean(values: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
     return (values * there).sum() / there.sum().clamp(min=1)
 
 
-def _module(step: LossStep, function: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> Loss:
-    """Make a module that computes in float32, of labels that fit."""
+def _module(step: LossStep, function: Of, weights: Sequence[float] | None = None) -> Loss:
+    """Make a module that computes in float32, of labels that fit.
+
+    Args:
+        step: The step, for the module's text.
+        function: Gets outputs, labels and the weights, a tensor on the module's device.
+        weights: Of the classes; None: the function gets None.
+    """
     import torch
     from torch import nn
 
     class SegmentationLoss(nn.Module):
+        weight: torch.Tensor | None
+
+        def __init__(self) -> None:
+            super().__init__()
+            tensor = torch.tensor(weights, dtype=torch.float32) if weights is not None else None
+            self.register_buffer("weight", tensor, persistent=False)
+
         def extra_repr(self) -> str:
             return repr(step)
 
@@ -298,7 +348,7 @@ def _module(step: LossStep, function: Callable[[torch.Tensor, torch.Tensor], tor
                     f"{tuple(labels.shape)}: after the channels they must be the same"
                 )
             with torch.autocast(outputs.device.type, enabled=False):
-                return function(outputs.float(), labels)
+                return function(outputs.float(), labels, self.weight)
 
     return SegmentationLoss()
 

@@ -31,7 +31,8 @@ class SlidingWindow(InfererStep):
     """The weighted mean of overlapping windows: MONAI's `sliding_window_inference`, in less memory.
 
     For networks that give an output for each pixel, and images larger than the patches that they
-    were trained on. Images smaller than a window are padded with 0, and the rest is cut off.
+    were trained on. Images smaller than a window are padded with 0, and the rest is cut off. Images
+    of one window cost as much as with ``simple``.
 
     Attributes:
         roi_size: The size of a window, as a rule that of the patches in training; -1: the whole
@@ -39,7 +40,7 @@ class SlidingWindow(InfererStep):
         overlap: By which share of their sides windows overlap.
         mode: The weight of a pixel of a window: more in its middle (``gaussian``), where the
             network sees more around it; or the same for all (``constant``).
-        sw_batch_size: How many windows the network gets at once.
+        sw_batch_size: How many windows the network gets at once, of an image of several.
         inferer: How it is called for them: with ``flips`` each window is flipped.
     """
 
@@ -128,12 +129,9 @@ class SlidingWindowInferer:
         inside = tuple(
             slice(gap // 2, gap // 2 + side) for gap, side in zip(missing, sides, strict=True)
         )
-        if inputs.shape[2:] == roi:
-            for first in range(0, len(inputs), self._step.sw_batch_size):
-                windows = inputs[first : first + self._step.sw_batch_size]
-                outputs = self._outputs(windows, network)[:, :, *inside]
-                some = slice(first, first + len(windows))
-                yield (some, *(slice(0, side) for side in sides)), outputs
+        if inputs.shape[2:] == roi:  # as ``simple``: in the batches of the loader
+            outputs = self._outputs(inputs, network)[:, :, *inside]
+            yield (slice(0, len(inputs)), *(slice(0, side) for side in sides)), outputs
             return
         for place in range(len(inputs)):
             yield from self._slabs(inputs[place : place + 1], place, network, roi, inside)
@@ -225,6 +223,8 @@ class SlidingWindowInferer:
         gathered: torch.Tensor | None = None
         for (some, *region), outputs in self.regions(inputs, network):
             part = change(outputs)
+            if part.shape[2:] == inputs.shape[2:] and len(part) == len(inputs):
+                return part  # it is all there is
             if gathered is None:
                 shape = (len(inputs), part.shape[1], *inputs.shape[2:])
                 gathered = part.new_empty(shape)

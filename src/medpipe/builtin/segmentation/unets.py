@@ -99,7 +99,7 @@ class AttentionUNet(_Strided):
 
 @attrs.frozen(kw_only=True)
 class DynUNet(SegmentationNetwork):
-    """The U-Net of nnU-Net: MONAI's `DynUNet`, after arXiv:1904.08128, without deep supervision.
+    """The U-Net of nnU-Net: MONAI's `DynUNet`, after arXiv:1904.08128.
 
     Attributes:
         kernel_size: Side of the kernels of each level, or for each axis.
@@ -108,6 +108,9 @@ class DynUNet(SegmentationNetwork):
         filters: Filters of each level.
         dropout: Share of the activations that is dropped.
         res_block: Whether blocks are residual.
+        deep_supervision: Whether deeper levels are trained to give the answer too: the loss is the
+            mean of theirs with the weights 1, 1/2, 1/4 and so on.
+        deep_supr_num: How many levels, beside the first.
     """
 
     name: ClassVar[str] = "dynunet"
@@ -121,6 +124,8 @@ class DynUNet(SegmentationNetwork):
     )
     dropout: float = attrs.field(default=0.0, validator=SHARE)
     res_block: bool = False
+    deep_supervision: bool = False
+    deep_supr_num: int = attrs.field(default=1, validator=POSITIVE)
 
     def __attrs_post_init__(self) -> None:
         counts = {len(self.kernel_size), len(self.strides), len(self.filters)}
@@ -129,6 +134,11 @@ class DynUNet(SegmentationNetwork):
                 "'kernel_size', 'strides' and 'filters' must have one item for each level, of "
                 f"three or more: there are {len(self.kernel_size)}, {len(self.strides)} and "
                 f"{len(self.filters)}"
+            )
+        if self.deep_supervision and self.deep_supr_num > len(self.strides) - 2:
+            raise ValueError(
+                f"'deep_supr_num' must be at most {len(self.strides) - 2}, two fewer than there "
+                f"are levels, got {self.deep_supr_num}"
             )
 
     def divisors(self, dims: int) -> tuple[int, ...]:
@@ -145,6 +155,8 @@ class DynUNet(SegmentationNetwork):
             "filters": self.filters,
             "dropout": self.dropout or None,  # None is MONAI's word for no dropout
             "res_block": self.res_block,
+            "deep_supervision": self.deep_supervision,
+            "deep_supr_num": self.deep_supr_num,
         }
 
 
