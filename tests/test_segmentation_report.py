@@ -21,7 +21,7 @@ from medpipe import PipelineBuilder, Registry, Run, step
 from medpipe.data.readers.reader import read_sample_image
 from medpipe.plugin import DecodedImage, Reading
 from medpipe.report.contours import COLOURS, outlines
-from medpipe.report.masks import MaskedImage
+from medpipe.report.masks import IGNORED_COLOUR, MaskedImage
 from medpipe.report.planes import Plane, planes_through
 from support.blobs import save, write
 from support.marks import long
@@ -47,10 +47,10 @@ def written(root: Path, samples: int = 20) -> Path:
     return root
 
 
-def volumes(root: Path, epochs: int) -> Any:
+def volumes(root: Path, epochs: int, **dataset: Any) -> Any:
     return (
         PipelineBuilder(device="cpu")
-        .dataset("image_masks", root=str(root), labels={"shell": 2, "core": 5})
+        .dataset("image_masks", **{"root": str(root), "labels": {"shell": 2, "core": 5}, **dataset})
         .transforms(
             "load_image",
             "ensure_channel_first",
@@ -256,6 +256,30 @@ def test_outlines_of_pictures_are_the_masks_that_were_drawn(flat: Run) -> None:
         for place in range(2):
             found = inside(picture, COLOURS[place], mask.shape, dashed=False)
             assert np.array_equal(found, mask == place + 1)
+
+
+def test_structures_that_overlap_and_what_counts_nowhere_are_drawn(tmp_path: Path) -> None:
+    root = written(tmp_path / "data")
+    for path in (root / "masks").iterdir():
+        mask: Any = nibabel.load(path)  # type: ignore[attr-defined]
+        values = np.asarray(mask.dataobj).copy()
+        values[:, :, :5] = 9
+        save(values, mask.affine, path)
+    labels = {"shell": [2, 5], "core": 5}
+    run = volumes(root, 1, labels=labels, ignore=[9]).build().run(tmp_path / "run")
+    text = run.report().read_text(encoding="utf-8")
+    assert "counts nowhere" in section(text)
+    for card, (_, id_) in zip(cards(text), _chosen(run), strict=True):
+        picture, alt = next(one for one in drawn(card) if "axial" in one[1])
+        place = int(re.findall(r"axial, (\d+) of", alt)[0]) - 1
+        found: Any = nibabel.as_closest_canonical(nibabel.load(root / "masks" / Path(id_).name))  # type: ignore[attr-defined, no-untyped-call]
+        shown = np.asarray(found.dataobj)[::-1, ::-1, place].T
+        both = inside(picture, COLOURS[0], shown.shape, dashed=False)
+        assert np.array_equal(both, np.isin(shown, (2, 5)))
+        core = inside(picture, COLOURS[1], shown.shape, dashed=False)
+        assert np.array_equal(core, shown == 5)
+        side, _ = next(one for one in drawn(card) if "sagittal" in one[1])
+        assert IGNORED_COLOUR in side
 
 
 def _chosen(run: Run) -> list[tuple[float, str]]:
