@@ -191,7 +191,8 @@ def _measured(
     import torch
 
     from medpipe.evaluation.metrics import compute_metrics
-    from medpipe.training.predict import Truths, predict
+    from medpipe.training.predict import predict
+    from medpipe.training.truths import Truths
 
     device = torch.device("cpu")
     loader = assembly.loader(prepared, chain, "validation", device)

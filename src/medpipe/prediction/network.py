@@ -92,7 +92,8 @@ def predict_samples(
         DataError: Images leave the chain in a shape that the network does not take.
     """
     from medpipe.evaluation.mask_measures import MaskMeasures
-    from medpipe.training.predict import Truths, predict
+    from medpipe.training.predict import predict
+    from medpipe.training.truths import Truths
 
     loader, notes = _batches(trained, samples, fingerprints, device=device, batch_size=batch_size)
     assembly = trained.assembly

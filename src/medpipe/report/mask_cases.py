@@ -199,7 +199,8 @@ def _predicted(
 def _one(images: Images, sample: Sample, trained: TrainedNetwork) -> tuple[Array, Array]:
     from medpipe.data.loading.collate import collate
     from medpipe.system.hardware import choose_device
-    from medpipe.training.predict import Truths, predict_masks
+    from medpipe.training.predict import predict_masks
+    from medpipe.training.truths import Truths
 
     task = images.task
     device, _ = choose_device("auto")

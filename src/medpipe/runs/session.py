@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from medpipe.system.hardware import Precision
     from medpipe.training.handlers import Handlers
     from medpipe.training.loop import Epoch, Progress
-    from medpipe.training.predict import Truths
     from medpipe.training.run_checkpoints import Found
     from medpipe.training.stopping import StopRequest
+    from medpipe.training.truths import Truths
 
 logger = logging.getLogger("medpipe")
 
@@ -296,7 +296,7 @@ class Session:
 
     def _truths(self) -> Truths:
         """The labels on their files' grids, which evaluations of this session share."""
-        from medpipe.training.predict import Truths
+        from medpipe.training.truths import Truths
 
         if self._labels is None:
             self._labels = Truths(self.checked.prepared.dataset.reading)

@@ -14,12 +14,10 @@ import attrs
 import torch
 
 from medpipe.data.readers.file_grid import FileLabels
-from medpipe.data.readers.labels import read_label
 from medpipe.errors import StepError
 from medpipe.evaluation.mask_measures import MaskMeasures, together
 from medpipe.evaluation.predictions import Predictions, to_scores
 from medpipe.optimization.deep_supervision import first_output
-from medpipe.steps import LabelImage, Reading
 from medpipe.system.progress import bar
 from medpipe.training.memory_format import in_channels_last
 
@@ -29,10 +27,9 @@ if TYPE_CHECKING:
     from medpipe.data.readers.file_grid import FileGrid
     from medpipe.steps import Denominator, Inferer, Loss, Sample, Task
     from medpipe.system.hardware import Precision
+    from medpipe.training.truths import Truths
 
 
-KEPT_BYTES = 1 << 28
-"""Bytes of labels that are kept between evaluations."""
 LOSS_BYTES = 1 << 30
 """Bytes of outputs of a batch above which they may come in parts, without a loss."""
 
@@ -240,30 +237,6 @@ def file_grid(grid: FileGrid | None, sample_id: str) -> FileGrid:
             "the MetaTensor that it gets, changed."
         )
     return grid
-
-
-class Truths:
-    """The labels of samples on the grids of their files; a few are kept.
-
-    Args:
-        reading: How the files of the samples are decoded.
-    """
-
-    def __init__(self, reading: Reading = Reading()) -> None:
-        self._reading = reading
-        self._kept: dict[str, Any] = {}
-        self._bytes = 0
-
-    def of(self, sample: Sample, grid: FileGrid) -> Any:
-        """uint8 of shape (channels, spatial...); 255 counts nowhere."""
-        found = self._kept.get(sample.id)
-        if found is None:
-            assert isinstance(sample.label, LabelImage)
-            found = grid.of_file(read_label(sample.label, None, self._reading, of=sample.image))
-            if self._bytes + found.nbytes <= KEPT_BYTES:
-                self._kept[sample.id] = found
-                self._bytes += found.nbytes
-        return found
 
 
 @attrs.frozen(kw_only=True)
