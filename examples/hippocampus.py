@@ -16,14 +16,15 @@ import medpipe
 from medpipe.plugin import cache_directory, extract_archive
 
 NAME = "Task04_Hippocampus"
-SIZE = (48, 64, 48)
-EPOCHS = 40
-BATCH = 4
-LEARNING_RATE = 5e-3
+# Most volumes fit in a patch of this size; of larger ones a part is trained on.
+PATCH = (40, 56, 40)
+EPOCHS = 33
+BATCH = 2
+LEARNING_RATE = 1.2e-2
 AUGMENTATION = {"rotate_range": 0.25, "scale_range": 0.15, "translate_range": 0.06}
 # Of the drawn volumes, which a small network learns in a few epochs.
 DRAWN = {"samples": 64, "size": 24}
-DRAWN_SIZE = (24, 24, 24)
+DRAWN_PATCH = (24, 24, 24)
 DRAWN_BATCH = 2
 DRAWN_EPOCHS = 12
 DRAWN_RATE = 8e-3
@@ -52,19 +53,21 @@ def choose() -> medpipe.PipelineBuilder:
         print(f"There is no {NAME} in MEDPIPE_DATA, so 'phantom_masks' is used: drawn volumes.")
         builder = builder.dataset("phantom_masks", dims=3, **DRAWN)
         builder = builder.network("unet", **DRAWN_NETWORK)
-        size, epochs, batch, rate = DRAWN_SIZE, DRAWN_EPOCHS, DRAWN_BATCH, DRAWN_RATE
+        patch, epochs, batch, rate = DRAWN_PATCH, DRAWN_EPOCHS, DRAWN_BATCH, DRAWN_RATE
     else:
         folds = "folds.csv" if (root / "folds.csv").is_file() else None
         builder = builder.dataset("decathlon", root=root, folds=folds)
         builder = builder.network("unet")
-        size, epochs, batch, rate = SIZE, EPOCHS, BATCH, LEARNING_RATE
+        patch, epochs, batch, rate = PATCH, EPOCHS, BATCH, LEARNING_RATE
     return (
         builder.transforms(
             "load_image",
             "ensure_channel_first",
             "normalize_intensity",
-            medpipe.step("spatial_pad", spatial_size=size),
+            medpipe.step("spatial_pad", spatial_size=patch),
+            medpipe.step("divisible_pad", k=8),  # the network halves each side three times
             "to_tensor",
+            medpipe.step("rand_spatial_crop_samples", spatial_size=patch),
             medpipe.step("augment", **AUGMENTATION),
         )
         .trainer(
@@ -72,11 +75,10 @@ def choose() -> medpipe.PipelineBuilder:
             max_epochs=epochs,
             learning_rate=rate,
             loss="dice_ce",
-            optimizer=medpipe.step("adamw"),
+            optimizer=medpipe.step("adamw", betas=(0.9, 0.98)),
             schedule=medpipe.step("one_cycle"),
             precision="auto",
         )
-        .inferer("sliding_window", roi_size=size)  # of new volumes that are larger
         .loader(batch_size=batch)
     )
 

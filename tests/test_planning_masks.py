@@ -145,7 +145,7 @@ def test_large_images_are_trained_on_in_patches(tmp_path: Path) -> None:
     chain = {step.pop("step"): step for step in document["transform"]}
     patch = [256, 208]  # 400 wide
     assert chain["spatial_pad"] == {"spatial_size": patch}
-    assert chain["rand_spatial_crop"] == {"roi_size": patch}
+    assert chain["rand_crop_by_label_classes"] == {"spatial_size": patch}
     assert document["inferer"] == {"step": "sliding_window", "roi_size": patch}
     assert chain["augment"]["flip_axes"] == [0]
     short = tomllib.loads(plan(tmp_path / "discs", minutes=0.01).text)

@@ -34,11 +34,12 @@ DEEPEST = 3
 """The side of the deepest level, at least."""
 FILTERS = (32, 16, 8)
 """Filters of the first level, the strongest network first; each level has twice as many."""
-VOXELS = 2**19
+VOXELS = 2**18
 """Pixels or voxels in a batch, about."""
 BATCHES = (2, 8)
-LARGE_BATCH = 4
-"""Samples in a batch from which the rate is the larger one."""
+RATE = 8e-3
+"""The learning rate."""
+OPTIMIZER = {"step": "adamw", "betas": [0.9, 0.98]}
 FEWER = 2
 """By which factor fewer epochs are enough than for labels of whole images: each pixel teaches."""
 FORWARD = 1 / 3
@@ -209,11 +210,12 @@ def choices_for(
         )
         reason = f"sides are {ranges}: what is smaller than a patch is padded"
         chain.append(({"step": "spatial_pad", "spatial_size": patch}, reason))
-        reason = "training takes a patch of each image in each epoch, at a random place"
-        if short:
-            reason += "; a small one, since the time is too short for more"
-        chain.append(({"step": "rand_spatial_crop", "roi_size": patch}, reason))
     chain.append(({"step": "to_tensor"}, ""))
+    if windows is not None:
+        reason = "training takes patches around each structure, and anywhere, equally often"
+        if short:
+            reason += "; small ones, since the time is too short for more"
+        chain.append(({"step": "rand_crop_by_label_classes", "spatial_size": patch}, reason))
     chain.append(_augment(dims, sides))
     return Dense(transforms=chain, patch=tuple(patch), windows=windows)
 

@@ -49,6 +49,7 @@ class Design:
     batch: int
     seconds: float
     rate: Choice
+    optimizer: Choice = Choice(name="optimizer", value="adamw")
     inferer: tuple[list[Choice], str] | None = None
 
 
@@ -130,8 +131,13 @@ class Designer:
             side, short = dense.smaller_side(side, images.dims), True
         rate = Choice(
             name="learning_rate",
-            value=4e-3 if batch >= dense.LARGE_BATCH else 2e-3,
+            value=dense.RATE,
             reason="small U-Nets with instance norm train well at more than AdamW's usual rate",
+        )
+        optimizer = Choice(
+            name="optimizer",
+            value=dense.OPTIMIZER,
+            reason="at such a rate it forgets old gradients sooner",
         )
         inferer, reason = dense.inferer_of(found)
         return Design(
@@ -140,6 +146,7 @@ class Designer:
             batch=batch,
             seconds=seconds * more,
             rate=rate,
+            optimizer=optimizer,
             inferer=([Choice(name=k, value=v) for k, v in inferer.items()], reason),
         )
 

@@ -121,12 +121,12 @@ def plan(
             f"the limit is {_time(minutes)}",
         ),
         design.rate,
-        Choice(name="optimizer", value="adamw"),
+        design.optimizer,
         Choice(
             name="schedule", value="one_cycle", reason="the rate rises, then falls, over the run"
         ),
     ]
-    if device != "cpu":
+    if device != "cpu" or prepared.dataset.task.step.dense:
         reason = "bfloat16 if the hardware is faster in it"
         trainer.append(Choice(name="precision", value="auto", reason=reason))
     chosen, why = design.network

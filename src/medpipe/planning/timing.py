@@ -19,14 +19,20 @@ MEASURED = 2
 def seconds_of_step(assembly: Assembly, data: DataInfo, batch_size: int, device: str) -> float:
     """The seconds for a batch of noise, forward and backward.
 
+    On a GPU, and where labels are images, in the precision ``auto``, which the plan has there.
+
     Raises:
         MedpipeError: The network can't be built.
     """
     import torch
 
+    from medpipe.system.hardware import choose_precision
     from medpipe.training.determinism import seeded
+    from medpipe.training.predict import autocast
 
     where = torch.device(device)
+    narrow = device != "cpu" or data.task.step.dense
+    precision = choose_precision("auto" if narrow else "float32", where)
     with seeded(0):
         network = assembly.network(data).to(where).train()
         sides = [side or 64 for side in data.spatial_shape]
@@ -35,7 +41,9 @@ def seconds_of_step(assembly: Assembly, data: DataInfo, batch_size: int, device:
             if number == 1:
                 _wait(where.type)
                 started = time.perf_counter()
-            network(images).float().square().mean().backward()
+            with autocast(where, precision):
+                outputs = network(images)
+            outputs.float().square().mean().backward()
         _wait(where.type)
     return (time.perf_counter() - started) / MEASURED
 
