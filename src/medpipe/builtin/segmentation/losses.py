@@ -90,20 +90,24 @@ class OverlapLoss(LossStep):
             labels: See the module.
             exclusive: Whether labels are of the form ``mask``.
         """
-        counted = labels != IGNORED
-        target = _target(labels, shares.shape[1], exclusive)
+        import torch
+
+        first = int(exclusive and not self.include_background)
+        target = _target(labels, shares.shape[1], exclusive)[:, first:].flatten(2)
+        shares, counted = shares[:, first:].flatten(2), (labels != IGNORED).flatten(2)
         # Of the label's channels all are counted alike; where names overlap, each has its own.
-        there = counted.flatten(2).any(2).expand(shares.shape[:2])
-        axes = tuple(range(2, shares.ndim))
+        there = counted.any(2).expand(shares.shape[:2])
         powers = shares * shares if self.squared else shares
-        predicted = (powers * counted.to(shares)).sum(axes)
-        sums = [(shares * target).sum(axes), predicted, target.sum(axes)]
+        if powers.is_cuda or not counted.all():  # to ask a GPU would wait for it
+            powers = powers * counted.to(shares)
+        # Products are summed as they are made: they would take long to write and read again.
+        both = torch.einsum("bcn,bcn->bc", shares, target)
+        sums = [both, powers.sum(2), target.sum(2)]
         if self.batch:
             sums = [each.sum(0, keepdim=True) for each in sums]
             there = there.any(0, keepdim=True)
-        first = int(exclusive and not self.include_background)
-        both, predicted, present = (each[:, first:] for each in sums)
-        return Sums(both=both, predicted=predicted, present=present, there=there[:, first:])
+        both, predicted, present = sums
+        return Sums(both=both, predicted=predicted, present=present, there=there)
 
     @property
     def squared(self) -> bool:
