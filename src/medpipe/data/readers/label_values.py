@@ -106,7 +106,7 @@ def indices(values: Array, label: LabelImage, title: str) -> Array:
     """The index of each pixel's name: 0 is the background, 255 counts nowhere."""
     import numpy as np
 
-    result = np.full(values.shape, IGNORED, np.uint8)
+    meaning: dict[float, int] = {}
     unknown = []
     table, ignore = _numbers(label), _ignored(label)
     for value in _found(values):
@@ -120,10 +120,17 @@ def indices(values: Array, label: LabelImage, title: str) -> Array:
             places = table.get(value, ())
             index = places[0] + 1 if places else 0
         if known:
-            result[values == value] = index
+            meaning[value] = index
         else:
             unknown.append(value)
     _refuse(unknown, label, title)
+    if values.dtype == np.uint8:
+        look_up = np.full(256, IGNORED, np.uint8)
+        look_up[[int(value) for value in meaning]] = list(meaning.values())
+        return look_up[values]
+    result = np.full(values.shape, IGNORED, np.uint8)
+    for value, index in meaning.items():
+        result[values == value] = index
     return result
 
 
@@ -180,6 +187,9 @@ def _number(value: Value) -> float:
 def _found(values: Array) -> list[float]:
     import numpy as np
 
+    if values.dtype == np.uint8:
+        counts = np.bincount(values.ravel(order="K"), minlength=256)
+        return [float(value) for value in np.flatnonzero(counts)]
     return [value.item() for value in np.unique(values)]
 
 
