@@ -245,3 +245,17 @@ def test_each_is_a_well_made_step(step: type[NetworkStep]) -> None:
 def test_impossible_values_are_refused(name: str, values: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         STEPS[name](**values)
+
+
+def test_sides_that_vary_are_refused_when_the_network_meets_them() -> None:
+    data = attrs.evolve(dense_data((24, 16), names=1, channels=1), spatial_shape=(None, None))
+    network = STEPS["unet"]().build(data)
+    assert network(torch.zeros(1, 1, 24, 16)).shape == (1, 2, 24, 16)
+    with pytest.raises(DataError) as caught:
+        network(torch.zeros(1, 1, 20, 16))
+    assert str(caught.value) == (
+        "The network unet takes images whose sides are multiples of [8, 8], and got one of "
+        "(20, 16). Pad them with divisible_pad, k = [8, 8], or predict in windows with "
+        "sliding_window."
+    )
+    pickle.loads(pickle.dumps(network))

@@ -7,6 +7,7 @@ with fresh weights. Parameters bear MONAI's names; defaults are for small data.
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
@@ -15,6 +16,9 @@ from attrs.validators import and_, ge, instance_of, lt
 from medpipe.plugin import DataError, DataInfo, NetworkStep
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
     from torch import nn
 
 Sides = tuple[int | tuple[int, ...], ...]
@@ -80,6 +84,9 @@ class SegmentationNetwork(NetworkStep):
             out_channels=data.outputs,
             **self.arguments(data),
         )
+        divisors = self.divisors(data.spatial_dims)
+        if max(divisors) > 1:  # sizes that vary, and those of new images, are not known yet
+            network.register_forward_pre_hook(partial(_refuse_sides, self.name, divisors))
         return network
 
     def arguments(self, data: DataInfo) -> dict[str, Any]:
@@ -134,3 +141,24 @@ def per_axis(step: NetworkStep, name: str, value: Sides, dims: int) -> list[tupl
 def products(levels: list[tuple[int, ...]]) -> tuple[int, ...]:
     """Multiply the numbers of each axis over all levels."""
     return tuple(math.prod(axis) for axis in zip(*levels, strict=True))
+
+
+def _refuse_sides(
+    called: str, divisors: Sequence[int], _: nn.Module, given: tuple[torch.Tensor, ...]
+) -> None:
+    """Refuse images with sides that a network can't halve, with the remedy.
+
+    Raises:
+        DataError: A side is not divisible.
+    """
+    import torch
+
+    sides = tuple(given[0].shape[2:])
+    if torch.compiler.is_compiling() or len(sides) != len(divisors):
+        return
+    if any(side % by for side, by in zip(sides, divisors, strict=True)):
+        raise DataError(
+            f"The network {called} takes images whose sides are multiples of {list(divisors)}, and "
+            f"got one of {sides}. Pad them with divisible_pad, k = {list(divisors)}, or predict "
+            "in windows with sliding_window."
+        )
