@@ -151,6 +151,7 @@ def prediction(root: Path) -> tuple[Callable[[], object], Callable[[], object]]:
     """The labels of some volumes in memory: in windows by MONAI, whole by medpipe, in float32."""
     import torch
     from monai.inferers import sliding_window_inference
+    from monai.networks.nets import UNet
     from monai.transforms import Compose, DivisiblePad
 
     from medpipe.training.memory_format import in_channels_last
@@ -158,7 +159,7 @@ def prediction(root: Path) -> tuple[Callable[[], object], Callable[[], object]]:
     theirs, pad = Compose(prepared()), DivisiblePad(k=8)
     images = [theirs(dict(one))["image"].as_tensor() for one in pairs(root)[1][:VOLUMES]]
     whole = [torch.as_tensor(pad(image)).as_subclass(torch.Tensor)[None] for image in images]
-    network = pipeline(root, batch=1).build_network().eval()
+    network = UNet(3, 1, 3, channels=(16, 32, 64, 128), strides=(2, 2, 2), norm="instance").eval()
 
     @torch.no_grad()
     def by_monai() -> object:
