@@ -13,7 +13,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from medpipe.plugin import Segmentation
-from medpipe.tasks.surfaces import exclusive_structures, surface, surface_distances
+from medpipe.tasks.surfaces import (
+    _by_transform,
+    _by_tree,
+    exclusive_structures,
+    surface,
+    surface_distances,
+)
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -193,3 +199,17 @@ def test_large_masks_are_counted_in_pieces() -> None:
         one, other = predicted == value, label == value
         counted = (found.predicted, found.reference, found.both)
         assert counted == (one.sum(), other.sum(), (one & other).sum())
+
+
+@given(data=st.data(), dims=st.sampled_from([2, 3]), seed=st.integers(0, 10**6))
+@settings(max_examples=60, deadline=None)
+def test_both_ways_to_the_nearest_surface_agree(data: st.DataObject, dims: int, seed: int) -> None:
+    sides = data.draw(st.lists(st.integers(1, 9), min_size=dims, max_size=dims))
+    spacing = data.draw(
+        st.lists(st.sampled_from([0.3, 0.7, 1.0, 2.5]), min_size=dims, max_size=dims)
+    )
+    rng = np.random.default_rng(seed)
+    points, targets = (rng.random(sides) < rng.uniform(0.05, 1) for _ in range(2))
+    points.flat[0] = targets.flat[-1] = True
+    found = [way(points, targets, spacing) for way in (_by_tree, _by_transform)]
+    assert np.allclose(*found, rtol=1e-12, atol=1e-12)

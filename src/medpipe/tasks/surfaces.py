@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 ROUNDING = 1e-6
 """The share of a tolerance by which a distance may be above it: 3 x 0.7 is not quite 2.1."""
 _VOXELS_AT_ONCE = 1 << 20
+_PER_POINT = 16
+"""Voxels that a distance transform goes over while one voxel of a surface is searched for."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -134,8 +136,12 @@ def surface_distances(
     Returns:
         Float64, for the voxels of the surface of `predicted`, and for those of `reference`.
     """
+    import numpy as np
+
     first, second = surface(predicted), surface(reference)
-    return _to_nearest(first, second, spacing), _to_nearest(second, first, spacing)
+    voxels = int(np.count_nonzero(first)) + int(np.count_nonzero(second))
+    to_nearest = _by_tree if voxels * _PER_POINT < first.size else _by_transform
+    return to_nearest(first, second, spacing), to_nearest(second, first, spacing)
 
 
 def surface(mask: Array) -> Array:
@@ -157,7 +163,20 @@ def surface(mask: Array) -> Array:
     return mask & ~inner
 
 
-def _to_nearest(points: Array, targets: Array, spacing: Sequence[float]) -> Array:
+def _by_tree(points: Array, targets: Array, spacing: Sequence[float]) -> Array:
+    """Distances by a search for each voxel: less work where surfaces are few of the voxels."""
+    import numpy as np
+    from scipy.spatial import cKDTree
+
+    step = np.asarray(spacing)
+    # Balancing takes longer than it saves.
+    tree = cKDTree(np.argwhere(targets) * step, balanced_tree=False, compact_nodes=False)
+    found: Array = tree.query(np.argwhere(points) * step)[0]
+    return found
+
+
+def _by_transform(points: Array, targets: Array, spacing: Sequence[float]) -> Array:
+    """Distances by a transform of all voxels."""
     import numpy as np
     from scipy.ndimage import distance_transform_edt
 
