@@ -35,6 +35,7 @@ def with_spacing(root: Path, pixdim: Any) -> Any:
     return blobs(root).transform("spacing", pixdim=pixdim, before="normalize_intensity")
 
 
+@pytest.mark.long
 def test_it_falls_with_the_voxels(root: Path) -> None:
     dice = [
         [ceiling.mean for ceiling in found(with_spacing(root, (size,) * 3))]

@@ -126,6 +126,7 @@ def test_spacings_that_differ_are_made_the_same(tmp_path: Path) -> None:
     assert report.ok, report
 
 
+@pytest.mark.long
 def test_a_spacing_that_would_lose_a_structure_is_not_chosen(tmp_path: Path) -> None:
     mask_layouts.decathlon(tmp_path, spacings=(1.0, 3.0, 3.0))
     made = plan(tmp_path, minutes=0.1)

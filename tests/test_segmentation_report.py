@@ -258,6 +258,7 @@ def test_outlines_of_pictures_are_the_masks_that_were_drawn(flat: Run) -> None:
             assert np.array_equal(found, mask == place + 1)
 
 
+@pytest.mark.long
 def test_structures_that_overlap_and_what_counts_nowhere_are_drawn(tmp_path: Path) -> None:
     root = written(tmp_path / "data")
     for path in (root / "masks").iterdir():
@@ -299,6 +300,7 @@ def test_examples_and_augmentation_show_masks(trained: Run) -> None:
         assert 'class="legend"' in part
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("images", [True, False])
 @pytest.mark.parametrize("paths", [True, False])
 def test_what_is_private_is_left_out(
@@ -316,6 +318,7 @@ def test_what_is_private_is_left_out(
     Page(text)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
 @pytest.mark.parametrize("width", [390, 1440])
 @pytest.mark.parametrize("kind", ["trained", "flat"])
@@ -338,6 +341,7 @@ def copied(trained: Run, copy: Path) -> tuple[Run, Path]:
     return Run.load(copy / "run"), copy / "secret"
 
 
+@pytest.mark.long
 def test_a_mask_that_has_changed_is_said(trained: Run, tmp_path: Path) -> None:
     run, root = copied(trained, tmp_path / "copy")
     worst = Path(ranked(run)[0][1]).name
@@ -362,6 +366,7 @@ def test_images_that_are_gone_are_said(trained: Run, tmp_path: Path) -> None:
     assert f"{run.metrics['test']['dice']:.4f}" in gone
 
 
+@pytest.mark.long
 def test_a_network_that_is_gone_costs_the_prediction_alone(flat: Run, tmp_path: Path) -> None:
     shutil.copytree(flat.path, tmp_path / "run")
     (tmp_path / "run" / "checkpoints" / "best.safetensors").unlink()

@@ -227,6 +227,7 @@ def test_a_step_that_drops_the_metadata_is_told_what_they_are_for(root: Path) ->
     assert any("without its metadata" in problem.message for problem in report.problems)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("pixdim", [None, (1.3, 1.1, 0.8)])
 def test_outputs_in_parts_are_those_of_whole_volumes(
     pixdim: Any, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -270,6 +271,7 @@ def test_a_loss_is_balanced_by_the_voxels_of_training(root: Path) -> None:
     assert report.data.voxel_counts == tuple(counts)
 
 
+@pytest.mark.long
 def test_a_network_with_deep_supervision_learns_and_answers_by_its_first_output(
     root: Path, tmp_path: Path
 ) -> None:
