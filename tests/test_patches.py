@@ -179,8 +179,11 @@ def test_several_patches_of_a_step_of_monai_are_refused_with_the_remedy() -> Non
         Chain([("two", Two())], seed=0)(sample((3, 3)), training=True)
 
 
-def with_patches(root: Path, *, sampler: Any = "corner", registry: Registry, **loader: Any) -> Any:
+def with_patches(
+    root: Path, *, sampler: Any = "corner", registry: Registry, batch_size: int = 4, **loader: Any
+) -> Any:
     builder: PipelineBuilder = blobs(root, epochs=2, registry=registry, **loader)
+    builder = builder.loader(batch_size=batch_size)
     size = (12, 12, 12)
     return (
         builder.transform(sampler, before="augment")
@@ -226,3 +229,11 @@ def test_a_sampler_too_large_is_found_by_the_check(tmp_path: Path, registry: Reg
     sampler = step("rand_crop_by_label_classes", spatial_size=(99, 99, 99))
     with pytest.raises(CheckFailed, match=r"smaller than rand_crop_by_label_classes\.spatial_size"):
         with_patches(tmp_path, sampler=sampler, registry=registry).run(tmp_path / "run")
+
+
+def test_an_epoch_counts_its_patches(tmp_path: Path, registry: Registry) -> None:
+    """So that no batch is said to be larger than an epoch, or an epoch to be one iteration."""
+    pipeline = with_patches(tmp_path, registry=registry, batch_size=20)
+    report = pipeline.check()
+    assert report.iterations == (2, 4)
+    assert not any("loader.batch_size = 20 is not below" in one for one in report.warnings)

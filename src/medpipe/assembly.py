@@ -34,6 +34,7 @@ from medpipe.steps import (
     Loss,
     LossStep,
     MetricStep,
+    PatchStep,
     Split,
     Task,
     Training,
@@ -164,6 +165,11 @@ class Assembly:
             self.configuration, data, samples, earlier=self.decided, registry=self.registry
         )
         return attrs.evolve(self, configuration=configuration, decided=found)
+
+    def epoch_samples(self, prepared: PreparedData) -> int:
+        """How many samples an epoch of training has; each patch of an image counts as one."""
+        cutting = [s for s in self.configuration.transforms if isinstance(s, PatchStep)]
+        return len(prepared.by_split["training"]) * (cutting[0].num_samples if cutting else 1)
 
     def unfit(self, chain: Chain) -> Unfit:
         """What finds the samples that don't leave the chain as nearly all others do."""

@@ -82,9 +82,7 @@ def examine(
         return report
     report.notes += report.prepared.dataset.notes
     try:
-        assembly = assembly.resolved(
-            report.data, len(report.prepared.by_split["training"]) * chain.patches
-        )
+        assembly = assembly.resolved(report.data, assembly.epoch_samples(report.prepared))
     except MedpipeError as error:
         report.problems.append(Problem(path="", message=str(error)))  # it names the step
         return report
@@ -166,7 +164,7 @@ def _try(assembly: Assembly, chain: Chain, report: CheckReport, *, deep: bool) -
 def _check_batches(assembly: Assembly, report: CheckReport) -> bool:
     """Check that an epoch has an iteration, and return whether it has."""
     assert report.prepared is not None
-    count = len(report.prepared.by_split["training"])
+    count = assembly.epoch_samples(report.prepared)
     size = resolved(assembly.configuration.loader.batch_size)
     if not assembly.configuration.loader.drop_last or count >= size:
         return True
@@ -271,7 +269,7 @@ def _check_network(assembly: Assembly, report: CheckReport) -> nn.Module | None:
     report.parameters = sum(parameter.numel() for parameter in network.parameters())
     network.train()
     size = resolved(assembly.configuration.loader.batch_size)
-    count = len(prepared.by_split["training"])
+    count = assembly.epoch_samples(prepared)
     sizes = {min(size, count)}
     if count % size and not assembly.configuration.loader.drop_last:
         sizes.add(count % size)

@@ -92,7 +92,7 @@ def _warn_of_little_training(assembly: Assembly, training: Training, report: Che
     assert report.prepared is not None
     assert report.iterations is not None
     size = resolved(assembly.configuration.loader.batch_size)
-    count = len(report.prepared.by_split["training"])
+    count = assembly.epoch_samples(report.prepared)
     length, total = report.iterations
     if size >= count:
         report.warnings.append(
