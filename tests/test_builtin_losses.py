@@ -350,3 +350,9 @@ def test_each_is_a_well_made_step(step: type[LossStep]) -> None:
         assert field.eq
         with pytest.raises(attrs.exceptions.FrozenInstanceError):
             setattr(made, field.name, field.default)
+
+
+@pytest.mark.parametrize("weights", [(0.0, 0.0), ()])
+def test_weights_without_one_above_zero_are_refused(weights: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="'class_weights' must have a number above 0"):
+        CrossEntropy(class_weights=weights)

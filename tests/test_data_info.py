@@ -92,6 +92,18 @@ def test_the_smallest_and_the_largest_of_each_kind_are_tried() -> None:
     assert len(tried) < 14
 
 
+def test_the_smallest_of_the_training_and_of_each_axis_are_tried() -> None:
+    # Patches are cut in training alone, and a thin image may have many voxels.
+    sizes = [(6, 6, 6)] * 24
+    plain = prepare(made(*sizes), SplitSettings(), workers=1)
+    inside = [int(sample.id) for sample in plain.by_split["training"]]
+    outside = int(plain.by_split["test"][0].id)
+    sizes[outside], sizes[inside[3]], sizes[inside[5]] = (2, 2, 2), (5, 5, 5), (30, 3, 30)
+    prepared = prepare(made(*sizes), SplitSettings(), workers=1)
+    small = {f"{place:02}" for place in (outside, inside[3], inside[5])}
+    assert small <= {s.id for s in probes(prepared)}
+
+
 def test_ragged_volumes_name_the_steps_that_fit_them() -> None:
     ragged = builder(made((6, 5, 4), (6, 5, 7)))
     message = problem(ragged)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
+import attrs
 import numpy as np
 import pytest
 import torch
@@ -16,7 +17,7 @@ from medpipe.builtin.transforms.monai_transforms import TRANSFORMS
 from medpipe.data.chain import Chain
 from medpipe.plugin import TransformStep, has_image_label
 from medpipe.steps import FusedStep
-from medpipe.steps.resampling import ResampledStep
+from medpipe.steps.resampling import ResampledStep, SpatialMap
 
 STEPS = {step.name: step for step in TRANSFORMS}
 MOVING: dict[str, dict[str, Any]] = {
@@ -170,3 +171,32 @@ def test_a_deformation_moves_an_image_and_its_label_alike(dims: int) -> None:
     assert torch.equal(again["image"].as_tensor(), left["image"].as_tensor())
     other = chain(step)(given_, training=True, epoch=1)
     assert not torch.equal(other["image"].as_tensor(), left["image"].as_tensor())
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"maps": np.eye(2, 3)[None]}, r"shape \(1, 2, 3\)\. Give an array of shape \(4, 2, 3\)"),
+        ({"maps": np.tile(np.eye(2), (4, 1, 1))}, r"Give an array of shape \(4, 2, 3\)"),
+        ({"maps": np.full((4, 2, 3), np.nan)}, "NaN or infinite"),
+        ({"shifts": np.zeros((1, 2, 3, 3))}, r"Give \(4, 2\)"),
+        ({"size": (3,)}, "Give 2 sides"),
+    ],
+)
+def test_a_map_that_does_not_fit_the_images_is_refused(changes: dict[str, Any], said: str) -> None:
+    @attrs.frozen(kw_only=True)
+    class Odd(ResampledStep):
+        name: ClassVar[str] = "odd"
+        prob: float = 1.0
+
+        def values(self, rng: np.random.Generator) -> dict[str, Any]:
+            return {"any": 1}
+
+        def spatial_map(self, draws: Any, sides: Any) -> SpatialMap:
+            return SpatialMap(**{"maps": np.tile(np.eye(2, 3), (4, 1, 1)), **changes})
+
+    images = torch.rand(4, 1, 5, 5)
+    for step in (Odd(), FusedStep(steps=(Odd(),))):
+        draws = [step.draw(np.random.default_rng(seed)) for seed in range(4)]
+        with pytest.raises(ValueError, match=said):
+            step.apply_batch({"image": images}, draws)

@@ -20,7 +20,7 @@ from medpipe.builtin.segmentation.patches import (
     RandSpatialCropSamples,
 )
 from medpipe.data.chain import Chain
-from medpipe.errors import DataError, StepError
+from medpipe.errors import StepError
 from medpipe.plugin import PatchSource, PatchStep, TransformStep, hookimpl
 from medpipe.steps.patches import MOST
 from support.blobs import blobs
@@ -154,12 +154,60 @@ def test_voxels_of_a_structure_are_found(count: int, channels: int) -> None:
 
 def test_a_patch_larger_than_an_image_names_the_remedy() -> None:
     chain = Chain([("the step", RandSpatialCropSamples(spatial_size=(9, 9)))], seed=0)
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(StepError) as caught:
         chain(sample((9, 8)), training=True)
     assert str(caught.value) == (
-        "An image of (9, 8) is smaller than rand_spatial_crop_samples.spatial_size = [9, 9]. Add "
+        "the step failed on the sample 'a': ValueError: an image of "
+        "(9, 8) is smaller than rand_spatial_crop_samples.spatial_size = [9, 9]. Add "
         "the step 'spatial_pad' before it, with this spatial_size."
     )
+
+
+@pytest.mark.parametrize(
+    "centre", [[np.nan, 1], [np.inf, 1], [1], [1, 2, 3], 1, "12", None, [[1, 2]], [True, False]]
+)
+def test_a_centre_that_is_no_place_is_named(centre: Any) -> None:
+    class Odd(Corner):
+        def centre(self, source: PatchSource, rng: np.random.Generator) -> Any:
+            return centre
+
+    chain = Chain([("transform[1], odd,", Odd(spatial_size=(3, 3)))], seed=0)
+    with pytest.raises(StepError, match=r"odd, failed on the sample 'a'.* Return 2 finite numbers"):
+        chain(sample((9, 9)), training=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"num_samples": 0}, "num_samples = 0. Give a whole number from 1"),
+        ({"num_samples": -1}, "num_samples = -1"),
+        ({"spatial_size": (0, 3)}, "spatial_size = (0, 3). Make it a tuple"),
+        ({"spatial_size": ()}, "spatial_size = ()"),
+    ],
+)
+def test_a_sampler_of_a_plugin_with_wrong_numbers_is_named(
+    changes: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(StepError) as caught:
+        Chain([("transform[1], corner,", Corner(**changes))], seed=0)
+    assert str(caught.value).startswith(f"transform[1], corner has {said}")
+
+
+def test_a_sampler_without_a_field_or_a_method_is_named() -> None:
+    @attrs.frozen(kw_only=True)
+    class Bare(PatchStep):
+        name: ClassVar[str] = "bare"
+        spatial_size: tuple[int, ...] = (3, 3)
+
+    class Counted(Bare):
+        num_samples = 1
+
+    class Placed(Bare):
+        centre = Corner.centre
+
+    for cls, said in ((Counted, "no centre method"), (Placed, "no num_samples")):
+        with pytest.raises(StepError, match=f"bare has {said}"):
+            Chain([("bare,", cls())], seed=0)
 
 
 def test_two_samplers_are_refused() -> None:
@@ -237,3 +285,13 @@ def test_an_epoch_counts_its_patches(tmp_path: Path, registry: Registry) -> None
     report = pipeline.check()
     assert report.iterations == (2, 4)
     assert not any("loader.batch_size = 20 is not below" in one for one in report.warnings)
+
+
+@pytest.mark.parametrize("ratios", [(1, 1), (1, 1, 1, 1)])
+def test_ratios_must_be_one_for_each_class(
+    tmp_path: Path, registry: Registry, ratios: tuple[float, ...]
+) -> None:
+    sampler = step("rand_crop_by_label_classes", spatial_size=(12, 12, 12), ratios=ratios)
+    (problem,) = with_patches(tmp_path, sampler=sampler, registry=registry).check().problems
+    assert problem.path.startswith("transform[")
+    assert f"'ratios' has {len(ratios)} numbers, and 3 are needed" in problem.message

@@ -256,6 +256,6 @@ def test_sides_that_vary_are_refused_when_the_network_meets_them() -> None:
     assert str(caught.value) == (
         "The network unet takes images whose sides are multiples of [8, 8], and got one of "
         "(20, 16). Pad them with divisible_pad, k = [8, 8], or predict in windows with "
-        "sliding_window."
+        "sliding_window, whose roi_size has such sides."
     )
     pickle.loads(pickle.dumps(network))

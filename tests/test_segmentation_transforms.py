@@ -13,7 +13,8 @@ from monai.data import MetaTensor
 from medpipe.builtin.transforms.augment import Augment
 from medpipe.builtin.transforms.transform_table import TABLE, Transform
 from medpipe.data.chain import Chain
-from medpipe.plugin import DataError, TransformStep
+from medpipe.errors import StepError
+from medpipe.plugin import TransformStep
 from support.transform_parameters import ONE_DIMENSION_ONLY, STEPS, required
 
 VALUES = (0, 2, 5, 255)
@@ -129,8 +130,8 @@ def test_augment_cuts_regions_at_random_places(dims: int) -> None:
 
 def test_a_region_that_is_larger_than_the_image_is_refused() -> None:
     chain = Chain([("augment", Augment(spatial_size=(64, 64)))], seed=0)
-    with pytest.raises(DataError, match=r"smaller than augment.spatial_size = \[64, 64\]. Add"):
+    with pytest.raises(StepError, match=r"smaller than augment.spatial_size = \[64, 64\]. Add"):
         chain(pair(2), training=True)
     chain = Chain([("augment", Augment(spatial_size=(64,)))], seed=0)
-    with pytest.raises(DataError, match="has 1 numbers"):
+    with pytest.raises(StepError, match="has 1 numbers"):
         chain(pair(2), training=True)

@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 
 
 def not_negative(step: Any, field: attrs.Attribute[Any], value: Any) -> None:
-    """Check a tuple of numbers, where the value is one."""
+    """Check a tuple of numbers, where the value is one: with zeros alone nothing is learned."""
     if isinstance(value, tuple):
         deep_iterable(and_(instance_of((int, float)), ge(0)))(step, field, value)
+        if not any(value):
+            raise ValueError(f"{field.name!r} must have a number above 0.")
 
 
 def one_for_each(

@@ -12,6 +12,8 @@ from medpipe.registry.parameters import parameter_types
 from medpipe.steps import SPLITS, DataInfo, Sample
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from medpipe.assembly import Assembly
     from medpipe.data.preparation import PreparedData
 
@@ -31,6 +33,11 @@ def data_info_of(
     """
     from medpipe.data.loading.collate import as_tensor
 
+    if prepared.dataset.task.step.dense:
+        try:
+            chain.check_structures(len(prepared.dataset.task.names))
+        except MedpipeError as error:
+            return None, [_transform_problem(error)]
     training_ids = {sample.id for sample in prepared.by_split["training"]}
     # Where labels are images, those that are evaluated may have any size.
     shapes: dict[tuple[int, ...], str] = {}
@@ -82,29 +89,37 @@ def data_info_of(
 
 
 def probes(prepared: PreparedData) -> list[Sample]:
-    """The samples to try: the smallest and the largest of each kind, and others.
+    """The samples to try: the extreme ones of each kind, those of the training too, and others.
 
     Samples of one kind have as many spatial dimensions and channels: 2-D or 3-D, grey or RGB.
     """
-    prints = prepared.scan.fingerprints
     samples = [sample for split in SPLITS for sample in prepared.by_split[split]]
+    chosen = {}
+    for some in (samples, prepared.by_split["training"]):
+        chosen.update({sample.id: sample for sample in _extremes(prepared, some)})
+    for sample in samples[:: max(1, len(samples) // PROBED)]:
+        chosen[sample.id] = sample
+    return list(chosen.values())
+
+
+def _extremes(prepared: PreparedData, samples: Sequence[Sample]) -> Iterator[Sample]:
+    """Of each kind the smallest and the largest, and that with the shortest side of each axis."""
+    prints = prepared.scan.fingerprints
     # By shape first: few shapes are compared, however many samples there are.
     of_shape: dict[int, Sample] = {}
     for number, sample in zip(prints.numbers([s.id for s in samples]), samples, strict=True):
         of_shape.setdefault(number, sample)
-    by_kind: dict[tuple[int, int], list[tuple[int, Sample]]] = {}
+    by_kind: dict[tuple[int, int], list[tuple[tuple[int, ...], Sample]]] = {}
     for number, sample in of_shape.items():
         shape, channels = prints.kinds[number]
         some = by_kind.setdefault((len(shape), channels or 1), [])
-        some.append((math.prod(shape), sample))
-    chosen: dict[str, Sample] = {}
-    for some in by_kind.values():
-        for pick in (min, max):
-            _, extreme = pick(some, key=lambda pair: pair[0])
-            chosen[extreme.id] = extreme
-    for sample in samples[:: max(1, len(samples) // PROBED)]:
-        chosen[sample.id] = sample
-    return list(chosen.values())
+        some.append((shape, sample))
+    for (axes, _), some in by_kind.items():
+        yield min(some, key=lambda pair: math.prod(pair[0]))[1]
+        yield max(some, key=lambda pair: math.prod(pair[0]))[1]
+        for axis in range(axes):
+            sides = [shape[axis] for shape, _ in some]
+            yield some[sides.index(min(sides))][1]
 
 
 def tried(prepared: PreparedData) -> list[Sample]:

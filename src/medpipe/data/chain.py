@@ -23,6 +23,7 @@ from medpipe.steps import (
     fused,
     has_image_label,
 )
+from medpipe.steps.patches import problem_of
 from medpipe.system.random_state import Apply, generator, random_key, seeded
 
 
@@ -84,6 +85,9 @@ class Chain:
         if len(self._cutting) > 1:
             one, other = (link.title.removesuffix(",") for link in self._cutting[:2])
             raise StepError(f"{one} and {other} both cut patches. Leave one of them out.")
+        for title, step in self._patch_steps:
+            if said := problem_of(step):
+                raise StepError(f"{title.removesuffix(',')} {said}.")
 
     def __getstate__(self) -> tuple[Sequence[tuple[str, TransformStep]], int]:
         # What the steps built need not pickle, and is built again; the batched stage stays here.
@@ -106,8 +110,18 @@ class Chain:
     @property
     def patches(self) -> int:
         """How many patches of each training sample an epoch has; 1 where none are cut."""
-        steps = [link.step for link in self._cutting]
-        return steps[0].num_samples if steps and isinstance(steps[0], PatchStep) else 1
+        return next((step.num_samples for _, step in self._patch_steps), 1)
+
+    @property
+    def _patch_steps(self) -> list[tuple[str, PatchStep]]:
+        links = self._cutting
+        return [(link.title, link.step) for link in links if isinstance(link.step, PatchStep)]
+
+    def check_structures(self, count: int) -> None:
+        """Raise a StepError where patches can't be cut for so many structures."""
+        for title, step in self._patch_steps:
+            with failures_named(title, "doesn't fit the data"):
+                step.check_structures(count)
 
     @property
     def cuts_cached(self) -> bool:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from medpipe.errors import DataError
 from medpipe.steps.kinds import TransformStep
 from medpipe.steps.samples import has_image_label
 from medpipe.tasks.label_image import IGNORED
@@ -129,6 +128,9 @@ class PatchStep(TransformStep):
         """
         raise NotImplementedError(f"{type(self).__name__} has no centre method")
 
+    def check_structures(self, count: int) -> None:
+        """Raise a ValueError where parameters don't fit so many structures; by default they do."""
+
     def draw(self, rng: np.random.Generator) -> Mapping[str, Any]:
         """Draw the seed of the patch's own random state."""
         return {"seed": int(rng.integers(2**63))}
@@ -137,24 +139,25 @@ class PatchStep(TransformStep):
         """Where the patch is, as a slice for each axis.
 
         Raises:
-            DataError: The image is smaller than a patch, or has another number of axes.
+            ValueError: The image is smaller than a patch, or has another number of axes; or the
+                centre is no place.
         """
         import numpy as np
 
         size, sides = self.spatial_size, source.sides
         if len(size) != len(sides):
-            raise DataError(
+            raise ValueError(
                 f"{self.name}.spatial_size has {len(size)} numbers, {list(size)}, and images have "
                 f"{len(sides)} axes. Give one for each."
             )
         if any(side < patch for side, patch in zip(sides, size, strict=True)):
-            raise DataError(
-                f"An image of {sides} is smaller than {self.name}.spatial_size = {list(size)}. "
+            raise ValueError(
+                f"an image of {sides} is smaller than {self.name}.spatial_size = {list(size)}. "
                 "Add the step 'spatial_pad' before it, with this spatial_size."
             )
-        centre = self.centre(source, np.random.default_rng(draw["seed"]))
+        centre = _place(self.centre(source, np.random.default_rng(draw["seed"])), len(sides))
         starts = [
-            min(max(round(float(at)) - patch // 2, 0), side - patch)
+            min(max(round(at) - patch // 2, 0), side - patch)
             for at, patch, side in zip(centre, size, sides, strict=True)
         ]
         return tuple(slice(start, start + patch) for start, patch in zip(starts, size, strict=True))
@@ -167,3 +170,37 @@ class PatchStep(TransformStep):
         label = np.asarray(sample["label"]) if len(keys) > 1 else None
         where = self.region(PatchSource(sample["image"].shape[1:], label), draw)
         return {**sample, **{key: sample[key][(slice(None), *where)] for key in keys}}
+
+
+def _place(centre: Any, axes: int) -> list[float]:
+    """What a sampler drew, as a number for each axis."""
+    import numpy as np
+
+    try:
+        place = np.asarray(centre)
+        good = place.shape == (axes,) and place.dtype.kind in "iuf" and np.isfinite(place).all()
+    except (TypeError, ValueError):  # a ragged list, a tensor of a GPU
+        good = False
+    if not good:
+        raise ValueError(
+            f"its centre gave {centre!r}. Return {axes} finite numbers, a voxel for each axis"
+        )
+    return [float(at) for at in place]
+
+
+def problem_of(step: PatchStep) -> str:
+    """What is wrong with a patch step's parameters, as the end of a sentence; empty: nothing."""
+    if type(step).centre is PatchStep.centre:
+        return "has no centre method. Give it one that draws the middle of a patch"
+    size = getattr(step, "spatial_size", None)
+    if not isinstance(size, tuple) or not size or not all(_counts(side) for side in size):
+        return f"has spatial_size = {size!r}. Make it a tuple with a side from 1 for each axis"
+    if not hasattr(step, "num_samples"):
+        return "has no num_samples. Add the field, for example num_samples: int = 1"
+    if not _counts(step.num_samples):
+        return f"has num_samples = {step.num_samples!r}. Give a whole number from 1"
+    return ""
+
+
+def _counts(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

@@ -81,6 +81,38 @@ class SpatialMap:
         )
 
 
+def fitting(found: SpatialMap, images: int, axes: int) -> SpatialMap:
+    """The map that a step gave, if it is one for so many images of so many axes.
+
+    One map would do for several images, and NaN take the values of a border, without a word.
+
+    Raises:
+        ValueError: It isn't; the message says what is expected.
+        TypeError: It is no map.
+    """
+    import numpy as np
+
+    if not isinstance(found, SpatialMap):
+        raise TypeError(f"spatial_map gave a {type(found).__name__}. Return a SpatialMap")
+    expected = (images, axes, axes + 1)
+    maps, shifts = np.asarray(found.maps), found.shifts
+    if not isinstance(found.maps, np.ndarray) or maps.shape != expected:
+        raise ValueError(
+            f"the maps of its spatial_map are a {type(found.maps).__name__} of shape {maps.shape}. "
+            f"Give an array of shape {expected}: a map for each draw, an empty one included"
+        )
+    if shifts is not None and (shifts.shape[:2], shifts.ndim) != ((images, axes), 2 + axes):
+        raise ValueError(
+            f"the shifts of its spatial_map have the shape {shifts.shape}. Give {(images, axes)}, "
+            f"then the number of control points of each of the {axes} axes"
+        )
+    if not np.isfinite(maps).all() or not (shifts is None or np.isfinite(shifts).all()):
+        raise ValueError("its spatial_map has values that are NaN or infinite")
+    if found.size is not None and len(found.size) != axes:
+        raise ValueError(f"the size of its spatial_map is {found.size}. Give {axes} sides")
+    return found
+
+
 def resampled(images: torch.Tensor, by: SpatialMap, *, mode: str | None = None) -> torch.Tensor:
     """Sample each image at the positions that its affine map gives.
 
@@ -192,15 +224,20 @@ class ResampledStep(DrawnStep):
 
     def changed(self, images: torch.Tensor, draws: Sequence[Mapping[str, Any]]) -> torch.Tensor:
         """Resample the images."""
-        found = self.spatial_map(draws, images.shape[2:])
-        assert found is not None
-        return resampled(images, found)
+        return resampled(images, self._map(draws, images.shape[2:]))
 
     def moved(self, labels: torch.Tensor, draws: Sequence[Mapping[str, Any]]) -> torch.Tensor:
         """Resample the labels by nearest neighbour."""
-        found = self.spatial_map(draws, labels.shape[2:])
-        assert found is not None
-        return resampled(labels, found, mode="nearest")
+        return resampled(labels, self._map(draws, labels.shape[2:]), mode="nearest")
+
+    def _map(self, draws: Sequence[Mapping[str, Any]], sides: Sequence[int]) -> SpatialMap:
+        found = self.spatial_map(draws, sides)
+        if found is None:
+            raise ValueError(
+                "spatial_map gave None. Return a SpatialMap, or give the step methods changed and "
+                "moved of its own"
+            )
+        return fitting(found, len(draws), len(sides))
 
 
 @attrs.frozen(kw_only=True)
@@ -238,6 +275,7 @@ class FusedStep(ResampledStep):
             found = step.spatial_map(some, sides)
             if found is None:
                 return None
+            fitting(found, len(draws), len(sides))
             whole = found if whole is None else found.after(whole)
             if whole is None:
                 return None

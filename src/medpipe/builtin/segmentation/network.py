@@ -160,5 +160,5 @@ def _refuse_sides(
         raise DataError(
             f"The network {called} takes images whose sides are multiples of {list(divisors)}, and "
             f"got one of {sides}. Pad them with divisible_pad, k = {list(divisors)}, or predict "
-            "in windows with sliding_window."
+            "in windows with sliding_window, whose roi_size has such sides."
         )

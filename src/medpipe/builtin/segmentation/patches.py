@@ -110,6 +110,14 @@ class RandCropByLabelClasses(PatchStep):
     num_samples: int = attrs.field(default=1, validator=ge(1))
     ratios: tuple[float, ...] | None = attrs.field(default=None, validator=_ratios)
 
+    def check_structures(self, count: int) -> None:
+        """Refuse ratios that are not one for the background and one for each structure."""
+        if self.ratios is not None and len(self.ratios) != count + 1:
+            raise ValueError(
+                f"'ratios' has {len(self.ratios)} numbers, and {count + 1} are needed: one for the "
+                f"background, then one for each of the {count} structures"
+            )
+
     def centre(self, source: PatchSource, rng: np.random.Generator) -> Sequence[float]:
         """Draw a class, then a voxel of it."""
         import numpy as np

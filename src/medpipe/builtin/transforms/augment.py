@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import attrs
 
 from medpipe.builtin.transforms.batched.drawing import uniform
-from medpipe.plugin import DataError, ResampledStep, SpatialMap
+from medpipe.plugin import ResampledStep, SpatialMap
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -145,20 +145,20 @@ class Augment(ResampledStep):
         """By how much an image is larger than the region.
 
         Raises:
-            DataError: It is smaller, or has another number of axes.
+            ValueError: It is smaller, or has another number of axes.
         """
         import numpy as np
 
         size = self.spatial_size or ()
         if len(size) != len(sides):
-            raise DataError(
+            raise ValueError(
                 f"augment.spatial_size has {len(size)} numbers, {list(size)}, and images have "
                 f"{len(sides)} axes. Give one for each."
             )
         spare: np.ndarray[Any, Any] = np.array(sides) - np.array(size)
         if (spare < 0).any():
-            raise DataError(
-                f"An image of {tuple(sides)} is smaller than augment.spatial_size = {list(size)}. "
+            raise ValueError(
+                f"an image of {tuple(sides)} is smaller than augment.spatial_size = {list(size)}. "
                 "Add the step 'spatial_pad' before it, with this spatial_size."
             )
         return spare
