@@ -346,6 +346,7 @@ def test_the_published_archive_is_monais() -> None:
     assert MedNISTDataset.md5 == mednist.MD5
 
 
+@pytest.mark.long
 @pytest.mark.real_data
 def test_the_real_one() -> None:
     dataset = MedNIST().build()

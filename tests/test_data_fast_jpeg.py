@@ -269,6 +269,7 @@ def test_a_library_that_decodes_to_other_values_is_not_used(
         agrees.cache_clear()
 
 
+@pytest.mark.long
 @pytest.mark.real_data
 def test_mednist_is_bit_for_bit_that_of_pillow() -> None:
     from medpipe.builtin.datasets.mednist import MedNIST

@@ -211,6 +211,7 @@ print(*steps())
 """
 
 
+@pytest.mark.long
 def test_a_batch_takes_the_memory_of_the_one_before() -> None:
     if not has_mallinfo():
         pytest.skip("needs glibc that says what it keeps")

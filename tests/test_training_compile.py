@@ -119,6 +119,7 @@ def test_without_a_compiler_the_error_names_the_setting(network: type[Linear]) -
     )
 
 
+@pytest.mark.long
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++")
 def test_torchs_own_compiler_gives_the_same() -> None:
     from torch._inductor import config
