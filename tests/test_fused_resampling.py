@@ -15,7 +15,7 @@ from monai.data import MetaTensor
 
 from medpipe.builtin.transforms.monai_transforms import TRANSFORMS
 from medpipe.data.chain import Chain
-from medpipe.plugin import TransformStep, has_image_label
+from medpipe.plugin import DataError, TransformStep, has_image_label
 from medpipe.steps import FusedStep
 from medpipe.steps.resampling import ResampledStep, SpatialMap
 
@@ -200,3 +200,80 @@ def test_a_map_that_does_not_fit_the_images_is_refused(changes: dict[str, Any], 
         draws = [step.draw(np.random.default_rng(seed)) for seed in range(4)]
         with pytest.raises(ValueError, match=said):
             step.apply_batch({"image": images}, draws)
+
+
+SWAPPED = {"flip_axes": (0,), "swap_labels": ((1, 2), (4, 3))}
+
+
+def sided(form: str, seed: int) -> dict[str, Any]:
+    """An image with a label of five structures and of what counts nowhere."""
+    sample = {**picture((16, 16), seed), "id": str(seed)}
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.tensor([0, 1, 2, 3, 4, 5, 255], dtype=torch.uint8)
+    label = values[torch.randint(0, 7, (16, 16), generator=generator)]
+    if form == "channels":
+        label = torch.where(
+            label == 255, 255, torch.nn.functional.one_hot(label.long() % 255, 6).movedim(-1, 0)[1:]
+        )
+        return {**sample, "label": label.to(torch.uint8)}
+    return {**sample, "label": label[None]}
+
+
+def exchanged(label: torch.Tensor) -> torch.Tensor:
+    if len(label) > 1:
+        return label[[1, 0, 3, 2, 4]]
+    table = torch.arange(256, dtype=torch.uint8)
+    table[[1, 2, 3, 4]] = torch.tensor([2, 1, 4, 3], dtype=torch.uint8)
+    return table[label.long()]
+
+
+@pytest.mark.parametrize("form", ["indices", "channels"])
+def test_flips_of_left_and_right_swap_the_structures_that_have_sides(form: str) -> None:
+    """Alone and fused with steps that flip too, in a batch and one by one."""
+    still = {"rotate_range": 0.0, "translate_range": 0.0, "scale_range": 0.0}
+    step: Any = STEPS["augment"](prob=0.8, **still, **SWAPPED)
+    plain: Any = STEPS["augment"](prob=0.5, **still, flip_axes=(0,))
+    samples = [sided(form, seed) for seed in range(12)]
+    batch: dict[str, Any] = {
+        "image": torch.stack([one["image"].as_tensor() for one in samples]),
+        "label": torch.stack([one["label"] for one in samples]),
+        "id": [one["id"] for one in samples],
+    }
+    for several in ([step], [plain, step], [step, step], [step, made("rand_flip")]):
+        ((_, whole),) = chain(*several).steps
+        draws = [whole.draw(np.random.default_rng(seed)) for seed in range(len(samples))]
+        together = whole.apply_batch(batch, draws)["label"]
+        seen = set()
+        for place, (one, draw) in enumerate(zip(samples, draws, strict=True)):
+            parts = draw.get("steps", [draw]) if draw else [{}] * len(several)
+            expected, flips = one["label"], 0
+            for each, part in zip(several, parts, strict=True):
+                if 0 in part.get("flips", []) or "flip" in part:
+                    flips += 1
+                    expected = expected.flip(1)
+                    expected = exchanged(expected) if each is step else expected
+            seen.add(flips)
+            assert torch.equal(together[place], expected)
+            assert torch.equal(whole.apply(one, draw)["label"], expected)
+        assert len(seen) > 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"swap_labels": ((1, 2),)}, r"give flip_axes = \[0\], too"),
+        ({"flip_axes": (0,), "swap_labels": ((1, 2), (2, 3))}, "pairs of different numbers from 1"),
+        ({"flip_axes": (0,), "swap_labels": ((0, 2),)}, "pairs of different numbers from 1"),
+    ],
+)
+def test_swaps_that_mean_nothing_are_refused(wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        STEPS["augment"](**wrong)
+
+
+def test_a_swap_of_a_channel_that_is_not_there_is_refused() -> None:
+    step: Any = STEPS["augment"](flip_axes=(0,), swap_labels=((1, 7),))
+    with pytest.raises(
+        DataError, match=r"names the structure 7, and there are 5. Count them from 1"
+    ):
+        step.swapped(torch.zeros(1, 5, 4, 4), [{"flips": [0]}])

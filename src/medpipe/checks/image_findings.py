@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from medpipe.checks.data_info import tried
@@ -120,19 +121,59 @@ def _repeated(assembly: Assembly) -> Iterator[str]:
 
 
 def _mirrored(assembly: Assembly, data: DataInfo) -> Iterator[str]:
-    """Random flips where the classes tell left from right."""
-    words = [set(re.split(r"[\W_]+", name.casefold())) for name in data.task.names]
-    sides = next((pair for pair in SIDES if _told_apart(pair, words)), None)
-    if sides is None:
-        return
+    """Random flips where the classes tell left from right, and structures swapped for others."""
+    words = [_words(name) for name in data.task.names]
+    sides = any(_told_apart(pair, [set(some) for some in words]) for pair in SIDES)
+    mirrored = _other_sides(words)
     for place, step in enumerate(assembly.configuration.transforms):
-        if step.random and _flips_sides(step):
-            named = ", ".join(map(repr, data.task.names))
+        pairs: Sequence[tuple[int, int]] = getattr(step, "swap_labels", ())
+        swapped = {frozenset(pair) for pair in pairs}
+        title = f"transform[{place}], {assembly.registry.title(step)},"
+        if swapped and not data.task.step.dense:
+            yield f"{title} has swap_labels, which swaps structures in masks alone. Leave it out."
+        elif wrong := _contradicted(swapped, mirrored, len(words)):
+            named = ", ".join(f"{n} is {name!r}" for n, name in enumerate(data.task.names, 1))
             yield (
-                f"transform[{place}], {assembly.registry.title(step)}, makes left of right at "
-                f"random, and the classes tell these apart: {named}. Leave it out, or flip "
-                "another axis: 0 is left to right."
+                f"{title} swaps the structures {' and '.join(map(str, wrong))}, which are not each "
+                f"other's left and right: {named}. Correct swap_labels."
             )
+        elif sides and step.random and _flips_sides(step) and not swapped >= mirrored > set():
+            named = ", ".join(map(repr, data.task.names))
+            remedy = "Leave it out, or flip another axis: 0 is left to right."
+            if data.task.step.dense and mirrored:
+                given = sorted(sorted(pair) for pair in mirrored)
+                remedy = (
+                    f"Leave it out, flip another axis (0 is left to right), or let 'augment' swap "
+                    f"them: flip_axes = [0], swap_labels = {given}."
+                )
+            yield (
+                f"{title} makes left of right at random, and the classes tell these apart: "
+                f"{named}. {remedy}"
+            )
+
+
+def _words(name: str) -> tuple[str, ...]:
+    return tuple(re.split(r"[\W_]+", name.casefold()))
+
+
+def _other_sides(words: Sequence[tuple[str, ...]]) -> set[frozenset[int]]:
+    """Pairs of names, by their numbers from 1, that differ in left and right alone."""
+    found = set()
+    for (one, some), (other, others) in combinations(enumerate(words, 1), 2):
+        if len(some) == len(others):
+            differing = [{a, b} for a, b in zip(some, others, strict=True) if a != b]
+            if differing and all(pair in SIDES for pair in differing):
+                found.add(frozenset((one, other)))
+    return found
+
+
+def _contradicted(
+    swapped: set[frozenset[int]], mirrored: set[frozenset[int]], count: int
+) -> list[int] | None:
+    """A swapped pair that is not there, or of which a name has its other side elsewhere."""
+    sided = {number for pair in mirrored for number in pair}
+    wrong = [pair for pair in swapped - mirrored if pair & sided or max(pair) > count]
+    return sorted(min(wrong, key=sorted)) if wrong else None
 
 
 def _told_apart(pair: set[str], words: Sequence[set[str]]) -> bool:

@@ -227,8 +227,20 @@ class ResampledStep(DrawnStep):
         return resampled(images, self._map(draws, images.shape[2:]))
 
     def moved(self, labels: torch.Tensor, draws: Sequence[Mapping[str, Any]]) -> torch.Tensor:
-        """Resample the labels by nearest neighbour."""
-        return resampled(labels, self._map(draws, labels.shape[2:]), mode="nearest")
+        """Resample the labels by nearest neighbour, and swap what `swapped` swaps."""
+        found = resampled(labels, self._map(draws, labels.shape[2:]), mode="nearest")
+        return self.swapped(found, draws)
+
+    def swapped(self, labels: torch.Tensor, draws: Sequence[Mapping[str, Any]]) -> torch.Tensor:
+        """Swap structures whose sides a flip swaps; by default none.
+
+        It changes each voxel by its own value alone, so that several steps may be one resampling.
+
+        Args:
+            labels: After they were moved, of shape (batch, 1 or names, spatial...).
+            draws: What was drawn for each.
+        """
+        return labels
 
     def _map(self, draws: Sequence[Mapping[str, Any]], sides: Sequence[int]) -> SpatialMap:
         found = self.spatial_map(draws, sides)
@@ -289,11 +301,14 @@ class FusedStep(ResampledStep):
         return self._one_by_one(images, draws, "changed")
 
     def moved(self, labels: torch.Tensor, draws: Sequence[Mapping[str, Any]]) -> torch.Tensor:
-        """Resample the labels once, by nearest neighbour."""
+        """Resample the labels once, by nearest neighbour, then swap as each step does."""
         found = self.spatial_map(draws, labels.shape[2:])
-        if found is not None and found.mode is not None:
-            return resampled(labels, found, mode="nearest")
-        return self._one_by_one(labels, draws, "moved")
+        if found is None or found.mode is None:
+            return self._one_by_one(labels, draws, "moved")
+        labels = resampled(labels, found, mode="nearest")
+        for place, step in enumerate(self.steps):
+            labels = step.swapped(labels, [draw["steps"][place] if draw else {} for draw in draws])
+        return labels
 
     def _one_by_one(
         self, values: torch.Tensor, draws: Sequence[Mapping[str, Any]], method: str

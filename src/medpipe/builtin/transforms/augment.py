@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import attrs
 
 from medpipe.builtin.transforms.batched.drawing import uniform
-from medpipe.plugin import ResampledStep, SpatialMap
+from medpipe.plugin import DataError, ResampledStep, SpatialMap, on_device
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import numpy as np
+    import torch
 
 _AXES = 3
 """So many numbers are drawn; images of fewer axes leave the last ones unused."""
+LEFT_TO_RIGHT = 0
+"""The axis along which a flip makes left of right."""
 _POINTS = 5
 """Control points of a deformation along each axis."""
 _NOTHING: Mapping[str, Any] = {
@@ -31,6 +34,15 @@ _NOTHING: Mapping[str, Any] = {
 def _sides(_: object, attribute: attrs.Attribute[Any], value: tuple[int, ...] | None) -> None:
     if value is not None and (not value or min(value) < 1):
         raise ValueError(f"{attribute.name} must be whole numbers from 1, got {list(value)}.")
+
+
+def _pairs(step: Augment, _: object, value: tuple[tuple[int, int], ...]) -> None:
+    numbers = [number for pair in value for number in pair]
+    if min(numbers, default=1) < 1 or len(set(numbers)) < len(numbers):
+        given = [list(pair) for pair in value]
+        raise ValueError(f"swap_labels must be pairs of different numbers from 1, got {given}.")
+    if value and LEFT_TO_RIGHT not in step.flip_axes:
+        raise ValueError("swap_labels needs a flip of left and right: give flip_axes = [0], too.")
 
 
 @attrs.frozen(kw_only=True)
@@ -49,6 +61,10 @@ class Augment(ResampledStep):
         elastic_range: The largest displacement of a control point of an elastic deformation, as a
             share of their distance; there are five along each axis. Up to about 0.4 nothing folds.
         flip_axes: Spatial axes that are flipped with a probability of one half.
+        swap_labels: Pairs of structures that are each other's other side, such as ``[[1, 2]]`` for
+            ``left_kidney`` and ``right_kidney``: by their numbers, from 1 in the order of the
+            data set's labels. Where axis 0 is flipped, left to right, masks have one in place of
+            the other.
         spatial_size: The size of a region that is cut out of each image at a random place, in the
             same resampling: patches for networks that give an output for each pixel, which see
             whole images when they are evaluated. None: the whole image.
@@ -72,6 +88,7 @@ class Augment(ResampledStep):
     flip_axes: tuple[int, ...] = attrs.field(
         default=(), validator=attrs.validators.deep_iterable(attrs.validators.in_(range(_AXES)))
     )
+    swap_labels: tuple[tuple[int, int], ...] = attrs.field(default=(), validator=_pairs)
     spatial_size: tuple[int, ...] | None = attrs.field(default=None, validator=_sides)
 
     def draw(self, rng: np.random.Generator) -> Mapping[str, Any]:
@@ -123,6 +140,21 @@ class Augment(ResampledStep):
             maps[:, :, -1] += places * spare / 2
         return SpatialMap(maps=maps, size=self.spatial_size, shifts=self._shifts(draws, sides))
 
+    def swapped(self, labels: torch.Tensor, draws: Sequence[Mapping[str, Any]]) -> torch.Tensor:
+        """Swap the structures of `swap_labels` where left and right were flipped.
+
+        Raises:
+            DataError: It names a structure that a mask with a channel for each has not.
+        """
+        import torch
+
+        flipped = [bool(draw) and LEFT_TO_RIGHT in draw["flips"] for draw in draws]
+        if not self.swap_labels or not any(flipped):
+            return labels
+        which = on_device(torch.tensor(flipped), labels)
+        exchanged = _exchanged(labels, self.swap_labels)
+        return torch.where(which.reshape(-1, *[1] * (labels.ndim - 1)), exchanged, labels)
+
     def _shifts(
         self, draws: Sequence[Mapping[str, Any]], sides: Sequence[int]
     ) -> np.ndarray[Any, Any] | None:
@@ -162,3 +194,26 @@ class Augment(ResampledStep):
                 "Add the step 'spatial_pad' before it, with this spatial_size."
             )
         return spare
+
+
+def _exchanged(labels: torch.Tensor, pairs: Sequence[tuple[int, int]]) -> torch.Tensor:
+    """Labels, of shape (batch, 1 or names, spatial...), with structures in each other's place."""
+    import torch
+
+    channels = labels.shape[1]
+    if channels == 1:
+        exchanged = labels
+        for one, other in pairs:
+            exchanged = torch.where(labels == one, other, exchanged)
+            exchanged = torch.where(labels == other, one, exchanged)
+        return exchanged
+    most = max(number for pair in pairs for number in pair)
+    if most > channels:
+        raise DataError(
+            f"augment.swap_labels names the structure {most}, and there are {channels}. Count them "
+            "from 1, in the order of the data set's labels."
+        )
+    order = list(range(channels))
+    for one, other in pairs:
+        order[one - 1], order[other - 1] = other - 1, one - 1
+    return torch.stack([labels[:, place] for place in order], dim=1)
