@@ -286,6 +286,18 @@ def test_images_stay_away_from_a_device_that_they_would_fill(tmp_path: Path) -> 
     assert not batches_of(None).bring_to(CPU, free=1e12)
 
 
+def test_patches_are_cut_out_of_the_file_and_not_of_a_device(tmp_path: Path) -> None:
+    """A device keeps whole images."""
+    registry = Registry.discover()
+    parameters = {"spatial_size": (3, 2)}
+    cut = registry.create(TransformStep, "rand_spatial_crop_samples", parameters)
+    steps = (registry.create(TransformStep, "to_tensor"), cut)
+    made = batches_of(kept(tmp_path), *steps)
+    assert made.looks_up
+    assert not made.bring_to(CPU, free=1e12)
+    assert {tuple(batch["image"].shape[1:]) for batch in loader(made)} == {(1, 3, 2)}
+
+
 @pytest.mark.parametrize(
     "odd", [np.full(SHAPE, 300, np.float32), np.zeros((1, 2, 2), np.float32), np.zeros(SHAPE)]
 )

@@ -26,6 +26,7 @@ from medpipe.builtin.segmentation.metrics import SEGMENTATION_METRICS
 from medpipe.builtin.segmentation.networks import SEGMENTATION_NETWORKS
 from medpipe.builtin.segmentation.patches import PATCHES
 from medpipe.builtin.segmentation.sliding_window import SlidingWindow
+from medpipe.builtin.segmentation.surface_area import SurfaceDiceByArea
 from medpipe.builtin.trackers import TRACKERS
 from medpipe.builtin.trainers.supervised import TRAINERS
 from medpipe.builtin.transforms.monai_transforms import TRANSFORMS
@@ -105,7 +106,7 @@ def medpipe_schedules() -> Iterable[type[ScheduleStep]]:
 @hookimpl
 def medpipe_metrics() -> Iterable[type[MetricStep]]:
     """Offer the built-in metrics."""
-    return (*METRICS, *SEGMENTATION_METRICS, *LESION_METRICS)
+    return (*METRICS, *SEGMENTATION_METRICS, *LESION_METRICS, SurfaceDiceByArea)
 
 
 @hookimpl

@@ -184,7 +184,8 @@ class SampleBatches(Dataset[Batch]):
         Returns:
             Whether they are there.
         """
-        if self._cached is not None and self.looks_up and not self._task.step.dense:
+        whole = self.looks_up and not self._cuts and not self._task.step.dense
+        if self._cached is not None and whole:
             self._resident = DeviceCache.of(self._cached, self._rows, device, free=free)
         return self._resident is not None
 
