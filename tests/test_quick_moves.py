@@ -76,3 +76,23 @@ def test_padding(sides: list[int], to: int, method: Any, name: str, mode: Any) -
     for key in keys:
         same(ours[key], theirs[key])
     same(step.build()({"image": given_, "id": "a"})["image"], theirs["image"])
+
+
+@given(
+    sides=st.lists(st.integers(1, 9), min_size=3, max_size=3),
+    scale=st.sampled_from([1e-3, 1.0, 1e4]),
+    constant=st.booleans(),
+    seed=st.integers(0, 10**6),
+)
+@settings(max_examples=60, deadline=None)
+def test_normalizing_by_the_images_own_values(
+    sides: list[int], scale: float, constant: bool, seed: int
+) -> None:
+    given_ = volume((1, 0, 2), (1, -1, 1), tuple(sides))
+    values = torch.randn(given_.shape, generator=torch.Generator().manual_seed(seed)) * scale
+    given_ = MetaTensor(values * (not constant) + scale, meta=given_.meta)
+    untouched = given_.as_tensor().clone()
+    ours = STEPS["normalize_intensity"]().build()({"image": given_, "id": "a"})["image"]
+    theirs: Any = transforms.NormalizeIntensity()(given_)
+    same(ours, theirs)
+    assert torch.equal(given_.as_tensor(), untouched)
