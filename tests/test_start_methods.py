@@ -121,8 +121,8 @@ def digest(workers: int, *steps: TransformStep) -> str:
 
 
 def steps() -> tuple[TransformStep, ...]:
-    smooth = Registry.discover().create(TransformStep, "rand_gaussian_smooth", {"prob": 0.5})
-    return smooth, Drawing(scale=2.0), WrappedTransform(doubled)
+    sharpen = Registry.discover().create(TransformStep, "rand_gaussian_sharpen", {"prob": 0.5})
+    return sharpen, Drawing(scale=2.0), WrappedTransform(doubled)
 
 
 @pytest.mark.long
@@ -295,7 +295,7 @@ def test_sessions_without_a_script(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 UNGUARDED = """
 import medpipe, sys
 b = medpipe.PipelineBuilder(device="cpu").dataset("phantom", samples=40, size=32)
-b = b.transform("rand_gaussian_smooth").network("resnet10", widen_factor=0.0625, conv1_t_size=3)
+b = b.transform("rand_gaussian_sharpen").network("resnet10", widen_factor=0.0625, conv1_t_size=3)
 b = b.trainer("supervised", max_epochs=1).loader(batch_size=8, workers=2)
 try:
     b.build().run("run")
