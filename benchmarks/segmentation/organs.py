@@ -1,7 +1,7 @@
 """Drawn volumes of several organs and small lesions, in the layout of the decathlon.
 
 ``python -m benchmarks.segmentation.organs FOLDER`` writes them. Voxels are three times as deep as
-wide; lesions are of 2 to 5 mm radius, and have four thousandths of the voxels.
+wide; lesions are of 2 to 5 mm radius, and have one to four ten-thousandths of the voxels.
 """
 
 from __future__ import annotations

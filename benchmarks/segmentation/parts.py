@@ -176,12 +176,26 @@ def prediction(root: Path) -> tuple[Callable[[], object], Callable[[], object]]:
     return by_monai, by_medpipe
 
 
+def in_bfloat16(root: Path) -> tuple[Callable[[], object], Callable[[], object]]:
+    """As `prediction`, by medpipe in bfloat16, which ``precision = "auto"`` chooses here."""
+    import torch
+
+    theirs, predict = prediction(root)
+
+    def by_medpipe() -> object:
+        with torch.autocast("cpu", torch.bfloat16):
+            return predict()
+
+    return theirs, by_medpipe
+
+
 PARTS = {
     "augmented patches": augmented,
     "preparation": preparation,
     "second start": second_start,
     "second start, cached stage alone": opened,
     "prediction": prediction,
+    "prediction in bfloat16": in_bfloat16,
 }
 
 
