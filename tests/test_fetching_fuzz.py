@@ -160,6 +160,7 @@ HEADERS = [
 
 
 @fuzzed
+@pytest.mark.long
 @given(st.sampled_from(range(2)), st.floats(0, 1, exclude_max=True), st.integers(0, 255))
 def test_a_tar_of_which_a_header_was_spoilt(which: int, where: float, new: int) -> None:
     tar = bytearray(REAL[which])
@@ -169,6 +170,7 @@ def test_a_tar_of_which_a_header_was_spoilt(which: int, where: float, new: int) 
 
 
 @fuzzed
+@pytest.mark.long
 @given(st.sampled_from(range(2)), st.integers(0, 1 << 20))
 def test_a_tar_that_was_cut_before_it_was_packed(which: int, where: int) -> None:
     tar = REAL[which]
@@ -177,6 +179,7 @@ def test_a_tar_that_was_cut_before_it_was_packed(which: int, where: int) -> None
 
 
 @fuzzed
+@pytest.mark.long
 @given(st.sampled_from(range(2)), changes)
 def test_a_tar_that_was_spoilt_before_it_was_packed(
     which: int, how: list[tuple[float, str, bytes]]
@@ -197,6 +200,7 @@ def resealed(tar: bytes) -> bytes:
 
 
 @fuzzed
+@pytest.mark.long
 @given(st.sampled_from(range(2)), changes)
 def test_a_tar_that_was_spoilt_with_right_checksums(
     which: int, how: list[tuple[float, str, bytes]]
