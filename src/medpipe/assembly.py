@@ -34,7 +34,6 @@ from medpipe.steps import (
     Loss,
     LossStep,
     MetricStep,
-    PatchStep,
     Split,
     Task,
     Training,
@@ -42,6 +41,7 @@ from medpipe.steps import (
     listing_with,
     resolved,
 )
+from medpipe.steps.patches import patches_of
 from medpipe.system.gc_pause import paused_collector
 from medpipe.system.hardware import available_cpus
 from medpipe.system.timing import timed
@@ -168,8 +168,7 @@ class Assembly:
 
     def epoch_samples(self, prepared: PreparedData) -> int:
         """How many samples an epoch of training has; each patch of an image counts as one."""
-        cutting = [s for s in self.configuration.transforms if isinstance(s, PatchStep)]
-        return len(prepared.by_split["training"]) * (cutting[0].num_samples if cutting else 1)
+        return len(prepared.by_split["training"]) * patches_of(self.configuration.transforms)
 
     def unfit(self, chain: Chain) -> Unfit:
         """What finds the samples that don't leave the chain as nearly all others do."""

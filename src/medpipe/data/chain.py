@@ -23,7 +23,7 @@ from medpipe.steps import (
     fused,
     has_image_label,
 )
-from medpipe.steps.patches import problem_of
+from medpipe.steps.patches import patches_of, problem_of
 from medpipe.system.random_state import Apply, generator, random_key, seeded
 
 
@@ -81,11 +81,11 @@ class Chain:
             self._batched_from -= 1
         random = (place for place, link in enumerate(self._links) if link.random)
         self._random_from = min(next(random, self._batched_from), self._batched_from)
-        self._cutting = [link for link in self._links if isinstance(link.step, PatchStep)]
+        self._cutting = [(title, step) for title, step in self.steps if isinstance(step, PatchStep)]
         if len(self._cutting) > 1:
-            one, other = (link.title.removesuffix(",") for link in self._cutting[:2])
+            one, other = (title.removesuffix(",") for title, _ in self._cutting[:2])
             raise StepError(f"{one} and {other} both cut patches. Leave one of them out.")
-        for title, step in self._patch_steps:
+        for title, step in self._cutting:
             if said := problem_of(step):
                 raise StepError(f"{title.removesuffix(',')} {said}.")
 
@@ -110,31 +110,24 @@ class Chain:
     @property
     def patches(self) -> int:
         """How many patches of each training sample an epoch has; 1 where none are cut."""
-        return next((step.num_samples for _, step in self._patch_steps), 1)
-
-    @property
-    def _patch_steps(self) -> list[tuple[str, PatchStep]]:
-        links = self._cutting
-        return [(link.title, link.step) for link in links if isinstance(link.step, PatchStep)]
+        return patches_of(step for _, step in self.steps)
 
     def check_structures(self, count: int) -> None:
         """Raise a StepError where patches can't be cut for so many structures."""
-        for title, step in self._patch_steps:
+        for title, step in self._cutting:
             with failures_named(title, "doesn't fit the data"):
                 step.check_structures(count)
 
     @property
     def cuts_cached(self) -> bool:
         """Whether patches are cut right behind the cached stage, so that they can be read alone."""
-        return bool(self._cutting) and self._links[self._random_from] is self._cutting[0]
+        return bool(self._cutting) and self.steps[self._random_from][1] is self._cutting[0][1]
 
     def patch_region(
         self, source: PatchSource, sample_id: str, *, epoch: int, file: str | None
     ) -> tuple[slice[int, int, None], ...]:
         """Where a patch of a cached sample is, as a slice for each axis; raises as the chain."""
-        link = self._cutting[0]
-        step = link.step
-        assert isinstance(step, PatchStep)
+        link, (_, step) = self._links[self._random_from], self._cutting[0]
         draw = self._draw(link, epoch, sample_id, self._random_from, lambda _: file)
         try:
             return step.region(source, draw)

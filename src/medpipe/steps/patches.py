@@ -12,7 +12,7 @@ from medpipe.steps.samples import has_image_label
 from medpipe.tasks.label_image import IGNORED
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import numpy as np
 
@@ -170,6 +170,11 @@ class PatchStep(TransformStep):
         label = np.asarray(sample["label"]) if len(keys) > 1 else None
         where = self.region(PatchSource(sample["image"].shape[1:], label), draw)
         return {**sample, **{key: sample[key][(slice(None), *where)] for key in keys}}
+
+
+def patches_of(steps: Iterable[TransformStep]) -> int:
+    """How many patches of each training sample an epoch has; 1 where none are cut."""
+    return next((step.num_samples for step in steps if isinstance(step, PatchStep)), 1)
 
 
 def _place(centre: Any, axes: int) -> list[float]:

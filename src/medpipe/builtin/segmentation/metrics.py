@@ -52,7 +52,7 @@ class Dice(OfStructures):
 
     def rows(self, scores: Array, labels: Array, task: Task) -> Array:
         """The Dice of each structure, NaN where the reference has it not."""
-        return where_it_is(_measured(scores, task, DICE), labels)
+        return where_it_is(measured(scores, task, DICE), labels)
 
 
 @attrs.frozen(kw_only=True)
@@ -67,7 +67,7 @@ class SurfaceDice(OfStructures):
 
     def rows(self, scores: Array, labels: Array, task: Task) -> Array:
         """The NSD of each structure, NaN where the reference has it not."""
-        return where_it_is(_measured(scores, task, NSD), labels)
+        return where_it_is(measured(scores, task, NSD), labels)
 
 
 @attrs.frozen(kw_only=True)
@@ -85,8 +85,8 @@ class HausdorffDistance95(OfStructures):
         """The HD95 of each structure, infinite where it is missed."""
         import numpy as np
 
-        missed = _measured(scores, task, VOLUME) == 0
-        return where_it_is(np.where(missed, np.inf, _measured(scores, task, HD95)), labels)
+        missed = measured(scores, task, VOLUME) == 0
+        return where_it_is(np.where(missed, np.inf, measured(scores, task, HD95)), labels)
 
     def statistic(self, rows: Array, task: Task) -> Statistic:
         """The weighted median, by structure."""
@@ -116,7 +116,7 @@ class VolumeError(OfStructures):
         """The absolute difference of the volumes over the reference's."""
         import numpy as np
 
-        return where_it_is(divide(np.abs(_measured(scores, task, VOLUME) - labels), labels), labels)
+        return where_it_is(divide(np.abs(measured(scores, task, VOLUME) - labels), labels), labels)
 
 
 @attrs.frozen(kw_only=True)
@@ -131,7 +131,7 @@ class FalsePositiveShare(OfStructures):
         """1 where it is predicted, else 0; NaN where the reference has it, or is not known."""
         import numpy as np
 
-        found: Array = np.where(labels == 0, _measured(scores, task, VOLUME) > 0, np.nan)
+        found: Array = np.where(labels == 0, measured(scores, task, VOLUME) > 0, np.nan)
         return found
 
     def proportions(self, rows: Array, task: Task) -> tuple[Array, Array]:
@@ -152,7 +152,7 @@ SEGMENTATION_METRICS: tuple[type[MetricStep], ...] = (
 """All of them."""
 
 
-def _measured(scores: Array, task: Task, place: int) -> Array:
+def measured(scores: Array, task: Task, place: int) -> Array:
     """One measure of each case and structure, (cases, names)."""
     return scores.reshape(len(scores), len(task.names), -1)[:, :, place]
 

@@ -33,18 +33,23 @@ def _one_of(voxels: np.ndarray[Any, Any], rng: np.random.Generator) -> list[floa
 
 
 @attrs.frozen(kw_only=True)
-class RandSpatialCropSamples(PatchStep):
-    """Patches anywhere in the image: MONAI's `RandSpatialCropSamplesd`.
+class _Sampler(PatchStep):
+    """What the samplers have in common.
 
     Attributes:
         spatial_size: The sides of a patch.
         num_samples: How many patches of each image an epoch has.
     """
 
-    name: ClassVar[str] = "rand_spatial_crop_samples"
-
     spatial_size: tuple[int, ...] = attrs.field(validator=_SIDES)
     num_samples: int = attrs.field(default=1, validator=ge(1))
+
+
+@attrs.frozen(kw_only=True)
+class RandSpatialCropSamples(_Sampler):
+    """Patches anywhere in the image: MONAI's `RandSpatialCropSamplesd`."""
+
+    name: ClassVar[str] = "rand_spatial_crop_samples"
 
     def centre(self, source: PatchSource, rng: np.random.Generator) -> Sequence[float]:
         """Draw each place with the same probability."""
@@ -57,14 +62,12 @@ def _weights(step: Any, field: attrs.Attribute[Any], value: float) -> None:
 
 
 @attrs.frozen(kw_only=True)
-class RandCropByPosNegLabel(PatchStep):
+class RandCropByPosNegLabel(_Sampler):
     """Patches around the structures, or anywhere: MONAI's `RandCropByPosNegLabeld`.
 
     Where MONAI's has a voxel of the background in the middle of the others, these are anywhere.
 
     Attributes:
-        spatial_size: The sides of a patch.
-        num_samples: How many patches of each image an epoch has.
         pos: With the probability ``pos / (pos + neg)`` a voxel of a structure is in the middle, as
             far as the patch lies inside of the image; each voxel of any structure is as likely.
         neg: The weight of patches anywhere, and of those of images without a structure.
@@ -72,8 +75,6 @@ class RandCropByPosNegLabel(PatchStep):
 
     name: ClassVar[str] = "rand_crop_by_pos_neg_label"
 
-    spatial_size: tuple[int, ...] = attrs.field(validator=_SIDES)
-    num_samples: int = attrs.field(default=1, validator=ge(1))
     pos: float = attrs.field(default=1.0, validator=ge(0))
     neg: float = attrs.field(default=1.0, validator=_weights)
 
@@ -91,23 +92,19 @@ def _ratios(_: object, field: attrs.Attribute[Any], value: tuple[float, ...] | N
 
 
 @attrs.frozen(kw_only=True)
-class RandCropByLabelClasses(PatchStep):
+class RandCropByLabelClasses(_Sampler):
     """Patches around a class, so that small structures are seen often: MONAI's step of this name.
 
     A class is drawn by its ratio among those that are in the image, then one of its voxels for the
     middle of the patch. MONAI's is `RandCropByLabelClassesd`.
 
     Attributes:
-        spatial_size: The sides of a patch.
-        num_samples: How many patches of each image an epoch has.
         ratios: For the background, whose patches are anywhere, and for each structure, how often
             it is drawn; None: all as often.
     """
 
     name: ClassVar[str] = "rand_crop_by_label_classes"
 
-    spatial_size: tuple[int, ...] = attrs.field(validator=_SIDES)
-    num_samples: int = attrs.field(default=1, validator=ge(1))
     ratios: tuple[float, ...] | None = attrs.field(default=None, validator=_ratios)
 
     def check_structures(self, count: int) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import attrs
 from attrs.validators import ge
 
-from medpipe.builtin.segmentation.metrics import OfStructures, where_it_is
+from medpipe.builtin.segmentation.metrics import OfStructures, measured, where_it_is
 from medpipe.plugin import MaskMeasure
 
 if TYPE_CHECKING:
@@ -83,5 +83,4 @@ class SurfaceDiceByArea(OfStructures):
 
     def rows(self, scores: Array, labels: Array, task: Task) -> Array:
         """The share of each structure, NaN where the reference has it not."""
-        found = scores.reshape(len(scores), len(task.names), -1)[:, :, -1]
-        return where_it_is(found, labels)
+        return where_it_is(measured(scores, task, 0), labels)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from medpipe.builtin.transforms.metadata import with_metadata_of
 from medpipe.plugin import TransformStep
 
 if TYPE_CHECKING:
@@ -32,9 +33,7 @@ class QuickEnsureChannelFirst(TransformStep):
             plain = image.as_subclass(torch.Tensor)
             # MONAI marks images without channels by NaN.
             first = plain[None] if place != place else plain.movedim(int(place), 0)
-            result: MetaTensor = first.as_subclass(MetaTensor)
-            result.copy_meta_from(image)  # type: ignore[no-untyped-call]
-            return result
+            return with_metadata_of(image, first)
 
         def apply(sample: dict[str, Any]) -> Mapping[Any, Any]:
             image, label = sample["image"], sample.get("label")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
 
+from medpipe.builtin.transforms.metadata import with_metadata_of
 from medpipe.plugin import TransformStep
 
 if TYPE_CHECKING:
@@ -80,7 +81,6 @@ def _turned(image: Any, axcodes: str) -> Any:
     """A volume of shape (channels, spatial...) with its axes as the codes say."""
     import numpy as np
     import torch
-    from monai.data import MetaTensor
     from nibabel import orientations
 
     affine = np.asarray(image.affine, np.float64)
@@ -91,8 +91,7 @@ def _turned(image: Any, axcodes: str) -> Any:
     flipped = [axis + 1 for axis, (_, way) in enumerate(change) if way < 0]
     order = [0, *(int(axis) + 1 for axis in np.argsort(change[:, 0]))]
     plain = image.as_subclass(torch.Tensor).flip(flipped).permute(order).contiguous()
-    result = plain.as_subclass(MetaTensor)
-    result.copy_meta_from(image)
+    result = with_metadata_of(image, plain)
     moved = affine @ orientations.inv_ornt_aff(change, sides)  # type: ignore[no-untyped-call]
     result.affine = torch.from_numpy(moved)
     return result

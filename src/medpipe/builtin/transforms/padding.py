@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from medpipe.builtin.transforms.metadata import with_metadata_of
 from medpipe.plugin import TransformStep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    import torch
+    from monai.data import MetaTensor
+
 
 CONSTANT = "constant"
 
@@ -50,18 +52,15 @@ class QuickPad(TransformStep):
         return apply
 
 
-def _padded(image: Any, widths: Sequence[tuple[int, int]]) -> torch.Tensor:
+def _padded(image: MetaTensor, widths: Sequence[tuple[int, int]]) -> MetaTensor:
     """Pad by zeros, and move the affine by what came in before."""
     import torch
-    from monai.data import MetaTensor
     from torch.nn.functional import pad
 
     if not any(any(ends) for ends in widths):
-        result: MetaTensor = image
-        return result
+        return image
     flat = [width for ends in reversed(widths[1:]) for width in ends]  # the last axis first
-    result = pad(image.as_subclass(torch.Tensor), flat).as_subclass(MetaTensor)
-    result.copy_meta_from(image)  # type: ignore[no-untyped-call]
+    result = with_metadata_of(image, pad(image.as_subclass(torch.Tensor), flat))
     affine = image.affine.clone()
     before = affine.new_tensor([first for first, _ in widths[1:]])
     axes = len(before)

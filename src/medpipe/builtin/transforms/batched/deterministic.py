@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from medpipe.builtin.transforms.metadata import with_metadata_of
 from medpipe.plugin import TransformStep, on_device
 
 if TYPE_CHECKING:
@@ -94,9 +95,7 @@ def _standardised(
         return theirs(sample)
     plain = image.as_subclass(torch.Tensor)
     mean, deviation = plain.mean().item(), plain.std(unbiased=False).item()
-    result = ((plain - mean) / (deviation or 1.0)).as_subclass(MetaTensor)
-    result.copy_meta_from(image)  # type: ignore[no-untyped-call]
-    return {**sample, "image": result}
+    return {**sample, "image": with_metadata_of(image, (plain - mean) / (deviation or 1.0))}
 
 
 def _channels(called: str, numbers: Any, images: torch.Tensor) -> torch.Tensor:
