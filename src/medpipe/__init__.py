@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         LimitError,
         MedpipeError,
         NotRepeatableError,
+        OtherProcessError,
         PluginError,
         Problem,
         RunError,
@@ -96,6 +97,7 @@ __all__ = [
     "DeviceError",
     "TrainingError",
     "LimitError",
+    "OtherProcessError",
     "RunError",
     "CheckpointError",
     # the version
@@ -120,6 +122,7 @@ _HOMES = {
         "LimitError",
         "MedpipeError",
         "NotRepeatableError",
+        "OtherProcessError",
         "PluginError",
         "Problem",
         "RunError",

@@ -18,6 +18,7 @@ from medpipe.data.preparation import PreparedData, Unfit, prepare
 from medpipe.data.quality.non_finite import filled_by
 from medpipe.data.quality.shape_outliers import unfit_samples
 from medpipe.data.readers.chosen import chosen
+from medpipe.distributed.processes import ALONE, Processes
 from medpipe.errors import BadDataError, Fault, StepError
 from medpipe.optimization.accumulation import denominator_of
 from medpipe.optimization.deep_supervision import deeply_supervised
@@ -69,18 +70,24 @@ class Assembly:
         registry: Who supplied each step.
         left_out: What an earlier session of the run left out because something is wrong with it.
         decided: What stands for ``"auto"``, as plain data by path.
+        processes: Those of the run, which its batches are dealt out to.
     """
 
     configuration: Configuration
     registry: Registry
     left_out: Sequence[Fault] = ()
     decided: Mapping[str, Any] = attrs.field(factory=dict)
+    processes: Processes = ALONE
 
     @property
     def workers(self) -> int:
-        """How many worker processes are asked for and worth starting on this machine."""
-        cpus = available_cpus()
-        return min(self.configuration.loader.workers, cpus) if cpus > 1 else 0
+        """How many worker processes are asked for and worth starting by one process."""
+        return min(self.configuration.loader.workers, self._cpus) if self._cpus > 1 else 0
+
+    @property
+    def _cpus(self) -> int:
+        """The cores of this machine, shared out to the run's processes on it."""
+        return max(1, available_cpus() // self.processes.here.local_world_size)
 
     def listed(self) -> Dataset:
         """List the samples of the pipeline's data set, with what is wrong with single ones.
@@ -103,8 +110,8 @@ class Assembly:
         dataset = self._listed(step, step.build_with_faults)
         if dataset.faults:
             total = len(dataset.samples) + len({fault.sample for fault in dataset.faults})
-            message = f"{len(dataset.faults)} of {total} samples can't be used:"
-            raise BadDataError(message, dataset.faults, ["Repair or remove them."])
+            said = f"{len(dataset.faults)} of {total} samples can't be used:"
+            raise BadDataError(said, dataset.faults, ["Repair or remove them."])
         return dataset
 
     def _listed(self, step: DatasetStep, build: Callable[[], Dataset]) -> Dataset:
@@ -276,6 +283,7 @@ class Assembly:
             if balanced
             else None,
             patches=chain.patches if training else 1,
+            here=self.processes.here,
         )
         batches = SampleBatches(
             samples,
@@ -285,7 +293,6 @@ class Assembly:
             training=training,
             cached=cached,
         )
-        cpus = available_cpus()
         workers = min(self.workers, len(order))
         if batches.looks_up:
             workers = 0  # a batch is one copy from the cache: to send it would cost more
@@ -294,7 +301,7 @@ class Assembly:
             order,
             workers=workers,
             device=device,
-            ahead=cpus > torch.get_num_threads(),
+            ahead=self._cpus > torch.get_num_threads(),
         )
 
     def loaders(self, prepared: PreparedData, device: torch.device) -> Loaders:
@@ -352,7 +359,7 @@ class Assembly:
         """
         network = self.started_network(data) if fresh else self.network(data)
         loss = self.loss(data, device)
-        training = self.trainer(
+        parts = self.parts(
             network=network.to(device),
             loss=loss,
             loader=loader,
@@ -361,32 +368,26 @@ class Assembly:
             data=data,
             history=history,
         )
-        return training, loss
+        if not self.processes.alone:
+            from medpipe.training.sharing import shared_parts
 
-    def trainer(
-        self,
-        *,
-        network: nn.Module,
-        loss: Loss,
-        loader: Loader,
-        device: torch.device,
-        precision: Precision,
-        data: DataInfo,
-        history: Sequence[Mapping[str, Any]] = (),
-    ) -> Training:
-        """Build the trainer around a network."""
-        step = self.configuration.trainer
-        parts = TrainingParts(
-            network=network,
+            sync = self.configuration.run.sync_batch_norm
+            parts = shared_parts(parts, loader, self.processes, sync_batch_norm=sync)
+        return self.trainer(parts), loss
+
+    def parts(self, *, loss: Loss, data: DataInfo, **parts: Any) -> TrainingParts:
+        """What the trainer step gets, in one process."""
+        return TrainingParts(
             loss=loss,
-            loader=loader,
-            device=device,
-            precision=precision,
             data=data,
-            max_epochs=resolved(step.max_epochs),
+            max_epochs=resolved(self.configuration.trainer.max_epochs),
             denominator=denominator_of(self.loss_step(data), loss),
-            history=history,
+            **parts,
         )
+
+    def trainer(self, parts: TrainingParts) -> Training:
+        """Build the trainer."""
+        step = self.configuration.trainer
         training = self._built(step, lambda: step.build(parts))
         if not isinstance(training, Training):
             raise StepError(

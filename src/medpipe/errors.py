@@ -173,6 +173,10 @@ class TrainingError(MedpipeError):
     """Training can't continue, for example because the loss is not finite."""
 
 
+class OtherProcessError(TrainingError):
+    """Another process of the run failed, which says why; this one ends with it."""
+
+
 class LimitError(TrainingError):
     """A limit of the machine was reached: it names the limit and the setting that changes it."""
 

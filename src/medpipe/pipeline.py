@@ -19,7 +19,7 @@ from medpipe.registry.meanings import parameter_fields
 from medpipe.registry.parameters import values_of
 from medpipe.registry.registry import Registry
 from medpipe.registry.wrapped import Wrapped
-from medpipe.runs.recorder import RECORD
+from medpipe.runs.record import RECORD
 from medpipe.runs.resume import Changeable, allowed
 from medpipe.runs.run_set import RunSet
 from medpipe.runs.runner import Runner
@@ -28,6 +28,8 @@ from medpipe.system.file_errors import mode_of
 from medpipe.system.gc_pause import paused_collector
 from medpipe.system.html import table
 from medpipe.system.narration import narrated
+from medpipe.system.options import option
+from medpipe.system.place import place
 from medpipe.system.plain_numbers import plain
 from medpipe.system.threads import threads
 from medpipe.system.timing import Timings, recording
@@ -169,7 +171,7 @@ class Pipeline:
                 returned as it is.
             allow_changed: What may have changed since the run to resume was started:
                 ``"configuration"``, ``"data"``, ``"packages"``, ``"threads"``, ``"hardware"``,
-                several of them, or True for all. What did change is recorded.
+                ``"processes"``, several of them, or True for all. What did change is recorded.
             max_time: Stop after this time, in seconds or as a ``timedelta``, from this call on.
 
         Raises:
@@ -183,11 +185,16 @@ class Pipeline:
 
         if resume and output is None:
             raise RunError("resume needs the run to resume: give its directory as output.")
+        if output is None and place().max_restarts:
+            raise RunError(
+                "torchrun may start the processes anew, which then resume the run: give its "
+                f"directory with {option('output')}, or --max-restarts 0 to torchrun."
+            )
         path = Path(output) if output is not None else self._default_output()
         return Runner(
             assembly=self._assembly(),
             path=path,
-            resume=resume,
+            resume=resume or place().restart > 0,
             allow=allowed(allow_changed),
             stop=StopRequest(_seconds(max_time)),
         ).run()
@@ -320,16 +327,16 @@ class Pipeline:
         if mode_of(output / RECORD):
             raise RunError(f"The output {output} holds a single run. Choose another folder.")
         with narrated():
-            for place, (name, configuration) in enumerate(members.items()):
+            for number, (name, configuration) in enumerate(members.items()):
                 member = Runner(
                     assembly=attrs.evolve(self._assembly(), configuration=configuration),
                     path=output / name,
-                    resume=resume,
+                    resume=resume or place().restart > 0,
                     allow=allow,
                     stop=stop,
                 )
                 # The time before the first run counts as the first run's.
-                with recording(Timings() if place else None):
+                with recording(Timings() if number else None):
                     run = member.run()
                 if run.status != "finished":
                     break

@@ -236,6 +236,12 @@ class RunSettings:
             are left out before the samples are split, and listed in ``quarantine.csv``; ``keep``:
             those that can be trained on (one image under two labels) are trained on, the others
             refused.
+        strategy: How several processes, started by torchrun, train one network: ``ddp``: each
+            computes a part of every batch, and gradients are averaged
+            (`torch.nn.parallel.DistributedDataParallel`).
+        sync_batch_norm: Whether batch norms take their means over all processes. It matters where
+            a process has few samples of a batch, below 8 or so; on GPUs alone.
+        timeout: Seconds that processes wait for each other within a step.
     """
 
     seed: int = attrs.field(default=0, validator=[ge(0), lt(2**32)])
@@ -243,6 +249,9 @@ class RunSettings:
     checkpoint_minutes: float = attrs.field(default=10.0, validator=ge(0))
     threads: int | None = attrs.field(default=None, validator=attrs.validators.optional(ge(1)))
     bad_data: BadData = "refuse"
+    strategy: Literal["ddp"] = "ddp"
+    sync_batch_norm: bool = False
+    timeout: float = attrs.field(default=600.0, validator=gt(0))
 
     @device.validator
     def _is_a_device(self, _: attrs.Attribute[Any], device: str) -> None:

@@ -18,6 +18,7 @@ from medpipe.registry.wrapped import WrappedNetwork, is_module
 from medpipe.settings import WeightsSettings
 from medpipe.steps import resolved
 from medpipe.system.hardware import choose_device, choose_precision, device_memory
+from medpipe.system.place import place
 from medpipe.system.start_methods import problems_of_workers, refuse_second_start
 from medpipe.system.text import counted
 from medpipe.system.threads import warning_of_busy_cores
@@ -209,16 +210,18 @@ def _check_monitor(assembly: Assembly, report: CheckReport) -> None:
     task = report.data.task
     monitor = assembly.configuration.trainer.monitor
     metrics = assembly.metrics(task)
-    for place, step in enumerate(assembly.configuration.metrics):
+    for number, step in enumerate(assembly.configuration.metrics):
         if task.step.answer_form not in step.answers:
             fits = ", ".join(sorted(step.answers))
             message = (
                 f"{assembly.registry.title(step)} is for predictions of the form {fits}, but those "
                 f"of a {task.kind} task are of the form {task.step.answer_form}."
             )
-            report.problems.append(Problem(path=f"metric[{place}]", message=message))
-    for place, message in measure_problems(task, assembly.configuration.metrics, assembly.registry):
-        report.problems.append(Problem(path=f"metric[{place}]", message=message))
+            report.problems.append(Problem(path=f"metric[{number}]", message=message))
+    for number, message in measure_problems(
+        task, assembly.configuration.metrics, assembly.registry
+    ):
+        report.problems.append(Problem(path=f"metric[{number}]", message=message))
     known = (*metrics, LOSS)
     if monitor not in known:
         message = f"{monitor!r} is not a metric of a {task.kind} task."
@@ -270,9 +273,9 @@ def _check_network(assembly: Assembly, report: CheckReport) -> nn.Module | None:
     network.train()
     size = resolved(assembly.configuration.loader.batch_size)
     count = assembly.epoch_samples(prepared)
-    sizes = {min(size, count)}
+    sizes = _parts(min(size, count))
     if count % size and not assembly.configuration.loader.drop_last:
-        sizes.add(count % size)
+        sizes |= _parts(count % size)
     sides = [side or 64 for side in data.spatial_shape]
     for batch in sorted(sizes):
         try:
@@ -315,14 +318,21 @@ def _check_network(assembly: Assembly, report: CheckReport) -> nn.Module | None:
     return network
 
 
+def _parts(batch: int) -> set[int]:
+    """How many samples of a batch a process gets, of all that torchrun has started."""
+    count = place().world_size
+    return {max(1, batch // count), -(-batch // count)}
+
+
 def _network_remedy(batch: int, size: int, text: str, data: DataInfo) -> str:
     """What to do about a network that fails on a batch."""
     if batch == 1 and "more than 1 value" in text:  # batch normalization's words
         if size == 1:
             return "Set loader.batch_size above 1: batch normalization needs several values."
+        whole = "" if place().alone else f" for {place().world_size} processes"
         return (
-            "It is the last batch of an epoch, and batch normalization needs several values: set "
-            "loader.drop_last = true, or another loader.batch_size."
+            f"It is the last batch of an epoch{whole}, and batch normalization needs several "
+            "values: set loader.drop_last = true, or another loader.batch_size."
         )
     sides = " x ".join(str(side) if side else "any" for side in data.spatial_shape)
     channels = counted(data.channels, "channel")

@@ -42,12 +42,14 @@ def check_trainer(
     assert loader is not None
     title = assembly.registry.title(assembly.configuration.trainer)
     training = assembly.trainer(
-        network=network,
-        loss=assembly.loss(data, device),
-        loader=loader,
-        device=device,
-        precision="float32",
-        data=data,
+        assembly.parts(
+            network=network,
+            loss=assembly.loss(data, device),
+            loader=loader,
+            device=device,
+            precision="float32",
+            data=data,
+        )
     )
     if not isinstance(training.engine, Engine):
         raise DataError(f"{title} gives an engine that is not an ignite.engine.Engine.")

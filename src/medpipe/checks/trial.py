@@ -149,12 +149,14 @@ def _losses(
     loader = assembly.loader(prepared, chain, "training", device)
     assert loader is not None
     training = assembly.trainer(
-        network=network.to(device),
-        loss=assembly.loss(data, device),
-        loader=loader,
-        device=device,
-        precision="float32",
-        data=data,
+        assembly.parts(
+            network=network.to(device),
+            loss=assembly.loss(data, device),
+            loader=loader,
+            device=device,
+            precision="float32",
+            data=data,
+        )
     )
 
     def context() -> RunContext:

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
@@ -14,12 +15,17 @@ from pathlib import Path
 from cyclopts import App
 
 from medpipe.cli.arguments import with_values
-from medpipe.cli.streams import mend_streams
-from medpipe.errors import MedpipeError, RunError
+from medpipe.cli.streams import mend_streams, one_tells
+from medpipe.distributed.processes import connected
+from medpipe.errors import MedpipeError, OtherProcessError, RunError
 from medpipe.system.options import command_line
+from medpipe.system.place import place
 from medpipe.system.progress import progress_mode
 
 _SIGPIPE = getattr(signal, "SIGPIPE", 13)  # Windows has none
+
+_FIRST_WORD = 3.0
+"""Seconds in which the first of several processes has told an error that all of them have."""
 
 app = App(
     name="medpipe",
@@ -63,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         logger.setLevel(logging.WARNING if progress_mode() == "off" else logging.INFO)
         _refuse_no_folder()
         given = with_values(sys.argv[1:] if arguments is None else arguments)
-        with command_line():
+        with command_line(), one_tells():
             app(given, exit_on_error=False, print_error=True)
         sys.stdout.flush()
     except BrokenPipeError as error:
@@ -73,7 +79,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with suppress(OSError, ValueError, AttributeError):  # a stream without a file descriptor
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + _SIGPIPE)
+    except OtherProcessError:
+        sys.exit(2)  # the other one has said why
     except MedpipeError as error:
+        if not (place().leads or connected()):
+            time.sleep(_FIRST_WORD)  # the first process has most errors too, and tells them
         _complain(error)
         sys.exit(2)
     except KeyboardInterrupt:

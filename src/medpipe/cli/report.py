@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from medpipe import Run, RunSet
-from medpipe.runs.recorder import RECORD
+from medpipe.runs.record import RECORD
 from medpipe.system.file_errors import mode_of
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from medpipe import PipelineBuilder, Registry, config, recipes
 from medpipe.errors import ConfigError, Problem
-from medpipe.runs.recorder import CONFIGURATION
+from medpipe.runs.record import CONFIGURATION
 from medpipe.system.file_errors import mode_of
 
 logger = logging.getLogger("medpipe")

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from io import TextIOWrapper
+from typing import TYPE_CHECKING
+
+from medpipe.system.place import place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def mend_streams() -> None:
@@ -29,3 +35,13 @@ def mend_streams() -> None:
             # Names of files and classes may hold characters that a C locale can't encode.
             with suppress(OSError, ValueError):
                 stream.reconfigure(errors="backslashreplace")
+
+
+@contextmanager
+def one_tells() -> Iterator[None]:
+    """Of several processes that run a command together, let the first alone print."""
+    if place().leads:
+        yield
+        return
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):  # noqa: PTH123
+        yield

@@ -134,6 +134,28 @@ class Predictions:
         )
 
 
+def joined(parts: Sequence[Predictions]) -> Predictions:
+    """The predictions of several parts of a split, one after the other."""
+    import numpy as np
+
+    if len(parts) == 1:
+        return parts[0]
+    first = parts[0]
+    return Predictions(
+        task=first.task,
+        ids=tuple(id_ for part in parts for id_ in part.ids),
+        scores=np.concatenate([part.scores for part in parts]),
+        labels=np.concatenate([part.labels for part in parts]),
+        groups=tuple(group for part in parts for group in part.groups),
+        extra={
+            name: tuple(cell for part in parts for cell in part.extra[name]) for name in first.extra
+        },
+        measures={
+            name: np.concatenate([part.measures[name] for part in parts]) for name in first.measures
+        },
+    )
+
+
 def to_scores(logits: torch.Tensor, task: Task) -> Array:
     """Turn a network's outputs of shape (samples, outputs) into scores.
 

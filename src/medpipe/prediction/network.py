@@ -98,7 +98,7 @@ def predict_samples(
     loader, notes = _batches(trained, samples, fingerprints, device=device, batch_size=batch_size)
     assembly = trained.assembly
     loss = assembly.loss(trained.data, device) if with_loss else None
-    predictions, mean_loss = predict(
+    predictions, found_loss = predict(
         trained.network,
         loader,
         device=device,
@@ -118,7 +118,7 @@ def predict_samples(
             assembly.registry,
         ),
     )
-    return predictions, mean_loss, notes
+    return predictions, found_loss.mean, notes
 
 
 @limits_named(batch_size="batch_size")

@@ -13,7 +13,7 @@ from medpipe import config
 from medpipe.errors import RunError
 from medpipe.prediction.external import METRICS, PREDICTIONS
 from medpipe.runs.comparison import Comparison, letter
-from medpipe.runs.recorder import CONFIGURATION, RECORD
+from medpipe.runs.record import CONFIGURATION, RECORD
 from medpipe.runs.run import Run
 from medpipe.runs.run_set import HeldOut, RunSet
 from medpipe.system.file_errors import mode_of

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from medpipe.errors import MedpipeError
 from medpipe.report.facts import ReportFacts
-from medpipe.runs.recorder import PREDICTIONS
+from medpipe.runs.record import PREDICTIONS
 from medpipe.system.file_errors import mode_of
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import attrs
 
 from medpipe.config import changed_lines
 from medpipe.errors import RunError
-from medpipe.runs.recorder import CONFIGURATION
+from medpipe.runs.record import CONFIGURATION
 from medpipe.steps import resolved
 from medpipe.system.distribution import own_distribution
 from medpipe.system.options import option
@@ -22,13 +22,14 @@ if TYPE_CHECKING:
     from medpipe.steps import TrainerStep
     from medpipe.training.loop import Progress
 
-Changeable = Literal["configuration", "data", "packages", "threads", "hardware"]
+Changeable = Literal["configuration", "data", "packages", "threads", "hardware", "processes"]
 """Kinds of changes since a run was started that can be allowed."""
 CHANGEABLE: tuple[Changeable, ...] = get_args(Changeable)
 
 
 RESUME_SAFE_FIELDS = tuple(
-    f"{path}:" for path in ("loader.workers", "loader.cache", "run.checkpoint_minutes")
+    f"{path}:"
+    for path in ("loader.workers", "loader.cache", "run.checkpoint_minutes", "run.timeout")
 )
 """Fields of a configuration that may always change: results don't depend on them."""
 
@@ -284,6 +285,7 @@ _RESULTS: dict[str, Changeable] = {
     "device": "hardware",
     "precision": "hardware",
     "environment.CUBLAS_WORKSPACE_CONFIG": "hardware",
+    "processes:": "processes",
 }
 """Changes that results depend on: how their lines begin, and their kinds."""
 

@@ -16,7 +16,7 @@ from medpipe.assembly import Assembly
 from medpipe.config import Configuration
 from medpipe.errors import RunError
 from medpipe.registry.registry import Registry
-from medpipe.runs.recorder import CONFIGURATION, HISTORY, PREDICTIONS, RECORD, info_of, tuples
+from medpipe.runs.record import CONFIGURATION, HISTORY, PREDICTIONS, RECORD, info_of, tuples
 from medpipe.runs.shown import as_html, in_short
 from medpipe.steps import Reading
 from medpipe.system.file_errors import mode_of

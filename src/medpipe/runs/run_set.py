@@ -12,7 +12,7 @@ import attrs
 
 from medpipe.config import changed_lines, read_text
 from medpipe.errors import MedpipeError, RunError
-from medpipe.runs.recorder import CONFIGURATION, RECORD
+from medpipe.runs.record import CONFIGURATION, RECORD
 from medpipe.runs.run import Run
 from medpipe.runs.shown import set_as_html
 from medpipe.runs.spread import Spread

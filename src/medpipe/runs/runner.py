@@ -14,18 +14,19 @@ from medpipe.assembly import Assembly
 from medpipe.checks.pipeline_check import examine
 from medpipe.config import unrepeatable, write
 from medpipe.data.quality.quarantine_file import read_quarantine
-from medpipe.errors import MedpipeError, RunError
+from medpipe.distributed.processes import Processes, processes
+from medpipe.errors import MedpipeError, RunError, TrainingError
 from medpipe.report.files import REPORT, at_the_end, write_report
-from medpipe.runs.recorder import (
+from medpipe.runs.record import (
     HISTORY,
     QUARANTINE,
     RECORD,
-    Recorder,
     first_record,
     later_record,
     machine_record,
     provenance_digests,
 )
+from medpipe.runs.recorder import Recorder
 from medpipe.runs.resume import (
     Change,
     Changeable,
@@ -41,6 +42,7 @@ from medpipe.runs.resume import (
 )
 from medpipe.runs.run import Run
 from medpipe.runs.session import Session
+from medpipe.runs.told import Begun, Ready
 from medpipe.steps import resolved
 from medpipe.system import file_errors, files
 from medpipe.system.narration import narrated
@@ -50,6 +52,7 @@ from medpipe.system.start_methods import refuse_second_start
 from medpipe.system.threads import threads
 from medpipe.system.timing import Timings, recording, timed
 from medpipe.training.run_checkpoints import Found, RunCheckpoints
+from medpipe.training.shared_stop import SharedStop
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -87,10 +90,27 @@ class Runner:
     def run(self) -> Run:
         """Check, train, evaluate, and write it all; see `medpipe.Pipeline.run`."""
         with narrated(), threads(self.assembly.configuration.run.threads):
-            return self._run()
+            refuse_second_start()  # before a folder is claimed
+            if self.processes.alone:
+                return self._run()
+            return self._run_together()
+
+    @property
+    def processes(self) -> Processes:
+        """Those that run it together."""
+        return processes(self.assembly.configuration.run.timeout)
+
+    def _run_together(self) -> Run:
+        """The same in each of several processes: all end, if one fails."""
+        try:
+            return self._run() if self.processes.leads else self._follow()
+        except Exception as error:
+            raised = self.processes.fail(error)
+            if raised is error:
+                raise
+            raise raised from error
 
     def _run(self) -> Run:
-        refuse_second_start()  # before a folder is claimed
         started = time.perf_counter()
         before, changes = self._before()
         if before is None:
@@ -98,18 +118,21 @@ class Runner:
         elif before.status == "finished" and not _longer(changes):
             refuse_for_finished(before, changes)
             logger.info("The run %s is finished; nothing is left to do.", self.path)
+            self.processes.share(Begun(path=self.path, finished=before.record))
             return before
         with only_writer(self.path) as see_ours, recording() as timings:
             before, changes = self._before()  # another process may have written until now
             with timed("imports"):
                 _import_libraries()
             logger.info("Checking the data, the network and the machine")
-            with timed("checking"):
-                earlier = {} if before is None else before.record["auto"]
-                assembly = attrs.evolve(
-                    self.assembly, left_out=self._left_out(before), decided=earlier
-                )
-                report = examine(assembly, caching=True)
+            begun = Begun(
+                path=self.path,
+                decided={} if before is None else before.record["auto"],
+                left_out=self._left_out(before),
+            )
+            self.processes.share(begun)
+            with timed("checking"), self.processes.in_turn():
+                report = examine(self._assembly_of(begun), caching=True)
             for note in report.notes:
                 logger.info("%s", note)
             for warning in report.warnings:
@@ -121,9 +144,40 @@ class Runner:
                 seconds = time.perf_counter() - started
                 recorder.record["timings"]["check"] = round(seconds, 3)
                 self._tidy()
-                recorder.begin(assembly.configuration, assembly.registry, checked.prepared)
+                assembly = checked.assembly
+                recorder.begin(self.assembly.configuration, assembly.registry, checked.prepared)
                 logger.info("The run is written to %s", self.path)
-            return self._train(checked, recorder, found, timings, longer=_longer(changes))
+            longer = _longer(changes)
+            self.processes.share(Ready(record=recorder.record, found=found, longer=longer))
+            return self._train(checked, recorder, found, timings, longer=longer)
+
+    def _follow(self) -> Run:
+        """What a process does that does not lead: it reads what the first has cached, and trains.
+
+        Raises:
+            TrainingError: It sees other data than the process that leads.
+        """
+        begun: Begun = self.processes.share()
+        if begun.finished is not None:
+            return Run(path=begun.path, record=begun.finished)
+        with recording() as timings:
+            _import_libraries()
+            with self.processes.in_turn():
+                report = examine(self._assembly_of(begun), caching=True)
+            checked = report.checked()
+            ready: Ready = self.processes.share()
+            data, split = (ready.record[name]["digest"] for name in ("data", "split"))
+            if (data, split) != (checked.prepared.digest, checked.prepared.split.digest):
+                raise TrainingError(
+                    f"Process {self.processes.here.rank} sees other data than process 0, or "
+                    "splits them in another way. Give every machine the same files and the same "
+                    "versions of medpipe and its plugins."
+                )
+            recorder = Recorder(begun.path, ready.record, provenance_digests={}, writes=False)
+            return self._train(checked, recorder, ready.found, timings, longer=ready.longer)
+
+    def _assembly_of(self, begun: Begun) -> Assembly:
+        return attrs.evolve(self.assembly, left_out=begun.left_out, decided=begun.decided)
 
     def _before(self) -> tuple[Run | None, list[Change]]:
         """The run to resume, and what has changed in the configuration since it was started.
@@ -188,7 +242,10 @@ class Runner:
 
         configuration, registry = self.assembly.configuration, self.assembly.registry
         machine = machine_record(
-            str(checked.device), checked.precision, describe_hardware(checked.device)
+            str(checked.device),
+            checked.precision,
+            describe_hardware(checked.device),
+            self.processes.here.world_size,
         )
         record = first_record(
             configuration,
@@ -237,9 +294,12 @@ class Runner:
     ) -> Run:
         from medpipe.training.determinism import seeded
 
-        configuration, stop = self.assembly.configuration, self.stop
+        configuration, processes, stop = self.assembly.configuration, self.processes, self.stop
+        if not processes.alone:
+            processes.heed(lambda: self.stop.signalled)
+            stop = SharedStop(stop, processes)
         session = Session(
-            assembly=checked.assembly,
+            assembly=attrs.evolve(checked.assembly, processes=processes),
             configuration=configuration,
             checked=checked,
             recorder=recorder,
@@ -248,22 +308,25 @@ class Runner:
             timings=timings,
         )
         try:
-            with seeded(configuration.run.seed), stop.listening():
+            with seeded(configuration.run.seed), self.stop.listening():
                 ended = session.run(found)
         except BaseException as error:
-            recorder.fail(error)
-            if session.handlers is not None and isinstance(error, Exception):
-                _tell(session.handlers, error)
-            raise
+            raised = processes.fail(error)
+            recorder.fail(raised)
+            if session.handlers is not None and isinstance(raised, Exception):
+                _tell(session.handlers, raised)
+            if raised is error:
+                raise
+            raise raised from error
+        if not ended:
+            recorder.stop(str(stop.reason), interrupted=stop.interrupted)
         run = Run(
-            path=self.path,
-            record=recorder.record,
+            path=recorder.path,
+            record=processes.share(recorder.record),
             configuration=configuration,
             registry=self.assembly.registry,
         )
-        if not ended:
-            recorder.stop(str(stop.reason), interrupted=stop.interrupted)
-        else:
+        if ended and processes.leads:
             dataset, folder = checked.prepared.dataset, self.path / REPORT
             at_the_end(lambda: write_report(run.facts(dataset), folder))
         if session.handlers is not None:

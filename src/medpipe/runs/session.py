@@ -15,9 +15,8 @@ import attrs
 from medpipe.assembly import Assembly
 from medpipe.checks.check_report import Checked
 from medpipe.config import Configuration
-from medpipe.evaluation.metrics import LOSS
-from medpipe.optimization.accumulation import denominator_of
-from medpipe.runs.recorder import PREDICTIONS, Recorder
+from medpipe.runs.record import PREDICTIONS
+from medpipe.runs.recorder import Recorder
 from medpipe.runs.resume import refuse_other_plan, refuse_too_few_epochs
 from medpipe.steps import RunContext, resolved
 from medpipe.system import file_errors, files
@@ -35,13 +34,13 @@ if TYPE_CHECKING:
     from medpipe.data.loading.loader import Loader
     from medpipe.data.loading.loaders import Loaders
     from medpipe.evaluation.predictions import Predictions
+    from medpipe.runs.evaluator import Evaluator
     from medpipe.steps import Loss, TrainerStep, Training
     from medpipe.system.hardware import Precision
     from medpipe.training.handlers import Handlers
     from medpipe.training.loop import Epoch, Progress
     from medpipe.training.run_checkpoints import Found
     from medpipe.training.stopping import StopRequest
-    from medpipe.training.truths import Truths
 
 logger = logging.getLogger("medpipe")
 
@@ -69,7 +68,7 @@ class Session:
     stop: StopRequest
     timings: Timings = attrs.field(factory=Timings)
     handlers: Handlers | None = attrs.field(default=None, init=False)
-    _labels: Truths | None = attrs.field(default=None, init=False)
+    _evaluator: Evaluator | None = attrs.field(default=None, init=False)
     _loss: Loss = attrs.field(init=False)
     _network: torch.nn.Module = attrs.field(init=False)
     _progress: Progress = attrs.field(init=False)
@@ -89,8 +88,8 @@ class Session:
         Returns:
             Whether the run came to its end; otherwise it stopped and can be resumed.
         """
-        checked = self.checked
-        with timed("packing"), limits_named():
+        checked, processes = self.checked, self.assembly.processes
+        with processes.in_turn(), timed("packing"), limits_named():
             made = self.assembly.loaders(checked.prepared, checked.device)
         sparing = _sparing(self.assembly.configuration.trainer, checked.precision)
         with closing(made) as loaders, kept_memory(checked.device), limits_named(sparing=sparing):
@@ -98,12 +97,13 @@ class Session:
 
     def _run(self, loaders: Loaders, found: Found | None) -> bool:
         from medpipe.evaluation.metrics import mode_of
+        from medpipe.training.determinism import seed_apart
         from medpipe.training.loop import Progress, TrainingLoop
         from medpipe.training.planned import planned
-        from medpipe.training.restoring import checkpoint_of, refuse_not_finite, restore
+        from medpipe.training.restoring import restore
         from medpipe.training.stopping import Stopped
 
-        checked = self.checked
+        checked, processes = self.checked, self.assembly.processes
         task = checked.data.task
         trainer = self.assembly.configuration.trainer
         max_epochs = resolved(trainer.max_epochs)
@@ -118,21 +118,24 @@ class Session:
                 history=history,
             )
         self._network = training.state["network"]
+        seed = self.configuration.run.seed
+        if not processes.leads:
+            seed_apart(seed, processes.here.rank, 0)
         self.handlers = handlers = self._attach(training)
         training = attrs.evolve(training, state={**training.state, **handlers.state})
         follow_steps(training.engine)
         progress = Progress()
         if found is not None:
             refuse_other_plan(self.recorder.path, found.about["planned"], planned(training))
-            progress = restore(found, training, loaders.training)
+            progress = restore(found, training, loaders.training, processes, seed=seed)
             refuse_too_few_epochs(self.recorder.path, attrs.asdict(progress), max_epochs)
             if progress.finished and self.longer:
                 progress.finished = progress.over(max_epochs=max_epochs, patience=trainer.patience)
                 progress.early = progress.early and progress.finished
-            self.recorder.checkpoints.settle(found)
+            self.recorder.settle(found)
             if self.recorder.record["sessions"][-1]["changed"]:
                 # The checkpoint must have the digests of the changed run.
-                state, about = checkpoint_of(training, progress, loaders.training)
+                state, about = self._checkpoint(training, progress, loaders)
                 self.recorder.save(state, {**about, "epoch": found.about["epoch"]})
             self.recorder.go_on(self.configuration, self.assembly.registry, checked.prepared)
         history += progress.history
@@ -149,19 +152,19 @@ class Session:
 
         def on_epoch(epoch: Epoch, progress: Progress) -> None:
             _say(epoch, monitor)
-            refuse_not_finite(self._network)
+            self._see_weights()
             if epoch.best and validated:
                 self._write_predictions("validation", validated[-1])
             validated.clear()
-            self.recorder.epoch(epoch, *checkpoint_of(training, progress, loaders.training))
+            self.recorder.epoch(epoch, *self._checkpoint(training, progress, loaders))
             handlers.fire("checkpoint_saved")
 
         def on_save(progress: Progress) -> None:
-            refuse_not_finite(self._network)
-            self.recorder.save(*checkpoint_of(training, progress, loaders.training))
+            self._see_weights()
+            self.recorder.save(*self._checkpoint(training, progress, loaders))
             handlers.fire("checkpoint_saved")
 
-        validated: list[Predictions] = []
+        validated: list[Predictions | None] = []
         loop = TrainingLoop(
             training=training,
             validate=validate if loaders.validation is not None else None,
@@ -195,8 +198,24 @@ class Session:
         self.recorder.finish(**results)
         return True
 
+    def _see_weights(self) -> None:
+        """See that the network may be saved: its weights are finite, in all processes the same."""
+        from medpipe.distributed.wrapping import refuse_apart
+        from medpipe.training.restoring import refuse_not_finite
+
+        refuse_not_finite(self._network)
+        title = self.assembly.registry.title(self.assembly.configuration.trainer)
+        refuse_apart(self._network, self.assembly.processes, title)
+
+    def _checkpoint(
+        self, training: Training, progress: Progress, loaders: Loaders
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        from medpipe.training.restoring import checkpoint_of
+
+        return checkpoint_of(training, progress, loaders.training, self.assembly.processes)
+
     def _attach(self, training: Training) -> Handlers:
-        """Attach the handlers of the configuration."""
+        """Attach the handlers of the configuration, in the process that leads."""
         from medpipe.training.handlers import Handlers
 
         def context() -> RunContext:
@@ -209,9 +228,8 @@ class Session:
             )
 
         assembly = self.assembly
-        return Handlers.attach(
-            assembly.configuration.handlers, training, context, assembly.registry.title
-        )
+        steps = assembly.configuration.handlers if assembly.processes.leads else ()
+        return Handlers.attach(steps, training, context, assembly.registry.title)
 
     def _write_network(self, name: str, state: Mapping[str, Any]) -> None:
         from medpipe.training.checkpoint import Tensors, save_checkpoint
@@ -227,10 +245,14 @@ class Session:
         """Evaluate the best network on the test split."""
         from medpipe.training.checkpoint import load_checkpoint
 
+        processes = self.assembly.processes
         with self._timed("test"):
-            states, _ = load_checkpoint(self.recorder.path / BEST)
-            self._network.load_state_dict(states["network"])
-            chosen = self._chosen_on_validation()
+            best, chosen = {}, {}
+            if processes.leads:
+                states, _ = load_checkpoint(self.recorder.path / BEST)
+                best, chosen = states["network"], self._chosen_on_validation()
+            best, chosen = processes.share((best, chosen))
+            self._network.load_state_dict(best)
             predictions, metrics = self._evaluate(loader, "Testing", chosen)
             self._write_predictions("test", predictions)
         metrics = {**self.recorder.record["metrics"], "test": metrics}
@@ -248,63 +270,25 @@ class Session:
 
     def _evaluate(
         self, loader: Loader, description: str, chosen: Mapping[str, Any] | None = None
-    ) -> tuple[Predictions, dict[str, Any]]:
-        """Predict a split and measure it; with all there is to say where `chosen` is given."""
-        from medpipe.evaluation.frozen import results_of
-        from medpipe.evaluation.mask_measures import MaskMeasures
-        from medpipe.evaluation.metrics import compute_metrics
-        from medpipe.evaluation.remarks import prior_remarks
-        from medpipe.training.predict import predict
+    ) -> tuple[Predictions | None, dict[str, Any]]:
+        """Evaluate a split; see `Evaluator.evaluate`."""
+        from medpipe.runs.evaluator import Evaluator
 
-        checked = self.checked
-        configuration, registry = self.assembly.configuration, self.assembly.registry
-        whole = chosen is not None or self._monitors_surfaces()
-        asked = self.assembly.metrics(checked.data.task).values() if whole else ()
-        predictions, loss = predict(
-            self._network,
-            loader,
-            device=checked.device,
-            precision=checked.precision,
-            task=checked.data.task,
-            samples=checked.prepared.dataset.samples,
-            loss=self._loss,
-            denominator=denominator_of(self.assembly.loss_step(checked.data), self._loss),
-            inferer=self.assembly.inferer(checked.data),
-            description=description,
-            before_batch=lambda: self.stop.check(first=not self.advanced),
-            truths=self._truths(),
-            surfaces=whole,
-            measures=MaskMeasures.of(checked.data.task, asked, registry),
-        )
-        if chosen is None:
-            metrics = compute_metrics(predictions, metrics=configuration.metrics, registry=registry)
-        else:
-            metrics = results_of(
-                predictions,
-                chosen,
-                configuration.evaluation,
-                metrics=configuration.metrics,
-                registry=registry,
-                remarks=prior_remarks(configuration, checked.data),
+        if self._evaluator is None:
+            self._evaluator = Evaluator(
+                assembly=self.assembly,
+                checked=self.checked,
+                network=self._network,
+                loss=self._loss,
+                stop=self.stop,
             )
-        return predictions, {"loss": loss, **metrics}
+        return self._evaluator.evaluate(loader, description, chosen, first=not self.advanced)
 
-    def _monitors_surfaces(self) -> bool:
-        """Whether validations may need distances between surfaces, which take long."""
-        monitor = self.assembly.configuration.trainer.monitor
-        return monitor not in (LOSS, self.checked.data.task.step.monitor)
-
-    def _truths(self) -> Truths:
-        """The labels on their files' grids, which evaluations of this session share."""
-        from medpipe.training.truths import Truths
-
-        if self._labels is None:
-            self._labels = Truths(self.checked.prepared.dataset.reading)
-        return self._labels
-
-    def _write_predictions(self, split: str, predictions: Predictions) -> None:
+    def _write_predictions(self, split: str, predictions: Predictions | None) -> None:
         from medpipe.evaluation.predictions import write_predictions
 
+        if predictions is None:  # another process writes them
+            return
         self.recorder.see_ours()
         write_predictions(self.recorder.path / PREDICTIONS.format(split), predictions)
 

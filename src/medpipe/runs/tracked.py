@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from medpipe import config
 from medpipe.errors import RunError
-from medpipe.runs.recorder import CONFIGURATION
+from medpipe.runs.record import CONFIGURATION
 from medpipe.steps import HandlerStep
 from medpipe.system.file_errors import mode_of
 from medpipe.tracking.sender import send_run

@@ -83,6 +83,10 @@ Denominator = Callable[["torch.Tensor"], "torch.Tensor"]
 Inferer = Callable[["torch.Tensor", Callable[..., Any]], "torch.Tensor"]
 
 
+def _itself(network: nn.Module) -> nn.Module:
+    return network
+
+
 @attrs.frozen(kw_only=True, eq=False)
 class TrainingParts:
     """What a trainer step gets to build a trainer from.
@@ -92,7 +96,8 @@ class TrainingParts:
         loss: Gives a scalar for predictions of shape (batch, outputs) and the labels: int64 of
             shape (batch,) for ``multiclass``, else float32 of shape (batch, outputs). Where labels
             are images, for predictions (batch, outputs, spatial...) and uint8 labels, or for
-            several predictions, the network's first (deep supervision).
+            several predictions, the network's first (deep supervision). In a run on several
+            processes it is that of the whole batch, and each iteration calls it in each.
         loader: The training batches, one pass of the training data for each iteration over it:
             a dictionary with ``image`` of shape (batch, channels, spatial...), ``label`` and
             ``id``.
@@ -105,6 +110,9 @@ class TrainingParts:
         max_epochs: How many epochs to train; already decided where the configuration has "auto".
         history: The validation metrics of each epoch so far, ``loss`` among them; it grows while
             the engine runs, and is there after a resume. Empty without a validation split.
+        parallel: Wraps a network for a run on several processes, by torch's
+            `DistributedDataParallel`; in one process it gives the network itself. The engine
+            calls what it gives; everything else, and `Training.state`, has the network.
     """
 
     network: nn.Module
@@ -116,6 +124,7 @@ class TrainingParts:
     max_epochs: int
     denominator: Denominator | None = None
     history: Sequence[Mapping[str, Any]] = ()
+    parallel: Callable[[nn.Module], nn.Module] = _itself
 
 
 @attrs.frozen(kw_only=True, eq=False)

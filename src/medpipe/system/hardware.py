@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from medpipe.errors import DeviceError
+from medpipe.system.place import place
 from medpipe.system.text import counted
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def choose_device(name: str) -> tuple[torch.device, str]:
 
     if name == "auto":
         if torch.cuda.is_available():
-            return torch.device("cuda", 0), ""
+            return torch.device("cuda", _own_gpu(torch.cuda.device_count())), ""
         if torch.backends.mps.is_available():
             return torch.device("mps"), "There is no CUDA device: the Apple GPU is used."
         count = available_cpus()
@@ -86,13 +87,38 @@ def choose_device(name: str) -> tuple[torch.device, str]:
                 f"The device {name!r} was asked for, but {there}. "
                 f"{_why_no_cuda(count)}Set run.device = 'auto' to take the best there is."
             )
-        return torch.device("cuda", device.index or 0), ""
+        if ":" not in name:
+            return torch.device("cuda", _own_gpu(count)), ""
+        if not place().alone:
+            raise DeviceError(
+                f"The device {name!r} was asked for by several processes, which need a GPU each. "
+                "Set run.device = 'cuda'."
+            )
+        return device, ""
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise DeviceError(
             "The device 'mps' was asked for, but there is no Apple GPU. "
             "Set run.device = 'auto' to take the best there is."
         )
     return device, ""
+
+
+def _own_gpu(count: int) -> int:
+    """The GPU of this process: its own number on the machine, or the only one that it sees.
+
+    Raises:
+        DeviceError: There are fewer GPUs than processes.
+    """
+    here = place()
+    if count == 1 and here.local_world_size > 1 and os.environ.get("CUDA_VISIBLE_DEVICES"):
+        return 0  # a job scheduler shows each process a GPU of its own
+    if here.local_rank >= count:
+        raise DeviceError(
+            f"There are {here.local_world_size} processes on this machine, but only "
+            f"{counted(count, 'GPU')}. Start one process for each: torchrun --nproc-per-node "
+            f"{count}."
+        )
+    return here.local_rank
 
 
 def choose_precision(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeVar, cast, get_args
 
 from medpipe.errors import RunError
 from medpipe.system.notebook import NotebookBar, in_notebook
+from medpipe.system.place import place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -33,6 +34,8 @@ def progress_mode() -> ProgressMode:
     Raises:
         RunError: The environment variable has another value.
     """
+    if not place().leads:
+        return "off"  # one of several processes tells
     given = os.environ.get(VARIABLE) or "auto"
     if given not in get_args(ProgressMode):
         raise RunError(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from medpipe.system.random_state import random_key
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -32,6 +34,25 @@ def seeded(seed: int) -> Iterator[None]:
             set_determinism(seed=None)
         Generators().load_state_dict(before)
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = cudnn
+
+
+def seed_apart(seed: int, rank: int, iteration: int) -> None:
+    """Give a process random numbers of its own, from this iteration of the run on.
+
+    Args:
+        seed: The run's seed.
+        rank: Which process it is.
+        iteration: Iterations done.
+    """
+    import random
+
+    import numpy as np
+    import torch
+
+    key = random_key(seed, iteration, "process", rank) % 2**32
+    random.seed(key)
+    np.random.seed(key)
+    torch.manual_seed(key)
 
 
 class Generators:

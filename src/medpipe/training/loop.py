@@ -213,10 +213,12 @@ class TrainingLoop:
         last = bool(progress.epoch_length) and progress.iteration % progress.epoch_length == 0  # type: ignore[operator]
         if last:
             return
+        due = self.save_every is not None and self._since_saved.seconds >= self.save_every
+        save = self.stop.agree(save=due)
         if self.stop.reason is not None:
             self._save()
             engine.terminate()
-        elif self.save_every is not None and self._since_saved.seconds >= self.save_every:
+        elif save:
             self._save()
 
     def _save(self) -> None:
@@ -262,6 +264,7 @@ class TrainingLoop:
         progress.early = progress.finished and number < self.max_epochs
         progress.losses, progress.seconds, progress.validating = [], 0.0, False
         self.on_epoch(epoch, progress)
+        self.stop.agree()
         started.restart()
         self._since_saved.restart()
         if progress.early or self.stop.reason is not None:

@@ -56,8 +56,8 @@ def predict(
     truths: Truths | None = None,
     surfaces: bool = True,
     measures: MaskMeasures | None = None,
-) -> tuple[Predictions, float | None]:
-    """Give a network's predictions by sample id, and its mean loss, None where it is not finite.
+) -> tuple[Predictions, MeanLoss]:
+    """Give a network's predictions by sample id, and its mean loss.
 
     Args:
         network: The network, on `device`; it is put in evaluation mode, and back.
@@ -134,7 +134,7 @@ def _predict_images(
     truths: Truths,
     surfaces: bool,
     measures: MaskMeasures | None,
-) -> tuple[Predictions, float | None]:
+) -> tuple[Predictions, MeanLoss]:
     """As `predict`, for tasks whose labels are images: each case is measured as it comes."""
     import numpy as np
 
@@ -317,17 +317,40 @@ class _Losses:
         count = len(predicted) if self._denominator is None else self._denominator(label)
         self._found.append((self._loss(predicted, label), count))
 
-    def mean(self) -> float | None:
-        """The mean over what batches are weighed by; None without a loss or if not finite."""
+    def mean(self) -> MeanLoss:
+        """The mean over what batches are weighed by."""
         counts = [float(count) for _, count in self._found]
-        if not sum(counts):
-            return None
         total = sum(
             (float(value) * n for (value, _), n in zip(self._found, counts, strict=True)), 0.0
         )
-        mean = total / sum(counts)
+        return MeanLoss(total=total, count=sum(counts))
+
+
+@attrs.frozen(kw_only=True)
+class MeanLoss:
+    """A mean loss, which can be joined with that of other samples.
+
+    Attributes:
+        total: The sum of the losses.
+        count: What it is divided by: samples, or labels that are there, or their weights.
+    """
+
+    total: float
+    count: float
+
+    @property
+    def mean(self) -> float | None:
+        """The mean; None without a loss, or if it is not finite."""
+        if not self.count:
+            return None
+        mean = self.total / self.count
         # As for metrics: JSON knows neither NaN nor infinity.
         return mean if math.isfinite(mean) else None
+
+    @classmethod
+    def over(cls, parts: Sequence[MeanLoss]) -> MeanLoss:
+        """The mean loss over the samples of all parts."""
+        return cls(total=sum(p.total for p in parts), count=sum(p.count for p in parts))
 
 
 def _extra(

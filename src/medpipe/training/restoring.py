@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import torch
 
+from medpipe.distributed.processes import ALONE, Processes
 from medpipe.errors import RunError, TrainingError
-from medpipe.training.checkpoint import Gradients
-from medpipe.training.determinism import Generators
+from medpipe.training.checkpoint import Gradients, Tensors
+from medpipe.training.determinism import Generators, seed_apart
 from medpipe.training.loop import Progress
 from medpipe.training.planned import planned
 
@@ -27,10 +28,13 @@ GENERATORS, GRADIENTS = "$generators", "$gradients"
 
 
 def checkpoint_of(
-    training: Training, progress: Progress, loader: Loader
+    training: Training, progress: Progress, loader: Loader, processes: Processes = ALONE
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """All that is needed to resume as if nothing had happened: states by name, and plain data."""
-    state: dict[str, Any] = {**training.state, GENERATORS: Generators()}
+    own, *others = processes.gather(Generators().state_dict())
+    state: dict[str, Any] = {**training.state, GENERATORS: Tensors(own)}
+    for rank, generators in enumerate(others, start=1):
+        state[_generators_of(rank)] = Tensors(generators)
     if progress.losses:  # at an epoch's end all gradients have been applied
         state[GRADIENTS] = Gradients(training.state["network"])
     return state, {
@@ -41,13 +45,26 @@ def checkpoint_of(
     }
 
 
-def restore(found: Found, training: Training, loader: Loader) -> Progress:
+def _generators_of(rank: int) -> str:
+    return f"{GENERATORS}_{rank}" if rank else GENERATORS
+
+
+def restore(
+    found: Found,
+    training: Training,
+    loader: Loader,
+    processes: Processes = ALONE,
+    *,
+    seed: int = 0,
+) -> Progress:
     """Put everything back.
 
     Args:
         found: The checkpoint.
         training: What the trainer step gave, freshly built.
         loader: Of the training split.
+        processes: Those of the run; one that was not there before gets random numbers of its own.
+        seed: The run's seed.
 
     Returns:
         How far it had come. Where an epoch has another length now, the one that had begun begins
@@ -75,7 +92,12 @@ def restore(found: Found, training: Training, loader: Loader) -> Progress:
             item.load_state_dict(found.states[name])
         Gradients(training.state["network"]).load_state_dict(gradients)
         loader.start_at((this_pass, batch))
-        Generators().load_state_dict(found.states[GENERATORS])
+        rank = processes.here.rank
+        generators = found.states.get(_generators_of(rank))
+        if generators is None:
+            seed_apart(seed, rank, progress.iteration)
+        else:
+            Generators().load_state_dict(generators)
     except _FOREIGN as error:
         raise _foreign(error) from error
     return progress

@@ -38,6 +38,11 @@ class StopRequest:
         return None
 
     @property
+    def signalled(self) -> bool:
+        """Whether a signal asked."""
+        return self._signal is not None
+
+    @property
     def interrupted(self) -> bool:
         """Whether it was Ctrl-C that asked."""
         return self._signal is signal.SIGINT
@@ -52,8 +57,19 @@ class StopRequest:
         Raises:
             Stopped: The run is to stop.
         """
-        if self._signal is not None or (self.reason is not None and not first):
+        if self.signalled or (self.reason is not None and not first):
             raise Stopped
+
+    def agree(self, *, save: bool = False) -> bool:
+        """Agree with the other processes of the run, if there are any, on what comes next.
+
+        Args:
+            save: Whether it is time for a checkpoint.
+
+        Returns:
+            Whether all save one.
+        """
+        return save
 
     @contextmanager
     def listening(self) -> Iterator[None]:

@@ -146,7 +146,7 @@ class Supervised(TrainerStep):
             device=parts.device,
             max_epochs=parts.max_epochs,
             train_data_loader=parts.loader,
-            network=network,
+            network=parts.parallel(network),
             optimizer=optimizer,
             loss_function=loss,
             epoch_length=length,

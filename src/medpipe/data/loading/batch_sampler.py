@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from medpipe.system.place import Place
 from medpipe.system.random_state import random_key
 
 if TYPE_CHECKING:
@@ -22,16 +23,20 @@ class BatchKey:
         this_pass: The pass over the data, from 0.
         places: The places of the samples in their split, int64 of shape (batch,); for the second
             of several patches of a sample the number of samples is added, and so on.
+        counts: Whether the samples are this process's. If not, it has none in this batch, and the
+            one that is here stands in for them: every process takes every step.
     """
 
     this_pass: int
     places: np.ndarray[Any, Any]
+    counts: bool = True
 
 
 class EpochBatchSampler:
     """The batches of one split; each iteration over it is the next pass.
 
-    Each key carries the pass, so that persistent workers know it.
+    Each key carries the pass, so that persistent workers know it. Of several processes each gets
+    its part of every training batch; or, where nothing is trained, its part of the split.
 
     Args:
         count: How many samples the split has.
@@ -40,6 +45,7 @@ class EpochBatchSampler:
         seed: The run's seed; None for the samples' own order in every pass.
         classes: For balanced sampling, the class of each sample; else None.
         patches: How many patches of each sample a pass has.
+        here: Which of the run's processes this is.
     """
 
     def __init__(
@@ -51,10 +57,16 @@ class EpochBatchSampler:
         seed: int | None = None,
         classes: Sequence[int] | None = None,
         patches: int = 1,
+        here: Place = Place(),  # noqa: B008  (frozen)
     ) -> None:
         self._count = count
         self._all = count * patches
+        self._here = here
+        self._own = range(self._all)
         self._batch_size = batch_size
+        if seed is None:
+            self._own = self._own[here.share(self._all)]
+            self._batch_size = -(-batch_size // here.world_size)
         self._drop_last = drop_last
         self._seed = seed
         self._classes = classes
@@ -62,7 +74,7 @@ class EpochBatchSampler:
         """The pass and the batch, each counted from 0, at which the next iteration begins."""
 
     def __len__(self) -> int:
-        full, rest = divmod(self._all, self._batch_size)
+        full, rest = divmod(len(self._own), self._batch_size)
         return full + (rest > 0 and not self._drop_last)
 
     def __iter__(self) -> Iterator[BatchKey]:
@@ -71,14 +83,23 @@ class EpochBatchSampler:
         order = self.order(this_pass)
         for batch in range(skipped, len(self)):
             start = batch * self._batch_size
-            yield BatchKey(this_pass, order[start : start + self._batch_size])
+            places = order[start : start + self._batch_size]
+            if self._seed is None:
+                yield BatchKey(this_pass, places)
+                continue
+            part = places[self._here.share(len(places))]
+            counts = len(part) > 0
+            yield BatchKey(this_pass, part if counts else places[:1], counts)
 
     def order(self, this_pass: int) -> np.ndarray[Any, Any]:
-        """The places of a pass, in their order: int64 of shape (count * patches,)."""
+        """The places of a pass, in their order: int64 of shape (count * patches,).
+
+        Where nothing is trained, those of this process.
+        """
         import numpy as np
 
         if self._seed is None:
-            return np.arange(self._all)
+            return np.asarray(self._own)
         # A bit generator's raw stream never changes between versions of numpy; what
         # Generator.permutation makes of it may.
         bits = np.random.PCG64(random_key(self._seed, this_pass, "order", 0))

@@ -14,7 +14,13 @@ from torch.utils.data import DataLoader
 
 from medpipe.data.cache.device_cache import free_bytes
 from medpipe.data.loading.collate import Batch
-from medpipe.data.loading.sample_batches import EPOCHS, NARROW, Failure, SampleBatches
+from medpipe.data.loading.sample_batches import (
+    EPOCHS,
+    NARROW,
+    STANDS_IN,
+    Failure,
+    SampleBatches,
+)
 from medpipe.errors import StepError
 from medpipe.system.private_api import end_workers, hand_over_failures, worker_exit_codes
 from medpipe.system.resource_errors import limit_of, limits_named
@@ -47,9 +53,11 @@ class Loader(DataLoader[Batch]):
     Attributes:
         position: The pass and the batch, each counted from 0, that come next, by the batches that
             were returned, not by those that workers have prefetched.
+        counts: Whether the last batch has samples of this process; see `BatchKey.counts`.
     """
 
     position: tuple[int, int] = (0, 0)
+    counts: bool = True
     device: torch.device = torch.device("cpu")
     ahead: bool = False
 
@@ -90,13 +98,15 @@ class Loader(DataLoader[Batch]):
         made = cast("SampleBatches", self.dataset)
         batch["image"] = batch["image"].to(self.device, non_blocking=True)
         narrow = batch.pop(NARROW, False)
-        return made.chain.batched_stage(
+        self.counts = not batch.pop(STANDS_IN, False)
+        finished = made.chain.batched_stage(
             batch,
             training=made.training,
             epoch=batch.pop(EPOCHS),
             narrow=narrow,
             file_of=made.file_of,
         )
+        return finished if self.counts else {**finished, "id": []}
 
     def _ended(self) -> list[int]:
         """The exit codes of the worker processes that have ended."""

@@ -40,6 +40,8 @@ NARROW = "$narrow"
 """The key that marks images as float32 values stored in a narrower type."""
 EPOCHS = "$epochs"
 """The key of the pass of each sample, where random steps count each of its patches as one."""
+STANDS_IN = "$stands_in"
+"""The key of a batch whose sample is another process's; see `BatchKey.counts`."""
 
 
 @attrs.frozen
@@ -153,6 +155,10 @@ class SampleBatches(Dataset[Batch]):
             return Failure.of(named or cast("MedpipeError", error))
 
     def _batch(self, key: BatchKey) -> Batch:
+        batch = self._of_places(key)
+        return batch if key.counts else {**batch, STANDS_IN: True}
+
+    def _of_places(self, key: BatchKey) -> Batch:
         patches, places = key.places // len(self.samples), key.places % len(self.samples)
         epochs = (key.this_pass * self.chain.patches + patches).tolist()
         images = self._images(places, epochs)

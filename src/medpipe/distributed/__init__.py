@@ -1,0 +1,1 @@
+"""A run on several processes: what they exchange, and how they end together."""

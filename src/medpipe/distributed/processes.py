@@ -1,0 +1,305 @@
+"""`Processes`: what the processes of a run exchange, and how they wait for each other.
+
+torch is imported inside functions.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from medpipe.errors import OtherProcessError, TrainingError
+from medpipe.system.place import Place, place
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import torch
+
+Thing = TypeVar("Thing")
+
+LAST_WORD = 10.0
+"""Seconds in which the others are to hear that this process failed."""
+
+PATIENCE = 5.0
+"""Seconds that a process that was asked to stop goes on waiting for the others."""
+
+_FAILURE = "failure"
+
+
+class Processes:
+    """The processes of a run; without torchrun there is one, and nothing is exchanged.
+
+    Every process calls the same methods in the same order. One that fails tells the others by
+    `fail`; wherever they are, they then raise `OtherProcessError`.
+
+    There are two ways to wait. What takes long, since process 0 alone does it, is waited for by
+    looking at torch's store (`meet`): without a time limit, but a failure is seen. An exchange
+    within a step is a collective operation of gloo, where all come within the time limit.
+
+    Args:
+        here: Which process this is.
+        timeout: Seconds that an exchange may take.
+
+    Attributes:
+        here: Which process this is.
+    """
+
+    def __init__(self, here: Place | None = None, *, timeout: float = 600.0) -> None:
+        self.here = here or Place()
+        self._timeout = timedelta(seconds=timeout)
+        self._store: Any = None
+        self._control: Any = None
+        self._met = 0
+        self._signalled: Callable[[], bool] = lambda: False
+        self._failed = False
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes what all of them have come to."""
+        return self.here.leads
+
+    @property
+    def alone(self) -> bool:
+        """Whether there are no others."""
+        return self.here.alone
+
+    def connect(self) -> None:
+        """Find the others.
+
+        Raises:
+            TrainingError: They can't be reached.
+        """
+        if self.alone or self._store is not None:
+            return
+        import torch
+
+        dist = _distributed()
+
+        try:
+            store, _, _ = next(iter(dist.rendezvous("env://", timeout=self._timeout)))
+            if not dist.is_initialized():
+                cuda = torch.cuda.is_available()
+                dist.init_process_group(
+                    "cpu:gloo,cuda:nccl" if cuda else "gloo",
+                    store=dist.PrefixStore("torch", store),
+                    rank=self.here.rank,
+                    world_size=self.here.world_size,
+                    timeout=self._timeout,
+                )
+            self._control = dist.new_group(backend="gloo", timeout=self._timeout)
+        except (RuntimeError, ValueError) as error:
+            raise TrainingError(
+                f"Process {self.here.rank} of {self.here.world_size} can't reach the others: "
+                f"{_line(error)}. Check MASTER_ADDR and MASTER_PORT, and GLOO_SOCKET_IFNAME where "
+                "a machine has several network interfaces."
+            ) from error
+        self._store = dist.PrefixStore("medpipe", store)
+
+    def heed(self, signalled: Callable[[], bool]) -> None:
+        """Let a signal to stop end a wait for others that have ended already."""
+        self._signalled = signalled
+
+    def meet(self) -> None:
+        """Wait until every process is here.
+
+        Raises:
+            OtherProcessError: One has failed.
+        """
+        if not self.alone:
+            self._met += 1
+            self._arrive(f"met/{self._met}")
+            self._wait(f"met/{self._met}", self.here.world_size)
+
+    @contextmanager
+    def in_turn(self) -> Iterator[None]:
+        """Process 0 goes first, then the first of each other machine, then the rest.
+
+        So what the first ones leave on the disk is there for those that follow.
+        """
+        if self.alone:
+            yield
+            return
+        self._met += 1
+        first, second = f"turn/{self._met}/0", f"turn/{self._met}/1"
+        if not self.leads:
+            self._wait(first, 1)
+            if self.here.local_rank:
+                self._wait(second, self.here.machines - 1)
+        yield
+        if self.leads or not self.here.local_rank:
+            self._arrive(first if self.leads else second)
+
+    def share(self, thing: Thing | None = None) -> Thing:
+        """Give what process 0 gives to all.
+
+        Args:
+            thing: What can be pickled; of the others it is not asked.
+        """
+        if self.alone:
+            return thing  # type: ignore[return-value]  # the only process gives it
+        dist = _distributed()
+
+        self.meet()
+        things = [thing if self.leads else None]
+        dist.broadcast_object_list(things, src=0, group=self._control)
+        return things[0]  # type: ignore[return-value]
+
+    def gather(self, thing: Thing) -> list[Thing]:
+        """Give what each process gives, by rank, to all."""
+        if self.alone:
+            return [thing]
+        dist = _distributed()
+
+        self.meet()
+        things: list[Any] = [None] * self.here.world_size
+        dist.all_gather_object(things, thing, group=self._control)
+        return things
+
+    def total(self, *numbers: float | torch.Tensor) -> list[float]:
+        """Sum up to two numbers over the processes, in float64: a step's short exchange.
+
+        Raises:
+            OtherProcessError: Another process has failed.
+        """
+        import torch
+
+        dist = _distributed()
+
+        values = torch.zeros(3, dtype=torch.float64)
+        for index, number in enumerate(numbers):
+            values[index + 1] = number
+        dist.all_reduce(values, group=self._control)
+        failed, *sums = values.tolist()
+        if failed:
+            self.await_failure()
+        return sums[: len(numbers)]
+
+    def tell(self, name: str, text: str) -> None:
+        """Leave a word for the others; the first one stays."""
+        if self._store is not None:
+            self._store.compare_set(name, "", text)
+
+    def told(self, name: str) -> str | None:
+        """What a process left under a name, if any did."""
+        store = self._store
+        if store is None or not store.check([name]):
+            return None
+        return str(store.get(name).decode())
+
+    def fail(self, error: BaseException) -> BaseException:
+        """Tell the others that this process failed, so that all end.
+
+        Returns:
+            What to raise: the error, or where another process failed first, that it did. So one
+            process alone says what is wrong.
+        """
+        if self._store is None or self._failed or isinstance(error, OtherProcessError):
+            return error
+        self._failed = True
+        try:
+            if _from_torch(error):
+                self._await_failure()
+                error = TrainingError(
+                    f"Process {self.here.rank} lost the others: {_line(error)}. One of them was "
+                    "killed, or did not answer in time. What was saved can be resumed."
+                )
+            self.tell(_FAILURE, f"{self.here.rank} {type(error).__name__}: {_line(error)}")
+            self._send_failure()
+            self._see_failure()  # of two at once the first one is told
+        except OtherProcessError as another:
+            return another
+        except RuntimeError:
+            pass  # they have ended already, and with them the store
+        return error
+
+    def await_failure(self) -> None:
+        """Raise what another process, which must fail, says of it."""
+        self._await_failure()
+        raise OtherProcessError("Another process of the run failed.")
+
+    def _await_failure(self) -> None:
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            self._see_failure()
+            time.sleep(0.05)
+
+    def _send_failure(self) -> None:
+        import torch
+
+        dist = _distributed()
+
+        flag = torch.tensor([1, 0, 0], dtype=torch.float64)
+        with suppress(RuntimeError):
+            work = dist.all_reduce(flag, group=self._control, async_op=True)
+            work.wait(timedelta(seconds=LAST_WORD))
+
+    def _arrive(self, name: str) -> None:
+        assert self._store is not None
+        self._store.add(name, 1)
+
+    def _wait(self, name: str, count: int) -> None:
+        assert self._store is not None
+        pause, asked = 0.001, None
+        while self._store.add(name, 0) < count:
+            self._see_failure()
+            if self._signalled():
+                asked = asked or time.monotonic()
+                if time.monotonic() - asked > PATIENCE:
+                    raise OtherProcessError("The others did not come before this process ended.")
+            time.sleep(pause)
+            pause = min(2 * pause, 0.1)
+
+    def _see_failure(self) -> None:
+        """Raise where another process has failed."""
+        said = self.told(_FAILURE)
+        if said is None:
+            return
+        rank, _, what = said.partition(" ")
+        if int(rank) != self.here.rank:
+            raise OtherProcessError(f"Process {rank} failed: {what}")
+
+
+def _distributed() -> Any:
+    """torch.distributed, whose stores it does not declare as its own."""
+    import torch.distributed
+
+    return torch.distributed
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split()).rstrip(".")
+
+
+def _from_torch(error: BaseException) -> bool:
+    """Whether it tells that a connection to another process broke."""
+    dist = _distributed()
+
+    words = ("gloo", "onnection", "NCCL", "imed out", "ocket")
+    return isinstance(error, dist.DistError) or (
+        type(error) is RuntimeError and any(word in str(error) for word in words)
+    )
+
+
+ALONE = Processes()
+"""The only process of a run."""
+
+_known: list[Processes] = []
+
+
+def processes(timeout: float) -> Processes:
+    """The processes of this job, once connected the same for every run in it."""
+    here = place()
+    if here.alone:
+        return ALONE
+    if not _known:
+        _known.append(Processes(here, timeout=timeout))
+        _known[0].connect()
+    return _known[0]
+
+
+def connected() -> bool:
+    """Whether this process has found the others: errors are then told by one of them."""
+    return bool(_known)

@@ -1,0 +1,233 @@
+"""The content of ``run.json``: what a run was made of, on which machine; and the files' names."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import subprocess
+import sys
+import uuid
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from medpipe.config import Configuration, unrepeatable, write
+from medpipe.registry.parameters import unstructure
+from medpipe.steps import SPLITS, DataInfo, Task, TaskStep
+from medpipe.system import files
+from medpipe.system.versions import versions
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from medpipe.data.preparation import PreparedData
+    from medpipe.registry.registry import Registry
+
+FORMAT = 1
+RECORD = "run.json"
+CONFIGURATION = "pipeline.toml"
+QUARANTINE = "quarantine.csv"
+HISTORY = "history.csv"
+PREDICTIONS = "predictions_{}.csv"
+
+
+def provenance_digests(
+    configuration: Configuration, registry: Registry, record: Mapping[str, Any]
+) -> dict[str, str]:
+    """Digests of what a checkpoint depends on, by name, without `RESUME_SAFE_FIELDS`."""
+    same = attrs.evolve(
+        configuration,
+        loader=attrs.evolve(configuration.loader, workers=0, cache="auto"),
+        run=attrs.evolve(configuration.run, checkpoint_minutes=0, timeout=600),
+    )
+    text = "" if unrepeatable(same, registry=registry) else write(same, registry=registry)
+    return {
+        "configuration": files.sha256_of(text.encode()),
+        "data": record["data"]["digest"],  # over all samples: computed once
+        "split": record["split"]["digest"],
+    }
+
+
+def later_record(
+    before: Mapping[str, Any],
+    now: Mapping[str, Any],
+    *,
+    about: Mapping[str, Any],
+    changed: Sequence[str],
+    instead_of: str,
+) -> dict[str, Any]:
+    """The record of a resumed run.
+
+    Args:
+        before: The record on disk.
+        now: The record of a run that began now; see `first_record`.
+        about: The metadata of the checkpoint to resume from.
+        changed: What has changed since, one line each.
+        instead_of: Why the checkpoint is not the last one; empty where it is.
+    """
+    sessions = [dict(session) for session in before["sessions"]]
+    if before["status"] == "finished":  # its results stay, however far this session comes
+        sessions[-1] |= {"best_epoch": before["best_epoch"], "metrics": before["metrics"]}
+    session = {
+        "started": timestamp(),
+        "from_iteration": about["progress"]["iteration"],
+        "changed": list(changed),
+        **({"instead_of": instead_of} if instead_of else {}),
+    }
+    return {
+        **now,
+        **{k: before[k] for k in ("id", "name", "started", "timings", "weights", "git", "command")},
+        **{key: about[key] for key in ("best_epoch", "metrics")},
+        "sessions": [*sessions, session],
+    }
+
+
+def first_record(
+    configuration: Configuration,
+    registry: Registry,
+    prepared: PreparedData,
+    *,
+    data: DataInfo,
+    weights: Mapping[str, Any] | None,
+    decided: Mapping[str, Any],
+    machine: Mapping[str, Any],
+    name: str,
+) -> dict[str, Any]:
+    """The record of a run before training: enough to repeat it elsewhere."""
+    why = unrepeatable(configuration, registry=registry)
+    split = configuration.split
+    return {
+        "format": FORMAT,
+        "id": uuid.uuid4().hex,
+        "name": name,
+        "status": "running",
+        "started": timestamp(),
+        "finished": None,
+        "repeatable": not why,
+        "not_repeatable_because": why,
+        "seeds": {"run": configuration.run.seed, "split": configuration.split.seed},
+        "split": {
+            "digest": prepared.split.digest,
+            "seed": split.seed,
+            "folds": split.folds,
+            "fold": None if split.folds is None else split.fold or 0,
+        },
+        "data": {
+            "digest": prepared.digest,
+            "samples": len(prepared.dataset.samples),
+            "splits": {split: len(prepared.by_split[split]) for split in SPLITS},
+            "reading": prepared.dataset.reading.plain(),
+            "notes": list(prepared.dataset.notes),
+            "quarantine": dict(sorted(Counter(f.kind for f in prepared.quarantine).items())),
+            "info": info_record(data, registry),
+        },
+        "auto": dict(decided),
+        "weights": weights,
+        "best_epoch": None,
+        "chosen_on_validation": None,
+        "metrics": {},
+        "timings": {},
+        "plugins": _plugins(configuration, registry),
+        **machine,
+        "git": _git(),
+        "command": sys.argv,
+        "sessions": [{"started": timestamp(), "from_iteration": 0}],
+    }
+
+
+def info_record(data: DataInfo, registry: Registry) -> dict[str, Any]:
+    """What was measured on the data, as plain data; `info_of` reads it."""
+    fields = ("channels", "spatial_shape", "spatial_dims", "outputs", "statistics")
+    step = data.task.step
+    known = registry.plugin_of(step) is not None
+    task = unstructure(step, name_of=registry.saved_name if known else lambda cls: cls.name)
+    return {
+        "task": {"kind": task, "names": list(data.task.names), "unit": data.task.unit},
+        **{name: getattr(data, name) for name in fields},
+    }
+
+
+def info_of(record: Mapping[str, Any], registry: Registry) -> DataInfo:
+    """What `info_record` wrote.
+
+    Raises:
+        UnknownStepError: The task is that of a plugin that is not there.
+        ConfigError: The plugin's task has other parameters now.
+    """
+    info = dict(record)
+    task = dict(info.pop("task"))
+    parameters = dict(task.pop("kind"))
+    step = registry.create(TaskStep, parameters.pop("step"), parameters)
+    plain = {name: tuples(item) for name, item in info.items()}
+    return DataInfo(task=Task(kind=step, **task), **plain)
+
+
+def tuples(value: Any) -> Any:
+    """Lists as tuples, also inside of a table."""
+    if isinstance(value, Mapping):
+        return {name: tuples(item) for name, item in value.items()}
+    return tuple(map(tuples, value)) if isinstance(value, list) else value
+
+
+def machine_record(
+    device: str, precision: str, hardware: Mapping[str, Any], processes: int
+) -> dict[str, Any]:
+    """The record of device, precision, versions, hardware, environment and processes."""
+    return {
+        "processes": processes,
+        "device": device,
+        "precision": precision,
+        "versions": versions(),
+        "hardware": dict(hardware),
+        "environment": {k: v for k, v in sorted(os.environ.items()) if k in _ENVIRONMENT},
+    }
+
+
+_ENVIRONMENT = frozenset(
+    {
+        "CUBLAS_WORKSPACE_CONFIG",
+        "CUDA_VISIBLE_DEVICES",
+        "MEDPIPE_PLUGINS",
+        "MEDPIPE_START_METHOD",
+        "MKL_NUM_THREADS",
+        "OMP_NUM_THREADS",
+        "PYTHONHASHSEED",
+    }
+)
+
+
+def _plugins(configuration: Configuration, registry: Registry) -> list[dict[str, Any]]:
+    used: dict[tuple[str, str], list[str]] = {}
+    for _, step in configuration.steps():
+        plugin = registry.plugin_of(step)
+        if plugin is not None:
+            steps = used.setdefault((plugin.distribution, plugin.version), [])
+            label = f"{step.kind}:{step.name}"
+            if label not in steps:
+                steps.append(label)
+    return [
+        {"distribution": distribution, "version": version, "steps": steps}
+        for (distribution, version), steps in used.items()
+    ]
+
+
+def _git() -> dict[str, Any] | None:
+    """The git commit of the working directory, and whether it has uncommitted changes."""
+    try:
+        commit = _git_says("rev-parse", "HEAD")
+        return {"commit": commit, "changed": bool(_git_says("status", "--porcelain"))}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git_says(*arguments: str) -> str:
+    command = ["git", *arguments]  # whichever git the user has
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+    return done.stdout.strip()
+
+
+def timestamp() -> str:
+    """The time, as a record has it."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
