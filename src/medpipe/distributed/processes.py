@@ -52,7 +52,7 @@ class Processes:
         self._timeout = timedelta(seconds=timeout)
         self._store: Any = None
         self._control: Any = None
-        self._met = 0
+        self._names = 0
         self._signalled: Callable[[], bool] = lambda: False
         self._failed = False
 
@@ -77,7 +77,6 @@ class Processes:
         import torch
 
         dist = _distributed()
-
         try:
             store, _, _ = next(iter(dist.rendezvous("env://", timeout=self._timeout)))
             if not dist.is_initialized():
@@ -109,9 +108,9 @@ class Processes:
             OtherProcessError: One has failed.
         """
         if not self.alone:
-            self._met += 1
-            self._arrive(f"met/{self._met}")
-            self._wait(f"met/{self._met}", self.here.world_size)
+            name = self.new("met")
+            self._arrive(name)
+            self._wait(name, self.here.world_size)
 
     @contextmanager
     def in_turn(self) -> Iterator[None]:
@@ -122,8 +121,7 @@ class Processes:
         if self.alone:
             yield
             return
-        self._met += 1
-        first, second = f"turn/{self._met}/0", f"turn/{self._met}/1"
+        first, second = self.new("first"), self.new("second")
         if not self.leads:
             self._wait(first, 1)
             if self.here.local_rank:
@@ -141,7 +139,6 @@ class Processes:
         if self.alone:
             return thing  # type: ignore[return-value]  # the only process gives it
         dist = _distributed()
-
         self.meet()
         things = [thing if self.leads else None]
         dist.broadcast_object_list(things, src=0, group=self._control)
@@ -152,7 +149,6 @@ class Processes:
         if self.alone:
             return [thing]
         dist = _distributed()
-
         self.meet()
         things: list[Any] = [None] * self.here.world_size
         dist.all_gather_object(things, thing, group=self._control)
@@ -167,7 +163,6 @@ class Processes:
         import torch
 
         dist = _distributed()
-
         values = torch.zeros(3, dtype=torch.float64)
         for index, number in enumerate(numbers):
             values[index + 1] = number
@@ -176,6 +171,11 @@ class Processes:
         if failed:
             self.await_failure()
         return sums[: len(numbers)]
+
+    def new(self, name: str) -> str:
+        """A name in the store that nothing has had before, in all processes the same."""
+        self._names += 1
+        return f"{name}/{self._names}"
 
     def tell(self, name: str, text: str) -> None:
         """Leave a word for the others; the first one stays."""
@@ -199,13 +199,15 @@ class Processes:
         if self._store is None or self._failed or isinstance(error, OtherProcessError):
             return error
         self._failed = True
+        lost = _from_torch(error)
+        if lost:
+            error = TrainingError(
+                f"Process {self.here.rank} lost the others: {_line(error)}. One of them was "
+                "killed, or did not answer in time. What was saved can be resumed."
+            )
         try:
-            if _from_torch(error):
+            if lost:
                 self._await_failure()
-                error = TrainingError(
-                    f"Process {self.here.rank} lost the others: {_line(error)}. One of them was "
-                    "killed, or did not answer in time. What was saved can be resumed."
-                )
             self.tell(_FAILURE, f"{self.here.rank} {type(error).__name__}: {_line(error)}")
             self._send_failure()
             self._see_failure()  # of two at once the first one is told
@@ -230,25 +232,24 @@ class Processes:
         import torch
 
         dist = _distributed()
-
         flag = torch.tensor([1, 0, 0], dtype=torch.float64)
         with suppress(RuntimeError):
             work = dist.all_reduce(flag, group=self._control, async_op=True)
             work.wait(timedelta(seconds=LAST_WORD))
 
     def _arrive(self, name: str) -> None:
-        assert self._store is not None
         self._store.add(name, 1)
 
     def _wait(self, name: str, count: int) -> None:
-        assert self._store is not None
+        if self._failed:
+            raise OtherProcessError("An earlier run of these processes failed. Start them anew.")
         pause, asked = 0.001, None
         while self._store.add(name, 0) < count:
             self._see_failure()
             if self._signalled():
                 asked = asked or time.monotonic()
                 if time.monotonic() - asked > PATIENCE:
-                    raise OtherProcessError("The others did not come before this process ended.")
+                    raise OtherProcessError("Another process ended, and did not say why.")
             time.sleep(pause)
             pause = min(2 * pause, 0.1)
 
