@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from medpipe.distributed.rounds import fresh_store
 from medpipe.errors import OtherProcessError, TrainingError
 from medpipe.system.place import Place, place
 
@@ -78,7 +79,8 @@ class Processes:
 
         dist = _distributed()
         try:
-            store, _, _ = next(iter(dist.rendezvous("env://", timeout=self._timeout)))
+            whole, _, _ = next(iter(dist.rendezvous("env://", timeout=self._timeout)))
+            store = fresh_store(whole, self.here, self._timeout.total_seconds())
             if not dist.is_initialized():
                 cuda = torch.cuda.is_available()
                 dist.init_process_group(
@@ -89,7 +91,7 @@ class Processes:
                     timeout=self._timeout,
                 )
             self._control = dist.new_group(backend="gloo", timeout=self._timeout)
-        except (RuntimeError, ValueError) as error:
+        except (RuntimeError, ValueError, TimeoutError) as error:
             raise TrainingError(
                 f"Process {self.here.rank} of {self.here.world_size} can't reach the others: "
                 f"{_line(error)}. Check MASTER_ADDR and MASTER_PORT, and GLOO_SOCKET_IFNAME where "
