@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 import uuid
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from medpipe.system.place import Place
+if TYPE_CHECKING:
+    from medpipe.system.place import Place
 
 _PAUSE = 0.02
 
