@@ -1,8 +1,8 @@
 """Several processes against one: ``python -m benchmarks.processes``.
 
-The default network, DenseNet121, on MedNIST (``MEDPIPE_DATA``), without validation: one process with
-a thread for each core, and as many processes with a thread each, in turn. Images a second are of
-the last epoch, from ``history.csv``.
+The default network, DenseNet121, on MedNIST (``MEDPIPE_DATA``), without validation: one process
+with a thread for each core, and as many processes with a thread each, in turn. Images a second are
+of the last epoch, from ``history.csv``.
 """
 
 from __future__ import annotations

@@ -217,3 +217,28 @@ def test_a_job_scheduler_alone_makes_no_processes(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("RANK", "1")
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     assert place() == Place()
+
+
+@pytest.fixture
+def _four(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first of four processes, as far as a check can tell."""
+    launched = {"RANK": 0, "WORLD_SIZE": 4, "MASTER_ADDR": "localhost", "MASTER_PORT": 1}
+    for name, value in launched.items():
+        monkeypatch.setenv(name, str(value))
+
+
+@pytest.mark.usefixtures("_four")
+def test_a_check_knows_how_small_the_parts_of_a_batch_are() -> None:
+    report = builder(network={"normal": True}, loader={"batch_size": 3}).build().check()
+    assert any("some of the 4 processes get nothing" in text for text in report.warnings)
+    report = builder(network={"normal": True}).build().check()
+    assert any("over the 2 samples of a batch" in text for text in report.warnings)
+    report = builder().settings(sync_batch_norm=True).build().check()
+    assert [problem.path for problem in report.problems] == ["run.sync_batch_norm"]
+
+
+@pytest.mark.usefixtures("_four")
+def test_an_output_is_needed_where_processes_start_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "3")
+    with pytest.raises(RunError, match="torchrun may start the processes anew"):
+        builder().build().run()
