@@ -233,13 +233,24 @@ def test_flips_of_left_and_right_swap_the_structures_that_have_sides(form: str) 
     still = {"rotate_range": 0.0, "translate_range": 0.0, "scale_range": 0.0}
     step: Any = STEPS["augment"](prob=0.8, **still, **SWAPPED)
     plain: Any = STEPS["augment"](prob=0.5, **still, flip_axes=(0,))
+    swapped = SWAPPED["swap_labels"]
+    flip: Any = STEPS["rand_flip"](prob=0.6, spatial_axis=0, swap_labels=swapped)
+    along: Any = STEPS["rand_axis_flip"](prob=0.9, swap_labels=swapped)
+    swapping = (step, flip, along)
     samples = [sided(form, seed) for seed in range(12)]
     batch: dict[str, Any] = {
         "image": torch.stack([one["image"].as_tensor() for one in samples]),
         "label": torch.stack([one["label"] for one in samples]),
         "id": [one["id"] for one in samples],
     }
-    for several in ([step], [plain, step], [step, step], [step, made("rand_flip")]):
+    for several in (
+        *([one] for one in swapping),
+        [plain, step],
+        [step, step],
+        [step, made("rand_flip")],
+        [flip, plain],
+        [along, step],
+    ):
         ((_, whole),) = chain(*several).steps
         draws = [whole.draw(np.random.default_rng(seed)) for seed in range(len(samples))]
         together = whole.apply_batch(batch, draws)["label"]
@@ -248,10 +259,12 @@ def test_flips_of_left_and_right_swap_the_structures_that_have_sides(form: str) 
             parts = draw.get("steps", [draw]) if draw else [{}] * len(several)
             expected, flips = one["label"], 0
             for each, part in zip(several, parts, strict=True):
-                if 0 in part.get("flips", []) or "flip" in part:
+                if part.get("axis", 0) >= 0.5:
+                    expected = expected.flip(2)
+                elif 0 in part.get("flips", []) or "flip" in part or "axis" in part:
                     flips += 1
                     expected = expected.flip(1)
-                    expected = exchanged(expected) if each is step else expected
+                    expected = exchanged(expected) if each in swapping else expected
             seen.add(flips)
             assert torch.equal(together[place], expected)
             assert torch.equal(whole.apply(one, draw)["label"], expected)
@@ -266,14 +279,47 @@ def test_flips_of_left_and_right_swap_the_structures_that_have_sides(form: str) 
         ({"flip_axes": (0,), "swap_labels": ((0, 2),)}, "pairs of different numbers from 1"),
     ],
 )
-def test_swaps_that_mean_nothing_are_refused(wrong: dict[str, Any], said: str) -> None:
+def test_swaps_of_augment_that_mean_nothing_are_refused(wrong: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         STEPS["augment"](**wrong)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "said"),
+    [
+        (
+            "rand_flip",
+            {"spatial_axis": (1, 2), "swap_labels": ((1, 2),)},
+            "let spatial_axis have 0",
+        ),
+        ("rand_flip", {"swap_labels": ((1, 2), (2, 3))}, "pairs of different numbers from 1"),
+        ("rand_axis_flip", {"swap_labels": ((1, 1),)}, "pairs of different numbers from 1"),
+    ],
+)
+def test_swaps_of_flips_that_mean_nothing_are_refused(
+    name: str, wrong: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        STEPS[name](**wrong)
+
+
+@pytest.mark.parametrize("axis", [None, 0, -2, (0, 1), 1])
+def test_a_flip_swaps_only_where_it_makes_left_of_right(axis: Any) -> None:
+    swapped = () if axis == 1 else SWAPPED["swap_labels"]
+    step: Any = STEPS["rand_flip"](prob=1.0, spatial_axis=axis, swap_labels=swapped)
+    one = sided("indices", 3)
+    found = step.apply(one, step.draw(np.random.default_rng(0)))["label"]
+    dims = (1, 2) if axis in (None, (0, 1)) else ((axis % 2) + 1,)
+    flipped = one["label"].flip(dims)
+    assert torch.equal(found, flipped if axis == 1 else exchanged(flipped))
 
 
 def test_a_swap_of_a_channel_that_is_not_there_is_refused() -> None:
     step: Any = STEPS["augment"](flip_axes=(0,), swap_labels=((1, 7),))
     with pytest.raises(
-        DataError, match=r"names the structure 7, and there are 5. Count them from 1"
+        DataError, match=r"augment.* names the structure 7, and there are 5. Count them from 1"
     ):
         step.swapped(torch.zeros(1, 5, 4, 4), [{"flips": [0]}])
+    flip: Any = STEPS["rand_flip"](swap_labels=((1, 7),))
+    with pytest.raises(DataError, match=r"rand_flip.* names the structure 7, and there are 5"):
+        flip.swapped(torch.zeros(1, 5, 4, 4), [{"flip": True}])
