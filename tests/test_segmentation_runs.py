@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -30,6 +31,25 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def trained(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return blobs(root, epochs=25).build().run(tmp_path_factory.mktemp("runs") / "one")
+
+
+def test_pixels_are_not_called_millimetres(trained: Run, tmp_path: Path) -> None:
+    assert trained.metrics["test"]["units"] == {"hd95": "mm"}
+    mask_layouts.pictures(tmp_path / "data", 24)
+    run = (
+        PipelineBuilder(device="cpu")
+        .dataset("image_masks", root=str(tmp_path / "data"), labels={"disc": 255})
+        .transforms("load_image", "ensure_channel_first", "scale_intensity", "to_tensor")
+        .network("unet", channels=(4, 8), strides=(2,))
+        .trainer("supervised", max_epochs=1)
+        .loader(batch_size=4, workers=0)
+        .build()
+        .run(tmp_path / "run")
+    )
+    written = json.loads((tmp_path / "run/run.json").read_text())["metrics"]["test"]
+    assert (written["unit"], written["units"]) == ("pixels", {"hd95": "pixels"})
+    assert set(run.predictions("test").units) == {"pixels"}
+    assert "hd95 (pixels)" in run.report().read_text()
 
 
 def test_it_learns(trained: Run) -> None:

@@ -144,6 +144,21 @@ def test_predictions_are_read_back_with_what_is_undefined(tmp_path: Path) -> Non
         read_predictions(path, kept().task)
 
 
+def test_units_are_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    some = kept(units=("mm", "voxels"), extra={"site": ("x", "y")})
+    write_predictions(path, some)
+    first, row, _ = path.read_text().splitlines()
+    assert first.startswith("id,group,keep:site,unit,dice_liver,")
+    assert row.startswith("a,,y,voxels,1.0,")
+    read = read_predictions(path, some.task)
+    assert (read.units, read.unit) == (("voxels", "mm"), "mm or voxels")
+    assert read.extra == {"site": ("y", "x")}
+    assert read.taken([1]).units == ("mm",)
+    with pytest.raises(DataError, match="1 units for 2 samples"):
+        kept(units=("mm",))
+
+
 @pytest.mark.parametrize(
     ("column", "value"),
     [(0, 1.5), (1, -0.1), (2, -1.0), (3, -1.0), (3, math.nan), (4, math.inf)],

@@ -60,7 +60,8 @@ class ImageMasks(DatasetStep):
         on_mismatch: What to do with a mask on another grid than its image: an ``"error"``, or
             ``"resample"`` it onto the image's by nearest neighbour, where both have an affine.
         tolerances: How far, in mm, a predicted surface may be from the true one for the NSD: one
-            number for all structures or one for each. Empty: 1 mm.
+            number for all structures or one for each. Empty: 1. Files without a spacing count
+            pixels or voxels.
         without_mask: What an image without a mask is: an ``"error"``, or left out (``"drop"``).
         channels: 1: convert images to grey; 3: to RGB; ``"auto"``: keep the files' channels.
         group_pattern: A regular expression that is searched in each id; what it captures is the

@@ -50,7 +50,8 @@ class NnUNet(DatasetStep):
         on_mismatch: What to do with a mask on another grid than its image: an ``"error"``, or
             ``"resample"`` it onto the image's by nearest neighbour, where both have an affine.
         tolerances: How far, in mm, a predicted surface may be from the true one for the NSD: one
-            number for all structures or one for each. Empty: 1 mm.
+            number for all structures or one for each. Empty: 1. Files without a spacing count
+            pixels or voxels.
         folds: nnU-Net's ``splits_final.json``, below `root` or elsewhere. None: the library splits.
         test_fold: The fold of `folds` whose cases of ``val`` are the test.
         group_pattern: A regular expression that is searched in each id; what it captures is the
