@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 # of volumes fill no device's memory.
 _POSITIONS = {"cpu": 2**18}
 _MOST_POSITIONS = 2**24
+MODES = ("nearest", "bilinear")
+"""How any image can be interpolated; those of two axes by ``bicubic``, too."""
+PADDING_MODES = ("zeros", "border", "reflection")
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -40,8 +43,8 @@ class SpatialMap:
             included, in its voxels, and are added before the map: of shape (batch, axes,
             control points of each axis...). None: there are none.
         size: The sides of the result; None: those of the images.
-        mode: How images are interpolated: ``nearest``, ``bilinear`` (trilinear for volumes) or
-            ``bicubic``. None: voxels are only reordered.
+        mode: How images are interpolated: ``nearest``, ``bilinear`` (trilinear for volumes) or,
+            in 2-D, ``bicubic``. None: voxels are only reordered.
         padding_mode: What comes in from outside: ``zeros``, ``border`` or ``reflection``.
         align_corners: Whether an image ends at the centres of its outermost voxels, not at their
             edges, for ``reflection``.
@@ -81,35 +84,53 @@ class SpatialMap:
         )
 
 
-def fitting(found: SpatialMap, images: int, axes: int) -> SpatialMap:
+def fitting(found: SpatialMap, images: int, axes: int, step: str) -> SpatialMap:
     """The map that a step gave, if it is one for so many images of so many axes.
 
     One map would do for several images, and NaN take the values of a border, without a word.
 
+    Args:
+        found: What the step's ``spatial_map`` gave.
+        images: How many images it is for.
+        axes: How many axes they have.
+        step: The name of the step, for errors.
+
     Raises:
-        ValueError: It isn't; the message says what is expected.
+        ValueError: It isn't; the message names the step and the field, and says what is expected.
         TypeError: It is no map.
     """
     import numpy as np
 
+    whose = f"spatial_map of {step!r}"
     if not isinstance(found, SpatialMap):
-        raise TypeError(f"spatial_map gave a {type(found).__name__}. Return a SpatialMap")
+        raise TypeError(f"the {whose} gave a {type(found).__name__}. Return a SpatialMap")
     expected = (images, axes, axes + 1)
     maps, shifts = np.asarray(found.maps), found.shifts
     if not isinstance(found.maps, np.ndarray) or maps.shape != expected:
         raise ValueError(
-            f"the maps of its spatial_map are a {type(found.maps).__name__} of shape {maps.shape}. "
+            f"the maps in the {whose} are a {type(found.maps).__name__} of shape {maps.shape}. "
             f"Give an array of shape {expected}: a map for each draw, an empty one included"
         )
     if shifts is not None and (shifts.shape[:2], shifts.ndim) != ((images, axes), 2 + axes):
         raise ValueError(
-            f"the shifts of its spatial_map have the shape {shifts.shape}. Give {(images, axes)}, "
+            f"the shifts in the {whose} have the shape {shifts.shape}. Give {(images, axes)}, "
             f"then the number of control points of each of the {axes} axes"
         )
     if not np.isfinite(maps).all() or not (shifts is None or np.isfinite(shifts).all()):
-        raise ValueError("its spatial_map has values that are NaN or infinite")
+        raise ValueError(f"the {whose} has values that are NaN or infinite")
     if found.size is not None and len(found.size) != axes:
-        raise ValueError(f"the size of its spatial_map is {found.size}. Give {axes} sides")
+        raise ValueError(f"the size in the {whose} is {found.size}. Give {axes} sides")
+    fields = (
+        ("mode", found.mode, (*MODES, *(["bicubic"] if axes == 2 else []), None)),
+        ("padding_mode", found.padding_mode, PADDING_MODES),
+    )
+    wrong = [
+        f"{field} = {given!r} in the {whose}: give one of {', '.join(map(repr, allowed))}"
+        for field, given, allowed in fields
+        if given not in allowed
+    ]
+    if wrong:
+        raise ValueError(f"there is {'; and '.join(wrong)}")
     return found
 
 
@@ -246,10 +267,10 @@ class ResampledStep(DrawnStep):
         found = self.spatial_map(draws, sides)
         if found is None:
             raise ValueError(
-                "spatial_map gave None. Return a SpatialMap, or give the step methods changed and "
-                "moved of its own"
+                f"the spatial_map of {self.name!r} gave None. Return a SpatialMap, or give the "
+                "step methods changed and moved of its own"
             )
-        return fitting(found, len(draws), len(sides))
+        return fitting(found, len(draws), len(sides), self.name)
 
 
 @attrs.frozen(kw_only=True)
@@ -287,7 +308,7 @@ class FusedStep(ResampledStep):
             found = step.spatial_map(some, sides)
             if found is None:
                 return None
-            fitting(found, len(draws), len(sides))
+            fitting(found, len(draws), len(sides), step.name)
             whole = found if whole is None else found.after(whole)
             if whole is None:
                 return None
