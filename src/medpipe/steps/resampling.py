@@ -337,7 +337,8 @@ class FusedStep(ResampledStep):
         for place, step in enumerate(self.steps):
             some = [draw["steps"][place] if draw else {} for draw in draws]
             groups = [step.group(draw, values.shape[2:]) for draw in some]
-            values = in_groups(values, groups, partial(_changed, getattr(step, method), some))
+            change = partial(_changed, getattr(step, method), some)
+            values = in_groups(values, groups, change, step=step.name)
         return values
 
 
