@@ -304,8 +304,7 @@ class FusedStep(ResampledStep):
         """Compose the maps of the steps."""
         whole: SpatialMap | None = None
         for place, step in enumerate(self.steps):
-            some = [draw["steps"][place] if draw else {} for draw in draws]
-            found = step.spatial_map(some, sides)
+            found = step.spatial_map(_draws_of(place, draws), sides)
             if found is None:
                 return None
             fitting(found, len(draws), len(sides), step.name)
@@ -316,30 +315,43 @@ class FusedStep(ResampledStep):
 
     def changed(self, images: torch.Tensor, draws: Sequence[Mapping[str, Any]]) -> torch.Tensor:
         """Resample the images once, or step by step where that can't be."""
-        found = self.spatial_map(draws, images.shape[2:])
-        if found is not None and found.mode is not None:
-            return resampled(images, found)
-        return self._one_by_one(images, draws, "changed")
+        found = self._one_map(images, draws)
+        return resampled(images, found) if found else self._one_by_one(images, draws, "changed")
 
     def moved(self, labels: torch.Tensor, draws: Sequence[Mapping[str, Any]]) -> torch.Tensor:
         """Resample the labels once, by nearest neighbour, then swap as each step does."""
-        found = self.spatial_map(draws, labels.shape[2:])
-        if found is None or found.mode is None:
+        found = self._one_map(labels, draws)
+        if found is None:
             return self._one_by_one(labels, draws, "moved")
-        labels = resampled(labels, found, mode="nearest")
+        return self.swapped(resampled(labels, found, mode="nearest"), draws)
+
+    def swapped(self, labels: torch.Tensor, draws: Sequence[Mapping[str, Any]]) -> torch.Tensor:
+        """Swap what each step swaps, in their order."""
         for place, step in enumerate(self.steps):
-            labels = step.swapped(labels, [draw["steps"][place] if draw else {} for draw in draws])
+            labels = step.swapped(labels, _draws_of(place, draws))
         return labels
+
+    def _one_map(
+        self, values: torch.Tensor, draws: Sequence[Mapping[str, Any]]
+    ) -> SpatialMap | None:
+        """The map to resample by; None where the steps are applied one by one."""
+        found = self.spatial_map(draws, values.shape[2:])
+        return None if found is None or found.mode is None else found
 
     def _one_by_one(
         self, values: torch.Tensor, draws: Sequence[Mapping[str, Any]], method: str
     ) -> torch.Tensor:
         for place, step in enumerate(self.steps):
-            some = [draw["steps"][place] if draw else {} for draw in draws]
+            some = _draws_of(place, draws)
             groups = [step.group(draw, values.shape[2:]) for draw in some]
             change = partial(_changed, getattr(step, method), some)
             values = in_groups(values, groups, change, step=step.name)
         return values
+
+
+def _draws_of(place: int, draws: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """What was drawn for one of several steps."""
+    return [draw["steps"][place] if draw else {} for draw in draws]
 
 
 def _changed(
