@@ -5,6 +5,7 @@ torch is imported inside functions.
 
 from __future__ import annotations
 
+import re
 import time
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -273,7 +274,9 @@ def _distributed() -> Any:
 
 
 def _line(error: BaseException) -> str:
-    return " ".join(str(error).split()).rstrip(".")
+    """What an error says, in one line; of one of gloo what is about the connection."""
+    text = re.sub(r"^\[\S+\.cc:\d+\] ", "", " ".join(str(error).split()))
+    return text.partition(" This is typically caused by")[0].rstrip(".")
 
 
 def _from_torch(error: BaseException) -> bool:
