@@ -165,6 +165,7 @@ def joined(parts: Sequence[Predictions]) -> Predictions:
         measures={
             name: np.concatenate([part.measures[name] for part in parts]) for name in first.measures
         },
+        units=tuple(unit for part in parts for unit in part.units),
     )
 
 
