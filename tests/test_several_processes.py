@@ -104,7 +104,7 @@ def test_all_end_when_one_fails(tmp_path: Path, action: str, workers: int, says:
     assert time.monotonic() - began < 100
     assert done.returncode == 1
     said = [line for line in done.stderr.splitlines() if "medpipe.errors." in line]
-    assert len(said) == (action != "kill"), done.stderr
+    assert len(said) <= 1 if action == "kill" else len(said) == 1, done.stderr
     assert says in done.stderr
     stopped = Run.load(tmp_path / "run")
     assert stopped.status == "failed"
@@ -115,7 +115,7 @@ def test_all_end_when_one_fails(tmp_path: Path, action: str, workers: int, says:
 @pytest.mark.long
 def test_one_is_asked_to_stop_and_other_numbers_go_on(tmp_path: Path) -> None:
     """The epoch that two processes begin is finished by one, and by four, as if by one alone."""
-    run = {"trainer": {"max_epochs": 2}, "act": {"rank": 1, "call": 95, "action": "stop"}}
+    run = {"trainer": {"max_epochs": 2}, "act": {"rank": 1, "call": 65, "action": "stop"}}
     for name in ("one", "four"):
         done = torchrun("support.several", json.dumps({**run, "output": str(tmp_path / name)}))
         assert '"stopped"' in done.stdout, done.stderr
