@@ -129,6 +129,10 @@ def resampled(images: torch.Tensor, by: SpatialMap, *, mode: str | None = None) 
 
     sides = images.shape[2:]
     size = tuple(sides if by.size is None else by.size)
+    chosen = mode or by.mode or "bilinear"
+    # Of pictures torch's own is as fast.
+    plain = chosen == "nearest" and by.padding_mode == "border"
+    quick = plain and len(sides) == 3 and images.device.type == "cpu"
     # An image reaches from -1 to 1 in the coordinates of `grid_sample`.
     per_voxel = [2 / (max(2, side) - 1 if by.align_corners else max(2, side)) for side in sides]
     scaled = torch.from_numpy(by.maps * np.asarray(per_voxel)[:, None]).float()
@@ -147,14 +151,31 @@ def resampled(images: torch.Tensor, by: SpatialMap, *, mode: str | None = None) 
         _fill(where, scaled[some], voxels)
         if by.shifts is not None:
             _displace(where, scaled[some], by.shifts[some])
+        if quick:
+            result[some] = _nearest(images[some], where, align_corners=by.align_corners)
+            continue
         result[some] = grid_sample(
             images[some],
             where,
-            mode=mode or by.mode or "bilinear",
+            mode=chosen,
             padding_mode=by.padding_mode,
             align_corners=by.align_corners,
         )
     return result
+
+
+def _nearest(images: torch.Tensor, positions: torch.Tensor, *, align_corners: bool) -> torch.Tensor:
+    """What `grid_sample` gives, by one look-up, which takes a CPU a third of the time."""
+    sides = images.shape[2:]
+    found: torch.Tensor | None = None
+    for axis, side in enumerate(sides):
+        along = positions[..., len(sides) - 1 - axis] + 1
+        along = along.div_(2).mul_(side - 1) if align_corners else along.mul_(side).sub_(1).div_(2)
+        along = along.clamp_(0, side - 1).round_().long()
+        found = along if found is None else found.mul_(side).add_(along)
+    assert found is not None
+    places = found.flatten(1)[:, None].expand(-1, images.shape[1], -1)
+    return images.flatten(2).gather(2, places).reshape(*images.shape[:2], *positions.shape[1:-1])
 
 
 def _fill(positions: torch.Tensor, maps: torch.Tensor, voxels: Sequence[torch.Tensor]) -> None:
