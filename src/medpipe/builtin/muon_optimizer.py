@@ -92,8 +92,9 @@ def orthogonalised(matrix: torch.Tensor, steps: int) -> torch.Tensor:
     wide = matrix.mT if tall else matrix
     with torch.autocast(matrix.device.type, enabled=False):
         wide = wide.float()
-        wide = wide / (wide.norm() + SMALL)
         gram = wide @ wide.mT
+        scale = 1 / (gram.trace().sqrt() + SMALL)  # by the norm
+        gram.mul_(scale * scale)
         a, b, c = COEFFICIENTS
         whole: torch.Tensor | None = None
         for _ in range(steps):
@@ -103,5 +104,5 @@ def orthogonalised(matrix: torch.Tensor, steps: int) -> torch.Tensor:
             gram = factor @ (factor @ gram)
             gram = (gram + gram.mT) / 2  # or what rounding makes uneven grows
         assert whole is not None
-        result: torch.Tensor = (whole @ wide).to(matrix.dtype)
+        result: torch.Tensor = (whole.mul_(scale) @ wide).to(matrix.dtype)
     return result.mT if tall else result
