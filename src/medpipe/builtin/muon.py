@@ -28,8 +28,8 @@ class Muon(OptimizerStep):
     their inputs or outputs, whichever are fewer. What has fewer than 8 inputs or outputs, such as
     the last layer of a segmentation and the first of a grey image, and vectors are trained by
     AdamW. Updates are as large as AdamW's (Liu et al., 2025, arXiv:2502.16982), so that both have
-    one learning rate. On a CPU core a step of a U-Net of half a million weights takes 3 ms more than
-    AdamW's, and fewer steps are enough.
+    one learning rate. On a CPU core a step of a U-Net of half a million weights takes 3 ms longer
+    than AdamW's, and fewer steps are enough.
 
     Attributes:
         momentum: How much of the average gradient stays at each step.
