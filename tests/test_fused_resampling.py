@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any, ClassVar
 
 import attrs
@@ -12,12 +13,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.data import MetaTensor
+from torch.nn import functional
 
 from medpipe.builtin.transforms.monai_transforms import TRANSFORMS
 from medpipe.data.chain import Chain
 from medpipe.plugin import DataError, TransformStep, has_image_label
 from medpipe.steps import FusedStep
-from medpipe.steps.resampling import ResampledStep, SpatialMap, fitting
+from medpipe.steps.resampling import ResampledStep
+from medpipe.steps.spatial_map import SpatialMap, fitting, resampled
 
 STEPS = {step.name: step for step in TRANSFORMS}
 MOVING: dict[str, dict[str, Any]] = {
@@ -46,6 +49,50 @@ def picture(sides: tuple[int, ...], seed: int = 0) -> dict[str, Any]:
     image = sum(torch.sin(rate * place) for rate, place in zip(rates, places, strict=True))
     label = (places.sum(0) > sum(sides) / 2).to(torch.uint8) * 5
     return {"image": MetaTensor(image[None]), "label": label[None], "id": "a"}
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    sides=st.tuples(*[st.integers(1, 6)] * 3),
+    size=st.tuples(*[st.integers(1, 7)] * 3) | st.none(),
+    halves=st.tuples(*[st.integers(-9, 9)] * 3),
+    turned=st.booleans(),
+    align_corners=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_labels_of_a_volume_are_those_of_grid_sample(
+    sides: tuple[int, ...],
+    size: tuple[int, ...] | None,
+    halves: tuple[int, ...],
+    turned: bool,
+    align_corners: bool,
+    seed: int,
+) -> None:
+    """Halfway between two voxels and outside of the volume too."""
+    labels = torch.arange(2 * 2 * math.prod(sides)).float().reshape(2, 2, *sides)
+    maps = np.eye(3, 4)[None].repeat(2, axis=0)
+    maps[:, :, 3] = np.array(halves) / 2
+    if turned:
+        maps[1] += 0.2 * np.random.default_rng(seed).standard_normal((3, 4))
+    by = SpatialMap(maps=maps, size=size, align_corners=align_corners)
+
+    found = resampled(labels, by, mode="nearest")
+
+    where: list[torch.Tensor] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(functional, "grid_sample", partial(_noted, functional.grid_sample, where))
+        resampled(labels, by)
+    expected = functional.grid_sample(
+        labels, where[0], mode="nearest", padding_mode="border", align_corners=align_corners
+    )
+    assert torch.equal(found, expected)
+
+
+def _noted(
+    sample: Any, where: list[torch.Tensor], images: torch.Tensor, positions: Any, **options: Any
+) -> Any:
+    where.append(positions.clone())
+    return sample(images, positions, **options)
 
 
 def test_there_and_back_is_the_image_itself() -> None:

@@ -21,6 +21,7 @@ from medpipe.builtin.segmentation.losses import (
     GeneralizedDice,
     Tversky,
 )
+from medpipe.builtin.segmentation.softmax_sums import softmax_sums
 from medpipe.plugin import DataError, LossStep
 from support.dense_tasks import dense_data
 from support.examples import examples
@@ -83,6 +84,43 @@ def test_masks_that_exclude_one_another_give_monais_loss_and_gradient(
     found.backward()
     expected.backward()
     torch.testing.assert_close(first.grad, second.grad, rtol=1e-4, atol=1e-7)
+
+
+def test_the_sums_of_a_softmax_have_their_gradient() -> None:
+    outputs = logits(4).double().flatten(2).requires_grad_()
+    target = functional.one_hot(mask()[:, 0].long(), 4).movedim(-1, 1).flatten(2).double()
+
+    assert torch.autograd.gradcheck(lambda given: softmax_sums(given, target), (outputs,))
+
+
+@pytest.mark.parametrize("batch", [True, False])
+@pytest.mark.parametrize("background", [True, False])
+def test_one_voxel_that_is_ignored_hardly_changes_loss_and_gradient(
+    batch: bool, background: bool
+) -> None:
+    # The sums of what is annotated as a whole are taken in another way.
+    loss = DiceCE(batch=batch, include_background=background).build(EXCLUSIVE)
+    first, second = logits(4).requires_grad_(), logits(4).requires_grad_()
+    labels = mask()
+    expected = loss(first, labels)
+    labels[0, 0, 0, 0, 0] = 255
+    found = loss(second, labels)
+    torch.testing.assert_close(found, expected, rtol=0.02, atol=0)
+    found.backward()
+    expected.backward()
+    assert first.grad is not None
+    assert second.grad is not None
+    torch.testing.assert_close(first.grad[1:], second.grad[1:], rtol=0.1, atol=1e-4)
+
+
+def test_a_share_too_small_for_float32_gives_a_finite_loss() -> None:
+    wrong = functional.one_hot(3 - mask()[:, 0].long(), 4).movedim(-1, 1) * 1e4
+    outputs = wrong.requires_grad_()
+    loss = DiceCE().build(EXCLUSIVE)(outputs, mask())
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert outputs.grad is not None
+    assert torch.isfinite(outputs.grad).all()
 
 
 @cases

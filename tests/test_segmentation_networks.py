@@ -102,8 +102,10 @@ def test_parameters_reach_the_network() -> None:
         flat = STEPS["dynunet"](
             kernel_size=((3, 3, 1), 3, 3), strides=(1, (2, 2, 1), 2), filters=(4, 8, 16)
         ).build(dense_data((8, 8, 6)))
+        plain = STEPS["unet"](bias=False).build(dense_data((16, 16, 16)))
         assert thin(torch.empty(1, 1, 8, 8, 6)).shape == (1, 3, 8, 8, 6)
         assert flat(torch.empty(1, 1, 8, 8, 6)).shape == (1, 3, 8, 8, 6)
+    assert not [name for name, _ in plain.named_parameters() if name.endswith("bias")]
     assert "BatchNorm3d" in str(thin)
     assert "ReLU" in str(thin)
     assert "kernel_size=(3, 3, 1)" in str(flat)

@@ -47,17 +47,17 @@ def pipeline(name: str, root: Path, epochs: int, *, seed: int = 0) -> Pipeline:
     return (
         builder.dataset("decathlon", root=root, folds="folds.csv", test_fold=0)
         .transforms(*chain(name))
-        .network("unet")
+        .network("unet", act="relu", bias=False)
         .trainer(
             "supervised",
             max_epochs=epochs,
-            learning_rate=1.2e-2,
-            optimizer=step("adamw", betas=(0.9, 0.98)),
+            learning_rate=5e-2,
+            optimizer="muon",
             schedule="one_cycle",
             precision="bfloat16",
         )
         .loader(batch_size=2)
-        .split(validation=0.05)
+        .split(validation=0)
         .build()
     )
 

@@ -17,6 +17,7 @@ from medpipe.builtin.handlers import HANDLERS
 from medpipe.builtin.inferers import INFERERS
 from medpipe.builtin.losses import LOSSES
 from medpipe.builtin.metrics import METRICS
+from medpipe.builtin.muon import Muon
 from medpipe.builtin.networks import NETWORKS
 from medpipe.builtin.optimizers import OPTIMIZERS
 from medpipe.builtin.schedules import SCHEDULES
@@ -94,7 +95,7 @@ def medpipe_losses() -> Iterable[type[LossStep]]:
 @hookimpl
 def medpipe_optimizers() -> Iterable[type[OptimizerStep]]:
     """Offer the built-in optimizers."""
-    return OPTIMIZERS
+    return (*OPTIMIZERS, Muon)
 
 
 @hookimpl

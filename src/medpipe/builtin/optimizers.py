@@ -19,7 +19,7 @@ Pair = tuple[float, float]
 LEFT_OUT: Mapping[str, str] = {
     "LBFGS": "it evaluates the loss several times in a step, through a closure",
     "SparseAdam": "it takes sparse gradients alone, which no network here has",
-    "Muon": "it takes matrices alone, and networks also have vectors and kernels",
+    "Muon": "it takes matrices alone; the step muon takes vectors and kernels as well",
 }
 """The optimizers of torch that are no steps, and why."""
 FUSED_ON = frozenset({"cuda"})

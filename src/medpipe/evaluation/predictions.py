@@ -150,8 +150,6 @@ def joined(parts: Sequence[Predictions]) -> Predictions:
     """The predictions of several parts of a split, one after the other."""
     import numpy as np
 
-    if len(parts) == 1:
-        return parts[0]
     first = parts[0]
     return Predictions(
         task=first.task,

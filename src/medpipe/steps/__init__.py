@@ -46,7 +46,7 @@ from medpipe.steps.reading import (
     chosen_readers,
     listing_with,
 )
-from medpipe.steps.resampling import FusedStep, ResampledStep, SpatialMap, fused
+from medpipe.steps.resampling import FusedStep, ResampledStep, fused
 from medpipe.steps.samples import (
     SPLITS,
     Dataset,
@@ -55,6 +55,7 @@ from medpipe.steps.samples import (
     Split,
     has_image_label,
 )
+from medpipe.steps.spatial_map import SpatialMap
 from medpipe.steps.training import DataInfo, Denominator, Inferer, Loss, Training, TrainingParts
 from medpipe.tasks import (
     LabelImage,

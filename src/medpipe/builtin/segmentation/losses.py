@@ -187,14 +187,38 @@ class DiceCE(Dice):
         def loss(
             outputs: torch.Tensor, labels: torch.Tensor, weight: torch.Tensor | None
         ) -> torch.Tensor:
-            shares, mean = entropy(outputs, labels, weight)
-            sums = self.sums(shares, labels, exclusive)
+            if exclusive and weight is None and self._quick(labels):
+                sums, mean = self._at_once(outputs, labels)
+            else:
+                shares, mean = entropy(outputs, labels, weight)
+                sums = self.sums(shares, labels, exclusive)
             each = self.each(sums)
             if weight is not None and outputs.shape[1] > 1:  # as MONAI has it
                 each = each * weight[first:]
             return self.lambda_dice * _mean(each, sums.there) + self.lambda_ce * mean
 
         return _module(self, loss, weights)
+
+    def _quick(self, labels: torch.Tensor) -> bool:
+        """Whether all is annotated; not on a GPU, which to ask would wait for."""
+        return not (self.squared or labels.is_cuda) and bool((labels != IGNORED).all())
+
+    def _at_once(self, outputs: torch.Tensor, labels: torch.Tensor) -> tuple[Sums, torch.Tensor]:
+        """The sums, and the mean cross-entropy, of names that exclude one another."""
+        import torch
+
+        from medpipe.builtin.segmentation.softmax_sums import softmax_sums
+
+        target = _target(labels, outputs.shape[1], True).flatten(2)
+        both, predicted, entropy = softmax_sums(outputs.flatten(2), target)
+        first = int(not self.include_background)
+        some = [each[:, first:] for each in (both, predicted, target.sum(2))]
+        if self.batch:
+            some = [each.sum(0, keepdim=True) for each in some]
+        both, predicted, present = some
+        there = torch.ones_like(present, dtype=torch.bool)
+        sums = Sums(both=both, predicted=predicted, present=present, there=there)
+        return sums, entropy / labels.numel()
 
 
 def _entropy_of_mask(

@@ -73,6 +73,8 @@ class UNet(_Strided):
         num_res_units: Residual units of each level; 0: plain convolutions.
         act: The activation.
         norm: The normalisation: ``instance`` for small batches.
+        bias: Whether convolutions have a bias. A normalisation takes it out again, so that only
+            the last one's counts; without any, a step takes less time on a CPU.
     """
 
     name: ClassVar[str] = "unet"
@@ -82,11 +84,12 @@ class UNet(_Strided):
     num_res_units: int = attrs.field(default=0, validator=ge(0))
     act: Literal["prelu", "relu", "leakyrelu", "elu"] = "prelu"
     norm: Literal["instance", "batch"] = "instance"
+    bias: bool = True
 
     def arguments(self, data: DataInfo) -> dict[str, Any]:
         """The parameters."""
         own = {"num_res_units": self.num_res_units, "act": self.act, "norm": self.norm}
-        return {**_Strided.arguments(self, data), **own}
+        return {**_Strided.arguments(self, data), **own, "bias": self.bias}
 
 
 @attrs.frozen(kw_only=True)
