@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 import attrs
@@ -25,6 +26,8 @@ from medpipe.plugin import (
 from medpipe.system.place import place
 
 SIZE = 12
+ACTED = "MEDPIPE_TESTS_ACTED"
+"""The environment variable that names a file to touch when a process acts."""
 
 
 @attrs.frozen(kw_only=True)
@@ -71,6 +74,8 @@ class Acting(TransformStep):
             nonlocal calls
             calls += 1
             if self.rank == place().rank and calls == self.call:
+                if acted := os.environ.get(ACTED):
+                    Path(acted).touch()
                 return ACTIONS[self.action](sample)
             return sample
 
