@@ -1,16 +1,31 @@
-"""Runs on several processes of which a random one is killed at random moments."""
+"""Runs on several processes of which a random one is killed at random moments.
+
+In the folder of the tests: ``python -m support.kills --kills 200``.
+"""
 
 from __future__ import annotations
 
+import argparse
+import itertools
+import json
 import os
 import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
-from support.torchrun import environment
+from support.torchrun import environment, torchrun
+
+LONG = {
+    "network": {"normal": True},  # batch norm and dropout
+    "trainer": {"max_epochs": 25, "schedule": {"step": "one_cycle"}},
+    "minutes": 0,
+}
+"""A run that saves after each iteration, and takes longer than most processes live."""
 
 
 def run_through(
@@ -90,3 +105,39 @@ def wait_until_gone(processes: list[int], end: float) -> None:
     """Wait until torchrun has ended all of them."""
     while time.monotonic() < end and any(Path(f"/proc/{pid}").exists() for pid in processes):
         time.sleep(0.05)
+
+
+def main() -> None:
+    """Kill so many processes, ten in each run, and compare each run with one left in peace."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    done = same = 0
+    with tempfile.TemporaryDirectory() as folder:
+        whole = Path(folder, "whole")
+        assert (
+            torchrun("support.several", json.dumps({**LONG, "output": str(whole)})).returncode == 0
+        )
+        for seed in itertools.count(given.seed):
+            output = Path(folder, f"killed-{seed}")
+            again = json.dumps({**LONG, "output": str(output), "resume": True})
+            code, kills = run_through(again, kills=10, seed=seed, longest=18, limit=900)
+            equal = code == 0 and weights(output) == weights(whole)
+            done, same = done + kills, same + kills * equal
+            sys.stdout.write(f"{done} killed, {same} in runs that ended as the whole one\n")
+            sys.stdout.flush()
+            if done >= given.kills:
+                break
+
+
+def weights(run: Path) -> dict[str, Any]:
+    """The network of a run at its end, as numbers."""
+    from medpipe.training.checkpoint import load_checkpoint
+
+    states, _ = load_checkpoint(run / "checkpoints/last.safetensors")
+    return {name: value.tolist() for name, value in states["network"].items()}
+
+
+if __name__ == "__main__":
+    main()
