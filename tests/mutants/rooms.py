@@ -30,6 +30,7 @@ ROOMS: dict[str, Room] = {
         "src/medpipe/system/notebook.py": ("test_shown.py",),
         "src/medpipe/system/options.py": ("test_pipeline_longer.py",),
         "src/medpipe/system/output_folders.py": ("test_files.py", "test_locks.py"),
+        "src/medpipe/system/place.py": ("test_several_processes.py",),
         "src/medpipe/system/plain_numbers.py": ("test_plain_numbers.py",),
         "src/medpipe/system/private_api.py": ("test_private_api.py",),
         "src/medpipe/system/processes.py": ("test_processes.py",),
