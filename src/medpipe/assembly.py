@@ -82,10 +82,10 @@ class Assembly:
     @property
     def workers(self) -> int:
         """How many worker processes are asked for and worth starting by one process."""
-        return min(self.configuration.loader.workers, self._cpus) if self._cpus > 1 else 0
+        return min(self.configuration.loader.workers, self.cpus) if self.cpus > 1 else 0
 
     @property
-    def _cpus(self) -> int:
+    def cpus(self) -> int:
         """The cores of this machine, shared out to the run's processes on it."""
         return max(1, available_cpus() // self.processes.here.local_world_size)
 
@@ -301,7 +301,7 @@ class Assembly:
             order,
             workers=workers,
             device=device,
-            ahead=self._cpus > torch.get_num_threads(),
+            ahead=self.cpus > torch.get_num_threads(),
         )
 
     def loaders(self, prepared: PreparedData, device: torch.device) -> Loaders:

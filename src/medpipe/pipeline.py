@@ -14,6 +14,7 @@ from medpipe.assembly import Assembly
 from medpipe.checks.data_report import DataReport, examine_data
 from medpipe.checks.pipeline_check import examine
 from medpipe.config import Configuration, toml_text
+from medpipe.distributed.processes import processes
 from medpipe.errors import RunError
 from medpipe.registry.meanings import parameter_fields
 from medpipe.registry.parameters import values_of
@@ -340,7 +341,9 @@ class Pipeline:
                     run = member.run()
                 if run.status != "finished":
                     break
-        return RunSet.load(output)
+        ours = processes(self.configuration.run.timeout)
+        with ours.together():
+            return ours.share(RunSet.load(output) if ours.leads else None)
 
 
 def _seconds(max_time: float | timedelta | None) -> float | None:

@@ -4,13 +4,32 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Annotated
 
+from cyclopts import Parameter
+
+from medpipe.errors import RunError
 from medpipe.registry.registry import Registry
 from medpipe.system.cache_folder import cache_directory
+from medpipe.system.place import place
+
+TO_START = """Only one process was started, and --processes tries what several exchange. Start them:
+  torchrun --nproc-per-node 2 -m medpipe doctor --processes
+or, the same on each of two machines, with the name of the first:
+  torchrun --nnodes 2 --nproc-per-node 1 --rdzv-backend c10d --rdzv-endpoint HOST:29500 \\
+    -m medpipe doctor --processes"""
 
 
-def doctor() -> None:
-    """Show versions, device, memory, data and plugins; exit code 1 if a plugin is broken."""
+def doctor(*, processes: Annotated[bool, Parameter(negative="")] = False) -> None:
+    """Show versions, device, memory, data and plugins; exit code 1 if a plugin is broken.
+
+    Args:
+        processes: Try instead what the processes that torchrun started exchange; exit code 1 if
+            something is blocked.
+    """
+    if processes:
+        _look_at_processes()
+        return
     from medpipe.system.distribution import collisions
     from medpipe.system.hardware import (
         available_cpus,
@@ -38,4 +57,17 @@ def doctor() -> None:
     for collision in collided:
         print(collision)
     if registry.failures or collided:
+        sys.exit(1)
+
+
+def _look_at_processes() -> None:
+    from medpipe.distributed.diagnosis import diagnose
+
+    here = place()
+    if here.alone:
+        raise RunError(TO_START)
+    lines, blocked = diagnose(here)
+    for line in lines:
+        print(line, file=sys.stdout if here.leads else sys.stderr)
+    if blocked:
         sys.exit(1)

@@ -14,6 +14,7 @@ from medpipe import Run
 from medpipe.errors import RunError
 from medpipe.system.file_errors import looked_in, mode_of
 from medpipe.system.output_folders import refuse_existing
+from medpipe.system.place import place
 from medpipe.system.text import counted
 
 _MOST_SHOWN = 10
@@ -58,6 +59,8 @@ def predict(
         skip_unreadable=skip_unreadable,
         masks=masks,
     )
+    if not place().leads:
+        return
     if masks is not None:
         print(f"The masks of {counted(len(found), 'image')} are in {masks}", file=sys.stderr)
     if output is None:

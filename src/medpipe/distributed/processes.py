@@ -25,8 +25,14 @@ Thing = TypeVar("Thing")
 LAST_WORD = 10.0
 """Seconds in which the others are to hear that this process failed."""
 
+TIMEOUT = 600.0
+"""Seconds that an exchange may take, where no setting says so."""
+
 PATIENCE = 5.0
 """Seconds that a process that was asked to stop goes on waiting for the others."""
+
+PAUSE = 1.0
+"""Seconds between two looks at whether another process has failed, where much is done meanwhile."""
 
 _FAILURE = "failure"
 
@@ -49,7 +55,7 @@ class Processes:
         here: Which process this is.
     """
 
-    def __init__(self, here: Place | None = None, *, timeout: float = 600.0) -> None:
+    def __init__(self, here: Place | None = None, *, timeout: float = TIMEOUT) -> None:
         self.here = here or Place()
         self._timeout = timedelta(seconds=timeout)
         self._store: Any = None
@@ -57,6 +63,7 @@ class Processes:
         self._names = 0
         self._signalled: Callable[[], bool] = lambda: False
         self._failed = False
+        self._looked = 0.0
 
     @property
     def leads(self) -> bool:
@@ -192,6 +199,31 @@ class Processes:
             return None
         return str(store.get(name).decode())
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Let all end where one raises an error in the block.
+
+        Raises:
+            OtherProcessError: Another process has failed.
+        """
+        try:
+            yield
+        except Exception as error:
+            raised = self.fail(error)
+            if raised is error:
+                raise
+            raise raised from error
+
+    def look(self) -> None:
+        """See, once in a while, that no other process has failed.
+
+        Raises:
+            OtherProcessError: One has.
+        """
+        if time.monotonic() - self._looked >= PAUSE:
+            self._looked = time.monotonic()
+            self._see_failure()
+
     def fail(self, error: BaseException) -> BaseException:
         """Tell the others that this process failed, so that all end.
 
@@ -295,7 +327,7 @@ ALONE = Processes()
 _known: list[Processes] = []
 
 
-def processes(timeout: float) -> Processes:
+def processes(timeout: float = TIMEOUT) -> Processes:
     """The processes of this job, once connected the same for every run in it."""
     here = place()
     if here.alone:

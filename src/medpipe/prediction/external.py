@@ -15,11 +15,16 @@ from medpipe.data.scanning.label_scan import LabelScan, scan_labels
 from medpipe.data.scanning.pixel_defects import NOT_FINITE
 from medpipe.data.scanning.scan import Scan, scan
 from medpipe.data.splits.split_file import SPLITS_FILE
-from medpipe.errors import BadDataError, DataError
+from medpipe.errors import BadDataError, DataError, TrainingError
 from medpipe.evaluation.matching import matched
 from medpipe.evaluation.overlap import has_groups, seen_in
 from medpipe.evaluation.predictions import Predictions, write_predictions
-from medpipe.prediction.network import TrainedNetwork, device_named, predict_samples
+from medpipe.prediction.network import (
+    TrainedNetwork,
+    device_named,
+    predict_samples,
+    shared_by_processes,
+)
 from medpipe.steps import Dataset, DatasetStep, Reading
 from medpipe.system import files
 from medpipe.system.hardware import available_cpus
@@ -31,6 +36,7 @@ if TYPE_CHECKING:
 
     import torch
 
+    from medpipe.distributed.processes import Processes
 
 logger = logging.getLogger("medpipe")
 
@@ -86,6 +92,8 @@ def evaluate_dataset(
 ) -> Evaluation:
     """Evaluate a network on all samples of an external data set.
 
+    Of several processes each predicts its part, and the first writes.
+
     Labels are matched by the names of classes, findings or targets.
 
     Args:
@@ -104,28 +112,44 @@ def evaluate_dataset(
         DeviceError: The device is not there.
         RunError: The output is there already, or can't be written.
     """
-    where = device_named(device)
-    if output is None:
-        return _evaluate(trained, data, where, batch_size, allow_overlap=allow_overlap)
-    refuse_existing(output, kind="folder")
-    with files.staged_directory(output) as staging:
-        evaluation = _evaluate(trained, data, where, batch_size, allow_overlap=allow_overlap)
-        evaluation.write(staging)
+    with shared_by_processes(trained) as ours:
+        where, processes = device_named(device), ours.assembly.processes
+        if output is None or not processes.leads:
+            evaluation = _evaluate(ours, data, where, batch_size, allow_overlap=allow_overlap)
+        else:
+            refuse_existing(output, kind="folder")
+            with files.staged_directory(output) as staging:
+                evaluation = _evaluate(ours, data, where, batch_size, allow_overlap=allow_overlap)
+                evaluation.write(staging)
+        processes.meet()  # all is written now
     return evaluation
 
 
-def _evaluate(
-    trained: TrainedNetwork,
-    data: DatasetStep | Dataset,
-    device: torch.device,
-    batch_size: int | None,
-    *,
-    allow_overlap: bool,
-) -> Evaluation:
-    from medpipe.evaluation.frozen import nothing_chosen, results_of
-    from medpipe.evaluation.remarks import prior_remarks
+@attrs.frozen(kw_only=True, eq=False)
+class _External:
+    """A data set that can be evaluated.
 
-    configuration = trained.assembly.configuration
+    Attributes:
+        dataset: The samples, with labels by the run's names.
+        found: What the scan found in them.
+        lacking: The structures of the run of which its masks say nothing.
+        overlap: As of `Evaluation`.
+        notes: As of `Evaluation`.
+        digest: A fingerprint of images and masks.
+    """
+
+    dataset: Dataset
+    found: Scan
+    lacking: Sequence[str]
+    overlap: tuple[str, ...]
+    notes: Sequence[str]
+    digest: str
+
+
+def _external(
+    trained: TrainedNetwork, data: DatasetStep | Dataset, *, allow_overlap: bool
+) -> _External:
+    """List and scan a data set, and refuse what can't be evaluated."""
     listed = data if isinstance(data, Dataset) else trained.assembly.dataset(data)
     dataset = attrs.evolve(matched(listed, trained.data.task), reading=trained.reading)
     found = scan(dataset, workers=available_cpus())
@@ -147,23 +171,68 @@ def _evaluate(
         *_unannotated_note(lacking),
         *_notes(listed, trained, overlap, seen_in("validation", splits, found)),
     ]
-    for note in notes:
-        logger.warning("%s", note)
+    return _External(
+        dataset=dataset,
+        found=found,
+        lacking=lacking,
+        overlap=tuple(overlap),
+        notes=notes,
+        digest=digest_of(found, masks),
+    )
+
+
+def _evaluate(
+    trained: TrainedNetwork,
+    data: DatasetStep | Dataset,
+    device: torch.device,
+    batch_size: int | None,
+    *,
+    allow_overlap: bool,
+) -> Evaluation:
+    processes = trained.assembly.processes
+    with processes.in_turn():  # so that those that follow find in the cache what was scanned
+        external = _external(trained, data, allow_overlap=allow_overlap)
+    _refuse_other_data(external.digest, processes)
+    if processes.leads:
+        for note in external.notes:
+            logger.warning("%s", note)
+    samples = external.dataset.samples
     predictions, loss, more = predict_samples(
         trained,
-        dataset.samples,
-        found.fingerprints,
+        samples,
+        external.found.fingerprints,
         device=device,
         batch_size=batch_size,
-        with_loss=not lacking,  # it would take what is not annotated for background
+        with_loss=not external.lacking,  # it would take what is not annotated for background
     )
-    if lacking:
+    if external.lacking:
         task = predictions.task
         labels, scores = task.step.unannotated(
-            predictions.labels, predictions.scores, task.names, lacking
+            predictions.labels, predictions.scores, task.names, external.lacking
         )
         predictions = attrs.evolve(predictions, labels=labels, scores=scores)
-    metrics = results_of(
+    metrics = processes.share(_measured(trained, predictions) if processes.leads else None)
+    return Evaluation(
+        metrics={"loss": loss, **metrics},
+        predictions=predictions.sorted_by_id(),
+        overlap=external.overlap,
+        notes=(*external.notes, *more),
+        record={
+            "run": str(trained.path),
+            "network": trained.which,
+            "data": {"digest": external.digest, "samples": len(samples)},
+        },
+        dataset=external.dataset,
+    )
+
+
+def _measured(trained: TrainedNetwork, predictions: Predictions) -> dict[str, Any]:
+    """All that there is to say of predictions, with what the run chose on its validation split."""
+    from medpipe.evaluation.frozen import nothing_chosen, results_of
+    from medpipe.evaluation.remarks import prior_remarks
+
+    configuration = trained.assembly.configuration
+    return results_of(
         predictions,
         trained.chosen or nothing_chosen(configuration.evaluation, NOT_CHOSEN),
         configuration.evaluation,
@@ -171,18 +240,19 @@ def _evaluate(
         registry=trained.assembly.registry,
         remarks=prior_remarks(configuration, trained.data),
     )
-    return Evaluation(
-        metrics={"loss": loss, **metrics},
-        predictions=predictions.sorted_by_id(),
-        overlap=tuple(overlap),
-        notes=(*notes, *more),
-        record={
-            "run": str(trained.path),
-            "network": trained.which,
-            "data": {"digest": digest_of(found, masks), "samples": len(dataset.samples)},
-        },
-        dataset=dataset,
-    )
+
+
+def _refuse_other_data(digest: str, processes: Processes) -> None:
+    """See that all processes have the same data.
+
+    Raises:
+        TrainingError: This one has others than process 0.
+    """
+    if digest != processes.share(digest):
+        raise TrainingError(
+            f"Process {processes.here.rank} sees other data than process 0. Give every machine "
+            "the same files and the same versions of medpipe and its plugins."
+        )
 
 
 def _refuse_not_finite(dataset: Dataset, found: Scan, trained: TrainedNetwork) -> list[str]:

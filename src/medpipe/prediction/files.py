@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-from contextlib import ExitStack
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from medpipe.data.quality.non_finite import filled_by
-from medpipe.errors import DataError
+from medpipe.errors import DataError, RunError
 from medpipe.evaluation.operating_point import found_at
 from medpipe.evaluation.predictions import csv_line
 from medpipe.prediction.listing import FoundFiles, find_files
@@ -21,19 +21,20 @@ from medpipe.prediction.network import (
     device_named,
     predict_samples,
     segment_samples,
+    shared_by_processes,
 )
 from medpipe.steps import Sample, Task
 from medpipe.system import files
-from medpipe.system.hardware import available_cpus
 from medpipe.system.options import option
 from medpipe.system.output_folders import refuse_existing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import torch
 
     from medpipe.data.readers.file_grid import FileGrid
+    from medpipe.distributed.processes import Processes
     from medpipe.evaluation.predictions import Array
     from medpipe.steps import ImageFile
 
@@ -120,7 +121,7 @@ def predict_files(
     skip_unreadable: bool = False,
     masks: Path | None = None,
 ) -> FilePredictions:
-    """Predict files without labels.
+    """Predict files without labels; of several processes each predicts its part.
 
     Args:
         trained: The network.
@@ -136,7 +137,24 @@ def predict_files(
             them are listed), or they leave the chain in a shape that the network does not take.
         DeviceError: The device is not there.
     """
-    where = device_named(device)
+    with shared_by_processes(trained) as ours:
+        predicted = _predict_files(
+            ours, paths, device_named(device), batch_size, masks, skip_unreadable=skip_unreadable
+        )
+        ours.assembly.processes.meet()  # all is written now
+    return predicted
+
+
+def _predict_files(
+    trained: TrainedNetwork,
+    paths: ImageFile | Iterable[ImageFile | tuple[ImageFile, ...]],
+    device: torch.device,
+    batch_size: int | None,
+    masks: Path | None,
+    *,
+    skip_unreadable: bool,
+) -> FilePredictions:
+    processes = trained.assembly.processes
     if masks is not None and not trained.data.task.step.dense:
         raise DataError(
             f"A {trained.data.task.kind} run has no masks to write. Leave out {option('masks')}."
@@ -147,21 +165,23 @@ def predict_files(
         reading=trained.reading,
         # A step without this parameter has volumes in files, and of DICOM they are series.
         unit=getattr(dataset, "unit", "series" if trained.data.spatial_dims == 3 else "file"),
-        workers=available_cpus(),
+        workers=trained.assembly.cpus,
         across_folders=getattr(dataset, "dicom_group", "patient") != "none",
         fills=filled_by(trained.assembly.chain()),
+        processes=processes,
     )
     if found.unreadable and (not skip_unreadable or not found.images):
         raise _unreadable(found)
-    for sentence in (*found.notes, *found.unreadable.values()):
-        logger.warning("%s", sentence)
+    if processes.leads:
+        for sentence in (*found.notes, *found.unreadable.values()):
+            logger.warning("%s", sentence)
     task = trained.data.task
     nothing = task.step.missing_label(task.names)
     samples = [Sample(id=id_, image=image, label=nothing) for id_, image in found.images.items()]
     more: dict[str, Any] = {}
     if task.step.dense:
         ids, scores, written, notes = _segmented(
-            trained, samples, found, device=where, batch_size=batch_size, masks=masks
+            trained, samples, found, device=device, batch_size=batch_size, masks=masks
         )
         more["masks"] = written
     else:
@@ -169,7 +189,7 @@ def predict_files(
             trained,
             samples,
             found.fingerprints,
-            device=where,
+            device=device,
             batch_size=batch_size,
             with_loss=False,
         )
@@ -197,7 +217,7 @@ def _segmented(
     """Predict masks, write them, and tell what is in them: ids, scores, files and notes."""
     import numpy as np
 
-    task = trained.data.task
+    processes, task = trained.assembly.processes, trained.data.task
     step, names = task.step, task.names
     stems = _stems([sample.id for sample in samples])
     ids: list[str] = []
@@ -205,14 +225,13 @@ def _segmented(
     written: dict[str, tuple[Path, ...]] = {}
     images = {sample.id: sample.image for sample in samples}
 
-    with ExitStack() as stack:
+    with _staged(masks, processes) as staging:
         writer = None
-        if masks is not None:
-            refuse_existing(masks, kind="folder")
-            staging = stack.enter_context(files.staged_directory(masks))
+        if staging is not None:
             writer = MaskWriter(folder=staging, names=names, values=step.written_values(names))
 
         def take(sample_id: str, answer: Array, grid: FileGrid) -> None:
+            processes.look()
             ids.append(sample_id)
             scores.append(step.answer_scores(answer, names, spacing=grid.spacing))
             if writer is not None and masks is not None:
@@ -222,10 +241,41 @@ def _segmented(
         notes = segment_samples(
             trained, samples, found.fingerprints, take, device=device, batch_size=batch_size
         )
-        for note in writer.notes if writer is not None else ():
+        said = [] if writer is None else writer.notes
+        parts = processes.gather((ids, scores, written, said))
+    first = [note for *_, some in parts for note in some][:1]  # it stands for the others
+    if processes.leads:
+        for note in first:
             logger.warning("%s", note)
-            notes.append(note)
-    return tuple(ids), np.stack(scores), written, notes
+    return (
+        tuple(id_ for some, *_ in parts for id_ in some),
+        np.stack([one for _, some, *_ in parts for one in some]),
+        {id_: paths for *_, some, _ in parts for id_, paths in some.items()},
+        [*notes, *first],
+    )
+
+
+@contextmanager
+def _staged(masks: Path | None, processes: Processes) -> Iterator[Path | None]:
+    """The folder that all processes write to; it gets its name when they all have written.
+
+    Raises:
+        RunError: The folder is there already, or this process does not see what process 0 made.
+    """
+    if masks is None:
+        yield None
+    elif processes.leads:
+        refuse_existing(masks, kind="folder")
+        with files.staged_directory(masks) as staging:
+            yield processes.share(staging)
+    else:
+        made: Path = processes.share()
+        if not made.is_dir():
+            raise RunError(
+                f"Process {processes.here.rank} does not see the folder {made.absolute()}, which "
+                f"process 0 made. Choose one with {option('masks')} that all machines share."
+            )
+        yield made
 
 
 def _stems(ids: Sequence[str]) -> dict[str, str]:

@@ -19,6 +19,7 @@ from medpipe.data.readers.dicom.files import is_dicom
 from medpipe.data.readers.reader import UnreadableImageError, source_of
 from medpipe.data.scanning.pixel_defects import NOT_FINITE
 from medpipe.data.scanning.scan import Fingerprint, fingerprint
+from medpipe.distributed.processes import ALONE, Processes
 from medpipe.errors import DataError, Fault
 from medpipe.steps import ImageFile, Reading, Sample, Series, listing_with
 from medpipe.system.progress import track
@@ -54,8 +55,9 @@ def find_files(
     workers: int,
     across_folders: bool = True,
     fills: Fills = lambda *_: "",
+    processes: Processes = ALONE,
 ) -> FoundFiles:
-    """Find and read images.
+    """Find and read images; of several processes each reads its part.
 
     A file's id is its path as given. A folder is searched as data sets are: at any depth, hidden
     and system names and links to folders are skipped and counted. An image's id is its path below
@@ -69,10 +71,35 @@ def find_files(
         workers: How many threads read.
         across_folders: Whether the files of a series may lie in several folders.
         fills: Tells whether the chain fills NaN and infinite values; see `filled_by`.
+        processes: Those that predict them.
 
     Raises:
         DataError: A folder holds no image, or two images have one id.
     """
+    listed = processes.share(
+        _listed(paths, reading, unit, across_folders=across_folders) if processes.leads else None
+    )
+    own = list(listed.images)[processes.here.share(len(listed.images))]
+    part = _read_all({id_: listed.images[id_] for id_ in own}, reading, workers, fills)
+    read = {id_: found for part in processes.gather(part) for id_, found in part.items()}
+    failed = {id_: found for id_, found in read.items() if isinstance(found, str)}
+    fingerprints = {id_: found for id_, found in read.items() if isinstance(found, Fingerprint)}
+    return FoundFiles(
+        images={id_: listed.images[id_] for id_ in fingerprints},
+        fingerprints=fingerprints,
+        unreadable=dict(sorted({**listed.unreadable, **failed}.items())),
+        notes=listed.notes,
+    )
+
+
+def _listed(
+    paths: ImageFile | Iterable[ImageFile | tuple[ImageFile, ...]],
+    reading: Reading,
+    unit: Literal["file", "series"],
+    *,
+    across_folders: bool,
+) -> FoundFiles:
+    """The images, without fingerprints: only what can't be looked at is known as unreadable."""
     given = [paths] if isinstance(paths, (str, os.PathLike, Series)) else list(paths)
     if not given:
         raise DataError("There is no file to predict. Name files or folders.")
@@ -81,8 +108,7 @@ def find_files(
         listing.take(item)
     with listing_with(reading.readers):
         listing.resolve(unit, across_folders=across_folders)
-    unreadable = listing.unreadable
-    if not listing.images and not unreadable:
+    if not listing.images and not listing.unreadable:
         folders = ", ".join(str(folder.absolute()) for folder in listing.folders)
         lines = [
             f"There is no image in {folders}. PNG, JPEG, TIFF, BMP, NIfTI and NumPy files are "
@@ -90,14 +116,8 @@ def find_files(
             *listing.notes,
         ]
         raise DataError("\n".join(lines))
-    read = _read_all(listing.images, reading, workers, fills)
-    unreadable |= {id_: found for id_, found in read.items() if isinstance(found, str)}
-    fingerprints = {id_: found for id_, found in read.items() if isinstance(found, Fingerprint)}
     return FoundFiles(
-        images={id_: listing.images[id_] for id_ in fingerprints},
-        fingerprints=fingerprints,
-        unreadable=dict(sorted(unreadable.items())),
-        notes=listing.notes,
+        images=listing.images, fingerprints={}, unreadable=listing.unreadable, notes=listing.notes
     )
 
 

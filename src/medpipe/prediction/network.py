@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,16 +16,17 @@ import attrs
 from medpipe.assembly import Assembly
 from medpipe.data.chain import sample_dictionary
 from medpipe.data.loading.batch_sampler import EpochBatchSampler
+from medpipe.distributed.processes import processes
 from medpipe.errors import DataError, DeviceError, StepError
 from medpipe.optimization.accumulation import denominator_of
 from medpipe.optimization.deep_supervision import first_output
 from medpipe.settings import RunSettings
 from medpipe.steps import DataInfo, Reading, Sample, resolved
-from medpipe.system.hardware import available_cpus, choose_device
+from medpipe.system.hardware import choose_device
 from medpipe.system.resource_errors import limits_named
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import torch
     from torch import nn
@@ -65,6 +67,14 @@ class TrainedNetwork:
     chosen: Mapping[str, Any] | None = None
 
 
+@contextmanager
+def shared_by_processes(trained: TrainedNetwork) -> Iterator[TrainedNetwork]:
+    """The network as all processes that torchrun started use it together; if one fails, all end."""
+    ours = processes()
+    with ours.together():
+        yield attrs.evolve(trained, assembly=attrs.evolve(trained.assembly, processes=ours))
+
+
 @limits_named(batch_size="batch_size")
 def predict_samples(
     trained: TrainedNetwork,
@@ -76,6 +86,8 @@ def predict_samples(
     with_loss: bool,
 ) -> tuple[Predictions, float | None, list[str]]:
     """Predict samples in their order, as the run predicted its test split.
+
+    Of several processes each predicts its part, and all get the whole.
 
     Args:
         trained: The network.
@@ -92,33 +104,39 @@ def predict_samples(
         DataError: Images leave the chain in a shape that the network does not take.
     """
     from medpipe.evaluation.mask_measures import MaskMeasures
-    from medpipe.training.predict import predict
+    from medpipe.evaluation.predictions import joined
+    from medpipe.training.predict import MeanLoss, predict
     from medpipe.training.truths import Truths
 
     loader, notes = _batches(trained, samples, fingerprints, device=device, batch_size=batch_size)
     assembly = trained.assembly
     loss = assembly.loss(trained.data, device) if with_loss else None
-    predictions, found_loss = predict(
-        trained.network,
-        loader,
-        device=device,
-        precision=trained.precision,
-        task=trained.data.task,
-        samples=samples,
-        loss=loss,
-        denominator=None
-        if loss is None
-        else denominator_of(assembly.loss_step(trained.data), loss),
-        inferer=assembly.inferer(trained.data),
-        description="Predicting",
-        truths=Truths(trained.reading),
-        measures=MaskMeasures.of(
-            trained.data.task,
-            assembly.metrics(trained.data.task).values(),
-            assembly.registry,
-        ),
-    )
-    return predictions, found_loss.mean, notes
+    part = None
+    if len(loader):  # there may be fewer samples than processes
+        part = predict(
+            trained.network,
+            loader,
+            device=device,
+            precision=trained.precision,
+            task=trained.data.task,
+            samples=samples,
+            loss=loss,
+            denominator=None
+            if loss is None
+            else denominator_of(assembly.loss_step(trained.data), loss),
+            inferer=assembly.inferer(trained.data),
+            description="Predicting",
+            before_batch=assembly.processes.look,
+            truths=Truths(trained.reading),
+            measures=MaskMeasures.of(
+                trained.data.task,
+                assembly.metrics(trained.data.task).values(),
+                assembly.registry,
+            ),
+        )
+    parts = [part for part in assembly.processes.gather(part) if part is not None]
+    whole = joined([predictions for predictions, _ in parts])
+    return whole, MeanLoss.over([losses for _, losses in parts]).mean, notes
 
 
 @limits_named(batch_size="batch_size")
@@ -133,11 +151,13 @@ def segment_samples(
 ) -> list[str]:
     """Predict samples whose labels would be images; see `medpipe.training.predict.predict_masks`.
 
+    Of several processes each predicts its part.
+
     Args:
         trained: The network.
         samples: At least one.
         fingerprints: By id: one sample of each shape is tried first.
-        take: Called with each sample's id, its labels and the grid of its file.
+        take: Called with the id of each sample of the part, its labels and the grid of its file.
         device: Where to compute.
         batch_size: Images in a batch; None: the run's. Where sizes differ it is 1.
 
@@ -176,18 +196,29 @@ def _batches(
 
     if batch_size is not None and batch_size < 1:
         raise DataError(f"The batch size must be at least 1, got {batch_size}.")
-    settings, cpus = trained.assembly.configuration.loader, available_cpus()
-    chain, network = trained.assembly.chain(), trained.network.to(device).eval()
+    assembly = trained.assembly
+    processes, settings = assembly.processes, assembly.configuration.loader
+    chain, network = assembly.chain(), trained.network.to(device).eval()
     dense = trained.data.task.step.dense
+    tried = _tried(samples, fingerprints, extremes=dense)
     seen = {
         sample.id: _through(chain, sample, fingerprints[sample.id], trained)
-        for sample in _tried(samples, fingerprints, extremes=dense)
+        for sample in tried[processes.here.share(len(tried))]
     }
-    notes = _try_sizes(trained, network, seen, device)
-    ragged = dense or None in trained.data.spatial_shape or len(set(map(_shape, seen.values()))) > 1
+    _try_sizes(trained, network, seen, device)
+    shapes: dict[str, tuple[int, ...]] = {}
+    for some in processes.gather({id_: _shape(image) for id_, image in seen.items()}):
+        shapes |= some
     seen.clear()  # they may be large
+    notes = _size_notes(trained, shapes)
+    if processes.leads:
+        for note in notes:
+            logger.warning("%s", note)
+    ragged = dense or None in trained.data.spatial_shape or len(set(shapes.values())) > 1
     order = EpochBatchSampler(
-        count=len(samples), batch_size=1 if ragged else batch_size or resolved(settings.batch_size)
+        count=len(samples),
+        batch_size=1 if ragged else batch_size or resolved(settings.batch_size),
+        here=processes.here,
     )
     batches = SampleBatches(
         samples,
@@ -196,7 +227,7 @@ def _batches(
         reading=trained.reading,
         training=False,
     )
-    workers = min(settings.workers, cpus, len(order)) if cpus > 1 else 0
+    workers = min(assembly.workers, len(order))
     return make_loader(batches, order, workers=workers, device=device), notes
 
 
@@ -259,7 +290,7 @@ def _try_sizes(
     network: nn.Module,
     seen: Mapping[str, torch.Tensor],
     device: torch.device,
-) -> list[str]:
+) -> None:
     """Send the smallest and the largest image of an untried size through the network."""
     import torch
 
@@ -268,7 +299,7 @@ def _try_sizes(
     known = (trained.data.channels, *trained.data.spatial_shape)
     untried = {id_: image for id_, image in seen.items() if _shape(image) != known}
     if not untried:
-        return []
+        return
     inferer = trained.assembly.inferer(trained.data)
     regions = getattr(inferer, "regions", None)
     run: Any = first_output(network) if trained.data.task.step.dense else network
@@ -276,7 +307,6 @@ def _try_sizes(
     if trained.data.task.step.dense:
         remedy = "the inferer sliding_window, whose windows have the size of the images in training"
     by_size = sorted(untried, key=lambda id_: untried[id_].numel())
-    sides = " x ".join(str(side) if side else "any" for side in trained.data.spatial_shape)
     for id_ in dict.fromkeys((by_size[0], by_size[-1])):
         image = untried[id_].to(device)
         try:
@@ -288,22 +318,31 @@ def _try_sizes(
         except RuntimeError as error:
             raise DataError(
                 f"The network fails on the image {id_!r}, which leaves the transform chain with "
-                f"the shape {_shape(image)}; it was trained on {sides}: "
+                f"the shape {_shape(image)}; it was trained on {_sides(trained)}: "
                 f"{' '.join(str(error).split())}. Bring the files to that size, or train with "
                 f"{remedy}."
             ) from error
-    if regions is not None:  # the network sees windows of a known size
-        return []
-    others = [id_ for id_ in by_size if not _within(_shape(untried[id_]), known)]
+
+
+def _size_notes(trained: TrainedNetwork, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """What to say of images of other sizes than in training, which the network accepts."""
+    if getattr(trained.assembly.inferer(trained.data), "regions", None) is not None:
+        return []  # the network sees windows of a known size
+    known = (trained.data.channels, *trained.data.spatial_shape)
+    others = [id_ for id_, shape in shapes.items() if not _within(shape, known)]
     if not others:
         return []
-    note = (
-        f"Images leave the transform chain in another size than in training ({sides}): "
-        f"{others[0]!r} with the shape {_shape(untried[others[0]])}. The network accepts images "
-        "of this size, but was not trained on them."
-    )
-    logger.warning("%s", note)
-    return [note]
+    smallest = min(others, key=lambda id_: math.prod(shapes[id_]))
+    return [
+        f"Images leave the transform chain in another size than in training ({_sides(trained)}): "
+        f"{smallest!r} with the shape {shapes[smallest]}. The network accepts images of this "
+        "size, but was not trained on them."
+    ]
+
+
+def _sides(trained: TrainedNetwork) -> str:
+    """The sizes of images in training, in words."""
+    return " x ".join(str(side) if side else "any" for side in trained.data.spatial_shape)
 
 
 def _within(shape: tuple[int, ...], known: tuple[int | None, ...]) -> bool:

@@ -20,6 +20,7 @@ from medpipe.runs.record import CONFIGURATION, HISTORY, PREDICTIONS, RECORD, inf
 from medpipe.runs.shown import as_html, in_short
 from medpipe.steps import Reading
 from medpipe.system.file_errors import mode_of
+from medpipe.system.place import place
 from medpipe.system.text import counted
 from medpipe.training.run_checkpoints import BEST, LAST
 
@@ -185,6 +186,8 @@ class Run:
     ) -> FilePredictions:
         """Predict new files, read and transformed as in training.
 
+        Of several processes that torchrun started all call it, and each predicts a part.
+
         Args:
             paths: Files, folders (searched at any depth: images and NIfTI files by name, DICOM
                 files by content) or `Series`; a tuple is one sample of several files, stacked as
@@ -227,7 +230,8 @@ class Run:
     ) -> Evaluation:
         """Evaluate the network on an external data set.
 
-        Labels are matched by the names of classes, findings or targets.
+        Labels are matched by the names of classes, findings or targets. Of several processes that
+        torchrun started all call it, as `predict`.
 
         Args:
             data: The data set; all its samples are used.
@@ -257,7 +261,7 @@ class Run:
             batch_size=batch_size,
             allow_overlap=allow_overlap,
         )
-        if output is not None:
+        if output is not None and place().leads:
             facts, folder = attrs.evolve(self.facts(), trained=lambda: trained), Path(output)
             at_the_end(lambda: write_evaluation_report(facts, done, folder))
         return done
@@ -347,13 +351,9 @@ class Run:
 
         reading = {name: tuples(item) for name, item in self.record["data"]["reading"].items()}
         network, assembly = self.network(which, registry=registry), self._assembly(registry)
-        if self.status != "finished":
-            logger.warning(
-                "The run %s is not finished (%s): this is its %s network so far.",
-                self.path,
-                self.status,
-                which,
-            )
+        if self.status != "finished" and place().leads:
+            said = "The run %s is not finished (%s): this is its %s network so far."
+            logger.warning(said, self.path, self.status, which)
         return TrainedNetwork(
             path=self.path,
             which=which,

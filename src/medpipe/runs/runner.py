@@ -91,24 +91,13 @@ class Runner:
         """Check, train, evaluate, and write it all; see `medpipe.Pipeline.run`."""
         with narrated(), threads(self.assembly.configuration.run.threads):
             refuse_second_start()  # before a folder is claimed
-            if self.processes.alone:
-                return self._run()
-            return self._run_together()
+            with self.processes.together():
+                return self._run() if self.processes.leads else self._follow()
 
     @property
     def processes(self) -> Processes:
         """Those that run it together."""
         return processes(self.assembly.configuration.run.timeout)
-
-    def _run_together(self) -> Run:
-        """The same in each of several processes: all end, if one fails."""
-        try:
-            return self._run() if self.processes.leads else self._follow()
-        except Exception as error:
-            raised = self.processes.fail(error)
-            if raised is error:
-                raise
-            raise raised from error
 
     def _run(self) -> Run:
         started = time.perf_counter()
