@@ -351,7 +351,7 @@ def test_what_may_have_changed_is_named_rightly() -> None:
     assert str(caught.value) == (
         "allow_changed: 'hardwear' is not a kind of change. The kinds are configuration, data, "
         "packages, threads, "
-        "hardware."
+        "hardware, processes."
     )
 
 

@@ -51,6 +51,7 @@ def check_processes(
 
 
 def _has_batch_norm(network: nn.Module | None) -> bool:
-    from torch.nn.modules.batchnorm import _BatchNorm
+    from torch import nn
 
-    return network is not None and any(isinstance(m, _BatchNorm) for m in network.modules())
+    kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+    return network is not None and any(isinstance(module, kinds) for module in network.modules())
