@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from medpipe.distributed.attempts import attempt_of
 from medpipe.errors import OtherProcessError, TrainingError
 from medpipe.system.place import Place, place
 
@@ -50,6 +51,8 @@ class Processes:
     def __init__(self, here: Place | None = None, *, timeout: float = 600.0) -> None:
         self.here = here or Place()
         self._timeout = timedelta(seconds=timeout)
+        self._kept: Any = None
+        self._attempt = 1
         self._store: Any = None
         self._control: Any = None
         self._met = 0
@@ -66,6 +69,11 @@ class Processes:
         """Whether there are no others."""
         return self.here.alone
 
+    @property
+    def restarted(self) -> bool:
+        """Whether torchrun has started the processes anew, on this machine or another."""
+        return self._attempt > 1 or self.here.restart > 0
+
     def connect(self) -> None:
         """Find the others.
 
@@ -79,7 +87,11 @@ class Processes:
         dist = _distributed()
 
         try:
-            store, _, _ = next(iter(dist.rendezvous("env://", timeout=self._timeout)))
+            found, _, _ = next(iter(dist.rendezvous("env://", timeout=self._timeout)))
+            self._kept = dist.PrefixStore("medpipe", found)
+            seconds = self._timeout.total_seconds()
+            self._attempt = attempt_of(self._kept, self.here, seconds)
+            store = dist.PrefixStore(f"attempt/{self._attempt}", found)
             if not dist.is_initialized():
                 cuda = torch.cuda.is_available()
                 dist.init_process_group(
@@ -189,6 +201,15 @@ class Processes:
             return None
         return str(store.get(name).decode())
 
+    def leave(self, name: str, text: str) -> None:
+        """Leave a word for the processes that torchrun starts anew after these."""
+        if self._kept is not None:
+            self._kept.set(f"left/{name}", text)
+
+    def left(self, name: str) -> bool:
+        """Whether those before these left a word under a name."""
+        return self._kept is not None and bool(self._kept.check([f"left/{name}"]))
+
     def fail(self, error: BaseException) -> BaseException:
         """Tell the others that this process failed, so that all end.
 
@@ -199,13 +220,15 @@ class Processes:
         if self._store is None or self._failed or isinstance(error, OtherProcessError):
             return error
         self._failed = True
+        lost = _from_torch(error)
+        if lost:
+            error = TrainingError(
+                f"Process {self.here.rank} lost the others: {_line(error)}. One of them was "
+                "killed, or did not answer in time. What was saved can be resumed."
+            )
         try:
-            if _from_torch(error):
+            if lost:
                 self._await_failure()
-                error = TrainingError(
-                    f"Process {self.here.rank} lost the others: {_line(error)}. One of them was "
-                    "killed, or did not answer in time. What was saved can be resumed."
-                )
             self.tell(_FAILURE, f"{self.here.rank} {type(error).__name__}: {_line(error)}")
             self._send_failure()
             self._see_failure()  # of two at once the first one is told
