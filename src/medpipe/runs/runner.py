@@ -343,11 +343,13 @@ class Runner:
         if not ended:
             logger.info("The run was stopped by %s and can be resumed.", stop.reason)
         if stands_still and not stop.interrupted:
-            raise RunError(
+            problem = RunError(
                 f"The run {self.path} was stopped by {stop.reason} before it made any progress, "
                 "and would end the same way if it were submitted again unchanged. Give the job "
                 "more time before the signal: enough for the check and all of a validation or test."
             )
+            recorder.fail(problem)  # so that scripts that read the record don't submit it again
+            raise problem
         if stop.interrupted:
             logger.info("Resume it with %s.", option("resume", True))
             raise KeyboardInterrupt
