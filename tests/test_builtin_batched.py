@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 import numpy as np
@@ -18,7 +18,7 @@ from medpipe import Registry, StepError
 from medpipe.builtin.transforms.monai_transforms import TRANSFORMS
 from medpipe.data.chain import Chain, sample_dictionary
 from medpipe.data.loading.collate import collate
-from medpipe.plugin import DataError, TransformStep
+from medpipe.plugin import DataError, DrawnStep, TransformStep
 from medpipe.system.random_state import random_key
 from support.folders import phantom
 
@@ -259,10 +259,27 @@ def test_quarter_turns_of_images_that_are_not_square() -> None:
     with pytest.raises(DataError) as caught:
         applied(some, images((8, 1, 6, 8)), drawn(some, 8))
     assert str(caught.value) == (
-        "Random quarter turns leave images of the shapes (1, 6, 8) and (1, 8, 6) in one batch. "
-        "Make them square before, for example by 'resize' with spatial_size, or set "
+        "The random step 'rand_rotate90' leaves images of the shapes (1, 6, 8) and (1, 8, 6) in "
+        "one batch. Let it give all images one size, changed or not (quarter turns do where images "
+        "are square, for example by 'resize' with spatial_size before), or set "
         "loader.batch_size = 1."
     )
+
+
+def test_a_step_of_a_plugin_that_gives_another_size_is_named() -> None:
+    @attrs.frozen(kw_only=True)
+    class Halved(DrawnStep):
+        name: ClassVar[str] = "halved"
+        prob: float = 0.5
+
+        def values(self, rng: np.random.Generator) -> dict[str, Any]:
+            return {"half": True}
+
+        def changed(self, some: torch.Tensor, draws: Any) -> torch.Tensor:
+            return some[..., ::2]
+
+    with pytest.raises(DataError, match=r"'halved' leaves .* \(1, 6, 4\) and \(1, 6, 8\) in one"):
+        Halved().apply_batch({"image": images((2, 1, 6, 8))}, [{"half": True}, {}])
 
 
 # --- values -----------------------------------------------------------------------------------

@@ -50,6 +50,7 @@ def test_the_table_fits_monai(entry: Transform) -> None:
         assert parameter.default == expected, name
         assert type(parameter.default) is type(expected), name
     assert set(entry.fixed) <= set(signature)
+    assert not set(entry.own) & set(signature)
     free = set(entry.parameters) | set(entry.fixed) | {"keys"}
     assert {
         n for n, p in signature.items() if p.default is p.empty and p.kind in (1, 3)
@@ -115,7 +116,7 @@ def _leaves(kind: object) -> typing.Iterator[object]:
 @pytest.mark.parametrize("entry", TABLE, ids=lambda entry: entry.name)
 def test_no_parameter_takes_a_free_string_or_what_toml_cannot_say(entry: Transform) -> None:
     scalars = {bool, int, float, types.NoneType}
-    for name, parameter in entry.parameters.items():
+    for name, parameter in {**entry.parameters, **entry.own}.items():
         arguments = typing.get_args(parameter.type) or (parameter.type,)
         free = [p for p in arguments if typing.get_origin(p) is not typing.Literal]
         if typing.get_origin(parameter.type) is not typing.Literal:

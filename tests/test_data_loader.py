@@ -7,6 +7,7 @@ import itertools
 import os
 import threading
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,6 +15,8 @@ import attrs
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from medpipe import DataError, Registry, RunError
 from medpipe.data.cache import device_cache
@@ -276,6 +279,89 @@ def test_images_on_the_device_give_the_same_batches(
         assert same(one, other)
     started = set(threading.enumerate()) - before
     assert not [thread for thread in started if "medpipe batches" in thread.name]
+
+
+CLASSES = [0] * (COUNT - 2) + [1, 2]
+"""Each of the last two samples comes some seven times in a pass."""
+
+
+def random_steps(*names: str) -> list[TransformStep]:
+    registry = Registry.discover()
+    first = registry.create(TransformStep, "ensure_channel_first", {"channel_dim": "no_channel"})
+    return [first, *(registry.create(TransformStep, name, {"prob": 1.0}) for name in names)]
+
+
+def drawn_balanced(
+    batches: SampleBatches, batch_size: int, workers: int = 0, start: tuple[int, int] = (0, 0)
+) -> dict[tuple[int, str, int], torch.Tensor]:
+    """The image of each time that a sample comes, of this pass or of all of two."""
+    order, keys = (
+        EpochBatchSampler(count=COUNT, batch_size=batch_size, seed=3, classes=CLASSES)
+        for _ in range(2)
+    )
+    loading = make_loader(batches, order, workers=workers, device=CPU)
+    loading.start_at(start)
+    keys.start = start
+    found: dict[tuple[int, str, int], torch.Tensor] = {}
+    try:
+        for _ in range(2 - start[0]):
+            for batch, key in zip(loading, keys, strict=True):
+                for place, id_, image in zip(key.places, batch["id"], batch["image"], strict=True):
+                    found[key.this_pass, id_, int(place) // COUNT] = image.clone()
+    finally:
+        loading.close()
+    return found
+
+
+BATCHED = ("rand_gaussian_noise",)
+ONE_BY_ONE = ("rand_histogram_shift", "rand_gaussian_noise")
+
+
+@cache
+def balanced(names: tuple[str, ...]) -> dict[tuple[int, str, int], torch.Tensor]:
+    return drawn_balanced(batches_of(None, *random_steps(*names)), 4)
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> CachedImages:
+    return kept(tmp_path_factory.mktemp("balanced"))
+
+
+@pytest.mark.parametrize("names", [BATCHED, ONE_BY_ONE])
+def test_a_sample_that_is_drawn_twice_has_draws_of_its_own_each_time(names: Any) -> None:
+    images = balanced(names)
+    assert len(images) == 2 * COUNT
+    assert max(time for _, _, time in images) >= 4
+    assert len({image.numpy().tobytes() for image in images.values()}) == len(images)
+
+
+@given(
+    names=st.sampled_from([BATCHED, ONE_BY_ONE]),
+    batch_size=st.integers(1, COUNT),
+    cached=st.booleans(),
+    start=st.tuples(st.integers(0, 1), st.integers(0, 3)),
+)
+@settings(max_examples=20, deadline=None)
+def test_what_is_drawn_for_a_time_depends_on_nothing_else(
+    found: CachedImages,
+    names: tuple[str, ...],
+    batch_size: int,
+    cached: bool,
+    start: tuple[int, int],
+) -> None:
+    first = min(start[1], -(-COUNT // batch_size) - 1)
+    made = batches_of(found if cached else None, *random_steps(*names))
+    images = drawn_balanced(made, batch_size, start=(start[0], first))
+    assert len(images) == (2 - start[0]) * COUNT - first * batch_size
+    wrong = [key for key, image in images.items() if not image.equal(balanced(names)[key])]
+    assert not wrong
+
+
+def test_workers_draw_the_same_for_each_time(found: CachedImages) -> None:
+    made = batches_of(found, *random_steps(*ONE_BY_ONE))
+    images, expected = drawn_balanced(made, 4, workers=2), balanced(ONE_BY_ONE)
+    assert images.keys() == expected.keys()
+    assert all(image.equal(expected[key]) for key, image in images.items())
 
 
 def test_images_stay_away_from_a_device_that_they_would_fill(tmp_path: Path) -> None:

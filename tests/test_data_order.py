@@ -9,7 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medpipe.data.loading.batch_sampler import BatchKey, EpochBatchSampler, _sorting
+from medpipe.data.loading.batch_sampler import (
+    BatchKey,
+    EpochBatchSampler,
+    _sorting,
+    epochs_of,
+)
 from medpipe.system.random_state import random_key
 
 
@@ -32,7 +37,32 @@ def balanced_one_by_one(classes: list[int], *, seed: int, this_pass: int) -> lis
 def test_balanced_sampling(classes: list[int], seed: int, this_pass: int) -> None:
     order = EpochBatchSampler(count=len(classes), batch_size=4, seed=seed, classes=classes)
     expected = balanced_one_by_one(classes, seed=seed, this_pass=this_pass)
-    assert order.order(this_pass).tolist() == expected
+    found = order.order(this_pass)
+    assert (found % len(classes)).tolist() == expected
+    assert (found // len(classes)).tolist() == [
+        expected[:place].count(one) for place, one in enumerate(expected)
+    ]
+
+
+@given(
+    passes=st.integers(1, 30),
+    patches=st.integers(1, 5),
+    times=st.integers(1, 40),
+    start=st.integers(0, 10**6),
+)
+def test_each_time_that_a_sample_comes_has_an_epoch_of_its_own(
+    passes: int, patches: int, times: int, start: int
+) -> None:
+    of_pass = {
+        number: epochs_of(number, np.arange(times), patches).tolist()
+        for number in range(start, start + passes)
+    }
+    together = [epoch for epochs in of_pass.values() for epoch in epochs]
+    assert len(set(together)) == len(together)
+    for number, epochs in of_pass.items():
+        few = min(times, patches)
+        assert epochs[:few] == [number * patches + time for time in range(few)]
+        assert BatchKey(number, np.arange(times) * 7 + 3).epochs(7, patches) == epochs
 
 
 def test_the_order_is_what_it_always_was() -> None:
@@ -41,7 +71,7 @@ def test_the_order_is_what_it_always_was() -> None:
     assert order.order(1).tolist() == [5, 9, 3, 0, 7, 1, 8, 4, 2, 6]
     classes = [0, 0, 0, 0, 0, 0, 0, 1, 1, 2]
     balanced = EpochBatchSampler(count=10, batch_size=4, seed=7, classes=classes)
-    assert balanced.order(0).tolist() == [8, 3, 8, 9, 6, 5, 4, 9, 7, 5]
+    assert balanced.order(0).tolist() == [8, 3, 18, 9, 6, 5, 4, 19, 7, 15]
 
 
 @given(

@@ -17,7 +17,7 @@ from medpipe.builtin.transforms.monai_transforms import TRANSFORMS
 from medpipe.data.chain import Chain
 from medpipe.plugin import DataError, TransformStep, has_image_label
 from medpipe.steps import FusedStep
-from medpipe.steps.resampling import ResampledStep, SpatialMap
+from medpipe.steps.resampling import ResampledStep, SpatialMap, fitting
 
 STEPS = {step.name: step for step in TRANSFORMS}
 MOVING: dict[str, dict[str, Any]] = {
@@ -93,7 +93,8 @@ def test_fused_is_as_one_after_the_other_but_for_blur_and_edges(
     middle = (slice(None), slice(None), *[slice(8, 14)] * dims)
     assert torch.allclose(together["image"][middle], apart["image"][middle], atol=0.05)
     assert set(together["label"].unique().tolist()) <= {0, 5}
-    assert (together["label"][middle] == apart["label"][middle]).float().mean() > 0.85
+    # Rounded at each step, the border may end one voxel further, in each of the six rows.
+    assert (together["label"][middle] == apart["label"][middle]).float().mean() > 0.8
 
 
 def fuses(names: list[str]) -> bool:
@@ -181,6 +182,16 @@ def test_a_deformation_moves_an_image_and_its_label_alike(dims: int) -> None:
         ({"maps": np.full((4, 2, 3), np.nan)}, "NaN or infinite"),
         ({"shifts": np.zeros((1, 2, 3, 3))}, r"Give \(4, 2\)"),
         ({"size": (3,)}, "Give 2 sides"),
+        (
+            {"mode": "trilinear"},
+            "^there is mode = 'trilinear' in the spatial_map of 'odd': "
+            "give one of 'nearest', 'bilinear', 'bicubic', None$",
+        ),
+        (
+            {"mode": "linear", "padding_mode": "edge"},
+            "mode = 'linear' in .*, None; and padding_mode = 'edge' in the spatial_map of 'odd': "
+            "give one of 'zeros', 'border', 'reflection'$",
+        ),
     ],
 )
 def test_a_map_that_does_not_fit_the_images_is_refused(changes: dict[str, Any], said: str) -> None:
@@ -200,6 +211,16 @@ def test_a_map_that_does_not_fit_the_images_is_refused(changes: dict[str, Any], 
         draws = [step.draw(np.random.default_rng(seed)) for seed in range(4)]
         with pytest.raises(ValueError, match=said):
             step.apply_batch({"image": images}, draws)
+
+
+def test_the_mode_of_a_map_is_one_that_fits_its_axes() -> None:
+    flat, deep = np.zeros((1, 2, 3)), np.zeros((1, 3, 4))
+    for mode in ("nearest", "bilinear", "bicubic", None):
+        assert fitting(SpatialMap(maps=flat, mode=mode), 1, 2, "odd").mode == mode
+    with pytest.raises(
+        ValueError, match=r"'bicubic' in .* 'odd': give one of 'nearest', 'bilinear', None"
+    ):
+        fitting(SpatialMap(maps=deep, mode="bicubic"), 1, 3, "odd")
 
 
 SWAPPED = {"flip_axes": (0,), "swap_labels": ((1, 2), (4, 3))}
@@ -233,13 +254,24 @@ def test_flips_of_left_and_right_swap_the_structures_that_have_sides(form: str) 
     still = {"rotate_range": 0.0, "translate_range": 0.0, "scale_range": 0.0}
     step: Any = STEPS["augment"](prob=0.8, **still, **SWAPPED)
     plain: Any = STEPS["augment"](prob=0.5, **still, flip_axes=(0,))
+    swapped = SWAPPED["swap_labels"]
+    flip: Any = STEPS["rand_flip"](prob=0.6, spatial_axis=0, swap_labels=swapped)
+    along: Any = STEPS["rand_axis_flip"](prob=0.9, swap_labels=swapped)
+    swapping = (step, flip, along)
     samples = [sided(form, seed) for seed in range(12)]
     batch: dict[str, Any] = {
         "image": torch.stack([one["image"].as_tensor() for one in samples]),
         "label": torch.stack([one["label"] for one in samples]),
         "id": [one["id"] for one in samples],
     }
-    for several in ([step], [plain, step], [step, step], [step, made("rand_flip")]):
+    for several in (
+        *([one] for one in swapping),
+        [plain, step],
+        [step, step],
+        [step, made("rand_flip")],
+        [flip, plain],
+        [along, step],
+    ):
         ((_, whole),) = chain(*several).steps
         draws = [whole.draw(np.random.default_rng(seed)) for seed in range(len(samples))]
         together = whole.apply_batch(batch, draws)["label"]
@@ -248,10 +280,12 @@ def test_flips_of_left_and_right_swap_the_structures_that_have_sides(form: str) 
             parts = draw.get("steps", [draw]) if draw else [{}] * len(several)
             expected, flips = one["label"], 0
             for each, part in zip(several, parts, strict=True):
-                if 0 in part.get("flips", []) or "flip" in part:
+                if part.get("axis", 0) >= 0.5:
+                    expected = expected.flip(2)
+                elif 0 in part.get("flips", []) or "flip" in part or "axis" in part:
                     flips += 1
                     expected = expected.flip(1)
-                    expected = exchanged(expected) if each is step else expected
+                    expected = exchanged(expected) if each in swapping else expected
             seen.add(flips)
             assert torch.equal(together[place], expected)
             assert torch.equal(whole.apply(one, draw)["label"], expected)
@@ -266,14 +300,47 @@ def test_flips_of_left_and_right_swap_the_structures_that_have_sides(form: str) 
         ({"flip_axes": (0,), "swap_labels": ((0, 2),)}, "pairs of different numbers from 1"),
     ],
 )
-def test_swaps_that_mean_nothing_are_refused(wrong: dict[str, Any], said: str) -> None:
+def test_swaps_of_augment_that_mean_nothing_are_refused(wrong: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         STEPS["augment"](**wrong)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "said"),
+    [
+        (
+            "rand_flip",
+            {"spatial_axis": (1, 2), "swap_labels": ((1, 2),)},
+            "let spatial_axis have 0",
+        ),
+        ("rand_flip", {"swap_labels": ((1, 2), (2, 3))}, "pairs of different numbers from 1"),
+        ("rand_axis_flip", {"swap_labels": ((1, 1),)}, "pairs of different numbers from 1"),
+    ],
+)
+def test_swaps_of_flips_that_mean_nothing_are_refused(
+    name: str, wrong: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        STEPS[name](**wrong)
+
+
+@pytest.mark.parametrize("axis", [None, 0, -2, (0, 1), 1])
+def test_a_flip_swaps_only_where_it_makes_left_of_right(axis: Any) -> None:
+    swapped = () if axis == 1 else SWAPPED["swap_labels"]
+    step: Any = STEPS["rand_flip"](prob=1.0, spatial_axis=axis, swap_labels=swapped)
+    one = sided("indices", 3)
+    found = step.apply(one, step.draw(np.random.default_rng(0)))["label"]
+    dims = (1, 2) if axis in (None, (0, 1)) else ((axis % 2) + 1,)
+    flipped = one["label"].flip(dims)
+    assert torch.equal(found, flipped if axis == 1 else exchanged(flipped))
 
 
 def test_a_swap_of_a_channel_that_is_not_there_is_refused() -> None:
     step: Any = STEPS["augment"](flip_axes=(0,), swap_labels=((1, 7),))
     with pytest.raises(
-        DataError, match=r"names the structure 7, and there are 5. Count them from 1"
+        DataError, match=r"augment.* names the structure 7, and there are 5. Count them from 1"
     ):
         step.swapped(torch.zeros(1, 5, 4, 4), [{"flips": [0]}])
+    flip: Any = STEPS["rand_flip"](swap_labels=((1, 7),))
+    with pytest.raises(DataError, match=r"rand_flip.* names the structure 7, and there are 5"):
+        flip.swapped(torch.zeros(1, 5, 4, 4), [{"flip": True}])

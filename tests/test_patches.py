@@ -295,3 +295,10 @@ def test_ratios_must_be_one_for_each_class(
     (problem,) = with_patches(tmp_path, sampler=sampler, registry=registry).check().problems
     assert problem.path.startswith("transform[")
     assert f"'ratios' has {len(ratios)} numbers, and 3 are needed" in problem.message
+
+
+def test_ratios_of_a_sampler_that_nobody_checked_are_refused() -> None:
+    source = PatchSource((8, 8), np.array([[[0, 3] * 4] * 8], np.uint8))
+    sampler = RandCropByLabelClasses(spatial_size=(4, 4), ratios=(1.0, 1.0, 1.0))
+    with pytest.raises(ValueError, match="'ratios' has 3 numbers, and 4 are needed"):
+        sampler.centre(source, np.random.default_rng(0))

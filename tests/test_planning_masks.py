@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ import pytest
 from PIL import Image
 
 import medpipe
+from medpipe.checks.sides import all_mirrored
 from medpipe.errors import DataError
+from medpipe.planning.dense import Sides
 from medpipe.planning.layout import layout_of
 from medpipe.planning.plan import plan
 from support import mask_layouts
@@ -202,6 +205,44 @@ def test_flips_are_left_out_where_structures_have_sides(tmp_path: Path) -> None:
     assert images == {path.name for path in (tmp_path / "lungs/masks").iterdir()}
     *_, augment = tomllib.loads(plan(tmp_path / "lungs", minutes=0.1).text)["transform"]
     assert augment == {"step": "augment", "scale_range": 0.1}
+
+
+def test_flips_swap_structures_that_are_each_other_s_other_side(tmp_path: Path) -> None:
+    mask_layouts.decathlon(tmp_path)
+    path = tmp_path / "dataset.json"
+    about = json.loads(path.read_text())
+    about["labels"] = {"0": "background", "1": "Kidney_R", "2": "kidney-l"}
+    path.write_text(json.dumps(about))
+    made = plan(tmp_path, minutes=0.1)
+    *_, augment = tomllib.loads(made.text)["transform"]
+    assert (augment["flip_axes"], augment["swap_labels"]) == ([0], [[1, 2]])
+    assert "flips that swap structures which are each other's other side" in made.text
+    warnings = medpipe.PipelineBuilder.from_toml(made.text).build().check().warnings
+    assert not [text for text in warnings if "left" in text]
+
+
+@pytest.mark.parametrize(
+    ("names", "pairs"),
+    [
+        (("left_kidney", "right_kidney"), [[1, 2]]),
+        (("lung-L", "kidney.right", "lung-R", "kidney.left"), [[1, 3], [2, 4]]),
+        (("left upper left", "left upper right"), [[1, 2]]),
+        (("left_kidney", "right_kidney", "liver"), None),
+        (("left_kidney", "right_lung"), None),
+        (("left_kidney", "R_kidney"), None),
+        (("left_kidney", "right_kidney", "Right_Kidney", "l"), None),
+        (("leftover", "rightover"), None),
+        (("anterior", "posterior"), None),
+        ((), None),
+    ],
+    ids=str,
+)
+def test_structures_are_swapped_only_if_each_has_its_other_side(
+    names: tuple[str, ...], pairs: list[list[int]] | None
+) -> None:
+    assert all_mirrored(names) == pairs
+    assert Sides.of(None, names).swapped == (pairs or [])
+    assert Sides.of(("a_left.png", "a_right.png"), names).swapped == []
 
 
 @pytest.mark.long

@@ -22,7 +22,7 @@ from medpipe.report.chosen_cases import hits, mistakes
 from medpipe.report.class_figures import confusion_figure, roc_figure
 from medpipe.report.comparison_page import difference_figure
 from medpipe.report.curves import precision_recall, roc
-from medpipe.report.grad_cam import Layer, grad_cam, last_layer
+from medpipe.report.grad_cam import Layer, grad_cam, last_layer, where_it_is
 from medpipe.report.pictures import aspect, data_uri, grey, picture, plane
 from medpipe.report.regression_figures import agreement
 
@@ -163,6 +163,27 @@ def test_a_map_shows_the_half_that_matters() -> None:
     heat = grad_cam(network, image, Layer(name="1", sides=(8, 8)), 0)
     assert heat[:, :4].sum() > 10 * heat[:, 5:].sum()
     assert np.unravel_index(heat.argmax(), heat.shape) in list(itertools.product((1, 2), (1, 2)))
+
+
+def test_an_image_goes_to_where_the_network_is() -> None:
+    """An evaluation leaves the network on its device; the images of a report are on the CPU."""
+    import torch
+    from torch import nn
+
+    torch.manual_seed(0)
+    first = nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 1), nn.ReLU()
+    network = nn.Sequential(*first, nn.Flatten(), nn.Linear(144, 2)).eval()
+    image = torch.rand(1, 1, 8, 8)
+    layer = last_layer(network, image)
+    assert layer is not None
+    heat = grad_cam(network, image, layer, 1)
+    network.double()
+    assert last_layer(network, image) == layer
+    np.testing.assert_allclose(grad_cam(network, image, layer, 1), heat, atol=1e-5)
+    # A device without values, on which a forward pass of an image of the CPU fails as on a GPU.
+    assert last_layer(network.to("meta"), image) == layer
+    assert where_it_is(image, network).device.type == "meta"
+    assert where_it_is(image, nn.Flatten()) is image
 
 
 def test_a_network_without_places_near_its_end_has_no_layer() -> None:

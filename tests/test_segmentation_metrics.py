@@ -24,6 +24,7 @@ from medpipe.evaluation.lines import result_lines
 from medpipe.evaluation.metrics import compute_metrics
 from medpipe.evaluation.predictions import Predictions
 from medpipe.plugin import MetricStep, ReportContext, Segmentation, Task
+from medpipe.report.results import metric_rows
 from medpipe.settings import EvaluationSettings
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -34,7 +35,9 @@ ALL = (Dice(), SurfaceDice(), HausdorffDistance95(), VolumeError(), FalsePositiv
 CASES = settings(max_examples=40, deadline=None, derandomize=True)
 
 
-def predictions(scores: Any, labels: Any, groups: Any = None) -> Predictions:
+def predictions(
+    scores: Any, labels: Any, groups: Any = None, units: tuple[str, ...] = ()
+) -> Predictions:
     count = len(scores)
     return Predictions(
         task=TASK,
@@ -42,6 +45,7 @@ def predictions(scores: Any, labels: Any, groups: Any = None) -> Predictions:
         scores=np.array(scores, dtype=float).reshape(count, 8),
         labels=labels,
         groups=(None,) * count if groups is None else groups,
+        units=units,
     )
 
 
@@ -239,6 +243,41 @@ def test_the_terminal_has_a_line_for_each_structure_and_the_worst_cases() -> Non
 
 
 @pytest.mark.parametrize(
+    ("units", "unit", "volume"),
+    [
+        ((), None, "0 mm3 never"),
+        (("mm", "mm"), "mm", "on average 3 mm3 (in 2-D mm2): no mean says so"),
+        (("pixels", "pixels"), "pixels", "on average 3 pixels: no mean says so"),
+        (("voxels", "mm"), "mm or voxels", "on average 3 mm or voxels: no mean says so"),
+    ],
+)
+def test_lengths_and_volumes_have_the_unit_of_the_files(
+    units: tuple[str, ...], unit: str | None, volume: str
+) -> None:
+    some = predictions([[FOUND, FOUND], [FOUND, INVENTED]], [[9, 9], [9, 0]], units=units)
+    found = compute_metrics(some, intervals=True)
+    assert (found.get("unit"), found.get("units")) == (unit, {"hd95": unit} if unit else None)
+    assert [remark for remark in found["remarks"] if volume in remark] or unit is None
+    mixed = [remark for remark in found["remarks"] if "some files have no spacing" in remark]
+    assert len(mixed) == (len(set(units)) > 1)
+    title = f"hd95 ({unit})" if unit else "hd95"
+    shown = [line for line in result_lines(found) if "hd95" in line and "Look" not in line]
+    assert [title in line for line in shown] == [True, True]
+    assert metric_rows(found, ["dice", "hd95"])[1][0] == title
+    context = ReportContext(
+        output=Path(),
+        split="test",
+        names=TASK.names,
+        unit=some.unit,
+        scores=some.scores,
+        labels=some.labels,
+        metrics=found,
+    )
+    (section,) = TASK.step.report_sections(context)
+    assert title in section.tables[0].columns
+
+
+@pytest.mark.parametrize(
     ("scores", "labels", "said"),
     [
         ([[FOUND, MISSED]], [[10.0, 10.0]], "'b' is never found, of 1 case."),
@@ -246,7 +285,7 @@ def test_the_terminal_has_a_line_for_each_structure_and_the_worst_cases() -> Non
         (
             [[FOUND, INVENTED], [FOUND, ABSENT]],
             [[9, 0], [9, 0]],
-            "'b' is predicted in 1 of 2 cases without it, on average 3 mm3",
+            "'b' is predicted in 1 of 2 cases without it, on average 3",
         ),
         ([[FOUND, ABSENT]], [[9, 0]], "no case has 'b': it is left out of all means."),
         ([[FOUND, ABSENT]], [[9, NAN]], "'b' is annotated in no case"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -30,6 +31,25 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def trained(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return blobs(root, epochs=25).build().run(tmp_path_factory.mktemp("runs") / "one")
+
+
+def test_pixels_are_not_called_millimetres(trained: Run, tmp_path: Path) -> None:
+    assert trained.metrics["test"]["units"] == {"hd95": "mm"}
+    mask_layouts.pictures(tmp_path / "data", 24)
+    run = (
+        PipelineBuilder(device="cpu")
+        .dataset("image_masks", root=str(tmp_path / "data"), labels={"disc": 255})
+        .transforms("load_image", "ensure_channel_first", "scale_intensity", "to_tensor")
+        .network("unet", channels=(4, 8), strides=(2,))
+        .trainer("supervised", max_epochs=1)
+        .loader(batch_size=4, workers=0)
+        .build()
+        .run(tmp_path / "run")
+    )
+    written = json.loads((tmp_path / "run/run.json").read_text())["metrics"]["test"]
+    assert (written["unit"], written["units"]) == ("pixels", {"hd95": "pixels"})
+    assert set(run.predictions("test").units) == {"pixels"}
+    assert "hd95 (pixels)" in run.report().read_text()
 
 
 def test_it_learns(trained: Run) -> None:
@@ -292,29 +312,36 @@ def test_a_network_with_deep_supervision_learns_and_answers_by_its_first_output(
 
 
 @pytest.mark.parametrize(
-    ("parameters", "said"),
+    ("name", "parameters", "said"),
     [
-        ({"flip_axes": [0]}, "flip_axes = [0], swap_labels = [[1, 2]]"),
-        ({"flip_axes": [1]}, None),
-        ({}, None),
-        ({"flip_axes": [0, 1], "swap_labels": [[2, 1]]}, None),
-        ({"flip_axes": [0], "swap_labels": [[1, 3]]}, "1 is 'kidney_l', 2 is 'kidney_r'. Correct"),
+        ("augment", {"flip_axes": [0]}, "flip_axes = [0], swap_labels = [[1, 2]]"),
+        ("augment", {"flip_axes": [1]}, None),
+        ("augment", {}, None),
+        ("augment", {"flip_axes": [0, 1], "swap_labels": [[2, 1]]}, None),
+        (
+            "augment",
+            {"flip_axes": [0], "swap_labels": [[1, 3]]},
+            "1 is 'kidney_l', 2 is 'kidney_r'. Correct",
+        ),
+        ("rand_flip", {}, "or let it swap them: swap_labels = [[1, 2]]."),
+        ("rand_flip", {"swap_labels": [[1, 2]]}, None),
+        ("rand_axis_flip", {}, "or let it swap them: swap_labels = [[1, 2]]."),
     ],
     ids=str,
 )
 def test_flips_are_warned_of_where_structures_have_sides(
-    parameters: dict[str, Any], said: str | None, tmp_path: Path
+    name: str, parameters: dict[str, Any], said: str | None, tmp_path: Path
 ) -> None:
     mask_layouts.pictures(tmp_path, 12, two=True)
     builder = (
         PipelineBuilder(device="cpu")
         .dataset("image_masks", root=str(tmp_path), labels={"kidney_l": 1, "kidney_r": 2})
         .transforms("load_image", "ensure_channel_first", "scale_intensity", "to_tensor")
-        .transform("augment", **parameters)
+        .transform(name, **parameters)
         .network("unet", channels=(4, 8), strides=(2,))
         .loader(batch_size=2, workers=0)
     )
-    found = [text for text in builder.build().check().warnings if "'augment'" in text]
+    found = [text for text in builder.build().check().warnings if f"step '{name}'" in text]
     assert [said in text for text in found] == ([] if said is None else [True])
 
 

@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from medpipe.errors import DataError, RunError
 from medpipe.evaluation.predictions import Predictions, read_predictions, write_predictions
@@ -82,6 +85,20 @@ def test_outputs_become_labels() -> None:
     assert TOGETHER.to_scores(torch.zeros(1, 2, 2)).unique().tolist() == [0.5]
 
 
+@given(
+    outputs=arrays(np.float32, (2, 4, 3, 2, 5), elements=st.sampled_from([-1.5, 0.0, 0.5, 2.0])),
+    last=st.booleans(),
+    precision=st.sampled_from([torch.float32, torch.bfloat16]),
+)
+def test_the_first_of_the_likeliest_is_taken_in_any_layout(
+    outputs: Any, last: bool, precision: torch.dtype
+) -> None:
+    found = torch.as_tensor(outputs).to(precision)
+    if last:
+        found = found.contiguous(memory_format=torch.channels_last_3d)
+    assert np.array_equal(ALONE.decided(found), outputs.argmax(axis=1, keepdims=True))
+
+
 def test_labels_of_other_names_are_told_by_these() -> None:
     label = LabelImage(image=IMAGE)
     assert ALONE.relabelled(label, NAMES, NAMES) is label
@@ -125,6 +142,21 @@ def test_predictions_are_read_back_with_what_is_undefined(tmp_path: Path) -> Non
     path.write_text(path.read_text().replace("3.5", "far"))
     with pytest.raises(RunError, match="row 3: hd95_liver 'far' is not a number"):
         read_predictions(path, kept().task)
+
+
+def test_units_are_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    some = kept(units=("mm", "voxels"), extra={"site": ("x", "y")})
+    write_predictions(path, some)
+    first, row, _ = path.read_text().splitlines()
+    assert first.startswith("id,group,keep:site,unit,dice_liver,")
+    assert row.startswith("a,,y,voxels,1.0,")
+    read = read_predictions(path, some.task)
+    assert (read.units, read.unit) == (("voxels", "mm"), "mm or voxels")
+    assert read.extra == {"site": ("y", "x")}
+    assert read.taken([1]).units == ("mm",)
+    with pytest.raises(DataError, match="1 units for 2 samples"):
+        kept(units=("mm",))
 
 
 @pytest.mark.parametrize(

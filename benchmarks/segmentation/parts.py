@@ -154,8 +154,10 @@ def prediction(root: Path) -> tuple[Callable[[], object], Callable[[], object]]:
     from monai.networks.nets import UNet
     from monai.transforms import Compose, DivisiblePad
 
+    from medpipe.tasks.segmentation import Segmentation
     from medpipe.training.memory_format import in_channels_last
 
+    decided = Segmentation().decided
     theirs, pad = Compose(prepared()), DivisiblePad(k=8)
     images = [theirs(dict(one))["image"].as_tensor() for one in pairs(root)[1][:VOLUMES]]
     whole = [torch.as_tensor(pad(image)).as_subclass(torch.Tensor)[None] for image in images]
@@ -171,7 +173,7 @@ def prediction(root: Path) -> tuple[Callable[[], object], Callable[[], object]]:
     @torch.no_grad()
     def by_medpipe() -> object:
         with in_channels_last(network) as run:
-            return [run(image).argmax(1) for image in whole]
+            return [decided(run(image)) for image in whole]
 
     return by_monai, by_medpipe
 

@@ -282,6 +282,9 @@ class PipelineBuilder:
         checkpoint_minutes: float | None = None,
         threads: int | None = None,
         bad_data: BadData | None = None,
+        strategy: Literal["ddp"] | None = None,
+        sync_batch_norm: bool | None = None,
+        timeout: float | None = None,
     ) -> PipelineBuilder:
         """Change how the pipeline runs; see `medpipe.settings.RunSettings`."""
         changes = {
@@ -290,6 +293,9 @@ class PipelineBuilder:
             "checkpoint_minutes": checkpoint_minutes,
             "threads": threads,
             "bad_data": bad_data,
+            "strategy": strategy,
+            "sync_batch_norm": sync_batch_norm,
+            "timeout": timeout,
         }
         return self._with(run=self._changed("run", self._run, changes))
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-import re
-from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from medpipe.checks.data_info import tried
+from medpipe.checks.sides import other_sides, tells_sides
 from medpipe.data.chain import sample_dictionary
 
 if TYPE_CHECKING:
@@ -24,8 +23,6 @@ WIDE, NARROW = 10.0, 0.005
 """Standard deviations of images above and below which networks learn badly."""
 ENLARGED = 3
 """How many times as long all sides of an image are where enlarging it costs much for nothing."""
-SIDES = ({"left", "right"}, {"l", "r"}, {"od", "os"})
-"""Words in the names of classes that tell left from right; the last are those of eyes."""
 
 
 def image_findings(
@@ -122,49 +119,33 @@ def _repeated(assembly: Assembly) -> Iterator[str]:
 
 def _mirrored(assembly: Assembly, data: DataInfo) -> Iterator[str]:
     """Random flips where the classes tell left from right, and structures swapped for others."""
-    words = [_words(name) for name in data.task.names]
-    sides = any(_told_apart(pair, [set(some) for some in words]) for pair in SIDES)
-    mirrored = _other_sides(words)
+    names = data.task.names
+    sides, mirrored = tells_sides(names), other_sides(names)
     for place, step in enumerate(assembly.configuration.transforms):
         pairs: Sequence[tuple[int, int]] = getattr(step, "swap_labels", ())
         swapped = {frozenset(pair) for pair in pairs}
         title = f"transform[{place}], {assembly.registry.title(step)},"
         if swapped and not data.task.step.dense:
             yield f"{title} has swap_labels, which swaps structures in masks alone. Leave it out."
-        elif wrong := _contradicted(swapped, mirrored, len(words)):
-            named = ", ".join(f"{n} is {name!r}" for n, name in enumerate(data.task.names, 1))
+        elif wrong := _contradicted(swapped, mirrored, len(names)):
+            named = ", ".join(f"{n} is {name!r}" for n, name in enumerate(names, 1))
             yield (
                 f"{title} swaps the structures {' and '.join(map(str, wrong))}, which are not each "
                 f"other's left and right: {named}. Correct swap_labels."
             )
         elif sides and step.random and _flips_sides(step) and not swapped >= mirrored > set():
-            named = ", ".join(map(repr, data.task.names))
+            named = ", ".join(map(repr, names))
             remedy = "Leave it out, or flip another axis: 0 is left to right."
             if data.task.step.dense and mirrored:
                 given = sorted(sorted(pair) for pair in mirrored)
-                remedy = (
-                    f"Leave it out, flip another axis (0 is left to right), or let 'augment' swap "
-                    f"them: flip_axes = [0], swap_labels = {given}."
-                )
+                swaps = f"let 'augment' swap them: flip_axes = [0], swap_labels = {given}."
+                if hasattr(step, "swap_labels") and not hasattr(step, "flip_axes"):
+                    swaps = f"let it swap them: swap_labels = {given}."
+                remedy = f"Leave it out, flip another axis (0 is left to right), or {swaps}"
             yield (
                 f"{title} makes left of right at random, and the classes tell these apart: "
                 f"{named}. {remedy}"
             )
-
-
-def _words(name: str) -> tuple[str, ...]:
-    return tuple(re.split(r"[\W_]+", name.casefold()))
-
-
-def _other_sides(words: Sequence[tuple[str, ...]]) -> set[frozenset[int]]:
-    """Pairs of names, by their numbers from 1, that differ in left and right alone."""
-    found = set()
-    for (one, some), (other, others) in combinations(enumerate(words, 1), 2):
-        if len(some) == len(others):
-            differing = [{a, b} for a, b in zip(some, others, strict=True) if a != b]
-            if differing and all(pair in SIDES for pair in differing):
-                found.add(frozenset((one, other)))
-    return found
 
 
 def _contradicted(
@@ -174,11 +155,6 @@ def _contradicted(
     sided = {number for pair in mirrored for number in pair}
     wrong = [pair for pair in swapped - mirrored if pair & sided or max(pair) > count]
     return sorted(min(wrong, key=sorted)) if wrong else None
-
-
-def _told_apart(pair: set[str], words: Sequence[set[str]]) -> bool:
-    found = [some & pair for some in words]
-    return {word for some in found if len(some) == 1 for word in some} == pair
 
 
 def _flips_sides(step: TransformStep) -> bool:

@@ -9,6 +9,7 @@ from medpipe.checks.check_report import CheckReport, size_of_memory
 from medpipe.checks.data_info import data_info_of
 from medpipe.checks.evaluation_check import check_evaluation
 from medpipe.checks.loss_check import check_loss
+from medpipe.checks.processes_check import check_processes, parts_of
 from medpipe.checks.split_findings import split_findings
 from medpipe.checks.trainer_check import check_trainer
 from medpipe.errors import DataError, DeviceError, MedpipeError, Problem, ProblemsError
@@ -99,6 +100,7 @@ def examine(
     _check_sampling(assembly, report)
     sendable = _guard(report, "loader.workers", lambda: _check_workers(assembly, chain))
     network = _guard(report, "network", lambda: _check_network(assembly, report))
+    check_processes(assembly.configuration, network, report)
     if network is not None:
         _guard(report, "weights", lambda: _check_weights(assembly, network, report))
     data = report.data
@@ -273,9 +275,9 @@ def _check_network(assembly: Assembly, report: CheckReport) -> nn.Module | None:
     network.train()
     size = resolved(assembly.configuration.loader.batch_size)
     count = assembly.epoch_samples(prepared)
-    sizes = _parts(min(size, count))
+    sizes = parts_of(min(size, count))
     if count % size and not assembly.configuration.loader.drop_last:
-        sizes |= _parts(count % size)
+        sizes |= parts_of(count % size)
     sides = [side or 64 for side in data.spatial_shape]
     for batch in sorted(sizes):
         try:
@@ -316,12 +318,6 @@ def _check_network(assembly: Assembly, report: CheckReport) -> nn.Module | None:
             f"once more. Leave {ending} out: a network gives logits."
         )
     return network
-
-
-def _parts(batch: int) -> set[int]:
-    """How many samples of a batch a process gets, of all that torchrun has started."""
-    count = place().world_size
-    return {max(1, batch // count), -(-batch // count)}
 
 
 def _network_remedy(batch: int, size: int, text: str, data: DataInfo) -> str:

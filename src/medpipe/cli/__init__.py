@@ -63,8 +63,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger = logging.getLogger("medpipe")
     logger.addHandler(handler)
-    # Ignite logs an error twice on its way, and without a handler Python would print that.
-    logging.getLogger("ignite").addHandler(logging.NullHandler())
     try:
         logger.setLevel(logging.WARNING if progress_mode() == "off" else logging.INFO)
         _refuse_no_folder()

@@ -5,12 +5,13 @@ torch is imported inside functions.
 
 from __future__ import annotations
 
+import re
 import time
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from medpipe.distributed.attempts import attempt_of
+from medpipe.distributed.rounds import fresh_store
 from medpipe.errors import OtherProcessError, TrainingError
 from medpipe.system.place import Place, place
 
@@ -52,10 +53,10 @@ class Processes:
         self.here = here or Place()
         self._timeout = timedelta(seconds=timeout)
         self._kept: Any = None
-        self._attempt = 1
         self._store: Any = None
         self._control: Any = None
-        self._met = 0
+        self._names = 0
+        self._starts = 1
         self._signalled: Callable[[], bool] = lambda: False
         self._failed = False
 
@@ -71,8 +72,11 @@ class Processes:
 
     @property
     def restarted(self) -> bool:
-        """Whether torchrun has started the processes anew, on this machine or another."""
-        return self._attempt > 1 or self.here.restart > 0
+        """Whether torchrun has started the processes anew, on this machine or another.
+
+        Where those of one machine end because of another machine's, it does not count that there.
+        """
+        return self._starts > 1 or self.here.restart > 0
 
     def connect(self) -> None:
         """Find the others.
@@ -85,13 +89,11 @@ class Processes:
         import torch
 
         dist = _distributed()
-
         try:
-            found, _, _ = next(iter(dist.rendezvous("env://", timeout=self._timeout)))
-            self._kept = dist.PrefixStore("medpipe", found)
-            seconds = self._timeout.total_seconds()
-            self._attempt = attempt_of(self._kept, self.here, seconds)
-            store = dist.PrefixStore(f"attempt/{self._attempt}", found)
+            whole, _, _ = next(iter(dist.rendezvous("env://", timeout=self._timeout)))
+            store = fresh_store(whole, self.here, self._timeout.total_seconds())
+            self._kept = dist.PrefixStore("medpipe/kept", whole)
+            self._starts = int(whole.add("medpipe/starts", 0))
             if not dist.is_initialized():
                 cuda = torch.cuda.is_available()
                 dist.init_process_group(
@@ -102,7 +104,7 @@ class Processes:
                     timeout=self._timeout,
                 )
             self._control = dist.new_group(backend="gloo", timeout=self._timeout)
-        except (RuntimeError, ValueError) as error:
+        except (RuntimeError, ValueError, TimeoutError) as error:
             raise TrainingError(
                 f"Process {self.here.rank} of {self.here.world_size} can't reach the others: "
                 f"{_line(error)}. Check MASTER_ADDR and MASTER_PORT, and GLOO_SOCKET_IFNAME where "
@@ -121,9 +123,9 @@ class Processes:
             OtherProcessError: One has failed.
         """
         if not self.alone:
-            self._met += 1
-            self._arrive(f"met/{self._met}")
-            self._wait(f"met/{self._met}", self.here.world_size)
+            name = self.new("met")
+            self._arrive(name)
+            self._wait(name, self.here.world_size)
 
     @contextmanager
     def in_turn(self) -> Iterator[None]:
@@ -134,8 +136,7 @@ class Processes:
         if self.alone:
             yield
             return
-        self._met += 1
-        first, second = f"turn/{self._met}/0", f"turn/{self._met}/1"
+        first, second = self.new("first"), self.new("second")
         if not self.leads:
             self._wait(first, 1)
             if self.here.local_rank:
@@ -153,7 +154,6 @@ class Processes:
         if self.alone:
             return thing  # type: ignore[return-value]  # the only process gives it
         dist = _distributed()
-
         self.meet()
         things = [thing if self.leads else None]
         dist.broadcast_object_list(things, src=0, group=self._control)
@@ -164,7 +164,6 @@ class Processes:
         if self.alone:
             return [thing]
         dist = _distributed()
-
         self.meet()
         things: list[Any] = [None] * self.here.world_size
         dist.all_gather_object(things, thing, group=self._control)
@@ -179,7 +178,6 @@ class Processes:
         import torch
 
         dist = _distributed()
-
         values = torch.zeros(3, dtype=torch.float64)
         for index, number in enumerate(numbers):
             values[index + 1] = number
@@ -188,6 +186,11 @@ class Processes:
         if failed:
             self.await_failure()
         return sums[: len(numbers)]
+
+    def new(self, name: str) -> str:
+        """A name in the store that nothing has had before, in all processes the same."""
+        self._names += 1
+        return f"{name}/{self._names}"
 
     def tell(self, name: str, text: str) -> None:
         """Leave a word for the others; the first one stays."""
@@ -204,11 +207,11 @@ class Processes:
     def leave(self, name: str, text: str) -> None:
         """Leave a word for the processes that torchrun starts anew after these."""
         if self._kept is not None:
-            self._kept.set(f"left/{name}", text)
+            self._kept.set(name, text)
 
     def left(self, name: str) -> bool:
         """Whether those before these left a word under a name."""
-        return self._kept is not None and bool(self._kept.check([f"left/{name}"]))
+        return self._kept is not None and bool(self._kept.check([name]))
 
     def fail(self, error: BaseException) -> BaseException:
         """Tell the others that this process failed, so that all end.
@@ -253,25 +256,24 @@ class Processes:
         import torch
 
         dist = _distributed()
-
         flag = torch.tensor([1, 0, 0], dtype=torch.float64)
         with suppress(RuntimeError):
             work = dist.all_reduce(flag, group=self._control, async_op=True)
             work.wait(timedelta(seconds=LAST_WORD))
 
     def _arrive(self, name: str) -> None:
-        assert self._store is not None
         self._store.add(name, 1)
 
     def _wait(self, name: str, count: int) -> None:
-        assert self._store is not None
+        if self._failed:
+            raise OtherProcessError("An earlier run of these processes failed. Start them anew.")
         pause, asked = 0.001, None
         while self._store.add(name, 0) < count:
             self._see_failure()
             if self._signalled():
                 asked = asked or time.monotonic()
                 if time.monotonic() - asked > PATIENCE:
-                    raise OtherProcessError("The others did not come before this process ended.")
+                    raise OtherProcessError("Another process ended, and did not say why.")
             time.sleep(pause)
             pause = min(2 * pause, 0.1)
 
@@ -293,7 +295,9 @@ def _distributed() -> Any:
 
 
 def _line(error: BaseException) -> str:
-    return " ".join(str(error).split()).rstrip(".")
+    """What an error says, in one line; of one of gloo what is about the connection."""
+    text = re.sub(r"^\[\S+\.cc:\d+\] ", "", " ".join(str(error).split()))
+    return text.partition(" This is typically caused by")[0].rstrip(".")
 
 
 def _from_torch(error: BaseException) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from medpipe.evaluation.calibration import ENOUGH_CASES
 from medpipe.evaluation.class_table import PROPORTIONS
 from medpipe.system.text import counted
+from medpipe.tasks.tables import titled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -87,7 +88,7 @@ def name_lines(metrics: Mapping[str, Any]) -> list[str]:
     counting = ["cases", "missed"] if counts else []
     absent = any(one["absent"] for one in counts.values())
     heads = [*counting, *(["invented"] if absent else [])]
-    rows = [["", *heads, *(name.replace("_", " ") for name in measures)]]
+    rows = [["", *heads, *(titled(name, metrics).replace("_", " ") for name in measures)]]
     for name, one in list(table.items())[:MOST_ROWS]:
         cells = [f"{counts[name][key]:,}" for key in counting]
         if absent:
@@ -124,7 +125,7 @@ def _numbers(metrics: Mapping[str, Any], indent: str) -> list[str]:
             trivial = baseline.get(name)
             beside = "" if trivial is None else f"; one answer for all: {trivial:.4f}"
             shown = "undefined" if value is None else f"{value:.4f}"
-            lines.append(f"{indent}{name:20} {shown}{spread}{beside}")
+            lines.append(f"{indent}{titled(name, metrics):20} {shown}{spread}{beside}")
     return lines
 
 

@@ -85,8 +85,8 @@ def compute_metrics(
     - ``regression``: ``mae``, ``rmse`` and ``r2``, means over the targets; ``unit``; ``targets``,
       a table for each target. Missing labels are left out.
     - ``segmentation``: ``dice``, ``nsd``, ``hd95`` and ``volume_error``, means over the structures;
-      ``structures``, what is counted of each. With `intervals` also ``name_table``, the metrics of
-      each structure, and ``worst_cases``.
+      ``structures``, what is counted of each; ``unit``, what lengths are counted in. With
+      `intervals` also ``name_table``, the metrics of each structure, and ``worst_cases``.
 
     Args:
         predictions: Of one split.
@@ -100,7 +100,8 @@ def compute_metrics(
             compare.
 
     Returns:
-        Plain data for JSON: ``images``, their number, and the above. With `intervals`, a table
+        Plain data for JSON: ``images``, their number, the above, and ``units``, the unit of each
+        metric that has one. With `intervals`, a table
         ``intervals`` of [low, high] or None by metric, ``interval_method`` and, where there are
         any, ``remarks``: sentences on metrics that a constant answer has too. With `subgroups`,
         where there are any, a table by column and value under ``subgroups``: ``images``,
@@ -172,9 +173,16 @@ def _computed(
     }
     values = {name: one.value for name, one in measured.items()}
     metrics = {"images": len(predictions), **values, **tables}
+    units = {name: unit for name, step in steps.items() if (unit := _unit(step, predictions))}
+    if units:
+        metrics["units"] = units
     if intervals:
         metrics["intervals"], metrics["interval_method"] = intervals_of(predictions, measured)
     return metrics
+
+
+def _unit(step: MetricStep, predictions: Predictions) -> str | None:
+    return predictions.unit if step.unit in ("target", "length") else step.unit
 
 
 def _subgroup(

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 KEPT = "keep:"
 """What the name of a kept column begins with in the CSV file; no other column's does."""
+UNIT = "unit"
+"""The column of `Predictions.units`."""
 
 
 def _scores(scores: Any) -> Array:
@@ -74,6 +76,9 @@ class Predictions:
         measures: What metrics measured of masks beyond the scores, by column
             (`MaskMeasure.columns`): float64 of shape (samples, names), NaN where undefined.
 
+        units: Where labels are images, what lengths of each sample are counted in: ``mm``;
+            ``pixels`` or ``voxels`` where its file has no spacing. Empty: it is not known.
+
     Raises:
         DataError: The shapes don't fit, an id comes twice, a score is not finite or no
             probability, or a label is none that the task has.
@@ -91,6 +96,7 @@ class Predictions:
     groups: tuple[str | None, ...] = attrs.field(converter=_groups, repr=False)
     extra: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict, converter=_extra, repr=False)
     measures: Mapping[str, Array] = attrs.field(factory=dict, converter=_measures, repr=False)
+    units: tuple[str, ...] = attrs.field(default=(), converter=tuple[str, ...], repr=False)
 
     def __attrs_post_init__(self) -> None:
         _check_names(self.task)
@@ -114,7 +120,12 @@ class Predictions:
     def tables(self) -> Mapping[str, Any]:
         """What the task says of each class, finding or target; see `TaskStep.tables`."""
         task = self.task
-        return task.step.tables(self.labels, self.scores, task.names, task.unit)
+        return task.step.tables(self.labels, self.scores, task.names, self.unit)
+
+    @property
+    def unit(self) -> str | None:
+        """That of a regression's targets, or of lengths; ``mm or pixels`` where samples differ."""
+        return self.task.unit or " or ".join(sorted(set(self.units))) or None
 
     def sorted_by_id(self) -> Predictions:
         """The same predictions in the order of their ids."""
@@ -131,6 +142,7 @@ class Predictions:
             groups=tuple(self.groups[row] for row in places),
             extra={name: tuple(cells[row] for row in places) for name, cells in self.extra.items()},
             measures={name: values[places] for name, values in self.measures.items()},
+            units=tuple(self.units[row] for row in places) if self.units else (),
         )
 
 
@@ -153,6 +165,7 @@ def joined(parts: Sequence[Predictions]) -> Predictions:
         measures={
             name: np.concatenate([part.measures[name] for part in parts]) for name in first.measures
         },
+        units=tuple(unit for part in parts for unit in part.units),
     )
 
 
@@ -174,7 +187,8 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
     for each finding or target, then for classes and findings the probabilities, ``p(<name>)``.
     For each structure they are ``dice_<name>``, ``nsd_<name>``, ``hd95_<name>``,
     ``volume_<name>`` and ``reference_volume_<name>``; what metrics measured of masks follows as
-    ``<column>_<name>``, all names of one column after the other. A missing label or group, and
+    ``<column>_<name>``, all names of one column after the other, and `Predictions.units` precede
+    them all as ``unit``. A missing label or group, and
     what is undefined, is a blank cell.
 
     Raises:
@@ -187,9 +201,11 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
     )
     measured = [column.tolist() for column in ordered.measures.values()]
     more = [f"{column}_{name}" for column in ordered.measures for name in names]
-    lines = [csv_line([*_columns(ordered.task, ordered.extra), *more])]
+    columns = _columns(ordered.task, ordered.extra, unit=bool(ordered.units))
+    lines = [csv_line([*columns, *more])]
     for row, (id_, group) in enumerate(zip(ordered.ids, ordered.groups, strict=True)):
         cells = [id_, group or "", *(texts[row] for texts in ordered.extra.values())]
+        cells += ordered.units[row : row + 1]
         cells += step.row(labels[row], answers[row], scores[row], names)
         cells += [
             "" if math.isnan(value) else repr(value) for column in measured for value in column[row]
@@ -207,6 +223,9 @@ def read_predictions(path: Path, task: Task) -> Predictions:
     rows = _rows(path)
     kept = _kept(rows[0]) if rows else ()
     columns = _columns(task, kept)
+    units = bool(rows) and rows[0][: len(columns)] != columns and UNIT in rows[0]
+    if units:
+        columns = _columns(task, kept, unit=True)
     measures = _measured_columns(rows[0][len(columns) :], task) if rows else None
     if not rows or rows[0][: len(columns)] != columns or measures is None:
         found = ", ".join(rows[0]) if rows else "none"
@@ -248,14 +267,15 @@ def read_predictions(path: Path, task: Task) -> Predictions:
                 for place, column in enumerate(kept, 2)
             },
             measures=_split(np.array(more), measures, len(task.names)),
+            units=tuple(cells[2 + len(kept)] for cells in rows[1:]) if units else (),
         )
     except DataError as error:
         raise RunError(f"{path} can't be used: {error}") from error
 
 
-def _columns(task: Task, kept: Iterable[str]) -> list[str]:
-    kept_columns = (f"{KEPT}{name}" for name in kept)
-    return ["id", "group", *kept_columns, *task.step.columns(task.names, labels=True)]
+def _columns(task: Task, kept: Iterable[str], *, unit: bool = False) -> list[str]:
+    first = ["id", "group", *(f"{KEPT}{name}" for name in kept), *([UNIT] if unit else [])]
+    return [*first, *task.step.columns(task.names, labels=True)]
 
 
 def _measured_columns(columns: Sequence[str], task: Task) -> list[str] | None:
@@ -327,6 +347,8 @@ def _check_shapes(predictions: Predictions) -> None:
             )
     if len(predictions.groups) != count:
         raise DataError(f"There are {len(predictions.groups)} groups for {count} samples.")
+    if len(predictions.units) not in (0, count):
+        raise DataError(f"There are {len(predictions.units)} units for {count} samples.")
     for column, values in predictions.measures.items():
         if values.shape != (count, len(task.names)):
             raise DataError(

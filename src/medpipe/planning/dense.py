@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from medpipe.checks.sides import all_mirrored
 from medpipe.data.chain import sample_dictionary
+from medpipe.planning.names import sides_in
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from medpipe.assembly import Assembly
     from medpipe.data.preparation import PreparedData
     from medpipe.planning.choices import Images
@@ -46,6 +50,28 @@ FORWARD = 1 / 3
 """The part of a training step that its forward pass takes."""
 
 Step = tuple[dict[str, Any], str]
+
+
+@attrs.frozen(kw_only=True)
+class Sides:
+    """What tells left from right.
+
+    Attributes:
+        named: Two names, of files or structures; None: there are none.
+        swapped: Pairs of structures by their numbers, where each is in a pair and nothing else
+            has a side: then a flip may swap them.
+    """
+
+    named: tuple[str, str] | None = None
+    swapped: list[list[int]] = attrs.field(factory=list)
+
+    @classmethod
+    def of(cls, files: tuple[str, str] | None, structures: Sequence[str]) -> Sides:
+        """By names of files that tell left from right, if there are, and those of structures."""
+        return cls(
+            named=files or sides_in(structures),
+            swapped=[] if files else all_mirrored(structures) or [],
+        )
 
 
 @attrs.frozen(kw_only=True)
@@ -164,7 +190,7 @@ def oriented(dims: int) -> list[Step]:
 def choices_for(
     grid: Grid,
     images: Images,
-    sides: tuple[str, str] | None,
+    sides: Sides,
     side: int,
     *,
     spacing: tuple[tuple[float, ...], str] | None = None,
@@ -175,7 +201,7 @@ def choices_for(
     Args:
         grid: The grids of the images.
         images: Their channels.
-        sides: Names that say left and right; None: there are none.
+        sides: What tells left from right.
         side: The longest side of a patch; of 2 dimensions 256, of 3 64, or half of it.
         spacing: That which all images get, and what is said of it; None: they keep theirs.
         short: Whether the time is too short for a larger patch.
@@ -230,11 +256,15 @@ def _intensities(images: Images) -> Step:
     return step, reason
 
 
-def _augment(dims: int, sides: tuple[str, str] | None) -> Step:
+def _augment(dims: int, sides: Sides) -> Step:
     step: dict[str, Any] = {"step": "augment", "scale_range": 0.1}
     reason = "small rotations, translations and zooms, of image and mask alike"
-    if sides is not None:
-        return step, f"{reason}. No flips: {sides[0]!r} and {sides[1]!r} name left and right"
+    if sides.swapped:
+        step |= {"flip_axes": [0], "swap_labels": sides.swapped}
+        return step, f"{reason}, and flips that swap structures which are each other's other side"
+    if sides.named is not None:
+        left, right = sides.named
+        return step, f"{reason}. No flips: {left!r} and {right!r} name left and right"
     if dims == 3:
         return step, f"{reason}. No flips, since left and right of a body differ"
     step["flip_axes"] = [0]

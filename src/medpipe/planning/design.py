@@ -16,7 +16,6 @@ from medpipe.checks.dice_ceiling import LOW, ceilings
 from medpipe.errors import DataError
 from medpipe.planning import choices, dense
 from medpipe.planning.choice import Choice
-from medpipe.planning.names import sides_in
 from medpipe.planning.timing import seconds_of_step
 from medpipe.steps import auto_batch_size
 from medpipe.system.text import counted
@@ -111,7 +110,7 @@ class Designer:
         oriented = self._assembly(self._document(dense.oriented(images.dims)))
         grid = dense.grid_of(oriented, self.prepared, images)
         spacing = self._spacing(grid)
-        sides = self.sides or sides_in(self.prepared.dataset.task.names)
+        sides = dense.Sides.of(self.sides, self.prepared.dataset.task.names)
         side: int | None = dense.PATCH[images.dims]
         training, validation = (len(by_split[name]) for name in ("training", "validation"))
         short = False

@@ -46,7 +46,7 @@ class TrainedNetwork:
     Attributes:
         path: The run directory.
         which: ``best`` or ``last``.
-        network: The network, on the CPU.
+        network: The network, on the CPU until something is predicted, then on that device.
         assembly: Builds the run's parts.
         data: What was measured on the run's data.
         reading: How the run's files were decoded.

@@ -34,12 +34,18 @@ class Layer:
     sides: tuple[int, ...]
 
 
+def where_it_is(image: torch.Tensor, network: nn.Module) -> torch.Tensor:
+    """An image on the device of a network's parameters and in their type, as it must be given."""
+    first = next((p for p in network.parameters() if p.is_floating_point()), None)
+    return image if first is None else image.to(device=first.device, dtype=first.dtype)
+
+
 def last_layer(network: nn.Module, image: torch.Tensor) -> Layer | None:
     """The last layer, in the order in which they run, whose output still has places.
 
     Args:
-        network: In evaluation mode.
-        image: Of shape (1, channels, spatial...).
+        network: In evaluation mode, on any device.
+        image: Of shape (1, channels, spatial...), wherever it is.
 
     Returns:
         None where there is none in the later half of the network, as in transformers.
@@ -58,7 +64,7 @@ def last_layer(network: nn.Module, image: torch.Tensor) -> Layer | None:
             handles.append(module.register_forward_hook(note))
     try:
         with torch.no_grad():
-            network(image)
+            network(where_it_is(image, network))
     finally:
         for handle in handles:
             handle.remove()
@@ -75,8 +81,8 @@ def grad_cam(network: nn.Module, image: torch.Tensor, layer: Layer, output: int)
     """The map of one output of the network.
 
     Args:
-        network: In evaluation mode; its gradients stay as they are.
-        image: Of shape (1, channels, spatial...).
+        network: In evaluation mode, on any device; its gradients stay as they are.
+        image: Of shape (1, channels, spatial...), wherever it is.
         layer: From `last_layer`.
         output: Which of the network's outputs.
 
@@ -98,7 +104,7 @@ def grad_cam(network: nn.Module, image: torch.Tensor, layer: Layer, output: int)
     try:
         with torch.enable_grad():
             # A layer may run several times: the last time counts.
-            score = network(image)[0, output]
+            score = network(where_it_is(image, network))[0, output]
             (gradient,) = torch.autograd.grad(score, kept[-1])
     finally:
         handle.remove()

@@ -48,7 +48,7 @@ def _sections(
         output=facts.path,
         split=split,
         names=task.names,
-        unit=task.unit,
+        unit=predictions.unit,
         scores=predictions.scores,
         labels=predictions.labels,
         metrics=facts.metrics[split],

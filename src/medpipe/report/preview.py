@@ -106,7 +106,7 @@ def _first_batch(assembly: Assembly, prepared: PreparedData) -> Sequence[Sample]
         seed=configuration.run.seed,
         classes=step.classes([sample.label for sample in samples]) if balanced else None,
     )
-    return [samples[place] for place in next(iter(order)).places]
+    return [samples[place % len(samples)] for place in next(iter(order)).places]
 
 
 def _picture(values: Array, view: ChainView, low: float, high: float, depth: int | None) -> Array:

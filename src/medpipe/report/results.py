@@ -25,6 +25,7 @@ from medpipe.report.regression_figures import (
 from medpipe.report.remarks import names_one, shown_remarks
 from medpipe.report.svg import svg
 from medpipe.system.text import counted
+from medpipe.tasks.tables import titled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -82,7 +83,7 @@ def metric_rows(metrics: Mapping[str, Any], names: Sequence[str]) -> list[list[s
     intervals, trivial = metrics.get("intervals", {}), metrics.get("baseline", {})
     return [
         [
-            name.replace("_", " "),
+            titled(name, metrics).replace("_", " "),
             written(metrics[name]),
             interval(intervals.get(name)),
             written(trivial[name]) if name in trivial else "",

@@ -85,6 +85,7 @@ def _joined(folds: Sequence[Predictions]) -> Predictions:
 
     columns = [column for column in folds[0].extra if all(column in f.extra for f in folds)]
     measured = _shared(folds)
+    units = tuple(unit for fold in folds for unit in fold.units)
     return Predictions(
         task=folds[0].task,
         ids=tuple(id_ for fold in folds for id_ in fold.ids),
@@ -93,6 +94,7 @@ def _joined(folds: Sequence[Predictions]) -> Predictions:
         groups=tuple(group for fold in folds for group in fold.groups),
         extra={name: [cell for f in folds for cell in f.extra[name]] for name in columns},
         measures={name: np.concatenate([f.measures[name] for f in folds]) for name in measured},
+        units=units if len(units) == sum(map(len, folds)) else (),
     ).sorted_by_id()
 
 

@@ -310,17 +310,17 @@ class Runner:
             stop=stop,
             timings=timings,
         )
-        try:
-            with seeded(configuration.run.seed), self.stop.listening():
+        with seeded(configuration.run.seed), self.stop.listening():
+            try:
                 ended = session.run(found)
-        except BaseException as error:
-            raised = processes.fail(error)
-            recorder.fail(raised)
-            if session.handlers is not None and isinstance(raised, Exception):
-                _tell(session.handlers, raised)
-            if raised is error:
-                raise
-            raise raised from error
+            except BaseException as error:
+                raised = processes.fail(error)
+                recorder.fail(raised)
+                if session.handlers is not None and isinstance(raised, Exception):
+                    _tell(session.handlers, raised)
+                if raised is error:
+                    raise
+                raise raised from error
         if not ended:
             recorder.stop(str(stop.reason), interrupted=stop.interrupted)
             processes.leave(f"stopped/{self.path}", str(stop.reason))

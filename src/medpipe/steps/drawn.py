@@ -91,13 +91,19 @@ class DrawnStep(TransformStep):
         images = batch["image"].float() if self.gives_float else batch["image"]
         groups = [self.group(draw, images.shape[2:]) for draw in draws]
         changed = in_groups(
-            images, groups, lambda some, places: self.changed(some, [draws[p] for p in places])
+            images,
+            groups,
+            lambda some, places: self.changed(some, [draws[p] for p in places]),
+            step=self.name,
         )
         if not (self.spatial and has_image_label(batch)):
             return {**batch, "image": changed}
         labels = batch["label"].float() if self.gives_float else batch["label"]
         moved = in_groups(
-            labels, groups, lambda some, places: self.moved(some, [draws[p] for p in places])
+            labels,
+            groups,
+            lambda some, places: self.moved(some, [draws[p] for p in places]),
+            step=self.name,
         )
         return {**batch, "image": changed, "label": moved.to(batch["label"].dtype)}
 
@@ -106,6 +112,8 @@ def in_groups(
     images: torch.Tensor,
     groups: Sequence[Hashable],
     change: Callable[[torch.Tensor, list[int]], torch.Tensor],
+    *,
+    step: str,
 ) -> torch.Tensor:
     """Change images group by group and put them back in their order.
 
@@ -113,6 +121,7 @@ def in_groups(
         images: Of shape (batch, channels, spatial...).
         groups: The group of each image; None: it is left unchanged.
         change: Changes some images, given their places in the batch.
+        step: The name of the step that changes them, for errors.
 
     Raises:
         DataError: The images differ in shape afterwards.
@@ -136,18 +145,19 @@ def in_groups(
         part = change(images.index_select(0, index), some)
         if result is None:
             result = part.new_empty((len(images), *part.shape[1:]))
-        _one_shape(result, part)
+        _one_shape(result, part, step)
         result.index_copy_(0, index, part)
     assert result is not None
     return result
 
 
-def _one_shape(one: torch.Tensor, other: torch.Tensor) -> None:
+def _one_shape(one: torch.Tensor, other: torch.Tensor, step: str) -> None:
     shapes = sorted({tuple(one.shape[1:]), tuple(other.shape[1:])})
     if len(shapes) > 1:
         raise DataError(
-            f"Random quarter turns leave images of the shapes {shapes[0]} and {shapes[1]} in one "
-            "batch. Make them square before, for example by 'resize' with spatial_size, or set "
+            f"The random step {step!r} leaves images of the shapes {shapes[0]} and {shapes[1]} in "
+            "one batch. Let it give all images one size, changed or not (quarter turns do where "
+            "images are square, for example by 'resize' with spatial_size before), or set "
             "loader.batch_size = 1."
         )
 

@@ -56,7 +56,8 @@ class MetricStep(Step):
     Attributes:
         direction: Whether more (``max``) or less (``min``) of it is better.
         answers: The forms of predictions that it measures; see `TaskStep.answer_form`.
-        unit: Its unit in words; ``target``: that of the targets; empty for none.
+        unit: Its unit in words; ``target``: that of the targets; ``length``: what lengths are
+            counted in, mm, or pixels or voxels where files have no spacing; empty for none.
         pooled: Over folds: of the cases of all folds (``cases``), or the mean of the folds' values
             (``mean``), for what ranks scores, since those of different networks do not compare.
         interval: How its 95 % interval is made: ``percentiles`` of bootstrap resamples;

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 # of volumes fill no device's memory.
 _POSITIONS = {"cpu": 2**18}
 _MOST_POSITIONS = 2**24
+MODES = ("nearest", "bilinear")
+"""How any image can be interpolated; those of two axes by ``bicubic``, too."""
+PADDING_MODES = ("zeros", "border", "reflection")
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -40,8 +43,8 @@ class SpatialMap:
             included, in its voxels, and are added before the map: of shape (batch, axes,
             control points of each axis...). None: there are none.
         size: The sides of the result; None: those of the images.
-        mode: How images are interpolated: ``nearest``, ``bilinear`` (trilinear for volumes) or
-            ``bicubic``. None: voxels are only reordered.
+        mode: How images are interpolated: ``nearest``, ``bilinear`` (trilinear for volumes) or,
+            in 2-D, ``bicubic``. None: voxels are only reordered.
         padding_mode: What comes in from outside: ``zeros``, ``border`` or ``reflection``.
         align_corners: Whether an image ends at the centres of its outermost voxels, not at their
             edges, for ``reflection``.
@@ -81,35 +84,53 @@ class SpatialMap:
         )
 
 
-def fitting(found: SpatialMap, images: int, axes: int) -> SpatialMap:
+def fitting(found: SpatialMap, images: int, axes: int, step: str) -> SpatialMap:
     """The map that a step gave, if it is one for so many images of so many axes.
 
     One map would do for several images, and NaN take the values of a border, without a word.
 
+    Args:
+        found: What the step's ``spatial_map`` gave.
+        images: How many images it is for.
+        axes: How many axes they have.
+        step: The name of the step, for errors.
+
     Raises:
-        ValueError: It isn't; the message says what is expected.
+        ValueError: It isn't; the message names the step and the field, and says what is expected.
         TypeError: It is no map.
     """
     import numpy as np
 
+    whose = f"spatial_map of {step!r}"
     if not isinstance(found, SpatialMap):
-        raise TypeError(f"spatial_map gave a {type(found).__name__}. Return a SpatialMap")
+        raise TypeError(f"the {whose} gave a {type(found).__name__}. Return a SpatialMap")
     expected = (images, axes, axes + 1)
     maps, shifts = np.asarray(found.maps), found.shifts
     if not isinstance(found.maps, np.ndarray) or maps.shape != expected:
         raise ValueError(
-            f"the maps of its spatial_map are a {type(found.maps).__name__} of shape {maps.shape}. "
+            f"the maps in the {whose} are a {type(found.maps).__name__} of shape {maps.shape}. "
             f"Give an array of shape {expected}: a map for each draw, an empty one included"
         )
     if shifts is not None and (shifts.shape[:2], shifts.ndim) != ((images, axes), 2 + axes):
         raise ValueError(
-            f"the shifts of its spatial_map have the shape {shifts.shape}. Give {(images, axes)}, "
+            f"the shifts in the {whose} have the shape {shifts.shape}. Give {(images, axes)}, "
             f"then the number of control points of each of the {axes} axes"
         )
     if not np.isfinite(maps).all() or not (shifts is None or np.isfinite(shifts).all()):
-        raise ValueError("its spatial_map has values that are NaN or infinite")
+        raise ValueError(f"the {whose} has values that are NaN or infinite")
     if found.size is not None and len(found.size) != axes:
-        raise ValueError(f"the size of its spatial_map is {found.size}. Give {axes} sides")
+        raise ValueError(f"the size in the {whose} is {found.size}. Give {axes} sides")
+    fields = (
+        ("mode", found.mode, (*MODES, *(["bicubic"] if axes == 2 else []), None)),
+        ("padding_mode", found.padding_mode, PADDING_MODES),
+    )
+    wrong = [
+        f"{field} = {given!r} in the {whose}: give one of {', '.join(map(repr, allowed))}"
+        for field, given, allowed in fields
+        if given not in allowed
+    ]
+    if wrong:
+        raise ValueError(f"there is {'; and '.join(wrong)}")
     return found
 
 
@@ -246,10 +267,10 @@ class ResampledStep(DrawnStep):
         found = self.spatial_map(draws, sides)
         if found is None:
             raise ValueError(
-                "spatial_map gave None. Return a SpatialMap, or give the step methods changed and "
-                "moved of its own"
+                f"the spatial_map of {self.name!r} gave None. Return a SpatialMap, or give the "
+                "step methods changed and moved of its own"
             )
-        return fitting(found, len(draws), len(sides))
+        return fitting(found, len(draws), len(sides), self.name)
 
 
 @attrs.frozen(kw_only=True)
@@ -283,11 +304,10 @@ class FusedStep(ResampledStep):
         """Compose the maps of the steps."""
         whole: SpatialMap | None = None
         for place, step in enumerate(self.steps):
-            some = [draw["steps"][place] if draw else {} for draw in draws]
-            found = step.spatial_map(some, sides)
+            found = step.spatial_map(_draws_of(place, draws), sides)
             if found is None:
                 return None
-            fitting(found, len(draws), len(sides))
+            fitting(found, len(draws), len(sides), step.name)
             whole = found if whole is None else found.after(whole)
             if whole is None:
                 return None
@@ -295,29 +315,43 @@ class FusedStep(ResampledStep):
 
     def changed(self, images: torch.Tensor, draws: Sequence[Mapping[str, Any]]) -> torch.Tensor:
         """Resample the images once, or step by step where that can't be."""
-        found = self.spatial_map(draws, images.shape[2:])
-        if found is not None and found.mode is not None:
-            return resampled(images, found)
-        return self._one_by_one(images, draws, "changed")
+        found = self._one_map(images, draws)
+        return resampled(images, found) if found else self._one_by_one(images, draws, "changed")
 
     def moved(self, labels: torch.Tensor, draws: Sequence[Mapping[str, Any]]) -> torch.Tensor:
         """Resample the labels once, by nearest neighbour, then swap as each step does."""
-        found = self.spatial_map(draws, labels.shape[2:])
-        if found is None or found.mode is None:
+        found = self._one_map(labels, draws)
+        if found is None:
             return self._one_by_one(labels, draws, "moved")
-        labels = resampled(labels, found, mode="nearest")
+        return self.swapped(resampled(labels, found, mode="nearest"), draws)
+
+    def swapped(self, labels: torch.Tensor, draws: Sequence[Mapping[str, Any]]) -> torch.Tensor:
+        """Swap what each step swaps, in their order."""
         for place, step in enumerate(self.steps):
-            labels = step.swapped(labels, [draw["steps"][place] if draw else {} for draw in draws])
+            labels = step.swapped(labels, _draws_of(place, draws))
         return labels
+
+    def _one_map(
+        self, values: torch.Tensor, draws: Sequence[Mapping[str, Any]]
+    ) -> SpatialMap | None:
+        """The map to resample by; None where the steps are applied one by one."""
+        found = self.spatial_map(draws, values.shape[2:])
+        return None if found is None or found.mode is None else found
 
     def _one_by_one(
         self, values: torch.Tensor, draws: Sequence[Mapping[str, Any]], method: str
     ) -> torch.Tensor:
         for place, step in enumerate(self.steps):
-            some = [draw["steps"][place] if draw else {} for draw in draws]
+            some = _draws_of(place, draws)
             groups = [step.group(draw, values.shape[2:]) for draw in some]
-            values = in_groups(values, groups, partial(_changed, getattr(step, method), some))
+            change = partial(_changed, getattr(step, method), some)
+            values = in_groups(values, groups, change, step=step.name)
         return values
+
+
+def _draws_of(place: int, draws: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """What was drawn for one of several steps."""
+    return [draw["steps"][place] if draw else {} for draw in draws]
 
 
 def _changed(

@@ -112,7 +112,8 @@ class TrainingParts:
             the engine runs, and is there after a resume. Empty without a validation split.
         parallel: Wraps a network for a run on several processes, by torch's
             `DistributedDataParallel`; in one process it gives the network itself. The engine
-            calls what it gives; everything else, and `Training.state`, has the network.
+            calls what it gives; everything else, and `Training.state`, has the network. What is
+            frozen at the beginning must be so before.
     """
 
     network: nn.Module

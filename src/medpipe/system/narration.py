@@ -18,8 +18,10 @@ def narrated() -> Iterator[None]:
     """Write the log's lines to standard error, or below a notebook's cell, while the block runs.
 
     Where the logger ``medpipe`` or the root has a handler, or that logger a level, or where
-    ``MEDPIPE_PROGRESS`` is ``off``, nothing is changed.
+    ``MEDPIPE_PROGRESS`` is ``off``, nothing is changed. Of several processes the first narrates.
     """
+    # Ignite logs an error twice on its way, and without a handler Python would print that.
+    logging.getLogger("ignite").addHandler(logging.NullHandler())
     logger, mode = logging.getLogger("medpipe"), progress_mode()
     if mode == "off" or logger.hasHandlers() or logger.level != logging.NOTSET:
         yield

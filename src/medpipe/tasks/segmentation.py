@@ -39,15 +39,16 @@ class Segmentation(TaskStep):
 
     Labels are `LabelImage`. A prediction keeps no mask but what is measured of it on the grid of
     its file: for each structure the Dice, the normalised surface Dice (NSD), the 95th percentile of
-    the surface distances (HD95, in mm) and the volume in cubic millimetres; its label is the
-    volume of each structure in the truth, NaN where the structure is not annotated. Lengths and
-    volumes are in pixels where the spacing is unknown.
+    the surface distances (HD95) and the volume; its label is the volume of each structure in the
+    truth, NaN where the structure is not annotated. Lengths are in mm, and volumes in mm3 (in 2-D
+    mm2); in pixels or voxels where the file has no spacing.
 
     Attributes:
         overlapping: Whether a pixel may belong to several structures: the network then gives a
             probability for each structure on its own, not one of all and the background.
         tolerances: How far, in mm, a predicted surface may be from the true one for the NSD: a
-            number for each structure, or one for all. Empty: 1 mm.
+            number for each structure, or one for all. Empty: 1. Files without a spacing count
+            pixels or voxels.
         values: The value of each structure in masks that are written, or its colour as
             ``#rrggbb``. Empty: 1, 2, and so on.
         background: The same of what is no structure. None: 0, or black where `values` are colours.
@@ -218,7 +219,8 @@ class Segmentation(TaskStep):
             )
         if self.overlapping:
             return (outputs > 0).to(torch.uint8)
-        return outputs.argmax(dim=1, keepdim=True).to(torch.uint8)
+        # The same as argmax, the first of equals too; torch's takes 9 times as long on a CPU.
+        return outputs.max(dim=1, keepdim=True).indices.to(torch.uint8)
 
     def case_scores(
         self,
@@ -328,10 +330,14 @@ class Segmentation(TaskStep):
     def tables(
         self, labels: Array, scores: Array, names: Sequence[str], unit: str | None
     ) -> Mapping[str, Any]:
-        """``structures``, a table for each: in how many cases it is, is missed or invented, ..."""
+        """``structures``, a table for each: in how many cases it is, is missed or invented, ...
+
+        ``unit`` is what lengths are counted in, if it is known.
+        """
         from medpipe.tasks.structures import structure_table
 
-        return {"structures": structure_table(labels, scores, names)}
+        table = {"structures": structure_table(labels, scores, names)}
+        return {**table, "unit": unit} if unit else table
 
     def remarks(self, metrics: Mapping[str, Any], names: Sequence[str]) -> Sequence[str]:
         """Structures that are not annotated, never found, missed or invented, few cases, ..."""

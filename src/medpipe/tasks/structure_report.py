@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from medpipe.tasks.report import ReportSection, ReportTable
+from medpipe.tasks.tables import titled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -83,7 +84,8 @@ def _by_structure(metrics: Mapping[str, Any]) -> ReportTable:
         cells.append(f"{found['invented']} of {found['absent']}" if found["absent"] else "")
         cells += [_with_interval(one[key], one["intervals"][key]) for key in measures]
         rows.append(cells)
-    columns = ["", "cases", "missed", "invented", *(key.replace("_", " ") for key in measures)]
+    heads = [titled(key, metrics).replace("_", " ") for key in measures]
+    columns = ["", "cases", "missed", "invented", *heads]
     return ReportTable(
         columns=columns,
         rows=rows,

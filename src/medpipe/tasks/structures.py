@@ -51,12 +51,18 @@ def structure_remarks(metrics: Mapping[str, Any]) -> list[str]:
     """Sentences on structures of which nothing is known, or that are missed or invented.
 
     Args:
-        metrics: The metrics, with ``structures``.
+        metrics: The metrics, with ``structures`` and, if it is known, ``unit``.
     """
     table = metrics.get("structures", {})
     if not metrics.get("images"):
         return []
     remarks = []
+    unit = metrics.get("unit")
+    if unit is not None and " or " in unit:
+        remarks.append(
+            f"some files have no spacing: distances and volumes are in {unit}, and means mix them."
+        )
+    volume = {None: "", "mm": " mm3 (in 2-D mm2)"}.get(unit, f" {unit}")
     for name, one in table.items():
         cases, missed, absent, invented = (
             one[key] for key in ("cases", "missed", "absent", "invented")
@@ -75,7 +81,7 @@ def structure_remarks(metrics: Mapping[str, Any]) -> list[str]:
         if invented:
             remarks.append(
                 f"{name!r} is predicted in {invented} of {counted(absent, 'case')} without it, on "
-                f"average {one['invented_volume']:.4g} mm3 (or pixels): no mean says so."
+                f"average {one['invented_volume']:.4g}{volume}: no mean says so."
             )
     few = {name: one["cases"] for name, one in table.items() if 0 < one["cases"] < FEW}
     if few:

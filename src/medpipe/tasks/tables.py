@@ -9,6 +9,8 @@ import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from medpipe.tasks.step import Array
 
 
@@ -57,3 +59,9 @@ def errors(labels: Array, scores: Array) -> dict[str, Any]:
 def finite(value: float) -> float | None:
     """The number, or None: JSON knows neither NaN nor infinity."""
     return float(value) if math.isfinite(value) else None
+
+
+def titled(metric: str, metrics: Mapping[str, Any]) -> str:
+    """A metric's name with its unit, if it has one: ``hd95 (mm)``."""
+    unit = metrics.get("units", {}).get(metric)
+    return f"{metric} ({unit})" if unit else metric

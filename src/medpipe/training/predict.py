@@ -140,7 +140,7 @@ def _predict_images(
 
     by_id = {sample.id: sample for sample in samples}
     ids: list[str] = []
-    scores, labels, more = [], [], []
+    scores, labels, more, units = [], [], [], []
 
     caller = _Caller(device=device, precision=precision, inferer=inferer)
     with _evaluating(network, loader, description, before_batch) as (batches, run):
@@ -152,12 +152,14 @@ def _predict_images(
             ids.append(id_)
             scores.append(measured)
             labels.append(label)
+            units.append(grid.unit)
             if measures is not None:
                 more.append(measures(answer, truth, grid.spacing))
     predictions = Predictions(
         task=task,
         ids=tuple(ids),
         measures=together(more),
+        units=tuple(units),
         scores=np.stack(scores),
         labels=np.stack(labels),
         groups=tuple(by_id[id_].group for id_ in ids),

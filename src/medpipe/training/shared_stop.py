@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
 _PAUSE = 1.0
 """Seconds between two looks at whether another process was asked to stop."""
-_STOP = "stop"
 
 
 class SharedStop(StopRequest):
@@ -28,6 +27,7 @@ class SharedStop(StopRequest):
         self._own, self._processes = own, processes
         self._agreed: str | None = None
         self._looked = time.monotonic()
+        self._name = processes.new("stop")
 
     @property
     def reason(self) -> str | None:
@@ -53,15 +53,15 @@ class SharedStop(StopRequest):
         self._own.check(first=first)
         if time.monotonic() - self._looked >= _PAUSE:
             self._looked = time.monotonic()
-            if self._processes.told(_STOP) is not None:
+            if self._processes.told(self._name) is not None:
                 raise Stopped
 
     def agree(self, *, save: bool = False) -> bool:
         """Agree on whether to stop, and whether to save; process 0 says when to save."""
         reason = self._own.reason
         if reason is not None:
-            self._processes.tell(_STOP, reason)
+            self._processes.tell(self._name, reason)
         stops, saves = self._processes.total(reason is not None, save and self._processes.leads)
         if stops:
-            self._agreed = self._processes.told(_STOP)
+            self._agreed = self._processes.told(self._name)
         return bool(saves)

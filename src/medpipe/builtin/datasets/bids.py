@@ -14,6 +14,7 @@ from medpipe.builtin.datasets.listing.structures import (
     BACKGROUND,
     MaskValue,
     Meaning,
+    OfMasks,
     OnMismatch,
     Structures,
     are_ignored,
@@ -22,7 +23,7 @@ from medpipe.builtin.datasets.listing.structures import (
 )
 from medpipe.builtin.datasets.listing.values import one_or_several
 from medpipe.builtin.datasets.listing.wording import counted, listed
-from medpipe.plugin import DataError, Dataset, DatasetStep, Fault, Reading, Sample
+from medpipe.plugin import DataError, Dataset, Fault, Reading, Sample
 
 
 def _are_endings(instance: object, attribute: object, value: str | tuple[str, ...]) -> None:
@@ -32,7 +33,7 @@ def _are_endings(instance: object, attribute: object, value: str | tuple[str, ..
 
 
 @attrs.frozen(kw_only=True)
-class Bids(DatasetStep):
+class Bids(OfMasks):
     """Images of a BIDS data set, and masks of one of its derivatives.
 
     ``sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz`` has the mask ``sub-01_ses-1_..._dseg.nii.gz`` or
@@ -51,10 +52,6 @@ class Bids(DatasetStep):
             ``*dseg.tsv`` in `derivative` names; of ``mask`` 1 is the structure of the entity
             ``label`` in `entities`, or else ``mask``.
         ignore: Values in masks that count nowhere.
-        on_mismatch: What to do with a mask on another grid than its image: an ``"error"``, or
-            ``"resample"`` it onto the image's by nearest neighbour, where both have an affine.
-        tolerances: How far, in mm, a predicted surface may be from the true one for the NSD: one
-            number for all structures or one for each. Empty: 1 mm.
         without_mask: What an image without a mask is: an ``"error"``, or left out (``"drop"``).
     """
 

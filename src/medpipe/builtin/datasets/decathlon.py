@@ -14,6 +14,7 @@ from medpipe.builtin.datasets.listing.grouping import Patterns, captures, compil
 from medpipe.builtin.datasets.listing.structures import (
     MaskValue,
     Meaning,
+    OfMasks,
     OnMismatch,
     Structures,
     are_ignored,
@@ -21,14 +22,14 @@ from medpipe.builtin.datasets.listing.structures import (
     whole,
     without_patients,
 )
-from medpipe.plugin import DataError, Dataset, DatasetStep, Fault, Reading, Sample
+from medpipe.plugin import DataError, Dataset, Fault, Reading, Sample
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
 @attrs.frozen(kw_only=True)
-class Decathlon(DatasetStep):
+class Decathlon(OfMasks):
     r"""Volumes and masks of the Medical Segmentation Decathlon, as ``dataset.json`` lists them.
 
     Of the list ``training`` each pair is a sample; its id is the image's path without ``./``.
@@ -39,10 +40,6 @@ class Decathlon(DatasetStep):
         root: The folder with ``dataset.json``.
         labels: The value or values in masks of each structure. None: as ``dataset.json`` says.
         ignore: Values in masks that count nowhere.
-        on_mismatch: What to do with a mask on another grid than its image: an ``"error"``, or
-            ``"resample"`` it onto the image's by nearest neighbour, where both have an affine.
-        tolerances: How far, in mm, a predicted surface may be from the true one for the NSD: one
-            number for all structures or one for each. Empty: 1 mm.
         folds: A CSV file with the columns ``image`` and ``fold``, below `root`, such as published
             folds. None: the library splits.
         test_fold: The fold of `folds` that is the test.

@@ -12,6 +12,7 @@ from medpipe.builtin.datasets.listing.grouping import Patterns, captures, compil
 from medpipe.builtin.datasets.listing.structures import (
     MaskValue,
     Meaning,
+    OfMasks,
     OnMismatch,
     Structures,
     are_ignored,
@@ -22,7 +23,6 @@ from medpipe.builtin.datasets.listing.wording import counted, looked_in
 from medpipe.plugin import (
     DataError,
     Dataset,
-    DatasetStep,
     Fault,
     FolderListing,
     Reading,
@@ -38,7 +38,7 @@ SUFFIXES = (".nii.gz", ".nii")
 
 
 @attrs.frozen(kw_only=True)
-class ImageMasks(DatasetStep):
+class ImageMasks(OfMasks):
     r"""Images in one folder and their masks in another, matched by their paths without suffixes.
 
     ``images/a/01.png`` has the mask ``masks/a/01.png``, or ``masks/a/01_mask.png`` with
@@ -57,10 +57,6 @@ class ImageMasks(DatasetStep):
             that has a value of its own. Of DICOM segmentations the number or the label of a
             segment.
         ignore: Values or colours in masks that count nowhere.
-        on_mismatch: What to do with a mask on another grid than its image: an ``"error"``, or
-            ``"resample"`` it onto the image's by nearest neighbour, where both have an affine.
-        tolerances: How far, in mm, a predicted surface may be from the true one for the NSD: one
-            number for all structures or one for each. Empty: 1 mm.
         without_mask: What an image without a mask is: an ``"error"``, or left out (``"drop"``).
         channels: 1: convert images to grey; 3: to RGB; ``"auto"``: keep the files' channels.
         group_pattern: A regular expression that is searched in each id; what it captures is the

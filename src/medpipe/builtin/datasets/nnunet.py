@@ -14,6 +14,7 @@ from medpipe.builtin.datasets.listing.grouping import Patterns, captures, compil
 from medpipe.builtin.datasets.listing.structures import (
     MaskValue,
     Meaning,
+    OfMasks,
     OnMismatch,
     Structures,
     are_ignored,
@@ -23,7 +24,7 @@ from medpipe.builtin.datasets.listing.structures import (
     without_patients,
 )
 from medpipe.builtin.datasets.listing.wording import looked_in
-from medpipe.plugin import DataError, Dataset, DatasetStep, Fault, FolderListing, Reading, Sample
+from medpipe.plugin import DataError, Dataset, Fault, FolderListing, Reading, Sample
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,7 +35,7 @@ IGNORE = "ignore"
 
 
 @attrs.frozen(kw_only=True)
-class NnUNet(DatasetStep):
+class NnUNet(OfMasks):
     r"""Images and masks in the raw layout of nnU-Net: ``Dataset001_Name`` or ``Task001_Name``.
 
     ``imagesTr/CASE_0000.nii.gz``, ``CASE_0001.nii.gz`` and so on are the channels of a sample,
@@ -47,10 +48,6 @@ class NnUNet(DatasetStep):
         root: The folder with ``dataset.json``.
         labels: The value or values in masks of each structure. None: as ``dataset.json`` says.
         ignore: Values in masks that count nowhere, beside that of the label ``ignore``.
-        on_mismatch: What to do with a mask on another grid than its image: an ``"error"``, or
-            ``"resample"`` it onto the image's by nearest neighbour, where both have an affine.
-        tolerances: How far, in mm, a predicted surface may be from the true one for the NSD: one
-            number for all structures or one for each. Empty: 1 mm.
         folds: nnU-Net's ``splits_final.json``, below `root` or elsewhere. None: the library splits.
         test_fold: The fold of `folds` whose cases of ``val`` are the test.
         group_pattern: A regular expression that is searched in each id; what it captures is the

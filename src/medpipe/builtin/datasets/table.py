@@ -28,7 +28,7 @@ from medpipe.builtin.datasets.listing.number_labels import NumberReader
 from medpipe.builtin.datasets.listing.predefined_splits import SPLIT_WORDS, split_of_value
 from medpipe.builtin.datasets.listing.readings import is_window, reading_of
 from medpipe.builtin.datasets.listing.row_report import RowReport
-from medpipe.builtin.datasets.listing.structures import MaskValue, OnMismatch, Structures
+from medpipe.builtin.datasets.listing.structures import MaskValue, OfMasks, OnMismatch, Structures
 from medpipe.builtin.datasets.listing.suffixes import are_suffixes
 from medpipe.builtin.datasets.listing.table_file import Quotes, is_encoding, read_table
 from medpipe.builtin.datasets.listing.table_images import ImageFinder, columns_of, names_columns
@@ -39,7 +39,6 @@ from medpipe.plugin import (
     IMAGE_SUFFIXES,
     DataError,
     Dataset,
-    DatasetStep,
     Fault,
     Frames,
     MissingSpacing,
@@ -60,7 +59,7 @@ if TYPE_CHECKING:
 
 
 @attrs.frozen(kw_only=True)
-class Table(DatasetStep):
+class Table(OfMasks):
     """A CSV, TSV or Parquet file with a row for each image and column names in row 1.
 
     Spaces around cells and blank rows are ignored. A sample's id is the path of its (first) image
@@ -92,8 +91,6 @@ class Table(DatasetStep):
             of several structures lets them overlap. 0, or black, is the ``background``, unless that
             has a value of its own. Of DICOM segmentations the number or the label of a segment.
         ignore: Values or colours in masks that count nowhere.
-        on_mismatch: What to do with a mask on another grid than its image: an ``"error"``, or
-            ``"resample"`` it onto the image's by nearest neighbour, where both have an affine.
         blank_mask: The meaning of a blank cell of `mask`: an ``"error"``; the structure is not in
             the image (``"empty"``); or nobody looked (``"not_annotated"``): it then counts nowhere,
             and a row where nothing is annotated is one without a label (`missing_labels`).

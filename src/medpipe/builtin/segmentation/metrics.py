@@ -79,7 +79,7 @@ class HausdorffDistance95(OfStructures):
 
     name: ClassVar[str] = "hd95"
     direction: ClassVar[Literal["max", "min"]] = "min"
-    unit: ClassVar[str] = "mm"
+    unit: ClassVar[str] = "length"
 
     def rows(self, scores: Array, labels: Array, task: Task) -> Array:
         """The HD95 of each structure, infinite where it is missed."""

@@ -120,15 +120,10 @@ class RandCropByLabelClasses(_Sampler):
         import numpy as np
 
         found = [0, *source.structures]
-        if self.ratios is None:
-            weights = np.ones(len(found))
-        elif found[-1] < len(self.ratios):
-            weights = np.array([self.ratios[number] for number in found])
-        else:
-            raise ValueError(
-                f"'ratios' has {len(self.ratios)} numbers, and there are {found[-1]} structures "
-                "or more: give one for the background and one for each structure"
-            )
+        ratios = self.ratios or (1.0,) * (found[-1] + 1)
+        if found[-1] >= len(ratios):  # nobody asked `check_structures` before
+            self.check_structures(found[-1])
+        weights = np.array([ratios[number] for number in found])
         if not weights.sum():
             return _anywhere(source, self.spatial_size, rng)
         place = int(np.searchsorted(weights.cumsum() / weights.sum(), rng.random(), side="right"))

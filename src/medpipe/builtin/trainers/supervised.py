@@ -142,6 +142,7 @@ class Supervised(TrainerStep):
         if self.accumulation > 1 and parts.denominator is not None:
             accumulation = Accumulation(parts.denominator, network, steps)
             loss = accumulation.weighed(loss)
+        freezing = Freezing(network, self.parameters)  # first: what is frozen is not averaged
         trainer = trainer_class(compiled=self.compile)(
             device=parts.device,
             max_epochs=parts.max_epochs,
@@ -163,7 +164,7 @@ class Supervised(TrainerStep):
         if accumulation is not None:  # first: gradients are clipped after it
             accumulation.attach(trainer)
             state["accumulation"] = accumulation
-        Freezing(network, self.parameters).attach(trainer)
+        freezing.attach(trainer)
         if self.gradient_clip is not None:
             trainer.add_event_handler(
                 IterationEvents.BACKWARD_COMPLETED, _clip, network, self.gradient_clip, steps

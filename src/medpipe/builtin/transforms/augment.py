@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import attrs
 
 from medpipe.builtin.transforms.batched.drawing import uniform
-from medpipe.plugin import DataError, ResampledStep, SpatialMap, on_device
+from medpipe.builtin.transforms.swapping import (
+    LEFT_TO_RIGHT,
+    Pairs,
+    are_pairs,
+    swapped_where,
+)
+from medpipe.plugin import ResampledStep, SpatialMap
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,8 +23,6 @@ if TYPE_CHECKING:
 
 _AXES = 3
 """So many numbers are drawn; images of fewer axes leave the last ones unused."""
-LEFT_TO_RIGHT = 0
-"""The axis along which a flip makes left of right."""
 _POINTS = 5
 """Control points of a deformation along each axis."""
 _NOTHING: Mapping[str, Any] = {
@@ -36,11 +40,7 @@ def _sides(_: object, attribute: attrs.Attribute[Any], value: tuple[int, ...] | 
         raise ValueError(f"{attribute.name} must be whole numbers from 1, got {list(value)}.")
 
 
-def _pairs(step: Augment, _: object, value: tuple[tuple[int, int], ...]) -> None:
-    numbers = [number for pair in value for number in pair]
-    if min(numbers, default=1) < 1 or len(set(numbers)) < len(numbers):
-        given = [list(pair) for pair in value]
-        raise ValueError(f"swap_labels must be pairs of different numbers from 1, got {given}.")
+def _flips_sides(step: Augment, _: object, value: Pairs) -> None:
     if value and LEFT_TO_RIGHT not in step.flip_axes:
         raise ValueError("swap_labels needs a flip of left and right: give flip_axes = [0], too.")
 
@@ -88,7 +88,7 @@ class Augment(ResampledStep):
     flip_axes: tuple[int, ...] = attrs.field(
         default=(), validator=attrs.validators.deep_iterable(attrs.validators.in_(range(_AXES)))
     )
-    swap_labels: tuple[tuple[int, int], ...] = attrs.field(default=(), validator=_pairs)
+    swap_labels: Pairs = attrs.field(default=(), validator=[are_pairs, _flips_sides])
     spatial_size: tuple[int, ...] | None = attrs.field(default=None, validator=_sides)
 
     def draw(self, rng: np.random.Generator) -> Mapping[str, Any]:
@@ -141,19 +141,9 @@ class Augment(ResampledStep):
         return SpatialMap(maps=maps, size=self.spatial_size, shifts=self._shifts(draws, sides))
 
     def swapped(self, labels: torch.Tensor, draws: Sequence[Mapping[str, Any]]) -> torch.Tensor:
-        """Swap the structures of `swap_labels` where left and right were flipped.
-
-        Raises:
-            DataError: It names a structure that a mask with a channel for each has not.
-        """
-        import torch
-
+        """Swap the structures of `swap_labels` where left and right were flipped."""
         flipped = [bool(draw) and LEFT_TO_RIGHT in draw["flips"] for draw in draws]
-        if not self.swap_labels or not any(flipped):
-            return labels
-        which = on_device(torch.tensor(flipped), labels)
-        exchanged = _exchanged(labels, self.swap_labels)
-        return torch.where(which.reshape(-1, *[1] * (labels.ndim - 1)), exchanged, labels)
+        return swapped_where(labels, flipped, self.swap_labels, self.name)
 
     def _shifts(
         self, draws: Sequence[Mapping[str, Any]], sides: Sequence[int]
@@ -194,26 +184,3 @@ class Augment(ResampledStep):
                 "Add the step 'spatial_pad' before it, with this spatial_size."
             )
         return spare
-
-
-def _exchanged(labels: torch.Tensor, pairs: Sequence[tuple[int, int]]) -> torch.Tensor:
-    """Labels, of shape (batch, 1 or names, spatial...), with structures in each other's place."""
-    import torch
-
-    channels = labels.shape[1]
-    if channels == 1:
-        exchanged = labels
-        for one, other in pairs:
-            exchanged = torch.where(labels == one, other, exchanged)
-            exchanged = torch.where(labels == other, one, exchanged)
-        return exchanged
-    most = max(number for pair in pairs for number in pair)
-    if most > channels:
-        raise DataError(
-            f"augment.swap_labels names the structure {most}, and there are {channels}. Count them "
-            "from 1, in the order of the data set's labels."
-        )
-    order = list(range(channels))
-    for one, other in pairs:
-        order[one - 1], order[other - 1] = other - 1, one - 1
-    return torch.stack([labels[:, place] for place in order], dim=1)

@@ -115,9 +115,10 @@ def _made(
 
 def _docstring(entry: Transform) -> str:
     lines = [entry.summary, "", f"MONAI's `{entry.monai}` on ``image``."]
-    if entry.parameters:
+    named = [*entry.parameters, *entry.own]
+    if named:
         lines += ["", "Attributes:"]
-    lines += [f"    {name}: {meaning(entry.name, name)}" for name in entry.parameters]
+    lines += [f"    {name}: {meaning(entry.name, name)}" for name in named]
     return "\n".join(lines)
 
 
@@ -127,7 +128,7 @@ def step_class(entry: Transform) -> type[TransformStep]:
         name: attrs.field(
             default=parameter.default, type=parameter.type, validator=parameter.validator
         )
-        for name, parameter in entry.parameters.items()
+        for name, parameter in {**entry.parameters, **entry.own}.items()
     }
     body = {
         "name": entry.name,

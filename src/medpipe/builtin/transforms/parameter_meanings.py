@@ -132,6 +132,9 @@ MEANINGS: Mapping[str, str] = {
     "std": "The standard deviation of the noise.",
     "strict_check": "Whether an unknown channel axis is an error.",
     "subtrahend": "What is subtracted from the values; none: their mean.",
+    "swap_labels": "Pairs of structures that are each other's other side, such as `[[1, 2]]` for "
+    "`left_kidney` and `right_kidney`: by their numbers, from 1 in the order of the data set's "
+    "labels. Where axis 0 is flipped, left to right, masks have one in place of the other.",
     "threshold": "The value that values are compared with.",
     "track_meta": "Whether the result keeps the metadata.",
     "translate_params": "Translations in voxels along each axis.",

@@ -14,6 +14,8 @@ from typing import Any, Literal
 import attrs
 from attrs.validators import and_, ge, gt, le, optional
 
+from medpipe.builtin.transforms.swapping import LEFT_TO_RIGHT, Pairs, are_pairs
+
 
 @attrs.frozen
 class Parameter:
@@ -39,6 +41,7 @@ class Transform:
         monai: MONAI's class.
         summary: What it does, in one sentence.
         parameters: Its parameters by name.
+        own: Parameters that MONAI's transform has not, for the batched form.
         fixed: Arguments for MONAI that users can't change.
         spatial: Whether it moves pixels, and so those of a label that is an image.
     """
@@ -47,6 +50,7 @@ class Transform:
     monai: str
     summary: str
     parameters: Mapping[str, Parameter] = attrs.field(factory=dict)
+    own: Mapping[str, Parameter] = attrs.field(factory=dict, kw_only=True)
     fixed: Mapping[str, Any] = attrs.field(factory=dict)
     spatial: bool = False
 
@@ -80,6 +84,15 @@ Size = int | tuple[int, ...]
 Numbers = float | tuple[float, ...]
 Range = float | tuple[float, float]
 Ranges = float | tuple[float | tuple[float, float], ...]
+
+
+def _flips_sides(step: Any, _: object, value: Pairs) -> None:
+    axes = step.spatial_axis
+    given = (axes,) if isinstance(axes, int) else axes
+    # Which axis a negative number names, only an image tells.
+    if value and given is not None and LEFT_TO_RIGHT not in given and min(given, default=0) >= 0:
+        raise ValueError("swap_labels needs a flip of left and right: let spatial_axis have 0.")
+
 
 PERCENTILE = and_(ge(0), le(100))
 PROB = {"prob": Parameter(float, 0.1, and_(ge(0), le(1)))}
@@ -444,12 +457,14 @@ RANDOM_SPATIAL = (
         "RandFlipd",
         "Flips the image along the given spatial axes, or along all, at random.",
         {**PROB, "spatial_axis": Parameter(Size | None, None)},
+        own={"swap_labels": Parameter(Pairs, (), and_(are_pairs, _flips_sides))},
     ),
     Transform(
         "rand_axis_flip",
         "RandAxisFlipd",
         "Flips the image along a random spatial axis.",
         {**PROB},
+        own={"swap_labels": Parameter(Pairs, (), are_pairs)},
     ),
     Transform(
         "rand_rotate",

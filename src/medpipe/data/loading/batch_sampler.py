@@ -21,8 +21,9 @@ class BatchKey:
 
     Attributes:
         this_pass: The pass over the data, from 0.
-        places: The places of the samples in their split, int64 of shape (batch,); for the second
-            of several patches of a sample the number of samples is added, and so on.
+        places: The places of the samples in their split, int64 of shape (batch,); where a pass
+            has a sample several times, as patches or by chance, the number of samples is added
+            for the second time, and so on.
         counts: Whether the samples are this process's. If not, it has none in this batch, and the
             one that is here stands in for them: every process takes every step.
     """
@@ -30,6 +31,32 @@ class BatchKey:
     this_pass: int
     places: np.ndarray[Any, Any]
     counts: bool = True
+
+    def epochs(self, count: int, patches: int) -> list[int]:
+        """The epoch of each sample for its random steps: no two times of a sample have one.
+
+        Args:
+            count: How many samples the split has.
+            patches: How many patches of each sample a pass has.
+        """
+        found: list[int] = epochs_of(self.this_pass, self.places // count, patches).tolist()
+        return found
+
+
+def epochs_of(this_pass: int, times: np.ndarray[Any, Any], patches: int) -> np.ndarray[Any, Any]:
+    """A number for each time, from 0, that a sample comes in a pass; over all passes once.
+
+    From 0 on, pass by pass, for as many times as each sample has patches. Of samples that are
+    drawn with replacement nobody knows how often they come: for more times they are below 0, by
+    Cantor's pairing of two numbers.
+    """
+    import numpy as np
+
+    more = np.maximum(times - patches, 0)
+    diagonal = this_pass + more
+    below = -1 - (diagonal * (diagonal + 1) // 2 + more)
+    found: np.ndarray[Any, Any] = np.where(times < patches, this_pass * patches + times, below)
+    return found
 
 
 class EpochBatchSampler:
@@ -112,7 +139,19 @@ class EpochBatchSampler:
         chosen = draws % np.uint64(len(sizes))
         choices = bits.random_raw(self._all) % sizes.astype(np.uint64)[chosen]
         places: np.ndarray[Any, Any] = by_class[firsts[chosen] + choices.astype(np.int64)]
-        return places + np.arange(self._all) // self._count * self._count
+        places += _times(places) * self._count
+        return places
+
+
+def _times(places: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """How often each place came before in an order."""
+    import numpy as np
+
+    order = np.argsort(places, kind="stable")
+    _, firsts, sizes = np.unique(places[order], return_index=True, return_counts=True)
+    times: np.ndarray[Any, Any] = np.empty_like(places)
+    times[order] = np.arange(len(places)) - np.repeat(firsts, sizes)
+    return times
 
 
 def _sorting(draws: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

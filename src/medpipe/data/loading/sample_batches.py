@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 NARROW = "$narrow"
 """The key that marks images as float32 values stored in a narrower type."""
 EPOCHS = "$epochs"
-"""The key of the pass of each sample, where random steps count each of its patches as one."""
+"""The key of the epoch of each sample for random steps; see `BatchKey.epochs`."""
 STANDS_IN = "$stands_in"
 """The key of a batch whose sample is another process's; see `BatchKey.counts`."""
 
@@ -159,8 +159,8 @@ class SampleBatches(Dataset[Batch]):
         return batch if key.counts else {**batch, STANDS_IN: True}
 
     def _of_places(self, key: BatchKey) -> Batch:
-        patches, places = key.places // len(self.samples), key.places % len(self.samples)
-        epochs = (key.this_pass * self.chain.patches + patches).tolist()
+        places = key.places % len(self.samples)
+        epochs = key.epochs(len(self.samples), self.chain.patches)
         images = self._images(places, epochs)
         if images is not None:
             return {**self._columns.batch(places), **images, NARROW: True, EPOCHS: epochs}

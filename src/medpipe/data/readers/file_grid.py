@@ -73,6 +73,13 @@ class FileGrid:
         lengths = np.linalg.norm(self.file_affine[:3, :3], axis=0)
         return tuple(float(length) for length in lengths[: len(self.file_shape)])
 
+    @property
+    def unit(self) -> str:
+        """What lengths are counted in: ``mm``; ``pixels`` or ``voxels`` without a spacing."""
+        if self.known:
+            return "mm"
+        return "voxels" if len(self.file_shape) > 2 else "pixels"
+
     def of_file(self, decoded: DecodedImage) -> Array:
         """The values of a decoded label on the file's grid, of shape (channels, spatial...)."""
         values = decoded.values

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import attrs
 
 from medpipe.builtin.datasets.listing.wording import counted
-from medpipe.plugin import DataError, LabelImage, Segmentation, Task
+from medpipe.plugin import DataError, DatasetStep, LabelImage, Segmentation, Task
 
 if TYPE_CHECKING:
     from medpipe.plugin import Dataset, ImageFile
@@ -22,6 +22,18 @@ Structures: TypeAlias = Mapping[str, MaskValue | tuple[MaskValue, ...]]
 BACKGROUND = "background"
 BLACK = "#000000"
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
+
+
+class OfMasks(DatasetStep):
+    """A data set step whose labels may be masks, and what parameters mean that such steps share.
+
+    Attributes:
+        on_mismatch: What to do with a mask on another grid than its image: an ``"error"``, or
+            ``"resample"`` it onto the image's by nearest neighbour, where both have an affine.
+        tolerances: How far, in mm, a predicted surface may be from the true one for the NSD: one
+            number for all structures or one for each. Empty: 1. Files without a spacing count
+            pixels or voxels.
+    """
 
 
 def are_structures(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from medpipe.builtin.transforms.swapping import LEFT_TO_RIGHT, Pairs, swapped_where
 from medpipe.plugin import ResampledStep, SpatialMap, TransformStep
 
 if TYPE_CHECKING:
@@ -47,11 +48,44 @@ class _Reordering(ResampledStep):
     reorders: ClassVar[bool] = True
 
     def moved(self, labels: torch.Tensor, draws: Sequence[Mapping[str, Any]]) -> torch.Tensor:
-        """Reorder the labels' pixels."""
-        return self.changed(labels, draws)
+        """Reorder the labels' pixels, and swap what `swapped` swaps."""
+        return self.swapped(self.changed(labels, draws), draws)
 
 
-class BatchedRandFlip(_Reordering):
+class _RandomFlip(_Reordering):
+    """A random flip, which swaps structures where it makes left of right."""
+
+    swap_labels: Pairs
+
+    def flipped(self, draw: Mapping[str, Any], dims: int) -> list[int]:
+        """The spatial axes along which an image of so many is flipped."""
+        raise NotImplementedError(f"{type(self).__name__} has no flipped method")
+
+    def spatial_map(
+        self, draws: Sequence[Mapping[str, Any]], sides: Sequence[int]
+    ) -> SpatialMap | None:
+        """Flip about the centres."""
+        import numpy as np
+
+        dims = len(sides)
+        maps = np.tile(np.eye(dims, dims + 1), (len(draws), 1, 1))
+        for place, draw in enumerate(draws):
+            for axis in self.flipped(draw, dims):
+                maps[place, axis, axis] = -1
+        return SpatialMap(maps=maps, mode=None)
+
+    def changed(self, images: torch.Tensor, draws: Sequence[Mapping[str, Any]]) -> torch.Tensor:
+        """Flip the images, all along the same axes."""
+        return images.flip([axis + 2 for axis in self.flipped(draws[0], images.ndim - 2)])
+
+    def swapped(self, labels: torch.Tensor, draws: Sequence[Mapping[str, Any]]) -> torch.Tensor:
+        """Swap the structures of `swap_labels` where left and right were flipped."""
+        dims = labels.ndim - 2
+        flipped = [LEFT_TO_RIGHT in self.flipped(draw, dims) for draw in draws]
+        return swapped_where(labels, flipped, self.swap_labels, self.name)
+
+
+class BatchedRandFlip(_RandomFlip):
     """MONAI's `RandFlip` on a batch."""
 
     spatial_axis: int | tuple[int, ...] | None
@@ -60,19 +94,12 @@ class BatchedRandFlip(_Reordering):
         """Draw nothing but that the sample is flipped."""
         return {"flip": True}
 
-    def spatial_map(
-        self, draws: Sequence[Mapping[str, Any]], sides: Sequence[int]
-    ) -> SpatialMap | None:
-        """Flip about the centres."""
-        axes = [axis - 2 for axis in _axes_of(len(sides) + 2, self.spatial_axis)]
-        return _flipped([axes if draw else [] for draw in draws], len(sides))
-
-    def changed(self, images: torch.Tensor, draws: Sequence[Mapping[str, Any]]) -> torch.Tensor:
-        """Flip the images."""
-        return images.flip(_axes(images, self.spatial_axis))
+    def flipped(self, draw: Mapping[str, Any], dims: int) -> list[int]:
+        """The axes of `spatial_axis`."""
+        return [axis - 2 for axis in _axes_of(dims + 2, self.spatial_axis)] if draw else []
 
 
-class BatchedRandAxisFlip(_Reordering):
+class BatchedRandAxisFlip(_RandomFlip):
     """MONAI's `RandAxisFlip` on a batch."""
 
     def values(self, rng: np.random.Generator) -> Mapping[str, Any]:
@@ -81,19 +108,11 @@ class BatchedRandAxisFlip(_Reordering):
 
     def group(self, draw: Mapping[str, Any], sides: Sequence[int]) -> Hashable:
         """The axis that a sample is flipped along."""
-        return int(draw["axis"] * len(sides)) if draw else None
+        return self.flipped(draw, len(sides))[0] if draw else None
 
-    def spatial_map(
-        self, draws: Sequence[Mapping[str, Any]], sides: Sequence[int]
-    ) -> SpatialMap | None:
-        """Flip about the centres."""
-        axes = [int(draw["axis"] * len(sides)) if draw else None for draw in draws]
-        return _flipped([[] if axis is None else [axis] for axis in axes], len(sides))
-
-    def changed(self, images: torch.Tensor, draws: Sequence[Mapping[str, Any]]) -> torch.Tensor:
-        """Flip the images along one axis."""
-        axis = self.group(draws[0], images.shape[2:])
-        return images.flip(_axes(images, axis))
+    def flipped(self, draw: Mapping[str, Any], dims: int) -> list[int]:
+        """The axis that was drawn."""
+        return [int(draw["axis"] * dims)] if draw else []
 
 
 class BatchedRandRotate90(_Reordering):
@@ -130,17 +149,6 @@ class BatchedRandRotate90(_Reordering):
     def changed(self, images: torch.Tensor, draws: Sequence[Mapping[str, Any]]) -> torch.Tensor:
         """Rotate the images."""
         return images.rot90(draws[0]["turns"], _axes(images, self.spatial_axes))
-
-
-def _flipped(axes: Sequence[Sequence[int]], dims: int) -> SpatialMap:
-    """The map of flips of each image along some axes."""
-    import numpy as np
-
-    maps = np.tile(np.eye(dims, dims + 1), (len(axes), 1, 1))
-    for place, some in enumerate(axes):
-        for axis in some:
-            maps[place, axis, axis] = -1
-    return SpatialMap(maps=maps, mode=None)
 
 
 def _axes(images: torch.Tensor, spatial: Any) -> list[int]:
