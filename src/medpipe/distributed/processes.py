@@ -187,6 +187,15 @@ class Processes:
             self.await_failure()
         return sums[: len(numbers)]
 
+    def leave(self, name: str, text: str) -> None:
+        """Leave a word for the processes that torchrun starts anew after these."""
+        if self._kept is not None:
+            self._kept.set(name, text)
+
+    def left(self, name: str) -> bool:
+        """Whether those before these left a word under a name."""
+        return self._kept is not None and bool(self._kept.check([name]))
+
     def new(self, name: str) -> str:
         """A name in the store that nothing has had before, in all processes the same."""
         self._names += 1
@@ -203,15 +212,6 @@ class Processes:
         if store is None or not store.check([name]):
             return None
         return str(store.get(name).decode())
-
-    def leave(self, name: str, text: str) -> None:
-        """Leave a word for the processes that torchrun starts anew after these."""
-        if self._kept is not None:
-            self._kept.set(name, text)
-
-    def left(self, name: str) -> bool:
-        """Whether those before these left a word under a name."""
-        return self._kept is not None and bool(self._kept.check([name]))
 
     def fail(self, error: BaseException) -> BaseException:
         """Tell the others that this process failed, so that all end.
