@@ -28,6 +28,7 @@ from medpipe.steps import STEP_KINDS, TaskStep
 from medpipe.system.threads import threads
 from support.folders import image_folder
 from support.programs import exit_code
+from support.shown_commands import RUNNABLE, lay_out, start_as_shown
 
 if TYPE_CHECKING:
     pass
@@ -80,6 +81,7 @@ def _marked(page: Path) -> object:
         "dicom",
         "results",
         "report",
+        "several-processes",
     }
     return pytest.param(page, id=name_of(page), marks=[pytest.mark.long] if long else [])
 
@@ -130,15 +132,21 @@ def test_console_blocks_with_medpipe_run(
         (tmp_path / "tiny.toml").write_text(configurations[0], encoding="utf-8")
     small = medpipe.PipelineBuilder(device="cpu").dataset("phantom", samples=60, size=32)
     network = small.network("densenet121", init_features=8, growth_rate=4)
-    network.loader(batch_size=16, workers=0).save(tmp_path / "small.toml")
     lines = [line for text in blocks(page, "console") for line in text.splitlines()]
+    if any(line.startswith("$ torchrun ") for line in lines):  # each start takes long enough
+        network = small.network("resnet10", widen_factor=0.125).trainer("supervised", max_epochs=2)
+    network.loader(batch_size=16, workers=0).save(tmp_path / "small.toml")
     if any("xray" in line for line in lines):
         for folder in ("xray", "data/xray"):
             image_folder(tmp_path / folder, samples=48)
+    lay_out(page.read_text(encoding="utf-8"), tmp_path)
     lines = [re.sub(r"--time \S+", "--time 2s", line) for line in lines]  # not half an hour
-    commands = [shlex.split(line[2:]) for line in lines if line.startswith("$ medpipe ")]
+    commands = [shlex.split(line[2:]) for line in lines if line.startswith(RUNNABLE)]
     with threads(1):  # the networks are small: more would wait for each other
-        for _, *arguments in commands:
+        for program, *arguments in commands:
+            if program == "torchrun":
+                start_as_shown(arguments)
+                continue
             code = exit_code(*arguments)
             printed = capsys.readouterr()
             assert not code, (arguments, printed.out, printed.err)

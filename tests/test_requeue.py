@@ -12,6 +12,7 @@ from ignite.engine import Engine, Events
 from medpipe import CheckFailed, RunError, TrainingError
 from medpipe.plugin import Training
 from medpipe.runs.resume import refuse_too_few_epochs
+from medpipe.runs.run import Run
 from medpipe.training.loop import Progress, TrainingLoop
 from medpipe.training.planned import planned
 from medpipe.training.stopping import Stopped, StopRequest
@@ -138,6 +139,7 @@ def test_a_session_that_gets_nowhere_is_an_error(tmp_path: Path) -> None:
             "the job more time before the signal: enough for the check and "
             "all of a validation or test."
         )
+        assert Run.load(tmp_path / "run").status == "failed"  # job scripts resubmit what stopped
     at.clear()
     # However short a time limit is, each session does something.
     states = [pipeline.run(tmp_path / "run", resume=True, max_time=0).status for _ in range(2)]
@@ -271,7 +273,6 @@ def test_what_a_trainer_says_of_its_schedule_counts() -> None:
 
 def test_what_another_command_left_unfinished_is_not_submitted_again(tmp_path: Path) -> None:
     from medpipe.cli.run import _stopped
-    from medpipe.runs.run import Run
     from medpipe.runs.run_set import RunSet
 
     def run(name: str, status: str) -> Run:

@@ -58,9 +58,11 @@ class Processes:
     def __init__(self, here: Place | None = None, *, timeout: float = TIMEOUT) -> None:
         self.here = here or Place()
         self._timeout = timedelta(seconds=timeout)
+        self._kept: Any = None
         self._store: Any = None
         self._control: Any = None
         self._names = 0
+        self._starts = 1
         self._signalled: Callable[[], bool] = lambda: False
         self._failed = False
         self._looked = 0.0
@@ -74,6 +76,14 @@ class Processes:
     def alone(self) -> bool:
         """Whether there are no others."""
         return self.here.alone
+
+    @property
+    def restarted(self) -> bool:
+        """Whether torchrun has started the processes anew, on this machine or another.
+
+        Where those of one machine end because of another machine's, it does not count that there.
+        """
+        return self._starts > 1 or self.here.restart > 0
 
     def connect(self) -> None:
         """Find the others.
@@ -89,6 +99,8 @@ class Processes:
         try:
             whole, _, _ = next(iter(dist.rendezvous("env://", timeout=self._timeout)))
             store = fresh_store(whole, self.here, self._timeout.total_seconds())
+            self._kept = dist.PrefixStore("medpipe/kept", whole)
+            self._starts = int(whole.add("medpipe/starts", 0))
             if not dist.is_initialized():
                 cuda = torch.cuda.is_available()
                 dist.init_process_group(
@@ -181,6 +193,15 @@ class Processes:
         if failed:
             self.await_failure()
         return sums[: len(numbers)]
+
+    def leave(self, name: str, text: str) -> None:
+        """Leave a word for the processes that torchrun starts anew after these."""
+        if self._kept is not None:
+            self._kept.set(name, text)
+
+    def left(self, name: str) -> bool:
+        """Whether those before these left a word under a name."""
+        return self._kept is not None and bool(self._kept.check([name]))
 
     def new(self, name: str) -> str:
         """A name in the store that nothing has had before, in all processes the same."""

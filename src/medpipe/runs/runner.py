@@ -107,8 +107,11 @@ class Runner:
         elif before.status == "finished" and not _longer(changes):
             refuse_for_finished(before, changes)
             logger.info("The run %s is finished; nothing is left to do.", self.path)
-            self.processes.share(Begun(path=self.path, finished=before.record))
+            self.processes.share(Begun(path=self.path, ended=before.record))
             return before
+        elif self.processes.left(f"stopped/{self.path}"):
+            self.processes.share(Begun(path=self.path, ended=before.record))
+            return before  # torchrun starts what was to stop anew
         with only_writer(self.path) as see_ours, recording() as timings:
             before, changes = self._before()  # another process may have written until now
             with timed("imports"):
@@ -147,8 +150,8 @@ class Runner:
             TrainingError: It sees other data than the process that leads.
         """
         begun: Begun = self.processes.share()
-        if begun.finished is not None:
-            return Run(path=begun.path, record=begun.finished)
+        if begun.ended is not None:
+            return Run(path=begun.path, record=begun.ended)
         with recording() as timings:
             _import_libraries()
             with self.processes.in_turn():
@@ -183,7 +186,7 @@ class Runner:
         noted = any("saved" in session for session in before.record["sessions"])
         if not (noted or before.status == "finished" or RunCheckpoints(run=self.path).exist):
             return None, []
-        if not self.resume:
+        if not (self.resume or self.processes.restarted):
             raise RunError(
                 f"The output {self.path} holds another run, which medpipe does not overwrite. "
                 f"Resume it with {option('resume', True)}, choose another folder with "
@@ -309,6 +312,7 @@ class Runner:
                 raise raised from error
         if not ended:
             recorder.stop(str(stop.reason), interrupted=stop.interrupted)
+            processes.leave(f"stopped/{self.path}", str(stop.reason))
         run = Run(
             path=recorder.path,
             record=processes.share(recorder.record),
@@ -328,11 +332,13 @@ class Runner:
         if not ended:
             logger.info("The run was stopped by %s and can be resumed.", stop.reason)
         if stands_still and not stop.interrupted:
-            raise RunError(
+            problem = RunError(
                 f"The run {self.path} was stopped by {stop.reason} before it made any progress, "
                 "and would end the same way if it were submitted again unchanged. Give the job "
                 "more time before the signal: enough for the check and all of a validation or test."
             )
+            recorder.fail(problem)  # so that scripts that read the record don't submit it again
+            raise problem
         if stop.interrupted:
             logger.info("Resume it with %s.", option("resume", True))
             raise KeyboardInterrupt

@@ -21,13 +21,14 @@ class Begun:
         path: The run directory.
         decided: See `Assembly`.
         left_out: See `Assembly`.
-        finished: The record of a run that is finished already; None: it is to run.
+        ended: The record of a run that is finished already, or that was stopped before torchrun
+            started it anew; None: it is to run.
     """
 
     path: Path
     decided: Mapping[str, Any] = attrs.field(factory=dict)
     left_out: Sequence[Fault] = ()
-    finished: Mapping[str, Any] | None = None
+    ended: Mapping[str, Any] | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -6,6 +6,7 @@ Heavy: it imports torch. The rest of the package imports it inside functions.
 from __future__ import annotations
 
 import logging
+import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, cast
 
@@ -202,6 +203,10 @@ def _say_once(message: str) -> None:
 
 
 def _begin_worker(_: int) -> None:
+    # torchrun and shells send a signal to the whole group of a process; the run, which is asked to
+    # stop, ends its workers itself, when it has saved. Without the run they end within seconds.
+    if hasattr(os, "setpgid"):  # Windows has no such groups
+        os.setpgid(0, 0)
     hand_over_failures(_hand_over_failure)
 
 
