@@ -109,7 +109,7 @@ class Runner:
             logger.info("The run %s is finished; nothing is left to do.", self.path)
             self.processes.share(Begun(path=self.path, ended=before.record))
             return before
-        elif self.processes.left(f"stopped/{self.path}"):
+        elif self.processes.restarted and self.processes.left(f"stopped/{self.path}"):
             self.processes.share(Begun(path=self.path, ended=before.record))
             return before  # torchrun starts what was to stop anew
         with only_writer(self.path) as see_ours, recording() as timings:
