@@ -15,6 +15,7 @@ import attrs
 from medpipe.assembly import Assembly
 from medpipe.checks.check_report import Checked
 from medpipe.config import Configuration
+from medpipe.runs.evaluator import Evaluator
 from medpipe.runs.record import PREDICTIONS
 from medpipe.runs.recorder import Recorder
 from medpipe.runs.resume import refuse_other_plan, refuse_too_few_epochs
@@ -34,8 +35,7 @@ if TYPE_CHECKING:
     from medpipe.data.loading.loader import Loader
     from medpipe.data.loading.loaders import Loaders
     from medpipe.evaluation.predictions import Predictions
-    from medpipe.runs.evaluator import Evaluator
-    from medpipe.steps import Loss, TrainerStep, Training
+    from medpipe.steps import TrainerStep, Training
     from medpipe.system.hardware import Precision
     from medpipe.training.handlers import Handlers
     from medpipe.training.loop import Epoch, Progress
@@ -68,8 +68,7 @@ class Session:
     stop: StopRequest
     timings: Timings = attrs.field(factory=Timings)
     handlers: Handlers | None = attrs.field(default=None, init=False)
-    _evaluator: Evaluator | None = attrs.field(default=None, init=False)
-    _loss: Loss = attrs.field(init=False)
+    _evaluator: Evaluator = attrs.field(init=False)
     _network: torch.nn.Module = attrs.field(init=False)
     _progress: Progress = attrs.field(init=False)
     _start: tuple[int, bool, bool] = attrs.field(init=False)
@@ -109,7 +108,7 @@ class Session:
         max_epochs = resolved(trainer.max_epochs)
         history: list[dict[str, float | None]] = []
         with timed("building"):
-            training, self._loss = self.assembly.training(
+            training, loss = self.assembly.training(
                 data=checked.data,
                 loader=loaders.training,
                 device=checked.device,
@@ -118,6 +117,13 @@ class Session:
                 history=history,
             )
         self._network = training.state["network"]
+        self._evaluator = Evaluator(
+            assembly=self.assembly,
+            checked=checked,
+            network=self._network,
+            loss=loss,
+            stop=self.stop,
+        )
         seed = self.configuration.run.seed
         if not processes.leads:
             seed_apart(seed, processes.here.rank, 0)
@@ -272,16 +278,6 @@ class Session:
         self, loader: Loader, description: str, chosen: Mapping[str, Any] | None = None
     ) -> tuple[Predictions | None, dict[str, Any]]:
         """Evaluate a split; see `Evaluator.evaluate`."""
-        from medpipe.runs.evaluator import Evaluator
-
-        if self._evaluator is None:
-            self._evaluator = Evaluator(
-                assembly=self.assembly,
-                checked=self.checked,
-                network=self._network,
-                loss=self._loss,
-                stop=self.stop,
-            )
         return self._evaluator.evaluate(loader, description, chosen, first=not self.advanced)
 
     def _write_predictions(self, split: str, predictions: Predictions | None) -> None:
