@@ -125,7 +125,7 @@ WRONG: dict[str, tuple[str, str]] = {
     "unknown optimizer": (
         '[trainer]\nstep = "supervised"\n[trainer.optimizer]\nstep = "adamv"',
         "trainer.optimizer.step: There is no optimizer step 'adamv'. Did you mean 'adam'? "
-        "'medpipe plugins' lists 12 optimizer steps.",
+        "'medpipe plugins' lists 13 optimizer steps.",
     ),
     "optimizer without a name": (
         '[trainer]\nstep = "supervised"\n[trainer.optimizer]\neps = 1e-8',

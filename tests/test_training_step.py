@@ -63,17 +63,13 @@ def run_loop(training: Training, epochs: int = 1) -> tuple[Progress, list[float]
         max_epochs=epochs,
         on_epoch=lambda epoch, _: means.append(epoch.loss),
         on_save=lambda _: None,
-        stop=NeverStop(),  # type: ignore[arg-type]
+        stop=StopRequest(),
     )
     loop.run()
     return loop.progress, means
 
 
 @attrs.frozen
-class NeverStop:
-    reason: None = None
-
-
 def test_networks_of_2d_convolutions_are_trained_in_channels_last() -> None:
     network = net()
     training = made(network)
