@@ -69,7 +69,6 @@ def run_loop(training: Training, epochs: int = 1) -> tuple[Progress, list[float]
     return loop.progress, means
 
 
-@attrs.frozen
 def test_networks_of_2d_convolutions_are_trained_in_channels_last() -> None:
     network = net()
     training = made(network)
