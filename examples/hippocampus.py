@@ -81,6 +81,7 @@ def choose() -> medpipe.PipelineBuilder:
             precision="auto",
         )
         .loader(batch_size=batch)
+        .inferer("shifts")
     )
 
 

@@ -17,7 +17,7 @@ from monai.inferers import sliding_window_inference
 from torch import nn
 
 import medpipe
-from medpipe.builtin.inferers import Flips, Simple
+from medpipe.builtin.inferers import Flips, Shifts, Simple
 from medpipe.builtin.segmentation.sliding_window import SlidingWindow, SlidingWindowInferer
 from medpipe.plugin import DataError, DataInfo, Task
 from support.dense_tasks import dense_data
@@ -268,3 +268,27 @@ def test_labels_take_less_memory_than_monais() -> None:
         found[which] = tuple(map(int, done.stdout.split()))
     assert found["medpipe"][1] == found["monai"][1]
     assert found["medpipe"][0] < 0.7 * found["monai"][0], found
+
+
+@pytest.mark.parametrize("shape", [(9, 12), (6, 8, 10)])
+@torch.no_grad()
+def test_shifts_are_taken_back_and_averaged(shape: tuple[int, ...]) -> None:
+    kind: Any = nn.Conv2d if len(shape) == 2 else nn.Conv3d
+    everywhere = kind(1, 3, 3, padding=1, padding_mode="circular").eval()
+    given_ = image(2, 1, *shape)
+    infer = Shifts(count=3).build(dense_data(shape))
+    # To a convolution on a ring every place is alike, so that shifts change nothing.
+    torch.testing.assert_close(infer(given_, everywhere), everywhere(given_))
+
+    def strided(images: torch.Tensor) -> torch.Tensor:
+        kept = torch.zeros_like(images)
+        every = (..., *[slice(None, None, 2)] * len(shape))
+        kept[every] = images[every]
+        return kept
+
+    axes = tuple(range(2, 2 + len(shape)))
+    by_hand = sum(
+        strided(given_.roll((by,) * len(shape), axes)).roll((-by,) * len(shape), axes)
+        for by in range(3)
+    )
+    torch.testing.assert_close(infer(given_, strided), by_hand / 3)

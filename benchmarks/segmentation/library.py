@@ -25,7 +25,7 @@ def chain(name: str) -> list[Any]:
         step("orientation"),
         step("normalize_intensity"),
     ]
-    moved = step("augment", prob=0.9, rotate_range=0.25, translate_range=0.06, scale_range=0.15)
+    moved = step("augment", prob=0.5, rotate_range=0.25, translate_range=0.06, scale_range=0.15)
     if name == "hippocampus":
         return [
             *loaded,
@@ -42,7 +42,9 @@ def chain(name: str) -> list[Any]:
 def pipeline(name: str, root: Path, epochs: int, *, seed: int = 0) -> Pipeline:
     """Much as `examples/hippocampus.py` has it."""
     builder = PipelineBuilder(seed=seed, device="cpu")
-    if name != "hippocampus":
+    if name == "hippocampus":
+        builder = builder.inferer("shifts")
+    else:
         builder = builder.inferer("sliding_window", roi_size=PATCHES[name])
     return (
         builder.dataset("decathlon", root=root, folds="folds.csv", test_fold=0)
