@@ -319,6 +319,21 @@ def test_a_changed_contract_is_found(copy: Path) -> None:
         verify_export(copy)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "can't be read"),
+        ("[]", "unknown format"),
+        ('{"format": 2}', "unknown format"),
+        ('{"format": 1, "export": {}}', "lacks run, data, graph, outputs"),
+    ],
+)
+def test_a_broken_contract_is_named(copy: Path, text: str, said: str) -> None:
+    (copy / "contract.json").write_text(text)
+    with pytest.raises(ExportError, match=said):
+        verify_export(copy)
+
+
 def test_changed_samples_are_found(copy: Path) -> None:
     one_bit(copy / "samples.safetensors")
     with pytest.raises(ExportError, match=r"samples\.safetensors was changed"):

@@ -29,6 +29,19 @@ ABSOLUTE, RELATIVE = 1e-4, 1e-3
 RUN, OF_CONTRACT = "medpipe_run", "medpipe_contract"
 """What an exported file keeps: the id of its run, and the digest of its contract."""
 
+NEEDED = (
+    "export",
+    "run",
+    "data",
+    "graph",
+    "outputs",
+    "temperature",
+    "tolerance",
+    "samples",
+    "files",
+)
+"""What `medpipe verify` reads of a contract."""
+
 MEANINGS = {
     "outputs": "the network's outputs for a window, as they are: see after",
     "scores": "what the run predicts: probabilities, or values in the unit",
@@ -156,6 +169,9 @@ def read_contract(folder: Path) -> dict[str, Any]:
         raise ExportError(f"{path} can't be read: {error}. Copy the export once more.") from error
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise ExportError(f"{path} has an unknown format. Use the medpipe that wrote it.")
+    lacking = [key for key in NEEDED if key not in found]
+    if lacking:
+        raise ExportError(f"{path} lacks {', '.join(lacking)}. Copy the export once more.")
     return found
 
 
