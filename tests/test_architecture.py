@@ -14,6 +14,7 @@ LIMIT = 400
 LONG = {
     "builder.py": "the public builder: every method with its overloads and docstring",
     "builtin/transforms/transform_table.py": "a table",
+    "hookspecs.py": "a complete example of each hook",
 }
 """Files of more lines than `LIMIT`, each with the reason."""
 

@@ -25,6 +25,7 @@ BASES = {
     "inferer": ("InfererStep", "inferers", "has no build method"),
     "handler": ("HandlerStep", "handlers", "has no attach method"),
     "reader": ("ReaderStep", "readers", "has no recognises and no decode method"),
+    "export": ("ExportStep", "exports", "has no write and no open and no about method"),
     "task": ("ClassLabels", "tasks", "needs loss, monitor, metrics as ClassVar"),
 }
 DECORATED = '@attrs.frozen(kw_only=True)\nclass Bad({base}):\n    name: ClassVar[str] = "bad"\n'

@@ -63,7 +63,7 @@ def medpipe_losses(): return (cls for cls in [Smooth])
 HOOKS = "medpipe_datasets, medpipe_transforms, medpipe_networks, medpipe_trainers, medpipe_losses, "
 HOOKS += (
     "medpipe_optimizers, medpipe_schedules, medpipe_metrics, medpipe_inferers, medpipe_handlers, "
-    "medpipe_readers, medpipe_tasks"
+    "medpipe_readers, medpipe_tasks, medpipe_exports"
 )
 
 BROKEN: dict[str, tuple[str, str]] = {

@@ -24,7 +24,7 @@ from medpipe.settings import (
     SplitSettings,
     WeightsSettings,
 )
-from medpipe.steps import STEP_KINDS, TaskStep
+from medpipe.steps import STEP_KINDS, ExportParts, ExportStep, TaskStep
 from medpipe.system.threads import threads
 from support.folders import image_folder
 from support.programs import exit_code
@@ -44,6 +44,8 @@ HOOKS = sorted(name for name in vars(hookspecs) if name.startswith("medpipe_"))
 # What the examples of the hooks take for granted: a plugin's usual imports.
 IMPORTS = """
 from __future__ import annotations
+import io
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -82,6 +84,7 @@ def _marked(page: Path) -> object:
         "results",
         "report",
         "several-processes",
+        "export",
     }
     return pytest.param(page, id=name_of(page), marks=[pytest.mark.long] if long else [])
 
@@ -166,9 +169,34 @@ def test_the_example_of_every_hook_works(
     kind = next(kind for kind in STEP_KINDS if hookspecs.hook_of(kind) == hook)
     offered = [step for step in registry.plugins[-1].steps if step.kind == kind.kind]
     assert len(offered) == 1
+    if hook == "medpipe_exports":
+        _opens_what_it_wrote(registry.create(ExportStep, offered[0].name))
+        return
     with threads(1):  # the networks are small: more would wait for each other
         report = _with_step(offered[0], registry, tmp_path).build().check()
     assert report.ok, report
+
+
+def _opens_what_it_wrote(step: ExportStep) -> None:
+    import torch
+
+    class Graph(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = torch.nn.Linear(3, 2)
+
+        def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {"scores": self.network(image)}
+
+    graph, about = Graph(), {"run": "a"}
+    parts = ExportParts(
+        network=graph.network, program=lambda: None, outputs=("scores",), about=about
+    )
+    content = step.write(parts)
+    assert step.about(content) == about
+    images = np.random.default_rng(0).random((4, 3), np.float32)
+    found = step.open(content, Graph)(images)["scores"]
+    np.testing.assert_array_equal(found, graph(torch.tensor(images))["scores"].detach())
 
 
 def _with_step(step: type, registry: medpipe.Registry, folder: Path) -> medpipe.PipelineBuilder:

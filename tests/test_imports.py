@@ -57,6 +57,7 @@ def test_public_names_are_there_and_documented(door: str) -> None:
             "Loss",
             "Inferer",
             "Denominator",
+            "Exported",
             "RunEvent",
             "OnLeak",
             "Split",

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         DataError,
         DeviceError,
         DownloadError,
+        ExportError,
         Fault,
         LimitError,
         MedpipeError,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
         UnknownStepError,
     )
     from medpipe.evaluation.predictions import Predictions
+    from medpipe.export.verifying import VerifiedExport, verify_export
     from medpipe.pipeline import Pipeline
     from medpipe.planning.plan import Plan, plan
     from medpipe.prediction.external import Evaluation
@@ -72,6 +74,8 @@ __all__ = [
     "Evaluation",
     "Predictions",
     "FilePredictions",
+    "VerifiedExport",
+    "verify_export",
     "step",
     # plugins
     "Registry",
@@ -99,6 +103,7 @@ __all__ = [
     "LimitError",
     "OtherProcessError",
     "RunError",
+    "ExportError",
     "CheckpointError",
     # the version
     "__version__",
@@ -118,6 +123,7 @@ _HOMES = {
         "DataError",
         "DeviceError",
         "DownloadError",
+        "ExportError",
         "Fault",
         "LimitError",
         "MedpipeError",
@@ -131,6 +137,7 @@ _HOMES = {
         "UnknownStepError",
     ),
     "medpipe.evaluation.predictions": ("Predictions",),
+    "medpipe.export.verifying": ("VerifiedExport", "verify_export"),
     "medpipe.pipeline": ("Pipeline",),
     "medpipe.planning.plan": ("Plan", "plan"),
     "medpipe.prediction.external": ("Evaluation",),

@@ -185,6 +185,10 @@ class RunError(MedpipeError):
     """A run directory can't be read or written, or holds something else."""
 
 
+class ExportError(MedpipeError):
+    """A network can't be exported, or an export does not give what its run gives: it says why."""
+
+
 class CheckpointError(RunError):
     """A checkpoint is damaged: it names the file and the damaged part."""
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from medpipe.steps import (
         DatasetStep,
+        ExportStep,
         HandlerStep,
         InfererStep,
         LossStep,
@@ -361,6 +362,51 @@ def medpipe_tasks() -> Iterable[type[TaskStep]]:  # type: ignore[empty-body]
             @hookimpl
             def medpipe_tasks() -> Iterable[type[TaskStep]]:
                 return [Screening]
+    """
+
+
+@hookspec
+def medpipe_exports() -> Iterable[type[ExportStep]]:  # type: ignore[empty-body]
+    """Offer export steps: each writes a trained network in one format.
+
+    Example:
+        ::
+
+            @attrs.frozen(kw_only=True)
+            class Pth(ExportStep):
+                '''The weights, as torch saves them.'''
+
+                name: ClassVar[str] = "pth"
+                suffix: ClassVar[str] = "pth"
+                holds_graph: ClassVar[bool] = False
+
+                def write(self, parts: ExportParts) -> bytes:
+                    import torch
+
+                    into = io.BytesIO()
+                    held = {"state": parts.network.state_dict(), "about": dict(parts.about)}
+                    torch.save(held, into)
+                    return into.getvalue()
+
+                def about(self, content: bytes) -> Mapping[str, str]:
+                    import torch
+
+                    return torch.load(io.BytesIO(content))["about"]
+
+                def open(self, content: bytes, rebuilt: Callable[[], Any]) -> Exported:
+                    import torch
+
+                    graph = rebuilt()
+                    graph.network.load_state_dict(torch.load(io.BytesIO(content))["state"])
+                    return lambda images: {
+                        name: value.detach().numpy()
+                        for name, value in graph(torch.from_numpy(images)).items()
+                    }
+
+
+            @hookimpl
+            def medpipe_exports() -> Iterable[type[ExportStep]]:
+                return [Pth]
     """
 
 

@@ -8,6 +8,8 @@ Raschka, Pattern Recognition Letters 140 (2020), arXiv:1901.07884).
 
 from __future__ import annotations
 
+import io
+import json
 import struct
 import sys
 from pathlib import Path
@@ -24,6 +26,7 @@ from medpipe.plugin import (
     Dataset,
     DatasetStep,
     DecodedImage,
+    ExportStep,
     Freezing,
     HandlerStep,
     InfererStep,
@@ -54,7 +57,16 @@ if TYPE_CHECKING:
     from ignite.engine import Engine
     from torch import nn
 
-    from medpipe.plugin import DataInfo, Inferer, Loss, Reading, RunContext, TrainingParts
+    from medpipe.plugin import (
+        DataInfo,
+        Exported,
+        ExportParts,
+        Inferer,
+        Loss,
+        Reading,
+        RunContext,
+        TrainingParts,
+    )
 
     Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -425,6 +437,41 @@ class _Loudest:
         self.value = state["value"]
 
 
+@attrs.frozen(kw_only=True)
+class Npz(ExportStep):
+    """The weights as NumPy's npz."""
+
+    name: ClassVar[str] = "npz"
+    suffix: ClassVar[str] = "npz"
+    holds_graph: ClassVar[bool] = False
+
+    def write(self, parts: ExportParts) -> bytes:
+        """Give the file's content."""
+        state = {name: value.numpy() for name, value in parts.network.state_dict().items()}
+        into = io.BytesIO()
+        np.savez(into, **state, about=json.dumps(dict(parts.about)))
+        return into.getvalue()
+
+    def about(self, content: bytes) -> Mapping[str, str]:
+        """Which run and contract it is of."""
+        return dict(json.loads(str(np.load(io.BytesIO(content))["about"])))
+
+    def open(self, content: bytes, rebuilt: Callable[[], Any]) -> Exported:
+        """Load the weights into the network of the contract."""
+        import torch
+
+        held, graph = np.load(io.BytesIO(content)), rebuilt()
+        state = {name: torch.tensor(held[name]) for name in held if name != "about"}
+        graph.network.load_state_dict(state)
+
+        def answer(images: Array) -> Mapping[str, Array]:
+            with torch.no_grad():
+                found = graph(torch.tensor(images))
+            return {name: value.numpy() for name, value in found.items()}
+
+        return answer
+
+
 @hookimpl
 def medpipe_datasets() -> Iterable[type[DatasetStep]]:
     """Offer the data set."""
@@ -495,6 +542,12 @@ def medpipe_readers() -> Iterable[type[ReaderStep]]:
 def medpipe_tasks() -> Iterable[type[TaskStep]]:
     """Offer the task."""
     return [Grades]
+
+
+@hookimpl
+def medpipe_exports() -> Iterable[type[ExportStep]]:
+    """Offer the export format."""
+    return [Npz]
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from medpipe.builtin.datasets.nnunet import NnUNet
 from medpipe.builtin.datasets.phantom import Phantom
 from medpipe.builtin.datasets.phantom_masks import PhantomMasks
 from medpipe.builtin.datasets.table import Table
+from medpipe.builtin.exports import EXPORTS
 from medpipe.builtin.handlers import HANDLERS
 from medpipe.builtin.inferers import INFERERS
 from medpipe.builtin.losses import LOSSES
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
     from medpipe.plugin import (
         DatasetStep,
+        ExportStep,
         HandlerStep,
         InfererStep,
         LossStep,
@@ -132,3 +134,9 @@ def medpipe_readers() -> Iterable[type[ReaderStep]]:
 def medpipe_tasks() -> Iterable[type[TaskStep]]:
     """Offer the built-in tasks."""
     return [Multiclass, Multilabel, Regression, Segmentation]
+
+
+@hookimpl
+def medpipe_exports() -> Iterable[type[ExportStep]]:
+    """Offer the built-in export formats."""
+    return EXPORTS

@@ -27,6 +27,7 @@ Kind = Literal[
     "handler",
     "reader",
     "task",
+    "export",
     "run",
 ]
 

@@ -108,6 +108,11 @@ class Chain:
         return [link.step for link in self._links[: self._random_from]]
 
     @property
+    def random(self) -> list[bool]:
+        """Whether each of the steps is random, and so for training alone."""
+        return [link.random for link in self._links]
+
+    @property
     def patches(self) -> int:
         """How many patches of each training sample an epoch has; 1 where none are cut."""
         return patches_of(step for _, step in self.steps)

@@ -21,6 +21,7 @@ from medpipe.registry.wrapped import Wrapped
 from medpipe.steps import (
     STEP_KINDS,
     DatasetStep,
+    ExportStep,
     HandlerStep,
     InfererStep,
     LossStep,
@@ -296,6 +297,11 @@ class Registry:
     def tasks(self) -> Mapping[str, type[TaskStep]]:
         """The task steps by name."""
         return self.names(TaskStep)  # type: ignore[return-value]
+
+    @property
+    def exports(self) -> Mapping[str, type[ExportStep]]:
+        """The export steps by name."""
+        return self.names(ExportStep)  # type: ignore[return-value]
 
     @property
     def conflicts(self) -> tuple[Conflict, ...]:

@@ -8,19 +8,18 @@ import subprocess
 import sys
 import uuid
 from collections import Counter
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from medpipe.config import Configuration, unrepeatable, write
-from medpipe.registry.parameters import unstructure
-from medpipe.steps import SPLITS, DataInfo, Task, TaskStep
+from medpipe.config.measured import info_record
+from medpipe.steps import SPLITS, DataInfo
 from medpipe.system import files
 from medpipe.system.versions import versions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from medpipe.data.preparation import PreparedData
     from medpipe.registry.registry import Registry
@@ -135,40 +134,6 @@ def first_record(
         "command": sys.argv,
         "sessions": [{"started": timestamp(), "from_iteration": 0}],
     }
-
-
-def info_record(data: DataInfo, registry: Registry) -> dict[str, Any]:
-    """What was measured on the data, as plain data; `info_of` reads it."""
-    fields = ("channels", "spatial_shape", "spatial_dims", "outputs", "statistics")
-    step = data.task.step
-    known = registry.plugin_of(step) is not None
-    task = unstructure(step, name_of=registry.saved_name if known else lambda cls: cls.name)
-    return {
-        "task": {"kind": task, "names": list(data.task.names), "unit": data.task.unit},
-        **{name: getattr(data, name) for name in fields},
-    }
-
-
-def info_of(record: Mapping[str, Any], registry: Registry) -> DataInfo:
-    """What `info_record` wrote.
-
-    Raises:
-        UnknownStepError: The task is that of a plugin that is not there.
-        ConfigError: The plugin's task has other parameters now.
-    """
-    info = dict(record)
-    task = dict(info.pop("task"))
-    parameters = dict(task.pop("kind"))
-    step = registry.create(TaskStep, parameters.pop("step"), parameters)
-    plain = {name: tuples(item) for name, item in info.items()}
-    return DataInfo(task=Task(kind=step, **task), **plain)
-
-
-def tuples(value: Any) -> Any:
-    """Lists as tuples, also inside of a table."""
-    if isinstance(value, Mapping):
-        return {name: tuples(item) for name, item in value.items()}
-    return tuple(map(tuples, value)) if isinstance(value, list) else value
 
 
 def machine_record(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,15 +13,16 @@ import attrs
 from medpipe import config
 from medpipe.assembly import Assembly
 from medpipe.config import Configuration
+from medpipe.config.measured import info_of
 from medpipe.errors import RunError
 from medpipe.registry.registry import Registry
-from medpipe.runs.record import CONFIGURATION, HISTORY, PREDICTIONS, RECORD, info_of, tuples
+from medpipe.runs.record import CONFIGURATION, HISTORY, PREDICTIONS, RECORD
 from medpipe.runs.shown import as_html, in_short
-from medpipe.steps import Reading
+from medpipe.runs.trained import loaded_network, read_configuration, trained_network
+from medpipe.steps import ExportStep
 from medpipe.system.file_errors import mode_of
 from medpipe.system.place import place
 from medpipe.system.text import counted
-from medpipe.training.run_checkpoints import BEST, LAST
 
 if TYPE_CHECKING:
     import os
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from medpipe.evaluation.predictions import Predictions
+    from medpipe.export.verifying import VerifiedExport
     from medpipe.prediction.external import Evaluation
     from medpipe.prediction.files import FilePredictions
     from medpipe.prediction.network import TrainedNetwork
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
     from medpipe.steps import DataInfo, Dataset, DatasetStep, ImageFile, MetricStep
 
 __all__ = ["Run"]
-
-logger = logging.getLogger("medpipe")
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -153,25 +152,9 @@ class Run:
                 is not the `Run` that `Pipeline.run` returned.
             ConfigError: The run's configuration names a step that is not there.
         """
-        from medpipe.training.checkpoint import load_checkpoint
-
-        best, last = self.path / BEST, self.path / LAST
-        if which == "best" and last.exists() and not best.exists():
-            raise RunError(
-                f"The run {self.path} has no best network yet, since no epoch is complete. Resume "
-                "it (--resume), or use the last network (which='last'; --network last)."
-            )
-        states, _ = load_checkpoint(best if which == "best" else last)
-        assembly = self._assembly(registry)
-        step, network = assembly.configuration.network, assembly.network(self.data)
-        try:
-            network.load_state_dict(states["network"])
-        except RuntimeError as error:
-            raise RunError(
-                f"The checkpoint of {self.path} does not fit its network step {step.name!r}: "
-                f"{' '.join(str(error).split())}"
-            ) from error
-        return network.eval()
+        return loaded_network(
+            self.path, which, assembly=lambda: self._assembly(registry), data=self.data
+        )
 
     def predict(
         self,
@@ -266,6 +249,38 @@ class Run:
             at_the_end(lambda: write_evaluation_report(facts, done, folder))
         return done
 
+    def export(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        format: str = "onnx",  # noqa: A002 - as the command has it
+        which: Literal["best", "last"] = "best",
+        registry: Registry | None = None,
+        **parameters: object,
+    ) -> VerifiedExport:
+        """Write the network for other programs, with what stands before and after it.
+
+        It gets its name once a fresh process has found the run's answers for 16 real samples in
+        it. These samples travel with it, for `verify_export`.
+
+        Args:
+            path: A new folder.
+            format: ``onnx``, ``torch_export``, ``safetensors`` or a plugin's.
+            which: The network: ``best`` by the monitored metric, or ``last``.
+            registry: Where steps are looked up; by default every installed plugin.
+            parameters: Of the export step.
+
+        Raises:
+            ExportError: It can't be written, or does not give what the run gives.
+            RunError: The run has no such network, or the folder exists.
+        """
+        from medpipe.export.writing import export_network
+
+        step = (registry or self._registry or Registry.discover()).create(
+            ExportStep, format.replace("-", "_"), parameters
+        )
+        return export_network(self._trained(which, registry), self.record, Path(path), step)
+
     @property
     def plot(self) -> RunPlots:
         """The figures of the run: ``run.plot.confusion_matrix()``; see `RunPlots`."""
@@ -347,22 +362,13 @@ class Run:
         return "\n".join(lines)
 
     def _trained(self, which: Literal["best", "last"], registry: Registry | None) -> TrainedNetwork:
-        from medpipe.prediction.network import TrainedNetwork
-
-        reading = {name: tuples(item) for name, item in self.record["data"]["reading"].items()}
-        network, assembly = self.network(which, registry=registry), self._assembly(registry)
-        if self.status != "finished" and place().leads:
-            said = "The run %s is not finished (%s): this is its %s network so far."
-            logger.warning(said, self.path, self.status, which)
-        return TrainedNetwork(
-            path=self.path,
+        return trained_network(
+            self.path,
+            self.record,
             which=which,
-            network=network,
-            assembly=assembly,
+            network=self.network(which, registry=registry),
+            assembly=self._assembly(registry),
             data=self.data,
-            reading=Reading(**reading, readers=assembly.readers()),
-            precision=self.record["precision"],
-            chosen=self.record.get("chosen_on_validation") if which == "best" else None,
         )
 
     def _assembly(self, registry: Registry | None) -> Assembly:
@@ -389,12 +395,5 @@ class Run:
     def _read_configuration(self, registry: Registry | None) -> Configuration:
         if self._configuration is not None:
             return self._configuration
-        path = self.path / CONFIGURATION
-        if not mode_of(path):
-            why = "; ".join(self.record["not_repeatable_because"])
-            raise RunError(
-                f"The run {self.path} can't be built again, since it used ready-made objects "
-                f"({why}). Register them as steps to get repeatable runs."
-            )
-        document = config.parse(config.read_text(path), source=str(path))
-        return config.load(document, registry=registry or self._registry or Registry.discover())
+        known = registry or self._registry or Registry.discover()
+        return read_configuration(self.path, self.record, registry=known)

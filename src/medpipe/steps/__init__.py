@@ -17,6 +17,7 @@ from medpipe.steps.auto import (
     resolved,
 )
 from medpipe.steps.drawn import DrawnStep, on_device
+from medpipe.steps.exporting import Exported, ExportParts, ExportStep
 from medpipe.steps.handlers import HandlerStep, RunContext, RunEvent
 from medpipe.steps.kinds import (
     STEP_KINDS,
@@ -77,6 +78,9 @@ __all__ = [
     "DecodedImage",
     "Denominator",
     "DrawnStep",
+    "ExportParts",
+    "ExportStep",
+    "Exported",
     "FusedStep",
     "Frames",
     "HandlerStep",

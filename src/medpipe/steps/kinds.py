@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import attrs
 
 from medpipe.steps.auto import Auto, AutoInfo, auto_epochs, or_auto
+from medpipe.steps.exporting import ExportStep
 from medpipe.steps.handlers import HandlerStep
 from medpipe.steps.metrics import MetricStep
 from medpipe.steps.reading import ReaderStep
@@ -132,6 +133,15 @@ class TransformStep(Step):
             draws: What `draw` drew for each sample; empty where the step is not random.
         """
         raise NotImplementedError(f"{type(self).__name__} has no apply_batch method")
+
+    def graph_form(self) -> Callable[[torch.Tensor], torch.Tensor] | None:
+        """What the step does to a batch, in operations that an exported graph can hold.
+
+        It takes and gives float32 of shape (batch, channels, spatial...), for any number of images
+        and any sides, and never looks at a value to decide what it does: PyTorch traces it. None,
+        as by default: the step stays outside, and the contract of an export names it.
+        """
+        return None
 
 
 class NetworkStep(Step):
@@ -323,5 +333,6 @@ STEP_KINDS: tuple[type[Step], ...] = (
     HandlerStep,
     ReaderStep,
     TaskStep,
+    ExportStep,
 )
 """All kinds, the four first."""

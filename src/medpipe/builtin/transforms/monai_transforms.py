@@ -10,6 +10,7 @@ from medpipe.builtin.transforms.affine_transforms import GUARDED
 from medpipe.builtin.transforms.augment import Augment
 from medpipe.builtin.transforms.batched_transforms import BATCHED
 from medpipe.builtin.transforms.ensure_channel_first import QUICK
+from medpipe.builtin.transforms.graph_forms import GRAPH_FORMS
 from medpipe.builtin.transforms.load_image import LoadImage
 from medpipe.builtin.transforms.orientation import Orientation
 from medpipe.builtin.transforms.padding import PADDING
@@ -24,6 +25,8 @@ from medpipe.plugin import TransformStep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    import torch
 
 KEYS = ("image",)
 BOTH = ("image", "label")
@@ -43,6 +46,11 @@ class MonaiTransform(TransformStep):
     def build(self) -> Callable[[dict[str, Any]], Mapping[Any, Any]]:
         """Make MONAI's transform for the sample's ``image``."""
         return self._made(KEYS, {})
+
+    def graph_form(self) -> Callable[[torch.Tensor], torch.Tensor] | None:
+        """What MONAI's transform does, where a graph can hold it."""
+        make = GRAPH_FORMS.get(self.entry.name)
+        return None if make is None else make(self)
 
     def build_with_label(self) -> Callable[[dict[str, Any]], Mapping[Any, Any]]:
         """Make MONAI's transform for ``image`` and ``label``; labels by nearest neighbour."""
@@ -95,6 +103,10 @@ class CastToType(TransformStep):
         from monai.transforms import CastToTyped
 
         return _made(CastToTyped, {"dtype": np.dtype(self.dtype)})
+
+    def graph_form(self) -> Callable[[torch.Tensor], torch.Tensor] | None:
+        """Nothing for float32, which images in a graph are."""
+        return (lambda images: images) if self.dtype == "float32" else None
 
     def apply_batch(
         self, batch: dict[str, Any], draws: Sequence[Mapping[str, Any]]

@@ -1,0 +1,1 @@
+"""Write trained networks for other programs, and verify what was written."""
