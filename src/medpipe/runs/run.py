@@ -180,13 +180,13 @@ class Run:
         which: Literal["best", "last"] = "best",
         device: str = "auto",
         batch_size: int | None = None,
-        skip_unreadable: bool = False,
         masks: str | os.PathLike[str] | None = None,
         registry: Registry | None = None,
     ) -> FilePredictions:
         """Predict new files, read and transformed as in training.
 
-        Of several processes that torchrun started all call it, and each predicts a part.
+        Of several processes that torchrun started all call it, and each predicts a part. A file
+        that can't be predicted is one of `FilePredictions.errors`.
 
         Args:
             paths: Files, folders (searched at any depth: images and NIfTI files by name, DICOM
@@ -195,14 +195,13 @@ class Run:
             which: The network: ``best`` by the monitored metric, or ``last``.
             device: Where to compute; as ``run.device``.
             batch_size: Images in a batch; None: the run's.
-            skip_unreadable: Leave out files that can't be read, or hold NaN or infinite values,
-                instead of raising an error.
             masks: A new folder for the masks of a segmentation, each on the grid of its file:
                 NIfTI, PNG, or DICOM segmentations of DICOM files. None: volumes alone are given.
             registry: Where steps are looked up; by default every installed plugin.
 
         Raises:
-            DataError: Files can't be read, are not finite, or don't fit the network; it names them.
+            DataError: No file can be predicted: they can't be read, are not finite, or don't fit
+                the network; it names them.
             RunError: The run has no such network.
             DeviceError: The device is not there.
         """
@@ -213,7 +212,6 @@ class Run:
             paths,
             device=device,
             batch_size=batch_size,
-            skip_unreadable=skip_unreadable,
             masks=None if masks is None else Path(masks),
         )
 
