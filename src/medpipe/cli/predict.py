@@ -29,6 +29,7 @@ def predict(
     device: str = "auto",
     batch_size: int | None = None,
     masks: Path | None = None,
+    resume: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Predict new files with the network of a run, as a CSV table.
 
@@ -44,11 +45,12 @@ def predict(
         batch_size: Images in a batch; by default the run's.
         masks: A new folder for the masks of a segmentation, on the grids of the files: NIfTI, PNG
             or DICOM segmentations.
+        resume: Go on with a prediction into the same output that was killed or stopped.
     """
     if not paths:
         raise RunError("Name the files or folders to predict.")
     _require(paths)
-    if output is not None:
+    if output is not None and not resume:
         refuse_existing(output, kind="file")
     found = Run.load(run).predict(
         paths,
@@ -56,6 +58,8 @@ def predict(
         device=device,
         batch_size=batch_size,
         masks=masks,
+        output=output,
+        resume=resume,
     )
     if place().leads:
         _tell(found, output, masks)
@@ -69,7 +73,6 @@ def _tell(found: FilePredictions, output: Path | None, masks: Path | None) -> No
     if output is None:
         print(found.to_csv(), end="")
         return
-    found.write(output)
     said = f"The predictions for {counted(len(found), 'image')} are in {output}"
     if found.errors:
         said += f", and {counted(len(found.errors), 'row')} of images that can't be predicted"

@@ -3,37 +3,34 @@
 from __future__ import annotations
 
 import logging
-import os
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from medpipe.errors import DataError, RunError
+from medpipe.errors import DataError
 from medpipe.evaluation.operating_point import found_at
 from medpipe.evaluation.predictions import csv_line
 from medpipe.prediction.answers import BatchAnswers, answers
 from medpipe.prediction.listing import find_files
-from medpipe.prediction.masks import MaskWriter
+from medpipe.prediction.mask_folder import MaskTaker, kept_masks, staged_masks
 from medpipe.prediction.network import (
     TrainedNetwork,
     device_named,
     shared_by_processes,
     size_notes,
 )
+from medpipe.prediction.parts import job_of, kept_answers
 from medpipe.steps import Sample, Task, resolved
 from medpipe.system import files
 from medpipe.system.options import option
-from medpipe.system.output_folders import refuse_existing
 from medpipe.system.text import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     import torch
 
-    from medpipe.data.readers.file_grid import FileGrid
     from medpipe.distributed.processes import Processes
     from medpipe.evaluation.predictions import Array
     from medpipe.prediction.listing import FoundFiles
@@ -133,10 +130,14 @@ def predict_files(
     device: str = "auto",
     batch_size: int | None = None,
     masks: Path | None = None,
+    output: Path | None = None,
+    resume: bool = False,
 ) -> FilePredictions:
     """Predict files without labels; of several processes each predicts its part.
 
-    A file that can't be predicted is one of `FilePredictions.errors`.
+    A file that can't be predicted is one of `FilePredictions.errors`. With an output, answers are
+    kept in the folder ``<output>.parts`` as they come, so that a prediction that was killed goes
+    on.
 
     Args:
         trained: The network.
@@ -145,13 +146,19 @@ def predict_files(
         device: Where to compute; as ``run.device``.
         batch_size: Images in a batch; None: the run's. Where labels are images it is 1.
         masks: A new folder for the masks, where labels are images; None: none are written.
+        output: A new CSV file for the table; None: nothing is written.
+        resume: Go on with what an earlier prediction into the same file had come to, if any.
 
     Raises:
         DataError: There is no image, or none that can be predicted: it says why.
         DeviceError: The device is not there.
+        RunError: The output is there; or there are parts of it, and they are not to be resumed, or
+            are those of other files or another network: it says what differs.
     """
     with shared_by_processes(trained) as ours:
-        predicted = _predict_files(ours, paths, device_named(device), batch_size, masks)
+        predicted = _predict_files(
+            ours, paths, device_named(device), batch_size, masks, output, resume=resume
+        )
         ours.assembly.processes.meet()  # all is written now
     return predicted
 
@@ -160,13 +167,13 @@ def _predict_files(
     trained: TrainedNetwork,
     paths: ImageFile | Iterable[ImageFile | tuple[ImageFile, ...]],
     device: torch.device,
-    batch_size: int | None,
+    asked: int | None,
     masks: Path | None,
+    output: Path | None,
+    *,
+    resume: bool,
 ) -> FilePredictions:
-    if masks is not None and not trained.data.task.step.dense:
-        raise DataError(
-            f"A {trained.data.task.kind} run has no masks to write. Leave out {option('masks')}."
-        )
+    _check(trained, asked, masks, output, resume=resume)
     processes = trained.assembly.processes
     found = _found(trained, paths)
     if processes.leads:
@@ -174,23 +181,101 @@ def _predict_files(
             logger.warning("%s", note)
     nothing = trained.data.task.step.missing_label(trained.data.task.names)
     samples = [Sample(id=id_, image=image, label=nothing) for id_, image in found.images.items()]
-    size = _batch_size(trained, len(samples), batch_size)
-    numbers = range(-(-len(samples) // size))
-    own = numbers[processes.here.share(len(numbers))]
-    with _staged(masks, processes) as staging:
-        writer = None
-        if staging is not None:
-            writer = _MaskTaker(staging, trained.data.task, samples)
-        part = list(
-            answers(trained, samples, own, batch_size=size, device=device, take_mask=writer)
-        )
-        parts = processes.gather((part, [] if writer is None else writer.notes))
-        batches = [batch for some, _ in parts for batch in some]
-        said = [note for _, notes in parts for note in notes][:1]  # it stands for the others
-        _refuse_none(found, batches)
-    notes = [*size_notes(trained, {k: v for b in batches for k, v in b.sizes.items()}), *said]
-    predicted = _whole(trained, found, batches, masks, notes)
+    size = _batch_size(trained, len(samples), asked)
+    if output is None:
+        with staged_masks(masks, processes) as staging:
+            part, said = _answered(trained, samples, device, size, staging)
+            batches = [batch for some in processes.gather(list(part)) for batch in some]
+            notes = _said(processes, said)
+            _refuse_none(found, batches)
+        return _told(trained, found, batches, masks, notes)
+    job = {}
     if processes.leads:
+        job = job_of(
+            trained,
+            samples,
+            list(found.unreadable),
+            device=device.type,
+            asked=asked,
+            batch_size=size,
+            masks=masks,
+        )
+    with kept_answers(output, job, resume=resume, processes=processes) as kept:
+        if kept.done and processes.leads:
+            logger.info("%s of the batches are there already.", f"{len(kept.done):,}")
+        all_done = len(kept.done) == -(-len(samples) // kept.batch_size)
+        with kept_masks(masks, processes, resumed=kept.resumed, all_done=all_done) as staging:
+            part, said = _answered(trained, samples, device, kept.batch_size, staging, kept.done)
+            for batch in part:
+                kept.add(batch)
+            notes = _said(processes, said)  # all is kept now
+            batches = kept.whole()
+            _refuse_none(found, batches)
+        predicted = _told(trained, found, batches, masks, notes)
+        if processes.leads:
+            predicted.write(output)
+    return predicted
+
+
+def _check(
+    trained: TrainedNetwork,
+    batch_size: int | None,
+    masks: Path | None,
+    output: Path | None,
+    *,
+    resume: bool,
+) -> None:
+    """Refuse arguments that don't fit.
+
+    Raises:
+        DataError: There are such.
+    """
+    if masks is not None and not trained.data.task.step.dense:
+        raise DataError(
+            f"A {trained.data.task.kind} run has no masks to write. Leave out {option('masks')}."
+        )
+    if batch_size is not None and batch_size < 1:
+        raise DataError(f"The batch size must be at least 1, got {batch_size}.")
+    if resume and output is None:
+        raise DataError(
+            "A prediction can be resumed if it is written to a file. Name it with "
+            f"{option('output')}."
+        )
+
+
+def _answered(
+    trained: TrainedNetwork,
+    samples: Sequence[Sample],
+    device: torch.device,
+    size: int,
+    staging: Path | None,
+    done: Collection[int] = (),
+) -> tuple[Iterator[BatchAnswers], list[str]]:
+    """The answers of this process about what is not done, and the notes on masks, to come."""
+    left = [number for number in range(-(-len(samples) // size)) if number not in done]
+    own = left[trained.assembly.processes.here.share(len(left))]
+    writer = None if staging is None else MaskTaker(staging, trained.data.task, samples)
+    part = answers(trained, samples, own, batch_size=size, device=device, take_mask=writer)
+    return part, [] if writer is None else writer.notes
+
+
+def _said(processes: Processes, notes: Sequence[str]) -> list[str]:
+    """A note on masks that stands for those of all processes."""
+    return [note for some in processes.gather(list(notes)) for note in some][:1]
+
+
+def _told(
+    trained: TrainedNetwork,
+    found: FoundFiles,
+    batches: Sequence[BatchAnswers],
+    masks: Path | None,
+    said: Sequence[str],
+) -> FilePredictions:
+    """The predictions of all batches, with what there is to say of them in the log."""
+    sizes = {id_: shape for batch in batches for id_, shape in batch.sizes.items()}
+    notes = [*size_notes(trained, sizes), *said]
+    predicted = _whole(trained, found, batches, masks, notes)
+    if trained.assembly.processes.leads:
         for note in (*notes, *_error_lines(predicted)):
             logger.warning("%s", note)
     return predicted
@@ -215,37 +300,12 @@ def _found(
 
 
 def _batch_size(trained: TrainedNetwork, count: int, batch_size: int | None) -> int:
-    """How many files are in a batch; not so many that processes would have none.
-
-    Raises:
-        DataError: Less than one is asked for.
-    """
-    if batch_size is not None and batch_size < 1:
-        raise DataError(f"The batch size must be at least 1, got {batch_size}.")
+    """How many files are in a batch; not so many that processes would have none."""
     if trained.data.task.step.dense:
         return 1
     processes = trained.assembly.processes.here.world_size
     size = batch_size or resolved(trained.assembly.configuration.loader.batch_size)
     return max(1, min(size, -(-count // processes)))
-
-
-class _MaskTaker:
-    """Writes the masks of images as they come."""
-
-    def __init__(self, folder: Path, task: Task, samples: Sequence[Sample]) -> None:
-        values = task.step.written_values(task.names)
-        self._writer = MaskWriter(folder=folder, names=task.names, values=values)
-        self._stems = _stems([sample.id for sample in samples])
-        self._images = {sample.id: sample.image for sample in samples}
-
-    def __call__(self, id_: str, answer: Array, grid: FileGrid) -> list[str]:
-        written = self._writer.write(self._stems[id_], answer, grid, self._images[id_])
-        return [path.relative_to(self._writer.folder).as_posix() for path in written]
-
-    @property
-    def notes(self) -> list[str]:
-        """What is to be said of the masks."""
-        return self._writer.notes
 
 
 def _whole(
@@ -276,39 +336,6 @@ def _whole(
         masks={id_: tuple(masks / path for path in written[id_]) for id_ in ids if masks},
         operating_point=(trained.chosen or {}).get("operating_point"),
     )
-
-
-@contextmanager
-def _staged(masks: Path | None, processes: Processes) -> Iterator[Path | None]:
-    """The folder that all processes write to; it gets its name when they all have written.
-
-    Raises:
-        RunError: The folder is there already, or this process does not see what process 0 made.
-    """
-    if masks is None:
-        yield None
-    elif processes.leads:
-        refuse_existing(masks, kind="folder")
-        with files.staged_directory(masks) as staging:
-            yield processes.share(staging)
-    else:
-        made: Path = processes.share()
-        if not made.is_dir():
-            raise RunError(
-                f"Process {processes.here.rank} does not see the folder {made.absolute()}, which "
-                f"process 0 made. Choose one with {option('masks')} that all machines share."
-            )
-        yield made
-
-
-def _stems(ids: Sequence[str]) -> dict[str, str]:
-    """Where the masks of images lie in their folder: below the folder that all images share."""
-    paths = {id_: Path(id_) for id_ in ids}
-    if not any(path.is_absolute() or os.pardir in path.parts for path in paths.values()):
-        return dict(zip(ids, ids, strict=True))
-    whole = {id_: path.absolute() for id_, path in paths.items()}
-    shared = os.path.commonpath([path.parent for path in whole.values()])
-    return {id_: os.path.relpath(path, shared) for id_, path in whole.items()}
 
 
 def _refuse_none(found: FoundFiles, batches: Sequence[BatchAnswers]) -> None:

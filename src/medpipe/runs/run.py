@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ from medpipe.assembly import Assembly
 from medpipe.config import Configuration
 from medpipe.errors import RunError
 from medpipe.registry.registry import Registry
-from medpipe.runs.record import CONFIGURATION, HISTORY, PREDICTIONS, RECORD, info_of, tuples
+from medpipe.runs.record import CONFIGURATION, HISTORY, PREDICTIONS, info_of, read_record, tuples
 from medpipe.runs.shown import as_html, in_short
 from medpipe.steps import Reading
 from medpipe.system.file_errors import mode_of
@@ -71,20 +70,7 @@ class Run:
             RunError: It is not there, holds no run, or one of a newer medpipe.
         """
         folder = Path(path)
-        try:
-            record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise RunError(f"{folder} is not a run directory: it has no {RECORD}.") from error
-        except (OSError, ValueError) as error:
-            raise RunError(
-                f"{folder / RECORD} can't be read: {error}. Restore it from a backup, or begin a "
-                "new run in another output folder."
-            ) from error
-        if not isinstance(record, dict) or record.get("format") != 1:
-            raise RunError(
-                f"{folder / RECORD} has an unknown format. Use the medpipe that wrote it."
-            )
-        return cls(path=folder, record=record)
+        return cls(path=folder, record=read_record(folder))
 
     @property
     def metrics(self) -> Mapping[str, Mapping[str, Any]]:
@@ -181,6 +167,8 @@ class Run:
         device: str = "auto",
         batch_size: int | None = None,
         masks: str | os.PathLike[str] | None = None,
+        output: str | os.PathLike[str] | None = None,
+        resume: bool = False,
         registry: Registry | None = None,
     ) -> FilePredictions:
         """Predict new files, read and transformed as in training.
@@ -197,12 +185,14 @@ class Run:
             batch_size: Images in a batch; None: the run's.
             masks: A new folder for the masks of a segmentation, each on the grid of its file:
                 NIfTI, PNG, or DICOM segmentations of DICOM files. None: volumes alone are given.
+            output: A new CSV file for the table. Answers are kept beside it as they come.
+            resume: Go on with what an earlier prediction into `output` had come to when it ended.
             registry: Where steps are looked up; by default every installed plugin.
 
         Raises:
             DataError: No file can be predicted: they can't be read, are not finite, or don't fit
                 the network; it names them.
-            RunError: The run has no such network.
+            RunError: The run has no such network, or the output is there or can't be resumed.
             DeviceError: The device is not there.
         """
         from medpipe.prediction.files import predict_files
@@ -213,6 +203,8 @@ class Run:
             device=device,
             batch_size=batch_size,
             masks=None if masks is None else Path(masks),
+            output=None if output is None else Path(output),
+            resume=resume,
         )
 
     def evaluate(
