@@ -16,7 +16,7 @@ from medpipe import CheckFailed, ConfigError, PipelineBuilder, Registry, Run
 from medpipe.cli import main
 from medpipe.evaluation.calibration import calibration, fit_temperature, with_temperature
 from medpipe.evaluation.operating_point import at_operating_point
-from medpipe.prediction.files import FilePredictions
+from medpipe.prediction.file_predictions import FilePredictions
 from medpipe.steps import Dataset, Sample, Task
 from support.folders import image_folder
 from support.tiny_runs import small_network

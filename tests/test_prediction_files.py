@@ -18,7 +18,8 @@ from PIL import Image
 from medpipe import DataError, DeviceError, Run, RunError, StepError, Task
 from medpipe.cli import main
 from medpipe.data.readers.reader import read_sample_image
-from medpipe.prediction.files import FilePredictions
+from medpipe.prediction.file_predictions import DICOM_IDS, FilePredictions
+from medpipe.prediction.files import _dicom_ids
 from medpipe.prediction.listing import find_files
 from medpipe.steps import Reading, Series
 from support.drawn_dicom import write_dicom, write_report, write_series
@@ -103,6 +104,36 @@ def test_dicom_files_are_known_by_their_content(run: Run, tmp_path: Path) -> Non
     assert found.ids == ("IM0001", "same.png")
     np.testing.assert_allclose(found.scores[0], found.scores[1], atol=1e-6)
     assert found.notes == ("1 DICOM file without pixels was passed over, 'report'.",)
+
+
+def test_dicom_identifiers_are_given_where_asked(run: Run, tmp_path: Path) -> None:
+    values = pixels().astype(np.uint16)
+    uids = {"StudyInstanceUID": "1.2", "SeriesInstanceUID": "1.2.3", "SOPInstanceUID": "1.2.3.4"}
+    write_dicom(tmp_path / "a.dcm", values, PatientID="Doe^J, 7", **uids)
+    second = {**uids, "SOPInstanceUID": "1.9"}
+    bad = write_dicom(tmp_path / "b.dcm", values, PatientID="P2", **second)
+    bad.write_bytes(bad.read_bytes()[:-100])
+    write_png(tmp_path / "c.png", pixels())
+    assert "Doe" not in run.predict(tmp_path).to_csv()
+    found = run.predict(tmp_path, dicom_ids=True, output=tmp_path / "out.csv")
+    with (tmp_path / "out.csv").open(newline="") as file:
+        header, *rows = csv.reader(file, strict=True)
+    assert header[1:5] == list(DICOM_IDS)
+    assert [row[:5] for row in rows] == [
+        ["a.dcm", "Doe^J, 7", "1.2", "1.2.3", "1.2.3.4"],
+        ["b.dcm", "P2", "1.2", "1.2.3", "1.9"],
+        ["c.png", "", "", "", ""],
+    ]
+    assert list(found.errors) == ["b.dcm"]
+
+
+def test_a_series_has_no_instance_of_its_own(tmp_path: Path) -> None:
+    paths = write_series(tmp_path / "case", np.tile(np.arange(3, dtype=np.uint16), (4, 5, 1)))
+    given = Series(files=[str(path) for path in paths])
+    for image in (tmp_path, given):
+        found = find_files(image, unit="series", reading=Reading())
+        (identity,) = _dicom_ids(found).values()
+        assert identity[2:] == ("1.2.3", "")
 
 
 def test_a_series_of_slices_is_one_image(tmp_path: Path) -> None:

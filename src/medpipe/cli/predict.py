@@ -30,6 +30,7 @@ def predict(
     batch_size: int | None = None,
     masks: Path | None = None,
     resume: Annotated[bool, Parameter(negative="")] = False,
+    dicom_ids: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Predict new files with the network of a run, as a CSV table.
 
@@ -46,6 +47,8 @@ def predict(
         masks: A new folder for the masks of a segmentation, on the grids of the files: NIfTI, PNG
             or DICOM segmentations.
         resume: Go on with a prediction into the same output that was killed or stopped.
+        dicom_ids: Add the identifiers of DICOM files: PatientID, StudyInstanceUID,
+            SeriesInstanceUID and SOPInstanceUID. The table then names patients.
     """
     if not paths:
         raise RunError("Name the files or folders to predict.")
@@ -60,6 +63,7 @@ def predict(
         masks=masks,
         output=output,
         resume=resume,
+        dicom_ids=dicom_ids,
     )
     if place().leads:
         _tell(found, output, masks)

@@ -1,17 +1,15 @@
-"""Predict new files with a run's network, and write the CSV file."""
+"""Predict new files with a run's network, into memory or into a file."""
 
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from medpipe.errors import DataError
-from medpipe.evaluation.operating_point import found_at
-from medpipe.evaluation.predictions import csv_line
 from medpipe.prediction.answers import BatchAnswers, answers
+from medpipe.prediction.file_predictions import FilePredictions
 from medpipe.prediction.listing import find_files
 from medpipe.prediction.mask_folder import MaskTaker, kept_masks, staged_masks
 from medpipe.prediction.network import (
@@ -21,18 +19,17 @@ from medpipe.prediction.network import (
     size_notes,
 )
 from medpipe.prediction.parts import job_of, kept_answers
-from medpipe.steps import Sample, Task, resolved
-from medpipe.system import files
+from medpipe.steps import Sample, Series, resolved
 from medpipe.system.options import option
 from medpipe.system.text import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from pathlib import Path
 
     import torch
 
     from medpipe.distributed.processes import Processes
-    from medpipe.evaluation.predictions import Array
     from medpipe.prediction.listing import FoundFiles
     from medpipe.steps import ImageFile
 
@@ -40,87 +37,6 @@ logger = logging.getLogger("medpipe")
 
 NAMED = 10
 """How many files that can't be predicted an error or the log names."""
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class FilePredictions:
-    """A network's predictions for files without labels.
-
-    Attributes:
-        task: The run's task.
-        ids: The paths of the files that were predicted, as given, or relative to the folder that
-            was given.
-        scores: Float64 of shape (ids, names): probabilities, a regression's values, or volumes in
-            cubic millimetres (pixels where the spacing is unknown).
-        errors: By path, a sentence about each file that can't be predicted: it can't be read, is
-            not finite, or does not fit the network.
-        files: The paths of all files, in the order that they were given.
-        notes: Remarks on the files and their shapes.
-        masks: Where labels are images and a folder was given: the files of each image's mask.
-        operating_point: What the run chose on its validation split; see
-            `medpipe.settings.OperatingPoint`. None without one.
-    """
-
-    task: Task
-    ids: tuple[str, ...] = attrs.field(repr=lambda ids: f"<{len(ids)} files>")
-    scores: Array = attrs.field(repr=False)
-    errors: Mapping[str, str] = attrs.field(factory=dict, repr=lambda e: f"<{len(e)} files>")
-    files: tuple[str, ...] = attrs.field(
-        default=attrs.Factory(lambda self: (*self.ids, *self.errors), takes_self=True), repr=False
-    )
-    notes: tuple[str, ...] = attrs.field(default=(), repr=False)
-    masks: Mapping[str, tuple[Path, ...]] = attrs.field(factory=dict, repr=False)
-    operating_point: Mapping[str, Any] | None = attrs.field(default=None, repr=False)
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    @property
-    def predicted(self) -> Array:
-        """What the scores say; see `medpipe.evaluation.predictions.Predictions.predicted`."""
-        return self.task.step.predicted(self.scores)
-
-    @property
-    def found(self) -> Array | None:
-        """Whether each file counts as found at the operating point, bool of shape (ids,).
-
-        The class or finding is ``operating_point["class"]``. None without an operating point.
-        """
-        if self.operating_point is None:
-            return None
-        return found_at(self.scores, self.task.names, self.operating_point)
-
-    def to_csv(self) -> str:
-        """Format a table with a row for each file.
-
-        The columns are ``id``, then ``prediction`` (the class's name), or ``prediction_<name>``
-        for each finding or target, then for classes and findings the probabilities,
-        ``p(<name>)``. With an operating point there is ``found(<name>)``, 1 or 0. The last column
-        is ``error``: a sentence about a file that can't be predicted, whose other cells are blank.
-        """
-        step, names, found = self.task.step, self.task.names, self.found
-        columns = step.columns(names, labels=False)
-        if self.operating_point is not None:
-            columns.append(f"found({self.operating_point['class']})")
-        lines = [csv_line(["id", *columns, "error"])]
-        answered, scores = self.predicted.tolist(), self.scores.tolist()
-        rows = {id_: row for row, id_ in enumerate(self.ids)}
-        for id_ in self.files:
-            cells = [""] * len(columns)
-            if id_ not in self.errors:
-                row = rows[id_]
-                cells = step.row(None, answered[row], scores[row], names)
-                cells += [] if found is None else [str(int(found[row]))]
-            lines.append(csv_line([id_, *cells, self.errors.get(id_, "")]))
-        return "".join(lines)
-
-    def write(self, path: Path) -> None:
-        """Write the CSV file atomically.
-
-        Raises:
-            RunError: The file can't be written.
-        """
-        files.write_text(path, self.to_csv())
 
 
 def predict_files(
@@ -132,6 +48,7 @@ def predict_files(
     masks: Path | None = None,
     output: Path | None = None,
     resume: bool = False,
+    dicom_ids: bool = False,
 ) -> FilePredictions:
     """Predict files without labels; of several processes each predicts its part.
 
@@ -148,6 +65,7 @@ def predict_files(
         masks: A new folder for the masks, where labels are images; None: none are written.
         output: A new CSV file for the table; None: nothing is written.
         resume: Go on with what an earlier prediction into the same file had come to, if any.
+        dicom_ids: Whether the table has the identifiers of DICOM files.
 
     Raises:
         DataError: There is no image, or none that can be predicted: it says why.
@@ -157,7 +75,14 @@ def predict_files(
     """
     with shared_by_processes(trained) as ours:
         predicted = _predict_files(
-            ours, paths, device_named(device), batch_size, masks, output, resume=resume
+            ours,
+            paths,
+            device_named(device),
+            batch_size,
+            masks,
+            output,
+            resume=resume,
+            dicom_ids=dicom_ids,
         )
         ours.assembly.processes.meet()  # all is written now
     return predicted
@@ -172,6 +97,7 @@ def _predict_files(
     output: Path | None,
     *,
     resume: bool,
+    dicom_ids: bool,
 ) -> FilePredictions:
     _check(trained, asked, masks, output, resume=resume)
     processes = trained.assembly.processes
@@ -188,7 +114,7 @@ def _predict_files(
             batches = [batch for some in processes.gather(list(part)) for batch in some]
             notes = _said(processes, said)
             _refuse_none(found, batches)
-        return _told(trained, found, batches, masks, notes)
+        return _told(trained, found, batches, masks, notes, dicom_ids=dicom_ids)
     job = {}
     if processes.leads:
         job = job_of(
@@ -211,7 +137,7 @@ def _predict_files(
             notes = _said(processes, said)  # all is kept now
             batches = kept.whole()
             _refuse_none(found, batches)
-        predicted = _told(trained, found, batches, masks, notes)
+        predicted = _told(trained, found, batches, masks, notes, dicom_ids=dicom_ids)
         if processes.leads:
             predicted.write(output)
     return predicted
@@ -270,11 +196,15 @@ def _told(
     batches: Sequence[BatchAnswers],
     masks: Path | None,
     said: Sequence[str],
+    *,
+    dicom_ids: bool,
 ) -> FilePredictions:
     """The predictions of all batches, with what there is to say of them in the log."""
     sizes = {id_: shape for batch in batches for id_, shape in batch.sizes.items()}
     notes = [*size_notes(trained, sizes), *said]
     predicted = _whole(trained, found, batches, masks, notes)
+    if dicom_ids:
+        predicted = attrs.evolve(predicted, dicom_ids=_dicom_ids(found))
     if trained.assembly.processes.leads:
         for note in (*notes, *_error_lines(predicted)):
             logger.warning("%s", note)
@@ -336,6 +266,19 @@ def _whole(
         masks={id_: tuple(masks / path for path in written[id_]) for id_ in ids if masks},
         operating_point=(trained.chosen or {}).get("operating_point"),
     )
+
+
+def _dicom_ids(found: FoundFiles) -> dict[str, tuple[str, ...]]:
+    """The identifiers of DICOM files; a series has no SOPInstanceUID of its own."""
+    return {
+        id_: (
+            one.patient or "",
+            one.study or "",
+            one.series or "",
+            "" if isinstance(found.images.get(id_), Series) else one.instance or "",
+        )
+        for id_, one in found.identities.items()
+    }
 
 
 def _refuse_none(found: FoundFiles, batches: Sequence[BatchAnswers]) -> None:

@@ -12,8 +12,9 @@ import attrs
 
 from medpipe.data.listing.images import find_images
 from medpipe.data.listing.walking import FolderListing, file_mode
-from medpipe.data.readers.dicom.files import is_dicom
-from medpipe.data.readers.reader import UnreadableImageError
+from medpipe.data.readers.dicom.files import dicom_identities, is_dicom
+from medpipe.data.readers.dicom.identity import DicomIdentity
+from medpipe.data.readers.reader import UnreadableImageError, source_of
 from medpipe.errors import DataError, Fault, MedpipeError
 from medpipe.steps import ImageFile, Reading, Series, listing_with
 
@@ -27,12 +28,14 @@ class FoundFiles:
     Attributes:
         images: By id, in the order given; of a folder in that of their names.
         unreadable: By id, a sentence about each file or folder that can't be looked at.
+        identities: By id what the headers of those say that are DICOM.
         notes: Sentences about files that were skipped.
     """
 
     images: Mapping[str, ImageFile | tuple[ImageFile, ...]]
     unreadable: Mapping[str, str]
     notes: tuple[str, ...] = ()
+    identities: Mapping[str, DicomIdentity] = attrs.field(factory=dict)
 
 
 def find_files(
@@ -75,7 +78,12 @@ def find_files(
         ]
         raise DataError("\n".join(lines))
     unreadable = dict(sorted(listing.unreadable.items()))
-    return FoundFiles(images=listing.images, unreadable=unreadable, notes=listing.notes)
+    return FoundFiles(
+        images=listing.images,
+        unreadable=unreadable,
+        notes=listing.notes,
+        identities=listing.identities,
+    )
 
 
 def sentence_of(error: MedpipeError) -> str:
@@ -94,6 +102,7 @@ class _Listing:
         self.folders: list[Path] = []
         self.unreadable: dict[str, str] = {}
         self.notes: tuple[str, ...] = ()
+        self.identities: Mapping[str, DicomIdentity] = {}
         self._alone = alone
         self._faults: list[Fault] = []
         self._listing = FolderListing(faults=self._faults)
@@ -126,6 +135,11 @@ class _Listing:
         self.images.update((id_, images[id_]) for id_ in images if id_ not in self.images)
         self.unreadable.update((fault.sample, str(fault)) for fault in self._faults)
         self.notes = found.notes
+        # Series and tuples that were given are not looked at when files are listed.
+        given = {id_: image for id_, image in self.images.items() if id_ not in found.images}
+        several = {id_: one for id_, one in given.items() if isinstance(one, (Series, tuple))}
+        first = {id_: path for id_, one in several.items() if (path := source_of(one))}
+        self.identities = {**found.identities, **dicom_identities(first, [])}
 
     def _search(self, folder: Path) -> None:
         self.folders.append(folder)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from medpipe.evaluation.predictions import Predictions
     from medpipe.prediction.external import Evaluation
-    from medpipe.prediction.files import FilePredictions
+    from medpipe.prediction.file_predictions import FilePredictions
     from medpipe.prediction.network import TrainedNetwork
     from medpipe.report.facts import ReportFacts
     from medpipe.report.plots import RunPlots
@@ -169,6 +169,7 @@ class Run:
         masks: str | os.PathLike[str] | None = None,
         output: str | os.PathLike[str] | None = None,
         resume: bool = False,
+        dicom_ids: bool = False,
         registry: Registry | None = None,
     ) -> FilePredictions:
         """Predict new files, read and transformed as in training.
@@ -187,6 +188,7 @@ class Run:
                 NIfTI, PNG, or DICOM segmentations of DICOM files. None: volumes alone are given.
             output: A new CSV file for the table. Answers are kept beside it as they come.
             resume: Go on with what an earlier prediction into `output` had come to when it ended.
+            dicom_ids: Whether the table has patient, study, series and image of DICOM files.
             registry: Where steps are looked up; by default every installed plugin.
 
         Raises:
@@ -205,6 +207,7 @@ class Run:
             masks=None if masks is None else Path(masks),
             output=None if output is None else Path(output),
             resume=resume,
+            dicom_ids=dicom_ids,
         )
 
     def evaluate(
