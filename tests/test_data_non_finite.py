@@ -9,7 +9,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from medpipe import BadDataError, DataError, Dataset, PipelineBuilder, Sample
+from medpipe import BadDataError, Dataset, PipelineBuilder, Sample
 from medpipe.data.quality.non_finite import REMEDY
 
 
@@ -62,7 +62,7 @@ def test_nan_that_the_chain_fills_is_trained_evaluated_and_predicted(tmp_path: P
     other = volumes(tmp_path / "other", 2, only=1)
     predicted = run.predict(other)
     assert len(predicted.ids) == 4
-    assert predicted.skipped == ()
+    assert predicted.errors == {}
     measured = run.evaluate(builder.build().configuration.dataset.__class__(root=other))
     assert "2 images hold NaN or infinite values" in " ".join(measured.notes)
 
@@ -115,8 +115,9 @@ def test_an_image_that_is_not_filled_is_refused_at_prediction(tmp_path: Path) ->
     root = volumes(tmp_path / "data", only=0)
     run = pipeline(root).build().run(tmp_path / "run")
     other = volumes(tmp_path / "other", 2, only=1)
-    with pytest.raises(DataError, match=r"0\.nii holds NaN values"):
-        run.predict(other)
+    found = run.predict(other)
+    assert (found.ids, len(found.errors)) == (("a/1.nii", "b/1.nii"), 2)
+    assert all("0.nii holds NaN values" in said for said in found.errors.values())
     samples = [
         Sample(id="x", image=np.full((16, 16, 8), np.nan, "f4"), label=0),
         Sample(id="y", image=np.random.default_rng(0).random((16, 16, 8)), label=1),

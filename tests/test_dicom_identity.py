@@ -12,6 +12,7 @@ import pytest
 from medpipe import PipelineBuilder
 from medpipe.builtin.datasets.image_folder import ImageFolder
 from medpipe.builtin.datasets.table import Table
+from medpipe.data.readers.reader import read_sample_image
 from medpipe.plugin import DataError, Reading, Series
 from medpipe.prediction.listing import find_files
 from support.drawn_dicom import write_dicom, write_series
@@ -70,12 +71,11 @@ def test_a_series_in_several_folders_is_one_image(tmp_path: Path) -> None:
         "S1/I2",
         "S1/I3",
     ]
-    found = find_files(tmp_path, reading=Reading(), unit="series", workers=1)
-    assert {id_: look.shape for id_, look in found.fingerprints.items()} == {
-        "a/p1/1.1": (8, 8, 4),
-        "a/p2/1.2": (8, 8, 2),
-        "b/1.3": (8, 8, 2),
+    found = find_files(tmp_path, reading=Reading(), unit="series")
+    shapes = {
+        id_: read_sample_image(one, Reading()).values.shape for id_, one in found.images.items()
     }
+    assert shapes == {"a/p1/1.1": (8, 8, 4), "a/p2/1.2": (8, 8, 2), "b/1.3": (8, 8, 2)}
 
 
 def test_a_series_in_two_classes_is_no_image(tmp_path: Path) -> None:

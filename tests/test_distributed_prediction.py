@@ -119,9 +119,9 @@ import json, os, sys
 from pathlib import Path
 from medpipe import MedpipeError, Registry, Run
 from medpipe.data.scanning import scan
-from medpipe.prediction import listing
-read, fingerprint, scanned = [], listing.fingerprint, scan.read
-listing.fingerprint = lambda sample, *more: read.append(sample.id) or fingerprint(sample, *more)
+from medpipe.prediction import batches
+read, image, scanned = [], batches.read_sample_image, scan.read
+batches.read_sample_image = lambda path, *more: read.append(Path(path).name) or image(path, *more)
 found = Run.load("run").predict("others")
 again = []
 scan.read = lambda sample, *more: again.append(sample.id) or scanned(sample, *more)
@@ -147,8 +147,8 @@ def test_in_a_script_each_file_is_read_once_and_all_get_the_results(
     done = torchrun("script", str(tmp_path))
     assert done.returncode == 0, done.stderr
     told = [json.loads((tmp_path / rank).read_text()) for rank in ("0", "1")]
-    assert [len(read) for read, *_ in told] == [10, 11]
-    assert told[0][0] + told[1][0] == told[0][3]
+    assert [len(read) for read, *_ in told] == [11, 10]
+    assert told[0][0] + told[1][0] == [Path(id_).name for id_ in told[0][3]]
     assert len(told[0][1]) >= 21
     assert told[1][1] == []  # it finds in the cache what the first has scanned
     assert told[0][3:] == told[1][3:]
@@ -158,17 +158,20 @@ def test_in_a_script_each_file_is_read_once_and_all_get_the_results(
     assert told[0][2].startswith(f"Process 1 failed: TrainingError: {other}")
 
 
-def test_a_bad_file_is_named_once_and_nothing_is_written(there: Path, tmp_path: Path) -> None:
-    write_png(tmp_path / "some" / "a.png", np.zeros((32, 32), np.uint8))
+def test_a_bad_file_has_its_row_and_is_named_once(there: Path, tmp_path: Path) -> None:
+    for number in range(3):
+        write_png(tmp_path / "some" / f"a{number}.png", np.zeros((32, 32), np.uint8))
     for name in ("b.png", "z.png"):
         (tmp_path / "some" / name).write_bytes(b"no image")
     output = tmp_path / "all.csv"
     arguments = ("medpipe", "predict", "run", str(tmp_path / "some"), "-o", str(output))
     done = torchrun(*arguments)
-    assert done.returncode != 0
-    assert done.stderr.count("2 of 3 images can't be used:") == 1
+    assert done.returncode == 1
+    assert done.stderr.count("2 of 5 images can't be predicted:") == 1
     assert done.stderr.count("some/b.png ") == done.stderr.count("some/z.png ") == 1
-    assert not output.exists()
+    rows = list(csv.DictReader(output.read_text().splitlines()))
+    assert [row["id"] for row in rows] == ["a0.png", "a1.png", "a2.png", "b.png", "z.png"]
+    assert [bool(row["error"]) for row in rows] == [False, False, False, True, True]
 
 
 MASKS = """

@@ -16,7 +16,7 @@ from medpipe import CheckFailed, ConfigError, PipelineBuilder, Registry, Run
 from medpipe.cli import main
 from medpipe.evaluation.calibration import calibration, fit_temperature, with_temperature
 from medpipe.evaluation.operating_point import at_operating_point
-from medpipe.prediction.files import FilePredictions
+from medpipe.prediction.file_predictions import FilePredictions
 from medpipe.steps import Dataset, Sample, Task
 from support.folders import image_folder
 from support.tiny_runs import small_network
@@ -107,7 +107,7 @@ def test_predictions_say_what_is_found(run: Run, root: Path) -> None:
     threshold = run.record["chosen_on_validation"]["operating_point"]["threshold"]
     np.testing.assert_array_equal(found.found, found.scores[:, 4] >= threshold)
     rows = list(csv.DictReader(io.StringIO(found.to_csv())))
-    assert list(rows[0])[-1] == "found(Hand)"
+    assert list(rows[0])[-2:] == ["found(Hand)", "error"]
     assert [row["found(Hand)"] for row in rows] == [str(int(one)) for one in found.found]
     assert {"0", "1"} == {row["found(Hand)"] for row in rows}
     without = attrs.evolve(found, operating_point=None)

@@ -16,11 +16,15 @@ from PIL import Image
 from faults.reads import CODES, Reads, operations
 from medpipe.builtin.datasets.image_folder import ImageFolder
 from medpipe.builtin.datasets.table import Table
+from medpipe.builtin.transforms.load_image import LoadImage
+from medpipe.data.chain import Chain
 from medpipe.data.quality.screening import screen
 from medpipe.data.scanning.scan import scan
 from medpipe.errors import MedpipeError
-from medpipe.plugin import Reading
+from medpipe.plugin import Reading, Sample, Task
+from medpipe.prediction.batches import FAILED, GROUPS, FileBatches, FileOrder
 from medpipe.prediction.listing import find_files
+from medpipe.steps import DataInfo
 from support.drawn_dicom import write_dicom
 
 if TYPE_CHECKING:
@@ -88,10 +92,29 @@ def evaluated(step: Any) -> Found:
 
 
 def predicted(root: Path) -> Found:
-    """As a prediction lists and looks."""
-    found = find_files(root, reading=Reading(), unit="file", workers=1)
-    looks = {id_: look.pixels for id_, look in found.fingerprints.items()}
-    return looks, dict(found.unreadable)
+    """As a prediction lists, and reads one image after the other."""
+    found = find_files(root, reading=Reading(), unit="file")
+    samples = [Sample(id=id_, image=image, label=0) for id_, image in found.images.items()]
+    batches = FileBatches(
+        samples,
+        chain=Chain([("load_image", LoadImage())], seed=0),
+        data=DataInfo(
+            task=Task(names=("a", "b")),
+            channels=1,
+            spatial_shape=(8, 8),
+            spatial_dims=2,
+            outputs=2,
+        ),
+        reading=Reading(),
+    )
+    (order,) = FileOrder([0], count=len(samples), batch_size=len(samples))
+    batch: Any = batches[order]
+    looks = {
+        id_: image.numpy().tobytes().hex()
+        for group in batch[GROUPS]
+        for id_, image in zip(group["id"], group["image"], strict=True)
+    }
+    return looks, {**found.unreadable, **batch[FAILED]}
 
 
 def _folder(root: Path) -> Any:

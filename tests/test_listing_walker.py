@@ -28,7 +28,7 @@ def draw(path: Path, value: int = 0) -> None:
 
 
 def predicted(root: Path, **options: Any) -> Any:
-    return find_files(root, reading=Reading(), unit=options.pop("unit", "file"), workers=1)
+    return find_files(root, reading=Reading(), unit=options.pop("unit", "file"))
 
 
 SYSTEM = [

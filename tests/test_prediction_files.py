@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
 import logging
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,9 @@ from PIL import Image
 
 from medpipe import DataError, DeviceError, Run, RunError, StepError, Task
 from medpipe.cli import main
-from medpipe.prediction.files import FilePredictions
+from medpipe.data.readers.reader import read_sample_image
+from medpipe.prediction.file_predictions import DICOM_IDS, FilePredictions
+from medpipe.prediction.files import _dicom_ids
 from medpipe.prediction.listing import find_files
 from medpipe.steps import Reading, Series
 from support.drawn_dicom import write_dicom, write_report, write_series
@@ -37,6 +41,13 @@ def run(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return Run.load(path)
 
 
+def alone(caught: Any) -> str:
+    """What is said of the only file, of which there is no prediction."""
+    first, said, last = str(caught.value).splitlines()
+    assert (first, last) == ("None of 1 image can be predicted:", "Remove or repair them.")
+    return str(said.removeprefix("  "))
+
+
 def pixels(size: int = 32) -> Any:
     return phantom(12, size).samples[3].image
 
@@ -49,7 +60,7 @@ def test_the_test_files_get_the_predictions_that_the_run_wrote(run: Run, root: P
     rows = [place[id_] for id_ in written.ids]
     np.testing.assert_allclose(found.scores[rows], written.scores, atol=1e-6)
     np.testing.assert_array_equal(found.predicted[rows], written.predicted)
-    assert (found.task, found.skipped, found.notes) == (written.task, (), ())
+    assert (found.task, found.errors, found.notes) == (written.task, {}, ())
 
 
 @pytest.mark.parametrize("batch_size", [1, 7])
@@ -95,23 +106,53 @@ def test_dicom_files_are_known_by_their_content(run: Run, tmp_path: Path) -> Non
     assert found.notes == ("1 DICOM file without pixels was passed over, 'report'.",)
 
 
+def test_dicom_identifiers_are_given_where_asked(run: Run, tmp_path: Path) -> None:
+    values = pixels().astype(np.uint16)
+    uids = {"StudyInstanceUID": "1.2", "SeriesInstanceUID": "1.2.3", "SOPInstanceUID": "1.2.3.4"}
+    write_dicom(tmp_path / "a.dcm", values, PatientID="Doe^J, 7", **uids)
+    second = {**uids, "SOPInstanceUID": "1.9"}
+    bad = write_dicom(tmp_path / "b.dcm", values, PatientID="P2", **second)
+    bad.write_bytes(bad.read_bytes()[:-100])
+    write_png(tmp_path / "c.png", pixels())
+    assert "Doe" not in run.predict(tmp_path).to_csv()
+    found = run.predict(tmp_path, dicom_ids=True, output=tmp_path / "out.csv")
+    with (tmp_path / "out.csv").open(newline="") as file:
+        header, *rows = csv.reader(file, strict=True)
+    assert header[1:5] == list(DICOM_IDS)
+    assert [row[:5] for row in rows] == [
+        ["a.dcm", "Doe^J, 7", "1.2", "1.2.3", "1.2.3.4"],
+        ["b.dcm", "P2", "1.2", "1.2.3", "1.9"],
+        ["c.png", "", "", "", ""],
+    ]
+    assert list(found.errors) == ["b.dcm"]
+
+
+def test_a_series_has_no_instance_of_its_own(tmp_path: Path) -> None:
+    paths = write_series(tmp_path / "case", np.tile(np.arange(3, dtype=np.uint16), (4, 5, 1)))
+    given = Series(files=[str(path) for path in paths])
+    for image in (tmp_path, given):
+        found = find_files(image, unit="series", reading=Reading())
+        (identity,) = _dicom_ids(found).values()
+        assert identity[2:] == ("1.2.3", "")
+
+
 def test_a_series_of_slices_is_one_image(tmp_path: Path) -> None:
     paths = write_series(tmp_path / "case", np.tile(np.arange(3, dtype=np.uint16), (4, 5, 1)))
-    options: Any = {"reading": Reading(), "workers": 1}
+    options: Any = {"reading": Reading()}
     found = find_files(tmp_path, unit="series", **options)
     assert list(found.images) == ["case/1.2.3"]
-    assert found.fingerprints["case/1.2.3"].shape == (4, 5, 3)
+    assert read_sample_image(found.images["case/1.2.3"], Reading()).values.shape == (4, 5, 3)
     assert len(find_files(tmp_path, unit="file", **options).images) == 3
     given = Series(files=[str(path) for path in paths])
     series = find_files(given, unit="file", **options)
     assert list(series.images) == [str(paths[0])]
-    assert series.fingerprints[str(paths[0])] == found.fingerprints["case/1.2.3"]
+    assert series.images[str(paths[0])] == given
     pair = tuple(str(write_png(tmp_path / name, pixels())) for name in ("t1.png", "t2.png"))
     stacked = find_files([pair], unit="file", **options)
-    assert stacked.fingerprints[pair[0]].channels == 2
+    assert read_sample_image(stacked.images[pair[0]], Reading()).values.shape[-1] == 2
 
 
-def test_everything_that_cannot_be_read_is_listed_at_once(
+def test_each_file_that_cannot_be_predicted_has_its_row(
     run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = tmp_path / "new"
@@ -122,28 +163,66 @@ def test_everything_that_cannot_be_read_is_listed_at_once(
     nan = folder / "nan.tif"
     Image.fromarray(np.full((32, 32), np.nan, np.float32)).save(nan)
     absent = tmp_path / "absent.png"
-    with pytest.raises(DataError) as caught:
-        run.predict([folder, absent])
-    lines = str(caught.value).splitlines()
-    assert lines[0] == "4 of 5 images can't be used:"
-    assert f"  {absent} is not there." in lines
-    assert f"  {folder / 'empty.png'} is empty." in lines
-    assert f"  {nan} holds NaN values." in lines
-    assert any(line.startswith(f"  {broken} ") for line in lines)
-    assert lines[-1] == ("Remove or repair them, or give skip_unreadable=True to leave them out.")
     with caplog.at_level(logging.WARNING, logger="medpipe"):
-        found = run.predict([folder, absent], skip_unreadable=True)
-    assert found.ids == (f"{folder.as_posix()}/good.png",)
-    assert len(found.skipped) == 4
-    assert f"{absent} is not there." in caplog.text
+        found = run.predict([absent, folder])
+    name = folder.as_posix()
+    assert found.ids == (f"{name}/good.png",)
+    assert found.files == (
+        str(absent),
+        *(f"{name}/{file}" for file in ("IM1", "empty.png", "good.png", "nan.tif")),
+    )
+    assert list(found.errors) == [id_ for id_ in found.files if id_ not in found.ids]
+    assert found.errors[str(absent)] == f"{absent} is not there."
+    assert found.errors[f"{name}/empty.png"] == f"{folder / 'empty.png'} is empty."
+    assert found.errors[f"{name}/nan.tif"] == f"{nan} holds NaN values."
+    assert found.errors[f"{name}/IM1"].startswith(f"{broken} ")
+    assert "4 of 5 images can't be predicted:" in caplog.messages
+    assert all(f"  {said}" in caplog.messages for said in found.errors.values())
+    rows = list(csv.DictReader(io.StringIO(found.to_csv())))
+    assert [row["id"] for row in rows] == list(found.files)
+    assert [row["error"] for row in rows] == [found.errors.get(id_, "") for id_ in found.files]
+    for row in rows:
+        cells = [text for column, text in row.items() if column not in ("id", "error")]
+        assert any(cells) == all(cells) == (row["error"] == "")
 
 
-def test_where_nothing_can_be_read_nothing_is_skipped(run: Run, tmp_path: Path) -> None:
+def test_a_bad_file_changes_nothing_for_the_others_of_its_batch(
+    run: Run, root: Path, tmp_path: Path
+) -> None:
+    paths = sorted(root.rglob("*.png"))[:12]
+    whole = run.predict(paths)
+    copy = shutil.copytree(root, tmp_path / "copy")
+    mixed = [copy / path.relative_to(root) for path in paths]
+    mixed[3].write_bytes(b"no image")
+    Image.fromarray(np.full((32, 32), np.nan, np.float32)).save(mixed[7], format="TIFF")
+    write_png(mixed[9], pixels(40))
+    found = run.predict(mixed)
+    assert list(found.errors) == [str(mixed[3]), str(mixed[7])]
+    others = [row for row in range(12) if row not in (3, 7, 9)]
+    rows = [found.ids.index(str(mixed[row])) for row in others]
+    np.testing.assert_allclose(found.scores[rows], whole.scores[others], atol=1e-6)
+
+
+def test_more_bad_files_than_the_log_names_are_counted(
+    run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_png(tmp_path / "good.png", pixels())
+    for number in range(12):
+        (tmp_path / f"{number:02}.png").write_bytes(b"")
+    with caplog.at_level(logging.WARNING, logger="medpipe"):
+        found = run.predict(tmp_path)
+    assert len(found.errors) == 12
+    assert caplog.messages[0] == "12 of 13 images can't be predicted:"
+    assert len(caplog.messages) == 12
+    assert caplog.messages[-1] == "  and 2 more."
+
+
+def test_where_nothing_can_be_predicted_it_is_an_error(run: Run, tmp_path: Path) -> None:
     (tmp_path / "empty.png").write_bytes(b"")
     with pytest.raises(DataError) as caught:
-        run.predict(tmp_path, skip_unreadable=True)
+        run.predict(tmp_path)
     assert str(caught.value) == (
-        "1 of 1 images can't be used:\n"
+        "None of 1 image can be predicted:\n"
         f"  {tmp_path / 'empty.png'} is empty.\n"
         "Remove or repair them."
     )
@@ -221,7 +300,7 @@ def test_volumes_and_channels_that_do_not_fit_are_refused(run: Run, tmp_path: Pa
     nibabel.save(nibabel.Nifti1Image(np.zeros((8, 8, 4), np.float32), np.eye(4)), path)
     with pytest.raises(DataError) as caught:
         run.predict(path)
-    assert str(caught.value) == (
+    assert alone(caught) == (
         f"The image {str(path)!r} leaves the transform chain with the shape (1, 8, 8, 4), but the "
         "network takes 2 axes after the channels. Bring the files into the form that the run was "
         "trained on (dataset.unit for DICOM)."
@@ -229,7 +308,7 @@ def test_volumes_and_channels_that_do_not_fit_are_refused(run: Run, tmp_path: Pa
     pair = [str(write_png(tmp_path / name, pixels())) for name in ("t1.png", "t2.png")]
     with pytest.raises(DataError) as caught:
         run.predict([tuple(pair)])
-    assert str(caught.value) == (
+    assert alone(caught) == (
         f"The image {pair[0]!r} leaves the transform chain with 2 channels, but the network takes "
         "1. Convert the files, or set dataset.channels = 1 or 3 for training: then files are "
         "converted as they are read."
@@ -257,9 +336,10 @@ def test_a_step_that_fails_on_an_image_is_named_itself(
     def fail(*_: object, **__: object) -> None:
         raise StepError("the step failed")
 
-    monkeypatch.setattr("medpipe.data.chain.Chain.__call__", fail)
-    with pytest.raises(StepError, match="the step failed"):
+    monkeypatch.setattr("medpipe.data.chain.Chain.cached_stage", fail)
+    with pytest.raises(DataError) as caught:
         run.predict(next(root.rglob("*.png")))
+    assert alone(caught) == "the step failed"
 
 
 def test_slices_are_no_volumes(tmp_path: Path) -> None:
@@ -275,7 +355,7 @@ def test_slices_are_no_volumes(tmp_path: Path) -> None:
     image = write_png(tmp_path / "slice.png", pixels())
     with pytest.raises(DataError) as caught:
         run.predict(image)
-    assert str(caught.value) == (
+    assert alone(caught) == (
         f"The image {str(image)!r} has 2 spatial dimensions, and the run was trained on 3. Bring "
         "the files into the form that the run was trained on (dataset.unit for DICOM)."
     )
@@ -293,10 +373,10 @@ def test_a_network_that_fails_on_a_size_names_the_file(tmp_path: Path) -> None:
     path = write_png(tmp_path / "a.png", pixels(40))
     with pytest.raises(DataError) as caught:
         done.run(tmp_path / "run").predict(path)
-    text = str(caught.value)
+    text = alone(caught)
     assert text.startswith(
-        f"The network fails on the image {str(path)!r}, which leaves the transform chain with the "
-        "shape (1, 40, 40); it was trained on 32 x 32: "
+        f"The image {str(path)!r} leaves the transform chain with the shape (1, 40, 40), on which "
+        "the network fails; it was trained on 32 x 32: "
     )
     assert text.endswith(
         "Bring the files to that size, or train with a step such as 'resize' with spatial_size."
@@ -324,14 +404,14 @@ def test_a_device_that_is_not_there_is_refused(
         (
             Task(names=("ill", "well")),
             [[0.75, 0.25]],
-            "id,prediction,p(ill),p(well)\na,ill,0.75,0.25\n",
+            "id,prediction,p(ill),p(well),error\na,ill,0.75,0.25,\n",
         ),
         (
             Task(kind="multilabel", names=("cyst", "mass")),
             [[0.75, 0.25]],
-            "id,prediction_cyst,prediction_mass,p(cyst),p(mass)\na,1,0,0.75,0.25\n",
+            "id,prediction_cyst,prediction_mass,p(cyst),p(mass),error\na,1,0,0.75,0.25,\n",
         ),
-        (Task(kind="regression", names=("age",)), [[41.5]], "id,prediction_age\na,41.5\n"),
+        (Task(kind="regression", names=("age",)), [[41.5]], "id,prediction_age,error\na,41.5,\n"),
     ],
 )
 def test_the_table_of_each_question(task: Task, scores: Any, text: str, tmp_path: Path) -> None:
@@ -386,14 +466,73 @@ def test_the_command_refuses_what_is_not_there_at_once(
     )
 
 
-def test_the_command_leaves_out_what_cannot_be_read_where_asked(
+BROKEN: dict[str, Callable[[Path], object]] = {
+    "empty.png": lambda path: path.write_bytes(b""),
+    "text.png": lambda path: path.write_text("no image"),
+    "cut.png": lambda path: path.write_bytes(write_png(path, pixels()).read_bytes()[:-40]),
+    "nan.tif": lambda path: Image.fromarray(np.full((32, 32), np.nan, np.float32)).save(path),
+    "infinite.tif": lambda path: Image.fromarray(np.full((32, 32), np.inf, "f4")).save(path),
+    "cut.dcm": lambda path: path.write_bytes(
+        write_dicom(path, pixels().astype(np.uint16)).read_bytes()[:-100]
+    ),
+    "cut.nii": lambda path: path.write_bytes(nifti(path, pixels()).read_bytes()[:-100]),
+    "volume.nii": lambda path: nifti(path, np.zeros((8, 8, 4), np.float32)),
+    "folder.png": lambda path: path.symlink_to(path.parent / "circle.png"),
+    "circle.png": lambda path: path.symlink_to("folder.png"),
+}
+
+
+def nifti(path: Path, values: Any) -> Path:
+    import nibabel
+
+    nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), path)
+    return path
+
+
+def test_thirty_good_files_and_ten_broken_ones_are_forty_rows(
+    run: Run, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, output = tmp_path / "new", tmp_path / "new.csv"
+    for number, path in enumerate(sorted(root.rglob("*.png"))[:30]):
+        values = np.asarray(Image.open(path))
+        name = f"{number:02}"
+        if number % 3 == 0:
+            write_png(folder / f"{name}.png", values)
+        elif number % 3 == 1:
+            write_dicom(folder / f"{name}.dcm", values.astype(np.uint16))
+        else:
+            nifti(folder / f"{name}.nii", np.ascontiguousarray(values.T))
+    for name, write in BROKEN.items():
+        write(folder / name)
+    assert call("predict", run.path, folder, "-o", output, "--device", "cpu") == 1
+    printed = capsys.readouterr()
+    assert printed.out == (
+        f"The predictions for 30 images are in {output}, and 10 rows of images that can't be "
+        "predicted\n"
+    )
+    with output.open(newline="") as file:
+        header, *cells = csv.reader(file, strict=True)
+    assert {len(row) for row in cells} == {len(header)}
+    rows = {row[0]: dict(zip(header, row, strict=True)) for row in cells}
+    assert len(rows) == len(cells) == 40
+    assert {name for name, row in rows.items() if row["error"]} == set(BROKEN)
+    for name, row in rows.items():
+        answer = [text for column, text in row.items() if column not in ("id", "error")]
+        if name in BROKEN:
+            assert not any(answer)
+            assert name in row["error"]
+            assert row["error"] in printed.err
+        else:
+            assert sum(float(row[c]) for c in header if c.startswith("p(")) == pytest.approx(1)
+
+
+def test_a_printed_table_has_the_rows_of_bad_files_too(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_png(tmp_path / "new" / "a.png", pixels())
     (tmp_path / "new" / "b.png").write_bytes(b"")
-    assert call("predict", run.path, tmp_path / "new", "--device", "cpu") == 2
-    assert "--skip-unreadable" in capsys.readouterr().err
-    assert call("predict", run.path, tmp_path / "new", "--skip-unreadable") == 0
+    assert call("predict", run.path, tmp_path / "new", "--device", "cpu") == 1
     printed = capsys.readouterr()
-    assert len(printed.out.splitlines()) == 2
+    rows = list(csv.DictReader(io.StringIO(printed.out)))
+    assert [row["error"] for row in rows] == ["", f"{tmp_path / 'new' / 'b.png'} is empty."]
     assert "b.png is empty." in printed.err

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from medpipe.pipeline import Pipeline
     from medpipe.planning.plan import Plan, plan
     from medpipe.prediction.external import Evaluation
-    from medpipe.prediction.files import FilePredictions
+    from medpipe.prediction.file_predictions import FilePredictions
     from medpipe.registry.parameters import step
     from medpipe.registry.registry import Registry
     from medpipe.report.plots import RunPlots
@@ -141,7 +141,7 @@ _HOMES = {
     "medpipe.pipeline": ("Pipeline",),
     "medpipe.planning.plan": ("Plan", "plan"),
     "medpipe.prediction.external": ("Evaluation",),
-    "medpipe.prediction.files": ("FilePredictions",),
+    "medpipe.prediction.file_predictions": ("FilePredictions",),
     "medpipe.registry.parameters": ("step",),
     "medpipe.registry.registry": ("Registry",),
     "medpipe.report.plots": ("RunPlots",),

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from medpipe import Run
+from medpipe import FilePredictions, Run
 from medpipe.errors import RunError
 from medpipe.system.file_errors import looked_in, mode_of
 from medpipe.system.output_folders import refuse_existing
@@ -28,10 +28,13 @@ def predict(
     network: Literal["best", "last"] = "best",
     device: str = "auto",
     batch_size: int | None = None,
-    skip_unreadable: Annotated[bool, Parameter(negative="")] = False,
     masks: Path | None = None,
+    resume: Annotated[bool, Parameter(negative="")] = False,
+    dicom_ids: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Predict new files with the network of a run, as a CSV table.
+
+    A file that can't be predicted has a row that says why; the exit code is then 1.
 
     Args:
         run: The run directory.
@@ -41,33 +44,43 @@ def predict(
         network: The network that is best by the monitored metric, or the last.
         device: auto, cpu, cuda, cuda:N or mps.
         batch_size: Images in a batch; by default the run's.
-        skip_unreadable: Leave out files that can't be read or have NaN or infinite values; without
-            it they are an error.
         masks: A new folder for the masks of a segmentation, on the grids of the files: NIfTI, PNG
             or DICOM segmentations.
+        resume: Go on with a prediction into the same output that was killed or stopped.
+        dicom_ids: Add the identifiers of DICOM files: PatientID, StudyInstanceUID,
+            SeriesInstanceUID and SOPInstanceUID. The table then names patients.
     """
     if not paths:
         raise RunError("Name the files or folders to predict.")
     _require(paths)
-    if output is not None:
+    if output is not None and not resume:
         refuse_existing(output, kind="file")
     found = Run.load(run).predict(
         paths,
         which=network,
         device=device,
         batch_size=batch_size,
-        skip_unreadable=skip_unreadable,
         masks=masks,
+        output=output,
+        resume=resume,
+        dicom_ids=dicom_ids,
     )
-    if not place().leads:
-        return
+    if place().leads:
+        _tell(found, output, masks)
+    if found.errors:
+        sys.exit(1)
+
+
+def _tell(found: FilePredictions, output: Path | None, masks: Path | None) -> None:
     if masks is not None:
         print(f"The masks of {counted(len(found), 'image')} are in {masks}", file=sys.stderr)
     if output is None:
         print(found.to_csv(), end="")
         return
-    found.write(output)
-    print(f"The predictions for {counted(len(found), 'image')} are in {output}")
+    said = f"The predictions for {counted(len(found), 'image')} are in {output}"
+    if found.errors:
+        said += f", and {counted(len(found.errors), 'row')} of images that can't be predicted"
+    print(said)
 
 
 def _require(paths: Sequence[str]) -> None:

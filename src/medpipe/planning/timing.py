@@ -28,7 +28,7 @@ def seconds_of_step(assembly: Assembly, data: DataInfo, batch_size: int, device:
 
     from medpipe.system.hardware import choose_precision
     from medpipe.training.determinism import seeded
-    from medpipe.training.predict import autocast
+    from medpipe.training.forward import autocast
 
     where = torch.device(device)
     narrow = device != "cpu" or data.task.step.dense

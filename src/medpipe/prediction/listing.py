@@ -5,27 +5,18 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Lock
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import attrs
 
 from medpipe.data.listing.images import find_images
 from medpipe.data.listing.walking import FolderListing, file_mode
-from medpipe.data.quality.faults import DEFECTS
-from medpipe.data.readers.dicom.files import is_dicom
+from medpipe.data.readers.dicom.files import dicom_identities, is_dicom
+from medpipe.data.readers.dicom.identity import DicomIdentity
 from medpipe.data.readers.reader import UnreadableImageError, source_of
-from medpipe.data.scanning.pixel_defects import NOT_FINITE
-from medpipe.data.scanning.scan import Fingerprint, fingerprint
-from medpipe.distributed.processes import ALONE, Processes
-from medpipe.errors import DataError, Fault
-from medpipe.steps import ImageFile, Reading, Sample, Series, listing_with
-from medpipe.system.progress import track
-
-if TYPE_CHECKING:
-    from medpipe.data.quality.non_finite import Fills
+from medpipe.errors import DataError, Fault, MedpipeError
+from medpipe.steps import ImageFile, Reading, Series, listing_with
 
 Images = dict[str, ImageFile | tuple[ImageFile, ...]]
 
@@ -35,16 +26,16 @@ class FoundFiles:
     """The images among some paths.
 
     Attributes:
-        images: By id: those that can be read.
-        fingerprints: By id.
-        unreadable: By id, a sentence about each that can't be read, or is not finite.
+        images: By id, in the order given; of a folder in that of their names.
+        unreadable: By id, a sentence about each file or folder that can't be looked at.
+        identities: By id what the headers of those say that are DICOM.
         notes: Sentences about files that were skipped.
     """
 
     images: Mapping[str, ImageFile | tuple[ImageFile, ...]]
-    fingerprints: Mapping[str, Fingerprint]
     unreadable: Mapping[str, str]
     notes: tuple[str, ...] = ()
+    identities: Mapping[str, DicomIdentity] = attrs.field(factory=dict)
 
 
 def find_files(
@@ -52,12 +43,9 @@ def find_files(
     *,
     reading: Reading,
     unit: Literal["file", "series"],
-    workers: int,
     across_folders: bool = True,
-    fills: Fills = lambda *_: "",
-    processes: Processes = ALONE,
 ) -> FoundFiles:
-    """Find and read images; of several processes each reads its part.
+    """Find images, without reading them; DICOM files are known by their first bytes.
 
     A file's id is its path as given. A folder is searched as data sets are: at any depth, hidden
     and system names and links to folders are skipped and counted. An image's id is its path below
@@ -68,38 +56,11 @@ def find_files(
         paths: Files, folders, series, or tuples whose images are stacked as channels.
         reading: How the files are decoded.
         unit: Whether each DICOM file is an image, or each series.
-        workers: How many threads read.
         across_folders: Whether the files of a series may lie in several folders.
-        fills: Tells whether the chain fills NaN and infinite values; see `filled_by`.
-        processes: Those that predict them.
 
     Raises:
         DataError: A folder holds no image, or two images have one id.
     """
-    listed = processes.share(
-        _listed(paths, reading, unit, across_folders=across_folders) if processes.leads else None
-    )
-    own = list(listed.images)[processes.here.share(len(listed.images))]
-    part = _read_all({id_: listed.images[id_] for id_ in own}, reading, workers, fills)
-    read = {id_: found for part in processes.gather(part) for id_, found in part.items()}
-    failed = {id_: found for id_, found in read.items() if isinstance(found, str)}
-    fingerprints = {id_: found for id_, found in read.items() if isinstance(found, Fingerprint)}
-    return FoundFiles(
-        images={id_: listed.images[id_] for id_ in fingerprints},
-        fingerprints=fingerprints,
-        unreadable=dict(sorted({**listed.unreadable, **failed}.items())),
-        notes=listed.notes,
-    )
-
-
-def _listed(
-    paths: ImageFile | Iterable[ImageFile | tuple[ImageFile, ...]],
-    reading: Reading,
-    unit: Literal["file", "series"],
-    *,
-    across_folders: bool,
-) -> FoundFiles:
-    """The images, without fingerprints: only what can't be looked at is known as unreadable."""
     given = [paths] if isinstance(paths, (str, os.PathLike, Series)) else list(paths)
     if not given:
         raise DataError("There is no file to predict. Name files or folders.")
@@ -116,9 +77,21 @@ def _listed(
             *listing.notes,
         ]
         raise DataError("\n".join(lines))
+    unreadable = dict(sorted(listing.unreadable.items()))
     return FoundFiles(
-        images=listing.images, fingerprints={}, unreadable=listing.unreadable, notes=listing.notes
+        images=listing.images,
+        unreadable=unreadable,
+        notes=listing.notes,
+        identities=listing.identities,
     )
+
+
+def sentence_of(error: MedpipeError) -> str:
+    """What an error says about a file, in one line that names it."""
+    if isinstance(error, UnreadableImageError):
+        own = "" if error.remedy == UnreadableImageError.REMEDY else f" {error.remedy}"
+        return " ".join(f"{error.path} {error.reason}.{own}".split())
+    return " ".join(str(error).split())
 
 
 class _Listing:
@@ -129,6 +102,7 @@ class _Listing:
         self.folders: list[Path] = []
         self.unreadable: dict[str, str] = {}
         self.notes: tuple[str, ...] = ()
+        self.identities: Mapping[str, DicomIdentity] = {}
         self._alone = alone
         self._faults: list[Fault] = []
         self._listing = FolderListing(faults=self._faults)
@@ -161,6 +135,11 @@ class _Listing:
         self.images.update((id_, images[id_]) for id_ in images if id_ not in self.images)
         self.unreadable.update((fault.sample, str(fault)) for fault in self._faults)
         self.notes = found.notes
+        # Series and tuples that were given are not looked at when files are listed.
+        given = {id_: image for id_, image in self.images.items() if id_ not in found.images}
+        several = {id_: one for id_, one in given.items() if isinstance(one, (Series, tuple))}
+        first = {id_: path for id_, one in several.items() if (path := source_of(one))}
+        self.identities = {**found.identities, **dicom_identities(first, [])}
 
     def _search(self, folder: Path) -> None:
         self.folders.append(folder)
@@ -188,35 +167,3 @@ def _is_dicom(path: str) -> bool:
 
 def _first(image: ImageFile) -> str:
     return image.files[0] if isinstance(image, Series) else os.fspath(image)
-
-
-def _read_all(
-    images: Images, reading: Reading, workers: int, fills: Fills
-) -> dict[str, Fingerprint | str]:
-    """For each image its fingerprint, or a sentence about why it can't be predicted."""
-
-    def read(id_: str) -> Fingerprint | str:
-        sample = Sample(id=id_, image=images[id_], label=0)
-        try:
-            found = fingerprint(sample, reading)
-        except UnreadableImageError as error:
-            own = "" if error.remedy == UnreadableImageError.REMEDY else f" {error.remedy}"
-            return f"{error.path} {error.reason}.{own}"
-        except DataError as error:
-            return str(error)
-        if found.defect is None or found.defect not in NOT_FINITE:
-            return found
-        with turn:
-            said = fills(sample, reading)
-        if said is None:
-            return found
-        return f"{source_of(images[id_])} {DEFECTS[found.defect]}{', ' * bool(said)}{said}."
-
-    turn = Lock()  # a chain is not thread-safe
-
-    # Few, since each may hold a large volume in memory.
-    with ThreadPoolExecutor(max(1, min(workers, 4))) as threads:
-        found = threads.map(read, images)
-        return dict(
-            zip(images, track(found, "Reading images", len(images), unit="images"), strict=True)
-        )

@@ -26,14 +26,13 @@ from medpipe.system.hardware import choose_device
 from medpipe.system.resource_errors import limits_named
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import torch
     from torch import nn
 
     from medpipe.data.chain import Chain
     from medpipe.data.loading.loader import Loader
-    from medpipe.data.readers.file_grid import FileGrid
     from medpipe.data.scanning.scan import Fingerprint
     from medpipe.evaluation.predictions import Predictions
     from medpipe.system.hardware import Precision
@@ -139,49 +138,6 @@ def predict_samples(
     return whole, MeanLoss.over([losses for _, losses in parts]).mean, notes
 
 
-@limits_named(batch_size="batch_size")
-def segment_samples(
-    trained: TrainedNetwork,
-    samples: Sequence[Sample],
-    fingerprints: Mapping[str, Fingerprint],
-    take: Callable[[str, Any, FileGrid], object],
-    *,
-    device: torch.device,
-    batch_size: int | None,
-) -> list[str]:
-    """Predict samples whose labels would be images; see `medpipe.training.predict.predict_masks`.
-
-    Of several processes each predicts its part.
-
-    Args:
-        trained: The network.
-        samples: At least one.
-        fingerprints: By id: one sample of each shape is tried first.
-        take: Called with the id of each sample of the part, its labels and the grid of its file.
-        device: Where to compute.
-        batch_size: Images in a batch; None: the run's. Where sizes differ it is 1.
-
-    Returns:
-        Notes for the user.
-
-    Raises:
-        DataError: Images leave the chain in a shape that the network does not take.
-    """
-    from medpipe.training.predict import predict_masks
-
-    loader, notes = _batches(trained, samples, fingerprints, device=device, batch_size=batch_size)
-    predict_masks(
-        trained.network,
-        loader,
-        take,
-        device=device,
-        precision=trained.precision,
-        task=trained.data.task,
-        inferer=trained.assembly.inferer(trained.data),
-    )
-    return notes
-
-
 def _batches(
     trained: TrainedNetwork,
     samples: Sequence[Sample],
@@ -210,7 +166,7 @@ def _batches(
     for some in processes.gather({id_: _shape(image) for id_, image in seen.items()}):
         shapes |= some
     seen.clear()  # they may be large
-    notes = _size_notes(trained, shapes)
+    notes = size_notes(trained, shapes)
     if processes.leads:
         for note in notes:
             logger.warning("%s", note)
@@ -270,19 +226,39 @@ def _through(
             "trained on (dataset.unit for DICOM)."
         ) from error
     image = as_tensor(left["image"])
-    if image.ndim != data.spatial_dims + 1:
-        raise DataError(
-            f"The image {sample.id!r} leaves the transform chain with the shape {_shape(image)}, "
-            f"but the network takes {data.spatial_dims} axes after the channels. Bring the files "
-            "into the form that the run was trained on (dataset.unit for DICOM)."
-        )
-    if image.shape[0] != data.channels:
-        raise DataError(
-            f"The image {sample.id!r} leaves the transform chain with {image.shape[0]} channels, "
-            f"but the network takes {data.channels}. Convert the files, or set dataset.channels = "
-            "1 or 3 for training: then files are converted as they are read."
-        )
+    said = unfit(_shape(image), data)
+    if said is not None:
+        raise DataError(f"The image {sample.id!r} {said}")
     return image
+
+
+def unfit(shape: tuple[int, ...], data: DataInfo) -> str | None:
+    """Why images of a shape can't go through the network, as the end of a sentence."""
+    if len(shape) != data.spatial_dims + 1:
+        return (
+            f"leaves the transform chain with the shape {shape}, but the network takes "
+            f"{data.spatial_dims} axes after the channels. Bring the files into the form that "
+            "the run was trained on (dataset.unit for DICOM)."
+        )
+    if shape[0] != data.channels:
+        return (
+            f"leaves the transform chain with {shape[0]} channels, but the network takes "
+            f"{data.channels}. Convert the files, or set dataset.channels = 1 or 3 for training: "
+            "then files are converted as they are read."
+        )
+    return None
+
+
+def failing(trained: TrainedNetwork, shape: tuple[int, ...], error: RuntimeError) -> str:
+    """What to say of an image of an untried size on which the network fails, as `unfit`."""
+    remedy = "a step such as 'resize' with spatial_size"
+    if trained.data.task.step.dense:
+        remedy = "the inferer sliding_window, whose windows have the size of the images in training"
+    return (
+        f"leaves the transform chain with the shape {shape}, on which the network fails; it was "
+        f"trained on {_sides(trained)}: {' '.join(str(error).split())}. Bring the files to that "
+        f"size, or train with {remedy}."
+    )
 
 
 def _try_sizes(
@@ -294,7 +270,7 @@ def _try_sizes(
     """Send the smallest and the largest image of an untried size through the network."""
     import torch
 
-    from medpipe.training.predict import autocast
+    from medpipe.training.forward import autocast
 
     known = (trained.data.channels, *trained.data.spatial_shape)
     untried = {id_: image for id_, image in seen.items() if _shape(image) != known}
@@ -303,9 +279,6 @@ def _try_sizes(
     inferer = trained.assembly.inferer(trained.data)
     regions = getattr(inferer, "regions", None)
     run: Any = first_output(network) if trained.data.task.step.dense else network
-    remedy = "a step such as 'resize' with spatial_size"
-    if trained.data.task.step.dense:
-        remedy = "the inferer sliding_window, whose windows have the size of the images in training"
     by_size = sorted(untried, key=lambda id_: untried[id_].numel())
     for id_ in dict.fromkeys((by_size[0], by_size[-1])):
         image = untried[id_].to(device)
@@ -316,27 +289,22 @@ def _try_sizes(
                 else:  # the first part stands for the others
                     next(iter(regions(image[None], run)))
         except RuntimeError as error:
-            raise DataError(
-                f"The network fails on the image {id_!r}, which leaves the transform chain with "
-                f"the shape {_shape(image)}; it was trained on {_sides(trained)}: "
-                f"{' '.join(str(error).split())}. Bring the files to that size, or train with "
-                f"{remedy}."
-            ) from error
+            said = failing(trained, _shape(image), error)
+            raise DataError(f"The image {id_!r} {said}") from error
 
 
-def _size_notes(trained: TrainedNetwork, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
+def size_notes(trained: TrainedNetwork, shapes: Mapping[str, Sequence[int]]) -> list[str]:
     """What to say of images of other sizes than in training, which the network accepts."""
     if getattr(trained.assembly.inferer(trained.data), "regions", None) is not None:
         return []  # the network sees windows of a known size
-    known = (trained.data.channels, *trained.data.spatial_shape)
-    others = [id_ for id_, shape in shapes.items() if not _within(shape, known)]
+    others = [id_ for id_, shape in shapes.items() if not known_size(trained.data, shape)]
     if not others:
         return []
     smallest = min(others, key=lambda id_: math.prod(shapes[id_]))
     return [
         f"Images leave the transform chain in another size than in training ({_sides(trained)}): "
-        f"{smallest!r} with the shape {shapes[smallest]}. The network accepts images of this "
-        "size, but was not trained on them."
+        f"{smallest!r} with the shape {tuple(shapes[smallest])}. The network accepts images of "
+        "this size, but was not trained on them."
     ]
 
 
@@ -345,7 +313,9 @@ def _sides(trained: TrainedNetwork) -> str:
     return " x ".join(str(side) if side else "any" for side in trained.data.spatial_shape)
 
 
-def _within(shape: tuple[int, ...], known: tuple[int | None, ...]) -> bool:
+def known_size(data: DataInfo, shape: Sequence[int]) -> bool:
+    """Whether images of a shape were trained on."""
+    known = (data.channels, *data.spatial_shape)
     return all(side in (None, own) for own, side in zip(shape, known, strict=True))
 
 

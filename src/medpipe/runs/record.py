@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import os
 import subprocess
 import sys
@@ -14,12 +15,14 @@ import attrs
 
 from medpipe.config import Configuration, unrepeatable, write
 from medpipe.config.measured import info_record
+from medpipe.errors import RunError
 from medpipe.steps import SPLITS, DataInfo
 from medpipe.system import files
 from medpipe.system.versions import versions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from medpipe.data.preparation import PreparedData
     from medpipe.registry.registry import Registry
@@ -30,6 +33,27 @@ CONFIGURATION = "pipeline.toml"
 QUARANTINE = "quarantine.csv"
 HISTORY = "history.csv"
 PREDICTIONS = "predictions_{}.csv"
+
+
+def read_record(folder: Path) -> Mapping[str, Any]:
+    """Read ``run.json`` of a run directory.
+
+    Raises:
+        RunError: It is not there, can't be read, or is of a newer medpipe.
+    """
+    path = folder / RECORD
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RunError(f"{folder} is not a run directory: it has no {RECORD}.") from error
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"{path} can't be read: {error}. Restore it from a backup, or begin a new run in "
+            "another output folder."
+        ) from error
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        raise RunError(f"{path} has an unknown format. Use the medpipe that wrote it.")
+    return record
 
 
 def provenance_digests(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,7 +15,7 @@ from medpipe.config import Configuration
 from medpipe.config.measured import info_of
 from medpipe.errors import RunError
 from medpipe.registry.registry import Registry
-from medpipe.runs.record import CONFIGURATION, HISTORY, PREDICTIONS, RECORD
+from medpipe.runs.record import CONFIGURATION, HISTORY, PREDICTIONS, read_record
 from medpipe.runs.shown import as_html, in_short
 from medpipe.runs.trained import loaded_network, read_configuration, trained_network
 from medpipe.steps import ExportStep
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from medpipe.evaluation.predictions import Predictions
     from medpipe.export.verifying import VerifiedExport
     from medpipe.prediction.external import Evaluation
-    from medpipe.prediction.files import FilePredictions
+    from medpipe.prediction.file_predictions import FilePredictions
     from medpipe.prediction.network import TrainedNetwork
     from medpipe.report.facts import ReportFacts
     from medpipe.report.plots import RunPlots
@@ -70,20 +69,7 @@ class Run:
             RunError: It is not there, holds no run, or one of a newer medpipe.
         """
         folder = Path(path)
-        try:
-            record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise RunError(f"{folder} is not a run directory: it has no {RECORD}.") from error
-        except (OSError, ValueError) as error:
-            raise RunError(
-                f"{folder / RECORD} can't be read: {error}. Restore it from a backup, or begin a "
-                "new run in another output folder."
-            ) from error
-        if not isinstance(record, dict) or record.get("format") != 1:
-            raise RunError(
-                f"{folder / RECORD} has an unknown format. Use the medpipe that wrote it."
-            )
-        return cls(path=folder, record=record)
+        return cls(path=folder, record=read_record(folder))
 
     @property
     def metrics(self) -> Mapping[str, Mapping[str, Any]]:
@@ -163,13 +149,16 @@ class Run:
         which: Literal["best", "last"] = "best",
         device: str = "auto",
         batch_size: int | None = None,
-        skip_unreadable: bool = False,
         masks: str | os.PathLike[str] | None = None,
+        output: str | os.PathLike[str] | None = None,
+        resume: bool = False,
+        dicom_ids: bool = False,
         registry: Registry | None = None,
     ) -> FilePredictions:
         """Predict new files, read and transformed as in training.
 
-        Of several processes that torchrun started all call it, and each predicts a part.
+        Of several processes that torchrun started all call it, and each predicts a part. A file
+        that can't be predicted is one of `FilePredictions.errors`.
 
         Args:
             paths: Files, folders (searched at any depth: images and NIfTI files by name, DICOM
@@ -178,15 +167,17 @@ class Run:
             which: The network: ``best`` by the monitored metric, or ``last``.
             device: Where to compute; as ``run.device``.
             batch_size: Images in a batch; None: the run's.
-            skip_unreadable: Leave out files that can't be read, or hold NaN or infinite values,
-                instead of raising an error.
             masks: A new folder for the masks of a segmentation, each on the grid of its file:
                 NIfTI, PNG, or DICOM segmentations of DICOM files. None: volumes alone are given.
+            output: A new CSV file for the table. Answers are kept beside it as they come.
+            resume: Go on with what an earlier prediction into `output` had come to when it ended.
+            dicom_ids: Whether the table has patient, study, series and image of DICOM files.
             registry: Where steps are looked up; by default every installed plugin.
 
         Raises:
-            DataError: Files can't be read, are not finite, or don't fit the network; it names them.
-            RunError: The run has no such network.
+            DataError: No file can be predicted: they can't be read, are not finite, or don't fit
+                the network; it names them.
+            RunError: The run has no such network, or the output is there or can't be resumed.
             DeviceError: The device is not there.
         """
         from medpipe.prediction.files import predict_files
@@ -196,8 +187,10 @@ class Run:
             paths,
             device=device,
             batch_size=batch_size,
-            skip_unreadable=skip_unreadable,
             masks=None if masks is None else Path(masks),
+            output=None if output is None else Path(output),
+            resume=resume,
+            dicom_ids=dicom_ids,
         )
 
     def evaluate(

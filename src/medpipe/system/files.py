@@ -35,6 +35,10 @@ class NewFile:
         while left:
             left = left[_disk.write(self._path, self._handle, left) :]
 
+    def sync(self) -> None:
+        """Flush what was written so far to the disk."""
+        _disk.sync(self._path, self._handle)
+
 
 @contextmanager
 def new_file(path: Path, *, sync: bool = True) -> Iterator[NewFile]:

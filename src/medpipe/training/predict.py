@@ -19,11 +19,10 @@ from medpipe.evaluation.mask_measures import MaskMeasures, together
 from medpipe.evaluation.predictions import Predictions, to_scores
 from medpipe.optimization.deep_supervision import first_output
 from medpipe.system.progress import bar
+from medpipe.training.forward import Caller, checked_outputs
 from medpipe.training.memory_format import in_channels_last
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from medpipe.data.readers.file_grid import FileGrid
     from medpipe.steps import Denominator, Inferer, Loss, Sample, Task
     from medpipe.system.hardware import Precision
@@ -32,11 +31,6 @@ if TYPE_CHECKING:
 
 LOSS_BYTES = 1 << 30
 """Bytes of outputs of a batch above which they may come in parts, without a loss."""
-
-
-def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[Any]:
-    """Compute in `precision`; float32 leaves everything as it is."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
 @torch.no_grad()
@@ -97,11 +91,10 @@ def predict(
     ids: list[str] = []
     outputs, labels = [], []
     losses = _Losses(loss, denominator)
-    caller = _Caller(device=device, precision=precision, inferer=inferer)
-    with _evaluating(network, loader, description, before_batch) as (batches, run):
+    caller = Caller(device=device, precision=precision, inferer=inferer)
+    with evaluating(network, loader, description, before_batch) as (batches, run):
         for batch in batches:
-            predicted = caller.outputs(batch["image"], run)
-            predicted = _outputs(predicted, len(batch["image"]), task).float()
+            predicted = predict_batch(batch, run, caller, task)
             losses.add(predicted, batch["label"])
             ids += batch["id"]
             # They stay on the device: to fetch them would wait for it in every batch.
@@ -142,8 +135,8 @@ def _predict_images(
     ids: list[str] = []
     scores, labels, more, units = [], [], [], []
 
-    caller = _Caller(device=device, precision=precision, inferer=inferer)
-    with _evaluating(network, loader, description, before_batch) as (batches, run):
+    caller = Caller(device=device, precision=precision, inferer=inferer)
+    with evaluating(network, loader, description, before_batch) as (batches, run):
         for id_, answer, grid in _answers(batches, run, caller, task, losses):
             truth = truths.of(by_id[id_], grid)
             measured, label = task.step.case_scores(
@@ -193,14 +186,33 @@ def predict_masks(
         inferer: How the network is called; None: as it is.
         description: The words in front of the progress bar.
     """
-    caller = _Caller(device=device, precision=precision, inferer=inferer)
-    with _evaluating(network, loader, description, None) as (batches, run):
+    caller = Caller(device=device, precision=precision, inferer=inferer)
+    with evaluating(network, loader, description, None) as (batches, run):
         for id_, answer, grid in _answers(batches, run, caller, task, _Losses(None, None)):
             take(id_, answer, grid)
 
 
+@torch.no_grad()
+def predict_batch(batch: dict[str, Any], run: Any, caller: Caller, task: Task) -> torch.Tensor:
+    """The outputs of a batch: float32 of shape (samples, outputs), on the device.
+
+    Raises:
+        StepError: The inferer gives no such tensor.
+    """
+    images = batch["image"]
+    return checked_outputs(caller.outputs(images, run), len(images), task).float()
+
+
+@torch.no_grad()
+def batch_masks(
+    batch: dict[str, Any], run: Any, caller: Caller, task: Task
+) -> Iterator[tuple[str, Any, FileGrid]]:
+    """The labels of a batch on the grids of its files; see `predict_masks`."""
+    yield from _answers([batch], run, caller, task, _Losses(None, None))
+
+
 def _answers(
-    batches: Iterable[dict[str, Any]], run: Any, caller: _Caller, task: Task, losses: _Losses
+    batches: Iterable[dict[str, Any]], run: Any, caller: Caller, task: Task, losses: _Losses
 ) -> Iterator[tuple[str, Any, FileGrid]]:
     """Labels on the grids of the files, by sample id."""
     run = first_output(run)
@@ -213,7 +225,7 @@ def _answers(
         if not losses.wanted or 4 * count * task.outputs * math.prod(sides) > LOSS_BYTES:
             regions = caller.regions(images, run)
         if regions is None:
-            predicted = _outputs(caller.outputs(images, run), count, task, sides).float()
+            predicted = checked_outputs(caller.outputs(images, run), count, task, sides).float()
             losses.add(predicted, batch.get("label"))
             regions = iter([([slice(0, side) for side in (count, *sides)], predicted)])
             del predicted
@@ -241,38 +253,8 @@ def file_grid(grid: FileGrid | None, sample_id: str) -> FileGrid:
     return grid
 
 
-@attrs.frozen(kw_only=True)
-class _Caller:
-    """Calls a network on batches of images, by an inferer if there is one."""
-
-    device: torch.device
-    precision: Precision
-    inferer: Inferer | None
-
-    def outputs(self, images: torch.Tensor, run: Any) -> object:
-        """The outputs of a batch."""
-        on_device = images.to(self.device, non_blocking=True)
-        with autocast(self.device, self.precision):
-            return run(on_device) if self.inferer is None else self.inferer(on_device, run)
-
-    def regions(self, images: torch.Tensor, run: Any) -> Iterator[tuple[Any, torch.Tensor]] | None:
-        """The outputs of a batch in parts; None where the inferer gives none."""
-        stream = getattr(self.inferer, "regions", None)
-        if stream is None:
-            return None
-
-        def network(windows: torch.Tensor) -> Any:
-            with autocast(self.device, self.precision):
-                return run(windows)
-
-        found: Iterator[tuple[Any, torch.Tensor]] = stream(
-            images.to(self.device, non_blocking=True), network
-        )
-        return found
-
-
 @contextmanager
-def _evaluating(
+def evaluating(
     network: torch.nn.Module,
     loader: Iterable[dict[str, Any]],
     description: str,
@@ -362,25 +344,6 @@ def _extra(
         column: tuple(_text(by_id[id_].extra[column]) for id_ in ids)
         for column in _shared_columns(samples)
     }
-
-
-def _outputs(predicted: object, count: int, task: Task, sides: Sequence[int] = ()) -> torch.Tensor:
-    """What an inferer gave for a batch.
-
-    Raises:
-        StepError: It is no tensor of the shape (samples, outputs), with `sides` after them.
-    """
-    expected = (count, task.outputs, *sides)
-    if not isinstance(predicted, torch.Tensor):
-        given = f"a {type(predicted).__name__}"
-    elif tuple(predicted.shape) != expected:
-        given = f"the shape {tuple(predicted.shape)}"
-    else:
-        return predicted
-    raise StepError(
-        f"The inferer gives {given} for {count} images, not a tensor of shape {expected}. Return "
-        "the network's outputs, a row for each image."
-    )
 
 
 def _shared_columns(samples: Sequence[Sample]) -> list[str]:

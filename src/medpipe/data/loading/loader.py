@@ -126,6 +126,7 @@ def make_loader(
     workers: int,
     device: torch.device,
     ahead: bool = False,
+    made_by: type[Loader] = Loader,
 ) -> Loader:
     """Make the loader of one split.
 
@@ -138,12 +139,13 @@ def make_loader(
             pinned.
         ahead: Whether a CPU core is left for a thread that reads the next batch of cached images.
             Where torch's threads take them all, they would only wait for each other.
+        made_by: The class of the loader.
     """
     _keep_what_is_freed()
     workers, method = _workers(batches, workers)
     cuda = device.type == "cuda"
     resident = cuda and not workers and batches.bring_to(device, free=free_bytes(device))
-    loader = Loader(
+    loader = made_by(
         batches,
         batch_sampler=order,  # type: ignore[arg-type]  # a whole batch by one key
         num_workers=workers,

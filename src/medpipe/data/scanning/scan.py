@@ -230,8 +230,7 @@ def _fingerprint(sample: Sample, decoded: DecodedImage, sha256: str | None) -> F
     """The fingerprint of an image; without the digest of a file, that of its values is taken."""
     values = decoded.values
     shape = values.shape
-    if values.size == 0 or values.dtype.kind not in "biuf":
-        raise _no_image(sample, decoded)
+    refuse_no_numbers(sample, decoded)
     return Fingerprint(
         sha256=_digest_array(hashlib.sha256(), values) if sha256 is None else sha256,
         pixels=_digest_array(hashlib.blake2b(digest_size=16), values),
@@ -241,12 +240,20 @@ def _fingerprint(sample: Sample, decoded: DecodedImage, sha256: str | None) -> F
     )
 
 
-def _no_image(sample: Sample, decoded: DecodedImage) -> UnreadableImageError:
+def refuse_no_numbers(sample: Sample, decoded: DecodedImage) -> None:
+    """Refuse an image without pixels, or whose values are no numbers.
+
+    Raises:
+        UnreadableImageError: It is such an image.
+    """
+    values = decoded.values
+    if values.size and values.dtype.kind in "biuf":
+        return
     named = source_of(sample.image) or f"of the sample {sample.id!r}"
-    if decoded.values.size == 0:
-        reason = f"has no pixels: its shape is {decoded.values.shape}"
-        return UnreadableImageError(named, reason, kind="empty")
-    return UnreadableImageError(named, f"holds no numbers but {decoded.values.dtype.name}")
+    if values.size == 0:
+        reason = f"has no pixels: its shape is {values.shape}"
+        raise UnreadableImageError(named, reason, kind="empty")
+    raise UnreadableImageError(named, f"holds no numbers but {values.dtype.name}")
 
 
 Size = Literal["tiny", "small", "large"]
