@@ -1,4 +1,4 @@
-"""``medpipe predict``: a run's network on new files."""
+"""``medpipe predict``: the network of a run, or of several, on new files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from medpipe import Run
+from medpipe.cli.opened import run_or_set
 from medpipe.errors import RunError
 from medpipe.system.file_errors import looked_in, mode_of
 from medpipe.system.output_folders import refuse_existing
@@ -30,11 +30,12 @@ def predict(
     batch_size: int | None = None,
     skip_unreadable: Annotated[bool, Parameter(negative="")] = False,
     masks: Path | None = None,
+    allow_mixed: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Predict new files with the network of a run, as a CSV table.
+    """Predict new files with the network of a run, or the mean over several, as a table.
 
     Args:
-        run: The run directory.
+        run: The run directory, or a folder of runs (folds or seeds).
         paths: Files, or folders that are searched at any depth: images and NIfTI files by name,
             DICOM files by content.
         output: A new CSV file; by default the table is printed.
@@ -45,13 +46,15 @@ def predict(
             it they are an error.
         masks: A new folder for the masks of a segmentation, on the grids of the files: NIfTI, PNG
             or DICOM segmentations.
+        allow_mixed: Of a folder of runs: also accept runs that differ in more than fold and seed,
+            as long as their networks get and answer the same.
     """
     if not paths:
         raise RunError("Name the files or folders to predict.")
     _require(paths)
     if output is not None:
         refuse_existing(output, kind="file")
-    found = Run.load(run).predict(
+    found = run_or_set(run, allow_mixed=allow_mixed).predict(
         paths,
         which=network,
         device=device,

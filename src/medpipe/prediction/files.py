@@ -17,7 +17,6 @@ from medpipe.evaluation.predictions import csv_line
 from medpipe.prediction.listing import FoundFiles, find_files
 from medpipe.prediction.masks import MaskWriter
 from medpipe.prediction.network import (
-    TrainedNetwork,
     device_named,
     predict_samples,
     segment_samples,
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from medpipe.data.readers.file_grid import FileGrid
     from medpipe.distributed.processes import Processes
     from medpipe.evaluation.predictions import Array
+    from medpipe.prediction.trained import TrainedNetwork
     from medpipe.steps import ImageFile
 
 logger = logging.getLogger("medpipe")

@@ -97,7 +97,7 @@ def predict(
     ids: list[str] = []
     outputs, labels = [], []
     losses = _Losses(loss, denominator)
-    caller = _Caller(device=device, precision=precision, inferer=inferer)
+    caller = Caller(device=device, precision=precision, inferer=inferer)
     with _evaluating(network, loader, description, before_batch) as (batches, run):
         for batch in batches:
             predicted = caller.outputs(batch["image"], run)
@@ -142,7 +142,7 @@ def _predict_images(
     ids: list[str] = []
     scores, labels, more, units = [], [], [], []
 
-    caller = _Caller(device=device, precision=precision, inferer=inferer)
+    caller = Caller(device=device, precision=precision, inferer=inferer)
     with _evaluating(network, loader, description, before_batch) as (batches, run):
         for id_, answer, grid in _answers(batches, run, caller, task, losses):
             truth = truths.of(by_id[id_], grid)
@@ -193,14 +193,14 @@ def predict_masks(
         inferer: How the network is called; None: as it is.
         description: The words in front of the progress bar.
     """
-    caller = _Caller(device=device, precision=precision, inferer=inferer)
+    caller = Caller(device=device, precision=precision, inferer=inferer)
     with _evaluating(network, loader, description, None) as (batches, run):
         for id_, answer, grid in _answers(batches, run, caller, task, _Losses(None, None)):
             take(id_, answer, grid)
 
 
 def _answers(
-    batches: Iterable[dict[str, Any]], run: Any, caller: _Caller, task: Task, losses: _Losses
+    batches: Iterable[dict[str, Any]], run: Any, caller: Caller, task: Task, losses: _Losses
 ) -> Iterator[tuple[str, Any, FileGrid]]:
     """Labels on the grids of the files, by sample id."""
     run = first_output(run)
@@ -242,7 +242,7 @@ def file_grid(grid: FileGrid | None, sample_id: str) -> FileGrid:
 
 
 @attrs.frozen(kw_only=True)
-class _Caller:
+class Caller:
     """Calls a network on batches of images, by an inferer if there is one."""
 
     device: torch.device
