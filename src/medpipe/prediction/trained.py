@@ -83,10 +83,13 @@ class Members:
 
         Its `network` is `holder`, so that nobody else holds the network itself.
         """
+        from medpipe.training.allocation import give_back
+
         if self._held is None or self._held[0] != place:
             self._held = None
             self.holder.to("meta")  # many networks are in cycles: what is left of them is small
             del self.holder[:]
+            give_back()
             found = self.load(place)
             self.holder.append(found.network)
             self._held = place, attrs.evolve(found, network=self.holder)
