@@ -304,9 +304,9 @@ def test_a_run_measures_what_is_asked_for_on_the_test_split(run: Run) -> None:
             rows = np.flatnonzero(mask.any(axis=1))
             depth = rows[-1] - rows[0] + 1 if len(rows) else 0
             assert found.measures["true_depth"][row, place] == depth
-    again = compute_metrics(
-        found, metrics=run.configured_metrics()[0], registry=REGISTRY, intervals=True
-    )
+    configuration, _ = run.configured(REGISTRY)
+    assert configuration is not None
+    again = compute_metrics(found, metrics=configuration.metrics, registry=REGISTRY, intervals=True)
     assert again["lesion_f1"] == test["lesion_f1"]
 
 

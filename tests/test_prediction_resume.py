@@ -18,6 +18,7 @@ from medpipe.data.readers.reader import read_sample_image
 from medpipe.prediction.parts import parts_of
 from support.blobs import blobs
 from support.folders import image_folder
+from support.interrupted import begin
 from support.torchrun import environment, torchrun
 from support.trained import run_on, write_png
 
@@ -140,23 +141,6 @@ def test_a_kill_at_any_point_of_the_disk_is_survived(there: Path, tmp_path: Path
     names = script(tmp_path, PREPARED + POINTS, tmp_path)
     assert len(names) > 20
     assert sum("answers" in name for name in names) > 5
-
-
-def begin(monkeypatch: pytest.MonkeyPatch, run: Run, paths: Any, output: Path, **more: Any) -> None:
-    """A prediction that ends, by an error, after its second batch."""
-    from medpipe.prediction.parts import KeptAnswers
-
-    add = KeptAnswers.add
-
-    def ending(self: KeptAnswers, batch: Any) -> None:
-        if batch.number == 2:
-            raise KeyboardInterrupt
-        add(self, batch)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(KeptAnswers, "add", ending)
-        with pytest.raises(KeyboardInterrupt):
-            run.predict(paths, output=output, batch_size=2, **more)
 
 
 def test_what_was_answered_is_not_predicted_again(

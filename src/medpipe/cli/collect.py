@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from medpipe.evaluation.lines import metric_lines
+from medpipe.evaluation.lines import metric_lines, result_lines
 from medpipe.runs.run_set import RunSet
 from medpipe.system.text import counted
 
@@ -21,11 +21,12 @@ def collect(
     split: Literal["test", "validation"] = "test",
     allow_mixed: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Show the runs below a folder: metrics, mean and spread, and pooled metrics.
+    """Show the runs below a folder: metrics, mean and spread, and those of all together.
 
-    Over folds the pooled predictions are the out-of-fold predictions; over several seeds on the
-    same samples, their mean. Where predictions can't be pooled, as of runs on other samples, the
-    table is shown without. Ends with exit code 2 if no run is finished.
+    Of runs that held out the same samples, as seeds do, these are the metrics of an ensemble: of
+    the mean of their scores. Over folds the predictions are pooled: each is of the fold that held
+    the sample out. Where they can't be pooled, as of runs on other samples, the table is shown
+    without. Ends with exit code 2 if no run is finished.
 
     Args:
         directory: The folder of the runs, at any depth.
@@ -35,13 +36,19 @@ def collect(
     """
     runs = RunSet.load(directory, allow_mixed=allow_mixed)
     found = runs.collection(split) if output is None else runs.write(output, split)
-    pooled = found["pooled"]
+    pooled, ensemble = found["pooled"], found["ensemble"]
     print(runs.table(split))
-    if pooled is None:
+    if ensemble is not None:
+        images = counted(ensemble["images"], "image")
+        print(f"The mean of {counted(len(runs.runs), 'run')} (an ensemble), {split} on {images}:")
+        print("\n".join(result_lines(ensemble)))
+    elif pooled is None:
         print(f"The predictions are not pooled. {found['not_pooled']}", file=sys.stderr)
     else:
         images = counted(pooled["images"], "image")
         print(f"{counted(len(runs.runs), 'run')} pooled, {split} on {images}:")
         print("\n".join(metric_lines(pooled)))
+        if len(runs.runs) > 1:
+            print(f"There are no metrics of an ensemble. {found['no_ensemble']}")
     if output is not None:
         print(f"The collection is in {output}")

@@ -1,4 +1,4 @@
-"""``medpipe evaluate``: a run's network on an external data set."""
+"""``medpipe evaluate``: the network of a run, or of several, on an external data set."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from medpipe import Registry, Run, config
+from medpipe import Registry, config
+from medpipe.cli.opened import run_or_set
 from medpipe.errors import ConfigError, Problem
 from medpipe.evaluation.lines import metric_lines, result_lines
 from medpipe.steps import DatasetStep
@@ -25,22 +26,25 @@ def evaluate(
     device: str = "auto",
     batch_size: int | None = None,
     allow_overlap: Annotated[bool, Parameter(negative="")] = False,
+    allow_mixed: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Measure the network of a run on an external data set.
+    """Measure the network of a run, or the mean over several, on an external data set.
 
     Args:
-        run: The run directory.
+        run: The run directory, or a folder of runs (folds or seeds).
         data: A file with a [dataset] table and nothing else; the rest is the run's.
         output: A new folder for metrics.json and predictions.csv; by default nothing is written.
         network: The network that is best by the monitored metric, or the last.
         device: auto, cpu, cuda, cuda:N or mps.
         batch_size: Images in a batch; by default the run's.
         allow_overlap: Allow images that the run was trained on; they are recorded.
+        allow_mixed: Of a folder of runs: also accept runs that differ in more than fold and seed,
+            as long as their networks get and answer the same.
     """
     if output is not None:
         refuse_existing(output, kind="folder")
     registry = Registry.discover()
-    trained = Run.load(run)
+    trained = run_or_set(run, allow_mixed=allow_mixed)
     step = _dataset_step(data, registry)
     done = trained.evaluate(
         step,

@@ -1,4 +1,4 @@
-"""``medpipe predict``: a run's network on new files."""
+"""``medpipe predict``: the network of a run, or of several, on new files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from medpipe import FilePredictions, Run
+from medpipe import FilePredictions
+from medpipe.cli.opened import run_or_set
 from medpipe.errors import RunError
 from medpipe.system.file_errors import looked_in, mode_of
 from medpipe.system.output_folders import refuse_existing
@@ -31,13 +32,14 @@ def predict(
     masks: Path | None = None,
     resume: Annotated[bool, Parameter(negative="")] = False,
     dicom_ids: Annotated[bool, Parameter(negative="")] = False,
+    allow_mixed: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Predict new files with the network of a run, as a CSV table.
+    """Predict new files with the network of a run, or the mean over several, as a table.
 
     A file that can't be predicted has a row that says why; the exit code is then 1.
 
     Args:
-        run: The run directory.
+        run: The run directory, or a folder of runs (folds or seeds).
         paths: Files, or folders that are searched at any depth: images and NIfTI files by name,
             DICOM files by content.
         output: A new CSV file; by default the table is printed.
@@ -49,13 +51,15 @@ def predict(
         resume: Go on with a prediction into the same output that was killed or stopped.
         dicom_ids: Add the identifiers of DICOM files: PatientID, StudyInstanceUID,
             SeriesInstanceUID and SOPInstanceUID. The table then names patients.
+        allow_mixed: Of a folder of runs: also accept runs that differ in more than fold and seed,
+            as long as their networks get and answer the same.
     """
     if not paths:
         raise RunError("Name the files or folders to predict.")
     _require(paths)
     if output is not None and not resume:
         refuse_existing(output, kind="file")
-    found = Run.load(run).predict(
+    found = run_or_set(run, allow_mixed=allow_mixed).predict(
         paths,
         which=network,
         device=device,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from medpipe.export.division import Division
     from medpipe.export.graph import Answers
     from medpipe.export.samples import Known
-    from medpipe.prediction.network import TrainedNetwork
+    from medpipe.prediction.trained import TrainedNetwork
     from medpipe.registry.registry import Registry
     from medpipe.steps import ExportStep, Step
 

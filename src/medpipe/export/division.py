@@ -11,7 +11,7 @@ from medpipe.errors import ExportError
 from medpipe.steps import InfererStep
 
 if TYPE_CHECKING:
-    from medpipe.prediction.network import TrainedNetwork
+    from medpipe.prediction.trained import TrainedNetwork
     from medpipe.steps import DataInfo, TransformStep
 
 

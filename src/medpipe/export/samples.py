@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from medpipe.data.chain import Chain
     from medpipe.export.division import Division
     from medpipe.export.graph import Answers
-    from medpipe.prediction.network import TrainedNetwork
+    from medpipe.prediction.trained import TrainedNetwork
 
     Array = np.ndarray[Any, np.dtype[Any]]
 

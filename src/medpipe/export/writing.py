@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from medpipe.export.graph import Answers
-    from medpipe.prediction.network import TrainedNetwork
+    from medpipe.prediction.trained import TrainedNetwork
     from medpipe.steps import ExportStep
 
 

@@ -6,6 +6,7 @@ Heavy libraries are imported inside functions.
 from __future__ import annotations
 
 from collections import deque
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -16,12 +17,13 @@ from medpipe.data.readers.reader import source_of
 from medpipe.data.scanning.pixel_defects import NOT_FINITE
 from medpipe.errors import StepError
 from medpipe.optimization.deep_supervision import first_output
+from medpipe.prediction.ensemble import inferer_of
 from medpipe.prediction.listing import sentence_of
 from medpipe.prediction.network import failing, known_size, unfit
 from medpipe.system.resource_errors import limit_of, limits_named
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import torch
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from medpipe.data.readers.file_grid import FileGrid
     from medpipe.data.scanning.pixel_defects import PixelDefect
     from medpipe.evaluation.predictions import Array
-    from medpipe.prediction.network import TrainedNetwork
+    from medpipe.prediction.trained import TrainedNetwork
     from medpipe.steps import Sample
 
     TakeMask = Callable[[str, Array, FileGrid], Sequence[str]]
@@ -44,6 +46,7 @@ class BatchAnswers:
 
     Attributes:
         number: Which batch.
+        member: Which of several networks answered.
         ids: The files that were predicted.
         scores: As of `FilePredictions`, a list for each of them.
         errors: By id a sentence about each file that can't be predicted.
@@ -52,6 +55,7 @@ class BatchAnswers:
     """
 
     number: int
+    member: int = 0
     ids: list[str] = attrs.field(factory=list)
     scores: list[list[float]] = attrs.field(factory=list)
     errors: dict[str, str] = attrs.field(factory=dict)
@@ -89,7 +93,7 @@ def answers(
         return
     network, assembly = trained.network.to(device), trained.assembly
     loader = file_loader(trained, samples, numbers, batch_size=batch_size, device=device)
-    inferer = assembly.inferer(trained.data)
+    inferer = inferer_of(trained, device)
     caller = Caller(device=device, precision=trained.precision, inferer=inferer)
     work = _Work(trained, samples, caller, take_mask)
     begun: deque[_Begun] = deque()
@@ -104,6 +108,39 @@ def answers(
             yield begun.popleft().finished()
     finally:
         loader.close()
+
+
+def mean_answers(found: Iterable[BatchAnswers], networks: int) -> list[BatchAnswers]:
+    """The mean of what several networks answer, by the number of the batch.
+
+    A file that one of them can't predict has no mean: what is said of it is what the first of
+    these says.
+
+    Args:
+        found: The answers of all networks about all batches, in any order.
+        networks: How many there are.
+    """
+    ordered = sorted(found, key=lambda batch: (batch.number, batch.member))
+    if networks == 1:
+        return ordered
+    return [_mean(list(some)) for _, some in groupby(ordered, key=lambda batch: batch.number)]
+
+
+def _mean(some: Sequence[BatchAnswers]) -> BatchAnswers:
+    """The mean of what networks answer about one batch; none of them has masks."""
+    mean = BatchAnswers(number=some[0].number)
+    rows: dict[str, list[list[float]]] = {}
+    for one in some:
+        for id_, said in one.errors.items():
+            mean.errors.setdefault(id_, said)
+        mean.sizes.update(one.sizes)
+        for id_, scores in zip(one.ids, one.scores, strict=True):
+            rows.setdefault(id_, []).append(scores)
+    for id_, each in rows.items():
+        if id_ not in mean.errors:
+            mean.ids.append(id_)
+            mean.scores.append([sum(column) / len(some) for column in zip(*each, strict=True)])
+    return mean
 
 
 class _Work:

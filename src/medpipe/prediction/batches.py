@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import torch
 
     from medpipe.data.chain import Chain
-    from medpipe.prediction.network import TrainedNetwork
+    from medpipe.prediction.trained import TrainedNetwork
     from medpipe.steps import DataInfo, Reading, Sample
 
 GROUPS, FAILED, DEFECTS = "$groups", "$failed", "$defects"

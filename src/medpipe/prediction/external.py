@@ -20,12 +20,11 @@ from medpipe.evaluation.matching import matched
 from medpipe.evaluation.overlap import has_groups, seen_in
 from medpipe.evaluation.predictions import Predictions, write_predictions
 from medpipe.prediction.network import (
-    TrainedNetwork,
     device_named,
     predict_samples,
     shared_by_processes,
 )
-from medpipe.steps import Dataset, DatasetStep, Reading
+from medpipe.steps import Dataset, DatasetStep, Reading, Split
 from medpipe.system import files
 from medpipe.system.hardware import available_cpus
 from medpipe.system.options import option
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     import torch
 
     from medpipe.distributed.processes import Processes
+    from medpipe.prediction.trained import TrainedNetwork
 
 logger = logging.getLogger("medpipe")
 
@@ -156,12 +156,11 @@ def _external(
     filled = _refuse_not_finite(dataset, found, trained)
     masks = _masks(attrs.evolve(listed, reading=trained.reading))
     lacking = _lacking(listed, trained)
-    splits = trained.path / SPLITS_FILE
-    overlap = seen_in("training", splits, found)
+    overlap = _seen_in("training", trained, found)
     if overlap and not allow_overlap:
         raise DataError(
-            f"{_were(overlap, len(dataset.samples))} in the training split of the run "
-            f"{trained.path}: {_pairs(overlap)}. Leave them out, or give "
+            f"{_were(overlap, len(dataset.samples))} in the training split of "
+            f"{_owner(trained)}: {_pairs(overlap)}. Leave them out, or give "
             f"{option('allow_overlap', True)} to measure on them nevertheless."
         )
     notes = [
@@ -169,7 +168,7 @@ def _external(
         *filled,
         *(() if masks is None else masks.notes),
         *_unannotated_note(lacking),
-        *_notes(listed, trained, overlap, seen_in("validation", splits, found)),
+        *_notes(listed, trained, overlap, _seen_in("validation", trained, found)),
     ]
     return _External(
         dataset=dataset,
@@ -219,6 +218,7 @@ def _evaluate(
         notes=(*external.notes, *more),
         record={
             "run": str(trained.path),
+            **({} if trained.members is None else {"runs": [str(path) for path in trained.paths]}),
             "network": trained.which,
             "data": {"digest": external.digest, "samples": len(samples)},
         },
@@ -309,7 +309,7 @@ def _notes(
             f"{_were(validation, count)} in the run's validation split: {_pairs(validation)}."
         )
     if all(sample.group is None for sample in listed.samples) and has_groups(
-        trained.path / SPLITS_FILE
+        trained.paths[0] / SPLITS_FILE
     ):
         notes.append(
             "The run's data have groups (patients), and these have none: intervals take each image "
@@ -324,6 +324,22 @@ def _notes(
             f"as this data set says ({_said(listed.reading, trained.reading)})."
         )
     return notes
+
+
+def _seen_in(split: Split, trained: TrainedNetwork, found: Scan) -> Mapping[str, str]:
+    """Which images a run, or one of several, had in a split; see `seen_in`."""
+    return {
+        id_: there
+        for path in trained.paths
+        for id_, there in seen_in(split, path / SPLITS_FILE, found).items()
+    }
+
+
+def _owner(trained: TrainedNetwork) -> str:
+    """Whose splits they are, in words."""
+    if trained.members is None:
+        return f"the run {trained.path}"
+    return f"a run of those in {trained.path}"
 
 
 def _said(reading: Reading, other: Reading) -> str:

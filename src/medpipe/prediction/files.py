@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from medpipe.errors import DataError
-from medpipe.prediction.answers import BatchAnswers, answers
+from medpipe.prediction.answers import BatchAnswers, answers, mean_answers
+from medpipe.prediction.ensemble import network_at, passes_of
 from medpipe.prediction.file_predictions import FilePredictions
 from medpipe.prediction.listing import find_files
 from medpipe.prediction.mask_folder import MaskTaker, kept_masks, staged_masks
 from medpipe.prediction.network import (
-    TrainedNetwork,
     device_named,
     shared_by_processes,
     size_notes,
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from medpipe.distributed.processes import Processes
     from medpipe.prediction.listing import FoundFiles
+    from medpipe.prediction.trained import TrainedNetwork
     from medpipe.steps import ImageFile
 
 logger = logging.getLogger("medpipe")
@@ -57,7 +58,7 @@ def predict_files(
     on.
 
     Args:
-        trained: The network.
+        trained: The network, or several, whose mean is given.
         paths: Files, folders and series; several in a tuple are stacked as the channels of one
             image. See `medpipe.prediction.listing.find_files`.
         device: Where to compute; as ``run.device``.
@@ -107,11 +108,12 @@ def _predict_files(
             logger.warning("%s", note)
     nothing = trained.data.task.step.missing_label(trained.data.task.names)
     samples = [Sample(id=id_, image=image, label=nothing) for id_, image in found.images.items()]
-    size = _batch_size(trained, len(samples), asked)
+    size, passes = _batch_size(trained, len(samples), asked), passes_of(trained)
     if output is None:
         with staged_masks(masks, processes) as staging:
             part, said = _answered(trained, samples, device, size, staging)
-            batches = [batch for some in processes.gather(list(part)) for batch in some]
+            gathered = (batch for some in processes.gather(list(part)) for batch in some)
+            batches = mean_answers(gathered, passes)
             notes = _said(processes, said)
             _refuse_none(found, batches)
         return _told(trained, found, batches, masks, notes, dicom_ids=dicom_ids)
@@ -129,13 +131,13 @@ def _predict_files(
     with kept_answers(output, job, resume=resume, processes=processes) as kept:
         if kept.done and processes.leads:
             logger.info("%s of the batches are there already.", f"{len(kept.done):,}")
-        all_done = len(kept.done) == -(-len(samples) // kept.batch_size)
+        all_done = len(kept.done) == passes * -(-len(samples) // kept.batch_size)
         with kept_masks(masks, processes, resumed=kept.resumed, all_done=all_done) as staging:
             part, said = _answered(trained, samples, device, kept.batch_size, staging, kept.done)
             for batch in part:
                 kept.add(batch)
             notes = _said(processes, said)  # all is kept now
-            batches = kept.whole()
+            batches = mean_answers(kept.whole(), passes)
             _refuse_none(found, batches)
         predicted = _told(trained, found, batches, masks, notes, dicom_ids=dicom_ids)
         if processes.leads:
@@ -175,14 +177,30 @@ def _answered(
     device: torch.device,
     size: int,
     staging: Path | None,
-    done: Collection[int] = (),
+    done: Collection[tuple[int, int]] = (),
 ) -> tuple[Iterator[BatchAnswers], list[str]]:
-    """The answers of this process about what is not done, and the notes on masks, to come."""
-    left = [number for number in range(-(-len(samples) // size)) if number not in done]
-    own = left[trained.assembly.processes.here.share(len(left))]
+    """The answers of this process about what is not done, and the notes on masks, to come.
+
+    Several networks whose scores are averaged answer one after the other, each about all files, so
+    that each is loaded once.
+    """
     writer = None if staging is None else MaskTaker(staging, trained.data.task, samples)
-    part = answers(trained, samples, own, batch_size=size, device=device, take_mask=writer)
-    return part, [] if writer is None else writer.notes
+    passes = passes_of(trained)
+
+    def part() -> Iterator[BatchAnswers]:
+        for member in range(passes):
+            numbers = range(-(-len(samples) // size))
+            left = [number for number in numbers if (member, number) not in done]
+            own = left[trained.assembly.processes.here.share(len(left))]
+            if not own:
+                continue
+            one = trained if passes == 1 else network_at(trained, member)
+            for batch in answers(
+                one, samples, own, batch_size=size, device=device, take_mask=writer
+            ):
+                yield attrs.evolve(batch, member=member)
+
+    return part(), [] if writer is None else writer.notes
 
 
 def _said(processes: Processes, notes: Sequence[str]) -> list[str]:

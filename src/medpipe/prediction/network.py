@@ -1,4 +1,4 @@
-"""A run's network, with its `Reading` and transform chain.
+"""Samples through a run's reading, transform chain and network.
 
 Heavy libraries are imported inside functions.
 """
@@ -8,12 +8,10 @@ from __future__ import annotations
 import logging
 import math
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from medpipe.assembly import Assembly
 from medpipe.data.chain import sample_dictionary
 from medpipe.data.loading.batch_sampler import EpochBatchSampler
 from medpipe.distributed.processes import processes
@@ -21,7 +19,7 @@ from medpipe.errors import DataError, DeviceError, StepError
 from medpipe.optimization.accumulation import denominator_of
 from medpipe.optimization.deep_supervision import first_output
 from medpipe.settings import RunSettings
-from medpipe.steps import DataInfo, Reading, Sample, resolved
+from medpipe.steps import DataInfo, Sample, resolved
 from medpipe.system.hardware import choose_device
 from medpipe.system.resource_errors import limits_named
 
@@ -35,35 +33,10 @@ if TYPE_CHECKING:
     from medpipe.data.loading.loader import Loader
     from medpipe.data.scanning.scan import Fingerprint
     from medpipe.evaluation.predictions import Predictions
-    from medpipe.system.hardware import Precision
+    from medpipe.prediction.trained import TrainedNetwork
+    from medpipe.training.predict import MeanLoss
 
 logger = logging.getLogger("medpipe")
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class TrainedNetwork:
-    """A run's network, and what is needed to preprocess images as in training.
-
-    Attributes:
-        path: The run directory.
-        which: ``best`` or ``last``.
-        network: The network, on the CPU until something is predicted, then on that device.
-        assembly: Builds the run's parts.
-        data: What was measured on the run's data.
-        reading: How the run's files were decoded.
-        precision: The precision that the run computed in.
-        chosen: What was chosen on the run's validation split; see
-            `medpipe.evaluation.frozen.chosen_on_validation`. None where it did not come to that.
-    """
-
-    path: Path
-    which: Literal["best", "last"]
-    network: nn.Module
-    assembly: Assembly
-    data: DataInfo
-    reading: Reading
-    precision: Precision
-    chosen: Mapping[str, Any] | None = None
 
 
 @contextmanager
@@ -94,7 +67,7 @@ def predict_samples(
         fingerprints: By id: one sample of each shape is tried first.
         device: Where to compute.
         batch_size: Images in a batch; None: the run's. Where sizes differ it is 1.
-        with_loss: Whether to compute the run's loss.
+        with_loss: Whether to compute the run's loss; of several networks there is none.
 
     Returns:
         The predictions, the mean loss, and notes for the user.
@@ -104,26 +77,28 @@ def predict_samples(
     """
     from medpipe.evaluation.mask_measures import MaskMeasures
     from medpipe.evaluation.predictions import joined
+    from medpipe.prediction.ensemble import inferer_of, mean_over_members
     from medpipe.training.predict import MeanLoss, predict
     from medpipe.training.truths import Truths
 
     loader, notes = _batches(trained, samples, fingerprints, device=device, batch_size=batch_size)
     assembly = trained.assembly
+    with_loss = with_loss and trained.members is None
     loss = assembly.loss(trained.data, device) if with_loss else None
-    part = None
-    if len(loader):  # there may be fewer samples than processes
-        part = predict(
-            trained.network,
+
+    def predicted(one: TrainedNetwork) -> tuple[Predictions, MeanLoss]:
+        return predict(
+            one.network,
             loader,
             device=device,
-            precision=trained.precision,
+            precision=one.precision,
             task=trained.data.task,
             samples=samples,
             loss=loss,
             denominator=None
             if loss is None
             else denominator_of(assembly.loss_step(trained.data), loss),
-            inferer=assembly.inferer(trained.data),
+            inferer=inferer_of(one, device),
             description="Predicting",
             before_batch=assembly.processes.look,
             truths=Truths(trained.reading),
@@ -133,6 +108,9 @@ def predict_samples(
                 assembly.registry,
             ),
         )
+
+    # There may be fewer samples than processes.
+    part = mean_over_members(trained, device, predicted) if len(loader) else None
     parts = [part for part in assembly.processes.gather(part) if part is not None]
     whole = joined([predictions for predictions, _ in parts])
     return whole, MeanLoss.over([losses for _, losses in parts]).mean, notes

@@ -14,6 +14,7 @@ from medpipe.config import unrepeatable, write
 from medpipe.data.readers.reader import image_files
 from medpipe.errors import RunError
 from medpipe.prediction.answers import BatchAnswers
+from medpipe.prediction.ensemble import network_at
 from medpipe.steps import Series
 from medpipe.system import files
 from medpipe.system.file_errors import failure, mode_of
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from medpipe.distributed.processes import Processes
-    from medpipe.prediction.network import TrainedNetwork
+    from medpipe.prediction.trained import TrainedNetwork
     from medpipe.steps import Sample
 
 FORMAT = 1
@@ -58,7 +59,7 @@ def job_of(
     """What the numbers in a table depend on, as plain data.
 
     Args:
-        trained: The network.
+        trained: The network, or several.
         samples: The files.
         unreadable: The ids of files that can't be looked at.
         device: The kind of device.
@@ -66,24 +67,30 @@ def job_of(
         batch_size: How many files are in a batch.
         masks: The folder for masks.
     """
-    assembly = trained.assembly
-    configuration, registry = assembly.configuration, assembly.registry
-    fixed = attrs.evolve(configuration, loader=attrs.evolve(configuration.loader, workers=0))
-    text = "" if unrepeatable(fixed, registry=registry) else write(fixed, registry=registry)
+    each = [_about(network_at(trained, place)) for place in range(len(trained.paths))]
     return {
         "format": FORMAT,
-        "run": str(trained.path),
         "network": trained.which,
-        "weights": _weights(trained),
-        "configuration": files.sha256_of(text.encode()),
+        "runs": [str(path) for path in trained.paths],
+        "weights": [weights for weights, _, _ in each],
+        "configurations": [configuration for _, configuration, _ in each],
         "versions": versions(),
         "device": device,
-        "precision": trained.precision,
+        "precision": " and ".join(dict.fromkeys(precision for *_, precision in each)),
         "asked": asked,
         "batch_size": batch_size,
         "masks": None if masks is None else str(masks),
         "files": [[s.id, *_facts(s.image)] for s in samples] + [[id_, -1, 0] for id_ in unreadable],
     }
+
+
+def _about(trained: TrainedNetwork) -> tuple[str, str, str]:
+    """What decides a network's answers: digests of weights and configuration, and precision."""
+    assembly = trained.assembly
+    configuration, registry = assembly.configuration, assembly.registry
+    fixed = attrs.evolve(configuration, loader=attrs.evolve(configuration.loader, workers=0))
+    text = "" if unrepeatable(fixed, registry=registry) else write(fixed, registry=registry)
+    return _weights(trained), files.sha256_of(text.encode()), trained.precision
 
 
 def _weights(trained: TrainedNetwork) -> str:
@@ -135,9 +142,10 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         if before.get(key) != now[key]
     ]
     if before.get("weights") != now["weights"]:
-        lines.append(f"the weights: it was begun with others, those of {before.get('run')}")
-    if before.get("configuration") != now["configuration"]:
-        lines.append("the run's configuration")
+        begun = ", ".join(before.get("runs") or [])
+        lines.append(f"the weights: it was begun with others, those of {begun}")
+    if before.get("configurations") != now["configurations"]:
+        lines.append("the configuration of a run")
     if before.get("files") != now["files"]:
         lines.append(_other_files(before.get("files") or [], now["files"]))
     return lines
@@ -176,7 +184,7 @@ class KeptAnswers:
         folder: Where they are.
         batch_size: How many files are in a batch.
         resumed: Whether an earlier process began.
-        done: The numbers of the batches that were answered before.
+        done: Which batches were answered before, by which network: (member, number).
     """
 
     def __init__(
@@ -184,7 +192,7 @@ class KeptAnswers:
     ) -> None:
         self.folder, self.batch_size, self.resumed = folder, batch_size, resumed
         self._file, self._synced = file, time.monotonic()
-        self.done = frozenset(batch.number for batch in self.whole())
+        self.done = frozenset((batch.member, batch.number) for batch in self.whole())
 
     def add(self, batch: BatchAnswers) -> None:
         """Keep the answers about a batch.
@@ -203,16 +211,16 @@ class KeptAnswers:
             raise RunError(failure(self.folder, "written", error)) from error
 
     def whole(self) -> list[BatchAnswers]:
-        """The answers of all processes, by the number of their batch."""
-        found: dict[int, BatchAnswers] = {}
+        """The answers of all processes, by the number of their batch, then by network."""
+        found: dict[tuple[int, int], BatchAnswers] = {}
         for path in sorted(self.folder.glob(ANSWERS.format("*"))):
             with path.open("rb") as lines:
                 for line in lines:
                     digest, _, content = line.rstrip(b"\n").partition(b" ")
                     if files.sha256_of(content)[:_DIGITS].encode() == digest:
                         batch = BatchAnswers(**json.loads(content))
-                        found.setdefault(batch.number, batch)
-        return [found[number] for number in sorted(found)]
+                        found.setdefault((batch.number, batch.member), batch)
+        return [found[key] for key in sorted(found)]
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from medpipe.data.splits.split_file import SPLITS_FILE
 if TYPE_CHECKING:
     from medpipe.assembly import Assembly
     from medpipe.evaluation.predictions import Predictions
-    from medpipe.prediction.network import TrainedNetwork
+    from medpipe.prediction.trained import TrainedNetwork
     from medpipe.report.blocks import Section
     from medpipe.steps import DataInfo, Dataset
 

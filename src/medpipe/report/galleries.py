@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from medpipe.data.chain import Chain
     from medpipe.evaluation.predictions import Predictions
-    from medpipe.prediction.network import TrainedNetwork
+    from medpipe.prediction.trained import TrainedNetwork
     from medpipe.report.blocks import Shown
     from medpipe.report.facts import ReportFacts
 

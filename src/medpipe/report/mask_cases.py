@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from medpipe.data.readers.file_grid import FileGrid
     from medpipe.evaluation.predictions import Predictions
-    from medpipe.prediction.network import TrainedNetwork
+    from medpipe.prediction.trained import TrainedNetwork
     from medpipe.report.facts import ReportFacts
     from medpipe.report.galleries import Images
     from medpipe.steps import Sample
@@ -198,6 +198,7 @@ def _predicted(
 
 def _one(images: Images, sample: Sample, trained: TrainedNetwork) -> tuple[Array, Array]:
     from medpipe.data.loading.collate import collate
+    from medpipe.prediction.ensemble import inferer_of
     from medpipe.system.hardware import choose_device
     from medpipe.training.predict import predict_masks
     from medpipe.training.truths import Truths
@@ -222,7 +223,7 @@ def _one(images: Images, sample: Sample, trained: TrainedNetwork) -> tuple[Array
         device=device,
         precision=trained.precision,
         task=task,
-        inferer=trained.assembly.inferer(trained.data),
+        inferer=inferer_of(trained, device),
         description="Predicting a case for the report",
     )
     return found[0]

@@ -150,14 +150,14 @@ def _side(given: Run | RunSet | str | os.PathLike[str], split: HeldOut) -> _Side
     else:
         predictions, folds = found.pooled_with_folds(split)
     runs = (found,) if isinstance(found, Run) else found.runs
-    metrics, registry = runs[0].configured_metrics()
+    configuration, registry = runs[0].configured()
     return _Side(
         path=found.path,
         runs=runs,
         single=isinstance(found, Run),
         predictions=predictions.sorted_by_id(),
         folds=folds,
-        metrics=metrics,
+        metrics=() if configuration is None else configuration.metrics,
         registry=registry,
     )
 
@@ -169,26 +169,28 @@ def _evaluation(folder: Path) -> _Side:
     path = folder / METRICS
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        origin, digest = Path(content["run"]), str(content["data"]["digest"])
+        origins = [Path(path) for path in content.get("runs", [content["run"]])]
+        digest = str(content["data"]["digest"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(
             f"{path} can't be read as the metrics of an evaluation ({error!r}). Evaluate the run "
             "again."
         ) from error
-    if not mode_of(origin / RECORD):
+    lost = [origin for origin in origins if not mode_of(origin / RECORD)]
+    if lost:
         raise RunError(
-            f"The evaluation {folder} is of the run {origin}, which is not there. Compare in the "
+            f"The evaluation {folder} is of the run {lost[0]}, which is not there. Compare in the "
             "folder in which it was evaluated, or evaluate the run again where it is now."
         )
-    run = Run.load(origin)
-    metrics, registry = run.configured_metrics()
+    runs = tuple(Run.load(origin) for origin in origins)
+    configuration, registry = runs[0].configured()
     return _Side(
         path=folder,
-        runs=(run,),
-        single=True,
-        predictions=read_predictions(folder / PREDICTIONS, run.data.task).sorted_by_id(),
+        runs=runs,
+        single=len(runs) == 1,
+        predictions=read_predictions(folder / PREDICTIONS, runs[0].data.task).sorted_by_id(),
         folds=None,
-        metrics=metrics,
+        metrics=() if configuration is None else configuration.metrics,
         registry=registry,
         digest=digest,
     )

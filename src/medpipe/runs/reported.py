@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from medpipe.assembly import Assembly
     from medpipe.evaluation.predictions import Predictions
-    from medpipe.prediction.network import TrainedNetwork
+    from medpipe.prediction.trained import TrainedNetwork
     from medpipe.steps import DataInfo, Dataset
 
 HeldOut = Literal["validation", "test"]

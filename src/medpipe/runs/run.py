@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from medpipe.export.verifying import VerifiedExport
     from medpipe.prediction.external import Evaluation
     from medpipe.prediction.file_predictions import FilePredictions
-    from medpipe.prediction.network import TrainedNetwork
+    from medpipe.prediction.trained import TrainedNetwork
     from medpipe.report.facts import ReportFacts
     from medpipe.report.plots import RunPlots
-    from medpipe.steps import DataInfo, Dataset, DatasetStep, ImageFile, MetricStep
+    from medpipe.steps import DataInfo, Dataset, DatasetStep, ImageFile
 
 __all__ = ["Run"]
 
@@ -183,7 +183,7 @@ class Run:
         from medpipe.prediction.files import predict_files
 
         return predict_files(
-            self._trained(which, registry),
+            self.trained(which, registry),
             paths,
             device=device,
             batch_size=batch_size,
@@ -228,7 +228,7 @@ class Run:
         from medpipe.prediction.external import evaluate_dataset
         from medpipe.report.files import at_the_end, write_evaluation_report
 
-        trained = self._trained(which, registry)
+        trained = self.trained(which, registry)
         done = evaluate_dataset(
             trained,
             data,
@@ -272,7 +272,7 @@ class Run:
         step = (registry or self._registry or Registry.discover()).create(
             ExportStep, format.replace("-", "_"), parameters
         )
-        return export_network(self._trained(which, registry), self.record, Path(path), step)
+        return export_network(self.trained(which, registry), self.record, Path(path), step)
 
     @property
     def plot(self) -> RunPlots:
@@ -323,7 +323,7 @@ class Run:
             predictions=self.predictions,
             dataset=dataset,
             assembly=lambda: self._assembly(None),
-            trained=lambda: self._trained("best", None),
+            trained=lambda: self.trained("best", None),
         )
 
     def track(self, to: str, *, registry: Registry | None = None, **parameters: object) -> int:
@@ -354,7 +354,8 @@ class Run:
             lines += [f"{split} on {count}:", *result_lines(metrics)]
         return "\n".join(lines)
 
-    def _trained(self, which: Literal["best", "last"], registry: Registry | None) -> TrainedNetwork:
+    def trained(self, which: Literal["best", "last"], registry: Registry | None) -> TrainedNetwork:
+        """The network with all that it needs to predict; for medpipe's own use."""
         return trained_network(
             self.path,
             self.record,
@@ -368,22 +369,19 @@ class Run:
         known = registry or self._registry or Registry.discover()
         chosen = self.record["auto"]
         configuration = self._read_configuration(registry)
-        return Assembly(
-            configuration=config.with_decided(configuration, chosen, registry=known),
-            registry=known,
-            decided=chosen,
-        )
+        configuration = config.with_decided(configuration, chosen, registry=known)
+        return Assembly(configuration=configuration, registry=known, decided=chosen)
 
-    def configured_metrics(self) -> tuple[tuple[MetricStep, ...], Registry]:
-        """The metrics beside the task's own, and where those are looked up.
+    def configured(self, known: Registry | None = None) -> tuple[Configuration | None, Registry]:
+        """The configuration, None where there is no file, and where its steps are looked up.
 
         Raises:
             ConfigError: The run's configuration names a step that is not there.
         """
-        registry = self._registry or Registry.discover()
+        registry = known or self._registry or Registry.discover()
         if self._configuration is None and not mode_of(self.path / CONFIGURATION):
-            return (), registry  # it used ready objects
-        return self._read_configuration(registry).metrics, registry
+            return None, registry  # it used ready objects
+        return self._read_configuration(known), registry
 
     def _read_configuration(self, registry: Registry | None) -> Configuration:
         if self._configuration is not None:

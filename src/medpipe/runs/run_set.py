@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
-import os
-import re
-import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from medpipe.config import changed_lines, read_text
 from medpipe.errors import MedpipeError, RunError
-from medpipe.runs.record import CONFIGURATION, RECORD
+from medpipe.runs.one_kind import refuse_mixed, run_directories, split_of
+from medpipe.runs.record import RECORD
 from medpipe.runs.run import Run
 from medpipe.runs.shown import set_as_html
-from medpipe.runs.spread import Spread
-from medpipe.system import file_errors, files
-from medpipe.system.options import option
+from medpipe.runs.spread import Spread, spreads
+from medpipe.system import files
 from medpipe.system.text import aligned
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    import os
+    from collections.abc import Callable, Iterable, Mapping
 
     from medpipe.evaluation.predictions import Predictions
+    from medpipe.prediction.external import Evaluation
+    from medpipe.prediction.file_predictions import FilePredictions
+    from medpipe.registry.registry import Registry
+    from medpipe.steps import Dataset, DatasetStep, ImageFile
 
 __all__ = ["RunSet", "Spread"]
 
 COLLECTION = "collection.json"
 POOLED = "predictions_pooled.csv"
-MAY_DIFFER = ("run.", "weights.", "loader.workers", "split.fold:", "split.file:")
-"""What may differ between the runs of a set: seeds and folds, and where they ran."""
-NAMED = 3
 
 HeldOut = Literal["validation", "test"]
 
@@ -64,20 +62,20 @@ class RunSet:
                 seed; it names them and says in what.
         """
         path = Path(folder)
-        found = [Run.load(directory) for directory in _run_directories(path)]
+        found = [Run.load(directory) for directory in run_directories(path)]
         if not found:
             raise RunError(f"There is no run in {path}: no folder below it holds a {RECORD}.")
         runs = tuple(run for run in found if run.status == "finished")
         unfinished = tuple(run for run in found if run.status != "finished")
         if not allow_mixed:
-            _refuse_mixed(path, runs)
+            refuse_mixed(path, runs)
         return cls(path=path, runs=runs, unfinished=unfinished)
 
     @property
     def missing_folds(self) -> tuple[int, ...]:
         """The folds that no finished run holds out."""
-        counts = {count for run in self.runs if (count := _split(run)["folds"]) is not None}
-        held = {_split(run)["fold"] for run in self.runs}
+        counts = {count for run in self.runs if (count := split_of(run)["folds"]) is not None}
+        held = {split_of(run)["fold"] for run in self.runs}
         return tuple(fold for fold in range(max(counts, default=0)) if fold not in held)
 
     def metrics(self, split: HeldOut = "test") -> dict[str, Spread]:
@@ -86,7 +84,7 @@ class RunSet:
         Raises:
             RunError: No run is finished, or one has no metrics on the split.
         """
-        return _spreads([_metrics(run, split) for run in self._finished()])
+        return spreads([_metrics(run, split) for run in self._finished()])
 
     def pooled(self, split: HeldOut = "test") -> Predictions:
         """The predictions of all runs put together, each sample once.
@@ -128,30 +126,147 @@ class RunSet:
         from medpipe.evaluation.metrics import compute_metrics
 
         predictions, folds = self.pooled_with_folds(split)
-        metrics, registry = self.runs[0].configured_metrics()
+        configuration, registry = self.runs[0].configured()
         return compute_metrics(
-            predictions, metrics=metrics, registry=registry, intervals=True, folds=folds
+            predictions,
+            metrics=() if configuration is None else configuration.metrics,
+            registry=registry,
+            intervals=True,
+            folds=folds,
+        )
+
+    def ensemble_metrics(self, split: HeldOut = "test") -> dict[str, Any]:
+        """The metrics of the mean of the runs' scores on samples that all of them held out.
+
+        Seeds share a test split, and folds do where the data set has its own. What the runs' own
+        test splits are folds of, other runs were trained on: there these are no metrics.
+
+        Returns:
+            What a run has on its test split; with the temperature and the operating point that
+            the mean of the validation predictions gives, where the runs share that split too.
+
+        Raises:
+            RunError: No run is finished, there is but one, they held out other samples, or the
+                labels are images, of whose probabilities predictions keep nothing.
+        """
+        from medpipe.runs.ensemble import ensemble_metrics
+
+        return ensemble_metrics(self._finished(), split)
+
+    def predict(
+        self,
+        paths: ImageFile | Iterable[ImageFile | tuple[ImageFile, ...]],
+        *,
+        which: Literal["best", "last"] = "best",
+        device: str = "auto",
+        batch_size: int | None = None,
+        masks: str | os.PathLike[str] | None = None,
+        output: str | os.PathLike[str] | None = None,
+        resume: bool = False,
+        dicom_ids: bool = False,
+        registry: Registry | None = None,
+    ) -> FilePredictions:
+        """Predict new files with the mean of the runs' networks, of which one is in memory.
+
+        The mean is that of probabilities, or of a regression's values. Of a segmentation it is
+        taken on the grid of the network's outputs, before masks are decided: volume by volume, so
+        that each network is read from the disk for each volume.
+
+        Args:
+            paths: As for `Run.predict`, and so are all others.
+            which: The network of each run.
+            device: Where to compute.
+            batch_size: Images in a batch; None: the first run's.
+            masks: A new folder for the masks of a segmentation.
+            output: A new CSV file for the table. Each network's answers are kept beside it.
+            resume: Go on with what an earlier prediction into `output` had come to.
+            dicom_ids: Whether the table has patient, study, series and image of DICOM files.
+            registry: Where steps are looked up.
+
+        Raises:
+            DataError: As `Run.predict`.
+            RunError: A run is not finished, runs get or answer different things, or the output
+                is there or can't be resumed.
+            DeviceError: The device is not there.
+        """
+        from medpipe.prediction.files import predict_files
+        from medpipe.runs.ensemble import trained_together
+
+        return predict_files(
+            trained_together(self, which, registry),
+            paths,
+            device=device,
+            batch_size=batch_size,
+            masks=None if masks is None else Path(masks),
+            output=None if output is None else Path(output),
+            resume=resume,
+            dicom_ids=dicom_ids,
+        )
+
+    def evaluate(
+        self,
+        data: DatasetStep | Dataset,
+        *,
+        output: str | os.PathLike[str] | None = None,
+        which: Literal["best", "last"] = "best",
+        device: str = "auto",
+        batch_size: int | None = None,
+        allow_overlap: bool = False,
+        registry: Registry | None = None,
+    ) -> Evaluation:
+        """Evaluate the mean of the runs' networks on an external data set; see `predict`.
+
+        Args:
+            data: As for `Run.evaluate`, and so are all others.
+            output: A new folder for ``metrics.json`` and ``predictions.csv``.
+            which: The network of each run.
+            device: Where to compute.
+            batch_size: Images in a batch; None: the first run's.
+            allow_overlap: Allow images that one of the runs was trained on; they are recorded.
+            registry: Where steps are looked up.
+
+        Raises:
+            DataError: As `Run.evaluate`, of the training split of each run.
+            RunError: A run is not finished, runs get or answer different things, or the output
+                exists.
+            DeviceError: The device is not there.
+        """
+        from medpipe.runs.ensemble import evaluate_together
+
+        return evaluate_together(
+            self,
+            data,
+            output=None if output is None else Path(output),
+            which=which,
+            device=device,
+            batch_size=batch_size,
+            allow_overlap=allow_overlap,
+            registry=registry,
         )
 
     def collection(self, split: HeldOut = "test") -> dict[str, Any]:
-        """The set as plain data for JSON: the runs, `metrics` and `pooled_metrics`.
+        """The set as plain data: the runs, `metrics`, `pooled_metrics` and `ensemble_metrics`.
 
-        Where predictions can't be pooled, ``pooled`` is None and ``not_pooled`` says why.
+        Where predictions can't be pooled, ``pooled`` is None and ``not_pooled`` says why;
+        likewise ``ensemble`` and ``no_ensemble``.
 
         Raises:
             RunError: No run is finished.
         """
         tables = [run.metrics.get(split, {}) for run in self._finished()]
-        pooled, why = self._try_pooled(split)
+        pooled, why = _tried(lambda: self.pooled_metrics(split))
+        ensemble, why_not = _tried(lambda: self.ensemble_metrics(split))
         return {
             "format": 1,
             "split": split,
             "runs": [self._row(run) for run in self.runs],
             "unfinished": [self._row(run) for run in self.unfinished],
             "missing_folds": list(self.missing_folds),
-            "metrics": {name: attrs.asdict(s) for name, s in _spreads(tables).items()},
+            "metrics": {name: attrs.asdict(s) for name, s in spreads(tables).items()},
             "pooled": pooled,
             **({} if why is None else {"not_pooled": why}),
+            "ensemble": ensemble,
+            **({} if why_not is None else {"no_ensemble": why_not}),
         }
 
     def write(self, folder: str | os.PathLike[str], split: HeldOut = "test") -> dict[str, Any]:
@@ -180,7 +295,7 @@ class RunSet:
 
         A run without metrics on the split has none in the table.
         """
-        metrics = _spreads([run.metrics.get(split, {}) for run in self.runs])
+        metrics = spreads([run.metrics.get(split, {}) for run in self.runs])
         lines = [["run", "fold", "seed", *metrics]]
         for index, run in enumerate(self.runs):
             values = (_number(spread.values[index]) for spread in metrics.values())
@@ -241,13 +356,6 @@ class RunSet:
         tested = any("test" in run.metrics for run in self.runs)
         return self.table("test" if tested else "validation")
 
-    def _try_pooled(self, split: HeldOut) -> tuple[dict[str, Any] | None, str | None]:
-        """The pooled metrics, or why there are none."""
-        try:
-            return self.pooled_metrics(split), None
-        except MedpipeError as error:
-            return None, str(error)
-
     def _finished(self) -> tuple[Run, ...]:
         if not self.runs:
             named = ", ".join(f"{self._name(run)} ({run.status})" for run in self.unfinished)
@@ -259,7 +367,7 @@ class RunSet:
         return run.path.resolve().name if inner == "." else inner
 
     def _head(self, run: Run) -> list[str]:
-        fold, seed = _split(run)["fold"], run.record["seeds"]["run"]
+        fold, seed = split_of(run)["fold"], run.record["seeds"]["run"]
         return [self._name(run), "" if fold is None else str(fold), str(seed)]
 
     def _row(self, run: Run) -> dict[str, Any]:
@@ -267,36 +375,17 @@ class RunSet:
             "run": self._name(run),
             "status": run.status,
             "seeds": run.record["seeds"],
-            "split": _split(run),
+            "split": split_of(run),
             "metrics": run.metrics,
         }
 
 
-def _run_directories(folder: Path) -> Iterator[Path]:
-    """The run directories, in natural order; what is inside one is not looked at."""
-    if stat.S_ISREG(file_errors.mode_of(folder / RECORD)):
-        yield folder
-        return
+def _tried(metrics: Callable[[], dict[str, Any]]) -> tuple[dict[str, Any] | None, str | None]:
+    """Metrics, or why there are none."""
     try:
-        inner = [Path(entry.path) for entry in os.scandir(folder) if entry.is_dir()]
-    except OSError as error:
-        raise RunError(f"{folder} can't be read: {file_errors.reason(error)}.") from error
-    for directory in sorted(inner, key=lambda path: _natural(path.name)):
-        if not directory.name.startswith("."):
-            yield from _run_directories(directory)
-
-
-def _natural(name: str) -> list[tuple[bool, int, str]]:
-    pieces = re.split(r"([0-9]+)", name)
-    return [(p.isdigit(), int(p) if p.isdigit() else 0, p) for p in pieces]
-
-
-def _split(run: Run) -> Mapping[str, Any]:
-    """How a run divided its samples; runs of medpipe 0.1 had no folds."""
-    split: Mapping[str, Any] | None = run.record.get("split")
-    if split is not None:
-        return split
-    return {"seed": run.record["seeds"]["split"], "folds": None, "fold": None}
+        return metrics(), None
+    except MedpipeError as error:
+        return None, str(error)
 
 
 def _metrics(run: Run, split: HeldOut) -> Mapping[str, Any]:
@@ -304,47 +393,6 @@ def _metrics(run: Run, split: HeldOut) -> Mapping[str, Any]:
         have = " and ".join(repr(name) for name in run.metrics) or "none"
         raise RunError(f"The run {run.path} has no metrics on the split {split!r}. It has {have}.")
     return run.metrics[split]
-
-
-def _spreads(tables: Sequence[Mapping[str, Any]]) -> dict[str, Spread]:
-    names = dict.fromkeys(
-        name for table in tables for name, value in table.items() if isinstance(value, float)
-    )
-    return {name: Spread.of(table.get(name) for table in tables) for name in names}
-
-
-def _refuse_mixed(folder: Path, runs: Sequence[Run]) -> None:
-    first: dict[Any, Run] = {}
-    for run in runs:
-        lines = _differences(runs[0], run)
-        # Runs with the same fold must have the same split; other folds have other digests.
-        other = first.setdefault(_split(run)["fold"], run)
-        if not lines and _split(other).get("digest") != _split(run).get("digest"):
-            lines = [f"the samples are in other splits than in {other.path}"]
-        if lines:
-            more = f" and {len(lines) - NAMED} more" if len(lines) > NAMED else ""
-            raise RunError(
-                f"The runs in {folder} are not of one kind. {run.path} differs from "
-                f"{runs[0].path}: {'; '.join(lines[:NAMED])}{more}. Keep each kind in a folder of "
-                f"its own, or combine them nevertheless with {option('allow_mixed', True)}."
-            )
-
-
-def _differences(one: Run, other: Run) -> list[str]:
-    lines = []
-    if one.record["data"]["digest"] != other.record["data"]["digest"]:
-        lines.append("the data differ (by their digests)")
-    if one.data.task != other.data.task:
-        lines.append("the tasks differ")
-    for key in ("seed", "folds"):
-        before, now = _split(one)[key], _split(other)[key]
-        if before != now:
-            lines.append(f"split.{key}: {before}, now {now}")
-    texts = [run.path / CONFIGURATION for run in (one, other)]
-    if all(path.is_file() for path in texts):
-        changed = changed_lines(read_text(texts[0]), read_text(texts[1]))
-        lines += [c for c in changed if not c.startswith(MAY_DIFFER) and c not in lines]
-    return lines
 
 
 def _number(value: float | None) -> str:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from medpipe.evaluation.predictions import Predictions
-    from medpipe.prediction.network import TrainedNetwork
+    from medpipe.prediction.trained import TrainedNetwork
     from medpipe.report.facts import ReportFacts
     from medpipe.runs.run import Run
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any
 
 __all__ = ["Spread"]
 
@@ -45,3 +46,11 @@ class Spread:
             maximum=max(known, default=None),
             values=given,
         )
+
+
+def spreads(tables: Sequence[Mapping[str, Any]]) -> dict[str, Spread]:
+    """The statistics of every metric that is one number in a table, over all tables."""
+    names = dict.fromkeys(
+        name for table in tables for name, value in table.items() if isinstance(value, float)
+    )
+    return {name: Spread.of(table.get(name) for table in tables) for name in names}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from medpipe.assembly import Assembly
     from medpipe.config import Configuration
-    from medpipe.prediction.network import TrainedNetwork
+    from medpipe.prediction.trained import TrainedNetwork
     from medpipe.registry.registry import Registry
     from medpipe.steps import DataInfo
 
@@ -106,7 +106,7 @@ def trained_network(
         assembly: Builds the parts of the run again.
         data: What was measured on its data.
     """
-    from medpipe.prediction.network import TrainedNetwork
+    from medpipe.prediction.trained import TrainedNetwork
 
     reading = {name: tuples(item) for name, item in record["data"]["reading"].items()}
     if record["status"] != "finished" and place().leads:

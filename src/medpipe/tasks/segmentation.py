@@ -190,6 +190,15 @@ class Segmentation(TaskStep):
         """Probabilities: softmax over the background and the structures, or a sigmoid of each."""
         return outputs.sigmoid() if self.overlapping else outputs.softmax(dim=1)
 
+    def outputs_of(self, scores: torch.Tensor) -> torch.Tensor:
+        """Logarithms of probabilities; of structures that overlap those of their odds."""
+        import torch
+
+        limits = torch.finfo(scores.dtype)
+        if self.overlapping:
+            return scores.clamp(limits.tiny, 1 - limits.eps).logit()
+        return scores.clamp_min(limits.tiny).log()
+
     def score_problem(self, scores: Array) -> tuple[Array, str] | None:
         """Dice and NSD are from 0 to 1, distances and volumes 0 or more."""
         import numpy as np

@@ -194,6 +194,16 @@ class TaskStep(Step):
         """Turn outputs, float64 of shape (samples, outputs), into scores (samples, names)."""
         return outputs
 
+    def outputs_of(self, scores: torch.Tensor) -> torch.Tensor:
+        """Outputs of which `to_scores` makes these scores, as for the mean of several networks.
+
+        A task whose labels are images needs it if it has a `to_scores`.
+
+        Args:
+            scores: Of shape (batch, outputs, spatial...).
+        """
+        return scores
+
     def score_problem(self, scores: Array) -> tuple[Array, str] | None:
         """Which scores can't be, bool of shape (samples,), and why; None: all can."""
         return None

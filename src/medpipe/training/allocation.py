@@ -95,6 +95,12 @@ def follow_steps(engine: Engine) -> None:
         engine.add_event_handler(Events.ITERATION_STARTED, lambda: _while_kept(_set, KEEPING))
 
 
+def give_back() -> None:
+    """Give what is freed back to the system, where glibc would keep it: after a network is."""
+    if _is_glibc():
+        _trim()
+
+
 def _enter() -> None:
     global _open_blocks
     with _lock:
