@@ -163,6 +163,6 @@ def network_at(trained: TrainedNetwork, place: int) -> TrainedNetwork:
 
 def inferer_of(trained: TrainedNetwork, device: torch.device) -> Inferer:
     """How a network is called, or the mean of several where labels are images."""
-    if trained.members is None:
+    if trained.members is None or not trained.data.task.step.dense:
         return trained.assembly.inferer(trained.data)
     return MeanInferer(members=trained.members, device=device, task=trained.data.task)
