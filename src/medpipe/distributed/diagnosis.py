@@ -116,7 +116,7 @@ def diagnose(here: Place, limit: float = LIMIT) -> tuple[list[str], bool]:
 
     try:
         whole, _, _ = next(iter(rendezvous("env://", timeout=timedelta(seconds=limit))))
-        store = fresh_store(whole, here, 3 * limit)  # some start later than others
+        store, _ = fresh_store(whole, here, 3 * limit)  # some start later than others
     except (RuntimeError, ValueError, TimeoutError) as error:
         where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         why = f"process {here.rank} on {platform.node()} looked at {where}: {_line(error)}"

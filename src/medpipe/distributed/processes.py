@@ -98,9 +98,8 @@ class Processes:
         dist = _distributed()
         try:
             whole, _, _ = next(iter(dist.rendezvous("env://", timeout=self._timeout)))
-            store = fresh_store(whole, self.here, self._timeout.total_seconds())
+            store, self._starts = fresh_store(whole, self.here, self._timeout.total_seconds())
             self._kept = dist.PrefixStore("medpipe/kept", whole)
-            self._starts = int(whole.add("medpipe/starts", 0))
             if not dist.is_initialized():
                 cuda = torch.cuda.is_available()
                 dist.init_process_group(
