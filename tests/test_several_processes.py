@@ -17,7 +17,7 @@ from medpipe import Run, RunError
 from medpipe.data.loading.batch_sampler import EpochBatchSampler
 from medpipe.system.place import Place, place
 from medpipe.training.checkpoint import load_checkpoint
-from support.kills import LONG, run_through
+from support.kills import LONG, run_through, weights
 from support.several import ACTED, builder
 from support.torchrun import torchrun, two_agents
 
@@ -38,10 +38,6 @@ RUNS: dict[str, dict[str, Any]] = {
         "loader": {"sampling": "balanced"},
     },
 }
-
-
-def weights(path: Path) -> dict[str, Any]:
-    return load_checkpoint(path / "checkpoints/last.safetensors")[0]["network"]
 
 
 def scores(path: Path) -> tuple[list[str], np.ndarray]:
