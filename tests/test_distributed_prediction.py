@@ -14,6 +14,7 @@ import pytest
 from medpipe import Run, RunSet
 from support.blobs import blobs
 from support.folders import image_folder
+from support.programs import TINY
 from support.torchrun import torchrun
 from support.trained import run_on, write_png
 
@@ -221,30 +222,8 @@ def test_masks_are_written_by_all_and_are_there_whole_or_not_at_all(
     assert not list(tmp_path.glob(".raise*.part"))  # process 0 heard it, and tidied up
 
 
-FOLDS = """
-format = 1
-[dataset]
-step = "phantom"
-samples = 60
-size = 32
-[network]
-step = "resnet10"
-widen_factor = 0.125
-[trainer]
-step = "supervised"
-max_epochs = 1
-[loader]
-batch_size = 16
-workers = 0
-[split]
-folds = 2
-[run]
-device = "cpu"
-"""
-
-
 def test_folds_are_run_by_all_processes(own_cache: None, tmp_path: Path) -> None:
-    (tmp_path / "folds.toml").write_text(FOLDS)
+    (tmp_path / "folds.toml").write_text(f"{TINY}[split]\nfolds = 2\n")
     arguments = ("medpipe", "run", "folds.toml", "--folds", "--output", "folds")
     done = torchrun(*arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -64,6 +64,18 @@ def test_a_run_directory_holds_everything(tmp_path: Path) -> None:
     assert all(len(row["sha256"]) == 64 for row in rows)
 
 
+def test_without_validation_and_test_there_is_nothing_to_sum_up(tmp_path: Path) -> None:
+    run = (
+        tiny()
+        .split(validation=0, test=0)
+        .trainer("supervised", max_epochs=1)
+        .build()
+        .run(tmp_path / "run")
+    )
+    assert run.status == "finished"
+    assert run.summary() == ""
+
+
 def test_the_best_network_gives_the_predictions_that_were_written(tmp_path: Path) -> None:
     import torch
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from medpipe import Run, RunError
 from medpipe.data.loading.batch_sampler import EpochBatchSampler
 from medpipe.system.place import Place, place
 from medpipe.training.checkpoint import load_checkpoint
-from support.kills import LONG, run_through
+from support.kills import LONG, run_through, weights
 from support.several import ACTED, builder
 from support.torchrun import torchrun, two_agents
 
@@ -37,10 +38,6 @@ RUNS: dict[str, dict[str, Any]] = {
         "loader": {"sampling": "balanced"},
     },
 }
-
-
-def weights(path: Path) -> dict[str, Any]:
-    return load_checkpoint(path / "checkpoints/last.safetensors")[0]["network"]
 
 
 def scores(path: Path) -> tuple[list[str], np.ndarray]:
@@ -123,13 +120,13 @@ def test_all_end_when_one_fails(
 def test_one_is_asked_to_stop_and_other_numbers_go_on(tmp_path: Path) -> None:
     """The epoch that two processes begin is finished by one, and by four, as if by one alone."""
     run = {"trainer": {"max_epochs": 2}, "act": {"rank": 1, "call": 65, "action": "stop"}}
-    for name in ("one", "four"):
-        done = torchrun("support.several", json.dumps({**run, "output": str(tmp_path / name)}))
-        assert '"stopped"' in done.stdout, done.stderr
-        stopped = Run.load(tmp_path / name)
-        assert stopped.record["sessions"][-1]["stopped_by"] == "SIGTERM"
-        about = load_checkpoint(stopped.path / "checkpoints/last.safetensors")[1]
-        assert about["progress"]["iteration"] % 8, "it is in the middle of an epoch"
+    done = torchrun("support.several", json.dumps({**run, "output": str(tmp_path / "one")}))
+    assert '"stopped"' in done.stdout, done.stderr
+    stopped = Run.load(tmp_path / "one")
+    assert stopped.record["sessions"][-1]["stopped_by"] == "SIGTERM"
+    about = load_checkpoint(stopped.path / "checkpoints/last.safetensors")[1]
+    assert about["progress"]["iteration"] % 8, "it is in the middle of an epoch"
+    shutil.copytree(tmp_path / "one", tmp_path / "four")
     pipeline = builder(**run).build()
     with pytest.raises(RunError, match="processes: 2 then, 1 now"):
         pipeline.run(tmp_path / "one", resume=True)

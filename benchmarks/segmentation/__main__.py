@@ -48,7 +48,7 @@ def main() -> None:
     """Measure the script for some epochs, and medpipe for some, in turn, for each seed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--script", type=int, nargs="*", default=[20], help="the script's epochs")
-    parser.add_argument("--medpipe", type=int, nargs="*", default=[9, 36], help="medpipe's epochs")
+    parser.add_argument("--medpipe", type=int, nargs="*", default=[8, 36], help="medpipe's epochs")
     parser.add_argument("--seeds", type=int, default=3, help="how many seeds")
     parser.add_argument("--scratch", type=Path, help="where to put runs; a temporary folder")
     parser.add_argument("--organs", action="store_true", help="drawn organs, in place of Task04")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from medpipe.distributed.rounds import fresh_store
+from medpipe.distributed.wording import line_of
 from medpipe.system.text import counted
 from medpipe.system.versions import versions
 
@@ -116,10 +116,10 @@ def diagnose(here: Place, limit: float = LIMIT) -> tuple[list[str], bool]:
 
     try:
         whole, _, _ = next(iter(rendezvous("env://", timeout=timedelta(seconds=limit))))
-        store = fresh_store(whole, here, 3 * limit)  # some start later than others
+        store, _ = fresh_store(whole, here, 3 * limit)  # some start later than others
     except (RuntimeError, ValueError, TimeoutError) as error:
         where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
-        why = f"process {here.rank} on {platform.node()} looked at {where}: {_line(error)}"
+        why = f"process {here.rank} on {platform.node()} looked at {where}: {line_of(error)}"
         return [blocked_line(STORE, [why])], True
     board = Board(store, here)
     board.leave("facts", facts())
@@ -307,7 +307,7 @@ def _within(limit: float, way: Callable[[], Tried]) -> Tried:
         try:
             found.append(way())
         except Exception as error:  # whatever a backend raises is what is wrong
-            found.append(Tried(error=_line(error)))
+            found.append(Tried(error=line_of(error)))
 
     # Operations have the limit themselves, but who waits to be connected to may wait for ever.
     thread = Thread(target=try_it, daemon=True)
@@ -318,9 +318,3 @@ def _within(limit: float, way: Callable[[], Tried]) -> Tried:
 
 def _silent(limit: float) -> Tried:
     return Tried(error=f"no answer within {limit:.0f} s")
-
-
-def _line(error: BaseException) -> str:
-    """What it says, without the lines of C++ that it names."""
-    text = re.sub(r"\[[^]]*\.cc:\d+\]", "", str(error))
-    return " ".join(text.split()).rstrip(".")

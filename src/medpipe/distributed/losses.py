@@ -33,9 +33,6 @@ class SharedLoss:
         processes: Those of the run.
         counts: Whether the batch that came last has samples of this process: if not, it has one
             that stands in for them and counts nothing.
-
-    Attributes:
-        calls: How often it was called.
     """
 
     def __init__(
@@ -47,47 +44,34 @@ class SharedLoss:
     ) -> None:
         self._loss, self._own = loss, denominator
         self._processes, self._counts = processes, counts
-        self.calls = 0
 
     def __call__(self, predictions: Any, labels: torch.Tensor) -> torch.Tensor:
         """The loss of the whole batch, a tensor without dimensions."""
-        self.calls += 1
         value = self._loss(predictions, labels)
         part = self._of_part(labels)
-        if not float(part):
+        if not part:
             value = _zero(predictions)
-        total, whole = self._sums(value, part)
-        if not float(whole):
+        own = float(value.detach()) * part
+        total, whole = self._processes.total(own, part)
+        if not math.isfinite(total) and math.isfinite(own):
+            self._processes.await_failure()  # it names its samples
+        if not whole:
             return value
-        scaled = value * (part * self._processes.here.world_size / whole).to(value)
+        scaled = value * (part * self._processes.here.world_size / whole)
         # The value of all with the gradient of this part.
-        return scaled + ((total / whole).to(value) - scaled).detach()
+        return scaled + (value.new_tensor(total / whole) - scaled).detach()
 
     def denominator(self, labels: torch.Tensor) -> torch.Tensor:
         """What the loss of the whole batch is divided by."""
         import torch
 
-        (whole,) = self._processes.total(float(self._of_part(labels)))
+        (whole,) = self._processes.total(self._of_part(labels))
         return torch.tensor(whole, device=labels.device)
 
-    def _of_part(self, labels: torch.Tensor) -> torch.Tensor:
-        import torch
-
+    def _of_part(self, labels: torch.Tensor) -> float:
         if not self._counts():
-            return torch.zeros((), dtype=torch.float64)
-        if self._own is None:
-            return torch.tensor(float(len(labels)), dtype=torch.float64)
-        return self._own(labels).detach().double().cpu()
-
-    def _sums(self, value: torch.Tensor, part: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The sums of the parts' losses and denominators."""
-        import torch
-
-        own = value.detach().double().cpu() * part
-        total, whole = self._processes.total(own, part)
-        if not math.isfinite(total) and math.isfinite(own):
-            self._processes.await_failure()  # it names its samples
-        return torch.tensor(total, dtype=torch.float64), torch.tensor(whole, dtype=torch.float64)
+            return 0.0
+        return float(len(labels) if self._own is None else self._own(labels))
 
 
 def _zero(predictions: Any) -> torch.Tensor:

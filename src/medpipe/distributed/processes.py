@@ -5,13 +5,13 @@ torch is imported inside functions.
 
 from __future__ import annotations
 
-import re
 import time
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from medpipe.distributed.rounds import fresh_store
+from medpipe.distributed.wording import line_of
 from medpipe.errors import OtherProcessError, TrainingError
 from medpipe.system.place import Place, place
 
@@ -98,9 +98,8 @@ class Processes:
         dist = _distributed()
         try:
             whole, _, _ = next(iter(dist.rendezvous("env://", timeout=self._timeout)))
-            store = fresh_store(whole, self.here, self._timeout.total_seconds())
+            store, self._starts = fresh_store(whole, self.here, self._timeout.total_seconds())
             self._kept = dist.PrefixStore("medpipe/kept", whole)
-            self._starts = int(whole.add("medpipe/starts", 0))
             if not dist.is_initialized():
                 cuda = torch.cuda.is_available()
                 dist.init_process_group(
@@ -114,8 +113,8 @@ class Processes:
         except (RuntimeError, ValueError, TimeoutError) as error:
             raise TrainingError(
                 f"Process {self.here.rank} of {self.here.world_size} can't reach the others: "
-                f"{_line(error)}. Check MASTER_ADDR and MASTER_PORT, and GLOO_SOCKET_IFNAME where "
-                "a machine has several network interfaces."
+                f"{line_of(error)}. Check MASTER_ADDR and MASTER_PORT, and GLOO_SOCKET_IFNAME "
+                "where a machine has several network interfaces."
             ) from error
         self._store = dist.PrefixStore("medpipe", store)
 
@@ -258,13 +257,13 @@ class Processes:
         lost = _from_torch(error)
         if lost:
             error = TrainingError(
-                f"Process {self.here.rank} lost the others: {_line(error)}. One of them was "
+                f"Process {self.here.rank} lost the others: {line_of(error)}. One of them was "
                 "killed, or did not answer in time. What was saved can be resumed."
             )
         try:
             if lost:
                 self._await_failure()
-            self.tell(_FAILURE, f"{self.here.rank} {type(error).__name__}: {_line(error)}")
+            self.tell(_FAILURE, f"{self.here.rank} {type(error).__name__}: {line_of(error)}")
             self._send_failure()
             self._see_failure()  # of two at once the first one is told
         except OtherProcessError as another:
@@ -324,12 +323,6 @@ def _distributed() -> Any:
     import torch.distributed
 
     return torch.distributed
-
-
-def _line(error: BaseException) -> str:
-    """What an error says, in one line; of one of gloo what is about the connection."""
-    text = re.sub(r"^\[\S+\.cc:\d+\] ", "", " ".join(str(error).split()))
-    return text.partition(" This is typically caused by")[0].rstrip(".")
 
 
 def _from_torch(error: BaseException) -> bool:

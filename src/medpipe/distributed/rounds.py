@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 _PAUSE = 0.02
 
 
-def fresh_store(store: Any, here: Place, timeout: float) -> Any:
+def fresh_store(store: Any, here: Place, timeout: float) -> tuple[Any, int]:
     """Give the processes of this start a part of the store that has nothing in it yet.
 
     torchrun keeps its store when it starts processes anew, with all that the earlier ones have
@@ -24,6 +24,9 @@ def fresh_store(store: Any, here: Place, timeout: float) -> Any:
         here: Which process this is.
         timeout: Seconds to wait for the others.
 
+    Returns:
+        That part, and which start this is, from 1.
+
     Raises:
         TimeoutError: Not all are there by then.
     """
@@ -31,11 +34,11 @@ def fresh_store(store: Any, here: Place, timeout: float) -> Any:
 
     end = time.monotonic() + timeout
     if here.leads:
-        number = store.add("medpipe/starts", 1)
+        number = int(store.add("medpipe/starts", 1))
         _tell(store, here, number, end)
     else:
         number = _ask(store, here, end)
-    return PrefixStore(f"medpipe/{number}", store)
+    return PrefixStore(f"medpipe/{number}", store), number
 
 
 def _tell(store: Any, here: Place, number: int, end: float) -> None:

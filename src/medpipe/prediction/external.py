@@ -15,7 +15,8 @@ from medpipe.data.scanning.label_scan import LabelScan, scan_labels
 from medpipe.data.scanning.pixel_defects import NOT_FINITE
 from medpipe.data.scanning.scan import Scan, scan
 from medpipe.data.splits.split_file import SPLITS_FILE
-from medpipe.errors import BadDataError, DataError, TrainingError
+from medpipe.distributed.same_data import refuse_other_data
+from medpipe.errors import BadDataError, DataError
 from medpipe.evaluation.matching import matched
 from medpipe.evaluation.overlap import has_groups, seen_in
 from medpipe.evaluation.predictions import Predictions, write_predictions
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
     import torch
 
-    from medpipe.distributed.processes import Processes
     from medpipe.prediction.trained import TrainedNetwork
 
 logger = logging.getLogger("medpipe")
@@ -191,7 +191,7 @@ def _evaluate(
     processes = trained.assembly.processes
     with processes.in_turn():  # so that those that follow find in the cache what was scanned
         external = _external(trained, data, allow_overlap=allow_overlap)
-    _refuse_other_data(external.digest, processes)
+    refuse_other_data(external.digest, processes.share(external.digest), processes)
     if processes.leads:
         for note in external.notes:
             logger.warning("%s", note)
@@ -240,19 +240,6 @@ def _measured(trained: TrainedNetwork, predictions: Predictions) -> dict[str, An
         registry=trained.assembly.registry,
         remarks=prior_remarks(configuration, trained.data),
     )
-
-
-def _refuse_other_data(digest: str, processes: Processes) -> None:
-    """See that all processes have the same data.
-
-    Raises:
-        TrainingError: This one has others than process 0.
-    """
-    if digest != processes.share(digest):
-        raise TrainingError(
-            f"Process {processes.here.rank} sees other data than process 0. Give every machine "
-            "the same files and the same versions of medpipe and its plugins."
-        )
 
 
 def _refuse_not_finite(dataset: Dataset, found: Scan, trained: TrainedNetwork) -> list[str]:

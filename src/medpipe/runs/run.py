@@ -78,8 +78,7 @@ class Run:
         Those of ``validation`` are the best epoch's; those of ``test`` the best network's, with
         95 % intervals under ``intervals``.
         """
-        metrics: Mapping[str, Mapping[str, Any]] = self.record["metrics"]
-        return metrics
+        return dict(self.record["metrics"])
 
     @property
     def status(self) -> str:
@@ -350,8 +349,9 @@ class Run:
 
         lines = []
         for split, metrics in self.metrics.items():
-            count = counted(metrics["images"], "image")
-            lines += [f"{split} on {count}:", *result_lines(metrics)]
+            if metrics:  # there may be no validation split
+                lines += [f"{split} on {counted(metrics['images'], 'image')}:"]
+                lines += result_lines(metrics)
         return "\n".join(lines)
 
     def trained(self, which: Literal["best", "last"], registry: Registry | None) -> TrainedNetwork:

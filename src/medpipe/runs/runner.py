@@ -15,7 +15,8 @@ from medpipe.checks.pipeline_check import examine
 from medpipe.config import unrepeatable, write
 from medpipe.data.quality.quarantine_file import read_quarantine
 from medpipe.distributed.processes import Processes, processes
-from medpipe.errors import MedpipeError, RunError, TrainingError
+from medpipe.distributed.same_data import refuse_other_data
+from medpipe.errors import MedpipeError, RunError
 from medpipe.report.files import REPORT, at_the_end, write_report
 from medpipe.runs.record import (
     HISTORY,
@@ -158,13 +159,13 @@ class Runner:
                 report = examine(self._assembly_of(begun), caching=True)
             checked = report.checked()
             ready: Ready = self.processes.share()
-            data, split = (ready.record[name]["digest"] for name in ("data", "split"))
-            if (data, split) != (checked.prepared.digest, checked.prepared.split.digest):
-                raise TrainingError(
-                    f"Process {self.processes.here.rank} sees other data than process 0, or "
-                    "splits them in another way. Give every machine the same files and the same "
-                    "versions of medpipe and its plugins."
-                )
+            prepared = checked.prepared
+            refuse_other_data(
+                (prepared.digest, prepared.split.digest),
+                tuple(ready.record[name]["digest"] for name in ("data", "split")),
+                self.processes,
+                more=", or splits them in another way",
+            )
             recorder = Recorder(begun.path, ready.record, provenance_digests={}, writes=False)
             return self._train(checked, recorder, ready.found, timings, longer=ready.longer)
 

@@ -21,7 +21,9 @@ def narrated() -> Iterator[None]:
     ``MEDPIPE_PROGRESS`` is ``off``, nothing is changed. Of several processes the first narrates.
     """
     # Ignite logs an error twice on its way, and without a handler Python would print that.
-    logging.getLogger("ignite").addHandler(logging.NullHandler())
+    ignite = logging.getLogger("ignite")
+    if not ignite.handlers:
+        ignite.addHandler(logging.NullHandler())
     logger, mode = logging.getLogger("medpipe"), progress_mode()
     if mode == "off" or logger.hasHandlers() or logger.level != logging.NOTSET:
         yield
