@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks and kills
 
 @pytest.mark.long
 def test_runs_come_through_a_sample_of_all_faults(tmp_path: Path, repository: Path) -> None:
-    counts = {"kills": 12, "failures": 12, "power_losses": 12, "flips": 10}
+    counts = {"kills": 6, "failures": 6, "power_losses": 6, "flips": 6}
     arguments = [f"--{name.replace('_', '-')}={count}" for name, count in counts.items()]
     done = subprocess.run(
         [sys.executable, "-m", "tests.faults", *arguments, "--processes=2"],

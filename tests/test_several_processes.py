@@ -148,9 +148,9 @@ def test_kills_at_random_moments_change_nothing(tmp_path: Path) -> None:
     whole, killed = str(tmp_path / "whole"), str(tmp_path / "killed")
     assert torchrun("support.several", json.dumps({**run, "output": whole})).returncode == 0
     again = json.dumps({**run, "output": killed, "resume": True})
-    code, kills = run_through(again, kills=10, seed=3, longest=9)
+    code, kills = run_through(again, kills=5, seed=3, longest=9)
     assert code == 0
-    assert kills >= 8  # on a fast machine it may end before the last ones
+    assert kills >= 4  # on a fast machine it may end before the last ones
     states = [
         load_checkpoint(Path(path) / "checkpoints/last.safetensors") for path in (whole, killed)
     ]
