@@ -19,7 +19,7 @@ from medpipe.prediction.file_predictions import DICOM_IDS
 from medpipe.prediction.parts import parts_of
 from support.blobs import REGISTRY, blobs
 from support.drawn_dicom import write_dicom
-from support.interrupted import begin
+from support.interrupted import ENDING, begin
 from support.torchrun import environment, torchrun
 from support.trained import write_png
 
@@ -117,21 +117,6 @@ def test_files_of_which_no_network_predicts_one_are_refused(
     assert not parts_of(tmp_path / "new.csv").exists()
 
 
-ENDING = """
-import os, signal, sys
-from medpipe.prediction.parts import KeptAnswers
-import medpipe.__main__
-from medpipe.cli import main
-add = KeptAnswers.add
-def ending(self, batch):
-    add(self, batch)
-    if os.environ["RANK"] == "1" and len([b for b in self.whole() if b.member == 1]) > 1:
-        os.kill(os.getpid(), signal.SIGKILL)
-KeptAnswers.add = ending
-main(sys.argv[1:])
-"""
-
-
 @pytest.mark.long
 def test_what_several_processes_began_one_finishes(
     folds: Path, new: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -140,7 +125,7 @@ def test_what_several_processes_began_one_finishes(
     (tmp_path / "ending.py").write_text(ENDING)
     output, whole = tmp_path / "new.csv", tmp_path / "whole.csv"
     arguments = ("predict", str(folds), "new", "--device", "cpu", "--batch-size", "2", "-o")
-    done = torchrun("ending", *arguments, str(output))
+    done = torchrun("ending", *arguments, str(output), env={"MEMBER": "1", "ANSWERED": "2"})
     assert done.returncode != 0
     kept = [path for path in parts_of(output).glob("*.jsonl") if path.stat().st_size]
     assert len(kept) == 2, done.stderr

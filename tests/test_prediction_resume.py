@@ -18,7 +18,7 @@ from medpipe.data.readers.reader import read_sample_image
 from medpipe.prediction.parts import parts_of
 from support.blobs import blobs
 from support.folders import image_folder
-from support.interrupted import begin
+from support.interrupted import ENDING, begin
 from support.torchrun import environment, torchrun
 from support.trained import run_on, write_png
 
@@ -231,27 +231,12 @@ def test_where_nothing_was_answered_nothing_is_left(there: Path, tmp_path: Path)
     assert {path.name for path in tmp_path.iterdir()} <= {"bad", "cache", "there.csv"}
 
 
-ENDING = """
-import os, signal, sys
-from medpipe.prediction.parts import KeptAnswers
-import medpipe.__main__
-from medpipe.cli import main
-add = KeptAnswers.add
-def ending(self, batch):
-    add(self, batch)
-    if os.environ["RANK"] == "1" and len(self.whole()) > 12:
-        os.kill(os.getpid(), signal.SIGKILL)
-KeptAnswers.add = ending
-main(sys.argv[1:])
-"""
-
-
 @pytest.mark.long
 def test_what_several_processes_began_one_finishes(there: Path, tmp_path: Path) -> None:
     output, whole = tmp_path / "new.csv", tmp_path / "whole.csv"
     (there / "ending.py").write_text(ENDING)
     arguments = ("predict", "run", "new", "--device", "cpu", "--batch-size", "4", "-o")
-    done = torchrun("ending", *arguments, str(output))
+    done = torchrun("ending", *arguments, str(output), env={"MEMBER": "0", "ANSWERED": "13"})
     assert done.returncode != 0
     assert not output.exists()
     kept = [path.read_bytes() for path in parts_of(output).glob("*.jsonl")]

@@ -1,4 +1,4 @@
-"""How many examples hypothesis tries: by `--hypothesis-profile`, all, 60 % in CI, else a quarter."""
+"""How many examples hypothesis tries: all, six of ten in CI, by default a quarter."""
 
 from __future__ import annotations
 
