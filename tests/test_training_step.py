@@ -93,6 +93,21 @@ def test_3d_networks_and_those_that_cannot_stay_as_they_are() -> None:
     training.engine.run()
 
 
+@pytest.mark.parametrize(("channels", "last"), [(8, False), (16, True)])
+def test_networks_with_which_torch_would_crash_stay_as_they_are(channels: int, last: bool) -> None:
+    network = nn.Sequential(
+        nn.Conv2d(1, channels, 3, padding=1),
+        nn.Conv2d(channels, channels, 1, stride=2),
+        nn.Conv2d(channels, 4, 3),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(4, 3),
+    )
+    training = made(network)
+    assert is_channels_last(network) == last
+    training.engine.run()
+
+
 def test_a_try_on_shapes_leaves_no_trace() -> None:
     network = net().eval()
     before, calls = weights(network), []

@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 UNKNOWN_SIDE = 224
 """What is tried where the images' sides vary."""
 
+SAFE_CHANNELS = 16
+"""Channels from which on torch 2.13 computes strided 1 x 1 convolutions in channels last on a CPU.
+
+With 2 to 15 the backward pass writes past the end of its memory, and the process dies.
+"""
+
 COMPILER = "inductor"
 """The back end of ``torch.compile``."""
 
@@ -43,6 +49,8 @@ def to_channels_last(parts: TrainingParts) -> bool:
     image = torch.zeros(2, data.channels, *sides, device=parts.device)
     if any(value.is_meta for value in network.parameters()):
         return False  # a check of shapes: there is no order
+    if parts.device.type == "cpu" and any(map(_crashes, network.modules())):
+        return False
     devices = [parts.device] if parts.device.type == "cuda" else []
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=devices):
@@ -51,6 +59,18 @@ def to_channels_last(parts: TrainingParts) -> bool:
         return False
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return True
+
+
+def _crashes(module: torch.nn.Module) -> bool:
+    """Whether torch's backward pass of a module in channels last ends the process on a CPU."""
+    from torch import nn
+
+    return (
+        isinstance(module, nn.Conv2d)
+        and set(module.kernel_size) == {1}
+        and set(module.stride) != {1}
+        and module.in_channels < SAFE_CHANNELS
+    )
 
 
 def _laid_copy(network: torch.nn.Module) -> torch.nn.Module:
