@@ -69,7 +69,11 @@ def other_modality(modality: str | None, known: Mapping[str, Any]) -> dict[str, 
 
 
 def unlike_notes(
-    found: Mapping[str, Mapping[str, str]], total: int, known: Mapping[str, Any] | None
+    found: Mapping[str, Mapping[str, str]],
+    total: int,
+    known: Mapping[str, Any] | None,
+    *,
+    among: str = "",
 ) -> list[str]:
     """A sentence on each kind in which images are unlike those in training.
 
@@ -77,15 +81,16 @@ def unlike_notes(
         found: By image, what `unlike` found.
         total: How many images were compared.
         known: As of `unlike`.
+        among: Which images these are, in words.
     """
-    notes = []
+    images, notes = " ".join(filter(None, (counted(total, "image"), among))), []
     for kind, (of_one, of_several) in WORDS.items():
         some = [f"{id_} {said[kind]}" for id_, said in found.items() if kind in said]
         if known is None or not some:
             continue
         more = f" and {len(some) - NAMED:,} more" if len(some) > NAMED else ""
         notes.append(
-            f"{len(some):,} of {counted(total, 'image')} {of_one if len(some) == 1 else of_several}"
+            f"{len(some):,} of {images} {of_one if len(some) == 1 else of_several}"
             f" unlike training's ({', '.join(some[:NAMED])}{more}): training had "
             f"{_trained_on(kind, known)}."
         )
@@ -114,15 +119,17 @@ def dataset_notes(
         sample.id: unlike(facts, known) | other_modality(modalities.get(sample.id), known)
         for sample, facts in measured
     }
-    return unlike_notes(found, len(measured), known)
+    among = "that were looked at" if len(measured) < len(samples) else ""
+    return unlike_notes(found, len(measured), known, among=among)
 
 
 def _other_values(facts: ImageFacts, known: Mapping[str, Any]) -> bool:
     (low, high), (narrowest, usual) = known["values"], known["widths"]
+    width = facts.highest - facts.lowest
     return bool(
         facts.highest > high + ABOVE * (high - low)
         or facts.lowest < low - BELOW * usual
-        or facts.highest - facts.lowest < NARROW * narrowest
+        or (not known["constant"] if width == 0 else width < NARROW * narrowest)
     )
 
 

@@ -19,6 +19,7 @@ from medpipe.data.scanning.image_facts import training_facts
 from medpipe.errors import RunError
 from medpipe.steps import SPLITS, DataInfo
 from medpipe.system import files
+from medpipe.system.timing import timed
 from medpipe.system.versions import versions
 
 if TYPE_CHECKING:
@@ -165,7 +166,8 @@ def first_record(
 def _images(prepared: PreparedData) -> dict[str, Any] | None:
     """What the training images look like; see `training_facts`."""
     dataset, samples = prepared.dataset, prepared.by_split["training"]
-    return training_facts(samples, prepared.scan.fingerprints, dataset.reading)
+    with timed("scanning"):
+        return training_facts(samples, prepared.scan.fingerprints, dataset.reading)
 
 
 def machine_record(

@@ -87,7 +87,8 @@ def training_facts(
 ) -> dict[str, Any] | None:
     """What training images look like, as plain data; None where none can be read.
 
-    Sizes are those of all images; the rest is measured on a few, see `measured_facts`.
+    Sizes, and whether some are constant, are those of all images; the rest is measured on a few,
+    see `measured_facts`.
 
     Args:
         samples: The training images.
@@ -97,15 +98,23 @@ def training_facts(
     found = measured_facts(samples, prints, reading)
     if not found:
         return None
-    numbers = sorted(set(prints.numbers([sample.id for sample in samples])))
-    shapes = [prints.kinds[number][0] for number in numbers]
+    ids = [sample.id for sample in samples]
     modalities = sorted(set(modalities_of([sample for sample, _ in found]).values()))
-    return summary([facts for _, facts in found], shapes, modalities)
+    return summary(
+        [facts for _, facts in found],
+        shapes=[prints.kinds[number][0] for number in sorted(set(prints.numbers(ids)))],
+        constant=not {
+            id_ for id_, defect in prints.with_defect() if defect == "constant"
+        }.isdisjoint(ids),
+        modalities=modalities,
+    )
 
 
 def summary(
     found: Sequence[ImageFacts],
+    *,
     shapes: Iterable[tuple[int, ...]] = (),
+    constant: bool = False,
     modalities: Sequence[str] = (),
 ) -> dict[str, Any]:
     """What images have in common, as plain data.
@@ -113,13 +122,15 @@ def summary(
     Args:
         found: What some of them look like: at least one.
         shapes: The sides of others.
+        constant: Whether there are others of which all values are one.
         modalities: DICOM's Modality of those that have one.
 
     Returns:
         ``measured``, how many images; their numbers of ``channels``; the ``sides`` and the
         ``spacing`` (None where an image has none) as the least and the most of each axis, by the
         number of axes; ``values``, the lowest and the highest of all; ``widths``, from the lowest
-        to the highest value of one image, the least and the median; and ``modalities``.
+        to the highest value of one image, the least above 0 and the median; whether some are
+        ``constant``; and ``modalities``.
     """
     widths = [facts.highest - facts.lowest for facts in found]
     spacings = [facts.spacing for facts in found if facts.spacing is not None]
@@ -128,7 +139,8 @@ def summary(
         "channels": sorted({facts.channels for facts in found}),
         "sides": _ranges([*shapes, *(facts.sides for facts in found)]),
         "values": [min(f.lowest for f in found), max(f.highest for f in found)],
-        "widths": [min(widths), median(widths)],
+        "widths": [min(filter(None, widths), default=0.0), median(widths)],
+        "constant": constant or 0.0 in widths,
         "spacing": _ranges(spacings) if len(spacings) == len(found) else None,
         "modalities": list(modalities),
     }
