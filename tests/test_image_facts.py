@@ -124,6 +124,30 @@ def test_where_training_had_constant_images_others_may_be() -> None:
         assert unlike(weak, summary(some)) == {"values": "0 to 1"}
 
 
+@pytest.mark.parametrize(
+    ("lowest", "highest", "differs"),
+    [
+        (-249, 1000, False),
+        (-251, 1000, True),
+        (0, 5000, False),
+        (0, 5001, True),
+        (100, 140, False),
+        (100, 139, True),
+        (0, 5, True),
+    ],
+)
+def test_how_far_values_may_be_from_those_in_training(
+    lowest: float, highest: float, differs: bool
+) -> None:
+    def image(low: float, high: float) -> ImageFacts:
+        return ImageFacts(channels=1, sides=(8, 8), lowest=low, highest=high)
+
+    kept = summary([image(0, 400), image(0, 1000), image(500, 2500)])
+    assert kept["values"] == [0, 2500]
+    assert kept["widths"] == [400, 1000]
+    assert ("values" in unlike(image(lowest, highest), kept)) == differs
+
+
 def test_values_that_are_not_finite_are_passed_over() -> None:
     values = np.array([[np.nan, 1.0], [np.inf, 3.0]], np.float32)
     facts = facts_of(DecodedImage(values=values))
