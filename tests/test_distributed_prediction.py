@@ -175,6 +175,33 @@ def test_a_bad_file_has_its_row_and_is_named_once(there: Path, tmp_path: Path) -
     assert [bool(row["error"]) for row in rows] == [False, False, False, True, True]
 
 
+UNLIKE = """
+import json, os, sys
+from pathlib import Path
+from medpipe import Run
+found = Run.load("run").predict(sys.argv[1])
+Path(sys.argv[2], os.environ["RANK"]).write_text(json.dumps([found.unlike, found.notes]))
+"""
+
+
+def test_images_unlike_trainings_are_told_once(there: Path, tmp_path: Path) -> None:
+    generator = np.random.default_rng(1)
+    for number in range(8):
+        values = generator.integers(0, 256, (32, 32)).astype(np.uint16)
+        write_png(tmp_path / "some" / f"{number}.png", values * (257 if number in (0, 7) else 1))
+    (there / "unlike.py").write_text(UNLIKE)
+    done = torchrun("unlike", str(tmp_path / "some"), str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    (unlike, notes), other = [json.loads((tmp_path / rank).read_text()) for rank in "01"]
+    assert other == [unlike, notes]
+    assert list(unlike) == ["0.png", "7.png"]
+    assert len(notes) == done.stderr.count(" unlike training's ") == 1
+    assert notes[0].startswith("2 of 8 images have a range of values unlike training's (0.png ")
+    output = tmp_path / "all.csv"
+    done = torchrun("medpipe", "predict", "run", str(tmp_path / "some"), "-o", str(output))
+    assert done.stderr.count(notes[0]) == 1
+
+
 MASKS = """
 import os, signal, sys
 from pathlib import Path

@@ -52,6 +52,7 @@ class BatchAnswers:
         errors: By id a sentence about each file that can't be predicted.
         sizes: By id the shape of an image, of each shape that training did not have.
         masks: By id the files of its mask, below their folder.
+        unlike: By id in what an image is unlike those in training; see `unlike`.
     """
 
     number: int
@@ -61,6 +62,7 @@ class BatchAnswers:
     errors: dict[str, str] = attrs.field(factory=dict)
     sizes: dict[str, list[int]] = attrs.field(factory=dict)
     masks: dict[str, list[str]] = attrs.field(factory=dict)
+    unlike: dict[str, dict[str, str]] = attrs.field(factory=dict)
 
 
 def answers(
@@ -134,6 +136,7 @@ def _mean(some: Sequence[BatchAnswers]) -> BatchAnswers:
         for id_, said in one.errors.items():
             mean.errors.setdefault(id_, said)
         mean.sizes.update(one.sizes)
+        mean.unlike.update(one.unlike)
         for id_, scores in zip(one.ids, one.scores, strict=True):
             rows.setdefault(id_, []).append(scores)
     for id_, each in rows.items():
@@ -160,9 +163,9 @@ class _Work:
         self._fills = filled_by(trained.assembly.chain())
 
     def begin(self, number: int, batch: Batch, run: Any) -> _Begun:
-        from medpipe.prediction.batches import DEFECTS, FAILED, GROUPS
+        from medpipe.prediction.batches import DEFECTS, FAILED, GROUPS, UNLIKE
 
-        found = BatchAnswers(number=number, errors=batch[FAILED])
+        found = BatchAnswers(number=number, errors=batch[FAILED], unlike=batch[UNLIKE])
         for id_, defect in batch[DEFECTS].items():
             said = self._unfilled(id_, defect)
             if said is not None:

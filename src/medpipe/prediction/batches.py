@@ -16,14 +16,16 @@ from medpipe.data.loading.collate import Batch, as_tensor, collate
 from medpipe.data.loading.loader import Loader, make_loader
 from medpipe.data.loading.sample_batches import EPOCHS, SampleBatches
 from medpipe.data.readers.reader import read_sample_image, source_of
+from medpipe.data.scanning.image_facts import facts_of
 from medpipe.data.scanning.pixel_defects import defect_of
 from medpipe.data.scanning.scan import refuse_no_numbers
 from medpipe.errors import DataError, MedpipeError, StepError
 from medpipe.prediction.listing import sentence_of
+from medpipe.prediction.unlike import unlike
 from medpipe.system.resource_errors import limit_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import torch
 
@@ -31,9 +33,10 @@ if TYPE_CHECKING:
     from medpipe.prediction.trained import TrainedNetwork
     from medpipe.steps import DataInfo, Reading, Sample
 
-GROUPS, FAILED, DEFECTS = "$groups", "$failed", "$defects"
+GROUPS, FAILED, DEFECTS, UNLIKE = "$groups", "$failed", "$defects", "$unlike"
 """The keys of a batch: batches of one shape each; by id a sentence about each image that can't be
-predicted, and the defect of each (see `defect_of`) that has one."""
+predicted, the defect of each (see `defect_of`) that has one, and in what it is unlike those in
+training (see `unlike`)."""
 
 
 class FileOrder(EpochBatchSampler):
@@ -69,22 +72,30 @@ class FileBatches(SampleBatches):
         chain: The transforms.
         data: What the run was trained on.
         reading: How files are decoded.
+        known: What training images look like, to compare with; None: nothing is compared.
     """
 
     def __init__(
-        self, samples: Sequence[Sample], *, chain: Chain, data: DataInfo, reading: Reading
+        self,
+        samples: Sequence[Sample],
+        *,
+        chain: Chain,
+        data: DataInfo,
+        reading: Reading,
+        known: Mapping[str, Any] | None,
     ) -> None:
         super().__init__(samples, chain=chain, task=data.task, reading=reading, training=False)
-        self._axes = data.spatial_dims
+        self._axes, self._known = data.spatial_dims, known
 
     def _batch(self, key: BatchKey) -> Batch:
         made: dict[Any, list[Batch]] = {}
         failed: dict[str, str] = {}
         defects: dict[str, str] = {}
+        others: dict[str, dict[str, str]] = {}
         for place in key.places.tolist():
             sample = self.samples[place]
             try:
-                one, defect = self._read(sample)
+                one, defect, other = self._read(sample)
             except MedpipeError as error:
                 limit = limit_of(error)
                 if limit is not None:  # nothing is wrong with the file
@@ -95,11 +106,13 @@ class FileBatches(SampleBatches):
             made.setdefault((tuple(image.shape), image.dtype), []).append(one)
             if defect is not None:
                 defects[sample.id] = defect
+            if other:
+                others[sample.id] = other
         groups = [{**collate(some, self._task), EPOCHS: [0] * len(some)} for some in made.values()]
-        return {GROUPS: groups, FAILED: failed, DEFECTS: defects}
+        return {GROUPS: groups, FAILED: failed, DEFECTS: defects, UNLIKE: others}
 
-    def _read(self, sample: Sample) -> tuple[Batch, str | None]:
-        """A sample as it leaves the per-sample stage, and the defect of its image."""
+    def _read(self, sample: Sample) -> tuple[Batch, str | None, dict[str, str]]:
+        """A sample as it leaves the per-sample stage, and what is to be said of its image."""
         decoded = read_sample_image(sample.image, self._reading)
         refuse_no_numbers(sample, decoded)
         file, given = source_of(sample.image), sample
@@ -118,7 +131,8 @@ class FileBatches(SampleBatches):
                 f"on {self._axes}. Bring the files into the form that the run was trained on "
                 "(dataset.unit for DICOM)."
             ) from error
-        return left, defect_of(decoded)
+        other = {} if self._known is None else unlike(facts_of(decoded), self._known)
+        return left, defect_of(decoded), other
 
 
 class FileLoader(Loader):
@@ -138,7 +152,7 @@ class FileLoader(Loader):
                         groups.append(super()._finished(one, this_pass))
                     except MedpipeError as alone:
                         failed[one["id"][0]] = sentence_of(alone)
-        return {GROUPS: groups, FAILED: failed, DEFECTS: batch[DEFECTS]}
+        return {**batch, GROUPS: groups, FAILED: failed}
 
 
 def _singles(group: Batch) -> list[Batch]:
@@ -166,7 +180,13 @@ def file_loader(
     """
     assembly = trained.assembly
     return make_loader(
-        FileBatches(samples, chain=assembly.chain(), data=trained.data, reading=trained.reading),
+        FileBatches(
+            samples,
+            chain=assembly.chain(),
+            data=trained.data,
+            reading=trained.reading,
+            known=trained.images,
+        ),
         FileOrder(numbers, count=len(samples), batch_size=batch_size),
         workers=min(assembly.workers, len(numbers)),
         device=device,

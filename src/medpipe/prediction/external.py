@@ -25,6 +25,7 @@ from medpipe.prediction.network import (
     predict_samples,
     shared_by_processes,
 )
+from medpipe.prediction.unlike import dataset_notes
 from medpipe.steps import Dataset, DatasetStep, Reading, Split
 from medpipe.system import files
 from medpipe.system.hardware import available_cpus
@@ -192,14 +193,17 @@ def _evaluate(
     with processes.in_turn():  # so that those that follow find in the cache what was scanned
         external = _external(trained, data, allow_overlap=allow_overlap)
     refuse_other_data(external.digest, processes.share(external.digest), processes)
+    samples, prints = external.dataset.samples, external.found.fingerprints
+    unlike: list[str] = []
     if processes.leads:
-        for note in external.notes:
+        unlike = dataset_notes(samples, prints, trained.reading, trained.images)
+        for note in (*external.notes, *unlike):
             logger.warning("%s", note)
-    samples = external.dataset.samples
+    unlike = processes.share(unlike)
     predictions, loss, more = predict_samples(
         trained,
         samples,
-        external.found.fingerprints,
+        prints,
         device=device,
         batch_size=batch_size,
         with_loss=not external.lacking,  # it would take what is not annotated for background
@@ -215,7 +219,7 @@ def _evaluate(
         metrics={"loss": loss, **metrics},
         predictions=predictions.sorted_by_id(),
         overlap=external.overlap,
-        notes=(*external.notes, *more),
+        notes=(*external.notes, *unlike, *more),
         record={
             "run": str(trained.path),
             **({} if trained.members is None else {"runs": [str(path) for path in trained.paths]}),

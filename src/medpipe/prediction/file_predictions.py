@@ -41,6 +41,8 @@ class FilePredictions:
         dicom_ids: By path, where they were asked for, the identifiers of each DICOM file in the
             order of `DICOM_IDS`, blank where its header has none. They name the patient. None:
             they were not asked for.
+        unlike: By path of each image that looks unlike those in training, what it has, in words,
+            by kind: ``channels``, ``size``, ``values``, ``spacing`` or ``modality``.
     """
 
     task: Task
@@ -54,6 +56,7 @@ class FilePredictions:
     masks: Mapping[str, tuple[Path, ...]] = attrs.field(factory=dict, repr=False)
     operating_point: Mapping[str, Any] | None = attrs.field(default=None, repr=False)
     dicom_ids: Mapping[str, tuple[str, ...]] | None = attrs.field(default=None, repr=False)
+    unlike: Mapping[str, Mapping[str, str]] = attrs.field(factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.ids)

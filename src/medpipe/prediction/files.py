@@ -19,6 +19,7 @@ from medpipe.prediction.network import (
     size_notes,
 )
 from medpipe.prediction.parts import job_of, kept_answers
+from medpipe.prediction.unlike import other_modality, unlike_notes
 from medpipe.steps import Sample, Series, resolved
 from medpipe.system.options import option
 from medpipe.system.text import counted
@@ -195,6 +196,7 @@ def _answered(
             if not own:
                 continue
             one = trained if passes == 1 else network_at(trained, member)
+            one = attrs.evolve(one, images=None if member else trained.images)
             for batch in answers(
                 one, samples, own, batch_size=size, device=device, take_mask=writer
             ):
@@ -219,14 +221,32 @@ def _told(
 ) -> FilePredictions:
     """The predictions of all batches, with what there is to say of them in the log."""
     sizes = {id_: shape for batch in batches for id_, shape in batch.sizes.items()}
-    notes = [*size_notes(trained, sizes), *said]
-    predicted = _whole(trained, found, batches, masks, notes)
+    unlike = _unlike(trained, found, batches)
+    compared = sum(len(batch.ids) for batch in batches)
+    notes = [*size_notes(trained, sizes), *said, *unlike_notes(unlike, compared, trained.images)]
+    predicted = attrs.evolve(_whole(trained, found, batches, masks, notes), unlike=unlike)
     if dicom_ids:
         predicted = attrs.evolve(predicted, dicom_ids=_dicom_ids(found))
     if trained.assembly.processes.leads:
         for note in (*notes, *_error_lines(predicted)):
             logger.warning("%s", note)
     return predicted
+
+
+def _unlike(
+    trained: TrainedNetwork, found: FoundFiles, batches: Sequence[BatchAnswers]
+) -> dict[str, dict[str, str]]:
+    """In what predicted files are unlike training's, in their order; see `unlike`."""
+    if trained.images is None:
+        return {}
+    read = {id_: batch.unlike.get(id_, {}) for batch in batches for id_ in batch.ids}
+    each: dict[str, dict[str, str]] = {}
+    for id_ in found.images:
+        who = found.identities.get(id_)
+        other = other_modality(who.modality, trained.images) if who else {}
+        if id_ in read and (read[id_] or other):
+            each[id_] = read[id_] | other
+    return each
 
 
 def _found(

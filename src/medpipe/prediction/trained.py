@@ -36,6 +36,8 @@ class TrainedNetwork:
         chosen: What was chosen on the run's validation split; see
             `medpipe.evaluation.frozen.chosen_on_validation`. None where it did not come to that.
         members: The networks of several runs, whose mean is predicted; the rest is the first's.
+        images: What the training images look like; see
+            `medpipe.data.scanning.image_facts.training_facts`. None: that is not known.
     """
 
     path: Path
@@ -47,6 +49,7 @@ class TrainedNetwork:
     precision: Precision
     chosen: Mapping[str, Any] | None = None
     members: Members | None = None
+    images: Mapping[str, Any] | None = None
 
     @property
     def paths(self) -> tuple[Path, ...]:

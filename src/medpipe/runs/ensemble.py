@@ -84,7 +84,9 @@ def trained_together(
     if settings.operating_point and chosen and not chosen["operating_point"] and place().leads:
         because = chosen["no_operating_point_because"]
         logger.warning("The runs in %s have no common operating point: %s.", some.path, because)
-    return attrs.evolve(first, path=some.path, chosen=chosen, members=members)
+    known = (run.record["data"].get("images") for run in runs)
+    images = next((one for one in known if one is not None), None)
+    return attrs.evolve(first, path=some.path, chosen=chosen, members=members, images=images)
 
 
 def evaluate_together(

@@ -15,9 +15,11 @@ import attrs
 
 from medpipe.config import Configuration, unrepeatable, write
 from medpipe.config.measured import info_record
+from medpipe.data.scanning.image_facts import training_facts
 from medpipe.errors import RunError
 from medpipe.steps import SPLITS, DataInfo
 from medpipe.system import files
+from medpipe.system.timing import timed
 from medpipe.system.versions import versions
 
 if TYPE_CHECKING:
@@ -145,6 +147,7 @@ def first_record(
             "notes": list(prepared.dataset.notes),
             "quarantine": dict(sorted(Counter(f.kind for f in prepared.quarantine).items())),
             "info": info_record(data, registry),
+            "images": _images(prepared),
         },
         "auto": dict(decided),
         "weights": weights,
@@ -158,6 +161,13 @@ def first_record(
         "command": sys.argv,
         "sessions": [{"started": timestamp(), "from_iteration": 0}],
     }
+
+
+def _images(prepared: PreparedData) -> dict[str, Any] | None:
+    """What the training images look like; see `training_facts`."""
+    dataset, samples = prepared.dataset, prepared.by_split["training"]
+    with timed("scanning"):
+        return training_facts(samples, prepared.scan.fingerprints, dataset.reading)
 
 
 def machine_record(

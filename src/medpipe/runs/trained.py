@@ -121,4 +121,5 @@ def trained_network(
         reading=Reading(**reading, readers=assembly.readers()),
         precision=record["precision"],
         chosen=record.get("chosen_on_validation") if which == "best" else None,
+        images=record["data"].get("images"),
     )

@@ -49,6 +49,7 @@ class DecodedImage:
             Unknown is never taken for 1 mm: the step ``spacing`` refuses both.
         source: The file that it was read from, for metadata; None where there is none.
         colours: Whether three channels are red, green and blue, which can be made grey.
+        stored_channels: How many channels the file has, where the reading made others of them.
     """
 
     values: np.ndarray[Any, Any]
@@ -58,6 +59,7 @@ class DecodedImage:
     spacing_of: SpacingOf = "unknown"
     source: str | None = None
     colours: bool = False
+    stored_channels: int | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -41,9 +41,10 @@ def with_channels(
         if wanted == 1:
             return attrs.evolve(image, values=values, channels=False)
         repeated = np.repeat(values[..., None], 3, axis=-1)
-        return attrs.evolve(image, values=repeated, channels=True)
+        return attrs.evolve(image, values=repeated, channels=True, stored_channels=1)
     if colours and have == 3:
-        return attrs.evolve(image, values=_grey(image.values), channels=False)
+        grey = _grey(image.values)
+        return attrs.evolve(image, values=grey, channels=False, stored_channels=3)
     raise UnreadableImageError(
         path,
         f"has {have} channels, which can't be converted to {wanted}",

@@ -45,7 +45,7 @@ class DicomListing:
     Attributes:
         images: By id, in the order of the ids: a path, or a `Series`.
         skipped: The ids of files that hold no pixels, such as reports, plans and DICOMDIR.
-        identities: Patient, study, series and instance of each image, from its header.
+        identities: What the header of each image says; see `DicomIdentity`.
         first_of: For each series the id of its first file.
         members: The ids of all files of the series, copies too.
         notes: Sentences about files that are copies of one another, or contradict each other.
@@ -169,7 +169,7 @@ def list_dicom(
 
 
 def dicom_identities(files: Mapping[str, str], faults: list[Fault]) -> dict[str, DicomIdentity]:
-    """Patient, study, series and instance of those files that are DICOM, by id.
+    """What the headers of those files say that are DICOM, by id.
 
     Args:
         files: Path by id.

@@ -1,4 +1,4 @@
-"""Patient, study, series and instance identifiers from DICOM headers."""
+"""Patient, study, series, instance and modality from DICOM headers."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 TAGS = (
     0x00080005,  # SpecificCharacterSet, by which PatientID is decoded
     0x00080018,
+    0x00080060,
     0x00100020,
     0x00100021,
     0x0020000D,
     0x0020000E,
 )
-"""The elements that are read: SOPInstanceUID, PatientID, its issuer, the study and the series."""
+"""The elements that are read: SOPInstanceUID, Modality, PatientID, its issuer, study, series."""
 NAMED = 3
 """How many files a sentence names."""
 _TRUST = (
@@ -33,7 +34,7 @@ _TRUST = (
 
 @attrs.frozen(kw_only=True)
 class DicomIdentity:
-    """Patient, study, series and instance of a file; None where blank or absent.
+    """Patient, study, series, instance and modality of a file; None where blank or absent.
 
     Attributes:
         patient: PatientID, without invisible characters.
@@ -41,6 +42,7 @@ class DicomIdentity:
         study: StudyInstanceUID.
         series: SeriesInstanceUID.
         instance: SOPInstanceUID.
+        modality: Modality, such as ``CT`` or ``MR``.
     """
 
     patient: str | None = None
@@ -48,6 +50,7 @@ class DicomIdentity:
     study: str | None = None
     series: str | None = None
     instance: str | None = None
+    modality: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -73,6 +76,7 @@ def identity_of(dataset: Dataset) -> DicomIdentity:
         study=_text(dataset, "StudyInstanceUID"),
         series=_text(dataset, "SeriesInstanceUID"),
         instance=_text(dataset, "SOPInstanceUID"),
+        modality=_text(dataset, "Modality"),
     )
 
 

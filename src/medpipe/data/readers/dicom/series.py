@@ -70,7 +70,7 @@ def read_series(series: Series, reading: Reading, heard: Callable[[bytes], objec
         order, affine = _by_number(paths, slices), None
     values = [slices[index].image.values for index in order]
     masks = [slices[index].padding for index in order]
-    channels = slices[0].image.channels
+    channels, stored = slices[0].image.channels, slices[0].image.stored_channels
     spacing = _spacing(affine)
     # Stacked slice by slice, so that no second volume is in memory while it is filled.
     slices.clear()
@@ -87,6 +87,7 @@ def read_series(series: Series, reading: Reading, heard: Callable[[bytes], objec
         affine=affine,
         spacing=spacing,
         spacing_of="unknown" if spacing is None else "patient",
+        stored_channels=stored,
     )
 
 
