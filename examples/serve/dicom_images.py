@@ -6,10 +6,9 @@ be told from their length.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from io import BytesIO
 from math import isfinite
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pydicom
@@ -17,6 +16,9 @@ from pydicom.filereader import data_element_generator
 from pydicom.pixels.processing import apply_windowing
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from refused import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 PLAIN = (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
 SYNTAX = 0x00020010
@@ -29,6 +31,15 @@ NOT_READ = {
     "ModalityLUTSequence": "a modality look-up table",
 }
 """What is not read here, by the element that tells."""
+PLACE = (
+    *("SOPClassUID", "InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient"),
+    *("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"),
+)
+"""What the run's reader looks at too: where it can't be read the file is damaged."""
+WHOLE_NUMBERS = (
+    *("NumberOfFrames", "Rows", "Columns", "SamplesPerPixel", "PlanarConfiguration"),
+    *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
+)
 MEASURED = ("BMD", "CT", "MR", "NM", "PT", "RTDOSE")
 """Modalities whose values are measurements, which MONOCHROME1 doesn't invert."""
 MEASURED_CLASSES = ("CT ", "MR ", "Positron", "PET", "Nuclear", "RT Dose", "Parametric Map")
@@ -68,14 +79,20 @@ def _values(content: bytes, reading: Mapping[str, Any], pixels: int) -> np.ndarr
             raise Refused(f"DICOM files of {told} are not read here.")
     if not dataset.get("PixelData"):
         raise Refused("The DICOM file has no pixels.")
-    if int(dataset.get("NumberOfFrames") or 1) > 1:
+    for keyword in PLACE:
+        dataset.get(keyword)  # fails where it is damaged
+    for keyword in WHOLE_NUMBERS:
+        value = dataset.get(keyword)
+        if value is not None and value != "" and not isinstance(value, int):
+            raise Refused(f"The DICOM file is damaged: its {keyword} is no whole number.")
+    if (dataset.get("NumberOfFrames") or 1) != 1:
         raise Refused(
             f"The DICOM file has {dataset.NumberOfFrames} frames, and the model takes one image. "
             "Save the frame as its own file."
         )
-    if dataset.Rows * dataset.Columns > pixels:
+    if not 0 < dataset.Rows * dataset.Columns <= pixels:
         raise Refused(f"The image has {dataset.Columns} x {dataset.Rows} pixels, over {pixels}.")
-    return _rgb(dataset) if dataset.get("SamplesPerPixel", 1) == 3 else _grey(dataset, reading)
+    return _rgb(dataset) if dataset.get("SamplesPerPixel") == 3 else _grey(dataset, reading)
 
 
 def _syntax(content: bytes) -> str | None:
@@ -94,8 +111,10 @@ def _cells(dataset: pydicom.Dataset, samples: int) -> np.ndarray:
     bits = dataset.BitsAllocated
     if bits not in (8, 16):
         raise Refused(f"DICOM pixels of {bits} bits are not read here.")
-    if not 1 <= dataset.BitsStored == dataset.get("HighBit", bits - 1) + 1 <= bits:
+    if not 1 <= dataset.BitsStored == dataset.HighBit + 1 <= bits:
         raise Refused("The DICOM file's BitsStored and HighBit are not read here.")
+    if dataset.get("SamplesPerPixel") != samples or dataset.PixelRepresentation not in (0, 1):
+        raise Refused("The DICOM file is damaged: its header contradicts itself.")
     right = dataset.Rows * dataset.Columns * samples * bits // 8
     found = len(dataset.PixelData)
     if found not in (right, right + right % 2):
@@ -111,6 +130,8 @@ def _rgb(dataset: pydicom.Dataset) -> np.ndarray:
     if kind != "RGB" or dataset.BitsStored != dataset.BitsAllocated or dataset.PixelRepresentation:
         raise Refused(f"DICOM colours of the kind {kind} are not read here, only RGB.")
     cells, sides = _cells(dataset, 3), (dataset.Rows, dataset.Columns)
+    if dataset.PlanarConfiguration not in (0, 1):
+        raise Refused("The DICOM file is damaged: its header contradicts itself.")
     if dataset.PlanarConfiguration:
         return np.moveaxis(cells.reshape(3, *sides), 0, -1)
     return cells.reshape(*sides, 3)
@@ -121,8 +142,7 @@ def _grey(dataset: pydicom.Dataset, reading: Mapping[str, Any]) -> np.ndarray:
     if kind not in ("MONOCHROME1", "MONOCHROME2"):
         raise Refused(f"DICOM files of the kind {kind} are not read here.")
     cells = _cells(dataset, 1).reshape(dataset.Rows, dataset.Columns)
-    spare = dataset.BitsAllocated - dataset.BitsStored
-    stored = (cells << spare) >> spare  # by its type's sign, without what is in other bits
+    stored = _stored(dataset, cells)
     slope, intercept = _rescale(dataset)
     values: np.ndarray = stored if (slope, intercept) == (1, 0) else stored * slope + intercept
     bounds: tuple[float, float] = _bounds(dataset, slope, intercept)
@@ -138,6 +158,17 @@ def _grey(dataset: pydicom.Dataset, reading: Mapping[str, Any]) -> np.ndarray:
         if padding.any() and not padding.all():
             values[padding] = values[~padding].min()
     return values
+
+
+def _stored(dataset: pydicom.Dataset, cells: np.ndarray) -> np.ndarray:
+    """The values of cells, of which other bits may only repeat the sign, or be padding."""
+    spare = dataset.BitsAllocated - dataset.BitsStored
+    stored = (cells << spare) >> spare  # by its type's sign
+    others = cells.view(f"u{cells.dtype.itemsize}") >> dataset.BitsStored
+    odd = (cells != stored) & (others != 0)
+    if (odd & ~_padding(dataset, cells, cells)).any():
+        raise Refused("The DICOM file has pixels with bits outside of its BitsStored.")
+    return np.where(odd, cells, stored)
 
 
 def _rescale(dataset: pydicom.Dataset) -> tuple[float, float]:
@@ -171,8 +202,8 @@ def _through_window(values: np.ndarray, centre: float, width: float) -> np.ndarr
     middle, span = centre - 0.5, width - 1
     numbers = values.astype(np.float64)
     if span == 0:
-        return (numbers > middle).astype(np.float64)
-    return np.clip((numbers - middle) / span + 0.5, 0, 1)
+        return (numbers > middle).astype(np.float32)
+    return np.clip((numbers - middle) / span + 0.5, 0, 1).astype(np.float32)
 
 
 def _measured(dataset: pydicom.Dataset) -> bool:
@@ -190,4 +221,5 @@ def _padding(dataset: pydicom.Dataset, stored: np.ndarray, cells: np.ndarray) ->
     if ends[0] is None:
         return np.zeros(stored.shape, bool)
     low, high = min(own), max(own)
-    return ((stored >= low) & (stored <= high)) | ((cells >= low) & (cells <= high))
+    inside: np.ndarray = (stored >= low) & (stored <= high)
+    return inside | ((cells >= low) & (cells <= high))

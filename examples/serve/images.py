@@ -6,6 +6,7 @@ A file that can't be read exactly as the run reads it is refused.
 from __future__ import annotations
 
 import struct
+import zlib
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +58,7 @@ def with_channels(values: np.ndarray, reading: Mapping[str, Any]) -> np.ndarray:
         raise Refused(f"The image has {have} channels, which can't be made {wanted}.")
     # ITU-R 601-2 luma in whole numbers, as Pillow has it.
     red, green, blue = np.moveaxis(values.astype(np.int64), -1, 0)
-    luma = (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16
+    luma: np.ndarray = (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16
     return luma.astype(values.dtype)
 
 
@@ -69,9 +70,8 @@ def _png_values(content: bytes, reading: Mapping[str, Any]) -> np.ndarray:
         raise Refused(f"The image has {width} x {height} pixels, more than {PIXELS} together.")
     if depth == 16 and colour != 0:
         raise Refused("Colours of 16 bits are not read here. Save the image in 8 bits.")
+    _check_chunks(content)
     try:
-        with Image.open(BytesIO(content), formats=["PNG"]) as image:
-            image.verify()  # checksums, and whether there is an end
         with Image.open(BytesIO(content), formats=["PNG"]) as image:
             if getattr(image, "n_frames", 1) > 1:
                 raise Refused("The PNG file holds several pictures. Save each as its own file.")
@@ -82,6 +82,21 @@ def _png_values(content: bytes, reading: Mapping[str, Any]) -> np.ndarray:
     except Exception as error:  # a damaged file can make a decoder fail in any way
         raise Refused(f"The PNG file is damaged: {error}.") from error
     return values
+
+
+def _check_chunks(content: bytes) -> None:
+    """Compare the checksums, which Pillow ignores where it has all pixels, and look for the end."""
+    place, name = len(PNG), b""
+    while name != b"IEND":
+        if len(content) < place + 12:
+            raise Refused("The PNG file is damaged: it ends too early.")
+        length, name = struct.unpack_from(">I4s", content, place)
+        end = place + 12 + length
+        if end > len(content):
+            raise Refused("The PNG file is damaged: it ends too early.")
+        if zlib.crc32(content[place + 4 : end - 4]) != int.from_bytes(content[end - 4 : end]):
+            raise Refused("The PNG file is damaged: a checksum is wrong.")
+        place = end
 
 
 def _as_stored(image: Image.Image) -> np.ndarray:

@@ -6,14 +6,16 @@ import base64
 import hashlib
 import json
 import math
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnxruntime
 from images import read_image, shown
 from refused import Refused
 from steps import made_steps
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FORMAT, FILE = 1, "model.onnx"
 KINDS = {"multiclass": "classes", "multilabel": "findings", "regression": "numbers"}
@@ -244,6 +246,11 @@ def _session(path: Path, contract: dict[str, Any]) -> onnxruntime.InferenceSessi
         session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own errors have no common class
         raise Refused(f"{path} can't be opened by onnxruntime: {error}") from error
+    body = {key: item for key, item in contract.items() if key != "files"}
+    text = json.dumps(body, sort_keys=True, ensure_ascii=False).encode()
+    kept = session.get_modelmeta().custom_metadata_map
+    if kept.get("medpipe_contract") != hashlib.sha256(text).hexdigest():
+        raise Refused(f"{path} is of another contract than that beside it. Copy the export again.")
     given = {one.name for one in session.get_outputs()}
     if given != {one["name"] for one in contract["outputs"]}:
         raise Refused(f"{path} has other outputs than its contract says: {sorted(given)}.")

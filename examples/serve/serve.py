@@ -11,10 +11,12 @@ import argparse
 import base64
 import hashlib
 import json
+import logging
 import re
 import socket
 import sys
 import threading
+import warnings
 from functools import cache, partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -59,7 +61,7 @@ class Handler(BaseHTTPRequestHandler):
         self._model, self._page = model, page
         super().__init__(*parts)
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         """The page, and what it says of the model."""
         if not self._allowed("GET"):
             return
@@ -70,7 +72,7 @@ class Handler(BaseHTTPRequestHandler):
 
     do_HEAD = do_GET  # noqa: N815
 
-    def do_POST(self) -> None:  # noqa: N802
+    def do_POST(self) -> None:
         """The answer for the file that is the body."""
         try:
             if not self._allowed("POST"):
@@ -113,12 +115,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def _allowed(self, method: str) -> bool:
         """Whether the request is for this server and what it has; else the answer is sent."""
-        names = {f"{name}:{self.server.server_port}" for name in (ADDRESS, "localhost")}
-        names |= {ADDRESS, "localhost"} if self.server.server_port == 80 else set()
+        port = self.server.server_address[1]
+        names = {f"{name}:{port}" for name in (ADDRESS, "localhost")}
+        names |= {ADDRESS, "localhost"} if port == 80 else set()
         host, origin = self.headers.get("Host"), self.headers.get("Origin")
         if host not in names:
             # A name of another site that was made to point here (DNS rebinding).
-            self._fail(403, f"This server is {ADDRESS}:{self.server.server_port} alone.")
+            self._fail(403, f"This server is {ADDRESS}:{port} alone.")
         elif (origin is not None and origin != f"http://{host}") or self.headers.get(
             "Sec-Fetch-Site", "none"
         ) not in ("none", "same-origin"):
@@ -213,6 +216,9 @@ def _policy(page: bytes) -> str:
 
 def main() -> int:
     """Serve an export."""
+    # Both would print what is in files.
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    warnings.simplefilter("ignore")
     parser = argparse.ArgumentParser(description="A page that answers from an ONNX export.")
     parser.add_argument("export", type=Path, help="the folder that medpipe export wrote")
     parser.add_argument("--port", type=int, default=8000, help="0: any that is free")

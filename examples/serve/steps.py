@@ -47,7 +47,8 @@ def scale_intensity(*, minv: float = 0, maxv: float = 1, channel_wise: bool = Fa
         low, high = values.min(), values.max()
         if low == high:
             return values * np.float32(minv)
-        return (values - low) / (high - low) * np.float32(maxv - minv) + np.float32(minv)
+        scaled: np.ndarray = (values - low) / (high - low)
+        return scaled * np.float32(maxv - minv) + np.float32(minv)
 
     return _each(apply, channel_wise)
 
