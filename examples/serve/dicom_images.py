@@ -221,5 +221,5 @@ def _padding(dataset: pydicom.Dataset, stored: np.ndarray, cells: np.ndarray) ->
     if ends[0] is None:
         return np.zeros(stored.shape, bool)
     low, high = min(own), max(own)
-    inside: np.ndarray = (stored >= low) & (stored <= high)
-    return inside | ((cells >= low) & (cells <= high))
+    found: np.ndarray = (stored >= low) & (stored <= high) | (cells >= low) & (cells <= high)
+    return found

@@ -115,7 +115,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _allowed(self, method: str) -> bool:
         """Whether the request is for this server and what it has; else the answer is sent."""
-        port = self.server.server_address[1]
+        _, port = self.connection.getsockname()
         names = {f"{name}:{port}" for name in (ADDRESS, "localhost")}
         names |= {ADDRESS, "localhost"} if port == 80 else set()
         host, origin = self.headers.get("Host"), self.headers.get("Origin")

@@ -25,16 +25,18 @@ class Browser:
 
     Attributes:
         complaints: What its console said: errors, and what the page's policy refused.
+        statuses: Of the answers that came from servers, also where the page may not see them.
     """
 
     def __init__(self, process: subprocess.Popen[bytes], write: int, read: int) -> None:
         self._process, self._write, self._read = process, write, read
         self._rest, self._count, self._session = b"", 0, ""
         self.complaints: list[str] = []
+        self.statuses: list[int] = []
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
         self._session = attached["sessionId"]
-        for domain in ("Page", "Runtime", "Log", "DOM"):
+        for domain in ("Page", "Runtime", "Log", "DOM", "Network"):
             self.call(f"{domain}.enable")
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
@@ -52,6 +54,8 @@ class Browser:
                 return found
             if told.get("method") in ("Runtime.exceptionThrown", "Log.entryAdded"):
                 self.complaints.append(json.dumps(told["params"]))
+            if told.get("method") == "Network.responseReceivedExtraInfo":
+                self.statuses.append(told["params"]["statusCode"])
 
     def _next(self) -> dict[str, Any]:
         while b"\0" not in self._rest:
