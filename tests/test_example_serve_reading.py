@@ -109,6 +109,11 @@ DICOM = {
     "padded": dicom(PADDED, **CT, PixelPaddingValue=-2000),
     "a range of padding": dicom(PADDED, PixelPaddingValue=-2000, PixelPaddingRangeLimit=-500),
     "padded beyond its bits": dicom(FULL, **BITS, PixelPaddingValue=63536),
+    "padded without its sign": dicom(
+        np.where(TWELVE < 1800, np.int16(2096), TWELVE.astype(np.int16)),
+        **BITS,
+        PixelPaddingValue=2096,
+    ),
     "padded white is 0": dicom(
         PADDED, PhotometricInterpretation="MONOCHROME1", Modality="CR", PixelPaddingValue=-2000
     ),
@@ -203,6 +208,10 @@ REFUSED = {
     ),
     "several pictures": (animated(), "several pictures"),
     "half a DICOM": (saved(DICOM["stored"])[:-20], "DICOM file is damaged"),
+    "a DICOM of more pixels": (
+        saved(dicom(SIGNED, PixelData=SIGNED.tobytes() * 2)),
+        "should hold 60 bytes of pixels, not 120",
+    ),
     "frames": (saved(dicom(np.zeros((3, 4, 4), np.uint8))), "has 3 frames"),
     "deflated": (of_syntax(DeflatedExplicitVRLittleEndian), "Deflated"),
     "compressed": (of_syntax(JPEGBaseline8Bit), "JPEG Baseline"),
