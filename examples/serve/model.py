@@ -99,7 +99,7 @@ class Model:
                 "width": values.shape[1],
                 "height": values.shape[0],
                 "channels": values.shape[2] if values.ndim == 3 else 1,
-                "range": [float(image.min()), float(image.max())],
+                "range": [float(values.min()), float(values.max())],
                 "shown": "data:image/png;base64," + base64.b64encode(shown(values)).decode(),
             },
             "remarks": self._remarks(image),

@@ -8,6 +8,7 @@ import json
 import os
 import select
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +17,13 @@ from typing import Any
 from support.pages import CHROMIUM
 
 SECONDS = 60
-FROM_US, TO_US = 3, 4
-"""The descriptors that --remote-debugging-pipe reads and writes."""
+START = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.dup2(int(sys.argv[2]), 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+"""Gives a program the descriptors that --remote-debugging-pipe reads and writes."""
 
 
 class Browser:
@@ -118,18 +124,13 @@ def browser(profile: Path) -> Iterator[Browser]:
     ours = [*os.pipe(), *os.pipe()]
     # Above those that the browser is to have, so that none overwrites another.
     theirs = [fcntl.fcntl(ours[place], fcntl.F_DUPFD_CLOEXEC, 10) for place in (0, 3)]
-
-    def pass_on() -> None:
-        os.dup2(theirs[0], FROM_US)
-        os.dup2(theirs[1], TO_US)
-
+    start = [sys.executable, "-ISc", START, *map(str, theirs)]
     command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe"]
     process = subprocess.Popen(
-        [*command, f"--user-data-dir={profile}", "--hide-scrollbars", "about:blank"],
+        [*start, *command, f"--user-data-dir={profile}", "--hide-scrollbars", "about:blank"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        pass_fds=(FROM_US, TO_US),
-        preexec_fn=pass_on,
+        pass_fds=theirs,
     )
     for descriptor in (*theirs, ours[0], ours[3]):
         os.close(descriptor)
