@@ -5,6 +5,7 @@ torch is imported inside functions.
 
 from __future__ import annotations
 
+import atexit
 import time
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -109,6 +110,7 @@ class Processes:
                     world_size=self.here.world_size,
                     timeout=self._timeout,
                 )
+                atexit.register(self._disconnect)
             self._control = dist.new_group(backend="gloo", timeout=self._timeout)
         except (RuntimeError, ValueError, TimeoutError) as error:
             raise TrainingError(
@@ -276,6 +278,15 @@ class Processes:
         """Raise what another process, which must fail, says of it."""
         self._await_failure()
         raise OtherProcessError("Another process of the run failed.")
+
+    def _disconnect(self) -> None:
+        """End the groups and their threads while the interpreter is there, which they need."""
+        dist = _distributed()
+        with suppress(RuntimeError, ValueError):
+            if self._failed:  # what was sent last may wait for another process still
+                self._control.abort()
+                dist.group.WORLD.abort()
+            dist.destroy_process_group()
 
     def _await_failure(self) -> None:
         end = time.monotonic() + PATIENCE
