@@ -17,7 +17,7 @@ from medpipe.steps.auto import (
     resolved,
 )
 from medpipe.steps.drawn import DrawnStep, on_device
-from medpipe.steps.exporting import Exported, ExportParts, ExportStep
+from medpipe.steps.exporting import Exported, ExportParts, ExportStep, ImageFiles, WholeRun
 from medpipe.steps.handlers import HandlerStep, RunContext, RunEvent
 from medpipe.steps.kinds import (
     STEP_KINDS,
@@ -85,6 +85,7 @@ __all__ = [
     "Frames",
     "HandlerStep",
     "ImageFile",
+    "ImageFiles",
     "Inferer",
     "LabelImage",
     "InfererStep",
@@ -122,6 +123,7 @@ __all__ = [
     "Training",
     "TrainingParts",
     "TransformStep",
+    "WholeRun",
     "Window",
     "auto_batch_size",
     "auto_epochs",

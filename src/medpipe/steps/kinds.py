@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import attrs
 
 from medpipe.steps.auto import Auto, AutoInfo, auto_epochs, or_auto
-from medpipe.steps.exporting import ExportStep
+from medpipe.steps.exporting import ExportStep, ImageFiles
 from medpipe.steps.handlers import HandlerStep
 from medpipe.steps.metrics import MetricStep
 from medpipe.steps.reading import ReaderStep
@@ -143,6 +143,17 @@ class TransformStep(Step):
         """
         return None
 
+    def bundle_form(self, files: ImageFiles) -> Sequence[Mapping[str, Any]] | None:
+        """MONAI's transforms that do the same, as a bundle's configuration has them.
+
+        Each is a dictionary with ``_target_``, ``keys`` (``image``) and parameters, of plain data.
+        None, as by default: MONAI has none, and the run can't become a bundle.
+
+        Args:
+            files: How the files of images are read.
+        """
+        return None
+
 
 class NetworkStep(Step):
     """Makes a network for the data at hand."""
@@ -165,6 +176,14 @@ class NetworkStep(Step):
         is written into the run's record.
         """
         return self
+
+    def bundle_form(self, data: DataInfo) -> Mapping[str, Any] | None:
+        """What `build` makes, as a bundle's configuration has it: ``_target_`` and parameters.
+
+        The target must be there without medpipe, such as a class of MONAI's. None, as by default:
+        there is none, and the run can't become a bundle.
+        """
+        return None
 
 
 class LossStep(Step):
@@ -260,6 +279,10 @@ class InfererStep(Step):
         next is asked for. The parts of an image follow each other along that axis.
         """
         raise NotImplementedError(f"{type(self).__name__} has no build method")
+
+    def bundle_form(self, data: DataInfo) -> Mapping[str, Any] | None:
+        """MONAI's inferer that does the same, as `NetworkStep.bundle_form`."""
+        return None
 
 
 @attrs.frozen(kw_only=True)
