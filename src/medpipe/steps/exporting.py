@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from medpipe.steps.kinds import InfererStep, NetworkStep, TransformStep
-    from medpipe.steps.reading import Reading
+    from medpipe.steps.reading import ImageFiles
     from medpipe.steps.training import DataInfo
 
     Array = np.ndarray[Any, np.dtype[Any]]
@@ -49,22 +49,6 @@ class ExportParts:
     outputs: tuple[str, ...]
     about: Mapping[str, str]
     buffers: tuple[str, ...] = ()
-
-
-@attrs.frozen(kw_only=True)
-class ImageFiles:
-    """How the files of images are read by what was exported.
-
-    Attributes:
-        reading: How the run read them.
-        formats: The formats that were compared, by the names of their readers: ``pictures``,
-            ``nifti``, ``dicom``.
-        suffixes: The ends of the files' names, in lower case.
-    """
-
-    reading: Reading
-    formats: frozenset[str]
-    suffixes: tuple[str, ...]
 
 
 @attrs.frozen(kw_only=True, eq=False)

@@ -12,13 +12,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import attrs
 
 from medpipe.steps.auto import Auto, AutoInfo, auto_epochs, or_auto
-from medpipe.steps.exporting import ExportStep, ImageFiles
-from medpipe.steps.handlers import HandlerStep
-from medpipe.steps.metrics import MetricStep
-from medpipe.steps.reading import ReaderStep
+from medpipe.steps.reading import ImageFiles
 from medpipe.steps.samples import Dataset
 from medpipe.steps.training import DataInfo, Inferer, Loss, Training, TrainingParts
-from medpipe.tasks import Step, TaskStep
+from medpipe.tasks import Step
 
 if TYPE_CHECKING:
     import numpy as np
@@ -341,21 +338,3 @@ class TrainerStep(Step):
         them at a time.
         """
         return ()
-
-
-STEP_KINDS: tuple[type[Step], ...] = (
-    DatasetStep,
-    TransformStep,
-    NetworkStep,
-    TrainerStep,
-    LossStep,
-    OptimizerStep,
-    ScheduleStep,
-    MetricStep,
-    InfererStep,
-    HandlerStep,
-    ReaderStep,
-    TaskStep,
-    ExportStep,
-)
-"""All kinds, the four first."""

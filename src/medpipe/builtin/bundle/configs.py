@@ -7,7 +7,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from medpipe.builtin.bundle.step import Bundle
+    from collections.abc import Mapping
+
     from medpipe.plugin import WholeRun
 
 SCHEMA = (
@@ -165,8 +166,13 @@ def mask_suffix(whole: WholeRun) -> str:
     return ".png" if whole.files.formats == {"pictures"} else ".nii.gz"
 
 
-def metadata(step: Bundle, whole: WholeRun) -> dict[str, Any]:
-    """What ``metadata.json`` has, in the fields of MONAI's specification of bundles."""
+def metadata(whole: WholeRun, given: Mapping[str, str]) -> dict[str, Any]:
+    """What ``metadata.json`` has, in the fields of MONAI's specification of bundles.
+
+    Args:
+        whole: The run.
+        given: The version, authors, copyright and description.
+    """
     task = whole.data.task
     question = {
         "class": f"Classification: {', '.join(task.names)}",
@@ -177,17 +183,17 @@ def metadata(step: Bundle, whole: WholeRun) -> dict[str, Any]:
     needed = ("pytorch-ignite", "fire", *(PACKAGES[form] for form in sorted(whole.files.formats)))
     return {
         "schema": SCHEMA,
-        "version": step.version,
-        "changelog": {step.version: "Exported"},
+        "version": given["version"],
+        "changelog": {given["version"]: "Exported"},
         "monai_version": _version("monai"),
         "pytorch_version": _version("torch"),
         "numpy_version": _version("numpy"),
         "required_packages_version": {name: _version(name) for name in needed},
         "name": whole.title,
         "task": question,
-        "description": step.description or f"{question}.",
-        "authors": step.authors,
-        "copyright": step.copyright,
+        "description": given["description"] or f"{question}.",
+        "authors": given["authors"],
+        "copyright": given["copyright"],
         "intended_use": "Unknown: whoever publishes the bundle says it here.",
         "network_data_format": {"inputs": {"image": _input(whole)}, "outputs": _outputs(whole)},
         "medpipe": dict(whole.about),

@@ -123,7 +123,7 @@ class Bundle(ExportStep):
                     ]
                 )
             )
-        described = metadata(self, whole)
+        described = metadata(whole, attrs.asdict(self))
         return {
             "configs/inference.json": _json(inference(whole)),
             "configs/metadata.json": _json(described),
