@@ -9,14 +9,20 @@ if TYPE_CHECKING:
 
     from medpipe.plugin import ImageFiles
 
-COLOURS = dict.fromkeys(("P", "PA", "LA", "RGB", "RGBA"), "RGB")
-GREY = ("L", "I;16")
-"""Pillow's modes of 8 and 16 bits."""
-# A mode that is not in a table is refused by its KeyError: it would be read as something else.
+
+def _by_mode(modes: Mapping[str, str]) -> str:
+    return f"image.convert({modes}[image.mode]) if image.mode in {[*modes]} else None"
+
+
+# Pillow's modes of 8 bits, and what they become. A mode that is not in a table gives None, which
+# MONAI refuses; after an error it would try its other readers, which give something else.
+_RGB = dict.fromkeys(("P", "PA", "LA", "RGB", "RGBA"), "RGB")
+_GREY = ("L", "I;16")
+_TO_GREY = f"image.convert({_RGB}[image.mode]).convert('L') if image.mode in {[*_RGB]} else None"
 _CONVERTED = {
-    1: f"image if image.mode in {GREY} else image.convert({COLOURS}[image.mode]).convert('L')",
-    3: f"image.convert({ {**COLOURS, 'L': 'RGB'} }[image.mode])",
-    "auto": f"image.convert({ {**COLOURS, 'LA': 'L', 'L': 'L', 'I;16': 'I;16'} }[image.mode])",
+    1: f"image if image.mode in {_GREY} else {_TO_GREY}",
+    3: _by_mode({**_RGB, "L": "RGB"}),
+    "auto": _by_mode({**_RGB, "LA": "L", "L": "L", "I;16": "I;16"}),
 }
 READERS = {"dicom": "PydicomReader", "nifti": "NibabelReader", "pictures": "PILReader"}
 """MONAI's reader of each format; it asks the last one first."""
@@ -39,7 +45,7 @@ def bundle_readers(files: ImageFiles, *, axes: str) -> Sequence[Mapping[str, Any
     if "pictures" in files.formats and reading.channels is not None:
         change = _CONVERTED[reading.channels]
         readers[-1]["converter"] = (
-            f"$lambda given: (lambda image: {change})(PIL.ImageOps.exif_transpose(given))"
+            f"$lambda given: (lambda image: {change})(ImageOps.exif_transpose(given))"
         )
     loaded = [{"_target_": "LoadImaged", "keys": "image", "reader": readers}]
     if axes == "hw":
