@@ -91,7 +91,8 @@ def test_a_bundle_gets_its_name_once_monai_gives_the_runs_answers(run: Run, tmp_
     assert {name for name in names if not name.startswith("samples/")} == LAYOUT
     assert {Path(name).suffix for name in names if name.startswith("samples/")} == {".png", ".gz"}
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
-    assert attrs.evolve(verify_export(tmp_path / "out"), path=found.path) == found
+    kept = json.loads((tmp_path / "out" / "verified.json").read_text())
+    assert VerifiedExport.of(found.path, kept) == found
     contract = read_contract(tmp_path / "out")
     assert contract["before"]["steps"] == []
     assert contract["graph"]["steps"][0]["step"] == "load_image"
@@ -105,16 +106,15 @@ def test_monai_runs_it_on_files_where_medpipe_is_not_installed(
 ) -> None:
     root = Path(run._read_configuration(None).dataset.root)  # type: ignore[attr-defined]
     files = [path for path in sorted(root.rglob("*.*")) if int(path.stem) < 18]
-    for file in files:  # a comma, a space, and folders in the folder
-        into = tmp_path / "some, images" / file.parent.name / file.name
+    for file in files:  # a space, and folders in the folder
+        into = tmp_path / "some images" / file.parent.name / file.name
         into.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, into)
     python = without_medpipe(tmp_path / "environment")
     environment = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
     options = {
         "config_file": "configs/inference.json",
-        "meta_file": "configs/metadata.json",
-        "dataset_dir": str(tmp_path / "some, images"),
+        "dataset_dir": str(tmp_path / "some images"),
         "output_dir": str(tmp_path / "out"),
         "device": "$torch.device('cpu')",
     }
@@ -215,7 +215,7 @@ def test_a_unet_writes_the_runs_masks_on_the_grids_of_volumes(tmp_path: Path) ->
     import nibabel
 
     for number in range(36):
-        image, mask, _ = volume(number, side=20, values=(7, 3))
+        image, mask, _ = volume(number, side=22, values=(7, 3))
         affine = np.diag([-1.0, -1.0, 2.0, 1.0])  # to the left and to the back
         for folder, values in (("images", image), ("masks", mask)):
             (tmp_path / "data" / folder).mkdir(parents=True, exist_ok=True)
@@ -275,7 +275,7 @@ def test_preprocessing_that_is_left_out_is_found_by_the_numbers(copy: Path) -> N
 def test_a_bundle_that_needs_medpipe_fails_with_the_cause(copy: Path) -> None:
     name = "configs/inference.json"
     config = json.loads((copy / name).read_text())
-    config["imports"].append("$import medpipe")
+    config["run"].insert(0, "$__import__('medpipe')")
     change(copy, name, config)
     with pytest.raises(ExportError, match=r"monai\.bundle run fails: .*medpipe is blocked"):
         verify_export(copy)
@@ -316,7 +316,8 @@ def test_files_that_monai_reads_in_another_way_are_named(tmp_path: Path) -> None
     random = np.random.default_rng(0)
     for number in range(40):
         values = random.integers(0, 200, (20, 20)).astype(np.uint16) + 50 * (number % 2)
-        kind = {"PhotometricInterpretation": "MONOCHROME1"} if number % 8 == 0 else {}
+        kind = {"Modality": "CR", "SOPClassUID": "1.2.840.10008.5.1.4.1.1.1"}
+        kind |= {"PhotometricInterpretation": "MONOCHROME1"} if number % 8 == 0 else {}
         write_dicom(tmp_path / "data" / "ab"[number % 2] / f"{number}.dcm", values, **kind)
     builder = on_cpu().dataset("image_folder", root=tmp_path / "data", channels=1)
     done = small(resnet(builder), tmp_path / "run")
@@ -325,6 +326,15 @@ def test_files_that_monai_reads_in_another_way_are_named(tmp_path: Path) -> None
         done.export(tmp_path / "out", format="bundle")
     assert "Use --format onnx" in str(raised.value)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.long
+def test_masks_of_images_that_were_resampled_are_refused(tmp_path: Path) -> None:
+    chain = (*RESIZED[:2], ("resize", {"spatial_size": [16, 16], "mode": "bilinear"}))
+    builder = with_chain(on_cpu().dataset("phantom_masks", samples=40, size=24), chain)
+    done = small(builder.network("unet", channels=[4, 8], strides=[2]), tmp_path / "run")
+    with pytest.raises(ExportError, match=r"The chain resamples images \(resize\)"):
+        done.export(tmp_path / "out", format="bundle")
 
 
 @attrs.frozen(kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ FORMATS = {NIFTI: "nifti", PNG: "pictures"}
 ALIKE = ((".jpg", ".jpeg"), (".nii", ".nii.gz"), (".tif", ".tiff"))
 """Ends of names of one format."""
 FOLDER = "samples"
+_SUFFIX = re.compile(r"(\.nii)?\.[a-z][a-z0-9]{0,5}")
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -145,9 +147,10 @@ def _known(trained: TrainedNetwork, sample: Sample, place: int, allowed: float) 
 
 
 def suffix_of(path: str) -> str:
-    """The end of a file's name in lower case."""
+    """The end of a file's name in lower case; empty where it tells no format, as in ``1.2.840``."""
     name = Path(path).name.lower()
-    return NIFTI if name.endswith(NIFTI) else Path(name).suffix
+    suffix = NIFTI if name.endswith(NIFTI) else Path(name).suffix
+    return suffix if _SUFFIX.fullmatch(suffix) else ""
 
 
 def _original(sample: Sample, trained: TrainedNetwork) -> tuple[str | None, str | None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import re
@@ -43,6 +42,7 @@ def run_bundle(folder: Path, images: Path, *, batch_size: int) -> Mapping[str, A
         empty = Path(work, "without_medpipe")
         empty.mkdir()
         (empty / "medpipe.py").write_text(BLOCKED, encoding="utf-8")
+        first = [str(empty), *filter(None, [os.environ.get("PYTHONPATH")])]
         given = {
             "config_file": str(root / "configs" / "inference.json"),
             "meta_file": str(root / "configs" / "metadata.json"),
@@ -58,7 +58,7 @@ def run_bundle(folder: Path, images: Path, *, batch_size: int) -> Mapping[str, A
         done = subprocess.run(
             [sys.executable, "-m", "monai.bundle", "run", "--args_file", str(arguments)],
             cwd=empty,
-            env={**os.environ, "PYTHONPATH": str(empty)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(first)},
             capture_output=True,
             text=True,
             check=False,
@@ -66,7 +66,7 @@ def run_bundle(folder: Path, images: Path, *, batch_size: int) -> Mapping[str, A
         if done.returncode:
             raise ValueError(f"python -m monai.bundle run fails: {_causes(done.stderr)}")
         table = output / "predictions.csv"
-        return _scores(table) if table.exists() else _masks(output, images)
+        return _scores(table, images) if table.exists() else _masks(output, images)
 
 
 def _causes(said: str) -> str:
@@ -76,11 +76,13 @@ def _causes(said: str) -> str:
     return "; ".join([*dict.fromkeys(causes)][:3])[:1500] or said[-1500:]
 
 
-def _scores(table: Path) -> dict[str, Array]:
+def _scores(table: Path, images: Path) -> dict[str, Array]:
+    """The rows of images; MONAI quotes no path, whatever commas are in it."""
     import numpy as np
 
-    with table.open(encoding="utf-8", newline="") as rows:
-        return {Path(name).name: np.array(row, np.float64) for name, *row in csv.reader(rows)}
+    start = f"{images.resolve()}{os.sep}"
+    rows = (row.removeprefix(start).split(",") for row in table.read_text("utf-8").splitlines())
+    return {name: np.array(scores, np.float64) for name, *scores in rows}
 
 
 def _masks(output: Path, images: Path) -> dict[str, Array]:

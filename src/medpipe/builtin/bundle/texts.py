@@ -23,15 +23,16 @@ A MONAI bundle, written by medpipe, which it does not need. In this folder:
 
 ```console
 $ pip install monai {packages}
-$ python -m monai.bundle run --config_file configs/inference.json \\
-      --meta_file configs/metadata.json --dataset_dir IMAGES --output_dir OUTPUT
+$ python -m monai.bundle run --config_file configs/inference.json --dataset_dir IMAGES \\
+      --output_dir OUTPUT
 ```
 
-It takes the files below IMAGES whose names end with {suffixes}, and writes {answers}
+It takes the files below IMAGES whose names end with {suffixes} (all
+where this is empty), and writes {answers}
 
-Before it was published, MONAI ran it on {samples} in `samples/`, and its answers were those of
-the run; `contract.json` and `verified.json` tell more. What MONAI reads in another way than the
-run did can't be known beforehand: {caution}
+Before it got its name, MONAI ran it on the images in `samples/`, and its answers were those of
+the run; `contract.json` and `verified.json` tell more. MONAI does not notice what it reads in
+another way than the run did: {caution}
 
 `python -m monai.bundle verify_net_in_out network_def --meta_file configs/metadata.json
 --config_file configs/inference.json` checks the network's input and output{size}.
@@ -63,7 +64,6 @@ def readme(described: Mapping[str, Any], whole: WholeRun) -> str:
         packages=" ".join(described["required_packages_version"]),
         suffixes=", ".join(f"`{suffix}`" for suffix in whole.files.suffixes),
         answers=answers,
-        samples="the images",
         caution="; ".join(cautions) + ".",
         size="; `--any N` gives the length of a side of any length" if "*" in shape else "",
     )
