@@ -105,7 +105,16 @@ def test_monai_runs_it_on_files_where_medpipe_is_not_installed(
     run: Run, bundle: Path, tmp_path: Path
 ) -> None:
     root = Path(run._read_configuration(None).dataset.root)  # type: ignore[attr-defined]
-    files = [path for path in sorted(root.rglob("*.*")) if int(path.stem) < 18]
+    from PIL import Image
+
+    files = [path for path in sorted(root.rglob("*.*")) if int(path.stem) < 12]
+    for mode in ("RGB", "RGBA", "P"):  # which no sample is
+        grey = Image.open(
+            next(path for path in files if path.suffix == ".png" and Image.open(path).mode == "L")
+        )
+        (tmp_path / "colours").mkdir(exist_ok=True)
+        grey.convert(mode).save(tmp_path / "colours" / f"{mode}.png")
+        files.append(tmp_path / "colours" / f"{mode}.png")
     for file in files:  # a space, and folders in the folder
         into = tmp_path / "some images" / file.parent.name / file.name
         into.parent.mkdir(parents=True, exist_ok=True)
@@ -180,7 +189,7 @@ TASKS: dict[str, tuple[Task, Any, tuple[int, ...]]] = {
     "findings": (
         Task(kind="multilabel", names=("one", "two")),
         lambda n: (float(n % 2), float(n % 3 == 0)),
-        (24, 20),
+        (36, 32),
     ),
     "volumes": (Task(names=("a", "b")), lambda n: n % 2, (16, 14, 12)),
 }
@@ -190,7 +199,12 @@ TASKS: dict[str, tuple[Task, Any, tuple[int, ...]]] = {
 @pytest.mark.parametrize("task", TASKS)
 def test_tasks(task: str, tmp_path: Path) -> None:
     asked, label, shape = TASKS[task]
-    done = small(resnet(on_cpu().dataset(in_memory(asked, label, shape=shape))), tmp_path / "run")
+    builder = on_cpu().dataset(in_memory(asked, label, shape=shape))
+    if task == "findings":
+        builder = builder.network("densenet121", init_features=8, growth_rate=4)
+    else:
+        builder = resnet(builder)
+    done = small(builder, tmp_path / "run")
     found = verify_export(written(done, tmp_path / "out"))
     close(found)
     held = answers_of(tmp_path / "out")
@@ -487,7 +501,7 @@ def test_pictures_are_read_as_by_medpipe_or_refused(
     form = [dict(one) for one in made.bundle_form(chosen) or ()]
     parser: Any = ConfigParser(
         {
-            "imports": ["$from PIL import ImageOps"],
+            "imports": ["$import PIL.ImageOps as ImageOps"],
             "chain": {"_target_": "Compose", "transforms": form},
         }
     )

@@ -62,7 +62,7 @@ def inference(whole: WholeRun) -> dict[str, Any]:
     suffixes = list(whole.files.suffixes)
     steps = [one for step in whole.steps for one in step.bundle_form(whole.files) or ()]
     found = {
-        "imports": ["$import os", "$from PIL import ImageOps"],
+        "imports": ["$import os", "$import PIL.ImageOps as ImageOps"],
         "bundle_root": ".",
         "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
         "dataset_dir": "$@bundle_root + '/images'",
