@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from medpipe.export.division import Division
     from medpipe.prediction.trained import TrainedNetwork
     from medpipe.steps import ExportStep
 
@@ -50,60 +51,27 @@ def write_file_export(
     Raises:
         ExportError: The format can't hold a part of the run, or reads a file differently.
     """
-    from medpipe.export.graph import Answers
-
     network = trained.network.to("cpu").float().eval()
-    division = divided(trained, holds_graph=False)
-    chain = trained.assembly.chain()
-    whole = WholeRun(
-        files=ImageFiles(reading=trained.reading, formats=frozenset(), suffixes=()),
-        steps=tuple(
-            one for (_, one), random in zip(chain.steps, chain.random, strict=True) if not random
-        ),
-        network=trained.assembly.configuration.network,
-        inferer=division.inferer_step,
-        data=trained.data,
-        shape=(trained.data.channels, *trained.data.spatial_shape),
-        title=str(record["name"] or record["id"]),
-        about={},
-    )
+    division = divided(trained, holds_graph=False, takes_windows=False)
+    whole = _run_as_a_whole(trained, record, division)
     _refused(step, whole)  # before samples are read
     samples, splits = known_files(trained, allowed=ABSOLUTE + RELATIVE)
-    whole = attrs.evolve(
-        whole,
-        files=ImageFiles(
-            reading=trained.reading,
-            formats=frozenset().union(*(known.formats for known in samples)),
-            suffixes=_suffixes(samples),
-        ),
-    )
-    contract = contract_of(
-        trained,
-        record,
-        step=step,
-        division=attrs.evolve(division, window=None),
-        answers=Answers(data=trained.data, windows=False),
-        sides=trained.data.spatial_shape,
-        samples=[
-            Known(input=known.prepared, prepared=known.prepared, outputs={}) for known in samples
-        ],
-        splits=splits,
-    )
-    held = _stored(samples)
+    formats = frozenset().union(*(known.formats for known in samples))
+    read = ImageFiles(reading=trained.reading, formats=formats, suffixes=_suffixes(samples))
+    whole, held = attrs.evolve(whole, files=read), _stored(samples)
+    contract = _contract(trained, record, step, division, samples, splits)
     _describe(contract, whole, samples, held)
     about = {RUN: str(record["id"]), OF_CONTRACT: digest_of(contract)}
-    whole = attrs.evolve(whole, about=about)
+    parts = ExportParts(
+        network=network,
+        program=_no_program,
+        outputs=("scores",),
+        about=about,
+        buffers=trained.data.task.step.buffers,
+    )
     content = {
-        contract["export"]["file"]: step.write(
-            ExportParts(
-                network=network,
-                program=_no_program,
-                outputs=("scores",),
-                about=about,
-                buffers=trained.data.task.step.buffers,
-            )
-        ),
-        **_refused(step, whole),
+        contract["export"]["file"]: step.write(parts),
+        **_refused(step, attrs.evolve(whole, about=about)),
         **{f"{FOLDER}/{known.name}": known.content for known in samples},
         SAMPLES: held,
     }
@@ -113,6 +81,46 @@ def write_file_export(
         files.write_bytes(folder / name, one)
     write_contract(folder, contract)
     _read_alike(step, folder, samples)
+
+
+def _run_as_a_whole(
+    trained: TrainedNetwork, record: Mapping[str, Any], division: Division
+) -> WholeRun:
+    """What the format describes, without what only the samples tell."""
+    return WholeRun(
+        files=ImageFiles(reading=trained.reading, formats=frozenset(), suffixes=()),
+        steps=tuple(division.before),
+        network=trained.assembly.configuration.network,
+        inferer=division.inferer_step,
+        data=trained.data,
+        shape=(trained.data.channels, *trained.data.spatial_shape),
+        title=str(record["name"] or record["id"]),
+        about={},
+    )
+
+
+def _contract(
+    trained: TrainedNetwork,
+    record: Mapping[str, Any],
+    step: ExportStep,
+    division: Division,
+    samples: Sequence[KnownFile],
+    splits: Mapping[str, int],
+) -> dict[str, Any]:
+    from medpipe.export.graph import Answers
+
+    return contract_of(
+        trained,
+        record,
+        step=step,
+        division=division,
+        answers=Answers(data=trained.data),
+        sides=trained.data.spatial_shape,
+        samples=[
+            Known(input=known.prepared, prepared=known.prepared, outputs={}) for known in samples
+        ],
+        splits=splits,
+    )
 
 
 def _no_program() -> Any:
@@ -156,7 +164,6 @@ def _describe(
     """Change a contract to that of an export that does all steps itself."""
     before, shapes = contract["before"], sorted({known.prepared.shape for known in samples})
     contract["graph"]["steps"], before["steps"] = before["steps"], []
-    contract["graph"]["inferer"] = contract["graph"]["inferer"] or contract["after"]["inferer"]
     contract["after"] = {
         "inferer": None,
         "file_grid": False,
