@@ -16,7 +16,7 @@ import pytest
 
 from medpipe import ExportError, Registry, Run, Task, VerifiedExport, step, verify_export
 from medpipe.builtin.bundle.step import Bundle
-from medpipe.builtin.networks import NETWORKS
+from medpipe.builtin.networks import NETWORKS, EfficientNet
 from medpipe.builtin.segmentation.networks import SEGMENTATION_NETWORKS
 from medpipe.builtin.transforms.transform_table import TABLE, Transform
 from medpipe.export.contract import read_contract
@@ -439,9 +439,15 @@ def test_masks_that_monai_can_not_write_are_refused() -> None:
     assert "masks with colours" in refused(network=unet, data=colours)
 
 
+FAMILIES = [one for one in NETWORKS if one.name in ("densenet121", "resnet10", "seresnet50")]
+"""One of each family, whose parameters are the same."""
+
+
 @pytest.mark.long
-@pytest.mark.parametrize("network", [*NETWORKS, *SEGMENTATION_NETWORKS], ids=lambda one: one.name)
-def test_every_network_is_built_by_monai_alone(network: type[NetworkStep]) -> None:
+@pytest.mark.parametrize(
+    "network", [*FAMILIES, EfficientNet, *SEGMENTATION_NETWORKS], ids=lambda one: one.name
+)
+def test_networks_are_built_by_monai_alone(network: type[NetworkStep]) -> None:
     import torch
     from monai.bundle import ConfigParser
 
