@@ -30,9 +30,10 @@ from medpipe.plugin import ExportStep, NetworkStep, hookimpl
 from medpipe.system.files import sha256_of
 from support.exported import RESIZED, in_memory, mixed_files, on_cpu, resnet, small, with_chain
 from support.marks import long
+from support.mask_layouts import pictures
 from support.programs import call, exit_code
 
-ALL = ["onnx", "torch_export", "safetensors"]
+ALL = ["onnx", "torch_export", "safetensors"]  # bundles are in test_bundle.py
 FORMATS = [long(name) for name in ALL]
 
 
@@ -202,6 +203,52 @@ def test_a_unet(format_: str, windows: bool, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+def test_windows_that_are_assembled_by_monai_are_the_runs_masks(tmp_path: Path) -> None:
+    """The contract is enough: steps before, windows through the program, MONAI's mean of them."""
+    import torch
+    from monai.inferers import sliding_window_inference
+    from PIL import Image
+
+    pictures(tmp_path / "data", 40, size=(40, 28))
+    builder = on_cpu().dataset("image_masks", root=tmp_path / "data", labels={"disc": 255})
+    builder = with_chain(builder, ("load_image", "ensure_channel_first", "scale_intensity"))
+    builder = builder.network("unet", channels=[4, 8], strides=[2])
+    builder = builder.inferer(step("sliding_window", roi_size=[16, 16], overlap=0.5))
+    done = (
+        builder.trainer("supervised", max_epochs=3, learning_rate=1e-2)
+        .loader(batch_size=8, workers=0)
+        .split(validation=0.3, test=0.3)
+        .build()
+        .run(tmp_path / "run")
+    )
+    write(done, tmp_path, "torch_export")
+    contract = read_contract(tmp_path)
+    before = [one["step"] for one in contract["before"]["steps"]]
+    assert before == ["load_image", "ensure_channel_first", "scale_intensity"]
+    graph: Any = torch.export.load(tmp_path / "model.pt2").module()
+    files = sorted((tmp_path / "data" / "images").iterdir())[:6]
+    done.predict(files, masks=tmp_path / "masks")
+    after, found = contract["after"]["inferer"], set()
+    for file in files:
+        values = torch.from_numpy(np.array(Image.open(file), np.float32)).T  # the width first
+        image = (values - values.min()) / (values.max() - values.min())
+        with torch.no_grad():
+            outputs: Any = sliding_window_inference(
+                image[None, None],
+                roi_size=after["roi_size"],
+                sw_batch_size=after["sw_batch_size"],
+                predictor=lambda windows: graph(windows)["outputs"],
+                overlap=after["overlap"],
+                mode=after["mode"],
+            )
+        mask = outputs[0].argmax(dim=0).T.numpy().astype(bool)
+        (path,) = (tmp_path / "masks").rglob(f"{file.stem}.png")
+        np.testing.assert_array_equal(mask, np.array(Image.open(path)) == 255)
+        found |= set(np.unique(mask))
+    assert found == {False, True}
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("format_", ALL)
 def test_a_densenet(format_: str, tmp_path: Path) -> None:
     builder = on_cpu().dataset("phantom", samples=60, size=32).network("densenet121")
@@ -261,6 +308,7 @@ def of_a_plugin(network: str, output: Path) -> Run:
 def test_a_plugins_network_needs_no_plugin_as_a_program(tmp_path: Path) -> None:
     done = of_a_plugin("tiny", tmp_path / "run")
     close(done.export(tmp_path / "out", format="torch_export"))
+    close(done.export(tmp_path / "graph", format="onnx"))
     # Weights alone need it, and a script is no plugin that another process could find.
     with pytest.raises(ExportError, match="There is no network step 'script:tiny'"):
         done.export(tmp_path / "weights", format="safetensors")
@@ -442,7 +490,7 @@ def test_a_format_that_is_not_installed_says_how(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", [*ALL, "bundle"])
 def test_every_format_keeps_what_it_is_of(name: str) -> None:
     """Which run a file is of can be read without loading what it holds."""
     import torch

@@ -1,4 +1,4 @@
-"""Export steps: safetensors, PyTorch's exported programs, ONNX."""
+"""Export steps: safetensors, PyTorch's exported programs, ONNX, MONAI bundles."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
+from medpipe.builtin.bundle.step import Bundle
 from medpipe.plugin import ExportStep
 
 if TYPE_CHECKING:
@@ -171,5 +172,5 @@ def _with_torch(graph: Callable[..., Any]) -> Exported:
     return answer
 
 
-EXPORTS: tuple[type[ExportStep], ...] = (Safetensors, TorchExport, Onnx)
+EXPORTS: tuple[type[ExportStep], ...] = (Safetensors, TorchExport, Onnx, Bundle)
 """All built-in export steps."""

@@ -11,6 +11,8 @@ from attrs.validators import ge
 from medpipe.plugin import InfererStep
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from medpipe.plugin import DataInfo, Inferer
 
 
@@ -25,6 +27,10 @@ class Simple(InfererStep):
         from monai.inferers import SimpleInferer
 
         return SimpleInferer()
+
+    def bundle_form(self, data: DataInfo) -> Mapping[str, Any] | None:
+        """MONAI's class."""
+        return {"_target_": "SimpleInferer"}
 
 
 def _spatial(_: object, field: attrs.Attribute[Any], axes: tuple[int, ...] | None) -> None:

@@ -23,29 +23,51 @@ from medpipe.plugin import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import nn
 
 
-def _made(step: NetworkStep, data: DataInfo, monai_name: str, arguments: dict[str, Any]) -> Any:
-    """Make a network of MONAI's by its name, which is a constant of this module."""
-    if data.task.step.dense:
-        raise DataError(
-            f"The network {step.name} gives numbers for an image as a whole, and the task "
-            f"{data.task.kind} wants an output for each pixel. Use a network such as unet."
-        )
-    if data.spatial_dims not in (2, 3):
-        raise DataError(
-            f"The network {step.name} takes images of 2 or 3 spatial dimensions, and these have "
-            f"{data.spatial_dims}: their shape is {(data.channels, *data.spatial_shape)}, "
-            "channels first. Change the transforms, for example with squeeze_dim."
-        )
-    import monai.networks.nets
+class Classifier(NetworkStep):
+    """What the classifiers have in common: MONAI's class or function, and what it gets."""
 
-    return getattr(monai.networks.nets, monai_name)(spatial_dims=data.spatial_dims, **arguments)
+    monai_name: ClassVar[str]
+
+    def arguments(self, data: DataInfo) -> dict[str, Any]:
+        """What it gets beside the number of dimensions."""
+        raise NotImplementedError
+
+    def build(self, data: DataInfo) -> nn.Module:
+        """Make the network.
+
+        Raises:
+            DataError: The images are neither 2-D nor 3-D, or the task has images as labels.
+        """
+        if data.task.step.dense:
+            raise DataError(
+                f"The network {self.name} gives numbers for an image as a whole, and the task "
+                f"{data.task.kind} wants an output for each pixel. Use a network such as unet."
+            )
+        if data.spatial_dims not in (2, 3):
+            raise DataError(
+                f"The network {self.name} takes images of 2 or 3 spatial dimensions, and these "
+                f"have {data.spatial_dims}: their shape is {(data.channels, *data.spatial_shape)}, "
+                "channels first. Change the transforms, for example with squeeze_dim."
+            )
+        import monai.networks.nets
+
+        make = getattr(monai.networks.nets, self.monai_name)
+        network: nn.Module = make(spatial_dims=data.spatial_dims, **self.arguments(data))
+        return network
+
+    def bundle_form(self, data: DataInfo) -> Mapping[str, Any] | None:
+        """MONAI's class or function with its parameters."""
+        target = f"monai.networks.nets.{self.monai_name}"
+        return {"_target_": target, "spatial_dims": data.spatial_dims, **self.arguments(data)}
 
 
 @attrs.frozen(kw_only=True)
-class DenseNet(NetworkStep):
+class DenseNet(Classifier):
     """What the DenseNets have in common.
 
     Attributes:
@@ -54,8 +76,6 @@ class DenseNet(NetworkStep):
         growth_rate: Filters that each layer adds. ``"auto"``: 32, or 16 in the same case.
         dropout_prob: Dropout after each dense layer.
     """
-
-    monai_name: ClassVar[str]
 
     init_features: int | Auto = attrs.field(default=64, validator=or_auto(ge(1)))
     growth_rate: int | Auto = attrs.field(default=32, validator=or_auto(ge(1)))
@@ -71,21 +91,15 @@ class DenseNet(NetworkStep):
         }
         return attrs.evolve(self, **chosen) if chosen else self
 
-    def build(self, data: DataInfo) -> nn.Module:
-        """Make the network.
-
-        Raises:
-            DataError: The images are neither 2-D nor 3-D.
-        """
-        arguments = {
+    def arguments(self, data: DataInfo) -> dict[str, Any]:
+        """The parameters."""
+        return {
             "in_channels": data.channels,
             "out_channels": data.outputs,
             "init_features": resolved(self.init_features),
             "growth_rate": resolved(self.growth_rate),
             "dropout_prob": self.dropout_prob,
         }
-        network: nn.Module = _made(self, data, self.monai_name, arguments)
-        return network
 
 
 @attrs.frozen(kw_only=True)
@@ -121,8 +135,8 @@ class DenseNet264(DenseNet):
 
 
 @attrs.frozen(kw_only=True)
-class ResNet(NetworkStep):
-    """What the ResNets have in common; `name` is MONAI's function, too.
+class ResNet(Classifier):
+    """What the ResNets have in common.
 
     Attributes:
         conv1_t_size: Side of the first convolution's kernel.
@@ -142,13 +156,9 @@ class ResNet(NetworkStep):
     bias_downsample: bool = True
     widen_factor: float = attrs.field(default=1.0, validator=gt(0))
 
-    def build(self, data: DataInfo) -> nn.Module:
-        """Make the network.
-
-        Raises:
-            DataError: The images are neither 2-D nor 3-D.
-        """
-        arguments = {
+    def arguments(self, data: DataInfo) -> dict[str, Any]:
+        """The parameters."""
+        return {
             "n_input_channels": data.channels,
             "num_classes": data.outputs,
             "conv1_t_size": self.conv1_t_size,
@@ -158,8 +168,6 @@ class ResNet(NetworkStep):
             "bias_downsample": self.bias_downsample,
             "widen_factor": self.widen_factor,
         }
-        network: nn.Module = _made(self, data, self.name, arguments)
-        return network
 
 
 @attrs.frozen(kw_only=True)
@@ -167,6 +175,7 @@ class ResNet10(ResNet):
     """ResNet of 10 layers: MONAI's `resnet10`, after He et al. (arXiv:1512.03385)."""
 
     name: ClassVar[str] = "resnet10"
+    monai_name: ClassVar[str] = "resnet10"
 
 
 @attrs.frozen(kw_only=True)
@@ -174,6 +183,7 @@ class ResNet18(ResNet):
     """ResNet of 18 layers: MONAI's `resnet18`, after He et al. (arXiv:1512.03385)."""
 
     name: ClassVar[str] = "resnet18"
+    monai_name: ClassVar[str] = "resnet18"
 
 
 @attrs.frozen(kw_only=True)
@@ -181,6 +191,7 @@ class ResNet34(ResNet):
     """ResNet of 34 layers: MONAI's `resnet34`, after He et al. (arXiv:1512.03385)."""
 
     name: ClassVar[str] = "resnet34"
+    monai_name: ClassVar[str] = "resnet34"
 
 
 @attrs.frozen(kw_only=True)
@@ -188,6 +199,7 @@ class ResNet50(ResNet):
     """ResNet of 50 layers: MONAI's `resnet50`, after He et al. (arXiv:1512.03385)."""
 
     name: ClassVar[str] = "resnet50"
+    monai_name: ClassVar[str] = "resnet50"
 
 
 @attrs.frozen(kw_only=True)
@@ -195,6 +207,7 @@ class ResNet101(ResNet):
     """ResNet of 101 layers: MONAI's `resnet101`, after He et al. (arXiv:1512.03385)."""
 
     name: ClassVar[str] = "resnet101"
+    monai_name: ClassVar[str] = "resnet101"
 
 
 @attrs.frozen(kw_only=True)
@@ -202,6 +215,7 @@ class ResNet152(ResNet):
     """ResNet of 152 layers: MONAI's `resnet152`, after He et al. (arXiv:1512.03385)."""
 
     name: ClassVar[str] = "resnet152"
+    monai_name: ClassVar[str] = "resnet152"
 
 
 @attrs.frozen(kw_only=True)
@@ -209,10 +223,11 @@ class ResNet200(ResNet):
     """ResNet of 200 layers: MONAI's `resnet200`, after He et al. (arXiv:1512.03385)."""
 
     name: ClassVar[str] = "resnet200"
+    monai_name: ClassVar[str] = "resnet200"
 
 
 @attrs.frozen(kw_only=True)
-class SENet(NetworkStep):
+class SENet(Classifier):
     """What the squeeze-and-excitation networks have in common.
 
     Attributes:
@@ -220,25 +235,17 @@ class SENet(NetworkStep):
         reduction: How much the excitation narrows the channels.
     """
 
-    monai_name: ClassVar[str]
-
     dropout_prob: float = attrs.field(default=0.0, validator=and_(ge(0), le(1)))
     reduction: int = attrs.field(default=16, validator=ge(1))
 
-    def build(self, data: DataInfo) -> nn.Module:
-        """Make the network.
-
-        Raises:
-            DataError: The images are neither 2-D nor 3-D.
-        """
-        arguments = {
+    def arguments(self, data: DataInfo) -> dict[str, Any]:
+        """The parameters."""
+        return {
             "in_channels": data.channels,
             "num_classes": data.outputs,
             "dropout_prob": self.dropout_prob or None,  # None is MONAI's word for no dropout
             "reduction": self.reduction,
         }
-        network: nn.Module = _made(self, data, self.monai_name, arguments)
-        return network
 
 
 @attrs.frozen(kw_only=True)
@@ -296,7 +303,7 @@ class SEResNeXt101(SENet):
 
 
 @attrs.frozen(kw_only=True)
-class EfficientNet(NetworkStep):
+class EfficientNet(Classifier):
     """EfficientNet: MONAI's `EfficientNetBN`, after Tan and Le (arXiv:1905.11946).
 
     Attributes:
@@ -304,23 +311,18 @@ class EfficientNet(NetworkStep):
     """
 
     name: ClassVar[str] = "efficientnet"
+    monai_name: ClassVar[str] = "EfficientNetBN"
 
     model: Literal["b0", "b1", "b2", "b3", "b4", "b5", "b6", "b7", "b8"] = "b0"
 
-    def build(self, data: DataInfo) -> nn.Module:
-        """Make the network.
-
-        Raises:
-            DataError: The images are neither 2-D nor 3-D.
-        """
-        arguments = {
+    def arguments(self, data: DataInfo) -> dict[str, Any]:
+        """The parameters."""
+        return {
             "model_name": f"efficientnet-{self.model}",
             "pretrained": False,  # MONAI's default is True, which downloads
             "in_channels": data.channels,
             "num_classes": data.outputs,
         }
-        network: nn.Module = _made(self, data, "EfficientNetBN", arguments)
-        return network
 
 
 NETWORKS: tuple[type[NetworkStep], ...] = (

@@ -19,14 +19,14 @@ def export(
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
     network: Literal["best", "last"] = "best",
 ) -> None:
-    """Write the network of a run for other programs: ONNX, torch.export, safetensors.
+    """Write the network of a run for other programs: ONNX, torch.export, safetensors, MONAI bundle.
 
     A fresh process loads what was written and must find the run's answers for 16 real samples in
     it, which travel with it.
 
     Args:
         run: The run directory.
-        format: onnx, torch-export, safetensors or a plugin's.
+        format: onnx, torch-export, safetensors, bundle or a plugin's.
         output: A new folder; by default RUN-FORMAT beside the run directory.
         network: The network that is best by the monitored metric, or the last.
     """

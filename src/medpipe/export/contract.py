@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from medpipe.config.measured import info_record
 from medpipe.errors import ExportError
 from medpipe.registry.parameters import unstructure
-from medpipe.system.files import sha256_of
+from medpipe.system.files import sha256_of, write_json
 from medpipe.system.versions import version_of, versions
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def contract_of(
     called = division.called
     return {
         "format": FORMAT,
-        "export": {"step": plain(step), "file": f"model.{step.suffix}"},
+        "export": {"step": plain(step), "file": _file(step)},
         "run": {"id": record["id"], "name": record["name"], "network": trained.which},
         "weights": weights_digest(trained.network),
         "data": {**info_record(data, registry), "spatial_shape": list(data.spatial_shape)},
@@ -111,6 +111,15 @@ def contract_of(
         "samples": {"count": len(samples), "splits": dict(splits)},
         "versions": packages(),
     }
+
+
+def _file(step: ExportStep) -> str:
+    return f"{step.folder}/model.{step.suffix}".removeprefix("/")
+
+
+def write_contract(folder: Path, contract: Mapping[str, Any]) -> None:
+    """Write the contract of an export."""
+    write_json(folder / CONTRACT, contract)
 
 
 def _axes(division: Division, dims: int) -> dict[str, Any]:

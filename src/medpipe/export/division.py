@@ -41,7 +41,7 @@ class Division:
     window: tuple[int, ...] | None
 
 
-def divided(trained: TrainedNetwork, *, holds_graph: bool) -> Division:
+def divided(trained: TrainedNetwork, *, holds_graph: bool, takes_windows: bool = True) -> Division:
     """Divide a run's chain and inferer.
 
     The graph takes the longest ending of the chain of which every step has a form for graphs.
@@ -51,6 +51,7 @@ def divided(trained: TrainedNetwork, *, holds_graph: bool) -> Division:
     Args:
         trained: The network with its chain.
         holds_graph: Whether the format holds more than weights.
+        takes_windows: Whether it takes windows where the inferer does, not images.
 
     Raises:
         ExportError: The inferer takes windows and does not say how large they are.
@@ -63,7 +64,7 @@ def divided(trained: TrainedNetwork, *, holds_graph: bool) -> Division:
     window: tuple[int, ...] | None = None
     inferer: Any = assembly.inferer(data)
     called: InfererStep | None = step
-    if getattr(inferer, "regions", None) is not None:
+    if takes_windows and getattr(inferer, "regions", None) is not None:
         window = _window(step, data)
         called = getattr(step, "inferer", None)
         inferer = None if called is None else called.build(data)

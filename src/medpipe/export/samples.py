@@ -70,7 +70,7 @@ def known_samples(
     """
     chain, found, counts = trained.assembly.chain(), [], dict.fromkeys(SPLITS, 0)
     other = 0
-    for split, sample in _samples(trained):
+    for split, sample in run_samples(trained):
         known = _known(trained, chain, division, answers, sample)
         if not _fits(known.input.shape[1:], sides):
             other += 1
@@ -91,13 +91,13 @@ def known_samples(
             )
         )
     if None in sides and len({known.input.shape for known in found}) == 1:
-        _, first = next(_samples(trained))
-        cut = attrs.evolve(first, image=_cut(first, trained))
+        _, first = next(run_samples(trained))
+        cut = attrs.evolve(first, image=cut_sample(first, trained))
         found.append(_known(trained, chain, division, answers, cut))
     return found, {split: count for split, count in counts.items() if count}
 
 
-def _samples(trained: TrainedNetwork) -> Iterator[tuple[str, Sample]]:
+def run_samples(trained: TrainedNetwork) -> Iterator[tuple[str, Sample]]:
     """The samples of the run's data set, those of the test split first, without their labels."""
     step = trained.data.task.step
     nothing = step.missing_label(trained.data.task.names)
@@ -170,7 +170,7 @@ def _middle(image: torch.Tensor, window: Sequence[int]) -> torch.Tensor:
     return image.contiguous()
 
 
-def _cut(sample: Sample, trained: TrainedNetwork) -> Any:
+def cut_sample(sample: Sample, trained: TrainedNetwork) -> Any:
     """A sample's image, read, without the last quarter along each axis."""
     decoded = read_sample_image(sample.image, trained.reading)
     axes = decoded.values.ndim - decoded.channels
@@ -192,9 +192,9 @@ def stored(samples: Sequence[Known]) -> bytes:
 
     tensors: dict[str, Array] = {}
     for place, known in enumerate(samples):
-        tensors[f"{place}.input"] = _small(known.input)
+        tensors[f"{place}.input"] = smallest(known.input)
         if known.prepared.shape != known.input.shape or (known.prepared != known.input).any():
-            tensors[f"{place}.prepared"] = _small(known.prepared)
+            tensors[f"{place}.prepared"] = smallest(known.prepared)
         tensors |= {f"{place}.outputs.{name}": value for name, value in known.outputs.items()}
     return bytes(save(tensors))
 
@@ -230,7 +230,7 @@ def read(content: bytes) -> list[Known]:
         raise ValueError(str(error)) from error
 
 
-def _small(values: Array) -> Array:
+def smallest(values: Array) -> Array:
     """Values in the smallest type that has all of them."""
     import numpy as np
 

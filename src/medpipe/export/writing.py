@@ -11,15 +11,16 @@ import attrs
 
 from medpipe.errors import ExportError
 from medpipe.export.contract import (
-    CONTRACT,
     OF_CONTRACT,
     RUN,
     SAMPLES,
     VERIFIED,
     contract_of,
     digest_of,
+    write_contract,
 )
 from medpipe.export.division import Division, divided
+from medpipe.export.file_export import write_file_export
 from medpipe.export.samples import known_samples, stored
 from medpipe.export.verifying import VerifiedExport
 from medpipe.steps import ExportParts
@@ -57,7 +58,8 @@ def export_network(
     except ImportError as error:
         raise ExportError(str(error)) from error
     with files.staged_directory(path) as staging:
-        write_export(trained, record, staging, step)
+        write = write_file_export if step.reads_files else write_export
+        write(trained, record, staging, step)
         found = _verified_elsewhere(staging, path, step)
         files.write_json(staging / VERIFIED, found)
     return VerifiedExport.of(path, found)
@@ -107,7 +109,7 @@ def write_export(
     contract["files"] = {file: files.sha256_of(content), SAMPLES: files.sha256_of(held)}
     files.write_bytes(folder / file, content)
     files.write_bytes(folder / SAMPLES, held)
-    files.write_json(folder / CONTRACT, contract)
+    write_contract(folder, contract)
 
 
 def _sides(trained: TrainedNetwork, division: Division) -> tuple[int | None, ...]:

@@ -257,7 +257,7 @@ class Run:
 
         Args:
             path: A new folder.
-            format: ``onnx``, ``torch_export``, ``safetensors`` or a plugin's.
+            format: ``onnx``, ``torch_export``, ``safetensors``, ``bundle`` or a plugin's.
             which: The network: ``best`` by the monitored metric, or ``last``.
             registry: Where steps are looked up; by default every installed plugin.
             parameters: Of the export step.

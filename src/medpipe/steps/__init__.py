@@ -5,6 +5,7 @@ Nothing here imports torch, monai or numpy, so that listing and checking steps i
 
 from __future__ import annotations
 
+from medpipe.steps.all_kinds import STEP_KINDS
 from medpipe.steps.auto import (
     Auto,
     AutoInfo,
@@ -17,10 +18,9 @@ from medpipe.steps.auto import (
     resolved,
 )
 from medpipe.steps.drawn import DrawnStep, on_device
-from medpipe.steps.exporting import Exported, ExportParts, ExportStep
+from medpipe.steps.exporting import Exported, ExportParts, ExportStep, WholeRun
 from medpipe.steps.handlers import HandlerStep, RunContext, RunEvent
 from medpipe.steps.kinds import (
-    STEP_KINDS,
     DatasetStep,
     InfererStep,
     LossStep,
@@ -37,6 +37,7 @@ from medpipe.steps.reading import (
     DecodedImage,
     Frames,
     ImageFile,
+    ImageFiles,
     MissingSpacing,
     Padding,
     ReaderStep,
@@ -85,6 +86,7 @@ __all__ = [
     "Frames",
     "HandlerStep",
     "ImageFile",
+    "ImageFiles",
     "Inferer",
     "LabelImage",
     "InfererStep",
@@ -122,6 +124,7 @@ __all__ = [
     "Training",
     "TrainingParts",
     "TransformStep",
+    "WholeRun",
     "Window",
     "auto_batch_size",
     "auto_epochs",

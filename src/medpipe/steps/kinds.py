@@ -12,13 +12,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import attrs
 
 from medpipe.steps.auto import Auto, AutoInfo, auto_epochs, or_auto
-from medpipe.steps.exporting import ExportStep
-from medpipe.steps.handlers import HandlerStep
-from medpipe.steps.metrics import MetricStep
-from medpipe.steps.reading import ReaderStep
+from medpipe.steps.reading import ImageFiles
 from medpipe.steps.samples import Dataset
 from medpipe.steps.training import DataInfo, Inferer, Loss, Training, TrainingParts
-from medpipe.tasks import Step, TaskStep
+from medpipe.tasks import Step
 
 if TYPE_CHECKING:
     import numpy as np
@@ -143,6 +140,17 @@ class TransformStep(Step):
         """
         return None
 
+    def bundle_form(self, files: ImageFiles) -> Sequence[Mapping[str, Any]] | None:
+        """MONAI's transforms that do the same, as a bundle's configuration has them.
+
+        Each is a dictionary with ``_target_``, ``keys`` (``image``) and parameters, of plain data.
+        None, as by default: MONAI has none, and the run can't become a bundle.
+
+        Args:
+            files: How the files of images are read.
+        """
+        return None
+
 
 class NetworkStep(Step):
     """Makes a network for the data at hand."""
@@ -165,6 +173,14 @@ class NetworkStep(Step):
         is written into the run's record.
         """
         return self
+
+    def bundle_form(self, data: DataInfo) -> Mapping[str, Any] | None:
+        """What `build` makes, as a bundle's configuration has it: ``_target_`` and parameters.
+
+        The target must be there without medpipe, such as a class of MONAI's. None, as by default:
+        there is none, and the run can't become a bundle.
+        """
+        return None
 
 
 class LossStep(Step):
@@ -261,6 +277,10 @@ class InfererStep(Step):
         """
         raise NotImplementedError(f"{type(self).__name__} has no build method")
 
+    def bundle_form(self, data: DataInfo) -> Mapping[str, Any] | None:
+        """MONAI's inferer that does the same, as `NetworkStep.bundle_form`."""
+        return None
+
 
 @attrs.frozen(kw_only=True)
 class TrainerStep(Step):
@@ -318,21 +338,3 @@ class TrainerStep(Step):
         them at a time.
         """
         return ()
-
-
-STEP_KINDS: tuple[type[Step], ...] = (
-    DatasetStep,
-    TransformStep,
-    NetworkStep,
-    TrainerStep,
-    LossStep,
-    OptimizerStep,
-    ScheduleStep,
-    MetricStep,
-    InfererStep,
-    HandlerStep,
-    ReaderStep,
-    TaskStep,
-    ExportStep,
-)
-"""All kinds, the four first."""

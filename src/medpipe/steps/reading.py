@@ -172,6 +172,22 @@ class Reading:
         return {name: getattr(self, name) for name in names}
 
 
+@attrs.frozen(kw_only=True)
+class ImageFiles:
+    """How the files of images are read by what was exported.
+
+    Attributes:
+        reading: How the run read them.
+        formats: The formats that were compared, by the names of their readers: ``pictures``,
+            ``nifti``, ``dicom``.
+        suffixes: The ends of the files' names, in lower case.
+    """
+
+    reading: Reading
+    formats: frozenset[str]
+    suffixes: tuple[str, ...]
+
+
 _chosen: ContextVar[tuple[ChosenReader, ...]] = ContextVar("_chosen", default=())
 
 

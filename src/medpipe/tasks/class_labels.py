@@ -117,6 +117,12 @@ class ClassLabels(TaskStep):
 
         return torch.softmax(outputs, dim=-1)
 
+    def bundle_form(self, statistics: Mapping[str, Any]) -> Sequence[Mapping[str, Any]] | None:
+        """Softmax; None where an extension has scores of its own."""
+        if type(self).to_scores is not ClassLabels.to_scores:
+            return None
+        return [{"_target_": "Activationsd", "keys": "pred", "softmax": True}]
+
     def score_problem(self, scores: Array) -> tuple[Array, str] | None:
         """Probabilities are from 0 to 1."""
         return not_probabilities(scores), NO_PROBABILITIES

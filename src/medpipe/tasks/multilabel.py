@@ -75,6 +75,10 @@ class Multilabel(VectorLabels):
 
         return torch.sigmoid(outputs)
 
+    def bundle_form(self, statistics: Mapping[str, Any]) -> Sequence[Mapping[str, Any]] | None:
+        """Sigmoid."""
+        return [{"_target_": "Activationsd", "keys": "pred", "sigmoid": True}]
+
     def score_problem(self, scores: Array) -> tuple[Array, str] | None:
         """Probabilities are from 0 to 1."""
         return not_probabilities(scores), NO_PROBABILITIES

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
 
+from medpipe.tasks.head import BUFFERS
 from medpipe.tasks.step import vector
 from medpipe.tasks.strata import ALL, UNKNOWN
 from medpipe.tasks.vector_labels import VectorLabels
@@ -40,6 +41,7 @@ class Regression(VectorLabels):
     loss: ClassVar[str] = "mse"
     monitor: ClassVar[str] = "mae"
     metrics: ClassVar[tuple[str, ...]] = ("mae", "rmse", "r2")
+    buffers: ClassVar[tuple[str, ...]] = BUFFERS
 
     def label_text(self, label: Any, names: Sequence[str]) -> str:
         """The numbers."""
@@ -92,6 +94,18 @@ class Regression(VectorLabels):
         if not statistics:
             return network
         return give_units(network, statistics["target_means"], statistics["target_spreads"])
+
+    def bundle_form(self, statistics: Mapping[str, Any]) -> Sequence[Mapping[str, Any]] | None:
+        """The unit: outputs times the standard deviation, and the mean added."""
+        if not statistics:
+            return []
+        spreads, means = (
+            f"torch.tensor({list(statistics[name])}, device=x.device)"
+            for name in ("target_spreads", "target_means")
+        )
+        return [
+            {"_target_": "Lambdad", "keys": "pred", "func": f"$lambda x: x * {spreads} + {means}"}
+        ]
 
     def tables(
         self, labels: Array, scores: Array, names: Sequence[str], unit: str | None

@@ -190,6 +190,11 @@ class Segmentation(TaskStep):
         """Probabilities: softmax over the background and the structures, or a sigmoid of each."""
         return outputs.sigmoid() if self.overlapping else outputs.softmax(dim=1)
 
+    def bundle_form(self, statistics: Mapping[str, Any]) -> Sequence[Mapping[str, Any]] | None:
+        """Softmax, or a sigmoid of each."""
+        activation = "sigmoid" if self.overlapping else "softmax"
+        return [{"_target_": "Activationsd", "keys": "pred", activation: True}]
+
     def outputs_of(self, scores: torch.Tensor) -> torch.Tensor:
         """Logarithms of probabilities; of structures that overlap those of their odds."""
         import torch

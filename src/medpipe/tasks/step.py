@@ -61,6 +61,7 @@ class TaskStep(Step):
         monitor: The metric that decides which network is the best where the trainer names none.
         metrics: The names of the metrics that are always computed, in the order of reports.
         inferer: The name of the inferer where the configuration names none.
+        buffers: The names of the buffers that `finish` puts into a network's state dictionary.
     """
 
     kind: ClassVar[str] = "task"
@@ -97,6 +98,7 @@ class TaskStep(Step):
     monitor: ClassVar[str]
     metrics: ClassVar[tuple[str, ...]]
     inferer: ClassVar[str] = "simple"
+    buffers: ClassVar[tuple[str, ...]] = ()
 
     # Names and outputs
 
@@ -193,6 +195,16 @@ class TaskStep(Step):
     def to_scores(self, outputs: torch.Tensor) -> torch.Tensor:
         """Turn outputs, float64 of shape (samples, outputs), into scores (samples, names)."""
         return outputs
+
+    def bundle_form(self, statistics: Mapping[str, Any]) -> Sequence[Mapping[str, Any]] | None:
+        """MONAI's transforms from the outputs of the plain network, under ``pred``, to scores.
+
+        They take one sample. None, as by default: the run can't become a MONAI bundle.
+
+        Args:
+            statistics: What `measure` gave.
+        """
+        return None
 
     def outputs_of(self, scores: torch.Tensor) -> torch.Tensor:
         """Outputs of which `to_scores` makes these scores, as for the mean of several networks.

@@ -16,7 +16,7 @@ from attrs.validators import and_, ge, instance_of, lt
 from medpipe.plugin import DataError, DataInfo, NetworkStep
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import torch
     from torch import nn
@@ -78,16 +78,23 @@ class SegmentationNetwork(NetworkStep):
         self._check_sides(data)
         import monai.networks.nets
 
-        network: nn.Module = getattr(monai.networks.nets, self.monai_name)(
-            spatial_dims=data.spatial_dims,
-            in_channels=data.channels,
-            out_channels=data.outputs,
-            **self.arguments(data),
-        )
+        network: nn.Module = getattr(monai.networks.nets, self.monai_name)(**self._all(data))
         divisors = self.divisors(data.spatial_dims)
         if max(divisors) > 1:  # sizes that vary, and those of new images, are not known yet
             network.register_forward_pre_hook(partial(_refuse_sides, self.name, divisors))
         return network
+
+    def bundle_form(self, data: DataInfo) -> Mapping[str, Any] | None:
+        """MONAI's class with its parameters."""
+        return {"_target_": f"monai.networks.nets.{self.monai_name}", **self._all(data)}
+
+    def _all(self, data: DataInfo) -> dict[str, Any]:
+        return {
+            "spatial_dims": data.spatial_dims,
+            "in_channels": data.channels,
+            "out_channels": data.outputs,
+            **self.arguments(data),
+        }
 
     def arguments(self, data: DataInfo) -> dict[str, Any]:
         """What MONAI's class gets beside dimensions, channels and outputs."""

@@ -12,7 +12,7 @@ from medpipe.builtin.inferers import Simple
 from medpipe.plugin import DataError, InfererStep
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     import torch
 
@@ -70,6 +70,14 @@ class SlidingWindow(InfererStep):
                 f"and the images have {data.spatial_dims} spatial dimensions. Give one for each."
             )
         return SlidingWindowInferer(self, self.inferer.build(data))
+
+    def bundle_form(self, data: DataInfo) -> Mapping[str, Any] | None:
+        """MONAI's inferer; None where windows are not taken by ``simple``."""
+        if not isinstance(self.inferer, Simple):
+            return None
+        names = ("roi_size", "overlap", "mode", "sw_batch_size")
+        given = {name: getattr(self, name) for name in names}
+        return {"_target_": "SlidingWindowInferer", **given}
 
 
 class SlidingWindowInferer:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
 
+from medpipe.builtin.transforms.bundle_readers import bundle_readers
 from medpipe.plugin import (
     LabelImage,
     Reading,
@@ -18,12 +19,12 @@ from medpipe.plugin import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy as np
     from monai.data import MetaTensor
 
-    from medpipe.plugin import DecodedImage, SpacingOf
+    from medpipe.plugin import DecodedImage, ImageFiles, SpacingOf
 
 Axes = Literal["wh", "hw"]
 
@@ -53,6 +54,10 @@ class LoadImage(TransformStep):
     def build(self) -> Callable[[dict[str, Any]], Mapping[Any, Any]]:
         """Return the function that loads a sample's image."""
         return functools.partial(load, axes=self.axes)
+
+    def bundle_form(self, files: ImageFiles) -> Sequence[Mapping[str, Any]] | None:
+        """MONAI's readers; None for a window of DICOM, which they don't know."""
+        return bundle_readers(files, axes=self.axes)
 
 
 def load(sample: dict[str, Any], *, axes: Axes = "wh") -> dict[str, Any]:

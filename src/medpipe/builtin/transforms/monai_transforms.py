@@ -28,10 +28,14 @@ if TYPE_CHECKING:
 
     import torch
 
+    from medpipe.plugin import ImageFiles
+
 KEYS = ("image",)
 BOTH = ("image", "label")
 OF_LABELS = {"mode": "nearest", "align_corners": None, "anti_aliasing": False}
 """What parameters of resampling are for labels."""
+IN_BUNDLES = {"to_tensor": "EnsureTyped"}
+"""Other transforms that do the same: `Invertd` makes arrays without metadata of `ToTensord`."""
 
 
 class MonaiTransform(TransformStep):
@@ -51,6 +55,12 @@ class MonaiTransform(TransformStep):
         """What MONAI's transform does, where a graph can hold it."""
         make = GRAPH_FORMS.get(self.entry.name)
         return None if make is None else make(self)
+
+    def bundle_form(self, files: ImageFiles) -> Sequence[Mapping[str, Any]] | None:
+        """MONAI's transform with all its parameters."""
+        chosen = {name: getattr(self, name) for name in self.entry.parameters}
+        target = IN_BUNDLES.get(self.entry.name, self.entry.monai)
+        return [{"_target_": target, "keys": "image", **self.entry.fixed, **chosen}]
 
     def build_with_label(self) -> Callable[[dict[str, Any]], Mapping[Any, Any]]:
         """Make MONAI's transform for ``image`` and ``label``; labels by nearest neighbour."""
@@ -107,6 +117,11 @@ class CastToType(TransformStep):
     def graph_form(self) -> Callable[[torch.Tensor], torch.Tensor] | None:
         """Nothing for float32, which images in a graph are."""
         return (lambda images: images) if self.dtype == "float32" else None
+
+    def bundle_form(self, files: ImageFiles) -> Sequence[Mapping[str, Any]] | None:
+        """MONAI's transform."""
+        dtype = f"$np.dtype('{self.dtype}')"
+        return [{"_target_": "CastToTyped", "keys": "image", "dtype": dtype}]
 
     def apply_batch(
         self, batch: dict[str, Any], draws: Sequence[Mapping[str, Any]]

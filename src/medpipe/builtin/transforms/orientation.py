@@ -11,7 +11,12 @@ from medpipe.builtin.transforms.metadata import with_metadata_of
 from medpipe.plugin import TransformStep
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
+
+    from medpipe.plugin import ImageFiles
+
+ENDS = (("L", "R"), ("P", "A"), ("I", "S"))
+"""The letters for the ends of the axes; MONAI warns of its own default."""
 
 Axcodes = Literal["RAS", "LPS", "LAS", "RPS", "RAI", "LPI", "LAI", "RPI"]
 
@@ -42,13 +47,15 @@ class Orientation(TransformStep):
         """Make MONAI's transform for ``image`` and ``label``."""
         return self._made(["image", "label"])
 
+    def bundle_form(self, files: ImageFiles) -> Sequence[Mapping[str, Any]] | None:
+        """MONAI's transform."""
+        given = {"keys": "image", "axcodes": self.axcodes, "labels": ENDS}
+        return [{"_target_": "Orientationd", **given}]
+
     def _made(self, keys: list[str]) -> Callable[[dict[str, Any]], Mapping[Any, Any]]:
         from monai.transforms import Orientationd
 
-        # labels: the letters for the ends of the axes; MONAI warns of its own default.
-        made: Any = Orientationd(
-            keys=keys, axcodes=self.axcodes, labels=(("L", "R"), ("P", "A"), ("I", "S"))
-        )
+        made: Any = Orientationd(keys=keys, axcodes=self.axcodes, labels=ENDS)
 
         def apply(sample: dict[str, Any]) -> Mapping[Any, Any]:
             from monai.data import MetaTensor

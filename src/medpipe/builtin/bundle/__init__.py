@@ -1,0 +1,1 @@
+"""The export step `Bundle`: a MONAI bundle, which MONAI runs without medpipe."""
