@@ -38,7 +38,7 @@ COMMANDS = {
     "check": "Check a pipeline against its data and this machine, before training.",
     "evaluate": "Measure the network of a run, or the mean over several, on an external data set.",
     "predict": "Predict new files with the network of a run, or the mean over several, as a table.",
-    "export": "Write the network of a run for other programs: ONNX, torch.export, safetensors.",
+    "export": "Write the network of a run for other programs: ONNX, torch.export, MONAI bundle.",
     "verify": "Verify that an export gives what its run gives, without the run and its data.",
     "report": "Write the report of a run, or of a folder of runs, and the model card of a run.",
     "recipes": "List the configurations that ship with medpipe, or print one.",
