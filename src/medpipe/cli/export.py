@@ -19,7 +19,7 @@ def export(
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
     network: Literal["best", "last"] = "best",
 ) -> None:
-    """Write the network of a run for other programs: ONNX, torch.export, safetensors, MONAI bundle.
+    """Write the network of a run for other programs: ONNX, torch.export, MONAI bundle.
 
     A fresh process loads what was written and must find the run's answers for 16 real samples in
     it, which travel with it.
