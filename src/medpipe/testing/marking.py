@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import pytest
 
 from medpipe.testing.catalogue import checks_for
 
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
     from medpipe.steps import Step
 
 
-def parametrize_with_checks(steps: Sequence[Step | type[Step]]) -> Any:
+def parametrize_with_checks(steps: Sequence[Step | type[Step]]) -> pytest.MarkDecorator:
     """Let pytest call a test with each check of each step, as scikit-learn does for estimators.
 
     Args:
@@ -28,8 +30,6 @@ def parametrize_with_checks(steps: Sequence[Step | type[Step]]) -> Any:
             def test_steps(step, check):
                 check(step)
     """
-    import pytest
-
     return pytest.mark.parametrize(
         ("step", "check"),
         [
