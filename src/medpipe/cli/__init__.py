@@ -43,6 +43,7 @@ COMMANDS = {
     "report": "Write the report of a run, or of a folder of runs, and the model card of a run.",
     "recipes": "List the configurations that ship with medpipe, or print one.",
     "init": "Write an empty project: a configuration, a README and a .gitignore.",
+    "new_plugin": "Write a new plugin: a typed package with steps, tests, a README and a CI file.",
     "collect": "Show the runs below a folder: metrics, mean and spread, and those of all together.",
     "compare": "Compare runs that were tested on the same samples, with paired differences.",
     "track": "Send a run, or what is missing of it, to TensorBoard, MLflow or another tracker.",

@@ -20,7 +20,9 @@ from medpipe.registry.parameters import parameter_types, unsupported
 from medpipe.steps import STEP_KINDS, Step, TransformStep
 from medpipe.system.distribution import own_distribution
 
-RESERVED_PARAMETERS = frozenset({"step", "name", "kind", "random", "build", "before", "ready"})
+RESERVED_PARAMETERS = frozenset(
+    {"step", "name", "kind", "random", "build", "examples", "before", "ready"}
+)
 
 
 @attrs.frozen(kw_only=True)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
+    from typing import Self
 
     import numpy as np
     import torch
@@ -32,6 +34,16 @@ class Step:
     kind: ClassVar[str]
     required: ClassVar[tuple[str, ...]] = ("build",)
     name: ClassVar[str]
+
+    @classmethod
+    def examples(cls, folder: Path) -> Sequence[Self]:
+        """Steps with parameters that make sense, for `medpipe.testing`: by default the defaults.
+
+        Args:
+            folder: An empty folder, for small files that the examples read. A reader writes a few
+                files of its format there.
+        """
+        return [cls()]
 
 
 class TaskStep(Step):

@@ -1,0 +1,55 @@
+"""``medpipe new-plugin``: an installable, typed plugin."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from medpipe.recipes.new_plugin import plugin_files
+from medpipe.system.files import make_directories, write_text
+from medpipe.system.output_folders import refuse_existing
+
+Kind = Literal[
+    "dataset",
+    "transform",
+    "network",
+    "trainer",
+    "loss",
+    "optimizer",
+    "schedule",
+    "metric",
+    "inferer",
+    "handler",
+    "reader",
+    "task",
+    "export",
+]
+
+
+def new_plugin(
+    name: str,
+    /,
+    *,
+    kind: tuple[Kind, ...] = ("transform", "network"),
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+) -> None:
+    """Write a new plugin: a typed package with steps, tests, a README and a CI file.
+
+    Args:
+        name: Its name: 'heart' becomes the distribution medpipe-heart and the package
+            medpipe_heart.
+        kind: A kind of step that it begins with; may be given several times.
+        output: Its folder, which must not be there; by default medpipe-NAME here.
+    """
+    files = plugin_files(name, kind)
+    short = name.removeprefix("medpipe-").replace("_", "-")
+    folder = Path(f"medpipe-{short}") if output is None else output
+    refuse_existing(folder, kind="folder", parameter="output")
+    for path, text in files.items():
+        make_directories((folder / path).parent)
+        write_text(folder / path, text)
+    print(f"The plugin is in {folder}. Next:")
+    print(f'  pip install -e "{folder}[test]"')
+    print(f"  pytest {folder}")

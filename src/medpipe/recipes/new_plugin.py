@@ -1,0 +1,146 @@
+"""The files of a new plugin, from the templates beside this module."""
+
+from __future__ import annotations
+
+import re
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from medpipe.errors import ConfigError, Problem
+from medpipe.hookspecs import hook_of
+from medpipe.steps import STEP_KINDS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+KINDS = tuple(kind.kind for kind in STEP_KINDS)
+"""What a plugin can have a step of."""
+USUAL = ("transform", "network")
+MOST_NAMED = 4
+"""How many kinds a plugin's summary names."""
+
+_USED = {
+    "dataset": ".dataset({step!r}, root='images')",
+    "transform": ".transform({step!r})",
+    "network": ".network({step!r})",
+    "trainer": ".trainer({step!r})",
+}
+"""How a builder names a step; of the other kinds the README says nothing."""
+
+
+def plugin_files(name: str, kinds: Sequence[str] = USUAL) -> dict[str, str]:
+    """The files of an installable plugin, by their paths in its folder.
+
+    Args:
+        name: The plugin's name without ``medpipe-``.
+        kinds: The kinds of steps that it begins with; see `KINDS`.
+
+    Raises:
+        ConfigError: The name can't be that of a distribution and a module, or there is no such
+            kind.
+    """
+    short = name.removeprefix("medpipe-")
+    if not re.fullmatch(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*", short):
+        message = f"{name!r} can't be the name of a plugin."
+        remedy = "Use lower case letters, digits and single '-', and begin with a letter: 'my-net'."
+        raise ConfigError(
+            "No plugin is written", [Problem(path="", message=message, remedy=remedy)]
+        )
+    kinds = [kind for kind in KINDS if kind in kinds]
+    step = short.replace("-", "_")
+    title = "".join(part.capitalize() for part in step.split("_"))
+    classes = {kind: f"{title}{kind.capitalize()}" for kind in kinds}
+    summary = f"A plugin of medpipe with {_listed(kinds)}."
+    words = {
+        "SUMMARY": summary,
+        "TABLE": "\n".join(_row(kind, step) for kind in kinds),
+        "USAGE": _usage(step, kinds),
+        "STEP": step,
+        "CLASS": title,
+        "NAME": short.replace("_", "-"),
+    }
+    package = f"src/medpipe_{step}"
+    files = {
+        "pyproject.toml": "pyproject.toml.txt",
+        "README.md": "README.md.txt",
+        ".gitignore": "gitignore.txt",
+        ".github/workflows/tests.yml": "workflow.yml.txt",
+        "tests/test_steps.py": "test_steps.py.txt",
+        **{f"{package}/{kind}.py": f"{kind}.py.txt" for kind in kinds},
+    }
+    written = {path: _filled(_template(file), words) for path, file in files.items()}
+    written[f"{package}/__init__.py"] = _package(f"medpipe_{step}", summary, classes)
+    written[f"{package}/py.typed"] = ""
+    return written
+
+
+def _template(file: str) -> str:
+    folder = resources.files("medpipe.recipes") / "plugin"
+    return (folder / file).read_text(encoding="utf-8")
+
+
+def _filled(text: str, words: dict[str, str]) -> str:
+    for word, said in words.items():
+        text = text.replace(f"@{word}@", said)
+    return text
+
+
+def _package(module: str, summary: str, classes: dict[str, str]) -> str:
+    """The module with the hooks."""
+    bases = {kind.kind: kind.__name__ for kind in STEP_KINDS if kind.kind in classes}
+    imports = "\n".join(
+        f"from {module}.{kind} import {cls}" for kind, cls in sorted(classes.items())
+    )
+    hooks = "".join(
+        f"""
+
+@hookimpl
+def {hook_of(kind)}() -> list[type[{kind.__name__}]]:
+    return [{classes[kind.kind]}]
+"""
+        for kind in STEP_KINDS
+        if kind.kind in classes
+    )
+    used = ", ".join(sorted([*bases.values(), "Step"]))
+    plugin = f"from medpipe.plugin import {used}, hookimpl"
+    if len(plugin) > 100:
+        listed = "".join(
+            f"    {name},\n" for name in [*sorted([*bases.values(), "Step"]), "hookimpl"]
+        )
+        plugin = f"from medpipe.plugin import (\n{listed})"
+    steps = f"STEPS: list[type[Step]] = [{', '.join(classes.values())}]"
+    if len(steps) > 100:
+        listed = "".join(f"    {cls},\n" for cls in classes.values())
+        steps = f"STEPS: list[type[Step]] = [\n{listed}]"
+    return f'"""{summary}"""\n\n{plugin}\n\n{imports}\n\n{steps}\n{hooks}'
+
+
+def _row(kind: str, step: str) -> str:
+    text = _template(f"{kind}.py.txt")
+    (said,) = re.findall(r'class @CLASS@\w+\(\w+\):\n    """(.+?)(?:"""|\n)', text)
+    return f"| {kind} | `{step}_{kind}` | {said.replace('@STEP@', step).replace('``', '`')} |"
+
+
+def _usage(step: str, kinds: Sequence[str]) -> str:
+    lines = [_USED[kind].format(step=f"{step}_{kind}") for kind in kinds if kind in _USED]
+    if not lines:
+        return "In a configuration, steps are named as `medpipe plugins` lists them."
+    dataset = [] if "dataset" in kinds else ['.dataset("phantom", samples=60)']
+    chain = "\n".join(f"    {line}".replace("'", '"') for line in [*dataset, *lines])
+    return f"""```python
+import medpipe
+
+pipeline = (
+    medpipe.PipelineBuilder(device="cpu")
+{chain}
+    .build()
+)
+print(pipeline.check())
+```"""
+
+
+def _listed(kinds: Sequence[str]) -> str:
+    if len(kinds) > MOST_NAMED:
+        return f"{len(kinds)} steps"
+    names = [f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}" for kind in kinds]
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -1,0 +1,216 @@
+"""`Check`: what every step of a kind must do, tried on one step at a time."""
+
+from __future__ import annotations
+
+import tempfile
+import unittest
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import attrs
+
+from medpipe.registry.registry import Registry
+from medpipe.steps import Step
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+Status = Literal["passed", "failed", "skipped"]
+
+
+class CheckError(AssertionError):
+    """A step fails a check; the message says how, what it protects, and what to do."""
+
+
+class CheckSkipped(unittest.SkipTest):
+    """A check says nothing of a step, for the reason in the message; pytest skips on it."""
+
+
+class FailedError(Exception):
+    """Raised in a check: how the step fails it, as the end of a sentence."""
+
+
+def skip(reason: str) -> CheckSkipped:
+    """What a check raises where it does not apply.
+
+    Args:
+        reason: Why, as a sentence without its full stop.
+    """
+    return CheckSkipped(reason)
+
+
+@attrs.frozen(kw_only=True)
+class Case:
+    """A step that is tried.
+
+    Attributes:
+        step: The step.
+        registry: Where the name of a step is looked up.
+        folder: An empty folder for files that a check writes.
+        own: Whether the step is an example of its class; else it was given.
+    """
+
+    step: Any
+    registry: Registry
+    folder: Path
+    own: bool
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """What became of a check.
+
+    Attributes:
+        check: The check.
+        step: The step's class.
+        example: The step as Python writes it; empty where its class gave no example.
+        status: ``passed``, ``failed`` or ``skipped``.
+        said: Why it failed or was skipped; empty if it passed.
+    """
+
+    check: Check
+    step: type[Step]
+    example: str
+    status: Status
+    said: str = ""
+
+    def __str__(self) -> str:
+        called = f"the {self.step.kind} step {self.step.name!r}"
+        if self.status == "failed":
+            return (
+                f"{called} fails the check {self.check.name!r}: {self.said}. "
+                f"{self.check.protects} {self.check.remedy}"
+                + (f" (Tried: {self.example})" if self.example else "")
+            )
+        return f"{called}, {self.check.name}: {self.status}" + (self.said and f": {self.said}")
+
+
+@attrs.frozen(kw_only=True)
+class Check:
+    """Something that every step of some kinds must do.
+
+    Called with a step or its class, it tries it. Of a class, each of its `Step.examples` is tried.
+
+    Attributes:
+        name: Its name.
+        kinds: The kinds of steps that it is for.
+        protects: What goes wrong with a step that fails it: a sentence.
+        remedy: What to do then: a sentence.
+        needs: The names of checks without which this one can say nothing.
+        tries: Tries a case; raises `FailedError`, or `CheckSkipped`.
+    """
+
+    name: str
+    kinds: tuple[type[Step], ...]
+    protects: str
+    remedy: str
+    needs: tuple[Check, ...] = ()
+    tries: Callable[[Case], None] = attrs.field(repr=False, eq=False)
+
+    def fits(self, step: type[Step]) -> bool:
+        """Whether it is for a step of this class."""
+        return issubclass(step, self.kinds)
+
+    def __call__(self, step: Step | type[Step]) -> None:
+        """Try a step, or the examples of a class.
+
+        Raises:
+            CheckError: It fails the check.
+            CheckSkipped: The check says nothing of it.
+        """
+        outcomes = list(self.outcomes(step))
+        for outcome in outcomes:
+            if outcome.status == "failed":
+                raise CheckError(str(outcome))
+        skipped = [outcome.said for outcome in outcomes if outcome.status == "skipped"]
+        if len(skipped) == len(outcomes):
+            raise CheckSkipped("; ".join(dict.fromkeys(skipped)) or "there are no examples")
+
+    def outcomes(
+        self, step: Step | type[Step], *, registry: Registry | None = None
+    ) -> Iterator[Outcome]:
+        """What becomes of it for a step, or for each example of a class.
+
+        Args:
+            step: The step, or its class.
+            registry: Where the name of a step is looked up; by default the installed plugins.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                given = [step] if isinstance(step, Step) else examples_of(step, Path(folder))
+            except Exception as error:
+                said = f"its examples can't be made: {described(error)}"
+                yield Outcome(
+                    check=self, step=_class(step), example="", status="skipped", said=said
+                )
+                return
+            for one in given:
+                yield self._outcome(one, registry or Registry.discover(), isinstance(step, type))
+
+    def _outcome(self, step: Step, registry: Registry, own: bool) -> Outcome:
+        status: Status = "passed"
+        said = ""
+        for needed in self.needs:
+            if needed.fits(type(step)) and needed._outcome(step, registry, own).status == "failed":
+                status, said = "skipped", f"it needs what the check {needed.name!r} finds wrong"
+                break
+        else:
+            with tempfile.TemporaryDirectory() as folder:
+                try:
+                    case = Case(step=step, registry=registry, folder=Path(folder), own=own)
+                    self.tries(case)
+                except CheckSkipped as reason:
+                    status, said = "skipped", str(reason)
+                except FailedError as failure:
+                    status, said = "failed", str(failure)
+                except (Exception, SystemExit) as error:
+                    status, said = "failed", f"it raised {described(error)}"
+        return Outcome(check=self, step=type(step), example=repr(step), status=status, said=said)
+
+
+def check(
+    *kinds: type[Step], protects: str, remedy: str, needs: Sequence[Check] = ()
+) -> Callable[[Callable[[Case], None]], Check]:
+    """Make a check of a function on a case.
+
+    Args:
+        kinds: The kinds of steps that it is for; none: all.
+        protects: What goes wrong with a step that fails it: a sentence.
+        remedy: What to do then: a sentence.
+        needs: The checks without which it can say nothing.
+    """
+
+    def made(function: Callable[[Case], None]) -> Check:
+        return Check(
+            name=function.__name__.strip("_"),
+            kinds=kinds or (Step,),
+            protects=protects,
+            remedy=remedy,
+            needs=tuple(needs),
+            tries=function,
+        )
+
+    return made
+
+
+def examples_of(cls: type[Step], folder: Path) -> list[Step]:
+    """The steps that a class gives to be tried.
+
+    Args:
+        cls: The class.
+        folder: An empty folder for their files.
+
+    Raises:
+        TypeError: It has parameters without defaults, and no `Step.examples`.
+    """
+    return list(cls.examples(folder))
+
+
+def described(error: BaseException) -> str:
+    """An error in one line, with its type."""
+    return f"{type(error).__name__}: {' '.join(str(error).split()) or 'no message'}"
+
+
+def _class(step: Step | type[Step]) -> type[Step]:
+    return step if isinstance(step, type) else type(step)

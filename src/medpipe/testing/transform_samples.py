@@ -1,0 +1,141 @@
+"""The samples that checks of transforms try: drawn, with masks or without, loaded or not.
+
+torch and MONAI are imported inside functions.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, Literal
+
+import attrs
+
+from medpipe.data.chain import Chain
+from medpipe.data.loading.collate import as_tensor
+from medpipe.steps import DecodedImage, Reading
+from medpipe.testing.check import Case, FailedError, described, skip
+
+Form = Literal["image", "mask", "channels", "bare", "decoded"]
+FORMS: tuple[Form, ...] = ("image", "mask", "channels", "bare", "decoded")
+"""What a sample is like: its label is a class, or a mask; two equal channels; none; not loaded."""
+SIDES = {2: (32, 32), 3: (32, 32, 32)}
+VALUES = (0, 1, 2, 5)
+"""What is in masks."""
+
+
+@functools.lru_cache(maxsize=8)
+def _drawn(dims: int, seed: int) -> tuple[Any, Any]:
+    """An image from 0 to 1 with structures, and their mask, of shape (1, spatial...)."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    axes = torch.meshgrid(*(torch.arange(side) for side in SIDES[dims]), indexing="ij")
+    label = torch.zeros(SIDES[dims], dtype=torch.uint8)
+    for value, centre, radius in ((1, 11 + seed % 3, 6), (2, 22, 4), (5, 27, 3)):
+        far = sum((axis - (centre + place)) ** 2 for place, axis in enumerate(axes))
+        label[far <= radius**2] = value
+    image = 0.3 * torch.rand(SIDES[dims], generator=generator) + 0.12 * label
+    return image[None], label[None]
+
+
+def drawn_sample(
+    dims: int,
+    form: Form,
+    *,
+    id_: str = "sample",
+    seed: int = 0,
+    constant: bool = False,
+    blob: bool = False,
+) -> dict[str, Any]:
+    """A sample as a transform gets it.
+
+    Args:
+        dims: 2 for an image, 3 for a volume.
+        form: What it is like.
+        id_: Its id.
+        seed: Another seed gives another image.
+        constant: Whether the image has a single value.
+        blob: Whether the image is little but the first structure.
+    """
+    from monai.data import MetaTensor
+
+    image, label = _drawn(dims, seed)
+    if constant:
+        image = image * 0 + 0.5
+    if blob:
+        image = 0.05 * image + (label == 1).float()
+    if form == "channels":
+        image = image.repeat(2, *(1,) * dims)
+    loaded: Any = MetaTensor(image.clone())
+    if form == "bare":
+        loaded = MetaTensor(image[0].clone(), meta={"original_channel_dim": "no_channel"})
+    if form == "decoded":
+        loaded = DecodedImage(values=image[0].numpy().copy())
+    return {
+        "image": loaded,
+        "label": MetaTensor(label.clone()) if form == "mask" else 1,
+        "id": id_,
+        "age": 40.0,
+        "reading": Reading(),
+    }
+
+
+def as_loaded(image: Any, values: Any) -> Any:
+    """Values of the same type as an image."""
+    import torch
+    from monai.data import MetaTensor
+
+    return (
+        MetaTensor(values.as_subclass(torch.Tensor).clone())
+        if isinstance(image, MetaTensor)
+        else values
+    )
+
+
+def chain_of(case: Case, *, prob: float | None = None) -> Chain:
+    """The step alone, as a pipeline applies it, with another `prob` where it has one."""
+    step = case.step
+    if prob is not None and "prob" in {field.name for field in attrs.fields(type(step))}:
+        step = attrs.evolve(step, prob=prob)
+    return Chain([(f"transform[0], {step.name},", step)], seed=0)
+
+
+def fitting(case: Case, dims: int | None = None) -> tuple[int, Form]:
+    """The first number of axes and form of samples that the step takes."""
+    said = []
+    for some in (dims,) if dims else (2, 3):
+        for form in FORMS:
+            try:
+                chain_of(case, prob=1.0)(drawn_sample(some, form), training=True)
+            except Exception as error:
+                said.append(described(error))
+            else:
+                return some, form
+    raise FailedError(f"it changes no sample that was tried: {said[0][:400]}")
+
+
+def changed(
+    chain: Chain,
+    dims: int,
+    form: Form,
+    *,
+    id_: str = "sample",
+    epoch: int = 0,
+    seed: int = 0,
+    key: str = "image",
+) -> Any:
+    """What a sample's image, or its `key`, is after the chain."""
+    sample = drawn_sample(dims, form, id_=id_, seed=seed)
+    return as_tensor(chain(sample, training=True, epoch=epoch)[key])
+
+
+def with_mask(case: Case) -> int:
+    """The number of axes in which the step takes samples whose label is a mask."""
+    for dims in (2, 3):
+        try:
+            chain_of(case, prob=1.0)(drawn_sample(dims, "mask"), training=True)
+        except Exception as error:
+            said = described(error)
+        else:
+            return dims
+    raise skip(f"it takes no samples with masks: {said}")

@@ -1,0 +1,134 @@
+"""``medpipe new-plugin``: what it writes is typed, installs, and passes medpipe's checks."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medpipe.recipes.new_plugin import KINDS, plugin_files
+from medpipe.steps import STEP_KINDS
+from medpipe.testing import checks_for
+from support.programs import exit_code, listed
+
+
+def write(folder: Path, name: str, kinds: Any) -> Path:
+    for path, text in plugin_files(name, kinds).items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A plugin with a step of each kind."""
+    return write(tmp_path_factory.mktemp("medpipe-heart"), "heart", KINDS)
+
+
+@pytest.fixture(scope="module")
+def package(whole: Path) -> Any:
+    sys.path.insert(0, str(whole / "src"))
+    try:
+        yield importlib.import_module("medpipe_heart")
+    finally:
+        sys.path.remove(str(whole / "src"))
+
+
+def test_the_command_writes_a_plugin_and_says_what_is_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert exit_code("new-plugin", "my-net", "--kind", "loss", "--kind", "network") == 0
+    said = capsys.readouterr().out
+    assert 'pip install -e "medpipe-my-net[test]"' in said
+    folder = tmp_path / "medpipe-my-net"
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert found == {
+        ".github/workflows/tests.yml",
+        ".gitignore",
+        "README.md",
+        "pyproject.toml",
+        "src/medpipe_my_net/__init__.py",
+        "src/medpipe_my_net/loss.py",
+        "src/medpipe_my_net/network.py",
+        "src/medpipe_my_net/py.typed",
+        "tests/test_steps.py",
+    }
+    assert not [
+        path for path in folder.rglob("*") if path.is_file() and "@NAME@" in path.read_text()
+    ]
+    project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    assert project["name"] == "medpipe-my-net"
+    assert project["entry-points"]["medpipe"] == {"my-net": "medpipe_my_net"}
+
+
+def test_nothing_is_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code("new-plugin", "heart", "-o", str(tmp_path)) == 2
+    assert "is there already" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["", "Heart", "1st", "a b", "../x", "a--b", "heart-", "é"])
+def test_a_name_that_can_be_none_is_refused(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert exit_code("new-plugin", "--", name) == 2
+    assert f"{name!r} can't be the name of a plugin" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_it_has_a_step_of_each_kind_that_is_asked_for(package: Any) -> None:
+    assert [step.kind for step in package.STEPS] == [kind.kind for kind in STEP_KINDS]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_step_passes_the_checks(kind: str, package: Any) -> None:
+    (step,) = [one for one in package.STEPS if one.kind == kind]
+    for check in checks_for(step):
+        for outcome in check.outcomes(step):
+            assert outcome.status != "failed", str(outcome)
+
+
+@pytest.mark.long
+def test_it_is_typed_and_formatted(whole: Path, tmp_path: Path) -> None:
+    for command in (
+        ["mypy", "--cache-dir", str(tmp_path / "cache")],
+        ["ruff", "check", "--select=E,F,I,UP,B", "--line-length=100", "."],
+        ["ruff", "format", "--check", "--line-length=100", "."],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", *command],
+            cwd=whole,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.long
+def test_it_installs_and_its_tests_pass(tmp_path: Path) -> None:
+    folder, site = write(tmp_path / "plugin", "my-net", ("loss", "network")), tmp_path / "site"
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=folder, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    install = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--target"]
+    subprocess.run([*install, str(site), str(wheel)], check=True, capture_output=True)
+    steps = listed(site)["medpipe-my-net"]["steps"]
+    assert [step["name"] for step in steps] == ["my_net_network", "my_net_loss"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder / "tests")],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(site), *sys.path])},
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+    )
+    assert done.returncode == 0, done.stdout

@@ -1,0 +1,57 @@
+"""The checks for plugins: each finds the step that is broken for it, and nothing else does."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import pytest
+
+from medpipe.testing import CheckError, all_checks, checks_for
+
+KINDS = ("networks",)
+MODULES = [importlib.import_module(f"support.broken.{kind}") for kind in KINDS]
+BROKEN = [(name, step) for module in MODULES for name, step in module.BROKEN.items()]
+
+
+def failed(step: Any) -> dict[str, str]:
+    return {
+        check.name: outcome.said
+        for check in checks_for(step)
+        for outcome in check.outcomes(step)
+        if outcome.status == "failed"
+    }
+
+
+@pytest.mark.parametrize(("name", "step"), BROKEN, ids=[name for name, _ in BROKEN])
+def test_a_broken_step_fails_its_check_alone(name: str, step: Any) -> None:
+    assert set(failed(step)) == {name}
+    (check,) = [one for one in checks_for(step) if one.name == name]
+    with pytest.raises(CheckError) as caught:
+        check(step)
+    text = str(caught.value)
+    assert check.protects in text
+    assert check.remedy in text
+
+
+@pytest.mark.parametrize("module", MODULES, ids=KINDS)
+def test_a_sound_step_fails_none(module: Any) -> None:
+    for step in module.SOUND:
+        assert failed(step) == {}
+
+
+def test_each_check_has_a_broken_step_and_says_what_to_do() -> None:
+    names = [check.name for check in all_checks()]
+    assert len(set(names)) == len(names)
+    for check in all_checks():
+        assert (check.tries.__doc__ or "").strip()
+        assert check.protects.endswith(".")
+        assert check.remedy.endswith(".")
+
+
+def test_what_does_not_apply_is_skipped_with_a_reason() -> None:
+    for module in MODULES:
+        for step in module.SOUND:
+            for check in checks_for(step):
+                for outcome in check.outcomes(step):
+                    assert bool(outcome.said.strip()) == (outcome.status == "skipped")
