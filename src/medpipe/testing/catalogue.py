@@ -18,6 +18,7 @@ MODULES = (
     "networks",
     "datasets",
     "dataset_files",
+    "readers",
 )
 """The modules of this package that have checks, in the order in which they are told."""
 
