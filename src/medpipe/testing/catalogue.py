@@ -19,6 +19,8 @@ MODULES = (
     "datasets",
     "dataset_files",
     "readers",
+    "tasks",
+    "task_scores",
 )
 """The modules of this package that have checks, in the order in which they are told."""
 
