@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from medpipe.errors import UnknownStepError
 from medpipe.steps import DataInfo, InfererStep, LossStep, MetricStep, Step, TaskStep
-from medpipe.testing.check import Case, FailedError, check, skip
+from medpipe.testing.check import Case, FailedError, check, described, skip
 from medpipe.testing.task_samples import (
     COUNT,
     SIDES,
+    answered,
     labels_of,
     masks_of,
     measured,
