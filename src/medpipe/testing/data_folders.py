@@ -23,7 +23,7 @@ from medpipe.steps import Dataset, LabelImage, ReaderStep, Reading, Sample, Seri
 from medpipe.testing.check import Case, FailedError, described, skip
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from medpipe.steps import ChosenReader, DatasetStep
 
@@ -49,12 +49,21 @@ def by_id(dataset: Dataset) -> dict[str, Sample]:
 
 
 def paths_of(step: DatasetStep) -> dict[str, Path]:
-    """The parameters that are paths which exist."""
-    return {
-        name: value
+    """The parameters that are paths which exist; texts only where they are whole paths."""
+    given = {
+        name: Path(value)
         for name, value in values_of(step).items()
-        if isinstance(value, Path) and value.expanduser().exists()
+        if isinstance(value, Path) or (isinstance(value, str) and value.startswith(os.sep))
     }
+    return {name: path for name, path in given.items() if path.expanduser().exists()}
+
+
+def with_paths(step: DatasetStep, paths: Mapping[str, Path]) -> DatasetStep:
+    """The step with other paths, as texts where it has texts."""
+    own = values_of(step)
+    given = {name: type(own[name])(path) for name, path in paths.items()}
+    of_attrs: Any = step
+    return attrs.evolve(of_attrs, **given)  # type: ignore[no-any-return]
 
 
 def moved(case: Case, name: str = "elsewhere") -> DatasetStep:
@@ -77,8 +86,7 @@ def moved(case: Case, name: str = "elsewhere") -> DatasetStep:
     target = case.folder / name
     shutil.copytree(root, target, symlinks=True)
     there = {key: target / path.relative_to(root) for key, path in paths.items()}
-    step: DatasetStep = attrs.evolve(case.step, **there)
-    return step
+    return with_paths(case.step, there)
 
 
 def readers_for(case: Case) -> tuple[ChosenReader, ...]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 from medpipe.errors import DataError
 from medpipe.steps import DatasetStep
 from medpipe.testing.check import Case, CheckSkipped, FailedError, check, described, skip
@@ -17,6 +15,7 @@ from medpipe.testing.data_folders import (
     listed,
     moved,
     paths_of,
+    with_paths,
 )
 from medpipe.testing.datasets import (
     gives_ids_without_folders,
@@ -42,7 +41,8 @@ ABSENT = "a_folder_that_is_not_there"
 )
 def lists_the_same_elsewhere(case: Case) -> None:
     """A copy of its files in another folder gives the same ids, labels, groups and splits."""
-    first, again = listed(case), listed(case, moved(case))
+    step = moved(case)
+    first, again = listed(case), listed(case, step)
     if other := set(by_id(first)) ^ set(by_id(again)):
         raise FailedError(f"in another folder ids differ, {min(other)!r} for one")
     if changed := difference(_told(first), _told(again)):
@@ -81,7 +81,7 @@ def names_a_folder_that_is_missing(case: Case) -> None:
     for name in paths:
         wrong = case.folder / ABSENT
         try:
-            attrs.evolve(case.step, **{name: wrong}).build_with_faults()
+            with_paths(case.step, {name: wrong}).build_with_faults()
         except DataError as error:
             if ABSENT not in str(error):
                 raise FailedError(f"where {name} is {ABSENT} it says {error}") from error

@@ -13,6 +13,7 @@ from medpipe.data.readers.labels import read_label
 from medpipe.data.readers.reader import read_sample_image
 from medpipe.errors import DataError
 from medpipe.steps import SPLITS, DatasetStep, LabelImage, Sample, Task
+from medpipe.system.text import visible
 from medpipe.testing.check import Case, FailedError, check, described, skip
 from medpipe.testing.data_folders import (
     MOST_BYTES,
@@ -37,7 +38,8 @@ COPIES = 400
 @check(
     DatasetStep,
     protects="A run has nothing to train on.",
-    remedy="Return Dataset(samples=[Sample(...), ...], task=Task(...)) from build.",
+    remedy="Return Dataset(samples=[Sample(...), ...], task=Task(...)) from build; where it reads "
+    "files, write a few small ones in examples(cls, folder).",
 )
 def lists_samples(case: Case) -> None:
     """It lists samples and their task."""
@@ -144,9 +146,9 @@ def names_what_labels_mean(case: Case) -> None:
     task = listed(case).task
     if wrong := task.step.names_problem(task.names):
         raise FailedError(wrong.rstrip("."))
-    if not all(isinstance(name, str) and name.strip() for name in task.names):
+    if not all(isinstance(name, str) and visible(name) for name in task.names):
         raise FailedError(f"the names {task.names} are no visible texts")
-    if len({name.strip().casefold() for name in task.names}) < len(task.names):
+    if len(set(map(visible, task.names))) < len(task.names):
         raise FailedError(f"the names {task.names} look the same")
 
 
@@ -220,7 +222,7 @@ def gives_splits_that_are_known(case: Case) -> None:
 @check(
     DatasetStep,
     protects="Extra columns go into batches, subgroups and CSV files of predictions.",
-    remedy="Give numbers and texts, under names that are no keys of samples.",
+    remedy="Give numbers, texts or tuples of these, under names that are no keys of samples.",
     needs=[lists_samples],
 )
 def gives_plain_columns(case: Case) -> None:
@@ -229,7 +231,8 @@ def gives_plain_columns(case: Case) -> None:
         for name, value in sample.extra.items():
             if not isinstance(name, str) or name in RESERVED:
                 raise FailedError(f"the sample {sample.id!r} has an extra column {name!r}")
-            if not isinstance(value, str | int | float | None):
+            values = value if isinstance(value, tuple) else (value,)
+            if not all(isinstance(one, str | int | float | None) for one in values):
                 raise FailedError(
                     f"the extra column {name!r} of {sample.id!r} holds {type(value).__name__}"
                 )

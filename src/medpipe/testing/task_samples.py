@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
 
 COUNT = 12
-SIDES = (12, 14)
+SIDES = ((12, 14), (12, 14, 6))
+"""Of images, and of volumes where a task takes no images."""
 KNOWN = ("class", "findings", "numbers", "mask", "masks")
 """The forms of labels that are drawn; those of other tasks may be of none of them."""
 
@@ -65,17 +66,26 @@ def labels_of(case: Case) -> list[Any]:
 def _drawn(count: int) -> list[list[Any]]:
     import numpy as np
 
-    rng, mask = np.random.default_rng(0), np.zeros(SIDES, np.uint8)
+    rng, mask = np.random.default_rng(0), np.zeros(SIDES[0], np.uint8)
     numbers = rng.normal(size=(COUNT, count)).round(3).tolist()
+    above = rng.uniform(0.1, 5, (COUNT, count)).round(3)
     flags = rng.permutation(COUNT * count).reshape(COUNT, count) % 2
     return [
         [place % count for place in range(COUNT)],
         [tuple(map(float, row)) for row in numbers],
         [tuple(map(float, row)) for row in flags.tolist()],
+        *(_with_flag(above, flags, place) for place in reversed(range(count))),
         [float(row[0]) for row in numbers],
         [LabelImage(image=mask) for _ in range(4)],
         [LabelImage(image=mask, channels=count) for _ in range(4)],
     ]
+
+
+def _with_flag(numbers: Array, flags: Array, place: int) -> list[Any]:
+    """Numbers above 0 of which one is 0 or 1, as times and whether something happened."""
+    mixed = numbers.copy()
+    mixed[:, place] = flags[:, place]
+    return [tuple(map(float, row)) for row in mixed.tolist()]
 
 
 def needs_plain_labels(case: Case) -> list[Any]:
@@ -95,24 +105,42 @@ def outputs_of(case: Case, *, count: int = COUNT, spread: float = 3.0) -> torch.
     """What a network may give: float64 of shape (count, outputs), or with sides behind."""
     import torch
 
+    sides = sides_of(case) if case.step.dense else ()
+    shape = (count, case.step.outputs(names_of(case.step)), *sides)
     generator = torch.Generator().manual_seed(0)
-    shape = (count, case.step.outputs(names_of(case.step)), *(SIDES if case.step.dense else ()))
     return spread * torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+def sides_of(case: Case) -> tuple[int, ...]:
+    """Sides of images that the task decides; of volumes where it takes no images."""
+    import torch
+
+    count = case.step.outputs(names_of(case.step))
+    said = ""
+    for sides in SIDES:
+        try:
+            case.step.decided(torch.zeros(1, count, *sides))
+        except Exception as error:
+            said = described(error)
+        else:
+            return sides
+    raise FailedError(f"it decides neither images nor volumes: {said}")
 
 
 def masks_of(case: Case) -> list[Array]:
     """Labels as `encode` wants them, for the form that `decided` gives: blocks, one absent."""
     import numpy as np
 
-    names = names_of(case.step)
+    names, sides = names_of(case.step), sides_of(case)
     overlap = case.step.decided(outputs_of(case, count=1).float()).shape[1] != 1
     found = []
     for number in range(4):
-        mask = np.zeros((len(names) if overlap else 1, *SIDES), np.uint8)
+        mask = np.zeros((len(names) if overlap else 1, *sides), np.uint8)
         for place in range(len(names)):
             if (number, place) != (3, 0):
-                block = (slice(1 + place, 6 + place), slice(1 + 4 * place % 9, 5 + 4 * place % 9))
-                mask[(place if overlap else 0, *block)] = 1 if overlap else place + 1
+                left = 1 + 4 * place % 9
+                block: Any = [slice(1 + place, 6 + place), slice(left, left + 4), slice(1, 5)]
+                mask[(place if overlap else 0, *block[: len(sides)])] = 1 if overlap else place + 1
         found.append(mask)
     return found
 
@@ -124,10 +152,15 @@ def perfect_outputs(case: Case, masks: Sequence[Array]) -> torch.Tensor:
 
     count = case.step.outputs(names_of(case.step))
     channels = [
-        mask if len(mask) == count else (np.arange(count)[:, None, None] == mask[0])
-        for mask in masks
+        mask if len(mask) == count else (_column(count, mask.ndim) == mask[0]) for mask in masks
     ]
     return torch.from_numpy(np.stack(channels)).float() * 40 - 20
+
+
+def _column(count: int, axes: int) -> Array:
+    import numpy as np
+
+    return np.arange(count).reshape(-1, *(1 for _ in range(axes - 1)))
 
 
 def measured(case: Case, predicted: Sequence[Array], truth: Sequence[Array]) -> tuple[Array, Array]:
@@ -136,7 +169,9 @@ def measured(case: Case, predicted: Sequence[Array], truth: Sequence[Array]) -> 
 
     names = names_of(case.step)
     pairs = [
-        case.step.case_scores(one, other, names, spacing=(1.0, 2.0), surfaces=True)
+        case.step.case_scores(
+            one, other, names, spacing=(1.0, 2.0, 1.5)[: one.ndim - 1], surfaces=True
+        )
         for one, other in zip(predicted, truth, strict=True)
     ]
     return np.stack([scores for scores, _ in pairs]), np.stack([label for _, label in pairs])
@@ -159,7 +194,7 @@ def answered(case: Case) -> tuple[Array, Array]:
 def _shifted(mask: Array) -> Array:
     import numpy as np
 
-    return np.roll(mask, 2, axis=-1)
+    return np.roll(mask, 2, axis=2)
 
 
 def perfect(case: Case) -> tuple[Array, Array, Array]:

@@ -11,7 +11,6 @@ from medpipe.steps import DataInfo, InfererStep, LossStep, MetricStep, Step, Tas
 from medpipe.testing.check import Case, FailedError, check, described, skip
 from medpipe.testing.task_samples import (
     COUNT,
-    SIDES,
     answered,
     labels_of,
     masks_of,
@@ -21,6 +20,7 @@ from medpipe.testing.task_samples import (
     outputs_of,
     perfect,
     perfect_outputs,
+    sides_of,
     task_of,
 )
 from medpipe.testing.tasks import (
@@ -48,10 +48,12 @@ def turns_outputs_into_scores(case: Case) -> None:
     for spread in (1.0, SURE, 0.0):
         outputs = outputs_of(case, spread=spread)
         scores = step.to_scores(outputs)
-        shape = (COUNT, step.outputs(names), *SIDES) if step.dense else (
-            COUNT, step.score_count(names))  # fmt: skip
-        if tuple(scores.shape) != shape:
+        counted = (COUNT, step.score_count(names))
+        expected = tuple(outputs.shape) if step.dense else counted
+        if tuple(scores.shape) != expected:
             raise FailedError(f"of outputs {tuple(outputs.shape)} it makes {tuple(scores.shape)}")
+        if step.missing_scores and not step.dense:
+            scores = scores.nan_to_num(0.0)
         if not bool(torch.isfinite(scores).all()):
             raise FailedError(f"of outputs up to {float(outputs.abs().max()):.3g} scores are not "
                               "finite")  # fmt: skip
@@ -237,7 +239,7 @@ def decides_masks(case: Case) -> None:
     step, names = case.step, names_of(case.step)
     found = step.decided(outputs_of(case, count=2).float())
     channels = found.shape[1] if found.ndim > 1 else 0
-    if found.dtype is not torch.uint8 or tuple(found.shape) != (2, channels, *SIDES):
+    if found.dtype is not torch.uint8 or tuple(found.shape) != (2, channels, *sides_of(case)):
         raise FailedError(f"decided gives {found.dtype} of the shape {tuple(found.shape)}")
     most = len(names) if channels == 1 else 1
     if channels not in (1, len(names)) or int(found.max()) > most:
@@ -286,7 +288,7 @@ def _batch(case: Case) -> tuple[torch.Tensor, torch.Tensor, DataInfo]:
     import torch
 
     step, task = case.step, task_of(case)
-    sides = SIDES if step.dense else (16, 16)
+    sides = sides_of(case) if step.dense else (16, 16)
     statistics = dict(step.measure(labels_of(case), task.names))
     if step.dense:
         labels: Any = [torch.from_numpy(mask) for mask in masks_of(case)]
@@ -297,7 +299,7 @@ def _batch(case: Case) -> tuple[torch.Tensor, torch.Tensor, DataInfo]:
         task=task,
         channels=1,
         spatial_shape=sides,
-        spatial_dims=2,
+        spatial_dims=len(sides),
         outputs=task.outputs,
         statistics=statistics,
     )

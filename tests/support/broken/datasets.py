@@ -102,7 +102,7 @@ class WholePaths(Sound):
 @attrs.frozen(kw_only=True)
 class SameNames(Sound):
     def build(self) -> Dataset:
-        return attrs.evolve(super().build(), task=Task(names=("ill", "Ill")))
+        return attrs.evolve(super().build(), task=Task(names=("ill", "ill ")))
 
 
 @attrs.frozen(kw_only=True)
@@ -215,6 +215,36 @@ class Sizes(Sound):
             return attrs.evolve(super().sample(name), extra={"width": image.width})
 
 
+@attrs.frozen(kw_only=True)
+class TextRoot(DatasetStep):
+    """Images in memory, and a root that is a text.
+
+    Attributes:
+        root: A folder.
+    """
+
+    name: ClassVar[str] = "text_root"
+    root: str
+
+    @classmethod
+    def examples(cls, folder: Path) -> Sequence[Self]:
+        return [cls(root=str(one.root)) for one in Sound.examples(folder)]
+
+    def build(self) -> Dataset:
+        import numpy as np
+        from PIL import Image
+
+        dataset = Sound(root=Path(self.root)).build()
+        samples = []
+        for one in dataset.samples:
+            try:
+                values = np.asarray(Image.open(str(one.image)))
+            except OSError as error:
+                raise DataError(f"The image {one.image} can't be read.") from error
+            samples.append(attrs.evolve(one, image=values))
+        return attrs.evolve(dataset, samples=samples)
+
+
 BROKEN: dict[str, Any] = {
     "lists_samples": NoSamples,
     "lists_the_same_twice": Changing,
@@ -242,5 +272,5 @@ BROKEN: dict[str, Any] = {
 """For each check a step that fails it alone."""
 for _broken in BROKEN.values():
     _broken.__doc__ = "Fails one check."
-SOUND = [Sound]
+SOUND = [Sound, TextRoot]
 """Steps that fail none."""

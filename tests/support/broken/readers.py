@@ -170,6 +170,34 @@ class Trusting(Sound):
         return super().values(content, path)
 
 
+@attrs.frozen(kw_only=True)
+class Volumes(Sound):
+    """Volumes of colours, for each of which a part of the file is one slice.
+
+    Attributes:
+        depth: How many slices.
+    """
+
+    name: ClassVar[str] = "volumes"
+    depth: int
+
+    @classmethod
+    def examples(cls, folder: Path) -> Sequence[Self]:
+        for name in ("one.snd", "two.snd"):
+            content = MARK + struct.pack("<II", 12, 20) + bytes(range(240))
+            (folder / name).write_bytes(content)
+        return [cls(depth=2), cls(depth=4)]
+
+    def decode(self, content: bytes, path: str, reading: Reading) -> DecodedImage:
+        import numpy as np
+
+        values = self.values(content, path).reshape(12, -1, self.depth)
+        affine = np.diag([0.5, 0.7, 3.0, 1.0])
+        return DecodedImage(
+            values=values, affine=affine, spacing=(0.7, 0.5, 3.0), spacing_of="patient"
+        )
+
+
 BROKEN: dict[str, Any] = {
     "recognises_its_files": Blind,
     "answers_with_a_bool": Answering,
@@ -190,5 +218,5 @@ BROKEN: dict[str, Any] = {
 """For each check a step that fails it alone."""
 for _broken in BROKEN.values():
     _broken.__doc__ = "Fails one check."
-SOUND = [Sound]
+SOUND = [Sound, Volumes]
 """Steps that fail none."""

@@ -133,13 +133,23 @@ class NoInverse(Segmentation):
 class Unsure(Sound):
     def predicted(self, scores: Array) -> Array:
         likeliest = super().predicted(scores)
-        likeliest[scores.max(axis=1) < 0.6] = -1
+        likeliest[scores.max(axis=1) < 0.8] = -1
         return likeliest
 
 
 @attrs.frozen(kw_only=True)
-class OtherLoss(Sound):
-    loss: ClassVar[str] = "mse"
+class Survival(Regression):
+    """A time, and whether something happened then, in this order."""
+
+    name: ClassVar[str] = "survival"
+    label_form: ClassVar[str] = "survival"
+
+    def ordered(self, names: Sequence[str]) -> tuple[str, ...]:
+        return ("time", "event")
+
+    def values_problem(self, values: Sequence[Any]) -> str | None:
+        right = values[0] > 0 and values[1] in (0, 1)
+        return None if right else ": it is no time and event"
 
 
 @attrs.frozen(kw_only=True)
@@ -178,6 +188,18 @@ class NegativeVolumes(Segmentation):
         return scores, label
 
 
+@attrs.frozen(kw_only=True)
+class VolumesAlone(Segmentation):
+    """Masks of volumes."""
+
+    name: ClassVar[str] = "volumes_alone"
+
+    def decided(self, outputs: torch.Tensor) -> torch.Tensor:
+        if outputs.ndim != 5:
+            raise ValueError("give volumes")
+        return super().decided(outputs)
+
+
 BROKEN: dict[str, Any] = {
     "takes_right_labels": Refusing,
     "refuses_wrong_labels": TakesAll,
@@ -195,7 +217,7 @@ BROKEN: dict[str, Any] = {
     "turns_outputs_into_scores": Overflowing,
     "brings_outputs_back_from_scores": NoInverse,
     "predicts_answers_that_are_labels": Unsure,
-    "names_a_loss_that_fits": OtherLoss,
+    "names_a_loss_that_fits": Survival,
     "names_metrics_that_fit": OtherMetric,
     "names_a_monitor_that_is_measured": OtherMonitor,
     "names_an_inferer_that_is_there": NoInferer,
@@ -206,5 +228,5 @@ BROKEN: dict[str, Any] = {
 """For each check a step that fails it alone."""
 for _broken in BROKEN.values():
     _broken.__doc__ = "Fails one check."
-SOUND = [Sound, Numbers]
+SOUND = [Sound, Numbers, VolumesAlone]
 """Steps that fail none."""
