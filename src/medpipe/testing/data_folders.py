@@ -17,7 +17,8 @@ import attrs
 
 from medpipe.data.readers.chosen import chosen
 from medpipe.data.readers.reader import image_files
-from medpipe.errors import DataError, PluginError
+from medpipe.data.readers.unreadable import HEAD
+from medpipe.errors import DataError
 from medpipe.registry.parameters import values_of
 from medpipe.steps import Dataset, LabelImage, ReaderStep, Reading, Sample, Series, listing_with
 from medpipe.testing.check import Case, FailedError, described, skip
@@ -90,19 +91,24 @@ def moved(case: Case, name: str = "elsewhere") -> DatasetStep:
 
 
 def readers_for(case: Case) -> tuple[ChosenReader, ...]:
-    """The readers of the step's own package, as a configuration would name them."""
-    package = type(case.step).__module__.partition(".")[0]
-    if package == "medpipe":
+    """The readers of the step's own plugin, as a configuration would name them.
+
+    Where it is not installed those of its module count; one that does not work is left out.
+    """
+    own = type(case.step)
+    plugins = [plugin for plugin in case.registry.plugins if own in plugin.steps]
+    if any(plugin.builtin for plugin in plugins):
         return ()
-    steps = []
-    for cls in _below(ReaderStep):
-        with contextlib.suppress(TypeError):  # it has parameters without defaults
-            if cls.__module__.partition(".")[0] == package:
-                steps.append(cls())
-    try:
-        return chosen(steps, case.registry)
-    except PluginError:
-        return ()
+    offered = [cls for plugin in plugins for cls in plugin.steps if issubclass(cls, ReaderStep)]
+    if not plugins:
+        offered = [cls for cls in _below(ReaderStep) if cls.__module__ == own.__module__]
+    steps: list[ReaderStep] = []
+    for cls in offered:
+        with contextlib.suppress(Exception):  # it has parameters without defaults, or is broken
+            reader: Any = cls()
+            if reader.recognises(bytes(HEAD), "file") in (True, False):
+                steps.append(reader)
+    return chosen(steps, case.registry)
 
 
 def reading_of(case: Case, dataset: Dataset) -> Reading:
