@@ -52,6 +52,7 @@ from medpipe.plugin import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import Self
 
     import torch
     from ignite.engine import Engine
@@ -91,6 +92,11 @@ class Grades(ClassLabels):
     metrics: ClassVar[tuple[str, ...]] = ("accuracy", "medpipe-grades:c_index")
     order: tuple[str, ...] = ()
 
+    @classmethod
+    def examples(cls, folder: Path) -> Sequence[Self]:
+        """Grades in the order of their names, and in another."""
+        return [cls(), cls(order=("low", "middle", "high"))]
+
     def ordered(self, names: Sequence[str]) -> tuple[str, ...]:
         """The grades from the lowest to the highest."""
         return self.order or tuple(names)
@@ -118,6 +124,12 @@ class GrownDiscs(DatasetStep):
 
     name: ClassVar[str] = "grown_discs"
     root: Path = Path("discs")
+
+    @classmethod
+    def examples(cls, folder: Path) -> Sequence[Self]:
+        """Discs of six patients."""
+        draw_discs(folder, patients=6)
+        return [cls(root=folder)]
 
     def build(self) -> Dataset:
         """List the pictures ``PATIENT-VISIT-GRADE.disc``.
@@ -159,6 +171,12 @@ class DiscFile(ReaderStep):
     """Grey values of 16 bits after a mark, the height and the width."""
 
     name: ClassVar[str] = "disc"
+
+    @classmethod
+    def examples(cls, folder: Path) -> Sequence[Self]:
+        """Discs of one patient."""
+        draw_discs(folder, patients=1)
+        return [cls()]
 
     def recognises(self, head: bytes, name: str) -> bool:
         """Whether the mark is there."""

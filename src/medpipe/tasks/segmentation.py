@@ -14,6 +14,8 @@ from medpipe.tasks.strata import ALL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
+    from typing import Self
 
     import torch
 
@@ -72,6 +74,11 @@ class Segmentation(TaskStep):
     tolerances: tuple[float, ...] = attrs.field(default=(), validator=_above_zero)
     values: tuple[int | str, ...] = ()
     background: int | str | None = None
+
+    @classmethod
+    def examples(cls, folder: Path) -> Sequence[Self]:
+        """Structures that exclude each other, and some that overlap; no files."""
+        return [cls(), cls(overlapping=True, tolerances=(2.0,))]
 
     @property
     def label_form(self) -> str:  # type: ignore[override]

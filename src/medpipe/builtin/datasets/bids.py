@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import attrs
 
@@ -67,6 +67,20 @@ class Bids(OfMasks):
     on_mismatch: OnMismatch = "error"
     tolerances: tuple[float, ...] = ()
     without_mask: Literal["error", "drop"] = "error"
+
+    @classmethod
+    def examples(cls, folder: Path) -> Sequence[Self]:
+        """An image of each of three subjects, with a mask of two structures."""
+        from medpipe.builtin.datasets.drawn import draw_volume, write_json
+
+        for number in range(3):
+            where, name = f"sub-{number}/anat", f"sub-{number}_space-orig_dseg.nii.gz"
+            mask = folder / "derivatives" / "manual" / where / name
+            draw_volume(folder / where / f"sub-{number}_T1w.nii.gz", number, mask=mask)
+        write_json(folder / "dataset_description.json", {"Name": "Boxes"})
+        table = folder / "derivatives" / "manual" / "dseg.tsv"
+        table.write_text("index\tname\n1\tshell\n2\tcore\n", encoding="utf-8")
+        return [cls(root=folder, derivative="derivatives/manual")]
 
     def build(self) -> Dataset:
         """List the images, sorted by id.

@@ -25,7 +25,8 @@ from medpipe.builtin.datasets.listing.structures import (
 from medpipe.plugin import DataError, Dataset, Fault, Reading, Sample
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+    from typing import Self
 
 
 @attrs.frozen(kw_only=True)
@@ -57,6 +58,22 @@ class Decathlon(OfMasks):
     folds: str | None = None
     test_fold: int = attrs.field(default=0, validator=ge(0))
     group_pattern: Patterns | None = attrs.field(default=None, validator=optional(captures))
+
+    @classmethod
+    def examples(cls, folder: Path) -> Sequence[Self]:
+        """Four volumes with masks of two structures, as they are, and with given folds."""
+        from medpipe.builtin.datasets.drawn import draw_volume, write_json
+
+        pairs = []
+        for number in range(4):
+            image, label = (f"{name}/box_{number}.nii.gz" for name in ("imagesTr", "labelsTr"))
+            draw_volume(folder / image, number, mask=folder / label)
+            pairs.append({"image": f"./{image}", "label": f"./{label}"})
+        labels = {"0": "background", "1": "shell", "2": "core"}
+        write_json(folder / DESCRIPTION, {"labels": labels, "training": pairs, "test": []})
+        rows = [f"{pair['image']},{number % 2}" for number, pair in enumerate(pairs)]
+        (folder / "folds.csv").write_text("\n".join(["image,fold", *rows]), encoding="utf-8")
+        return [cls(root=folder), cls(root=folder, folds="folds.csv", test_fold=1)]
 
     def build(self) -> Dataset:
         """List the pairs, sorted by id.

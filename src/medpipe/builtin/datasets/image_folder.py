@@ -48,6 +48,7 @@ from medpipe.plugin import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from typing import Self
 
     from medpipe.builtin.datasets.listing.class_folders import ClassFolder
 
@@ -116,6 +117,21 @@ class ImageFolder(DatasetStep):
     dicom_group: DicomGroup = "patient"
     ungrouped: Ungrouped = "error"
     on_leak: OnLeak = "error"
+
+    @classmethod
+    def examples(cls, folder: Path) -> Sequence[Self]:
+        """Pictures of four patients in two classes, without and with splits."""
+        from medpipe.builtin.datasets.drawn import draw_picture
+
+        names = [f"{kind}/patient{n}_{view}.png" for kind in "ab" for n in (1, 2) for view in "lr"]
+        for number, name in enumerate(names):
+            draw_picture(folder / "plain" / name, number)
+            split = "train" if "patient1" in name else "test"
+            draw_picture(folder / "split" / split / name, number)
+        return [
+            cls(root=folder / "plain", group_pattern=r"(patient\d+)"),
+            cls(root=folder / "split", channels=1, splits={"training": "train", "test": "test"}),
+        ]
 
     def build(self) -> Dataset:
         """List the images, sorted by class and id.

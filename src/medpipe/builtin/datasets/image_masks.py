@@ -32,7 +32,8 @@ from medpipe.plugin import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+    from typing import Self
 
 SUFFIXES = (".nii.gz", ".nii")
 
@@ -76,6 +77,24 @@ class ImageMasks(OfMasks):
     without_mask: Literal["error", "drop"] = "error"
     channels: Literal[1, 3, "auto"] = "auto"
     group_pattern: Patterns | None = attrs.field(default=None, validator=optional(captures))
+
+    @classmethod
+    def examples(cls, folder: Path) -> Sequence[Self]:
+        """Pictures of three patients with masks of 0 and 255."""
+        from medpipe.builtin.datasets.drawn import draw_picture
+
+        for number in range(6):
+            stem = f"patient{number // 2}_{number}"
+            mask = folder / "masks" / f"{stem}_mask.png"
+            draw_picture(folder / "images" / f"{stem}.png", number, mask=mask)
+        return [
+            cls(
+                root=folder,
+                mask_suffix="_mask",
+                labels={"square": 255},
+                group_pattern=r"(patient\d+)",
+            )
+        ]
 
     def build(self) -> Dataset:
         """List the pairs, sorted by id.

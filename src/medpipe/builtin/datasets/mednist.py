@@ -33,6 +33,7 @@ from medpipe.plugin import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Self
 
 CLASSES = ("AbdomenCT", "BreastMRI", "CXR", "ChestCT", "Hand", "HeadCT")
 """The six classes, sorted by code point as MONAI sorts them; a label is an index here."""
@@ -83,6 +84,16 @@ class MedNIST(DatasetStep):
 
     root: Path | None = None
     download: bool = True
+
+    @classmethod
+    def examples(cls, folder: Path) -> Sequence[Self]:
+        """Two pictures in each of the six folders."""
+        from medpipe.builtin.datasets.drawn import draw_picture
+
+        for place, name in enumerate(CLASSES):
+            for number in range(2):
+                draw_picture(folder / FOLDER / name / f"00{number}.png", 2 * place + number)
+        return [cls(root=folder, download=False)]
 
     def build(self) -> Dataset:
         """List the images, sorted by id; the first use extracts or downloads them.

@@ -27,7 +27,8 @@ from medpipe.builtin.datasets.listing.wording import looked_in
 from medpipe.plugin import DataError, Dataset, Fault, FolderListing, Reading, Sample
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+    from typing import Self
 
 PICTURES = (".png", ".bmp", ".tif", ".tiff")
 IGNORE = "ignore"
@@ -64,6 +65,24 @@ class NnUNet(OfMasks):
     folds: Path | None = None
     test_fold: int = attrs.field(default=0, validator=ge(0))
     group_pattern: Patterns | None = attrs.field(default=None, validator=optional(captures))
+
+    @classmethod
+    def examples(cls, folder: Path) -> Sequence[Self]:
+        """Four cases of two channels with masks of two structures."""
+        from medpipe.builtin.datasets.drawn import draw_volume, write_json
+
+        for number in range(4):
+            case, mask = f"box_{number}", folder / "labelsTr" / f"box_{number}.nii.gz"
+            draw_volume(folder / "imagesTr" / f"{case}_0000.nii.gz", number, mask=mask)
+            draw_volume(folder / "imagesTr" / f"{case}_0001.nii.gz", number, sign=-1)
+        about = {
+            "channel_names": {"0": "T1", "1": "T2"},
+            "labels": {"background": 0, "shell": 1, "core": 2},
+            "numTraining": 4,
+            "file_ending": ".nii.gz",
+        }
+        write_json(folder / DESCRIPTION, about)
+        return [cls(root=folder)]
 
     def build(self) -> Dataset:
         """List the cases, sorted by id.

@@ -11,6 +11,8 @@ from medpipe.plugin import Dataset, DatasetStep, Sample, Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
+    from typing import Self
 
     import numpy as np
 
@@ -44,6 +46,11 @@ class Phantom(DatasetStep):
     samples: int = attrs.field(default=1200, validator=attrs.validators.ge(12))
     size: int = attrs.field(default=64, validator=attrs.validators.ge(16))
     seed: int = attrs.field(default=0, validator=attrs.validators.ge(0))
+
+    @classmethod
+    def examples(cls, folder: Path) -> Sequence[Self]:
+        """Few images; nothing is written."""
+        return [cls(samples=12, size=16)]
 
     def build(self) -> Dataset:
         """Draw the images."""

@@ -19,6 +19,9 @@ from medpipe.plugin import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Self
+
     import numpy as np
 
     Array = np.ndarray[Any, np.dtype[Any]]
@@ -48,6 +51,11 @@ class PhantomMasks(DatasetStep):
     size: int = attrs.field(default=48, validator=ge(16))
     dims: Literal[2, 3] = 2
     seed: int = attrs.field(default=0, validator=ge(0))
+
+    @classmethod
+    def examples(cls, folder: Path) -> Sequence[Self]:
+        """Few images, and few volumes; nothing is written."""
+        return [cls(samples=8, size=16), cls(samples=8, size=16, dims=3)]
 
     def build(self) -> Dataset:
         """Draw the images."""

@@ -44,6 +44,7 @@ from medpipe.plugin import (
     MissingSpacing,
     OnLeak,
     Padding,
+    Regression,
     TaskStep,
     UnreadableImageError,
     Window,
@@ -54,6 +55,9 @@ from medpipe.plugin import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Self
+
     from medpipe.builtin.datasets.listing.table_repeated import KeptRow
     from medpipe.plugin import Segmentation
 
@@ -189,6 +193,19 @@ class Table(OfMasks):
     frames: Frames = "positions"
     padding: Padding = "lowest"
     missing_spacing: MissingSpacing = "error"
+
+    @classmethod
+    def examples(cls, folder: Path) -> Sequence[Self]:
+        """Eight pictures of four patients: classes, findings, a number, and masks."""
+        from medpipe.builtin.datasets.drawn import draw_table
+
+        file = draw_table(folder)
+        return [
+            cls(file=file, group="patient", keep=("age",)),
+            cls(file=file, group="patient", label=("one", "two")),
+            cls(file=file, group="patient", label="age", task=Regression(), label_unit="years"),
+            cls(file=file, group="patient", mask="mask", labels={"square": 255}),
+        ]
 
     def build(self) -> Dataset:
         """List the images, in the order of the rows.

@@ -10,6 +10,10 @@ from medpipe.data.readers import marks
 from medpipe.steps import ReaderStep
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+    from typing import Self
+
     from medpipe.steps import DecodedImage, Reading
 
 
@@ -18,6 +22,14 @@ class DicomReader(ReaderStep):
     """DICOM, by pydicom; the data set's parameters say which grey values it gives."""
 
     name: ClassVar[str] = "dicom"
+
+    @classmethod
+    def examples(cls, folder: Path) -> Sequence[Self]:
+        """A slice of a CT."""
+        from medpipe.data.readers.example_files import write_dicom
+
+        write_dicom(folder)
+        return [cls()]
 
     def recognises(self, head: bytes, name: str) -> bool:
         """Whether the mark is there."""
@@ -35,6 +47,14 @@ class NiftiReader(ReaderStep):
     """NIfTI, gzipped or not, by nibabel."""
 
     name: ClassVar[str] = "nifti"
+
+    @classmethod
+    def examples(cls, folder: Path) -> Sequence[Self]:
+        """A volume, gzipped and not."""
+        from medpipe.data.readers.example_files import write_nifti
+
+        write_nifti(folder)
+        return [cls()]
 
     def recognises(self, head: bytes, name: str) -> bool:
         """Whether the magic of NIfTI or gzip is there; Analyze 7.5 is recognised to refuse it."""
@@ -72,6 +92,14 @@ class NumpyReader(ReaderStep):
     axes: str | None = attrs.field(default=None, validator=_are_axes)
     key: str | None = None
 
+    @classmethod
+    def examples(cls, folder: Path) -> Sequence[Self]:
+        """An image in both kinds of files, and a volume."""
+        from medpipe.data.readers.example_files import write_numpy
+
+        write_numpy(folder)
+        return [cls(), cls(axes="zyx")]
+
     def recognises(self, head: bytes, name: str) -> bool:
         """Whether the magic is there; of zip, only with the suffix ``.npz``."""
         return head.startswith(marks.NUMPY) or (
@@ -90,6 +118,14 @@ class PictureReader(ReaderStep):
     """PNG, JPEG, TIFF and BMP, compared with what the file says of itself."""
 
     name: ClassVar[str] = "pictures"
+
+    @classmethod
+    def examples(cls, folder: Path) -> Sequence[Self]:
+        """One of each format."""
+        from medpipe.data.readers.example_files import write_pictures
+
+        write_pictures(folder)
+        return [cls()]
 
     def recognises(self, head: bytes, name: str) -> bool:
         """Whether the file begins as one of them."""
