@@ -11,7 +11,15 @@ from medpipe.testing.check import Check
 if TYPE_CHECKING:
     from medpipe.steps import Step
 
-MODULES = ("any_step", "transforms", "transform_forms", "networks")
+MODULES = (
+    "any_step",
+    "transforms",
+    "transform_forms",
+    "networks",
+    "losses",
+    "optimization",
+    "schedules",
+)
 """The modules of this package that have checks, in the order in which they are told."""
 
 
