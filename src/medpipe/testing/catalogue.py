@@ -19,6 +19,9 @@ MODULES = (
     "losses",
     "optimization",
     "schedules",
+    "metrics",
+    "mask_measures",
+    "inferers",
 )
 """The modules of this package that have checks, in the order in which they are told."""
 
