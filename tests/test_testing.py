@@ -9,7 +9,7 @@ import pytest
 
 from medpipe.testing import CheckError, all_checks, checks_for
 
-KINDS = ("networks", "losses", "optimization", "schedules")
+KINDS = ("networks", "losses", "optimization", "schedules", "metrics", "inferers")
 MODULES = [importlib.import_module(f"support.broken.{kind}") for kind in KINDS]
 BROKEN = [(name, step) for module in MODULES for name, step in module.BROKEN.items()]
 
