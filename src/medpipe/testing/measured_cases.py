@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from medpipe.evaluation.mask_measures import MaskMeasures
@@ -80,7 +81,27 @@ def predictions(case: Case, form: str, quality: Quality = "drawn") -> Prediction
 
 def measured(case: Case, some: Predictions) -> Measured:
     """A metric of some predictions, as the library computes it."""
-    return measure(case.step, some, some.tables(), registry=case.registry)
+    return measure(case.step, some, _Tables(some), registry=case.registry)
+
+
+class _Tables(Mapping[str, Any]):
+    """What the task says of predictions, worked out when a metric looks at it: it takes long."""
+
+    def __init__(self, some: Predictions) -> None:
+        self._some = some
+
+    @functools.cached_property
+    def _found(self) -> Mapping[str, Any]:
+        return self._some.tables()
+
+    def __getitem__(self, name: str) -> Any:
+        return self._found[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
 
 
 def _of_numbers(form: str, quality: Quality) -> tuple[Array, Array]:
