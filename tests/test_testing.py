@@ -19,7 +19,7 @@ FIRST = [module.SOUND[0] for module in MODULES]
 
 
 def tried(step: Any) -> list[Any]:
-    """Its checks; those of imports, which start processes, with the first step of a module alone."""
+    """Its checks; those of imports, which start processes, for the first step of a module alone."""
     return [
         check
         for check in checks_for(step)

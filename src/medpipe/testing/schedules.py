@@ -119,12 +119,12 @@ def takes_undefined_losses(case: Case) -> None:
     needs=[gives_a_factor, is_never_negative],
 )
 def takes_runs_of_any_length(case: Case) -> None:
-    """It gives a factor in runs of one and two steps, at the end of a run and beyond it."""
+    """It gives a factor in runs of one and two steps and at the end of a run, a number beyond."""
     for epochs, length in ((1, 1), (1, 2), (2, 1), (12, 5)):
         total = epochs * length
         for done in (0, total - 1, total, total + length):
-            losses = LOSSES[: done // length]
-            _sound(case, (done, total, length, losses), f"total = {total}")
+            given = (done, total, length, LOSSES[: done // length])
+            _sound(case, given, f"total = {total}", least=0.0 if done <= total else -math.inf)
 
 
 @check(
@@ -169,12 +169,12 @@ def _use(case: Case) -> Use:
     return Use(given=losses, call=call)
 
 
-def _sound(case: Case, given: Arguments, said: str) -> None:
+def _sound(case: Case, given: Arguments, said: str, *, least: float = 0.0) -> None:
     try:
         value = float(case.step.factor(*given))
     except Exception as error:
         raise FailedError(f"with {said} it raises {described(error)}") from error
-    if not math.isfinite(value) or value < 0:
+    if not math.isfinite(value) or value < least:
         raise FailedError(f"with {said} it gives {value} at {_place(given)}")
 
 
