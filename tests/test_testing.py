@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from medpipe.steps import Step
 from medpipe.testing import CheckError, all_checks, checks_for
 from support.checked import OF_IMPORTS
 
@@ -60,6 +61,12 @@ def test_each_check_has_a_broken_step_and_says_what_to_do() -> None:
         assert (check.tries.__doc__ or "").strip()
         assert check.protects.endswith(".")
         assert check.remedy.endswith(".")
+
+
+@pytest.mark.parametrize("module", MODULES[1:], ids=KINDS[1:])
+def test_each_check_of_a_kind_has_a_broken_step(module: Any) -> None:
+    names = {check.name for check in checks_for(module.SOUND[0]) if Step not in check.kinds}
+    assert names == set(module.BROKEN)
 
 
 def test_what_does_not_apply_is_skipped_with_a_reason() -> None:
