@@ -109,6 +109,25 @@ def test_focal_for_classes_is_monais_and_without_focus_cross_entropy() -> None:
     torch.testing.assert_close(plain, functional.cross_entropy(logits(), CLASSES) / 3)
 
 
+@pytest.mark.parametrize("alpha", [None, 0.25, (0.2, 0.3, 0.5)])
+def test_focal_with_a_power_below_one_is_monais_with_a_gradient_where_a_class_is_certain(
+    alpha: Any,
+) -> None:
+    info = data("multiclass")
+    theirs = monai.losses.FocalLoss(gamma=0.5, alpha=alpha, to_onehot_y=True, use_softmax=True)
+    ours = Focal(gamma=0.5, alpha=alpha).build(info)
+    outputs = [logits().requires_grad_() for _ in range(2)]
+    values = theirs(outputs[0], CLASSES[:, None]), ours(outputs[1], CLASSES)
+    torch.testing.assert_close(*values)
+    for value in values:
+        value.backward()
+    torch.testing.assert_close(outputs[0].grad, outputs[1].grad)
+    certain = (100.0 * functional.one_hot(CLASSES, 3)).requires_grad_()
+    ours(certain, CLASSES).backward()
+    assert certain.grad is not None
+    assert not certain.grad.any()
+
+
 @masked
 def test_complete_labels_give_the_mean(step: LossStep, kind: str, reference: nn.Module) -> None:
     labels = labels_for(kind)

@@ -13,10 +13,15 @@ import attrs
 from attrs.validators import and_, deep_iterable, ge, gt, le, lt, optional
 
 from medpipe.builtin.class_weights import not_negative, one_for_each
+from medpipe.builtin.focal_powers import softmax_focal
 from medpipe.builtin.segmentation.losses import dense_focal
 from medpipe.plugin import DataError, DataInfo, Loss, LossStep
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+    from typing import Self
+
     import torch
     from torch import nn
 
@@ -115,6 +120,11 @@ class Focal(LossStep):
     gamma: float = attrs.field(default=2.0, validator=ge(0))
     alpha: float | tuple[float, ...] | None = attrs.field(default=None, validator=_shares)
 
+    @classmethod
+    def examples(cls, folder: Path) -> Sequence[Self]:
+        """With the usual power, and with one below 1."""
+        return [cls(), cls(gamma=0.5, alpha=0.25)]
+
     def build(self, data: DataInfo) -> Loss:
         """Make the loss.
 
@@ -131,12 +141,17 @@ class Focal(LossStep):
         if softmax and isinstance(alpha, (int, float)):
             # What MONAI makes of one number, without its reading the number back at every step.
             alpha = (1 - alpha, *[alpha] * (data.outputs - 1))
+        below_one = None
+        if softmax and 0 < self.gamma < 1:
+            below_one = softmax_focal(self.gamma, alpha if isinstance(alpha, tuple) else None)
         if form in ("mask", "masks"):
             # The reduction comes after what is not annotated has been left out.
             each = FocalLoss(gamma=self.gamma, alpha=alpha, use_softmax=softmax, reduction="none")
-            return dense_focal(self, each, form == "mask")
+            return dense_focal(self, below_one or each, form == "mask")
         if form != "class":
             return _mean_over_present(FocalLoss(gamma=self.gamma, alpha=alpha, reduction="none"))
+        if below_one is not None:
+            return below_one
         loss = FocalLoss(gamma=self.gamma, alpha=alpha, to_onehot_y=True, use_softmax=True)
         loss.register_forward_pre_hook(_in_float32)
         loss.register_forward_pre_hook(_labels_as_column)

@@ -12,7 +12,9 @@ from attrs.validators import ge, gt, le, lt
 from medpipe.plugin import ScheduleStep
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+    from typing import Self
 
     Losses = Sequence[float | None]
 
@@ -26,6 +28,17 @@ class _WithWarmUp(ScheduleStep):
 
     warm_up_epochs: float
 
+    @classmethod
+    def examples(cls, folder: Path) -> Sequence[Self]:
+        """Without a rise, and with one of three epochs."""
+        given = dict(cls._given())
+        return [cls(**given), cls(**given | {"warm_up_epochs": 3.0})]
+
+    @classmethod
+    def _given(cls) -> Mapping[str, Any]:
+        """The parameters of an example that have no default."""
+        return {}
+
     def factor(self, done: int, total: int, epoch_length: int, losses: Losses) -> float:
         """The rise in the first steps, then `curve`."""
         rise = min(round(self.warm_up_epochs * epoch_length), total)
@@ -38,8 +51,17 @@ class _WithWarmUp(ScheduleStep):
         raise NotImplementedError
 
 
+class _PlannedByWarmUp(_WithWarmUp):
+    """A curve that depends on no number of steps, but for its warm-up's epochs."""
+
+    @property
+    def planned_for(self) -> Literal["run", "epoch", "nothing"]:  # type: ignore[override]
+        """``epoch`` with a warm-up, otherwise ``nothing``."""
+        return "epoch" if self.warm_up_epochs else "nothing"
+
+
 @attrs.frozen(kw_only=True)
-class Constant(_WithWarmUp):
+class Constant(_PlannedByWarmUp):
     """The learning rate as it is.
 
     Attributes:
@@ -47,7 +69,6 @@ class Constant(_WithWarmUp):
     """
 
     name: ClassVar[str] = "constant"
-    planned_for: ClassVar[Literal["run", "epoch", "nothing"]] = "nothing"
     warm_up_epochs: float = _warm_up()
 
     def curve(self, done: int, total: int, epoch_length: int, losses: Losses) -> float:
@@ -152,6 +173,10 @@ class Milestones(_WithWarmUp):
     gamma: float = attrs.field(default=0.1, validator=[gt(0), lt(1)])
     warm_up_epochs: float = _warm_up()
 
+    @classmethod
+    def _given(cls) -> Mapping[str, Any]:
+        return {"epochs": (3, 6)}
+
     @epochs.validator
     def _ascending(self, _: attrs.Attribute[Any], epochs: tuple[int, ...]) -> None:
         if not epochs or epochs[0] < 1 or list(epochs) != sorted(set(epochs)):
@@ -164,7 +189,7 @@ class Milestones(_WithWarmUp):
 
 
 @attrs.frozen(kw_only=True)
-class Plateau(_WithWarmUp):
+class Plateau(_PlannedByWarmUp):
     """Times `gamma` when the validation loss no longer falls: torch's `ReduceLROnPlateau`.
 
     An epoch whose validation loss is undefined counts as one without a better one.
@@ -179,7 +204,6 @@ class Plateau(_WithWarmUp):
     """
 
     name: ClassVar[str] = "plateau"
-    planned_for: ClassVar[Literal["run", "epoch", "nothing"]] = "nothing"
     gamma: float = attrs.field(default=0.1, validator=[gt(0), lt(1)])
     patience: int = attrs.field(default=10, validator=ge(0))
     threshold: float = attrs.field(default=1e-4, validator=[ge(0), lt(1)])

@@ -93,7 +93,8 @@ def scores_for(step: MetricStep, predictions: Predictions) -> Array:
         return predictions.scores
     missing = np.full((len(predictions), len(predictions.task.names)), np.nan)
     kept = [predictions.measures.get(column, missing) for column in measure.columns]
-    return np.stack(kept, axis=-1).reshape(len(predictions), -1)
+    columns = len(predictions.task.names) * len(kept)
+    return np.stack(kept, axis=-1).reshape(len(predictions), columns)
 
 
 def _distinct(

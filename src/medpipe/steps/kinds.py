@@ -200,7 +200,8 @@ class LossStep(Step):
         """Make the loss; see `TrainingParts.loss` for what it gets.
 
         It is the mean over the samples of a batch, unless it has a method ``denominator`` that
-        gives for labels what their loss is divided by: see `TrainingParts.denominator`.
+        gives for labels what their loss is divided by: see `TrainingParts.denominator`. Labels
+        that are missing (NaN of findings and numbers, 255 in masks) must change nothing.
         """
         raise NotImplementedError(f"{type(self).__name__} has no build method")
 
@@ -251,7 +252,7 @@ class ScheduleStep(Step):
         """The factor of all learning rates for the next step.
 
         Args:
-            done: Steps of the optimizer so far, from 0.
+            done: Steps of the optimizer so far, from 0 to below `total`.
             total: Steps in all.
             epoch_length: Steps in an epoch.
             losses: The validation loss of each epoch so far; None where it is undefined.

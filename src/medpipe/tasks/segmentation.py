@@ -215,7 +215,7 @@ class Segmentation(TaskStep):
         """Dice and NSD are from 0 to 1, distances and volumes 0 or more."""
         import numpy as np
 
-        cases = scores.reshape(len(scores), -1, len(MEASURES))
+        cases = _by_name(scores)
         wrong = (cases < 0) | np.isinf(cases)
         wrong[:, :, :2] |= cases[:, :, :2] > 1
         wrong[:, :, 3] |= np.isnan(cases[:, :, 3])
@@ -297,7 +297,7 @@ class Segmentation(TaskStep):
         """Of structures that are not annotated, the predicted volume alone is known."""
         import numpy as np
 
-        labels, cases = labels.copy(), scores.reshape(len(scores), -1, len(MEASURES)).copy()
+        labels, cases = labels.copy(), _by_name(scores).copy()
         for name in lacking:
             labels[:, names.index(name)] = np.nan
             cases[:, names.index(name), :3] = np.nan
@@ -371,3 +371,9 @@ class Segmentation(TaskStep):
         from medpipe.tasks.structure_report import structure_sections
 
         return structure_sections(context)
+
+
+def _by_name(scores: Array) -> Array:
+    """Scores of shape (cases, names x measures) as (cases, names, measures), also of no case."""
+    count, width = scores.shape
+    return scores.reshape(count, width // len(MEASURES), len(MEASURES))

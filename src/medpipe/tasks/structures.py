@@ -29,7 +29,7 @@ def structure_table(labels: Array, scores: Array, names: Sequence[str]) -> dict[
         is predicted, and ``invented_volume``, how much there, on average. Means of no case are
         None.
     """
-    predicted = scores.reshape(len(scores), len(names), -1)[:, :, 3]
+    predicted = scores.reshape(len(scores), len(names), scores.shape[1] // len(names))[:, :, 3]
     table = {}
     for place, name in enumerate(names):
         true, said = labels[:, place], predicted[:, place]

@@ -21,6 +21,12 @@ MODULES = (
     "readers",
     "tasks",
     "task_scores",
+    "losses",
+    "optimization",
+    "schedules",
+    "metrics",
+    "mask_measures",
+    "inferers",
 )
 """The modules of this package that have checks, in the order in which they are told."""
 

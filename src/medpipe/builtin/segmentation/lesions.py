@@ -16,7 +16,7 @@ import attrs
 from attrs.validators import ge, le, optional
 
 from medpipe.builtin.counting import divide
-from medpipe.builtin.segmentation.metrics import OfStructures, where_it_is
+from medpipe.builtin.segmentation.metrics import OfStructures, by_name, where_it_is
 from medpipe.plugin import MaskMeasure, MetricStep, ReportSection, ReportTable
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ def _precision(scores: Array, task: Task) -> Array:
 
 def _counts(scores: Array, task: Task) -> Array:
     """Of shape (cases, names, 4)."""
-    return scores.reshape(len(scores), len(task.names), -1)
+    return by_name(scores, task)
 
 
 def _zero(values: Array, of: Array) -> Array:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from medpipe.plugin import DataInfo, Loss
+    from medpipe.plugin import DataInfo, Denominator, Loss
 
     Of = Callable[[torch.Tensor, torch.Tensor, "torch.Tensor | None"], torch.Tensor]
 
@@ -326,7 +326,12 @@ def dense_focal(step: LossStep, elementwise: Any, exclusive: bool) -> Loss:
         values: torch.Tensor = elementwise(outputs, target) * counted
         return values.sum() / counted.expand_as(values).sum().clamp(min=1)
 
-    return _module(step, focal)
+    return _module(step, focal, denominator=_annotated)
+
+
+def _annotated(labels: torch.Tensor) -> torch.Tensor:
+    """How many values of labels count: for `TrainingParts.denominator`."""
+    return (labels != IGNORED).sum()
 
 
 def _target(labels: torch.Tensor, outputs: int, exclusive: bool) -> torch.Tensor:
@@ -344,13 +349,19 @@ def _mean(values: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
     return (values * there).sum() / there.sum().clamp(min=1)
 
 
-def _module(step: LossStep, function: Of, weights: Sequence[float] | None = None) -> Loss:
+def _module(
+    step: LossStep,
+    function: Of,
+    weights: Sequence[float] | None = None,
+    denominator: Denominator | None = None,
+) -> Loss:
     """Make a module that computes in float32, of labels that fit.
 
     Args:
         step: The step, for the module's text.
         function: Gets outputs, labels and the weights, a tensor on the module's device.
         weights: Of the classes; None: the function gets None.
+        denominator: What the loss of labels is divided by; None: the number of samples, or nothing.
     """
     import torch
     from torch import nn
@@ -362,6 +373,8 @@ def _module(step: LossStep, function: Of, weights: Sequence[float] | None = None
             super().__init__()
             tensor = torch.tensor(weights, dtype=torch.float32) if weights is not None else None
             self.register_buffer("weight", tensor, persistent=False)
+            if denominator is not None:
+                self.denominator = denominator
 
         def extra_repr(self) -> str:
             return repr(step)

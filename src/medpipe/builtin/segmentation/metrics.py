@@ -154,7 +154,13 @@ SEGMENTATION_METRICS: tuple[type[MetricStep], ...] = (
 
 def measured(scores: Array, task: Task, place: int) -> Array:
     """One measure of each case and structure, (cases, names)."""
-    return scores.reshape(len(scores), len(task.names), -1)[:, :, place]
+    return by_name(scores, task)[:, :, place]
+
+
+def by_name(scores: Array, task: Task) -> Array:
+    """What was measured of each case and structure, (cases, names, measures), also of no case."""
+    count, width = scores.shape
+    return scores.reshape(count, len(task.names), width // len(task.names))
 
 
 def where_it_is(values: Array, labels: Array) -> Array:

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import attrs
 from attrs.validators import and_, ge, lt, min_len
 
-from medpipe.builtin.inferers import Simple
+from medpipe.builtin.inferers import Flips, Simple
 from medpipe.plugin import DataError, InfererStep
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+    from typing import Self
 
     import torch
 
@@ -51,6 +53,14 @@ class SlidingWindow(InfererStep):
     mode: Literal["gaussian", "constant"] = "gaussian"
     sw_batch_size: int = attrs.field(default=4, validator=ge(1))
     inferer: InfererStep = Simple()
+
+    @classmethod
+    def examples(cls, folder: Path) -> Sequence[Self]:
+        """Windows of 16 pixels, and flipped ones of 16 voxels."""
+        return [
+            cls(roi_size=(16, 16)),
+            cls(roi_size=(16, 16, 16), overlap=0.5, mode="constant", inferer=Flips(axes=(0,))),
+        ]
 
     def build(self, data: DataInfo) -> Inferer:
         """Give a `SlidingWindowInferer`.

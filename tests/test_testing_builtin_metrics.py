@@ -1,0 +1,19 @@
+"""The built-in metrics pass all checks for plugins."""
+
+from __future__ import annotations
+
+import pytest
+
+from medpipe.plugin import MetricStep
+from support.checked import builtin, failures
+
+STEPS = builtin(MetricStep)
+
+
+@pytest.mark.parametrize("step", STEPS, ids=[step.name for step in STEPS])
+def test_it_passes_all_checks(step: type[MetricStep]) -> None:
+    assert failures(step) == {}
+
+
+def test_all_are_tried() -> None:
+    assert len(STEPS) >= 17

@@ -1,0 +1,19 @@
+"""The built-in schedules pass all checks for plugins."""
+
+from __future__ import annotations
+
+import pytest
+
+from medpipe.plugin import ScheduleStep
+from support.checked import builtin, failures
+
+STEPS = builtin(ScheduleStep)
+
+
+@pytest.mark.parametrize("step", STEPS, ids=[step.name for step in STEPS])
+def test_it_passes_all_checks(step: type[ScheduleStep]) -> None:
+    assert failures(step) == {}
+
+
+def test_all_are_tried() -> None:
+    assert len(STEPS) >= 7
