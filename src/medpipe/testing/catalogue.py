@@ -11,7 +11,7 @@ from medpipe.testing.check import Check
 if TYPE_CHECKING:
     from medpipe.steps import Step
 
-MODULES = ("any_step", "transforms", "transform_forms", "networks")
+MODULES = ("any_step", "transforms", "transform_forms", "networks", "trainers", "handlers")
 """The modules of this package that have checks, in the order in which they are told."""
 
 
