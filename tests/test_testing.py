@@ -10,7 +10,7 @@ import pytest
 from medpipe import Registry
 from medpipe.testing import CheckError, all_checks, checks_for
 
-KINDS = ("networks", "trainers")
+KINDS = ("networks", "trainers", "handlers", "exports")
 MODULES = [importlib.import_module(f"support.broken.{kind}") for kind in KINDS]
 BROKEN = [(name, step) for module in MODULES for name, step in module.BROKEN.items()]
 

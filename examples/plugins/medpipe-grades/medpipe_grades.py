@@ -333,7 +333,7 @@ class PlainLoop(TrainerStep):
             device=parts.device,
             max_epochs=parts.max_epochs,
             train_data_loader=parts.loader,
-            network=network,
+            network=parts.parallel(network),
             optimizer=optimizer,
             loss_function=loss,
             decollate=False,

@@ -168,7 +168,7 @@ def ends_the_same_after_a_stop(case: Case) -> None:
         attached.end("run_stopped")
         written = attached.written
     with _attached(case) as attached:
-        attached.written = written
+        attached.written.update(written)
         progress = attached.tried.restore(case.folder / "checkpoint.safetensors")
         attached.tried.loop(progress=progress, fire=attached.handlers.fire)
         attached.end()
@@ -203,11 +203,11 @@ def writes_by_the_context_alone(case: Case) -> None:
     """In the run directory and the working folder is nothing that the context has not written."""
     if isinstance(case.step, TrackerStep):
         raise skip("a tracker writes where it is told to")
-    with _working_in(case.folder / "work") as work, _attached(case) as attached:
-        before = _listed(attached.output)
+    with working_in(case.folder / "work") as work, _attached(case) as attached:
+        before = listed(attached.output)
         attached.tried.loop(fire=attached.handlers.fire)
         attached.end()
-        more = (_listed(attached.output) - before - set(attached.written)) | _listed(work)
+        more = (listed(attached.output) - before - set(attached.written)) | listed(work)
     if more:
         raise FailedError(f"it writes {', '.join(sorted(more)[:3])} by itself")
 
@@ -216,18 +216,19 @@ def writes_by_the_context_alone(case: Case) -> None:
     HandlerStep,
     protects="A check tries a pipeline, and must leave no trace of it.",
     remedy="Where context.trial is set, tell no server and start no program.",
+    needs=[attaches_to_a_training],
 )
 def leaves_no_trace_of_a_trial(case: Case) -> None:
     """In a trial it attaches, writes no file by itself, and calls no server and no program."""
     _installed(case)
     called: list[str] = []
-    with _working_in(case.folder / "work") as work, _told(called):
+    with working_in(case.folder / "work") as work, _told(called):
         with _attached(case, trial=True) as attached:
             attached.tried.run(2)
             attached.handlers.fire("validation_completed", dict(METRICS))
             attached.handlers.fire("checkpoint_saved")
             attached.ended = True  # a trial has no end
-        more = _listed(work)
+        more = listed(work)
     if called:
         raise FailedError(f"in a trial it calls {called[0]}")
     if more:
@@ -343,12 +344,12 @@ def _plain(found: Any, like: Any) -> Any:
     return found
 
 
-def _listed(folder: Path) -> set[str]:
+def listed(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
 @contextmanager
-def _working_in(folder: Path) -> Iterator[Path]:
+def working_in(folder: Path) -> Iterator[Path]:
     """Work in an empty folder for a while."""
     before = os.getcwd()  # noqa: PTH109
     folder.mkdir(parents=True, exist_ok=True)

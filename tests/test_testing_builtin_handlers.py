@@ -1,0 +1,22 @@
+"""Every built-in handler passes all checks for plugins."""
+
+from __future__ import annotations
+
+import pytest
+
+from medpipe import Registry
+from medpipe.plugin import HandlerStep
+from medpipe.testing.catalogue import outcomes_for
+from support.marks import long
+
+STEPS = Registry.discover().names(HandlerStep)
+SLOW = {"onnx"}
+
+
+@pytest.mark.parametrize("name", [long(name) if name in SLOW else name for name in STEPS])
+def test_it_fails_no_check(name: str) -> None:
+    outcomes = list(outcomes_for(STEPS[name]))
+    assert [str(outcome) for outcome in outcomes if outcome.status == "failed"] == []
+    of_its_kind = [one for one in outcomes if one.check.kinds == (HandlerStep,)]
+    if not any("not installed" in outcome.said for outcome in of_its_kind):
+        assert any(outcome.status == "passed" for outcome in of_its_kind)
