@@ -16,7 +16,15 @@ if TYPE_CHECKING:
 
     from medpipe.steps import Step
 
-MODULES = ("any_step", "transforms", "transform_forms", "networks", "trainers", "handlers", "exports")
+MODULES = (
+    "any_step",
+    "transforms",
+    "transform_forms",
+    "networks",
+    "trainers",
+    "handlers",
+    "exports",
+)
 """The modules of this package that have checks, in the order in which they are told."""
 
 

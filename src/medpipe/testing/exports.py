@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from medpipe.errors import ExportError
-from medpipe.registry.registry import Registry
 from medpipe.steps import ExportParts, ExportStep
 from medpipe.testing.check import Case, FailedError, check, skip
 from medpipe.testing.finished_run import finished_run
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
 
     import numpy as np
     from torch import nn
+
+    from medpipe.registry.registry import Registry
 
     Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -180,7 +181,7 @@ def leaves_nothing_behind(case: Case) -> None:
 
 @check(
     ExportStep,
-    protects="'medpipe export' verifies what it wrote, and keeps nothing that differs from the run.",
+    protects="'medpipe export' verifies what it wrote, and keeps nothing that differs.",
     remedy="Look at what 'medpipe verify' says of it.",
     needs=[
         has_a_suffix,
@@ -285,9 +286,9 @@ def _content(case: Case) -> bytes:
         case.step.load()
     except ImportError as error:
         raise skip(str(error).rstrip(".")) from error
-    for step, content in _LAST:
+    for step, written in _LAST:
         if type(step) is type(case.step) and step == case.step:
-            return content
+            return written
     content: bytes = case.step.write(_parts())
     if isinstance(content, bytes):
         _LAST[:] = [*_LAST[-3:], (case.step, content)]

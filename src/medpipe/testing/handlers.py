@@ -17,7 +17,8 @@ from medpipe.steps import HandlerStep, RunContext, TrainerStep
 from medpipe.system import files
 from medpipe.testing.check import Case, FailedError, check, skip
 from medpipe.testing.finished_run import copied_run
-from medpipe.testing.trainings import learnable, training_of
+from medpipe.testing.learnable import learnable
+from medpipe.testing.trainings import training_of
 from medpipe.testing.use import Use, typical
 from medpipe.testing.watched import difference
 from medpipe.tracking.step import TrackerStep
@@ -161,7 +162,7 @@ def ends_the_same_after_a_stop(case: Case) -> None:
             wholes.append(attached.kept())
     if wholes[0] == {"state": None}:
         raise skip("it keeps nothing and writes nothing")
-    if changed := difference(*wholes):
+    if changed := difference(wholes[0], wholes[1]):
         raise skip(f"what it keeps differs in two equal runs anyway: {changed}")
     with _attached(case) as attached:
         _cut(attached, case, 6)
@@ -286,9 +287,7 @@ def _attached(case: Case, *, trial: bool = False) -> Iterator[_Attached]:
             trial=trial,
         )
         training = tried.training
-        handlers = Handlers.attach(
-            (case.step,), training, lambda: context, case.registry.title
-        )
+        handlers = Handlers.attach((case.step,), training, lambda: context, case.registry.title)
         state = {**training.state, **handlers.state}
         tried = attrs.evolve(tried, training=attrs.evolve(training, state=state))
         attached = _Attached(tried=tried, handlers=handlers, output=output, written=written)
@@ -345,6 +344,7 @@ def _plain(found: Any, like: Any) -> Any:
 
 
 def listed(folder: Path) -> set[str]:
+    """The files below a folder."""
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from medpipe.errors import RunError, TrainingError
 from medpipe.steps import DataInfo, TrainerStep
 from medpipe.testing.check import Case, CheckSkipped, FailedError, check, described, skip
-from medpipe.testing.trainings import EPOCHS, learnable, training_of
+from medpipe.testing.learnable import learnable
+from medpipe.testing.trainings import EPOCHS, training_of
 from medpipe.testing.use import Use, typical
 from medpipe.testing.watched import difference
-
-if TYPE_CHECKING:
-    from medpipe.testing.trainings import Tried
 
 TRIED = (
     ("multiclass", 2),
@@ -56,7 +55,9 @@ def reports_the_loss(case: Case) -> None:
         tried.run(2, lambda: found.append(tried.engine.state.output))
         for output in found:
             if not isinstance(output, Mapping) or "loss" not in output:
-                raise FailedError(f"the output of an iteration is {type(output).__name__}, no 'loss'")
+                raise FailedError(
+                    f"the output of an iteration is {type(output).__name__}, no 'loss'"
+                )
             if torch.as_tensor(output["loss"]).numel() != 1:
                 raise FailedError(f"its loss has the shape {tuple(output['loss'].shape)}")
 
@@ -212,7 +213,7 @@ def uses_the_loss_it_is_given(case: Case) -> None:
     with training_of(case, _fitting(case)) as tried:
         counts: list[int] = [0]
         tried.run(3, lambda: counts.append(tried.seen.losses))
-        if any(now == before for before, now in zip(counts, counts[1:], strict=False)):
+        if any(now == before for before, now in itertools.pairwise(counts)):
             raise FailedError("it has iterations that do not call parts.loss")
 
 
@@ -248,7 +249,7 @@ def computes_in_the_precision_it_is_given(case: Case) -> None:
     """It computes in float32, or in bfloat16 by autocast, as parts.precision says."""
     data = _fitting(case)
     for precision in ("float32", "bfloat16"):
-        with training_of(case, data, precision=precision) as tried:  # type: ignore[arg-type]
+        with training_of(case, data, precision=precision) as tried:
             tried.run(1)
             found = tried.seen.types
             if found and found != {precision}:
@@ -361,7 +362,9 @@ def _resumes(case: Case, place: Any) -> None:
     resumed = _resumed(case, data, saved)
     changed = difference(whole, resumed)
     if changed:
-        raise FailedError(f"stopped after {at} iterations and resumed, it ends with another {changed}")
+        raise FailedError(
+            f"stopped after {at} iterations and resumed, it ends with another {changed}"
+        )
 
 
 def _resumed(case: Case, data: DataInfo, saved: Any) -> dict[str, Any]:

@@ -7,120 +7,39 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
 from medpipe.assembly import Assembly
 from medpipe.config import Configuration
-from medpipe.data.chain import Chain
 from medpipe.data.loading.batch_sampler import EpochBatchSampler
 from medpipe.settings import LoaderSettings
 from medpipe.steps import (
     DataInfo,
-    DatasetStep,
-    NetworkStep,
-    Reading,
-    Sample,
     TrainerStep,
     Training,
     TrainingParts,
-    TransformStep,
 )
 from medpipe.testing.check import Case, skip
-from medpipe.testing.subjects import data_info, labels_of
+from medpipe.testing.learnable import BATCH, SAMPLES, Listed, Small, loader_of
 from medpipe.training.determinism import seeded
 from medpipe.training.stopping import StopRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    import torch
     from torch import nn
 
     from medpipe.data.loading.loader import Loader
     from medpipe.training.loop import Progress
     from medpipe.training.run_checkpoints import Found
 
-SIDES = {2: (12, 12), 3: (8, 8, 8)}
-SAMPLES, BATCH, EPOCHS = 16, 4, 3
+EPOCHS = 3
 ENOUGH = 2000
 """Iterations after which a training that should be over is."""
-
-
-@attrs.frozen(kw_only=True)
-class _Listed(DatasetStep):
-    """Stands where a configuration needs a data set."""
-
-    name: ClassVar[str] = "listed"
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class _Tensors(TransformStep):
-    """Gives tensors of a sample's arrays."""
-
-    name: ClassVar[str] = "tensors"
-    masks: Mapping[str, Any] = attrs.field(factory=dict)
-
-    def build(self) -> Callable[[dict[str, Any]], Mapping[str, Any]]:
-        import torch
-
-        def give(sample: dict[str, Any]) -> Mapping[str, Any]:
-            label = self.masks.get(sample["id"], sample["label"])
-            return {**sample, "image": torch.tensor(sample["image"]), "label": label}
-
-        return give
-
-
-@attrs.frozen(kw_only=True)
-class _Small(NetworkStep):
-    """Two equal blocks, and dropout: it has buffers, and draws random numbers in training."""
-
-    name: ClassVar[str] = "small"
-
-    def build(self, data: DataInfo) -> nn.Module:
-        import math
-
-        from torch import nn
-
-        dims, dense = data.spatial_dims, data.task.step.dense
-        convolution: Any = nn.Conv3d if dims == 3 else nn.Conv2d
-        normalization: Any = nn.BatchNorm3d if dims == 3 else nn.BatchNorm2d
-
-        class Block(nn.Module):
-            def __init__(self) -> None:
-                super().__init__()
-                self.convolution = convolution(4, 4, 3, padding=1)
-                self.normalization = normalization(4)
-
-            def forward(self, image: torch.Tensor) -> torch.Tensor:
-                found: torch.Tensor = self.normalization(self.convolution(image)).relu() + image
-                return found
-
-        class Network(nn.Module):
-            def __init__(self) -> None:
-                super().__init__()
-                self.stem = convolution(data.channels, 4, 3, padding=1)
-                self.blocks = nn.ModuleList([Block(), Block()])
-                self.dropout = nn.Dropout(0.1)
-                self.head = (
-                    convolution(4, data.outputs, 1)
-                    if dense
-                    else nn.Linear(4 * math.prod(SIDES[dims]), data.outputs)
-                )
-
-            def forward(self, image: torch.Tensor) -> torch.Tensor:
-                found = self.stem(image)
-                for block in self.blocks:
-                    found = block(found)
-                found = self.dropout(found)
-                answer: torch.Tensor = self.head(found if dense else found.flatten(1))
-                return answer
-
-        return Network()
 
 
 @attrs.define(eq=False)
@@ -156,7 +75,7 @@ class Seen:
                 self.types.add(str(output.dtype).removeprefix("torch."))
 
         network.register_forward_pre_hook(before)
-        network.head.register_forward_hook(after)  # type: ignore[operator, union-attr]
+        network.head.register_forward_hook(after)  # type: ignore[union-attr]
 
     def parallel(self, network: nn.Module) -> nn.Module:
         """Wrap a network, as torch's `DistributedDataParallel` does."""
@@ -364,7 +283,7 @@ def training_of(
     history: list[dict[str, float | None]] = []
     with seeded(0):
         assembly = _assembly(case, data, trainer or case.step, epochs)
-        loader, device = _loader(data), torch.device("cpu")
+        loader, device = loader_of(data), torch.device("cpu")
         network = assembly.network(data)
         seen.watch(network)
         plain = assembly.loss(data, device)
@@ -391,9 +310,7 @@ def training_of(
             logger.disabled = True  # Ignite would tell the errors that checks ask for
         handle = register_optimizer_step_pre_hook(seen.step)
         try:
-            yield Tried(
-                training=training, parts=parts, loader=loader, seen=seen, history=history
-            )
+            yield Tried(training=training, parts=parts, loader=loader, seen=seen, history=history)
         finally:
             handle.remove()
 
@@ -404,64 +321,11 @@ def _assembly(case: Case, data: DataInfo, trainer: TrainerStep, epochs: int) -> 
     except ValueError as error:
         raise skip(f"it can't train for {epochs} epochs: {error}") from error
     configuration = Configuration(
-        dataset=_Listed(),
+        dataset=Listed(),
         transforms=(),
-        network=_Small(),
+        network=Small(),
         trainer=trainer,
         loader=LoaderSettings(batch_size=BATCH, workers=0, sampling="shuffled"),
     )
     assembly = Assembly(configuration=configuration, registry=case.registry)
     return assembly.resolved(data, SAMPLES)
-
-
-def learnable(kind: str, dims: int) -> DataInfo:
-    """Data of a built-in task, on which a training learns something in a hundred iterations."""
-    return attrs.evolve(data_info(kind, dims=dims), spatial_shape=SIDES[dims])
-
-
-def _loader(data: DataInfo) -> Loader:
-    import torch
-
-    from medpipe.data.loading.loader import make_loader
-    from medpipe.data.loading.sample_batches import SampleBatches
-
-    samples, masks = _samples(data)
-    batches = SampleBatches(
-        samples,
-        chain=Chain([("transform[0], tensors,", _Tensors(masks=masks))], seed=0),
-        task=data.task,
-        reading=Reading(),
-        training=True,
-    )
-    order = EpochBatchSampler(count=len(samples), batch_size=BATCH, seed=0)
-    return make_loader(batches, order, workers=0, device=torch.device("cpu"))
-
-
-def _samples(data: DataInfo) -> tuple[Sequence[Sample], dict[str, Any]]:
-    """Samples whose images show their labels, and the masks of those whose label is an image."""
-    import numpy as np
-    import torch
-
-    rng = np.random.default_rng(0)
-    shape, names = SIDES[data.spatial_dims], len(data.task.names)
-    noise = rng.normal(0, 0.3, (SAMPLES, data.channels, *shape)).astype(np.float32)
-    ids = [f"sample{place:02}" for place in range(SAMPLES)]
-    if data.task.step.dense:
-        masks = rng.integers(0, data.outputs, (SAMPLES, 1, *[side // 4 for side in shape]))
-        for axis in range(data.spatial_dims):
-            masks = masks.repeat(4, axis=axis + 2)
-        pictures = noise + masks.astype(np.float32)
-        of_id = {id_: torch.tensor(mask.astype(np.uint8)) for id_, mask in zip(ids, masks, strict=True)}
-        return _listed(ids, pictures, [0] * SAMPLES), of_id
-    labels = labels_of(data.task, count=SAMPLES)
-    patterns = rng.normal(0, 1, (names, *shape))
-    weights = np.eye(names)[labels] if data.task.step.label_form == "class" else np.array(labels)
-    shown = np.tensordot(weights, patterns, axes=1)[:, None]
-    return _listed(ids, (noise + shown).astype(np.float32), labels), {}
-
-
-def _listed(ids: Sequence[str], pictures: Any, labels: Sequence[Any]) -> list[Sample]:
-    return [
-        Sample(id=id_, image=picture, label=label)
-        for id_, picture, label in zip(ids, pictures, labels, strict=True)
-    ]
