@@ -1,20 +1,23 @@
 """Forty broken distributions at once: each is blamed, the others work, the doctor says what to do.
 
-Those whose hooks are wrong are listed in `test_discovery_plugins` and `test_hostile_plugins`.
+The messages of those whose hooks are wrong are compared whole in `test_discovery_plugins` and
+`test_hostile_plugins`.
 """
 
 from __future__ import annotations
 
+import os
+import sys
+import types
 from pathlib import Path
 
 import pytest
 
 from support.broken_distributions import DISTRIBUTIONS, NET, NO_EQUALS_SIGN, OWN
+from support.broken_hooks import BROKEN, HOSTILE
 from support.programs import install, listed, medpipe
-from test_discovery_plugins import BROKEN as FIRST
-from test_hostile_plugins import BROKEN as MORE
 
-BY_HOOKS = {name: source for name, (source, _) in {**FIRST, **MORE}.items()}
+BY_HOOKS = {name: source for name, (source, _) in {**BROKEN, **HOSTILE}.items()}
 
 
 @pytest.fixture(scope="module")
@@ -109,3 +112,29 @@ def test_a_step_that_is_offered_twice_is_one(site: Path) -> None:
 def test_commands_go_on_where_they_were_called(site: Path, tmp_path: Path) -> None:
     done = medpipe(site, "show", "network", "goes_elsewhere", MEDPIPE_PLUGINS="goes-elsewhere")
     assert done.returncode == 0, done.stderr
+
+
+def test_what_would_harm_others_is_put_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    import medpipe.plugin
+    from medpipe.registry.loading import load_plugin
+
+    def load() -> object:
+        torch.set_default_dtype(torch.float64)
+        os.chdir("/")
+        sys.modules["medpipe.plugin"] = sys.modules["attrs"]
+        return types.SimpleNamespace()
+
+    monkeypatch.chdir(tmp_path)
+    plugin = load_plugin(load, name="odd", distribution="odd", version="1")
+    assert torch.get_default_dtype() is torch.float32
+    assert Path.cwd() == tmp_path
+    assert sys.modules["medpipe.plugin"] is medpipe.plugin
+    assert set(plugin.remarks) >= {
+        "importing it changes torch's default dtype.",
+        "importing it changes the working directory.",
+        "importing it replaces the module medpipe.plugin.",
+    }

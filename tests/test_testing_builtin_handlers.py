@@ -6,7 +6,8 @@ import pytest
 
 from medpipe import Registry
 from medpipe.plugin import HandlerStep
-from medpipe.testing.catalogue import outcomes_for
+from medpipe.testing.catalogue import checks_for, outcomes_for
+from support.broken.handlers import MORE
 from support.marks import long
 
 STEPS = Registry.discover().names(HandlerStep)
@@ -20,3 +21,11 @@ def test_it_fails_no_check(name: str) -> None:
     of_its_kind = [one for one in outcomes if one.check.kinds == (HandlerStep,)]
     if not any("not installed" in outcome.said for outcome in of_its_kind):
         assert any(outcome.status == "passed" for outcome in of_its_kind)
+
+
+@pytest.mark.parametrize(("name", "step"), MORE)
+def test_other_ways_to_fail_a_check(name: str, step: HandlerStep) -> None:
+    (check,) = [one for one in checks_for(step) if one.name == name]
+    (outcome,) = check.outcomes(step)
+    assert outcome.status == "failed"
+    assert outcome.said == "in a trial it writes trial.log"
