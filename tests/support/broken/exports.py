@@ -21,7 +21,7 @@ MARK = b"\n--about--\n"
 
 @attrs.frozen(kw_only=True)
 class Sound(ExportStep):
-    """An export that fails no check: the graph as TorchScript of a traced program, and a text."""
+    """An export that fails no check: a program of `torch.export`, and a text."""
 
     name: ClassVar[str] = "sound_export"
     suffix: ClassVar[str] = "graph"
