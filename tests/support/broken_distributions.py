@@ -81,7 +81,7 @@ DISTRIBUTIONS: dict[str, Broken] = {
         source="from medpipe.plugin import OldStep",
         said="importing it raised ImportError: cannot import name 'OldStep' from 'medpipe.plugin'",
         todo="It is for another medpipe. Upgrade it (pip install --upgrade of-another-medpipe), or "
-        "medpipe (pip install --upgrade medpipe-imaging)",
+        "the library itself (pip install --upgrade medpipe-imaging)",
     ),
     "relative": Broken(
         source="from . import steps",

@@ -70,8 +70,8 @@ def what_to_do(plugin: Plugin) -> str:
         )
     if re.search(r"cannot import name '\w+' from 'medpipe\b", said):
         return (
-            f"It is for another medpipe. Upgrade it (pip install --upgrade {name}), or medpipe "
-            f"(pip install --upgrade {own_distribution()})"
+            f"It is for another medpipe. Upgrade it (pip install --upgrade {name}), or the library "
+            f"itself (pip install --upgrade {own_distribution()})"
         )
     if "entry_points.txt" in said or "entry point" in said:
         return (
