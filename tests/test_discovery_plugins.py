@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.programs import HEAD, install, listed, medpipe
+from support.broken_hooks import BROKEN
+from support.programs import install, listed, medpipe
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,101 +60,6 @@ def medpipe_transforms(): return [Invert]
 @hookimpl
 def medpipe_losses(): return (cls for cls in [Smooth])
 '''
-
-HOOKS = "medpipe_datasets, medpipe_transforms, medpipe_networks, medpipe_trainers, medpipe_losses, "
-HOOKS += (
-    "medpipe_optimizers, medpipe_schedules, medpipe_metrics, medpipe_inferers, medpipe_handlers, "
-    "medpipe_readers, medpipe_tasks, medpipe_exports"
-)
-
-BROKEN: dict[str, tuple[str, str]] = {
-    "bad-import": (
-        "import no_such_module",
-        "importing it raised ModuleNotFoundError: No module named 'no_such_module' "
-        "({file}, line 1).",
-    ),
-    "bad-syntax": (
-        "def",
-        "importing it raised SyntaxError: invalid syntax (bad_syntax.py, line 1)",
-    ),
-    "bad-exit": (
-        "import sys\nsys.exit('bye')",
-        "importing it raised SystemExit: bye ({file}, line 2).",
-    ),
-    "bad-raise": (
-        HEAD + "@hookimpl\ndef medpipe_networks():\n    raise ValueError('no licence')",
-        "medpipe_networks raised ValueError: no licence ({file}, line 11).",
-    ),
-    "bad-none": (
-        HEAD + "@hookimpl\ndef medpipe_networks():\n    [Net]",
-        "medpipe_networks gave None; return a list of step classes.",
-    ),
-    "bad-type": (
-        HEAD + "@hookimpl\ndef medpipe_networks():\n    return 'net'",
-        "medpipe_networks gave 'net'; return a list of step classes.",
-    ),
-    "bad-object": (
-        HEAD + "@hookimpl\ndef medpipe_networks():\n    return [Net()]",
-        "medpipe_networks: Net() is not a class.",
-    ),
-    "bad-kind": (
-        HEAD + "@hookimpl\ndef medpipe_losses():\n    return [Net]",
-        "medpipe_losses: Net is not a LossStep.",
-    ),
-    "bad-generator": (
-        HEAD + "@hookimpl\ndef medpipe_networks():\n    yield Net\n    raise KeyError('half')",
-        "medpipe_networks raised KeyError: 'half' ({file}, line 12).",
-    ),
-    "bad-hook-name": (
-        HEAD + "@hookimpl\ndef medpipe_network():\n    return [Net]",
-        f"medpipe_network is not a hook of medpipe; the hooks are {HOOKS}.",
-    ),
-    "bad-no-decorator": (
-        "from typing import ClassVar\nfrom medpipe.plugin import NetworkStep, hookimpl\n"
-        "class Net(NetworkStep):\n    name: ClassVar[str] = 'net'\n    width: int = 1\n"
-        "    def build(self, data): ...\n@hookimpl\ndef medpipe_networks(): return [Net]",
-        "medpipe_networks: Net lacks the decorator @attrs.frozen(kw_only=True).",
-    ),
-    "bad-no-hookimpl": (
-        HEAD + "def medpipe_networks():\n    return [Net]",
-        "medpipe_networks is not marked: put @hookimpl of medpipe.plugin above it.",
-    ),
-    "bad-exit-in-hook": (
-        HEAD + "@hookimpl\ndef medpipe_networks():\n    raise SystemExit(3)",
-        "medpipe_networks raised SystemExit: 3 ({file}, line 11).",
-    ),
-    "bad-mutable": (
-        HEAD.replace("frozen", "define") + "@hookimpl\ndef medpipe_networks(): return [Net]",
-        "medpipe_networks: Net must be decorated with @attrs.frozen(kw_only=True).",
-    ),
-    "bad-list-parameter": (
-        HEAD.replace('"net"\n', '"net"\n    widths: list[int] = attrs.field(factory=list)\n')
-        + "@hookimpl\ndef medpipe_networks(): return [Net]",
-        "medpipe_networks: Net has a parameter 'widths' of a wrong type: a configuration can't "
-        "hold list; use bool, int, float, str, Path, Literal, tuple, Mapping[str, ...], an attrs "
-        "class or a step kind.",
-    ),
-    "bad-optional": (
-        HEAD.replace('"net"\n', '"net"\n    width: int | None = 3\n')
-        + "@hookimpl\ndef medpipe_networks(): return [Net]",
-        "medpipe_networks: Net has a parameter 'width' that may be None but has another default; "
-        "TOML has no null, so None must be the default.",
-    ),
-    "bad-wrapper": (
-        HEAD + "@hookimpl(wrapper=True)\ndef medpipe_networks():\n    return (yield)",
-        "medpipe_networks is a hook wrapper; a plugin may only offer its own steps.",
-    ),
-    "bad-twins": (
-        HEAD + "@attrs.frozen(kw_only=True)\nclass Two(Net):\n    name: ClassVar[str] = 'net'\n"
-        "@hookimpl\ndef medpipe_networks():\n    return [Net, Two]",
-        "medpipe_networks offers two: Net and Two are both network steps named 'net'.",
-    ),
-    "bad-empty": (
-        "x = 1",
-        f"it implements no hook of medpipe; the hooks are {HOOKS}.",
-    ),
-}
-BROKEN["bad-twins"] = (BROKEN["bad-twins"][0], "Net and Two are both network steps named 'net'.")
 
 
 def test_broken_plugins_are_named_and_hurt_nobody(tmp_path: Path) -> None:

@@ -21,85 +21,15 @@ from medpipe.plugin import (
     TransformStep,
     hookimpl,
 )
+from support.broken_hooks import HOSTILE, OFFER
 from support.programs import HEAD, install, listed, medpipe
-
-OFFER = "@hookimpl\ndef medpipe_networks(): return [Net]"
-
-
-def field(line: str) -> str:
-    return HEAD.replace('"net"\n', f'"net"\n    {line}\n') + OFFER
-
-
-KEPT = "medpipe_networks: Net has a parameter '{}', a name that medpipe keeps for itself."
-
-BROKEN: dict[str, tuple[str, str]] = {
-    "keeps-step": (field("step: int = 1"), KEPT.format("step")),
-    "keeps-random": (field("random: int = 1"), KEPT.format("random")),
-    "keeps-ready": (field("ready: int = 1"), KEPT.format("ready")),
-    "hides": (
-        field("_width: int = 1"),
-        "medpipe_networks: Net has a parameter '_width' that starts with an underscore; "
-        "configurations can't name it.",
-    ),
-    "untyped": (
-        field("width = attrs.field(default=1)"),
-        "medpipe_networks: Net has a parameter 'width' without a type.",
-    ),
-    "type-of-nowhere": (
-        field("width: 'Nowhere' = 1"),
-        "medpipe_networks: Net has a parameter whose type can't be resolved (name 'Nowhere' is not "
-        "defined): import it at run time.",
-    ),
-    "positional": (
-        HEAD.replace("kw_only=True", "") + OFFER,
-        "medpipe_networks: Net must be decorated with @attrs.frozen(kw_only=True).",
-    ),
-    "no-name": (
-        HEAD.replace('    name: ClassVar[str] = "net"\n', "") + OFFER,
-        'medpipe_networks: Net needs a name: name: ClassVar[str] = "..." of lower case letters, '
-        'digits and "_".',
-    ),
-    "wrong-name": (
-        HEAD.replace('"net"', '"My Net:2"') + OFFER,
-        'medpipe_networks: Net needs a name: name: ClassVar[str] = "..." of lower case letters, '
-        'digits and "_".',
-    ),
-    "no-build": (
-        HEAD.replace("    def build(self, data): ...\n", "") + OFFER,
-        "medpipe_networks: Net has no build method.",
-    ),
-    "class-as-list": (
-        HEAD + "@hookimpl\ndef medpipe_networks(): return Net",
-        "medpipe_networks gave <class 'class_as_list.Net'>; return a list of step classes.",
-    ),
-    "gives-number": (
-        HEAD + "@hookimpl\ndef medpipe_networks(): return 7",
-        "medpipe_networks gave 7; return a list of step classes.",
-    ),
-    "gives-strings": (
-        HEAD + "@hookimpl\ndef medpipe_networks(): return ['net']",
-        "medpipe_networks: 'net' is not a class.",
-    ),
-    "wants-arguments": (
-        HEAD + "@hookimpl\ndef medpipe_networks(registry): return [Net]",
-        "medpipe_networks is called without arguments, but takes 'registry'.",
-    ),
-    "own-exception": (
-        "class Odd(BaseException): pass\nraise Odd('odd')",
-        "importing it raised Odd: odd ({file}, line 2).",
-    ),
-    "recurses": (
-        "def f(): f()\nf()",
-        "importing it raised RecursionError: maximum recursion depth exceeded ({file}, line 1).",
-    ),
-}
 
 
 def test_hostile_plugins_are_named_and_hurt_nobody(tmp_path: Path) -> None:
-    files = {name: install(tmp_path, name, source) for name, (source, _) in BROKEN.items()}
+    files = {name: install(tmp_path, name, source) for name, (source, _) in HOSTILE.items()}
     plugins = listed(tmp_path)
-    assert {name: plugins[name]["error"] for name in BROKEN} == {
-        name: message.format(file=files[name]) for name, (_, message) in BROKEN.items()
+    assert {name: plugins[name]["error"] for name in HOSTILE} == {
+        name: message.format(file=files[name]) for name, (_, message) in HOSTILE.items()
     }
     assert plugins["medpipe-imaging"]["error"] is None
 

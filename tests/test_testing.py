@@ -7,49 +7,31 @@ from typing import Any
 
 import pytest
 
-from medpipe.steps import Step
 from medpipe.testing import CheckError, all_checks, checks_for
-from support.checked import OF_IMPORTS
+from support.checked import outcomes
 
-KINDS = (
-    "networks",
-    "datasets",
-    "readers",
-    "tasks",
-    "losses",
-    "optimization",
-    "schedules",
-    "metrics",
-    "inferers",
-)
+KINDS = ("any_step", "imports", "transforms", "networks")
 MODULES = [importlib.import_module(f"support.broken.{kind}") for kind in KINDS]
-BROKEN = [(name, step) for module in MODULES for name, step in module.BROKEN.items()]
+BROKEN = [
+    pytest.param(name, step, id=f"{name}-{getattr(step, '__name__', type(step).__name__)}")
+    for module in MODULES
+    for name, steps in module.BROKEN.items()
+    for step in (steps if isinstance(steps, list) else [steps])
+]
+SOUND = [
+    pytest.param(step, id=f"{module.__name__.rpartition('.')[2]}-{step!r:.40}")
+    for module in MODULES
+    for step in module.SOUND
+]
 
 
-FIRST = [module.SOUND[0] for module in MODULES]
+def failed(step: Any) -> set[str]:
+    return {outcome.check.name for outcome in outcomes(step) if outcome.status == "failed"}
 
 
-def tried(step: Any) -> list[Any]:
-    """Its checks; those of imports, which start processes, for the first step of a module alone."""
-    return [
-        check
-        for check in checks_for(step)
-        if check.name not in OF_IMPORTS or any(step is one for one in FIRST)
-    ]
-
-
-def failed(step: Any) -> dict[str, str]:
-    return {
-        check.name: outcome.said
-        for check in tried(step)
-        for outcome in check.outcomes(step)
-        if outcome.status == "failed"
-    }
-
-
-@pytest.mark.parametrize(("name", "step"), BROKEN, ids=[name for name, _ in BROKEN])
+@pytest.mark.parametrize(("name", "step"), BROKEN)
 def test_a_broken_step_fails_its_check_alone(name: str, step: Any) -> None:
-    assert set(failed(step)) == {name}
+    assert failed(step) == {name}
     (check,) = [one for one in checks_for(step) if one.name == name]
     with pytest.raises(CheckError) as caught:
         check(step)
@@ -58,30 +40,18 @@ def test_a_broken_step_fails_its_check_alone(name: str, step: Any) -> None:
     assert check.remedy in text
 
 
-@pytest.mark.parametrize("module", MODULES, ids=KINDS)
-def test_a_sound_step_fails_none(module: Any) -> None:
-    for step in module.SOUND:
-        assert failed(step) == {}
+@pytest.mark.parametrize("step", SOUND)
+def test_a_sound_step_fails_none_and_is_skipped_with_a_reason(step: Any) -> None:
+    for outcome in outcomes(step):
+        assert outcome.status != "failed", str(outcome)
+        assert bool(outcome.said.strip()) == (outcome.status == "skipped")
 
 
 def test_each_check_has_a_broken_step_and_says_what_to_do() -> None:
     names = [check.name for check in all_checks()]
     assert len(set(names)) == len(names)
+    assert set(names) == {name for module in MODULES for name in module.BROKEN}
     for check in all_checks():
         assert (check.tries.__doc__ or "").strip()
         assert check.protects.endswith(".")
         assert check.remedy.endswith(".")
-
-
-@pytest.mark.parametrize("module", MODULES[1:], ids=KINDS[1:])
-def test_each_check_of_a_kind_has_a_broken_step(module: Any) -> None:
-    names = {check.name for check in checks_for(module.SOUND[0]) if Step not in check.kinds}
-    assert names == set(module.BROKEN)
-
-
-def test_what_does_not_apply_is_skipped_with_a_reason() -> None:
-    for module in MODULES:
-        for step in module.SOUND:
-            for check in tried(step):
-                for outcome in check.outcomes(step):
-                    assert bool(outcome.said.strip()) == (outcome.status == "skipped")

@@ -49,6 +49,7 @@ COMMANDS = {
     "track": "Send a run, or what is missing of it, to TensorBoard, MLflow or another tracker.",
     "import_weights": "Write the tensors of a torch.save file as safetensors; no code in it runs.",
     "plugins": "List the plugins and their steps.",
+    "check_plugin": "Try all steps of a plugin; exit code 1 if one fails a check.",
     "show": "Show one step and its parameters, or the result of a run.",
     "doctor": "Show versions, device, memory, data and plugins; exit code 1 if a plugin is broken.",
     "cache": "List, verify and clear the packed caches, which runs create from their images.",

@@ -26,14 +26,14 @@ def plugins(*, json_: bool = False) -> None:
             print(f"  could not be loaded: {plugin.error}")
         for problem in plugin.problems:
             print(f"  left out: {problem}")
+        for remark in plugin.remarks:
+            print(f"  {remark}")
         for kind in STEP_KINDS:
             names = sorted(step.name for step in plugin.steps if step.kind == kind.kind)
             if names:
                 print(f"  {kind.kind + ':':11}{', '.join(names)}")
     for conflict in registry.conflicts:
-        meaning = f"means {conflict.winner}'s" if conflict.winner else "is refused"
-        claimants = ", ".join(conflict.claimants)
-        print(f"conflict: the {conflict.kind} {conflict.name!r} {meaning}; name {claimants}")
+        print(conflict)
 
 
 def _plain(registry: Registry) -> dict[str, Any]:
@@ -46,6 +46,7 @@ def _plain(registry: Registry) -> dict[str, Any]:
                 "seconds": round(plugin.seconds, 4),
                 "error": plugin.error,
                 "problems": list(plugin.problems),
+                "remarks": list(plugin.remarks),
                 "steps": [{"kind": step.kind, "name": step.name} for step in plugin.steps],
             }
             for plugin in registry.plugins

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable
-from contextlib import redirect_stdout
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 import pluggy
 
 from medpipe import hookspecs
 from medpipe.hookspecs import PROJECT, hook_of
+from medpipe.registry.import_effects import effects_of_import
 from medpipe.registry.meanings import parameter_name
 from medpipe.registry.parameters import parameter_types, unsupported
 from medpipe.steps import STEP_KINDS, Step, TransformStep
 from medpipe.system.distribution import own_distribution
+
+if TYPE_CHECKING:
+    import importlib.metadata
+
+MOST = 10_000
+"""Step classes that one hook may offer."""
 
 RESERVED_PARAMETERS = frozenset(
     {"step", "name", "kind", "random", "build", "examples", "before", "ready"}
@@ -36,6 +42,7 @@ class Plugin:
         steps: The step classes that it offers; none if it could not be loaded.
         error: Why it could not be loaded; None if it was.
         problems: What of it could not be loaded where the rest was, a sentence for each.
+        remarks: What importing it does beside that, and what is odd about its metadata.
         seconds: How long it took to import.
     """
 
@@ -45,6 +52,7 @@ class Plugin:
     steps: tuple[type[Step], ...] = ()
     error: str | None = None
     problems: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
     seconds: float = attrs.field(default=0.0, eq=False)
 
     @property
@@ -69,9 +77,10 @@ def load_plugin(
     start = time.perf_counter()
     steps: tuple[type[Step], ...] = ()
     problems: list[str] = []
+    remarks: list[str] = []
     error: str | None = None
     try:
-        with redirect_stdout(sys.stderr):  # a command's output is the command's
+        with effects_of_import(remarks):
             steps = _collect(load(), name, problems)
     except KeyboardInterrupt:
         raise
@@ -88,6 +97,7 @@ def load_plugin(
         steps=steps,
         error=error,
         problems=tuple(problems),
+        remarks=tuple(remarks),
         seconds=time.perf_counter() - start,
     )
 
@@ -96,6 +106,26 @@ def not_installed(distribution: str) -> Plugin:
     """The record of a plugin that ``MEDPIPE_PLUGINS`` names but that is not installed."""
     error = "MEDPIPE_PLUGINS names it, but no installed distribution of that name has a plugin."
     return Plugin(name="", distribution=distribution, version="", error=error)
+
+
+def module_of(point: importlib.metadata.EntryPoint) -> object:
+    """Import what an entry point names.
+
+    Raises:
+        _BrokenError: It names no module.
+    """
+    if not re.fullmatch(r"[\w.]+\s*(:\s*[\w.]+\s*)?(\[[^]]*\]\s*)?", point.value):
+        raise _BrokenError(
+            f"its entry point {point.name} = {point.value!r} names no module; give one, such as "
+            "medpipe_tiny."
+        )
+    return point.load()
+
+
+def unreadable(distribution: str, version: str, error: str) -> Plugin:
+    """The record of a distribution whose entry points can't be read."""
+    said = f"its entry_points.txt can't be read, so that torch can't be imported: {error}."
+    return Plugin(name="", distribution=distribution, version=version, error=said)
 
 
 def step_class_problems(cls: type[Step], kind: type[Step]) -> list[str]:
@@ -162,6 +192,11 @@ def _parameter_problems(cls: type[Step]) -> list[str]:
             problems.append(f"has a parameter {name!r} without a type")
         elif unfit := unsupported(expected):
             problems.append(f"has a parameter {name!r} of a wrong type: {unfit}")
+        elif isinstance(fields[name].default, (list, dict, set)):
+            problems.append(
+                f"has a parameter {name!r} whose default can be changed by anybody: give "
+                f"attrs.field(factory={type(fields[name].default).__name__}) in its place"
+            )
         elif _optional(expected) and fields[name].default is not None:
             problems.append(
                 f"has a parameter {name!r} that may be None but has another default; "
@@ -210,7 +245,9 @@ def _offered(
         given = function()
         if isinstance(given, (str, type)) or not isinstance(given, Iterable):
             raise _BrokenError(f"{hook} gave {given!r}; return a list of step classes.")
-        offered = list(given)
+        offered = list(itertools.islice(given, MOST + 1))
+        if len(offered) > MOST:
+            raise _BrokenError(f"{hook} gave more than {MOST} classes; does it end?")
     except (KeyboardInterrupt, _BrokenError):
         raise
     except BaseException as error:  # SystemExit or the plugin's own classes

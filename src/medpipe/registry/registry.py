@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 
 from medpipe.errors import ConfigError, PluginError, UnknownStepError
-from medpipe.registry.loading import Plugin, load_plugin, not_installed
+from medpipe.registry.conflict import Conflict
+from medpipe.registry.loading import (
+    Plugin,
+    load_plugin,
+    module_of,
+    not_installed,
+    unreadable,
+)
 from medpipe.registry.parameters import structure, unstructure
 from medpipe.registry.wording import a_step, suggestion
 from medpipe.registry.wrapped import Wrapped
@@ -35,7 +42,12 @@ from medpipe.steps import (
     TrainerStep,
     TransformStep,
 )
-from medpipe.system.distribution import own_distribution, plugin_points
+from medpipe.system.distribution import (
+    name_and_version,
+    own_distribution,
+    plugin_points,
+    unreadable_points,
+)
 from medpipe.system.gc_pause import paused_collector
 from medpipe.system.html import table
 from medpipe.system.text import counted
@@ -50,24 +62,6 @@ StepT = TypeVar("StepT", bound=Step)
 
 NAMED = 5
 """Plugins in the short form of a registry."""
-
-
-@attrs.frozen(kw_only=True)
-class Conflict:
-    """A step name that several plugins use.
-
-    Attributes:
-        kind: The kind of step.
-        name: The name.
-        claimants: The qualified names under which each can be reached.
-        winner: The distribution that the bare name selects: that of the built-in step, or None
-            where the bare name is an error.
-    """
-
-    kind: str
-    name: str
-    claimants: tuple[str, ...]
-    winner: str | None
 
 
 @attrs.frozen
@@ -89,7 +83,9 @@ class Registry:
         for plugin in self.plugins:
             for cls in plugin.steps:
                 key = (cls.kind, cls.name)
-                index[key] = (*index.get(key, ()), (plugin, cls))
+                found = index.get(key, ())
+                if not any(item[1] is cls for item in found):  # of an entry point that is twice
+                    index[key] = (*found, (plugin, cls))
         return index
 
     def __repr__(self) -> str:
@@ -346,26 +342,34 @@ def _discover(limit: str | None) -> Registry:
     own = own_distribution()
     plugins: list[Plugin] = []
     for point in _entry_points(own):
-        distribution = point.dist.name if point.dist else "unknown"
+        distribution, version = name_and_version(point.dist)
+        nameless = not distribution
+        distribution = distribution or re.split(r"[.:]", point.value.strip())[0] or "unknown"
         builtin = distribution == own
         if not builtin and wanted is not None and _normal(distribution) not in wanted:
             continue
-        version = point.dist.version if point.dist else ""
+        load = functools.partial(module_of, point)
         with paused_collector():
-            plugin = load_plugin(
-                point.load, name=point.name, distribution=distribution, version=version
-            )
-        plugins.append(plugin)
+            plugin = load_plugin(load, name=point.name, distribution=distribution, version=version)
+        twice = [one.name for one in plugins if one.distribution == distribution and one.steps]
+        odd = [_NAMELESS] if nameless else []
+        odd += [_TWICE.format(point.name, name) for name in twice if plugin.steps]
+        plugins.append(attrs.evolve(plugin, remarks=(*plugin.remarks, *odd)))
+    plugins += [unreadable(*failed) for failed in unreadable_points()]
     found = {_normal(plugin.distribution) for plugin in plugins}
     plugins += [not_installed(name) for name in sorted((wanted or set()) - found - {_normal(own)})]
     return Registry(tuple(plugins))
+
+
+_NAMELESS = "its distribution has no METADATA with a name, so that it is named by its module."
+_TWICE = "its entry point {} is offered beside {}; one for a distribution is enough."
 
 
 def _entry_points(own: str) -> Iterable[importlib.metadata.EntryPoint]:
     """The entry points, medpipe's own first, the others sorted by distribution."""
 
     def order(point: importlib.metadata.EntryPoint) -> tuple[bool, str, str]:
-        name = _normal(point.dist.name) if point.dist else ""
+        name = _normal(name_and_version(point.dist)[0])
         return (name != _normal(own), name, point.name)
 
     return sorted(plugin_points(), key=order)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+from typing import Any
 
 DISTRIBUTION = "medpipe-imaging"
 """Its name on package indexes, where ``medpipe`` belongs to another project."""
@@ -12,10 +13,38 @@ GROUP = "medpipe"
 BUILTIN = "medpipe.builtin"
 
 
-@functools.cache
 def plugin_points() -> tuple[importlib.metadata.EntryPoint, ...]:
     """The entry points of all installed plugins, including the built-in steps."""
-    return tuple(importlib.metadata.entry_points(group=GROUP))
+    return _points()[0]
+
+
+def unreadable_points() -> tuple[tuple[str, str, str], ...]:
+    """Distributions whose entry points can't be read: name, version and the error."""
+    return _points()[1]
+
+
+@functools.cache
+def _points() -> tuple[tuple[importlib.metadata.EntryPoint, ...], tuple[tuple[str, str, str], ...]]:
+    try:
+        return tuple(importlib.metadata.entry_points(group=GROUP)), ()
+    except Exception:  # one damaged file of anybody's would hide all plugins
+        points: list[importlib.metadata.EntryPoint] = []
+        failed: list[tuple[str, str, str]] = []
+        for one in importlib.metadata.distributions():
+            try:
+                points += one.entry_points.select(group=GROUP)
+            except Exception as error:
+                text = " ".join(str(error).split())
+                failed.append((*name_and_version(one), f"{type(error).__name__}: {text}"))
+        return tuple(dict.fromkeys(points)), tuple(failed)
+
+
+def name_and_version(one: importlib.metadata.Distribution | None) -> tuple[str, str]:
+    """The name and the version of a distribution; empty where its metadata do not say them."""
+    if one is None:
+        return "", ""
+    metadata: Any = one.metadata
+    return metadata["Name"] or "", metadata["Version"] or ""
 
 
 @functools.cache

@@ -10,13 +10,19 @@ if TYPE_CHECKING:
     from medpipe.testing.catalogue import all_checks, checks_for
     from medpipe.testing.check import Check, CheckError, CheckSkipped, Outcome
     from medpipe.testing.marking import parametrize_with_checks
+    from medpipe.testing.plugin_check import check_plugin
+    from medpipe.testing.plugin_report import Checked, PluginReport, StepReport
 
 __all__ = [
     "Check",
     "CheckError",
     "CheckSkipped",
     "Outcome",
+    "Checked",
+    "PluginReport",
+    "StepReport",
     "all_checks",
+    "check_plugin",
     "checks_for",
     "parametrize_with_checks",
 ]
@@ -25,6 +31,8 @@ _HOMES = {
     "medpipe.testing.catalogue": ["all_checks", "checks_for"],
     "medpipe.testing.check": ["Check", "CheckError", "CheckSkipped", "Outcome"],
     "medpipe.testing.marking": ["parametrize_with_checks"],
+    "medpipe.testing.plugin_check": ["check_plugin"],
+    "medpipe.testing.plugin_report": ["Checked", "PluginReport", "StepReport"],
 }
 
 

@@ -112,6 +112,11 @@ class Check:
         """Whether it is for a step of this class."""
         return issubclass(step, self.kinds)
 
+    def all_needs(self) -> tuple[Check, ...]:
+        """The checks that it needs, and those that they need, these first."""
+        found = [each for needed in self.needs for each in (*needed.all_needs(), needed)]
+        return tuple({each.name: each for each in found}.values())
+
     def __call__(self, step: Step | type[Step]) -> None:
         """Try a step, or the examples of a class.
 
@@ -146,27 +151,47 @@ class Check:
                 )
                 return
             for one in given:
-                yield self._outcome(one, registry or Registry.discover(), isinstance(step, type))
+                own = isinstance(step, type)
+                yield self.outcome(one, registry or Registry.discover(), own=own, known={})
 
-    def _outcome(self, step: Step, registry: Registry, own: bool) -> Outcome:
-        status: Status = "passed"
-        said = ""
-        for needed in self.needs:
-            if needed.fits(type(step)) and needed._outcome(step, registry, own).status == "failed":
-                status, said = "skipped", f"it needs what the check {needed.name!r} finds wrong"
-                break
-        else:
-            with tempfile.TemporaryDirectory() as folder:
-                try:
-                    case = Case(step=step, registry=registry, folder=Path(folder), own=own)
-                    self.tries(case)
-                except CheckSkipped as reason:
-                    status, said = "skipped", str(reason)
-                except FailedError as failure:
-                    status, said = "failed", str(failure)
-                except (Exception, SystemExit) as error:
-                    status, said = "failed", f"it raised {described(error)}"
-        return Outcome(check=self, step=type(step), example=repr(step), status=status, said=said)
+    def outcome(
+        self, step: Step, registry: Registry, *, own: bool, known: dict[str, Outcome]
+    ) -> Outcome:
+        """What becomes of it for a step.
+
+        Args:
+            step: The step.
+            registry: Where the name of a step is looked up.
+            own: Whether the step is an example of its class.
+            known: The outcomes of other checks of the same step, by name; this one is added, and
+                those that it needs.
+        """
+        if self.name not in known:
+            status, said = self._tried(step, registry, own, known)
+            known[self.name] = Outcome(
+                check=self, step=type(step), example=repr(step), status=status, said=said
+            )
+        return known[self.name]
+
+    def _tried(
+        self, step: Step, registry: Registry, own: bool, known: dict[str, Outcome]
+    ) -> tuple[Status, str]:
+        for needed in self.all_needs():
+            if not needed.fits(type(step)):
+                continue
+            found = needed.outcome(step, registry, own=own, known=known)
+            if found.status == "failed":
+                return "skipped", f"it needs what the check {needed.name!r} finds wrong"
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                self.tries(Case(step=step, registry=registry, folder=Path(folder), own=own))
+            except CheckSkipped as reason:
+                return "skipped", str(reason)
+            except FailedError as failure:
+                return "failed", str(failure)
+            except (Exception, SystemExit) as error:
+                return "failed", f"it raised {described(error)}"
+        return "passed", ""
 
 
 def check(

@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from medpipe.testing.check import Case, described, skip
+from medpipe.testing.check import Case, CheckSkipped, described, skip
 
 
 @attrs.frozen(kw_only=True)
@@ -46,6 +46,8 @@ def use_of(case: Case) -> Use:
         raise skip(f"nothing is known about how {case.step.kind} steps are used")
     try:
         use = _USES[case.step.kind](case)
+    except CheckSkipped:
+        raise
     except Exception as error:
         raise skip(f"it can't be used: {described(error)}") from error
 

@@ -19,6 +19,7 @@ from medpipe.errors import StepError, TrainingError
 from medpipe.evaluation.metrics import is_better
 from medpipe.system.progress import bar
 from medpipe.training.clock import Clock, ShownProgress
+from medpipe.training.loss_events import on_loss
 from medpipe.training.stopping import Stopped, StopRequest
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ class TrainingLoop:
         with bar("Training", total, unit="iterations") as plain:
             shown = ShownProgress(plain)
             late = _skip_by_themselves(self.training)
-            _on_loss(engine, lambda: self._record_loss(engine, late))
+            on_loss(engine, lambda: self._record_loss(engine, late))
             engine.add_event_handler(
                 Events.ITERATION_COMPLETED, lambda: self._finish_iteration(started, shown)
             )
@@ -382,16 +383,6 @@ def _skip_by_themselves(training: Training) -> bool:
 
 def _defined(value: float | None) -> bool:
     return value is not None and not math.isnan(value)
-
-
-def _on_loss(engine: Engine, handler: Callable[[], object]) -> None:
-    """Call a handler when a loss is there: before the step is applied, where the engine says so."""
-    from monai.engines.utils import IterationEvents
-
-    try:
-        engine.add_event_handler(IterationEvents.LOSS_COMPLETED, handler)
-    except ValueError:  # not one of its events
-        engine.add_event_handler(Events.ITERATION_COMPLETED, handler)
 
 
 def _learning_rate(engine: Engine) -> float | None:
