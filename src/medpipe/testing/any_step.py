@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import importlib.util
 import io
 import pickle
-import subprocess
-import sys
 import tomllib
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -26,25 +23,12 @@ from medpipe.registry.parameters import (
 )
 from medpipe.steps import Step
 from medpipe.testing.check import Case, FailedError, check, examples_of, skip
+from medpipe.testing.importing import SECONDS, imported
 from medpipe.testing.use import use_of
 from medpipe.testing.watched import difference, random_states, settings_of_torch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-SECONDS = 0.5
-"""How long importing a plugin's module may take, beyond medpipe and what Python has itself."""
-
-_IMPORT = """
-import sys, time
-import medpipe.plugin, attrs
-sys.path[:0] = {path!r}
-start = time.perf_counter()
-__import__({module!r})
-print(time.perf_counter() - start, *[name for name in {heavy!r} if name in sys.modules])
-"""
-_HEAVY = ("torch", "monai", "ignite")
-
 
 @check(
     protects="Without a step to try, no check says anything.",
@@ -84,9 +68,9 @@ def can_be_registered(case: Case) -> None:
 )
 def imports_nothing_heavy(case: Case) -> None:
     """Importing its module imports neither torch nor monai."""
-    _, *heavy = _import_of(type(case.step))
-    if heavy:
-        raise FailedError(f"importing {type(case.step).__module__} imports {', '.join(heavy)}")
+    module = type(case.step).__module__
+    if heavy := imported(module).heavy:
+        raise FailedError(f"importing {module} imports {', '.join(heavy)}")
 
 
 @check(
@@ -94,10 +78,10 @@ def imports_nothing_heavy(case: Case) -> None:
     remedy="Import what takes long inside of the methods that need it.",
 )
 def imports_quickly(case: Case) -> None:
-    """Importing its module takes less than half a second."""
-    seconds = min(float(_import_of(type(case.step))[0]) for _ in range(2))
-    if seconds > SECONDS:
-        raise FailedError(f"importing {type(case.step).__module__} takes {seconds:.2f} s")
+    """Importing its module takes less than half a second of a CPU."""
+    module = type(case.step).__module__
+    if (seconds := imported(module).seconds) > SECONDS:
+        raise FailedError(f"importing {module} takes {seconds:.2f} s")
 
 
 @check(
@@ -294,20 +278,6 @@ def prints_nothing(case: Case) -> None:
 
 class _Strange:
     """A value that no parameter is meant for."""
-
-
-def _import_of(cls: type[Step]) -> list[str]:
-    """The seconds that importing the module of a class takes, and what heavy modules it imports."""
-    module = cls.__module__
-    if module == "__main__" or importlib.util.find_spec(module.partition(".")[0]) is None:
-        raise skip(f"its module {module!r} can't be imported by another process")
-    source = _IMPORT.format(path=[p for p in sys.path if p], module=module, heavy=_HEAVY)
-    done = subprocess.run(
-        [sys.executable, "-c", source], capture_output=True, text=True, check=False, timeout=120
-    )
-    if done.returncode:
-        raise skip(f"its module {module!r} can't be imported by another process")
-    return done.stdout.split()
 
 
 def _structured(case: Case, table: dict[str, Any]) -> tuple[Any, list[Any]]:

@@ -142,7 +142,7 @@ def repeats_for_a_seed(case: Case) -> None:
     remedy="Keep no state in the transform between two samples.",
     needs=[takes_samples, repeats_for_a_seed],
 )
-def depends_on_no_otherdrawn_sample(case: Case) -> None:
+def depends_on_no_other_sample(case: Case) -> None:
     """A sample is changed in the same way whatever came before."""
     dims, form = fitting(case)
     alone = changed(chain_of(case, prob=1.0), dims, form, id_="last")
