@@ -9,9 +9,14 @@ import pytest
 
 from medpipe.testing import CheckError, all_checks, checks_for
 
-KINDS = ("networks",)
+KINDS = ("any_step", "imports", "transforms", "networks")
 MODULES = [importlib.import_module(f"support.broken.{kind}") for kind in KINDS]
-BROKEN = [(name, step) for module in MODULES for name, step in module.BROKEN.items()]
+BROKEN = [
+    pytest.param(name, step, id=f"{name}-{getattr(step, '__name__', type(step).__name__)}")
+    for module in MODULES
+    for name, steps in module.BROKEN.items()
+    for step in (steps if isinstance(steps, list) else [steps])
+]
 
 
 def failed(step: Any) -> dict[str, str]:
@@ -23,7 +28,7 @@ def failed(step: Any) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize(("name", "step"), BROKEN, ids=[name for name, _ in BROKEN])
+@pytest.mark.parametrize(("name", "step"), BROKEN)
 def test_a_broken_step_fails_its_check_alone(name: str, step: Any) -> None:
     assert set(failed(step)) == {name}
     (check,) = [one for one in checks_for(step) if one.name == name]

@@ -243,7 +243,7 @@ def comes_back_from_its_state(case: Case) -> None:
     NetworkStep,
     protects="'medpipe export' writes the network as a graph.",
     remedy="Decide by shapes, not by values of tensors; see torch.export's messages.",
-    needs=[builds_a_network],
+    needs=[builds_a_network, is_deterministic_in_eval],
 )
 def can_be_exported(case: Case) -> None:
     """torch.export traces it, with the outputs that it has."""

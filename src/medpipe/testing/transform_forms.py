@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 from medpipe.data.loading.collate import as_tensor, collate
 from medpipe.steps import PatchStep, TransformStep
+from medpipe.tasks.label_image import IGNORED
 from medpipe.testing.check import Case, FailedError, check, skip
 from medpipe.testing.subjects import data_info
 from medpipe.testing.transform_samples import (
     VALUES,
     Form,
+    all_fitting,
     as_loaded,
     chain_of,
     changed,
@@ -24,7 +27,11 @@ from medpipe.testing.watched import difference
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import torch
+
 CLOSE = 1e-5
+DRAWS = 8
+"""How many samples are tried where random steps may show a fault or not."""
 LIKE = 0.2
 """How much a step that moves nothing leaves of an image: the least correlation of several draws."""
 
@@ -37,19 +44,18 @@ LIKE = 0.2
 )
 def changes_batches_as_samples(case: Case) -> None:
     """Its form for batches gives what samples get one at a time, to 1e-5."""
-    dims, form = _batched(case)
-    chain = chain_of(case, prob=1.0)
-    samples = [drawn_sample(dims, form, id_=f"s{place}", seed=place) for place in range(4)]
-    alone = [as_tensor(chain(sample, training=True)["image"]).float() for sample in samples]
-    batch = chain.batched_stage(_collated(samples, form, dims), training=True, epoch=0)
-    for place, (one, other) in enumerate(zip(alone, batch["image"], strict=True)):
-        if one.shape != other.shape:
-            raise FailedError(
-                f"shapes differ: {tuple(other.shape)} in a batch, {tuple(one.shape)} alone"
-            )
-        largest = float((one - other).abs().max())
-        if not largest <= CLOSE * max(1.0, float(one.abs().max())):
-            raise FailedError(f"image {place} of a batch differs by up to {largest:.2g}")
+    for dims, form in _batched(case):
+        chain = chain_of(case, prob=1.0)
+        samples = [drawn_sample(dims, form, id_=f"s{place}", seed=place) for place in range(4)]
+        alone = [as_tensor(chain(sample, training=True)["image"]).float() for sample in samples]
+        batch = chain.batched_stage(_collated(samples, form, dims), training=True, epoch=0)
+        for place, (one, other) in enumerate(zip(alone, batch["image"], strict=True)):
+            if one.shape != other.shape:
+                raise FailedError(
+                    f"shapes differ: {tuple(other.shape)} in a batch, {tuple(one.shape)} alone"
+                )
+            if not (largest := _apart(one, other)) <= CLOSE:
+                raise FailedError(f"image {place} of a batch differs by up to {largest:.2g}")
 
 
 @check(
@@ -62,7 +68,7 @@ def changes_integers_as_floats(case: Case) -> None:
     """With accepts_integer_images it gives for uint8 what it gives for float32."""
     if not case.step.accepts_integer_images:
         raise skip("accepts_integer_images is False")
-    dims, form = _batched(case)
+    dims, form = _batched(case)[0]
     chain = chain_of(case, prob=1.0)
     samples = [drawn_sample(dims, form, id_=f"s{place}", seed=place) for place in range(3)]
     batch = _collated(samples, form, dims)
@@ -70,8 +76,7 @@ def changes_integers_as_floats(case: Case) -> None:
     narrow = {**batch, "image": wide.byte()}
     one = chain.batched_stage({**batch, "image": wide}, training=True, epoch=0)["image"]
     other = chain.batched_stage(narrow, training=True, epoch=0, narrow=True)["image"].float()
-    largest = float((one.float() - other).abs().max())
-    if not largest <= 1e-3:
+    if not (largest := _apart(one.float(), other)) <= CLOSE:
         raise FailedError(f"uint8 and float32 give images that differ by up to {largest:.2g}")
 
 
@@ -83,10 +88,9 @@ def changes_integers_as_floats(case: Case) -> None:
 )
 def keeps_labels_in_their_set(case: Case) -> None:
     """A mask has no value afterwards that it had not before."""
-    dims = with_mask(case)
-    for place in range(8):
+    for dims, place in itertools.product(with_mask(case), range(DRAWS)):
         label = changed(chain_of(case, prob=1.0), dims, "mask", key="label", id_=f"s{place}")
-        new = set(label.unique().tolist()) - set(VALUES)
+        new = set(label.unique().tolist()) - {*VALUES, IGNORED}
         if new:
             raise FailedError(
                 f"a mask of {list(VALUES)} has the values {sorted(new)[:4]} afterwards"
@@ -101,22 +105,13 @@ def keeps_labels_in_their_set(case: Case) -> None:
 )
 def moves_masks_with_images(case: Case) -> None:
     """Where a step moves pixels, it moves those of a mask in the same way."""
-    dims = with_mask(case)
     if not case.step.spatial:
         raise skip("it says that it moves no pixels")
-    shares = []
-    for place in range(8):
-        chain, sample = chain_of(case, prob=1.0), drawn_sample(dims, "mask", id_=f"s{place}")
-        sample["image"] = as_loaded(sample["image"], (sample["label"] == 1).float())
-        found = chain(sample, training=True)
-        image, label = as_tensor(found["image"]).float() > 0.5, as_tensor(found["label"]) == 1
-        if image.shape != label.shape:
-            raise FailedError(
-                f"image {tuple(image.shape)} and mask {tuple(label.shape)} differ in shape"
-            )
-        both, either = int((image & label).sum()), int((image | label).sum())
-        if either >= 20:
-            shares.append(both / either)
+    shares = [
+        share
+        for dims, place in itertools.product(with_mask(case), range(DRAWS))
+        if (share := _overlap(case, dims, f"s{place}")) is not None
+    ]
     if not shares:
         raise skip("it leaves too little of the structure that is tried")
     if (worst := min(shares)) < 0.6:
@@ -175,19 +170,37 @@ def has_an_equal_graph_form(case: Case) -> None:
     found = form(as_tensor(sample["image"]).float()[None])[0]
     if found.shape != expected.shape:
         raise FailedError(f"its graph form gives the shape {tuple(found.shape)}")
-    largest = float((found - expected).abs().max())
-    if not largest <= 1e-4 * max(1.0, float(expected.abs().max())):
+    if not (largest := _apart(expected, found)) <= 1e-4:
         raise FailedError(f"its graph form differs by up to {largest:.2g}")
 
 
-def _batched(case: Case) -> tuple[int, Form]:
+def _overlap(case: Case, dims: int, id_: str) -> float | None:
+    """How much of a structure in image and mask is in both afterwards; None: hardly any is left."""
+    chain, sample = chain_of(case, prob=1.0), drawn_sample(dims, "mask", id_=id_)
+    sample["image"] = as_loaded(sample["image"], (sample["label"] == 1).float())
+    found = chain(sample, training=True)
+    image, label = as_tensor(found["image"]).float() > 0.5, as_tensor(found["label"]) == 1
+    if image.shape[1:] != label.shape[1:]:
+        raise FailedError(
+            f"image {tuple(image.shape)} and mask {tuple(label.shape)} differ in shape"
+        )
+    both, either = int((image & label).sum()), int((image | label).sum())
+    return both / either if either >= 20 else None
+
+
+def _apart(one: torch.Tensor, other: torch.Tensor) -> float:
+    """The largest difference, as a share of the largest value where that is above 1."""
+    return float((one - other).abs().max()) / max(1.0, float(one.abs().max()))
+
+
+def _batched(case: Case) -> list[tuple[int, Form]]:
     chain = chain_of(case)
     if isinstance(case.step, PatchStep) or not case.step.batched or chain.steps_for_workers:
         raise skip("it has no form for batches")
-    dims, form = fitting(case)
-    if form in ("bare", "decoded"):
+    found = [one for one in all_fitting(case) if one[1] not in ("bare", "decoded")]
+    if not found:
         raise skip("it takes what batches have no more: files, or images without channels")
-    return dims, form
+    return found
 
 
 def _collated(samples: Sequence[dict[str, Any]], form: Form, dims: int) -> dict[str, Any]:

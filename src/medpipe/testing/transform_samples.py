@@ -109,21 +109,41 @@ def fitting(case: Case, dims: int | None = None) -> tuple[int, Form]:
     That is the first where the image has as many axes afterwards: some steps for volumes make
     volumes of images. Where there is none, the first that the step takes.
     """
-    said, taken = [], []
-    for some in (dims,) if dims else (2, 3):
-        for form in FORMS:
-            try:
-                found = chain_of(case, prob=1.0)(drawn_sample(some, form), training=True)
-                axes = as_tensor(found["image"]).ndim
-            except Exception as error:
-                said.append(described(error))
-            else:
-                if axes == some + 1:
-                    return some, form
-                taken.append((some, form))
+    said: list[str] = []
+    taken = [one for some in ((dims,) if dims else (2, 3)) for one in _taken(case, some, said)]
     if not taken:
         raise FailedError(f"it changes no sample that was tried: {said[0][:400]}")
-    return taken[0]
+    kept = [(some, form) for some, form, axes in taken if axes == some + 1]
+    return kept[0] if kept else taken[0][:2]
+
+
+@remembered(8)
+def all_fitting(case: Case) -> list[tuple[int, Form]]:
+    """As `fitting`, and what the step takes of the other number of axes, if it keeps them."""
+    first = fitting(case)
+    others = [one for one in _taken(case, 5 - first[0], []) if one[2] == one[0] + 1]
+    return [first, *(one[:2] for one in others[:1])]
+
+
+def _taken(case: Case, dims: int, said: list[str]) -> list[tuple[int, Form, int]]:
+    """The axes and forms that the step takes, with the axes of the image afterwards."""
+    found = []
+    for form in FORMS:
+        try:
+            result = chain_of(case, prob=1.0)(drawn_sample(dims, form), training=True)
+            found.append((dims, form, as_tensor(result["image"]).ndim))
+        except Exception as error:
+            said.append(described(error))
+    return found
+
+
+def refusal(case: Case, dims: int) -> BaseException | None:
+    """The step's own error by which it refuses images with so many axes; None: it takes them."""
+    try:
+        chain_of(case, prob=1.0)(drawn_sample(dims, "image"), training=True)
+    except Exception as error:
+        return error.__cause__ or error
+    return None
 
 
 def changed(
@@ -141,13 +161,16 @@ def changed(
     return as_tensor(chain(sample, training=True, epoch=epoch)[key])
 
 
-def with_mask(case: Case) -> int:
-    """The number of axes in which the step takes samples whose label is a mask."""
+def with_mask(case: Case) -> list[int]:
+    """The numbers of axes in which the step takes samples whose label is a mask."""
+    found, said = [], ""
     for dims in (2, 3):
         try:
-            chain_of(case, prob=1.0)(drawn_sample(dims, "mask"), training=True)
+            result = chain_of(case, prob=1.0)(drawn_sample(dims, "mask"), training=True)
         except Exception as error:
             said = described(error)
         else:
-            return dims
-    raise skip(f"it takes no samples with masks: {said}")
+            found.append((dims, as_tensor(result["image"]).ndim == dims + 1))
+    if not found:
+        raise skip(f"it takes no samples with masks: {said}")
+    return [dims for dims, kept in found if kept] or [found[0][0]]
