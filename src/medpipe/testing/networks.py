@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -180,16 +181,14 @@ def is_deterministic_in_eval(case: Case) -> None:
 )
 def keeps_samples_apart_in_eval(case: Case) -> None:
     """In eval mode a sample alone has the outputs that it has in a batch."""
-    import torch
-
-    data = _fitting(case)
-    network, some = _ready(case), images(data, count=3)
-    with torch.no_grad():
-        together = network(some)
-        alone = torch.cat([network(one[None]) for one in some])
-    largest = float((together - alone).abs().max())
-    if largest > CLOSE * max(1.0, float(together.abs().max())):
-        raise FailedError(f"an image's outputs alone and in a batch differ by up to {largest:.2g}")
+    network, some = _ready(case), images(_fitting(case), count=3)
+    largest = _apart_in_a_batch(network, some)
+    if largest > CLOSE:  # rounding grows in deep networks that are not trained: not in float64
+        largest = _apart_in_a_batch(copy.deepcopy(network).double(), some.double())
+    if largest > CLOSE:
+        raise FailedError(
+            f"an image's outputs alone and in a batch differ by {largest:.2g} of the largest"
+        )
 
 
 @check(
@@ -257,7 +256,7 @@ def can_be_exported(case: Case) -> None:
             found, expected = program.module()(some), network(some)
     except Exception as error:
         raise FailedError(f"torch.export refuses it: {described(error)[:300]}") from error
-    if not torch.allclose(found, expected, rtol=1e-4, atol=1e-5):
+    if not _apart(found, expected) <= 10 * CLOSE:
         raise FailedError("what torch.export makes of it gives other outputs")
 
 
@@ -299,6 +298,19 @@ def _fitting(case: Case) -> DataInfo:
 def _ready(case: Case) -> nn.Module:
     """The network in eval mode, for checks that leave it as it is."""
     return _built(case, _fitting(case)).eval()
+
+
+def _apart_in_a_batch(network: nn.Module, some: torch.Tensor) -> float:
+    import torch
+
+    with torch.no_grad():
+        together = network(some)
+        return _apart(together, torch.cat([network(one[None]) for one in some]))
+
+
+def _apart(one: torch.Tensor, other: torch.Tensor) -> float:
+    """The largest difference, as a share of the largest value where that is above 1."""
+    return float((one - other).abs().max()) / max(1.0, float(one.abs().max()))
 
 
 def _unless_refused(case: Case, data: DataInfo) -> torch.Tensor:

@@ -6,6 +6,7 @@ torch and MONAI are imported inside functions.
 from __future__ import annotations
 
 import functools
+from contextlib import suppress
 from typing import Any, Literal
 
 import attrs
@@ -46,7 +47,6 @@ def drawn_sample(
     id_: str = "sample",
     seed: int = 0,
     constant: bool = False,
-    blob: bool = False,
 ) -> dict[str, Any]:
     """A sample as a transform gets it.
 
@@ -56,15 +56,12 @@ def drawn_sample(
         id_: Its id.
         seed: Another seed gives another image.
         constant: Whether the image has a single value.
-        blob: Whether the image is little but the first structure.
     """
     from monai.data import MetaTensor
 
     image, label = _drawn(dims, seed)
     if constant:
         image = image * 0 + 0.5
-    if blob:
-        image = 0.05 * image + (label == 1).float()
     if form == "channels":
         image = image.repeat(2, *(1,) * dims)
     meta = {"filename_or_obj": f"{id_}.nii.gz", "space": "RAS", "spacing_of": "patient"}
@@ -94,11 +91,17 @@ def as_loaded(image: Any, values: Any) -> Any:
     )
 
 
+PROBABILITIES = ("prob", "p", "probability")
+"""How the parameter is called that says how often a random step changes a sample."""
+
+
 def chain_of(case: Case, *, prob: float | None = None) -> Chain:
-    """The step alone, as a pipeline applies it, with another `prob` where it has one."""
+    """The step alone, as a pipeline applies it, with another probability where it has one."""
     step = case.step
-    if prob is not None and "prob" in {field.name for field in attrs.fields(type(step))}:
-        step = attrs.evolve(step, prob=prob)
+    names = [name for name in PROBABILITIES if name in attrs.fields_dict(type(step))]
+    if prob is not None and names:
+        with suppress(ValueError, TypeError):  # others may be refused
+            step = attrs.evolve(step, **{names[0]: prob})
     return Chain([(f"transform[0], {step.name},", step)], seed=0)
 
 
