@@ -11,6 +11,7 @@ from medpipe.tasks.label_image import IGNORED
 from medpipe.testing.check import Case, FailedError, check, skip
 from medpipe.testing.subjects import data_info
 from medpipe.testing.transform_samples import (
+    LOADED,
     VALUES,
     Form,
     all_fitting,
@@ -158,6 +159,8 @@ def has_an_equal_graph_form(case: Case) -> None:
     if form is None:
         raise skip("it has no form for a graph")
     dims, kind = fitting(case)
+    if kind not in (*LOADED, "bare"):
+        raise skip("it loads images, which a graph gets loaded")
     sample = drawn_sample(dims, kind)
     expected = as_tensor(chain_of(case)(sample, training=False)["image"]).float()
     found = form(as_tensor(sample["image"]).float()[None])[0]
@@ -214,7 +217,7 @@ def _batched(case: Case) -> list[tuple[int, Form]]:
     chain = chain_of(case)
     if isinstance(case.step, PatchStep) or not case.step.batched or chain.steps_for_workers:
         raise skip("it has no form for batches")
-    found = [one for one in all_fitting(case) if one[1] not in ("bare", "decoded")]
+    found = [one for one in all_fitting(case) if one[1] in LOADED]
     if not found:
         raise skip("it takes what batches have no more: files, or images without channels")
     return found

@@ -5,8 +5,12 @@ torch and MONAI are imported inside functions.
 
 from __future__ import annotations
 
+import atexit
 import functools
+import io
 from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import attrs
@@ -14,12 +18,15 @@ import attrs
 from medpipe.data.chain import Chain
 from medpipe.data.loading.collate import as_tensor
 from medpipe.steps import DecodedImage, Reading
+from medpipe.system.files import write_bytes
 from medpipe.testing.check import Case, FailedError, described, skip
 from medpipe.testing.remembered import remembered
 
-Form = Literal["image", "mask", "channels", "bare", "decoded"]
-FORMS: tuple[Form, ...] = ("image", "mask", "channels", "bare", "decoded")
+Form = Literal["image", "mask", "channels", "bare", "decoded", "file"]
+FORMS: tuple[Form, ...] = ("image", "mask", "channels", "bare", "decoded", "file")
 """What a sample is like: its label is a class, or a mask; two equal channels; none; not loaded."""
+LOADED: tuple[Form, ...] = ("image", "mask", "channels")
+"""Those that batches can hold."""
 SIDES = {2: (32, 32), 3: (32, 32, 32)}
 VALUES = (0, 1, 2, 5)
 """What is in masks."""
@@ -38,6 +45,36 @@ def _drawn(dims: int, seed: int) -> tuple[Any, Any]:
         label[far <= radius**2] = value
     image = 0.3 * torch.rand(SIDES[dims], generator=generator) + 0.12 * label
     return image[None], label[None]
+
+
+@functools.cache
+def _folder() -> Path:
+    """Where files of samples are, as long as the process runs."""
+    folder = TemporaryDirectory(prefix="medpipe_testing_")
+    atexit.register(folder.cleanup)
+    return Path(folder.name)
+
+
+@functools.cache
+def _file(dims: int, seed: int, constant: bool) -> str:
+    """A file with an image: PNG in 2-D, NIfTI in 3-D."""
+    import numpy as np
+
+    values = _drawn(dims, seed)[0][0].numpy() * 255
+    grey = np.full_like(values, 128).astype(np.uint8) if constant else values.astype(np.uint8)
+    path = _folder() / f"{seed}{'_constant' * constant}{'.png' if dims == 2 else '.nii'}"
+    if dims == 2:
+        from PIL import Image
+
+        content = io.BytesIO()
+        Image.fromarray(grey.T).save(content, format="png")
+        write_bytes(path, content.getvalue())
+    else:
+        import nibabel
+
+        volume: Any = nibabel.Nifti1Image(grey, np.eye(4))  # type: ignore[no-untyped-call,attr-defined]
+        write_bytes(path, volume.to_bytes())
+    return str(path)
 
 
 def drawn_sample(
@@ -70,6 +107,8 @@ def drawn_sample(
         loaded = MetaTensor(image[0].clone(), meta={**meta, "original_channel_dim": float("nan")})
     if form == "decoded":
         loaded = DecodedImage(values=image[0].numpy().copy())
+    if form == "file":
+        loaded = _file(dims, seed, constant)
     return {
         "image": loaded,
         "label": MetaTensor(label.clone()) if form == "mask" else 1,

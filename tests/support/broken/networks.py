@@ -288,6 +288,57 @@ class OfLargeColourImages(Sound):
         return network
 
 
+@attrs.frozen(kw_only=True)
+class Mixed(Sound):
+    """Dropout, instance, group and spectral norms, and weight norm."""
+
+    def build(self, data: DataInfo) -> nn.Module:
+        from torch import nn
+        from torch.nn.utils.parametrizations import spectral_norm, weight_norm
+
+        return nn.Sequential(
+            spectral_norm(nn.Conv2d(data.channels, 8, 3, 2)),
+            nn.InstanceNorm2d(8, affine=True),
+            nn.SiLU(inplace=True),
+            nn.Dropout2d(0.3),
+            nn.Conv2d(8, 8, 3, 2),
+            nn.GroupNorm(2, 8),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.BatchNorm1d(8),
+            weight_norm(nn.Linear(8, data.outputs)),
+        )
+
+
+@attrs.frozen(kw_only=True)
+class Attends(Sound):
+    """A transformer, with a position for each patch of the images."""
+
+    def build(self, data: DataInfo) -> nn.Module:
+        import math
+
+        import torch
+        from torch import nn
+
+        patches = math.prod((side or 64) // 8 for side in data.spatial_shape)
+
+        class Network(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.patches = nn.Conv2d(data.channels, 16, 8, stride=8)
+                self.places = nn.Parameter(torch.randn(1, patches, 16) * 0.02)
+                layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+                self.encoder = nn.TransformerEncoder(layer, 1)
+                self.head = nn.Linear(16, data.outputs)
+
+            def forward(self, images: Tensor) -> Tensor:
+                tokens = self.patches(images).flatten(2).transpose(1, 2) + self.places
+                answer: Tensor = self.head(self.encoder(tokens).mean(dim=1))
+                return answer
+
+        return Network()
+
+
 BROKEN: dict[str, list[Any]] = {
     "builds_a_network": [BuildsNothing(), FailsInTraining()],
     "takes_three_channels": [OneChannel()],
@@ -303,5 +354,5 @@ BROKEN: dict[str, list[Any]] = {
     "can_be_exported": [DecidesByValues()],
 }
 """For each check steps that fail it alone."""
-SOUND = [Sound(), Dense(), OfLargeColourImages()]
+SOUND = [Sound(), Dense(), OfLargeColourImages(), Mixed(), Attends()]
 """Steps that fail none."""

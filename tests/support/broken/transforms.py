@@ -303,6 +303,57 @@ class Projects(Changed):
 
 
 @attrs.frozen(kw_only=True)
+class Loads(Changed):
+    """Reads files by MONAI's own reader."""
+
+    def build(self) -> Callable[[Sample], Mapping[str, Any]]:
+        from monai.transforms import LoadImaged
+
+        return LoadImaged(keys="image", ensure_channel_first=True)  # type: ignore[return-value]
+
+
+@attrs.frozen(kw_only=True)
+class Edges(Changed):
+    """Gives the edges of an image, as an array."""
+
+    def changed(self, sample: Sample) -> Sample:
+        import numpy as np
+
+        image = np.asarray(sample["image"])
+        edges = sum(abs(np.gradient(image, axis=axis)) for axis in range(1, image.ndim))
+        return {**sample, "image": edges}
+
+
+@attrs.frozen(kw_only=True)
+class Fourier(Changed):
+    """Gives the magnitudes of the Fourier transform, in which no place is one of the image."""
+
+    def changed(self, sample: Sample) -> Sample:
+        import torch
+
+        image = torch.as_tensor(sample["image"])
+        return {**sample, "image": torch.fft.fftn(image, dim=tuple(range(1, image.ndim))).abs()}
+
+
+@attrs.frozen(kw_only=True)
+class Seldom(Changed):
+    """Adds noise to few samples, from NumPy's global generator.
+
+    Attributes:
+        share: Of the samples.
+    """
+
+    random: ClassVar[bool] = True
+    share: float = 0.1
+
+    def changed(self, sample: Sample) -> Sample:
+        import numpy as np
+
+        noise = np.random.normal(size=sample["image"].shape) * (np.random.rand() < self.share)
+        return {**sample, "image": sample["image"] + noise}
+
+
+@attrs.frozen(kw_only=True)
 class Corner(PatchStep):
     """Cuts patches out of the corner.
 
@@ -338,5 +389,16 @@ BROKEN: dict[str, list[Any]] = {
     "has_an_equal_graph_form": [OtherGraph()],
 }
 """For each check steps that fail it alone."""
-SOUND = [Changed(), Shifts(), Flips(), CropsVolumes(), Projects(), Corner()]
+SOUND = [
+    Changed(),
+    Shifts(),
+    Flips(),
+    CropsVolumes(),
+    Projects(),
+    Corner(),
+    Loads(),
+    Edges(),
+    Fourier(),
+    Seldom(),
+]
 """Steps that fail none."""
