@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
+import logging
 import pickle
 import tomllib
 import warnings
@@ -279,14 +280,17 @@ def leaves_settings(case: Case) -> None:
     remedy="Use logging.getLogger(__name__) in place of print.",
 )
 def prints_nothing(case: Case) -> None:
-    """Nothing is printed."""
-    out, err = io.StringIO(), io.StringIO()
+    """Nothing is printed; warnings and the log are no prints."""
+    out, err, disabled = io.StringIO(), io.StringIO(), logging.root.manager.disable
     redirected = contextlib.redirect_stdout(out), contextlib.redirect_stderr(err)
-    with redirected[0], redirected[1], warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        use_of(case).call()
-    said = out.getvalue() or err.getvalue()
-    if said:
+    logging.disable()
+    try:
+        with redirected[0], redirected[1], warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            use_of(case).call()
+    finally:
+        logging.disable(disabled)
+    if said := out.getvalue() or err.getvalue():
         raise FailedError(f"it prints {said[:80]!r}")
 
 

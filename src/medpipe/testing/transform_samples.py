@@ -72,7 +72,7 @@ def _file(dims: int, seed: int, constant: bool) -> str:
     else:
         import nibabel
 
-        volume: Any = nibabel.Nifti1Image(grey, np.eye(4))  # type: ignore[no-untyped-call,attr-defined]
+        volume: Any = nibabel.Nifti1Image(grey, np.eye(4))  # type: ignore[no-untyped-call]
         write_bytes(path, volume.to_bytes())
     return str(path)
 

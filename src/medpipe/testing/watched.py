@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ def left_as_it_was() -> Iterator[None]:
     import torch
 
     states, folder, variables = random_states(), Path.cwd(), dict(os.environ)
-    kept = (
+    kept: tuple[tuple[Callable[[Any], object], Any], ...] = (
         (torch.set_default_dtype, torch.get_default_dtype()),
         (torch.set_num_threads, torch.get_num_threads()),
         (torch.set_grad_enabled, torch.is_grad_enabled()),
