@@ -10,7 +10,23 @@ import pytest
 from medpipe.testing import CheckError, all_checks, checks_for
 from support.checked import outcomes
 
-KINDS = ("any_step", "imports", "transforms", "networks")
+KINDS = (
+    "any_step",
+    "imports",
+    "transforms",
+    "networks",
+    "datasets",
+    "readers",
+    "tasks",
+    "losses",
+    "optimization",
+    "schedules",
+    "metrics",
+    "inferers",
+    "trainers",
+    "handlers",
+    "exports",
+)
 MODULES = [importlib.import_module(f"support.broken.{kind}") for kind in KINDS]
 BROKEN = [
     pytest.param(name, step, id=f"{name}-{getattr(step, '__name__', type(step).__name__)}")

@@ -1,4 +1,4 @@
-"""All checks of `medpipe.testing` over the built-in steps of a kind."""
+"""All checks of `medpipe.testing`, of one step, and over the built-in steps of a kind."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ from typing import Any
 
 from medpipe.registry.registry import Registry
 from medpipe.steps import Step
-from medpipe.testing import checks_for
+from medpipe.testing import Outcome, checks_for
+from medpipe.testing.catalogue import outcomes_for
 
 OF_IMPORTS = ("imports_nothing_heavy", "imports_quickly")
-"""Checks that start processes, and say the same of all steps of a module.
-
-How long medpipe itself takes to import is for other tests: on a busy machine it is anything.
-"""
+"""Checks that start processes, and say the same of all steps of a module."""
 
 
 def builtin(kind: type[Step]) -> list[type[Step]]:
@@ -25,14 +23,21 @@ def builtin(kind: type[Step]) -> list[type[Step]]:
     ]
 
 
+def outcomes(step: type[Step] | Step) -> list[Outcome]:
+    """Of each check, and of each example of a class."""
+    if isinstance(step, type):
+        return list(outcomes_for(step))
+    known: dict[str, Outcome] = {}
+    registry = Registry.discover()
+    return [check.outcome(step, registry, own=False, known=known) for check in checks_for(step)]
+
+
 def failures(cls: type[Step]) -> dict[str, str]:
     """What a built-in step fails, by check, imports aside."""
     failed: dict[str, Any] = {}
-    for check in checks_for(cls):
-        if check.name in OF_IMPORTS:
-            continue
-        for outcome in check.outcomes(cls):
-            if outcome.status == "failed":
-                failed[check.name] = f"{outcome.example}: {outcome.said}"
-            assert bool(outcome.said) == (outcome.status != "passed")
+    names = [check.name for check in checks_for(cls) if check.name not in OF_IMPORTS]
+    for outcome in outcomes_for(cls, names=names):
+        if outcome.status == "failed":
+            failed[outcome.check.name] = f"{outcome.example}: {outcome.said}"
+        assert bool(outcome.said) == (outcome.status != "passed")
     return failed

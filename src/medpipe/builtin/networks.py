@@ -23,7 +23,9 @@ from medpipe.plugin import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+    from typing import Self
 
     from torch import nn
 
@@ -80,6 +82,11 @@ class DenseNet(Classifier):
     init_features: int | Auto = attrs.field(default=64, validator=or_auto(ge(1)))
     growth_rate: int | Auto = attrs.field(default=32, validator=or_auto(ge(1)))
     dropout_prob: float = attrs.field(default=0.0, validator=and_(ge(0), lt(1)))
+
+    @classmethod
+    def examples(cls, folder: Path) -> Sequence[Self]:
+        """Narrow ones, which are quick."""
+        return [cls(init_features=8, growth_rate=4)]
 
     def resolve(self, info: AutoInfo) -> NetworkStep:
         """Choose the width by the number of samples."""
@@ -155,6 +162,11 @@ class ResNet(Classifier):
     shortcut_type: Literal["A", "B"] = "B"
     bias_downsample: bool = True
     widen_factor: float = attrs.field(default=1.0, validator=gt(0))
+
+    @classmethod
+    def examples(cls, folder: Path) -> Sequence[Self]:
+        """Narrow ones, which are quick."""
+        return [cls(widen_factor=0.125, conv1_t_stride=2)]
 
     def arguments(self, data: DataInfo) -> dict[str, Any]:
         """The parameters."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import importlib.util
 import io
+import logging
 import pickle
-import sys
 import tomllib
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -24,10 +23,15 @@ from medpipe.registry.parameters import (
     values_of,
 )
 from medpipe.steps import Step
-from medpipe.testing.check import Case, FailedError, check, examples_of, skip
-from medpipe.testing.importing import SECONDS, Imported, import_elsewhere
+from medpipe.testing.check import Case, FailedError, check, described, skip
+from medpipe.testing.importing import SECONDS, imported
 from medpipe.testing.use import use_of
-from medpipe.testing.watched import difference, random_states, settings_of_torch
+from medpipe.testing.watched import (
+    difference,
+    left_as_it_was,
+    random_states,
+    settings_of_torch,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,18 +40,12 @@ if TYPE_CHECKING:
 @check(
     protects="Without a step to try, no check says anything.",
     remedy="Define the classmethod examples(cls, folder), or give every parameter a default.",
+    of_examples=True,
 )
 def gives_examples(case: Case) -> None:
     """The class makes steps that can be tried."""
     if not case.own:
         raise skip("the step was given")
-    try:
-        found = examples_of(type(case.step), case.folder)
-    except Exception as error:
-        raise FailedError(f"its examples can't be made: {type(error).__name__}: {error}") from error
-    wrong = [one for one in found if type(one) is not type(case.step)]
-    if not found or wrong:
-        raise FailedError(f"its examples are {found!r}, not steps of its class")
 
 
 @check(
@@ -71,20 +69,21 @@ def can_be_registered(case: Case) -> None:
 )
 def imports_nothing_heavy(case: Case) -> None:
     """Importing its module imports neither torch nor monai."""
-    heavy = _import_of(type(case.step)).heavy
-    if heavy:
-        raise FailedError(f"importing {type(case.step).__module__} imports {', '.join(heavy)}")
+    module = type(case.step).__module__
+    if heavy := imported(module).heavy:
+        raise FailedError(f"importing {module} imports {', '.join(heavy)}")
 
 
 @check(
     protects="Every command of medpipe imports all plugins.",
     remedy="Import what takes long inside of the methods that need it.",
+    needs=[imports_nothing_heavy],
 )
 def imports_quickly(case: Case) -> None:
-    """Importing its module takes less than half a second."""
-    seconds = _import_of(type(case.step)).seconds
-    if seconds > SECONDS:
-        raise FailedError(f"importing {type(case.step).__module__} takes {seconds:.2f} s")
+    """Importing its module takes less than half a second of a CPU."""
+    module = type(case.step).__module__
+    if (seconds := imported(module).seconds) > SECONDS:
+        raise FailedError(f"importing {module} takes {seconds:.2f} s")
 
 
 @check(
@@ -131,7 +130,7 @@ def differs_by_parameters(case: Case) -> None:
 @check(
     protects="A run keeps its configuration as TOML, and is resumed and repeated from it.",
     remedy="Use parameters of the types that TOML has: numbers, texts, lists, tables, steps.",
-    needs=[can_be_registered],
+    needs=[can_be_registered, equals_its_copy],
 )
 def comes_back_from_toml(case: Case) -> None:
     """A step that is written as TOML and read again is the same."""
@@ -171,6 +170,7 @@ def has_valid_defaults(case: Case) -> None:
 @check(
     protects="'medpipe show', the reference and error messages say what parameters mean.",
     remedy="Name each parameter under 'Attributes:' in the docstring of the class.",
+    needs=[can_be_registered],
 )
 def documents_its_parameters(case: Case) -> None:
     """Each parameter has a meaning in the docstring."""
@@ -193,22 +193,32 @@ def documents_itself(case: Case) -> None:
 
 @check(
     protects="A wrong value is refused before training, with the parameter's name.",
-    remedy="Annotate each parameter with its own type, such as int or tuple[int, ...].",
+    remedy="Give parameters types of their own, and a validator; raise a ValueError elsewhere.",
     needs=[can_be_registered],
 )
-def refuses_wrong_types(case: Case) -> None:
-    """No parameter takes a value of any type."""
+def refuses_wrong_values(case: Case) -> None:
+    """No parameter takes a value of any type, and odd values raise nothing but ValueError."""
+    table = unstructure(case.step, name_of=_name)
+    table.pop("step")
     for name, expected in parameter_types(type(case.step)).items():
         _, problems = convert(expected, _Strange(), path=name, resolve=_resolver(case))
         if not problems:
             raise FailedError(
                 f"its parameter {name} takes anything: it is {describe_type(expected)}"
             )
+        for odd in _ODD:
+            try:
+                _structured(case, {**table, name: odd})
+            except Exception as error:
+                raise FailedError(
+                    f"its parameter {name} = {odd!r} raises {described(error)}, no ValueError"
+                ) from error
 
 
 @check(
     protects="Loaders' worker processes get the steps by pickle.",
     remedy="Give parameters that can be pickled, and define the class in a module, not a function.",
+    needs=[equals_its_copy],
 )
 def can_be_pickled(case: Case) -> None:
     """A step that is pickled and read again is the same."""
@@ -256,6 +266,8 @@ def leaves_what_it_is_given(case: Case) -> None:
 )
 def leaves_settings(case: Case) -> None:
     """Settings of torch, the working directory and the environment are as before."""
+    with left_as_it_was():  # what is imported at the first use may change them too
+        use_of(case).call()
     before = settings_of_torch()
     use_of(case).call()
     changed = difference(before, settings_of_torch())
@@ -268,30 +280,26 @@ def leaves_settings(case: Case) -> None:
     remedy="Use logging.getLogger(__name__) in place of print.",
 )
 def prints_nothing(case: Case) -> None:
-    """Nothing is printed."""
-    out, err = io.StringIO(), io.StringIO()
+    """Nothing is printed; warnings and the log are no prints."""
+    out, err, disabled = io.StringIO(), io.StringIO(), logging.root.manager.disable
     redirected = contextlib.redirect_stdout(out), contextlib.redirect_stderr(err)
-    with redirected[0], redirected[1], warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        use_of(case).call()
-    said = out.getvalue() or err.getvalue()
-    if said:
+    logging.disable()
+    try:
+        with redirected[0], redirected[1], warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            use_of(case).call()
+    finally:
+        logging.disable(disabled)
+    if said := out.getvalue() or err.getvalue():
         raise FailedError(f"it prints {said[:80]!r}")
+
+
+_ODD: tuple[object, ...] = (0, -1, -0.5, float("nan"), float("inf"), "", "?", [], [0, 0], True)
+"""Values that parameters may be given by mistake."""
 
 
 class _Strange:
     """A value that no parameter is meant for."""
-
-
-def _import_of(cls: type[Step]) -> Imported:
-    """What importing the module of a class takes and imports."""
-    module = cls.__module__
-    if module == "__main__" or importlib.util.find_spec(module.partition(".")[0]) is None:
-        raise skip(f"its module {module!r} can't be imported by another process")
-    found = import_elsewhere(module, tuple(p for p in sys.path if p))
-    if found is None:
-        raise skip(f"its module {module!r} can't be imported by another process")
-    return found
 
 
 def _structured(case: Case, table: dict[str, Any]) -> tuple[Any, list[Any]]:

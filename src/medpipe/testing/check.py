@@ -12,6 +12,7 @@ import attrs
 
 from medpipe.registry.registry import Registry
 from medpipe.steps import Step
+from medpipe.testing.watched import left_as_it_was
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -97,7 +98,8 @@ class Check:
         kinds: The kinds of steps that it is for.
         protects: What goes wrong with a step that fails it: a sentence.
         remedy: What to do then: a sentence.
-        needs: The names of checks without which this one can say nothing.
+        needs: The checks without which this one can say nothing.
+        of_examples: Whether it fails a class that gives no examples; else it is skipped then.
         tries: Tries a case; raises `FailedError`, or `CheckSkipped`.
     """
 
@@ -106,6 +108,7 @@ class Check:
     protects: str
     remedy: str
     needs: tuple[Check, ...] = ()
+    of_examples: bool = False
     tries: Callable[[Case], None] = attrs.field(repr=False, eq=False)
 
     def fits(self, step: type[Step]) -> bool:
@@ -146,9 +149,8 @@ class Check:
                 given = [step] if isinstance(step, Step) else examples_of(step, Path(folder))
             except Exception as error:
                 said = f"its examples can't be made: {described(error)}"
-                yield Outcome(
-                    check=self, step=_class(step), example="", status="skipped", said=said
-                )
+                status: Status = "failed" if self.of_examples else "skipped"
+                yield Outcome(check=self, step=_class(step), example="", status=status, said=said)
                 return
             for one in given:
                 own = isinstance(step, type)
@@ -182,7 +184,7 @@ class Check:
             found = needed.outcome(step, registry, own=own, known=known)
             if found.status == "failed":
                 return "skipped", f"it needs what the check {needed.name!r} finds wrong"
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, left_as_it_was():
             try:
                 self.tries(Case(step=step, registry=registry, folder=Path(folder), own=own))
             except CheckSkipped as reason:
@@ -195,7 +197,11 @@ class Check:
 
 
 def check(
-    *kinds: type[Step], protects: str, remedy: str, needs: Sequence[Check] = ()
+    *kinds: type[Step],
+    protects: str,
+    remedy: str,
+    needs: Sequence[Check] = (),
+    of_examples: bool = False,
 ) -> Callable[[Callable[[Case], None]], Check]:
     """Make a check of a function on a case.
 
@@ -204,6 +210,7 @@ def check(
         protects: What goes wrong with a step that fails it: a sentence.
         remedy: What to do then: a sentence.
         needs: The checks without which it can say nothing.
+        of_examples: Whether it fails a class that gives no examples.
     """
 
     def made(function: Callable[[Case], None]) -> Check:
@@ -213,6 +220,7 @@ def check(
             protects=protects,
             remedy=remedy,
             needs=tuple(needs),
+            of_examples=of_examples,
             tries=function,
         )
 
@@ -227,9 +235,13 @@ def examples_of(cls: type[Step], folder: Path) -> list[Step]:
         folder: An empty folder for their files.
 
     Raises:
-        TypeError: It has parameters without defaults, and no `Step.examples`.
+        TypeError: It has parameters without defaults, and no `Step.examples`; or these are no
+            steps of the class.
     """
-    return list(cls.examples(folder))
+    given = list(cls.examples(folder))
+    if not given or any(type(one) is not cls for one in given):
+        raise TypeError(f"examples gave {given!r}, not steps of its class")
+    return given
 
 
 def described(error: BaseException) -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import subprocess
 import sys
 
 import attrs
+
+from medpipe.testing.check import skip
 
 SECONDS = 0.5
 """How long importing a plugin's module may take, beyond medpipe and what Python has itself."""
@@ -15,7 +18,8 @@ WAITS = 5.0
 
 _IMPORT = """
 import sys, time
-import medpipe.plugin, attrs
+import attrs
+from medpipe.plugin import *
 sys.path[:0] = {path!r}
 start = time.perf_counter(), time.process_time()
 __import__({module!r})
@@ -61,3 +65,17 @@ def import_elsewhere(module: str, path: tuple[str, ...]) -> Imported | None:
         if found[-1].seconds <= SECONDS:
             break
     return min(found, key=lambda one: one.seconds)
+
+
+def imported(module: str) -> Imported:
+    """What importing the module of a step takes.
+
+    Raises:
+        CheckSkipped: No other process can import it.
+    """
+    found = None
+    if module != "__main__" and importlib.util.find_spec(module.partition(".")[0]) is not None:
+        found = import_elsewhere(module, tuple(p for p in sys.path if p))
+    if found is None:
+        raise skip(f"its module {module!r} can't be imported by another process")
+    return found

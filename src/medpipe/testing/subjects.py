@@ -32,7 +32,9 @@ def labels_of(task: Task, *, count: int = CASES, dims: int = 2) -> list[Any]:
     return [tuple(map(float, rng.normal(size=names))) for _ in range(count)]
 
 
-def data_info(kind: str, *, dims: int = 2, channels: int = 1, names: int = 3) -> DataInfo:
+def data_info(
+    kind: str, *, dims: int = 2, channels: int = 1, names: int = 3, side: int | None = None
+) -> DataInfo:
     """What was measured on drawn data of a built-in task.
 
     Args:
@@ -40,6 +42,7 @@ def data_info(kind: str, *, dims: int = 2, channels: int = 1, names: int = 3) ->
         dims: 2 or 3.
         channels: Of the images.
         names: How many classes, findings, targets or structures.
+        side: The images' sides; by default those of `SIDES`.
     """
     task = Task(kind=kind, names=(*NAMES, *(f"name{place}" for place in range(3, names)))[:names])
     if task.step.dense:
@@ -50,7 +53,7 @@ def data_info(kind: str, *, dims: int = 2, channels: int = 1, names: int = 3) ->
     return DataInfo(
         task=task,
         channels=channels,
-        spatial_shape=SIDES[dims],
+        spatial_shape=SIDES[dims] if side is None else (side,) * dims,
         spatial_dims=dims,
         outputs=task.outputs,
         statistics=statistics,
@@ -62,5 +65,6 @@ def images(data: DataInfo, *, count: int = 2, seed: int = 0) -> torch.Tensor:
     import torch
 
     generator = torch.Generator().manual_seed(seed)
-    shape = (count, data.channels, *SIDES[data.spatial_dims])
-    return torch.rand(shape, generator=generator)
+    known = zip(data.spatial_shape, SIDES[data.spatial_dims], strict=True)
+    sides = (side or other for side, other in known)
+    return torch.rand((count, data.channels, *sides), generator=generator)

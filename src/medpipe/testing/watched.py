@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +37,54 @@ def settings_of_torch() -> dict[str, Any]:
         "whether torch computes gradients": torch.is_grad_enabled(),
         "torch's deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
         "torch's anomaly detection": torch.is_anomaly_enabled(),
-        "torch's cuDNN settings": (
-            torch.backends.cudnn.enabled,
-            torch.backends.cudnn.benchmark,
-            torch.backends.cudnn.deterministic,
-        ),
+        "torch's cuDNN settings": _cudnn(),
         "the working directory": str(Path.cwd()),
         "the environment variables": dict(os.environ),
     }
+
+
+@contextmanager
+def left_as_it_was() -> Iterator[None]:
+    """Put random states and settings back after a block.
+
+    What a step under test changes is neither the next check's nor the caller's; and the next check
+    can see that it is changed again.
+    """
+    import numpy as np
+    import torch
+
+    states, folder, variables = random_states(), Path.cwd(), dict(os.environ)
+    kept: tuple[tuple[Callable[[Any], object], Any], ...] = (
+        (torch.set_default_dtype, torch.get_default_dtype()),
+        (torch.set_num_threads, torch.get_num_threads()),
+        (torch.set_grad_enabled, torch.is_grad_enabled()),
+        (torch.use_deterministic_algorithms, torch.are_deterministic_algorithms_enabled()),
+        (torch.autograd.set_detect_anomaly, torch.is_anomaly_enabled()),
+    )
+    device, flags = torch.get_default_device(), _cudnn()
+    try:
+        yield
+    finally:
+        random.setstate(states["random"])
+        np.random.set_state(states["numpy.random"])
+        torch.set_rng_state(states["torch"])
+        for put, value in kept:
+            put(value)
+        if torch.get_default_device() != device:
+            torch.set_default_device(device)
+        cudnn = torch.backends.cudnn
+        cudnn.enabled, cudnn.benchmark, cudnn.deterministic = flags
+        os.chdir(folder)
+        if variables != dict(os.environ):
+            os.environ.clear()
+            os.environ.update(variables)
+
+
+def _cudnn() -> tuple[bool, bool, bool]:
+    import torch
+
+    cudnn = torch.backends.cudnn
+    return cudnn.enabled, cudnn.benchmark, cudnn.deterministic
 
 
 def difference(before: Any, after: Any, where: str = "") -> str:

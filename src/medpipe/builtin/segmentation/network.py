@@ -54,6 +54,8 @@ class SegmentationNetwork(NetworkStep):
     monai_name: ClassVar[str]
     deepest: ClassVar[int] = 1
     """How many pixels the deepest level needs: an instance norm can't train on a single one."""
+    unused: ClassVar[tuple[str, ...]] = ()
+    """Parts of the names of parameters that no output uses, and that are not trained."""
 
     def build(self, data: DataInfo) -> nn.Module:
         """Make the network.
@@ -79,6 +81,9 @@ class SegmentationNetwork(NetworkStep):
         import monai.networks.nets
 
         network: nn.Module = getattr(monai.networks.nets, self.monai_name)(**self._all(data))
+        for name, parameter in network.named_parameters():
+            if any(part in name for part in self.unused):
+                parameter.requires_grad_(False)
         divisors = self.divisors(data.spatial_dims)
         if max(divisors) > 1:  # sizes that vary, and those of new images, are not known yet
             network.register_forward_pre_hook(partial(_refuse_sides, self.name, divisors))

@@ -11,6 +11,8 @@ from medpipe.plugin import PatchStep
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
+    from typing import Self
 
     import numpy as np
 
@@ -43,6 +45,11 @@ class _Sampler(PatchStep):
 
     spatial_size: tuple[int, ...] = attrs.field(validator=_SIDES)
     num_samples: int = attrs.field(default=1, validator=ge(1))
+
+    @classmethod
+    def examples(cls, folder: Path) -> Sequence[Self]:
+        """Two patches of an image, and of a volume."""
+        return [cls(spatial_size=(16,) * dims, num_samples=2) for dims in (2, 3)]
 
 
 @attrs.frozen(kw_only=True)

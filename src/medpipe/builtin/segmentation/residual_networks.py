@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
 from attrs.validators import and_, deep_iterable, min_len
@@ -14,6 +14,11 @@ from medpipe.builtin.segmentation.network import (
     counts,
 )
 from medpipe.plugin import DataError, DataInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+    from typing import Self
 
 
 @attrs.frozen(kw_only=True)
@@ -40,6 +45,11 @@ class SegResNet(SegmentationNetwork):
     num_groups: int = attrs.field(default=8, validator=POSITIVE)
     dropout_prob: float = attrs.field(default=0.0, validator=SHARE)
     upsample_mode: Literal["nontrainable", "deconv"] = "nontrainable"
+
+    @classmethod
+    def examples(cls, folder: Path) -> Sequence[Self]:
+        """Narrow ones, which are quick."""
+        return [cls(blocks_down=(1, 1, 1), blocks_up=(1, 1))]
 
     def __attrs_post_init__(self) -> None:
         if len(self.blocks_up) != len(self.blocks_down) - 1:
@@ -123,6 +133,7 @@ class FlexibleUNet(SegmentationNetwork):
 
     name: ClassVar[str] = "flexible_unet"
     monai_name: ClassVar[str] = "FlexibleUNet"
+    unused: ClassVar[tuple[str, ...]] = ("encoder._conv_head.", "encoder._bn1.", "encoder._fc.")
 
     backbone: Literal[
         "efficientnet-b0",
@@ -147,6 +158,14 @@ class FlexibleUNet(SegmentationNetwork):
     )
     dropout: float = attrs.field(default=0.0, validator=SHARE)
     upsample: Literal["nontrainable", "deconv"] = "nontrainable"
+
+    @classmethod
+    def examples(cls, folder: Path) -> Sequence[Self]:
+        """Narrow ones, of both kinds of encoders."""
+        return [
+            cls(backbone=kind, decoder_channels=(16, 8, 8, 4, 4))
+            for kind in ("efficientnet-b0", "resnet10")
+        ]
 
     def divisors(self, dims: int) -> tuple[int, ...]:
         """Five halvings."""

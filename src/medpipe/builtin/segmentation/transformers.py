@@ -16,6 +16,10 @@ from medpipe.builtin.segmentation.network import (
 from medpipe.plugin import DataError, DataInfo, NetworkStep
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+    from typing import Self
+
     from torch import nn
 
 
@@ -58,6 +62,11 @@ class SwinUNETR(SegmentationNetwork):
     dropout_path_rate: float = attrs.field(default=0.0, validator=SHARE)
     use_v2: bool = False
     use_checkpoint: bool = False
+
+    @classmethod
+    def examples(cls, folder: Path) -> Sequence[Self]:
+        """Narrow ones, which are quick."""
+        return [cls(feature_size=12, depths=(1, 1, 1, 1), num_heads=(1, 2, 3, 4))]
 
     def __attrs_post_init__(self) -> None:
         if self.feature_size % 12:
@@ -119,12 +128,18 @@ class UNETR(SegmentationNetwork):
 
     name: ClassVar[str] = "unetr"
     monai_name: ClassVar[str] = "UNETR"
+    unused: ClassVar[tuple[str, ...]] = ("norm_cross_attn.",)
 
     feature_size: int = attrs.field(default=16, validator=POSITIVE)
     hidden_size: int = attrs.field(default=768, validator=POSITIVE)
     mlp_dim: int = attrs.field(default=3072, validator=POSITIVE)
     num_heads: int = attrs.field(default=12, validator=POSITIVE)
     dropout_rate: float = attrs.field(default=0.0, validator=SHARE)
+
+    @classmethod
+    def examples(cls, folder: Path) -> Sequence[Self]:
+        """Narrow ones, which are quick."""
+        return [cls(feature_size=4, hidden_size=24, mlp_dim=24, num_heads=2)]
 
     def __attrs_post_init__(self) -> None:
         if self.hidden_size % self.num_heads:

@@ -19,6 +19,10 @@ from medpipe.builtin.segmentation.network import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+    from typing import Self
+
     from medpipe.plugin import DataInfo
 
 
@@ -42,6 +46,11 @@ class _Strided(SegmentationNetwork):
     kernel_size: int = attrs.field(default=3, validator=POSITIVE)
     up_kernel_size: int = attrs.field(default=3, validator=POSITIVE)
     dropout: float = attrs.field(default=0.0, validator=SHARE)
+
+    @classmethod
+    def examples(cls, folder: Path) -> Sequence[Self]:
+        """Narrow ones, which are quick."""
+        return [cls(channels=(4, 8, 16), strides=(2, 2))]
 
     def __attrs_post_init__(self) -> None:
         if len(self.strides) != len(self.channels) - 1:
@@ -130,6 +139,11 @@ class DynUNet(SegmentationNetwork):
     deep_supervision: bool = False
     deep_supr_num: int = attrs.field(default=1, validator=POSITIVE)
 
+    @classmethod
+    def examples(cls, folder: Path) -> Sequence[Self]:
+        """Narrow ones, with deep supervision and without."""
+        return [cls(filters=(4, 8, 8, 16), deep_supervision=deep) for deep in (False, True)]
+
     def __attrs_post_init__(self) -> None:
         counts = {len(self.kernel_size), len(self.strides), len(self.filters)}
         if len(counts) > 1 or counts < {3}:
@@ -182,6 +196,11 @@ class BasicUNet(SegmentationNetwork):
     features: tuple[int, ...] = attrs.field(default=(16, 16, 32, 64, 128, 16), validator=counts(6))
     dropout: float = attrs.field(default=0.0, validator=SHARE)
     upsample: Literal["deconv", "nontrainable"] = "deconv"
+
+    @classmethod
+    def examples(cls, folder: Path) -> Sequence[Self]:
+        """Narrow ones, which are quick."""
+        return [cls(features=(4, 4, 8, 8, 16, 4))]
 
     def reductions(self, dims: int) -> tuple[int, ...]:
         """Four poolings."""

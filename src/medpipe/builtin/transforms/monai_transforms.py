@@ -15,6 +15,7 @@ from medpipe.builtin.transforms.load_image import LoadImage
 from medpipe.builtin.transforms.orientation import Orientation
 from medpipe.builtin.transforms.padding import PADDING
 from medpipe.builtin.transforms.parameter_meanings import meaning
+from medpipe.builtin.transforms.transform_examples import all_parameters
 from medpipe.builtin.transforms.transform_table import (
     ALIGN_CORNERS_OR_NOT,
     PAD_MODE,
@@ -25,6 +26,8 @@ from medpipe.plugin import TransformStep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+    from typing import Self
 
     import torch
 
@@ -46,6 +49,11 @@ class MonaiTransform(TransformStep):
     """
 
     entry: ClassVar[Transform]
+
+    @classmethod
+    def examples(cls, folder: Path) -> Sequence[Self]:
+        """Steps that change images of side 32; some for images alone, and some for volumes."""
+        return [cls(**values) for values in all_parameters(cls.entry.name)]
 
     def build(self) -> Callable[[dict[str, Any]], Mapping[Any, Any]]:
         """Make MONAI's transform for the sample's ``image``."""
@@ -88,7 +96,8 @@ class MonaiTransform(TransformStep):
 
         chosen = {name: getattr(self, name) for name in self.entry.parameters}
         arguments = {**self.entry.fixed, **chosen, **more}
-        return _made(getattr(monai.transforms, self.entry.monai), arguments, keys)
+        theirs = getattr(monai.transforms, self.entry.monai)
+        return _made(_copying(theirs) if self.entry.in_place else theirs, arguments, keys)
 
 
 @attrs.frozen(kw_only=True)
@@ -130,6 +139,19 @@ class CastToType(TransformStep):
         import torch
 
         return {**batch, "image": batch["image"].to(getattr(torch, self.dtype))}
+
+
+def _copying(monai_class: Any) -> Any:
+    """A class of MONAI's whose transforms change a copy of the image, which others may have too."""
+
+    class Copying(monai_class):  # type: ignore[misc]  # still seeded as MONAI's are
+        def __call__(self, sample: dict[str, Any]) -> Mapping[Any, Any]:
+            image = sample["image"]
+            image = image.clone() if hasattr(image, "clone") else image.copy()
+            given: Mapping[Any, Any] = super().__call__({**sample, "image": image})
+            return given
+
+    return Copying
 
 
 def _made(

@@ -12,6 +12,8 @@ from medpipe.plugin import TransformStep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+    from typing import Self
 
     from medpipe.plugin import ImageFiles
 
@@ -38,6 +40,11 @@ class Orientation(TransformStep):
     spatial: ClassVar[bool] = True
 
     axcodes: Axcodes = "RAS"
+
+    @classmethod
+    def examples(cls, folder: Path) -> Sequence[Self]:
+        """One that turns volumes without an affine, and one that leaves them."""
+        return [cls(axcodes="LPS"), cls()]
 
     def build(self) -> Callable[[dict[str, Any]], Mapping[Any, Any]]:
         """Make MONAI's transform for the sample's ``image``."""

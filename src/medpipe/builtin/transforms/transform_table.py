@@ -44,6 +44,7 @@ class Transform:
         own: Parameters that MONAI's transform has not, for the batched form.
         fixed: Arguments for MONAI that users can't change.
         spatial: Whether it moves pixels, and so those of a label that is an image.
+        in_place: Whether MONAI's changes the image that it is given, and so gets a copy.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Transform:
     own: Mapping[str, Parameter] = attrs.field(factory=dict, kw_only=True)
     fixed: Mapping[str, Any] = attrs.field(factory=dict)
     spatial: bool = False
+    in_place: bool = attrs.field(default=False, kw_only=True)
 
     @property
     def random(self) -> bool:
@@ -419,6 +421,7 @@ INTENSITY = (
         "StdShiftIntensityd",
         "Adds a multiple of the image's standard deviation to all values.",
         {"factor": Parameter(float), "nonzero": Parameter(bool, False), **CHANNEL_WISE},
+        in_place=True,
     ),
     Transform(
         "gaussian_smooth",
@@ -653,6 +656,7 @@ RANDOM_INTENSITY = (
         "RandStdShiftIntensityd",
         "Adds a random multiple of the image's standard deviation to all values.",
         {"factors": Parameter(Range), **PROB, "nonzero": Parameter(bool, False), **CHANNEL_WISE},
+        in_place=True,
     ),
     Transform(
         "rand_scale_intensity",
@@ -712,6 +716,7 @@ RANDOM_INTENSITY = (
             "max_spatial_size": Parameter(Size | None, None),
             **PROB,
         },
+        in_place=True,
     ),
     Transform(
         "rand_coarse_shuffle",
@@ -724,6 +729,7 @@ RANDOM_INTENSITY = (
             "max_spatial_size": Parameter(Size | None, None),
             **PROB,
         },
+        in_place=True,
     ),
     Transform(
         "rand_gibbs_noise",
