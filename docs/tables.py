@@ -11,16 +11,18 @@ import medpipe
 from medpipe.registry.meanings import meanings, parameter_fields
 from medpipe.registry.parameters import describe_type, parameter_types
 from medpipe.steps import STEP_KINDS, Step
+from medpipe.testing import all_checks
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 def write_tables(folder: Path) -> None:
-    """Write one Markdown file for each kind of built-in step."""
+    """Write one Markdown file for each kind of built-in step, and one for the checks."""
     folder.mkdir(parents=True, exist_ok=True)
-    for kind in STEP_KINDS:
-        path, text = folder / f"{kind.kind}.md", steps_of(kind)
+    written = {f"{kind.kind}.md": steps_of(kind) for kind in STEP_KINDS}
+    for name, text in {**written, "checks.md": checks()}.items():
+        path = folder / name
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
 
@@ -36,6 +38,25 @@ def steps_of(kind: type[Step]) -> str:
         sentence = (inspect.getdoc(cls) or "").partition("\n")[0]
         sections.append(f"### `{name}`\n\n{sentence}\n\n{_parameters(cls)}")
     return "\n".join(sections)
+
+
+def checks() -> str:
+    """The checks of `medpipe.testing`: those of all kinds, then a table for each kind."""
+    sections = []
+    for kind in (Step, *STEP_KINDS):
+        rows = [
+            f"| `{check.name}` | {_sentence(check.tries)} | {check.protects} | {check.remedy} |"
+            for check in all_checks()
+            if check.kinds == (kind,)
+        ]
+        title = "All kinds" if kind is Step else f"Kind `{kind.kind}`"
+        head = "| check | what must hold | what it protects | what to do |\n|---|---|---|---|"
+        sections.append(f"## {title}\n\n{head}\n" + "\n".join(rows) + "\n")
+    return "\n".join(sections)
+
+
+def _sentence(function: Any) -> str:
+    return " ".join((inspect.getdoc(function) or "").partition("\n\n")[0].split())
 
 
 def _parameters(cls: type[Any]) -> str:
