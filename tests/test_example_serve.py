@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from medpipe import PipelineBuilder, Registry, Run, Task
-from medpipe.export.writing import write_export
+from medpipe.export.writing import write_unverified
 from medpipe.plugin import ExportStep
 from support.browser import Browser, browser
 from support.drawn_dicom import dicom, write_dicom
@@ -451,7 +451,7 @@ def exported(builder: PipelineBuilder, folder: Path, format_: str = "onnx") -> t
     run, out = small(builder, folder / "run"), folder / "out"
     out.mkdir()
     step: Any = Registry.discover().create(ExportStep, format_)
-    write_export(run.trained("best", None), run.record, out, step)
+    write_unverified(run.trained("best", None), run.record, out, step)
     return run, out
 
 

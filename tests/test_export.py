@@ -60,7 +60,7 @@ def program(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def write(run: Run, folder: Path, format_: str) -> None:
     """Write an export as `Run.export` does before it lets a fresh process verify it."""
     made: Any = Registry.discover().create(ExportStep, format_)
-    writing.write_export(run.trained("best", None), run.record, folder, made)
+    writing.write_unverified(run.trained("best", None), run.record, folder, made)
 
 
 @pytest.fixture

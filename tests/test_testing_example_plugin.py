@@ -9,25 +9,22 @@ from pathlib import Path
 
 import pytest
 
-from medpipe.plugin import Step
-from support.checked import outcomes
+from medpipe import Registry
+from medpipe.testing.catalogue import outcomes_for
 
 PLUGIN = Path(__file__).parents[1] / "examples" / "plugins" / "medpipe-grades"
 
 
 @pytest.fixture(scope="module")
-def steps() -> Iterator[list[type[Step]]]:
+def registry() -> Iterator[Registry]:
     sys.path.insert(0, str(PLUGIN))
     module = importlib.import_module("medpipe_grades")
-    yield [
-        one
-        for one in vars(module).values()
-        if isinstance(one, type) and issubclass(one, Step) and one.__module__ == module.__name__
-    ]
+    yield Registry.discover().with_plugin(module, name="medpipe-grades")
     sys.path.remove(str(PLUGIN))
 
 
-def test_every_step_of_the_example_plugin_passes_every_check(steps: list[type[Step]]) -> None:
-    found = [outcome for step in steps for outcome in outcomes(step)]
-    assert len({outcome.step for outcome in found}) == len(steps) >= 13
+def test_every_step_of_the_example_plugin_passes_every_check(registry: Registry) -> None:
+    steps = registry.plugins[-1].steps
+    found = [outcome for step in steps for outcome in outcomes_for(step, registry=registry)]
+    assert len({outcome.step for outcome in found}) == len(steps) == 13
     assert [str(outcome) for outcome in found if outcome.status == "failed"] == []

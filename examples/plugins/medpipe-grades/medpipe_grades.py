@@ -429,8 +429,15 @@ class HalfTurn(InfererStep):
     name: ClassVar[str] = "half_turn"
 
     def build(self, data: DataInfo) -> Inferer:
-        """Give a callable on images and the network."""
-        return lambda inputs, network: (network(inputs) + network(inputs.flip([-2, -1]))) / 2
+        """Give a callable on images and the network; outputs that are masks are turned back."""
+        dense = data.task.step.dense
+
+        def mean(inputs: torch.Tensor, network: Callable[..., Any]) -> torch.Tensor:
+            turned = network(inputs.flip([-2, -1]))
+            found: torch.Tensor = network(inputs) + (turned.flip([-2, -1]) if dense else turned)
+            return found / 2
+
+        return mean
 
 
 @attrs.frozen(kw_only=True)

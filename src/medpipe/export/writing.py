@@ -58,17 +58,34 @@ def export_network(
     except ImportError as error:
         raise ExportError(str(error)) from error
     with files.staged_directory(path) as staging:
-        write = write_file_export if step.reads_files else write_export
-        write(trained, record, staging, step)
+        write_unverified(trained, record, staging, step)
         found = _verified_elsewhere(staging, path, step)
         files.write_json(staging / VERIFIED, found)
     return VerifiedExport.of(path, found)
 
 
-def write_export(
+def write_unverified(
     trained: TrainedNetwork, record: Mapping[str, Any], folder: Path, step: ExportStep
 ) -> None:
-    """Write the files of an export to a folder, unverified."""
+    """Write the files of an export to a folder, unverified.
+
+    Args:
+        trained: The network with its chain.
+        record: The content of the run's ``run.json``.
+        folder: The folder.
+        step: The format.
+
+    Raises:
+        ExportError: The network can't be traced, or the format can't hold the run.
+    """
+    write = write_file_export if step.reads_files else _write_export
+    write(trained, record, folder, step)
+
+
+def _write_export(
+    trained: TrainedNetwork, record: Mapping[str, Any], folder: Path, step: ExportStep
+) -> None:
+    """Write the files of an export whose format holds a graph or weights."""
     import torch
 
     from medpipe.export.graph import Answers, ExportedNetwork, program_of
