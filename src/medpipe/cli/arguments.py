@@ -1,4 +1,4 @@
-"""Prepare the command line's arguments for parsing."""
+"""The command line's arguments: kinds of steps, and what is prepared for parsing."""
 
 from __future__ import annotations
 
@@ -8,6 +8,22 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ANYTHING: Literal["all"] = "all"
+StepKind = Literal[
+    "dataset",
+    "transform",
+    "network",
+    "trainer",
+    "loss",
+    "optimizer",
+    "schedule",
+    "metric",
+    "inferer",
+    "handler",
+    "reader",
+    "task",
+    "export",
+]
+"""A kind of step, as an argument."""
 
 
 def with_values(arguments: Sequence[str]) -> list[str]:

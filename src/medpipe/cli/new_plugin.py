@@ -3,36 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
+from medpipe.cli.arguments import StepKind
 from medpipe.recipes.new_plugin import plugin_files
 from medpipe.system.files import make_directories, write_text
 from medpipe.system.output_folders import refuse_existing
-
-Kind = Literal[
-    "dataset",
-    "transform",
-    "network",
-    "trainer",
-    "loss",
-    "optimizer",
-    "schedule",
-    "metric",
-    "inferer",
-    "handler",
-    "reader",
-    "task",
-    "export",
-]
 
 
 def new_plugin(
     name: str,
     /,
     *,
-    kind: tuple[Kind, ...] = ("transform", "network"),
+    kind: tuple[StepKind, ...] = ("transform", "network"),
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
 ) -> None:
     """Write a new plugin: a typed package with steps, tests, a README and a CI file.

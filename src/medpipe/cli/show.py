@@ -9,27 +9,11 @@ from typing import Literal
 import attrs
 
 from medpipe import Run
+from medpipe.cli.arguments import StepKind
 from medpipe.registry.meanings import meanings, parameter_fields, without_meanings
 from medpipe.registry.parameters import describe_type, parameter_types
 from medpipe.registry.registry import Registry
 from medpipe.steps import STEP_KINDS
-
-Kind = Literal[
-    "dataset",
-    "transform",
-    "network",
-    "trainer",
-    "loss",
-    "optimizer",
-    "schedule",
-    "metric",
-    "inferer",
-    "handler",
-    "reader",
-    "task",
-    "export",
-    "run",
-]
 
 
 def _show_run(path: Path) -> None:
@@ -38,7 +22,7 @@ def _show_run(path: Path) -> None:
     print(run.summary() or "It has no metrics yet.")
 
 
-def show(kind: Kind, name: str, /) -> None:
+def show(kind: StepKind | Literal["run"], name: str, /) -> None:
     """Show one step and its parameters, or the result of a run.
 
     Args:
