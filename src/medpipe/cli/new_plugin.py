@@ -17,7 +17,7 @@ def new_plugin(
     name: str,
     /,
     *,
-    kind: tuple[StepKind, ...] = ("transform", "network"),
+    kind: Annotated[tuple[StepKind, ...], Parameter(negative="")] = ("transform", "network"),
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
 ) -> None:
     """Write a new plugin: a typed package with steps, tests, a README and a CI file.
