@@ -29,7 +29,7 @@ from medpipe.export.contract import digest_of, read_contract
 from medpipe.plugin import ExportStep, NetworkStep, hookimpl
 from medpipe.system.files import sha256_of
 from support.exported import RESIZED, in_memory, mixed_files, on_cpu, resnet, small, with_chain
-from support.marks import long
+from support.marks import long, rare
 from support.mask_layouts import pictures
 from support.programs import call, exit_code
 
@@ -125,7 +125,7 @@ assert not [name for name in sys.modules if name.startswith(("medpipe", "monai")
     np.testing.assert_allclose(given, wanted.scores[order], atol=1e-4)
 
 
-@pytest.mark.parametrize("format_", FORMATS)
+@pytest.mark.parametrize("format_", [long("onnx"), long("torch_export"), rare("safetensors")])
 def test_a_model_holds_no_image_and_no_path(run: Run, format_: str, tmp_path: Path) -> None:
     from zipfile import ZipFile
 
@@ -158,8 +158,14 @@ TASKS: dict[str, tuple[Task, Any, tuple[int, ...], str]] = {
 }
 
 
-@pytest.mark.parametrize("format_", FORMATS)
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(
+    ("task", "format_"),
+    [
+        (long if format_ == ALL[place] else rare)(task, format_)
+        for place, task in enumerate(TASKS)
+        for format_ in ALL
+    ],
+)
 def test_tasks(task: str, format_: str, tmp_path: Path) -> None:
     asked, label, shape, _ = TASKS[task]
     builder = on_cpu().dataset(in_memory(asked, label, shape=shape))
@@ -182,8 +188,15 @@ def samples_of(folder: Path) -> Any:
     return read((folder / "samples.safetensors").read_bytes())
 
 
-@pytest.mark.parametrize("format_", FORMATS)
-@pytest.mark.parametrize("windows", [True, False])
+@pytest.mark.parametrize(
+    ("windows", "format_"),
+    [
+        long(True, "onnx"),
+        long(False, "torch_export"),
+        *(rare(True, format_) for format_ in ("torch_export", "safetensors")),
+        *(rare(False, format_) for format_ in ("onnx", "safetensors")),
+    ],
+)
 def test_a_unet(format_: str, windows: bool, tmp_path: Path) -> None:
     builder = on_cpu().dataset("phantom_masks", samples=60, size=32)
     builder = builder.network("unet", channels=[4, 8], strides=[2])
@@ -248,14 +261,13 @@ def test_windows_that_are_assembled_by_monai_are_the_runs_masks(tmp_path: Path) 
     assert found == {False, True}
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("format_", ALL)
+@pytest.mark.parametrize("format_", [long("onnx"), rare("torch_export"), rare("safetensors")])
 def test_a_densenet(format_: str, tmp_path: Path) -> None:
     builder = on_cpu().dataset("phantom", samples=60, size=32).network("densenet121")
     close(small(builder, tmp_path / "run").export(tmp_path / "out", format=format_))
 
 
-@pytest.mark.parametrize("format_", FORMATS)
+@pytest.mark.parametrize("format_", [rare("onnx"), long("torch_export"), rare("safetensors")])
 def test_flips_are_in_the_graph(format_: str, tmp_path: Path) -> None:
     builder = on_cpu().dataset("phantom", samples=60, size=16).inferer("flips")
     close(small(resnet(builder), tmp_path / "run").export(tmp_path / "out", format=format_))

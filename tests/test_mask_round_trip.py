@@ -16,7 +16,7 @@ from medpipe.data.chain import sample_dictionary
 from medpipe.data.readers.file_grid import FileGrid
 from medpipe.plugin import LabelImage, Reading, Sample, Segmentation, TransformStep, read_label
 from medpipe.prediction.masks import MaskWriter
-from support.marks import long
+from support.marks import rare
 
 REGISTRY = Registry.discover()
 TASK = Segmentation()
@@ -26,7 +26,7 @@ ORIENTATIONS = list(
 SPACINGS = ((1.0, 1.0, 1.0), (0.7, 0.7, 2.5), (3.0, 0.5, 1.25))
 VALUES = ((0, 1), (0, 2, 5), (0, 255))
 CASES = [
-    (spacing, values) if place == other else long(spacing, values)
+    (spacing, values) if place == other else rare(spacing, values)
     for place, spacing in enumerate(SPACINGS)
     for other, values in enumerate(VALUES)
 ]

@@ -18,6 +18,7 @@ from medpipe.planning.plan import plan
 from medpipe.planning.tables import label_settings, read_columns
 from support import layouts
 from support.folders import image_folder
+from support.marks import long, rare
 from support.programs import call, exit_code
 
 PERSON = r"(?i)((?:patient|subject|person|participant|case|sub|pat|pid)[-_ ]?[0-9]+)"
@@ -104,8 +105,12 @@ LAYOUTS: dict[str, tuple[Any, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("name", LAYOUTS)
+OFTEN = {"folders of splits", "absent files and blank labels", "findings in columns", "volumes"}
+
+
+@pytest.mark.parametrize(
+    "name", [(long if name in OFTEN else rare)(name) for name in LAYOUTS], ids=str
+)
 def test_what_is_found_and_that_it_can_run(name: str, tmp_path: Path) -> None:
     make, expected = LAYOUTS[name]
     make(tmp_path)

@@ -20,6 +20,7 @@ from medpipe.planning.layout import layout_of
 from medpipe.planning.plan import plan
 from support import mask_layouts
 from support.blobs import save
+from support.marks import long, rare
 
 
 def nnunet_1(root: Path) -> None:
@@ -71,8 +72,9 @@ LAYOUTS: dict[str, tuple[Any, str, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize(
+    "name", [(rare if name in ("nnU-Net 1", "table") else long)(name) for name in LAYOUTS]
+)
 def test_what_is_found_and_that_it_can_run(name: str, tmp_path: Path) -> None:
     make, below, expected = LAYOUTS[name]
     make(tmp_path)

@@ -10,9 +10,27 @@ from medpipe.plugin import NetworkStep
 from support.checked import outcomes
 
 QUICK = {"resnet10", "resnet18", "unet", "basic_unet", "dynunet", "segresnet", "unetr", "vnet"}
-"""Those that take little; the others are as one of them, and take longer."""
+"""Those that take little."""
+FAMILIES = {
+    "densenet121",
+    "seresnet50",
+    "efficientnet",
+    "attention_unet",
+    "flexible_unet",
+    "swin_unetr",
+}
+"""Those that stand for deeper ones of their class."""
+
+
+def marks_of(name: str) -> list[pytest.MarkDecorator]:
+    """Those of a network: deeper ones of a family are rare."""
+    if name in QUICK:
+        return []
+    return [pytest.mark.long] if name in FAMILIES else [pytest.mark.long, pytest.mark.rare]
+
+
 STEPS = [
-    pytest.param(step, id=step.name, marks=[] if step.name in QUICK else [pytest.mark.long])
+    pytest.param(step, id=step.name, marks=marks_of(step.name))
     for step in (*NETWORKS, *SEGMENTATION_NETWORKS)
 ]
 

@@ -9,7 +9,7 @@ import pytest
 from medpipe import Registry
 from medpipe.plugin import OptimizerStep, ScheduleStep, TrainerStep
 from medpipe.testing.catalogue import checks_for, outcomes_for
-from support.marks import long
+from support.marks import long, rare
 
 STEPS = Registry.discover().names(TrainerStep)
 SLOW = {"onnx"}
@@ -41,8 +41,9 @@ FORMS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("parameters", FORMS, ids=str)
+@pytest.mark.parametrize(
+    "parameters", [(rare if "optimizer" in form else long)(form) for form in FORMS], ids=str
+)
 def test_no_form_of_supervised_is_a_false_alarm(parameters: dict[str, Any]) -> None:
     step = Registry.discover().create(TrainerStep, "supervised")
     form = type(step)(**parameters)

@@ -10,3 +10,8 @@ import pytest
 def long(*values: Any) -> Any:
     """Parameters that take long, and that others of the test are like."""
     return pytest.param(*values, marks=pytest.mark.long)
+
+
+def rare(*values: Any) -> Any:
+    """Parameters that take long, and on which others of the test nearly always agree."""
+    return pytest.param(*values, marks=[pytest.mark.long, pytest.mark.rare])
