@@ -106,6 +106,7 @@ def predicted(root: Path) -> Found:
             outputs=2,
         ),
         reading=Reading(),
+        known=None,
     )
     (order,) = FileOrder([0], count=len(samples), batch_size=len(samples))
     batch: Any = batches[order]
