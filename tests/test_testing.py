@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -39,6 +40,11 @@ SOUND = [
     for module in MODULES
     for step in module.SOUND
 ]
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # a broken step may leave something there
 
 
 def failed(step: Any) -> set[str]:
