@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import medpipe
@@ -62,6 +62,7 @@ def test_steps_that_lose_nothing_cost_nothing(root: Path) -> None:
 
 
 @settings(max_examples=examples(40), deadline=None)
+@example(seed=1, scale=(2.5, 1.0, 1.0), shift=(0.0, 0.0, 0.0))  # it comes back beside the file
 @given(
     seed=st.integers(0, 99),
     scale=st.tuples(*[st.floats(0.6, 2.5)] * 3),
@@ -82,7 +83,7 @@ def test_the_box_around_a_structure_is_enough(seed: int, scale: Any, shift: Any)
     if not (truth.any() and left.any()):
         return
     affine = np.diag([*scale, 1.0])
-    affine[:3, 3] = shift
+    affine[:3, 3] = np.add(shift, 0.013)  # midway between voxels rounding decides
     grid = FileGrid(affine=affine, file_affine=np.eye(4), file_shape=sides, axes="wh", known=True)
     back = grid.to_file(torch.from_numpy(left).float()[None], lambda o: (o > 0.5).to(torch.uint8))[
         0

@@ -192,6 +192,9 @@ class FileLabels:
 
     def _resample(self, region: Region, outputs: torch.Tensor) -> None:
         """Decide the voxels of the file in a region, and those between it and the one before."""
+        if self._found is None:  # of an image that lies beside the file, nothing follows
+            one = self._decide(outputs[None, :, *[slice(0, 1)] * (outputs.ndim - 1)])[0]
+            self._found = torch.zeros((len(one), *self._grid.file_shape), dtype=one.dtype)
         cuts = [a for a, part in enumerate(region) if part.stop - part.start < self._sides[a]]
         axis = cuts[0] if cuts else 0
         low, high = region[axis].start, region[axis].stop
@@ -232,9 +235,7 @@ class FileLabels:
                 align_corners=True,
             )
             labels = self._decide(sampled)[0]
-            if self._found is None:
-                shape = (len(labels), *self._grid.file_shape)
-                self._found = torch.zeros(shape, dtype=labels.dtype)
+            assert self._found is not None
             self._found[:, *part] += (labels * inside.to(labels.dtype)).cpu()
 
     def _chunks(self, axis: int, limits: tuple[int, int]) -> Iterator[Region]:
