@@ -32,7 +32,9 @@ def _asked(path: Path) -> list[str]:
 
 
 def test_nothing_else_asks_which_task_there_is() -> None:
-    files = [path for path in SOURCE.rglob("*.py") if SOURCE / "tasks" not in path.parents]
+    # The checks for plugins draw data of each built-in task.
+    apart = {SOURCE / "tasks", SOURCE / "testing"}
+    files = [path for path in SOURCE.rglob("*.py") if apart.isdisjoint(path.parents)]
     assert len(files) > 150
     assert [place for path in files for place in _asked(path)] == []
 

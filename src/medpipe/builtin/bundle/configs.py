@@ -225,6 +225,10 @@ def _input(whole: WholeRun) -> dict[str, Any]:
     }
 
 
+FORMATS = ("classification", "segmentation")
+"""MONAI's words for what a network gives: numbers, or images."""
+
+
 def _outputs(whole: WholeRun) -> dict[str, Any]:
     """What the plain network gives: the postprocessing follows."""
     data = whole.data
@@ -233,7 +237,7 @@ def _outputs(whole: WholeRun) -> dict[str, Any]:
     return {
         "pred": {
             "type": "image" if task.step.dense else "probabilities",
-            "format": "segmentation" if task.step.dense else "classification",
+            "format": FORMATS[task.step.dense],
             "num_channels": data.outputs,
             "spatial_shape": _input(whole)["spatial_shape"] if task.step.dense else [],
             "dtype": "float32",
