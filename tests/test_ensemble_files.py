@@ -40,6 +40,7 @@ def rows(path: Path) -> list[list[str]]:
         return list(csv.reader(file, strict=True))
 
 
+@pytest.mark.long
 def test_a_bad_file_has_a_row_and_dicom_files_their_identifiers(
     folds: Path, new: Path, tmp_path: Path
 ) -> None:

@@ -11,6 +11,8 @@ import pytest
 from medpipe.testing import CheckError, all_checks, checks_for
 from support.checked import outcomes
 
+pytestmark = pytest.mark.long
+
 KINDS = (
     "any_step",
     "imports",

@@ -12,6 +12,8 @@ from medpipe.registry.registry import Registry
 from medpipe.steps import DatasetStep, ReaderStep, TaskStep
 from medpipe.testing import checks_for
 
+pytestmark = pytest.mark.long
+
 if TYPE_CHECKING:
     from medpipe.steps import Step
 

@@ -9,6 +9,8 @@ from medpipe.plugin import ExportStep
 from medpipe.testing.catalogue import outcomes_for
 from support.marks import long
 
+pytestmark = pytest.mark.long
+
 STEPS = Registry.discover().names(ExportStep)
 SLOW = {"onnx"}
 

@@ -10,6 +10,8 @@ from medpipe.testing.catalogue import checks_for, outcomes_for
 from support.broken.handlers import MORE
 from support.marks import long
 
+pytestmark = pytest.mark.long
+
 STEPS = Registry.discover().names(HandlerStep)
 SLOW = {"onnx"}
 

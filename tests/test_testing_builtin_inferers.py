@@ -7,6 +7,8 @@ import pytest
 from medpipe.plugin import InfererStep
 from support.checked import builtin, failures
 
+pytestmark = pytest.mark.long
+
 STEPS = builtin(InfererStep)
 
 

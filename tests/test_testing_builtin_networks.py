@@ -9,6 +9,8 @@ from medpipe.builtin.segmentation.networks import SEGMENTATION_NETWORKS
 from medpipe.plugin import NetworkStep
 from support.checked import outcomes
 
+pytestmark = pytest.mark.long
+
 QUICK = {"resnet10", "resnet18", "unet", "basic_unet", "dynunet", "segresnet", "unetr", "vnet"}
 """Those that take little."""
 FAMILIES = {

@@ -11,6 +11,8 @@ from medpipe.plugin import OptimizerStep, ScheduleStep, TrainerStep
 from medpipe.testing.catalogue import checks_for, outcomes_for
 from support.marks import long, rare
 
+pytestmark = pytest.mark.long
+
 STEPS = Registry.discover().names(TrainerStep)
 SLOW = {"onnx"}
 

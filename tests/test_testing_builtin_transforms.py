@@ -11,6 +11,8 @@ from medpipe.builtin.transforms.monai_transforms import TRANSFORMS
 from medpipe.plugin import TransformStep
 from support.checked import outcomes
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.parametrize("step", [*TRANSFORMS, *PATCHES], ids=lambda step: step.name)
 def test_a_built_in_transform_passes_every_check(step: type[TransformStep]) -> None:

@@ -12,6 +12,8 @@ import pytest
 from medpipe import Registry
 from medpipe.testing.catalogue import outcomes_for
 
+pytestmark = pytest.mark.long
+
 PLUGIN = Path(__file__).parents[1] / "examples" / "plugins" / "medpipe-grades"
 
 

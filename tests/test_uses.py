@@ -450,7 +450,7 @@ channels = 1
     assert (tmp_path / "outside/predictions.csv").read_text().count("\n") == 17
     assert exit_code("predict", "run", "other/test/NORMAL") == 0
     predicted = capsys.readouterr().out.splitlines()
-    assert predicted[0] == "id,prediction,p(NORMAL),p(PNEUMONIA)"
+    assert predicted[0] == "id,prediction,p(NORMAL),p(PNEUMONIA),error"
     assert len(predicted) == 1 + 8
 
 
