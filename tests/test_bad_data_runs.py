@@ -223,6 +223,7 @@ def test_constant_images_contradict_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.rare
 @pytest.mark.real_data
 def test_mednist_holds_constant_images_and_nothing_that_is_refused() -> None:
     report = PipelineBuilder(device="cpu").build().check_data()

@@ -44,6 +44,7 @@ def test_a_run_on_two_nodes_is_queued_again_and_resumed(
     assert second["from_iteration"] == first["saved"] > 0
 
 
+@pytest.mark.rare
 def test_a_fold_is_queued_again_and_resumed(
     cluster: Cluster, repository: Path, tmp_path: Path
 ) -> None:

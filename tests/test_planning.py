@@ -363,8 +363,7 @@ def test_the_command_writes_and_does_not_overwrite(
     assert f"There is no file or folder {tmp_path / 'nothing'}." in capsys.readouterr().err
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("name", ["folders", "volumes"])
+@pytest.mark.parametrize("name", [rare("folders"), long("volumes")])
 def test_what_is_planned_trains_as_it_is_written(name: str, tmp_path: Path) -> None:
     if name == "folders":
         image_folder(tmp_path / "data", samples=240)

@@ -18,6 +18,7 @@ from medpipe.data.loading.batch_sampler import EpochBatchSampler
 from medpipe.system.place import Place, place
 from medpipe.training.checkpoint import load_checkpoint
 from support.kills import LONG, run_through, weights
+from support.marks import long, rare
 from support.several import ACTED, builder
 from support.torchrun import torchrun, two_agents
 
@@ -45,8 +46,7 @@ def scores(path: Path) -> tuple[list[str], np.ndarray]:
     return list(found.ids), found.scores
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("processes", [2, 4])
+@pytest.mark.parametrize("processes", [long(2), rare(4)])
 def test_so_many_processes_train_and_measure_as_one(tmp_path: Path, processes: int) -> None:
     several = [{**run, "output": str(tmp_path / name)} for name, run in RUNS.items()]
     done = torchrun("support.several", json.dumps(several), processes=processes)
