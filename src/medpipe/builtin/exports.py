@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import attrs
 
 from medpipe.builtin.bundle.step import Bundle
+from medpipe.builtin.export_files import ABOUT, about_in_zip, answers_of
 from medpipe.plugin import ExportStep
 
 if TYPE_CHECKING:
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from medpipe.plugin import Exported, ExportParts
 
     Array = np.ndarray[Any, np.dtype[Any]]
-
-ABOUT = "medpipe.json"
-"""The name of what a program keeps beside itself."""
 
 
 @attrs.frozen(kw_only=True)
@@ -57,7 +55,7 @@ class Safetensors(ExportStep):
 
         graph: Any = rebuilt()
         graph.network.load_state_dict(load(content))
-        return _with_torch(graph)
+        return answers_of(graph)
 
 
 @attrs.frozen(kw_only=True)
@@ -78,17 +76,13 @@ class TorchExport(ExportStep):
 
     def about(self, content: bytes) -> Mapping[str, str]:
         """Read the file beside the program; the program is not loaded."""
-        from zipfile import ZipFile
-
-        with ZipFile(io.BytesIO(content)) as archive:
-            (name,) = [n for n in archive.namelist() if n.rpartition("/")[2] == ABOUT]
-            return dict(json.loads(archive.read(name)))
+        return about_in_zip(content)
 
     def open(self, content: bytes, rebuilt: Callable[[], nn.Module]) -> Exported:
         """Load the program."""
         import torch
 
-        return _with_torch(torch.export.load(io.BytesIO(content)).module())
+        return answers_of(torch.export.load(io.BytesIO(content)).module())
 
 
 @attrs.frozen(kw_only=True)
@@ -159,17 +153,6 @@ class Onnx(ExportStep):
             return dict(zip(names, session.run(names, {given.name: images}), strict=True))
 
         return answer
-
-
-def _with_torch(graph: Callable[..., Any]) -> Exported:
-    import torch
-
-    def answer(images: Array) -> Mapping[str, Array]:
-        with torch.no_grad():
-            found = graph(torch.from_numpy(images))
-        return {name: value.numpy() for name, value in found.items()}
-
-    return answer
 
 
 EXPORTS: tuple[type[ExportStep], ...] = (Safetensors, TorchExport, Onnx, Bundle)

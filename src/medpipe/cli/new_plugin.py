@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from medpipe.cli.arguments import StepKind
-from medpipe.recipes.new_plugin import plugin_files
+from medpipe.recipes.new_plugin import distribution_of, plugin_files
 from medpipe.system.files import make_directories, write_text
 from medpipe.system.output_folders import refuse_existing
 
@@ -29,8 +29,7 @@ def new_plugin(
         output: Its folder, which must not be there; by default medpipe-NAME here.
     """
     files = plugin_files(name, kind)
-    short = name.removeprefix("medpipe-").replace("_", "-")
-    folder = Path(f"medpipe-{short}") if output is None else output
+    folder = Path(distribution_of(name)) if output is None else output
     refuse_existing(folder, kind="folder", parameter="output")
     for path, text in files.items():
         make_directories((folder / path).parent)

@@ -28,6 +28,11 @@ _USED = {
 """How a builder names a step; of the other kinds the README says nothing."""
 
 
+def distribution_of(name: str) -> str:
+    """The distribution of a plugin: ``medpipe-heart`` for ``heart``, and for itself."""
+    return "medpipe-" + name.removeprefix("medpipe-").replace("_", "-")
+
+
 def plugin_files(name: str, kinds: Sequence[str] = USUAL) -> dict[str, str]:
     """The files of an installable plugin, by their paths in its folder.
 
@@ -57,7 +62,7 @@ def plugin_files(name: str, kinds: Sequence[str] = USUAL) -> dict[str, str]:
         "USAGE": _usage(step, kinds),
         "STEP": step,
         "CLASS": title,
-        "NAME": short.replace("_", "-"),
+        "NAME": distribution_of(name).removeprefix("medpipe-"),
     }
     package = f"src/medpipe_{step}"
     files = {

@@ -12,6 +12,7 @@ import attrs
 from medpipe.builtin.bundle.configs import inference, lacking, metadata
 from medpipe.builtin.bundle.running import prepared_by, run_bundle
 from medpipe.builtin.bundle.texts import LICENSE, readme
+from medpipe.builtin.export_files import ABOUT, about_in_zip, answers_of
 from medpipe.plugin import ExportStep
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, np.dtype[Any]]
 
-ABOUT = "medpipe.json"
-"""The name of what the file of the weights keeps beside them."""
 NEEDED = ("monai", "ignite", "fire")
 
 
@@ -85,11 +84,7 @@ class Bundle(ExportStep):
 
     def about(self, content: bytes) -> Mapping[str, str]:
         """Read the file beside the weights, which are not loaded."""
-        from zipfile import ZipFile
-
-        with ZipFile(io.BytesIO(content)) as archive:
-            (name,) = [n for n in archive.namelist() if n.rpartition("/")[2] == ABOUT]
-            return dict(json.loads(archive.read(name)))
+        return about_in_zip(content)
 
     def open(self, content: bytes, rebuilt: Callable[[], nn.Module]) -> Exported:
         """Load the weights into the network that the contract describes."""
@@ -98,13 +93,7 @@ class Bundle(ExportStep):
         graph: Any = rebuilt()
         state = torch.load(io.BytesIO(content), weights_only=True)
         graph.network.load_state_dict({**graph.network.state_dict(), **state})
-
-        def answer(images: Array) -> Mapping[str, Array]:
-            with torch.no_grad():
-                found = graph(torch.from_numpy(images))
-            return {name: value.numpy() for name, value in found.items()}
-
-        return answer
+        return answers_of(graph)
 
     def beside(self, whole: WholeRun) -> Mapping[str, bytes]:
         """Give the configurations, the README and the LICENSE.
