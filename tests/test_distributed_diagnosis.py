@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import sys
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
@@ -61,6 +63,19 @@ def test_two_processes_reach_each_other() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.long
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are read from /proc")
+@pytest.mark.parametrize(
+    ("arguments", "printed"), [((), "sum: [2.0]"), (("doctor", "--processes"), "all_reduce")]
+)
+def test_no_thread_of_gloo_outlives_the_interpreter(arguments: Sequence[str], printed: str) -> None:
+    # Such a thread, with a tensor in its hands, ends the process by SIGABRT now and then.
+    ended = torchrun("support.threads_at_end", *arguments)
+    assert ended.returncode == 0, ended.stderr
+    assert printed in ended.stdout
+    assert ended.stdout.count("threads of gloo: 0") == 2, ended.stdout
+
+
 def test_what_is_blocked_is_named_with_what_to_set() -> None:
     done = torchrun("medpipe", "doctor", "--processes", env={"GLOO_SOCKET_IFNAME": "none7"})
     assert done.returncode == 1

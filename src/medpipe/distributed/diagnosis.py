@@ -112,7 +112,10 @@ def diagnose(here: Place, limit: float = LIMIT) -> tuple[list[str], bool]:
         The lines to print, in process 0 and where it can't be reached; whether something is
         blocked, in each.
     """
-    from torch.distributed import rendezvous  # type: ignore[attr-defined]
+    from torch.distributed import (
+        destroy_process_group,
+        rendezvous,  # type: ignore[attr-defined]
+    )
 
     try:
         whole, _, _ = next(iter(rendezvous("env://", timeout=timedelta(seconds=limit))))
@@ -138,6 +141,8 @@ def diagnose(here: Place, limit: float = LIMIT) -> tuple[list[str], bool]:
         if any(one.error for one in tried[name]):
             break
     blocked = any(one.error for some in tried.values() for one in some)
+    if not blocked:
+        destroy_process_group()  # its threads need the interpreter, to the last message
     board.leave("end", None)
     if here.leads:
         board.read_all("end", limit)  # the store ends with this process

@@ -281,12 +281,13 @@ class Processes:
 
     def _disconnect(self) -> None:
         """End the groups and their threads while the interpreter is there, which they need."""
-        dist = _distributed()
+        control, self._control = self._control, None  # the threads end with the last reference
         with suppress(RuntimeError, ValueError):
             if self._failed:  # what was sent last may wait for another process still
-                self._control.abort()
-                dist.group.WORLD.abort()
-            dist.destroy_process_group()
+                control.abort()
+                _distributed().group.WORLD.abort()
+            del control
+            _distributed().destroy_process_group()
 
     def _await_failure(self) -> None:
         end = time.monotonic() + PATIENCE
