@@ -112,13 +112,11 @@ def diagnose(here: Place, limit: float = LIMIT) -> tuple[list[str], bool]:
         The lines to print, in process 0 and where it can't be reached; whether something is
         blocked, in each.
     """
-    from torch.distributed import (
-        destroy_process_group,
-        rendezvous,  # type: ignore[attr-defined]
-    )
+    import torch.distributed
 
+    dist: Any = torch.distributed  # which does not declare `rendezvous` as its own
     try:
-        whole, _, _ = next(iter(rendezvous("env://", timeout=timedelta(seconds=limit))))
+        whole, _, _ = next(iter(dist.rendezvous("env://", timeout=timedelta(seconds=limit))))
         store, _ = fresh_store(whole, here, 3 * limit)  # some start later than others
     except (RuntimeError, ValueError, TimeoutError) as error:
         where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
@@ -142,7 +140,7 @@ def diagnose(here: Place, limit: float = LIMIT) -> tuple[list[str], bool]:
             break
     blocked = any(one.error for some in tried.values() for one in some)
     if not blocked:
-        destroy_process_group()  # its threads need the interpreter, to the last message
+        dist.destroy_process_group()  # its threads need the interpreter, to the last message
     board.leave("end", None)
     if here.leads:
         board.read_all("end", limit)  # the store ends with this process
