@@ -72,7 +72,9 @@ def errors_of_mypy() -> dict[Line, str]:
 
 
 def errors_of_basedpyright() -> dict[Line, str]:
-    printed = said_by("basedpyright", "--outputjson", "--project", str(USES))
+    printed = said_by(
+        "basedpyright", "--outputjson", "--project", str(USES), "--pythonpath", sys.executable
+    )
     found = json.loads(printed)["generalDiagnostics"]
     return {
         (Path(one["file"]).name, one["range"]["start"]["line"] + 1): one["message"]
