@@ -9,7 +9,7 @@ import subprocess
 import sys
 import uuid
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
@@ -35,6 +35,7 @@ CONFIGURATION = "pipeline.toml"
 QUARANTINE = "quarantine.csv"
 HISTORY = "history.csv"
 PREDICTIONS = "predictions_{}.csv"
+RunStatus = Literal["running", "finished", "stopped", "interrupted", "failed"]
 
 
 def read_record(folder: Path) -> Mapping[str, Any]:

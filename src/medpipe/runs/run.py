@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from medpipe.prediction.trained import TrainedNetwork
     from medpipe.report.facts import ReportFacts
     from medpipe.report.plots import RunPlots
+    from medpipe.runs.record import RunStatus
     from medpipe.steps import DataInfo, Dataset, DatasetStep, ImageFile
 
 __all__ = ["Run"]
@@ -81,13 +82,14 @@ class Run:
         return dict(self.record["metrics"])
 
     @property
-    def status(self) -> str:
+    def status(self) -> RunStatus:
         """The state of the run.
 
         ``running``, ``finished``, ``stopped`` (by a time limit or a signal; it can be resumed),
         ``interrupted`` (by Ctrl-C) or ``failed``.
         """
-        return str(self.record["status"])
+        status: RunStatus = self.record["status"]
+        return status
 
     @property
     def timings(self) -> Mapping[str, float]:

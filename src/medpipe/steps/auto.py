@@ -64,10 +64,12 @@ def resolved(value: Value | Auto) -> Value:
     return value
 
 
-def or_auto(validator: Callable[[Any, Any, Any], None]) -> Callable[[Any, Any, Any], None]:
+def or_auto(
+    validator: Callable[[Any, Any, Value], Any],
+) -> Callable[[Any, attrs.Attribute[Value | Auto], Value | Auto], None]:
     """An attrs validator that also takes ``"auto"``."""
 
-    def validate(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    def validate(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
         if value != "auto":
             validator(instance, attribute, value)
 

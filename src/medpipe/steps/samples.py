@@ -34,6 +34,11 @@ def _group(value: Any) -> Any:
     return None if isinstance(text, float) and text != text else text
 
 
+def _split(value: Split | None) -> Any:
+    """A split, as text of Python's own where a table gave it as NumPy's."""
+    return plain_text(value)
+
+
 def _extra(extra: Mapping[str, Any]) -> Mapping[str, Any]:
     if not extra:
         return extra
@@ -71,7 +76,7 @@ class Sample:
     image: ImageFile | tuple[ImageFile, ...] | np.ndarray[Any, Any] | DecodedImage
     label: int | float | tuple[float, ...] | LabelImage = attrs.field(converter=plain)
     group: str | None = attrs.field(default=None, converter=_group)
-    split: Split | None = attrs.field(default=None, converter=plain_text)
+    split: Split | None = attrs.field(default=None, converter=_split)
     extra: Mapping[str, Any] = attrs.field(factory=dict, converter=_extra)
 
 

@@ -36,8 +36,10 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> object:
-    return loaded(__name__, globals(), _HOMES, name)
+if not TYPE_CHECKING:  # else type checkers would accept any name
+
+    def __getattr__(name: str) -> object:
+        return loaded(__name__, globals(), _HOMES, name)
 
 
 def __dir__() -> list[str]:
