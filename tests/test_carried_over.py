@@ -195,6 +195,17 @@ def test_a_stopped_run_of_another_version_is_refused_and_resumed_if_that_is_allo
     assert any("versions.medpipe: '0.0.9' then" in line for line in second["changed"])
 
 
+def test_a_parameter_that_came_later_counts_as_a_change_of_the_configuration(kept: Path) -> None:
+    path = kept / "stopped" / "pipeline.toml"
+    text = path.read_text(encoding="utf-8")
+    assert text.count("nesterov = false\n") == 1
+    path.write_text(text.replace("nesterov = false\n", ""), encoding="utf-8")
+    with pytest.raises(medpipe.RunError) as caught:
+        resumed(kept, "stopped", allow=("packages", "hardware", "threads"))
+    assert "trainer.optimizer.nesterov" in str(caught.value)
+    assert resumed(kept, "stopped", allow=True).status == "finished"
+
+
 def test_a_finished_run_trains_longer(kept: Path) -> None:
     run = resumed(kept, "run", allow=True, max_epochs=5)
     assert run.status == "finished"
@@ -249,6 +260,24 @@ def test_a_plugin_s_wheel_brings_its_steps_and_a_run_uses_them(kept: Path, site:
     assert done.returncode == 0, done.stderr
     used = medpipe.Run.load(kept / "with").record["plugins"]
     assert {"distribution": "medpipe-kept", "version": "0.1.0", "steps": steps} in used
+
+
+def test_the_page_on_versions_has_the_formats_of_the_code(repository: Path) -> None:
+    from medpipe import config
+    from medpipe.export import contract
+    from medpipe.prediction import parts
+    from medpipe.runs import record
+    from medpipe.training import checkpoint
+
+    text = (repository / "docs" / "explanation" / "versions.md").read_text(encoding="utf-8")
+    section = text.partition("## What is carried over\n")[2].partition("\n## ")[0]
+    table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines()]
+    said = {cells[0]: cells[1] for cells in table if len(cells) == 4}
+    assert said["configuration"] == f"`format = {config.FORMAT}`"
+    assert said["run directory"] == f"`format` {record.FORMAT} in `run.json`"
+    assert said["checkpoint"] == f"`medpipe` {checkpoint.SCHEMA} in the file's header"
+    assert said["export"] == f"`format` {contract.FORMAT} in `contract.json`"
+    assert f"`format` {parts.FORMAT}, " in said["a prediction that was stopped"]
 
 
 def later_record(kept: Path) -> None:
