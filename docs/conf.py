@@ -11,8 +11,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from tables import write_tables
 
 project = "medpipe"
-author = "The medpipe authors"
-copyright = "The medpipe authors"
+author = "The medpipe developers"
+copyright = "The medpipe developers"
 release = installed_version("medpipe-imaging")
 version = release
 

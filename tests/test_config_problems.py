@@ -215,7 +215,12 @@ def test_a_syntax_error_has_its_line_and_column() -> None:
     ("text", "message"),
     [
         ("", "format: required. Write format = 1."),
-        ("format = 2", "format: must be 1, got 2. A newer medpipe may know it."),
+        (
+            "format = 2",
+            "format: must be 1, got 2. A newer medpipe may know it (pip install --upgrade "
+            "medpipe-imaging).",
+        ),
+        ("format = 0", "format: must be 1, got 0."),
         ('format = "1"', "format: must be 1, got '1'."),
     ],
 )

@@ -125,7 +125,11 @@ COLUMNS = "The columns are id, split, fold, label, group, sha256, pixels."
     [
         ("", f"{{path}}, line 1: there is no column id. {COLUMNS}"),
         ("id,label\na,1\n", f"{{path}}, line 1: there is no column split. {COLUMNS}"),
-        ("id,split,age\na,test,1\n", f"{{path}}, line 1: the column 'age' is unknown. {COLUMNS}"),
+        (
+            "id,split,age\na,test,1\n",
+            f"{{path}}, line 1: the column 'age' is unknown. {COLUMNS} Remove it, or use the "
+            "medpipe that wrote the file.",
+        ),
         ("id,split,id\na,test,a\n", f"{{path}}, line 1: the column id occurs twice. {COLUMNS}"),
         ("id,split\n", "The split file {path} has no rows."),
         (

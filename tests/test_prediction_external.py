@@ -343,7 +343,8 @@ def test_the_command_takes_a_file_with_a_dataset_table_alone(
         ),
         (
             "format = 2\n",
-            "format: must be 1, got 2.\n"
+            "format: must be 1, got 2. A newer medpipe may know it (pip install --upgrade "
+            "medpipe-imaging).\n"
             '  dataset: required. Write [dataset] with step = "table", "image_folder" or another.',
         ),
         (

@@ -71,9 +71,7 @@ def _dataset_step(path: Path, registry: Registry) -> DatasetStep:
         for section in document
         if section not in ("format", "dataset")
     ]
-    if document.get("format", config.FORMAT) != config.FORMAT:
-        message = f"must be {config.FORMAT}, got {document['format']!r}."
-        problems.append(Problem(path="format", message=message))
+    problems += config.format_problems(document, required=False)
     if "dataset" not in document:
         remedy = 'Write [dataset] with step = "table", "image_folder" or another.'
         problems.append(Problem(path="dataset", message="required.", remedy=remedy))

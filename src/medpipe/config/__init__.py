@@ -9,7 +9,15 @@ from __future__ import annotations
 from medpipe.config.configuration import Configuration
 from medpipe.config.deciding import decided, with_decided
 from medpipe.config.document import parse, read_text, set_value, unset_value
-from medpipe.config.loading import augmentation, build_step, check, default_chain, load, twice
+from medpipe.config.loading import (
+    augmentation,
+    build_step,
+    check,
+    default_chain,
+    format_problems,
+    load,
+    twice,
+)
 from medpipe.config.sections import (
     DEFAULT_TABLES,
     DEFAULT_TRANSFORMS,
@@ -36,6 +44,7 @@ __all__ = [
     "default_chain",
     "differing",
     "dump",
+    "format_problems",
     "load",
     "parse",
     "read_text",

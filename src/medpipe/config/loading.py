@@ -23,6 +23,7 @@ from medpipe.errors import ConfigError, Problem, UnknownStepError
 from medpipe.registry.parameters import convert
 from medpipe.registry.wording import show
 from medpipe.steps import DatasetStep, InfererStep, MetricStep, Step, TransformStep
+from medpipe.system.distribution import own_distribution
 
 if TYPE_CHECKING:
     from medpipe.registry.registry import Registry
@@ -58,7 +59,7 @@ def check(
     if _nests(document):
         message = f"Tables or lists are nested more than {DEEPEST} levels deep."
         return None, [Problem(path="", message=message)]
-    problems = _format_problems(document)
+    problems = format_problems(document)
     for key in document:
         if key not in SECTIONS:
             problems.append(no_section(key))
@@ -129,14 +130,27 @@ def _nests(document: Mapping[str, object]) -> bool:
     return any(isinstance(item, (Mapping, list)) for item in level)
 
 
-def _format_problems(document: Mapping[str, object]) -> list[Problem]:
+def format_problems(document: Mapping[str, object], *, required: bool = True) -> list[Problem]:
+    """What is wrong with the ``format`` of plain data.
+
+    Args:
+        document: The plain data.
+        required: Whether it must be there.
+    """
     given = document.get("format")
     if given == FORMAT and not isinstance(given, bool):
         return []
     if given is None:
+        if not required:
+            return []
         return [Problem(path="format", message="required.", remedy=f"Write format = {FORMAT}.")]
     message = f"must be {FORMAT}, got {show(given)}."
-    remedy = "A newer medpipe may know it." if isinstance(given, int) and given > FORMAT else ""
+    later = isinstance(given, int) and given > FORMAT
+    remedy = (
+        f"A newer medpipe may know it (pip install --upgrade {own_distribution()})."
+        if later
+        else ""
+    )
     return [Problem(path="format", message=message, remedy=remedy)]
 
 

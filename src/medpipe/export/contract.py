@@ -9,7 +9,7 @@ from medpipe.config.measured import info_record
 from medpipe.errors import ExportError
 from medpipe.registry.parameters import unstructure
 from medpipe.system.files import sha256_of, write_json
-from medpipe.system.versions import version_of, versions
+from medpipe.system.versions import version_of, versions, writer_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -177,7 +177,7 @@ def read_contract(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise ExportError(f"{path} can't be read: {error}. Copy the export once more.") from error
     if not isinstance(found, dict) or found.get("format") != FORMAT:
-        raise ExportError(f"{path} has an unknown format. Use the medpipe that wrote it.")
+        raise ExportError(f"{path} has an unknown format. Use {writer_of(found)}.")
     lacking = [key for key in NEEDED if key not in found]
     if lacking:
         raise ExportError(f"{path} lacks {', '.join(lacking)}. Copy the export once more.")

@@ -20,7 +20,7 @@ from medpipe.errors import RunError
 from medpipe.steps import SPLITS, DataInfo
 from medpipe.system import files
 from medpipe.system.timing import timed
-from medpipe.system.versions import versions
+from medpipe.system.versions import versions, writer_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -55,7 +55,7 @@ def read_record(folder: Path) -> Mapping[str, Any]:
             "another output folder."
         ) from error
     if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise RunError(f"{path} has an unknown format. Use the medpipe that wrote it.")
+        raise RunError(f"{path} has an unknown format. Use {writer_of(record)}.")
     return record
 
 

@@ -46,6 +46,14 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **installed}
 
 
+def writer_of(content: object) -> str:
+    """Which medpipe wrote plain data that may hold its `versions`, as messages name it."""
+    there = content.get("versions") if isinstance(content, dict) else None
+    version = there.get("medpipe") if isinstance(there, dict) else None
+    known = isinstance(version, str) and version.isprintable() and 0 < len(version) < 40
+    return f"the medpipe that wrote it, {version}" if known else "the medpipe that wrote it"
+
+
 def medpipe_version() -> str:
     """The version of medpipe."""
     return version_of(own_distribution()) or "unknown"

@@ -218,7 +218,10 @@ def _check_header(path: Path, header: Sequence[str]) -> None:
     if missing:
         raise DataError(f"{path}, line 1: there is no column {missing[0]}. {expected}")
     if unknown:
-        raise DataError(f"{path}, line 1: the column {unknown[0]!r} is unknown. {expected}")
+        raise DataError(
+            f"{path}, line 1: the column {unknown[0]!r} is unknown. {expected} Remove it, or use "
+            "the medpipe that wrote the file."
+        )
     if twice:
         raise DataError(f"{path}, line 1: the column {twice[0]} occurs twice. {expected}")
 
