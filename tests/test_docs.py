@@ -85,6 +85,11 @@ def _marked(page: Path) -> object:
         "report",
         "several-processes",
         "export",
+        "parts",
+        "from-monai",
+        "from-lightning",
+        "from-nnunet",
+        "from-gandlf",
     }
     return pytest.param(page, id=name_of(page), marks=[pytest.mark.long] if long else [])
 
