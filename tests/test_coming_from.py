@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import re
@@ -96,6 +97,16 @@ def _steps_and_fields() -> set[str]:
     classes = [*steps, *(cls for cls in settings if attrs.has(cls))]
     fields = {field.name for cls in classes for field in attrs.fields(cls)}
     return {step.name for step in steps} | fields | {*sections}
+
+
+def test_what_is_not_run_is_marked_so_and_is_valid_at_least() -> None:
+    text = (DOCS / "how-to" / "from-lightning.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```text\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    names = {node.name for node in ast.walk(ast.parse(block)) if isinstance(node, ast.ClassDef)}
+    assert names == {"Scans", "Classifier"}
+    for page in ("lightning", "nnunet", "gandlf"):
+        said = (DOCS / "how-to" / f"from-{page}.md").read_text(encoding="utf-8")
+        assert re.search(r"not installed where these pages are tested: \*\*.* not run\*\*", said)
 
 
 def test_every_claim_about_medpipe_has_a_test_or_a_command() -> None:
