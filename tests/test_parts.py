@@ -184,6 +184,71 @@ def test_what_is_not_annotated_counts_nowhere() -> None:
     assert found["structures"]["lesion"]["cases"] == 0
 
 
+@pytest.mark.long
+def test_masks_that_a_run_wrote_measure_as_the_run_does(tmp_path: Path) -> None:
+    import nibabel
+
+    random = np.random.default_rng(0)
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    for number in range(20):
+        shape = random.integers(13, 17, 3)
+        middle = (shape / 2 + random.uniform(-1, 1, 3))[:, None, None, None]
+        distance = np.sqrt(((np.indices(shape) - middle) ** 2).sum(axis=0))
+        mask = ((distance < 5).astype(np.uint8) + (distance < 3)).astype(np.uint8)
+        image = (mask + random.normal(0, 0.3, shape)).astype(np.float32)
+        for folder, values in (("images", image), ("masks", mask)):
+            made = nibabel.Nifti1Image(values, np.diag([1.0, 1.25, 1.5, 1.0]))
+            nibabel.save(made, tmp_path / folder / f"p{number // 2:02}_{number}.nii.gz")
+    pipeline = (
+        PipelineBuilder(device="cpu")
+        .dataset(
+            "image_masks",
+            root=tmp_path,
+            labels={"organ": 1, "lesion": 2},
+            group_pattern=r"(p\d+)",
+        )
+        .transforms(
+            "load_image",
+            "ensure_channel_first",
+            "normalize_intensity",
+            medpipe.step("spatial_pad", spatial_size=(16, 16, 16)),
+            "to_tensor",
+        )
+        .network("unet", channels=(4, 8), strides=(2,))
+        .trainer("supervised", max_epochs=3, learning_rate=0.01)
+        .metrics("lesion_f1")
+        .loader(batch_size=4, workers=0)
+        .split(validation=0.2, test=0.5)
+        .build()
+    )
+    run = pipeline.run(tmp_path / "run")
+    splits = pipeline.splits()
+    run.predict([sample.image for sample in splits["test"]], masks=tmp_path / "answers")
+    written = {path.name: path for path in (tmp_path / "answers").rglob("*.nii.gz")}
+
+    def cases() -> Any:
+        for sample in splits["test"]:
+            truth = nibabel.load(sample.label.image)
+            yield MaskCase(
+                id=sample.id,
+                predicted=np.asarray(nibabel.load(written[sample.id.split("/")[-1]]).dataobj),
+                truth=np.asarray(truth.dataobj),
+                spacing=[float(side) for side in truth.header.get_zooms()],
+                group=sample.group,
+            )
+
+    predictions = measure_masks(cases(), splits.task, metrics=["lesion_f1"])
+    found = compute_metrics(predictions, metrics=["lesion_f1"], intervals=True)
+    test = run.metrics["test"]
+    assert 0 < test["dice"] < 1
+    for name in ("dice", "nsd", "hd95", "volume_error", "lesion_f1"):
+        assert found[name] == pytest.approx(test[name]), name
+        assert found["intervals"][name] == pytest.approx(test["intervals"][name]), name
+    for name in ("organ", "lesion"):
+        assert found["structures"][name] == pytest.approx(test["structures"][name])
+
+
 BOX = np.zeros((4, 4), np.int64)
 
 
