@@ -85,6 +85,11 @@ def _marked(page: Path) -> object:
         "report",
         "several-processes",
         "export",
+        "parts",
+        "from-monai",
+        "from-lightning",
+        "from-nnunet",
+        "from-gandlf",
     }
     return pytest.param(page, id=name_of(page), marks=[pytest.mark.long] if long else [])
 
@@ -100,6 +105,8 @@ def test_python_blocks_run_in_order(
     module = types.ModuleType(f"page_{page.stem.replace('-', '_').lower()}")
     monkeypatch.setitem(sys.modules, module.__name__, module)
     text = page.read_text(encoding="utf-8")
+    for configuration in blocks(page, "toml")[:1]:
+        (tmp_path / "tiny.toml").write_text(configuration, encoding="utf-8")
     with threads(1):  # the networks are small: more would wait for each other
         for match in BLOCK.finditer(text):
             if match[1] == "python":

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from medpipe.checks.check_report import CheckReport
     from medpipe.checks.data_report import DataReport
     from medpipe.data.loading.loaders import Loaders
+    from medpipe.data.splits.split_samples import SplitSamples
     from medpipe.errors import (
         BadDataError,
         ChangedError,
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
         TrainingError,
         UnknownStepError,
     )
+    from medpipe.evaluation.mask_cases import MaskCase, measure_masks
+    from medpipe.evaluation.metrics import compute_metrics
     from medpipe.evaluation.predictions import Predictions
     from medpipe.export.verifying import VerifiedExport, verify_export
     from medpipe.pipeline import Pipeline
@@ -65,6 +68,7 @@ __all__ = [
     "CheckReport",
     "DataReport",
     "Loaders",
+    "SplitSamples",
     "Run",
     "RunPlots",
     "RunSet",
@@ -73,6 +77,9 @@ __all__ = [
     "Comparison",
     "Evaluation",
     "Predictions",
+    "compute_metrics",
+    "MaskCase",
+    "measure_masks",
     "FilePredictions",
     "VerifiedExport",
     "verify_export",
@@ -136,6 +143,9 @@ _HOMES = {
         "TrainingError",
         "UnknownStepError",
     ),
+    "medpipe.data.splits.split_samples": ("SplitSamples",),
+    "medpipe.evaluation.mask_cases": ("MaskCase", "measure_masks"),
+    "medpipe.evaluation.metrics": ("compute_metrics",),
     "medpipe.evaluation.predictions": ("Predictions",),
     "medpipe.export.verifying": ("VerifiedExport", "verify_export"),
     "medpipe.pipeline": ("Pipeline",),

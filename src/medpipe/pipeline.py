@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     from medpipe.checks.check_report import CheckReport
     from medpipe.data.loading.loaders import Loaders
+    from medpipe.data.splits.split_samples import SplitSamples
     from medpipe.runs.run import Run
     from medpipe.training.stopping import StopRequest
 
@@ -264,6 +265,33 @@ class Pipeline:
         }
         stop, allow = StopRequest(_seconds(max_time)), allowed(allow_changed)
         return self._run_all(Path(output), members, resume=resume, allow=allow, stop=stop)
+
+    def splits(self) -> SplitSamples:
+        """The samples of each split, as `run` would divide them; nothing is trained.
+
+        Every file is read once, to find what is faulty, and images whose pixels are the same; the
+        result is cached.
+
+        Raises:
+            BadDataError: Samples are faulty, and are not to be left out (``run.bad_data``).
+            DataError: The samples can't be divided so.
+            ChangedError: ``split.file`` was made with other data.
+            StepError: The data set's step or a transform failed.
+        """
+        from medpipe.data.splits.split_samples import SplitSamples
+
+        with narrated():
+            assembly = self._assembly()
+            prepared = assembly.prepare_data(assembly.chain())
+        dataset = prepared.dataset
+        return SplitSamples(
+            by_split=prepared.by_split,
+            task=dataset.task,
+            reading=dataset.reading,
+            notes=dataset.notes,
+            splits=prepared.split,
+            scan=prepared.scan,
+        )
 
     def build_network(self) -> nn.Module:
         """The network as it is before training: a plain ``nn.Module`` on the CPU.

@@ -16,6 +16,7 @@ from medpipe.evaluation.measured import measure
 from medpipe.evaluation.name_table import name_table, worst_cases
 from medpipe.evaluation.remarks import general_remarks
 from medpipe.evaluation.subgroups import by_value, group_count, subgroup_columns
+from medpipe.registry.parameters import StepReference
 from medpipe.registry.registry import Registry
 from medpipe.steps import MetricStep
 
@@ -32,21 +33,34 @@ LOSS = "loss"
 
 
 def metrics_of(
-    task: Task, more: Sequence[MetricStep] = (), *, registry: Registry | None = None
+    task: Task,
+    more: Sequence[MetricStep | str | StepReference] = (),
+    *,
+    registry: Registry | None = None,
 ) -> dict[str, MetricStep]:
     """The metrics of a task by name: its own, then those of a configuration.
 
     Args:
         task: The task.
-        more: Those of the configuration; one of a name that the task has takes its place.
+        more: Those of the configuration, as steps, names, or names with parameters; one of a name
+            that the task has takes its place.
         registry: Where the task's own are looked up; by default every installed plugin.
 
     Raises:
-        UnknownStepError: A metric of the task is not there.
+        UnknownStepError: A metric is not there.
+        ConfigError: The parameters of a named one are wrong.
     """
     registry = Registry.discover() if registry is None else registry
-    own = [registry.create(MetricStep, name) for name in task.step.metrics]
-    return {step.name: step for step in (*own, *more)}
+    steps = [_created(metric, registry) for metric in (*task.step.metrics, *more)]
+    return {step.name: step for step in steps}
+
+
+def _created(metric: MetricStep | str | StepReference, registry: Registry) -> MetricStep:
+    if isinstance(metric, str):
+        return registry.create(MetricStep, metric)
+    if isinstance(metric, StepReference):
+        return registry.create(MetricStep, metric.name, metric.parameters)
+    return metric
 
 
 def mode_of(monitor: str, metrics: Mapping[str, MetricStep]) -> Mode:
@@ -66,7 +80,7 @@ def is_better(monitor_mode: Mode, new: float | None, best: float | None) -> bool
 def compute_metrics(
     predictions: Predictions,
     *,
-    metrics: Sequence[MetricStep] = (),
+    metrics: Sequence[MetricStep | str | StepReference] = (),
     registry: Registry | None = None,
     intervals: bool = False,
     subgroups: bool = False,
@@ -90,7 +104,8 @@ def compute_metrics(
 
     Args:
         predictions: Of one split.
-        metrics: More than those of the task.
+        metrics: More than those of the task: names, `medpipe.step` with parameters, or step
+            objects.
         registry: Where the task's metrics are looked up; by default every installed plugin.
         intervals: Also give 95 % intervals; see `medpipe.evaluation.intervals.intervals_of`.
         subgroups: Also give the metrics of the samples that share a value of a kept column, for
@@ -109,6 +124,8 @@ def compute_metrics(
 
     Raises:
         StepError: A metric failed, or gave something else than numbers; it is named.
+        UnknownStepError: There is no metric of that name.
+        ConfigError: The parameters of a named metric are wrong.
     """
     registry = Registry.discover() if registry is None else registry
     steps = metrics_of(predictions.task, metrics, registry=registry)
