@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -90,6 +92,19 @@ def test_its_own_tests_pass_where_it_is_installed(python: Path, tmp_path: Path, 
     options = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--import-mode=importlib"]
     said = called(python, tmp_path, "pytest", *options, f"--rootdir={tmp_path}", str(tests))
     assert " passed" in said
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_what_its_readme_shows_works(python: Path, tmp_path: Path, name: str) -> None:
+    text = (PLUGINS / name / "README.md").read_text(encoding="utf-8")
+    commands = [shlex.split(line) for line in re.findall(r"^\$ (.*)$", text, re.MULTILINE)]
+    after = commands[4:]  # those that install and test are tried above
+    assert [command[0] for command in commands[:4]] == ["pip", "medpipe", "pytest", "mypy"]
+    for program, *arguments in after:
+        called(python, tmp_path, *(arguments[1:] if program == "python" else [program, *arguments]))
+    for number, code in enumerate(re.findall(r"^```python\n(.*?)^```$", text, re.M | re.S)):
+        (tmp_path / f"block_{number}.py").write_text(code)
+        called(python, tmp_path, f"block_{number}")
 
 
 def test_a_killed_run_with_all_of_them_ends_as_one_that_was_not(
