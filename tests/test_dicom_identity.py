@@ -13,7 +13,7 @@ from medpipe import PipelineBuilder
 from medpipe.builtin.datasets.image_folder import ImageFolder
 from medpipe.builtin.datasets.table import Table
 from medpipe.data.readers.reader import read_sample_image
-from medpipe.plugin import DataError, Reading, Series
+from medpipe.plugin import DataError, Reading, Series, dicom_identities
 from medpipe.prediction.listing import find_files
 from support.drawn_dicom import write_dicom, write_series
 
@@ -315,3 +315,17 @@ def test_two_rows_with_one_series_are_refused(tmp_path: Path) -> None:
     assert "row 2: 'p1' and 'p2' hold one series, 1.1." in str(caught.value)
     assert "row 3: 'p2' and 'p1' hold one series, 1.1." in str(caught.value)
     Table(file=tmp_path / "t.csv", unit="series", dicom_group="none").build()
+
+
+def test_the_description_of_a_study_is_read_without_invisible_characters(tmp_path: Path) -> None:
+    values = np.zeros((4, 4), np.uint8)
+    for name, said in (("said", "CT Thorax\u200b "), ("blank", " "), ("absent", "")):
+        elements = {"StudyDescription": said, "SpecificCharacterSet": "ISO_IR 192"}
+        write_dicom(tmp_path / f"{name}.dcm", values, **(elements if said else {}))
+    files = {path.stem: str(path) for path in tmp_path.iterdir()}
+    found = dicom_identities(files, [])
+    assert {name: one.study_description for name, one in found.items()} == {
+        "said": "CT Thorax",
+        "blank": None,
+        "absent": None,
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from importlib import resources
 from typing import TYPE_CHECKING
@@ -117,7 +118,11 @@ def {hook_of(kind)}() -> list[type[{kind.__name__}]]:
     if len(steps) > 100:
         listed = "".join(f"    {cls},\n" for cls in classes.values())
         steps = f"STEPS: list[type[Step]] = [\n{listed}]"
-    return f'"""{summary}"""\n\n{plugin}\n\n{imports}\n\n{steps}\n{hooks}'
+    public = f"__all__ = {json.dumps(['STEPS', *sorted(classes.values())])}"
+    if len(public) > 100:
+        listed = "".join(f'    "{name}",\n' for name in ["STEPS", *sorted(classes.values())])
+        public = f"__all__ = [\n{listed}]"
+    return f'"""{summary}"""\n\n{plugin}\n\n{imports}\n\n{public}\n\n{steps}\n{hooks}'
 
 
 def _row(kind: str, step: str) -> str:

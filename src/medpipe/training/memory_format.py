@@ -38,6 +38,16 @@ class _Order:
             weight.is_contiguous(memory_format=self.format) for weight in weights
         )
 
+    def lay(self, network: torch.nn.Module, memory_format: torch.memory_format) -> None:
+        """Put what has as many dimensions into a memory format, where it is.
+
+        A network's own ``to`` takes tensors of 4 and of 5 dimensions alike, and fails where a
+        network of volumes has a scale for each channel, of shape (channels, 1, 1, 1).
+        """
+        for tensor in (*network.parameters(), *network.buffers()):
+            if tensor.ndim == self.ndim:
+                tensor.data = tensor.data.to(tensor.device, memory_format=memory_format)
+
 
 def is_channels_last(network: torch.nn.Module) -> bool:
     """Whether a network's 2-D convolutions were put in channels last."""
@@ -80,7 +90,7 @@ def in_channels_last(
         return
     moved = not order.holds(network)
     if moved:
-        network.to(memory_format=order.format)  # type: ignore[call-overload]
+        order.lay(network, order.format)
     tried = not moved
 
     def run(image: torch.Tensor) -> torch.Tensor:
@@ -95,7 +105,7 @@ def in_channels_last(
         except RuntimeError:
             if tried:
                 raise
-            network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+            order.lay(network, torch.contiguous_format)
             moved, tried = False, True
             return run(image)
         tried = True
@@ -105,4 +115,4 @@ def in_channels_last(
         yield run
     finally:
         if moved:
-            network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+            order.lay(network, torch.contiguous_format)

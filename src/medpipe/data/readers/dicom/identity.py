@@ -18,12 +18,14 @@ TAGS = (
     0x00080005,  # SpecificCharacterSet, by which PatientID is decoded
     0x00080018,
     0x00080060,
+    0x00081030,
     0x00100020,
     0x00100021,
     0x0020000D,
     0x0020000E,
 )
-"""The elements that are read: SOPInstanceUID, Modality, PatientID, its issuer, study, series."""
+"""The elements that are read: SOPInstanceUID, Modality, StudyDescription, PatientID, its issuer,
+study, series."""
 NAMED = 3
 """How many files a sentence names."""
 _TRUST = (
@@ -34,7 +36,7 @@ _TRUST = (
 
 @attrs.frozen(kw_only=True)
 class DicomIdentity:
-    """Patient, study, series, instance and modality of a file; None where blank or absent.
+    """What a file's header says of patient, study, series and instance; None: blank or absent.
 
     Attributes:
         patient: PatientID, without invisible characters.
@@ -43,6 +45,7 @@ class DicomIdentity:
         series: SeriesInstanceUID.
         instance: SOPInstanceUID.
         modality: Modality, such as ``CT`` or ``MR``.
+        study_description: StudyDescription, such as ``CT Thorax``.
     """
 
     patient: str | None = None
@@ -51,6 +54,7 @@ class DicomIdentity:
     series: str | None = None
     instance: str | None = None
     modality: str | None = None
+    study_description: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -77,6 +81,7 @@ def identity_of(dataset: Dataset) -> DicomIdentity:
         series=_text(dataset, "SeriesInstanceUID"),
         instance=_text(dataset, "SOPInstanceUID"),
         modality=_text(dataset, "Modality"),
+        study_description=_text(dataset, "StudyDescription"),
     )
 
 
