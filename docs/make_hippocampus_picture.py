@@ -25,7 +25,7 @@ sys.path[:0] = [str(DOCS), str(DOCS.parent / "examples")]
 from hippocampus import choose, find  # noqa: E402  # needs the path
 from make_report_pictures import screenshot  # noqa: E402
 
-WIDTH, HEIGHT = 1040, 1400
+WIDTH, HEIGHT = 1060, 1400
 """Of the window; what is below the page is cut off."""
 SHOWN = ("results", "data", "task-0-0")
 """The sections of the report that are in the picture: none of them needs an image."""
@@ -34,10 +34,13 @@ STYLE = """<style>
   header { border: 0; margin: 0; padding-bottom: 0 }
   h2 { margin-top: 12px }
   td { white-space: nowrap }
-  th, td { padding-right: 12px; font-size: .85rem }
-  main { display: grid; grid-template-columns: 10fr 11fr; column-gap: 32px }
-  #task-0-0 { grid-column: 1 / 3; display: grid; grid-template-columns: 1fr 1fr; column-gap: 32px }
-  #task-0-0 > h2, #task-0-0 > .scroll:nth-of-type(1) { grid-column: 1 / 3 }
+  th, td { padding-right: 10px; font-size: .85rem }
+  main { display: grid; grid-template-columns: 1fr 1fr; column-gap: 28px }
+  #data { grid-area: 1 / 2 / 3 / 3 }
+  #task-0-0 { display: contents }
+  #task-0-0 > h2, #task-0-0 > .scroll { grid-column: 1; margin-bottom: 0 }
+  #task-0-0 > .scroll:nth-of-type(1) { display: none }
+  #task-0-0 > .drawings { grid-area: 3 / 2 }
 </style>"""
 
 
@@ -81,7 +84,7 @@ def evidence(dataset: medpipe.Dataset) -> dict[str, tuple[int, float]]:
 
 
 def shown(page: str) -> str:
-    """A report's numbers, tables and curves as a page of their own, in two columns.
+    """Some of a report's tables and a figure as a page of their own, in two columns.
 
     Args:
         page: The report, made without images.
