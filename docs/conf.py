@@ -21,6 +21,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
+    "sphinx_design",
 ]
 exclude_patterns = ["_build"]
 myst_enable_extensions = ["colon_fence"]
@@ -36,6 +37,8 @@ napoleon_use_ivar = True
 napoleon_attr_annotations = False
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["landing.css"]
 html_title = f"medpipe {release}"
 copybutton_exclude = ".linenos, .gp, .go"
 copybutton_prompt_text = "$ "

@@ -67,14 +67,19 @@ def segment(folder: Path) -> Path:
     return page
 
 
-def picture(page: Path, path: Path, width: int, height: int) -> None:
+def screenshot(page: Path, path: Path, width: int, height: int, *options: str) -> None:
     """What a browser shows of a page in a window."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
         raise SystemExit("Chromium is needed to draw the pictures. Install it.")
     command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
-    command += [f"--window-size={width},{height}", f"--screenshot={path}", page.as_uri()]
-    subprocess.run(command, check=True, capture_output=True)
+    command += [f"--window-size={width},{height}", f"--screenshot={path}", *options]
+    subprocess.run([*command, page.as_uri()], check=True, capture_output=True)
+
+
+def picture(page: Path, path: Path, width: int, height: int) -> None:
+    """A screenshot with fewer colours."""
+    screenshot(page, path, width, height)
     with Image.open(path) as shot:
         # Noise takes room: with all its pixels a page of images is half a megabyte.
         size = (WIDEST, height * WIDEST // width) if path.name in SMALL else shot.size

@@ -285,12 +285,12 @@ def test_the_readme_s_python_runs_from_the_wheel(
 ) -> None:
     text = str(published.metadata.get_payload())
     blocks = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    assert len(blocks) >= 3
+    assert len(blocks) >= 2
     script = tmp_path / "readme.py"
     script.write_text("\n".join(blocks), encoding="utf-8")
     printed = call(python, tmp_path, script.name)
-    assert re.search(r"^accuracy [01]\.\d{3} \([01]\.\d{3} to 1\.000\) on 150", printed, re.M)
-    assert printed.count("The pipeline can run.") == 2
+    assert re.search(r"^accuracy [01]\.\d{3} \([01]\.\d{3} to 1\.000\) on 30 ", printed, re.M)
+    assert printed.count("The pipeline can run.") == 1
 
 
 CITED = {
