@@ -85,6 +85,7 @@ RESAMPLING = [
     ("rand_2d_elastic", {"spacing": 20.0, "magnitude_range": (2.0, 2.0)}),
     ("rand_grid_distortion", {"distort_limit": 0.3}),
     ("augment", {"scale_range": 0.4}),
+    ("rand_simulate_low_resolution", {"zoom_range": (0.6, 0.6), "upsample_mode": "bilinear"}),
 ]
 
 
