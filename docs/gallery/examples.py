@@ -62,7 +62,7 @@ EXAMPLES: Mapping[str, Example] = {
     "add_coordinate_channels": Example({"spatial_dims": (0, 1)}),
     "adjust_contrast": Example({"gamma": 2.0}),
     "clip_intensity_percentiles": Example({"lower": 30.0, "upper": 85.0}),
-    "gaussian_sharpen": Example({"alpha": 3.0}),
+    "gaussian_sharpen": Example({"sigma1": 0.6, "sigma2": 1.0, "alpha": 3.0}),
     "gaussian_smooth": Example({"sigma": 1.5}),
     "gibbs_noise": Example({"alpha": 0.7}),
     "histogram_normalize": Example(own_range=True),

@@ -24,7 +24,8 @@ PICTURES = "../images/gallery"
 GROUPS: Mapping[str, tuple[str, Callable[[type[TransformStep]], bool]]] = {
     "Random steps that move pixels": (
         "The image before, then three draws: the first three epochs of a run with `seed = 0`, "
-        "where no other seed is given. Masks are moved by nearest neighbour.",
+        "where no other seed is given. Masks are moved by nearest neighbour. What comes in from "
+        "outside is the mirror image, or the edge, as `padding_mode` says, in the mask too.",
         lambda cls: cls.random and cls.spatial and not issubclass(cls, PatchStep),
     ),
     "Random steps that change values": (
