@@ -126,8 +126,7 @@ EXAMPLES: Mapping[str, Example] = {
 WITHOUT: Mapping[str, str] = {
     "cast_to_type": "The type of the values changes, and the picture stays what it is.",
     "ensure_channel_first": "56 x 56 becomes 1 x 56 x 56. Every picture here has been through it.",
-    "load_image": "It reads the file, and begins every chain. Every picture here has been through "
-    "it.",
+    "load_image": "It reads the file. Every picture here has been through it.",
     "remove_repeated_channel": "Channels that are copies of others go: 2 x 56 x 56 becomes "
     "1 x 56 x 56.",
     "repeat_channel": "Each channel comes again: 1 x 56 x 56 becomes 3 x 56 x 56, for networks "

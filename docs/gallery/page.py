@@ -56,21 +56,15 @@ MASKS = (
 
 
 def gallery() -> str:
-    """All built-in transforms: those with pictures in groups, then the others in a table."""
+    """All built-in transforms: those with pictures in groups, then the others."""
     steps, notes = builtin_steps(), read_notes()
     shown = {name: cls for name, cls in steps.items() if name in EXAMPLES}
     parts = []
     for title, (said, belongs) in GROUPS.items():
         entries = [entry(cls, notes[name]) for name, cls in shown.items() if belongs(cls)]
         parts += [f"## {title}\n\n{said}\n", *entries]
-    rows = [
-        f"| [`{name}`](steps.md#{name}) | {sentence(cls)} | {WITHOUT[name]} "
-        f"| {'yes' if has_batched_form(cls) else 'no'} |"
-        for name, cls in steps.items()
-        if name in WITHOUT
-    ]
-    head = "| step | what it does | why there is no picture | batched form |\n|---|---|---|---|"
-    parts.append(f"## Steps without a picture\n\n{MASKS}\n\n" + "\n".join([head, *rows]) + "\n")
+    parts.append(f"## Steps without a picture\n\n{MASKS}\n")
+    parts += [without_picture(cls) for name, cls in steps.items() if name in WITHOUT]
     return "\n".join(parts)
 
 
@@ -112,6 +106,15 @@ def with_parameters(example: Example) -> str:
         values = ", ".join(f"`{key} = {toml_text(value)}`" for key, value in parameters.items())
         said += f"; in front of it `{step}` with {values}"
     return f"{said}; `seed = {example.seed}`." if example.seed else f"{said}."
+
+
+def without_picture(cls: type[TransformStep]) -> str:
+    """A step of which a picture would show nothing: its sentence, and why."""
+    form = "a" if has_batched_form(cls) else "no"
+    return (
+        f"### `{cls.name}`\n\n{sentence(cls)} [All parameters](steps.md#{cls.name})\n\n"
+        f"{WITHOUT[cls.name]} The step has {form} batched form.\n"
+    )
 
 
 def sizes(note: Note) -> list[str]:
