@@ -1,4 +1,4 @@
-"""Sphinx: MyST pages, the API from docstrings, the tables of steps and settings from the code."""
+"""Sphinx: MyST pages, the API from docstrings, the tables and the gallery from the code."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from gallery.page import write_gallery
 from tables import write_tables
 
 project = "medpipe"
@@ -43,4 +44,6 @@ html_title = f"medpipe {release}"
 copybutton_exclude = ".linenos, .gp, .go"
 copybutton_prompt_text = "$ "
 
-write_tables(Path(__file__).parent / "_build" / "tables")
+TABLES = Path(__file__).parent / "_build" / "tables"
+write_tables(TABLES)
+write_gallery(TABLES / "gallery.md")

@@ -6,6 +6,7 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 import attrs
+from gallery.examples import EXAMPLES
 
 import medpipe
 from medpipe.registry.meanings import meanings, parameter_fields
@@ -36,7 +37,8 @@ def steps_of(kind: type[Step]) -> str:
         if plugin is None or not plugin.builtin:
             continue
         sentence = (inspect.getdoc(cls) or "").partition("\n")[0]
-        sections.append(f"### `{name}`\n\n{sentence}\n\n{_parameters(cls)}")
+        shown = f" [Pictures](gallery.md#{name})" if name in EXAMPLES else ""
+        sections.append(f"### `{name}`\n\n{sentence}{shown}\n\n{_parameters(cls)}")
     return "\n".join(sections)
 
 

@@ -399,6 +399,7 @@ def test_smoothing(shape: tuple[int, ...], approx: str) -> None:
 def test_low_resolution(shape: tuple[int, ...], align: bool) -> None:
     mode = "bilinear" if len(shape) == 4 else "trilinear"
     options: Any = {"upsample_mode": mode, "align_corners": align}
+    options["downsample_mode"] = "nearest" if align else "nearest-exact"
     step = STEPS["rand_simulate_low_resolution"](prob=1.0, zoom_range=(0.2, 0.9), **options)
 
     def theirs(draw: Mapping[str, Any]) -> Any:

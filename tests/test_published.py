@@ -28,7 +28,7 @@ from medpipe.system.distribution import DISTRIBUTION
 
 LINK = re.compile(r"\]\(([^)\s]+)\)|src=\"([^\"]+)\"")
 DATA = {".dcm", ".nii", ".gz", ".npy", ".npz", ".h5", ".pt", ".pth", ".safetensors", ".zip", ".whl"}
-PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".pgm"}
+PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".pgm", ".webp"}
 NEEDED = {
     "py.typed",
     "recipes/mednist_fast.toml",
@@ -132,7 +132,10 @@ def test_the_sources_hold_what_is_in_the_clone_and_no_data(
     assert {"CONTRIBUTING.md", "tests/test_published.py", "docs/index.md"} <= held
     assert [name for name in held if Path(name).suffix in DATA] == []
     pictures = {name for name in held if Path(name).suffix in PICTURES}
-    assert {Path(name).parent.as_posix() for name in pictures} == {"docs/images"}
+    assert {Path(name).parent.as_posix() for name in pictures} == {
+        "docs/images",
+        "docs/images/gallery",
+    }
 
 
 def test_the_metadata_are_those_of_the_project(

@@ -69,6 +69,52 @@ def test_no_value_arises_in_a_label(entry: Transform, dims: int) -> None:
     assert left["label"].shape[1:] == left["image"].shape[1:]
 
 
+RESAMPLING = [
+    ("resize", {"spatial_size": (20, 60)}),
+    ("resize", {"spatial_size": (67, 97), "mode": "bilinear"}),
+    ("resize", {"spatial_size": (27, 16), "mode": "bicubic", "anti_aliasing": True}),
+    ("resize", {"spatial_size": (90, 21), "mode": "nearest-exact"}),
+    ("zoom", {"zoom": (1.7, 0.6)}),
+    ("zoom", {"zoom": 1.4, "mode": "bilinear", "keep_size": False}),
+    ("rand_zoom", {"min_zoom": 1.7, "max_zoom": 1.7}),
+    ("rand_zoom", {"min_zoom": 0.6, "max_zoom": 0.6, "keep_size": False}),
+    ("spacing", {"pixdim": (0.7, 2.3)}),
+    ("affine", {"scale_params": (1.7, 0.6)}),
+    ("rotate", {"angle": 0.4}),
+    ("rand_affine", {"scale_range": ((0.3, 0.3), (-0.3, -0.3))}),
+    ("rand_2d_elastic", {"spacing": 20.0, "magnitude_range": (2.0, 2.0)}),
+    ("rand_grid_distortion", {"distort_limit": 0.3}),
+    ("augment", {"scale_range": 0.4}),
+    ("rand_simulate_low_resolution", {"zoom_range": (0.6, 0.6), "upsample_mode": "bilinear"}),
+]
+
+
+@pytest.mark.parametrize(("name", "parameters"), RESAMPLING)
+def test_a_mask_lies_where_its_structure_lies(name: str, parameters: dict[str, Any]) -> None:
+    """`interpolate` with "nearest" moves masks by half a pixel, its other modes no image."""
+    rows, columns = torch.meshgrid(torch.arange(60), torch.arange(63), indexing="ij")
+    ball = (((rows - 26) / 13) ** 2 + ((columns - 33) / 17) ** 2 <= 1).to(torch.uint8)[None]
+    step = STEPS[name](**{**parameters, **({"prob": 1.0} if STEPS[name].random else {})})
+    sample = {"image": MetaTensor(ball.float()), "label": MetaTensor(ball), "id": "a"}
+    left = [through(step, sample)]
+    if step.batched:
+        batch = {key: torch.stack([torch.as_tensor(sample[key])] * 2) for key in ("image", "label")}
+        chain = Chain([("the step", step)], seed=1)
+        found = chain.batched_stage({**batch, "id": ["a", "b"]}, training=True, epoch=0)
+        left += [{key: found[key][place] for key in ("image", "label")} for place in (0, 1)]
+    for one in left:
+        image, label = (torch.as_tensor(one[key]).double()[0] for key in ("image", "label"))
+        for axis in (0, 1):
+            apart = middle(image, axis) - middle(label, axis)
+            assert abs(apart) < 0.25, (axis, apart)
+
+
+def middle(values: torch.Tensor, axis: int) -> float:
+    """The mean place of what is in an image, along an axis."""
+    along = values.sum(1 - axis)
+    return float((along * torch.arange(len(along))).sum() / along.sum())
+
+
 @pytest.mark.parametrize("entry", STAYING, ids=lambda entry: entry.name)
 def test_steps_that_change_values_leave_labels_alone(entry: Transform) -> None:
     sample = pair(2)

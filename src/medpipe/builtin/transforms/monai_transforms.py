@@ -8,6 +8,7 @@ import attrs
 
 from medpipe.builtin.transforms.affine_transforms import GUARDED
 from medpipe.builtin.transforms.augment import Augment
+from medpipe.builtin.transforms.batched.zoom import nearest_for
 from medpipe.builtin.transforms.batched_transforms import BATCHED
 from medpipe.builtin.transforms.ensure_channel_first import QUICK
 from medpipe.builtin.transforms.graph_forms import GRAPH_FORMS
@@ -20,6 +21,7 @@ from medpipe.builtin.transforms.transform_table import (
     ALIGN_CORNERS_OR_NOT,
     PAD_MODE,
     TABLE,
+    Interpolation,
     Transform,
 )
 from medpipe.plugin import TransformStep
@@ -35,8 +37,8 @@ if TYPE_CHECKING:
 
 KEYS = ("image",)
 BOTH = ("image", "label")
-OF_LABELS = {"mode": "nearest", "align_corners": None, "anti_aliasing": False}
-"""What parameters of resampling are for labels."""
+OF_LABELS = {"align_corners": None, "anti_aliasing": False}
+"""What parameters of resampling are for labels, beside the mode."""
 IN_BUNDLES = {"to_tensor": "EnsureTyped"}
 """Other transforms that do the same: `Invertd` makes arrays without metadata of `ToTensord`."""
 
@@ -84,10 +86,17 @@ class MonaiTransform(TransformStep):
         }
         shared = {
             name: (getattr(self, name), of_labels)
-            for name, of_labels in OF_LABELS.items()
+            for name, of_labels in {"mode": self._label_mode(), **OF_LABELS}.items()
             if name in given and fits[name]
         }
         return self._made(BOTH, shared)
+
+    def _label_mode(self) -> str:
+        """How labels are resampled: by MONAI's `grid_sample`, or by torch's `interpolate`."""
+        mode = self.entry.parameters.get("mode")
+        if mode is None or mode.type is not Interpolation:
+            return "nearest"
+        return nearest_for(getattr(self, "mode", ""))
 
     def _made(
         self, keys: tuple[str, ...], more: Mapping[str, Any]

@@ -37,7 +37,8 @@ MEANINGS: Mapping[str, str] = {
     "dim": "The axis of length 1 that is removed.",
     "distort_limit": "How far the cells are distorted, as shares.",
     "divisor": "What the values are divided by; none: their standard deviation.",
-    "downsample_mode": "How the image is made smaller.",
+    "downsample_mode": "How the image is made smaller. `nearest`, MONAI's default, moves it by up "
+    "to half a pixel of the smaller image, beside its mask; `nearest-exact` does not.",
     "dropout_holes": "Whether the holes are filled; otherwise all but the holes is.",
     "factor": "How many standard deviations are added.",
     "factors": "The range of the random factor: a number `x` stands for -x to x.",

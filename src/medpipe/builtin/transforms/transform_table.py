@@ -1,9 +1,9 @@
 """MONAI's dictionary transforms that medpipe offers: names, parameters, types and defaults.
 
-A test compares this table with the installed MONAI. Left out of every transform: keys (always
-``image``), readers, writers, functions, devices, and every string that MONAI would look up as a
-Python name, so that no configuration can cause an import. Where MONAI takes one of a few
-strings, the type lists them.
+A test compares this table with the installed MONAI, and knows where a default is another. Left out
+of every transform: keys (always ``image``), readers, writers, functions, devices, and every string
+that MONAI would look up as a Python name, so that no configuration can cause an import. Where MONAI
+takes one of a few strings, the type lists them.
 """
 
 from __future__ import annotations
@@ -587,7 +587,8 @@ RANDOM_INTENSITY = (
         "Downsamples the image and upsamples it again.",
         {
             **PROB,
-            "downsample_mode": Parameter(Interpolation, "nearest"),
+            # MONAI's default, nearest, moves the image by up to half a pixel of the smaller one.
+            "downsample_mode": Parameter(Interpolation, "nearest-exact"),
             "upsample_mode": Parameter(Interpolation, "trilinear"),
             "zoom_range": Parameter(tuple[float, float], (0.5, 1.0)),
             **ALIGN_CORNERS,

@@ -26,6 +26,16 @@ _COPIES = {
 }
 
 
+def nearest_for(mode: str) -> str:
+    """The mode of torch's `interpolate` for labels of images that are resampled with a mode.
+
+    `interpolate` has ``nearest-exact`` for the nearest pixel by their centres, where the others
+    leave a structure. Its ``nearest`` gives what lies up to one pixel before, and so is for labels
+    of images that are resampled with it alone.
+    """
+    return "nearest" if mode == "nearest" else "nearest-exact"
+
+
 class BatchedRandZoom(DrawnStep):
     """MONAI's `RandZoom` on a batch."""
 
@@ -92,7 +102,7 @@ class BatchedRandZoom(DrawnStep):
     def moved(self, labels: torch.Tensor, draws: Sequence[Mapping[str, Any]]) -> torch.Tensor:
         """Zoom the labels by nearest neighbour."""
         step: Any = self
-        nearest = attrs.evolve(step, mode="nearest", align_corners=None)
+        nearest = attrs.evolve(step, mode=nearest_for(self.mode), align_corners=None)
         return nearest.changed(labels, draws)  # type: ignore[no-any-return]
 
 
