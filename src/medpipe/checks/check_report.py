@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -10,6 +9,7 @@ import attrs
 from medpipe.assembly import Assembly
 from medpipe.config import toml_text
 from medpipe.data.preparation import PreparedData
+from medpipe.data.splits.counts import GROUPS, class_counts, group_counts
 from medpipe.errors import CheckFailed, Problem
 from medpipe.steps import SPLITS, DataInfo
 from medpipe.system.hardware import Precision
@@ -181,20 +181,10 @@ def _some(word: str, sentences: Sequence[str]) -> list[str]:
 
 def _table(prepared: PreparedData) -> list[str]:
     """Samples of each class, and groups, by split."""
-    rows: list[tuple[str, list[int]]] = []
     task = prepared.dataset.task
-    classes = [
-        task.step.classes([sample.label for sample in prepared.by_split[split]]) for split in SPLITS
-    ]
-    if all(found is not None for found in classes):
-        totals = [Counter(found) for found in classes]
-        rows += [
-            (name, [counts[number] for counts in totals])
-            for number, name in enumerate(task.names[:SHOWN])
-        ]
-    groups = [{sample.group for sample in prepared.by_split[split]} for split in SPLITS]
-    if any(some - {None} for some in groups):
-        rows.append(("(groups)", [len(some - {None}) for some in groups]))
+    rows = list(class_counts(prepared.by_split, task).items())[:SHOWN]
+    groups = group_counts(prepared.by_split)
+    rows += [(GROUPS, groups)] if groups else []
     if not rows:
         return []
     width = max(len(name) for name, _ in rows)

@@ -1,4 +1,4 @@
-"""Short HTML tables for notebooks: all text is escaped, and long tables are cut."""
+"""Short HTML for notebooks: all text is escaped, and what is long is cut."""
 
 from __future__ import annotations
 
@@ -38,6 +38,17 @@ def table(rows: Iterable[Sequence[object]], *, title: str, head: Sequence[str] =
             break
         lines.append(line)
     return f"{begin}{''.join(lines)}</table>"
+
+
+def preformatted(text: str) -> str:
+    """Format text as it stands, with its lines; what is longer than `LONGEST` is cut."""
+    lines, left = text.splitlines(), LONGEST
+    for place, line in enumerate(lines):
+        left -= len(line) + 1
+        if left < 0:
+            lines[place:] = [f"and {len(lines) - place:,} more lines"]
+            break
+    return f"<pre>{html.escape(chr(10).join(lines))}</pre>"
 
 
 def _escaped(cell: object) -> str:
