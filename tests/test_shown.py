@@ -93,6 +93,26 @@ def test_a_check_that_failed_says_so_in_short() -> None:
     assert "<i>too wide</i>" in cells(text)[1]
 
 
+def test_a_check_shows_the_split_as_a_table_of_its_own() -> None:
+    pipeline = (
+        medpipe.PipelineBuilder(device="cpu")
+        .dataset("phantom", samples=60, size=16)
+        .network("resnet10", widen_factor=0.125, conv1_t_size=3)
+        .loader(workers=0)
+        .build()
+    )
+    text = pipeline.check()._repr_html_()
+    assert text.count("<table>") == 2
+    found = cells(text)
+    assert found[found.index("samples") + 1] == "48 training, 6 validation, 6 test"
+    begin = found.index("AbdomenCT")
+    assert found[begin - 4 : begin + 4] == [
+        *("", "training", "validation", "test"),
+        *("AbdomenCT", "8", "1", "1"),
+    ]
+    assert found[-4:] == ["(samples)", "48", "6", "6"]
+
+
 def test_a_run_without_results_has_a_short_form() -> None:
     record = {
         "status": "failed",
@@ -144,6 +164,7 @@ def test_an_evaluation_shows_its_metrics_and_what_to_look_at() -> None:
             "images": 2,
             "accuracy": 0.5,
             "intervals": {"accuracy": [0.25, 0.75]},
+            "baseline": {"accuracy": 0.4},
             "remarks": ["Few."],
         },
         predictions=Predictions(
@@ -156,7 +177,7 @@ def test_an_evaluation_shows_its_metrics_and_what_to_look_at() -> None:
     text = evaluation._repr_html_()
     assert text.startswith("<p><b>Evaluation on 2 images</b></p>")
     assert cells(text) == [
-        *("accuracy", "0.5000 (0.2500 to 0.7500)"),
+        *("accuracy", "0.5000 (0.2500 to 0.7500); one answer for all: 0.4000"),
         *("look at this", "Few.", "note", "<b>Others</b>"),
     ]
 

@@ -11,12 +11,15 @@ if TYPE_CHECKING:
 
 
 def metric_rows(metrics: Mapping[str, Any], split: str = "") -> list[tuple[str, str]]:
-    """Each metric of a split with its interval, such as ``0.9300 (0.9100 to 0.9500)``."""
-    return [
-        (f"{split} {name}".strip(), with_interval(metrics, name))
-        for name, value in metrics.items()
-        if isinstance(value, float) or name in metrics.get("intervals", {})
-    ]
+    """Each metric of a split with its interval, and what one answer for all would reach."""
+    baseline = metrics.get("baseline", {})
+    rows = []
+    for name, value in metrics.items():
+        if isinstance(value, float) or name in metrics.get("intervals", {}):
+            trivial = baseline.get(name)
+            beside = "" if trivial is None else f"; one answer for all: {trivial:.4f}"
+            rows.append((f"{split} {name}".strip(), with_interval(metrics, name) + beside))
+    return rows
 
 
 def remark_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -25,13 +25,11 @@ def table(rows: Iterable[Sequence[object]], *, title: str, head: Sequence[str] =
         At most `LONGEST` characters or so; the last line says how many rows were left out.
     """
     rows = list(rows)
-    first = f"<tr>{''.join(f'<th>{_escaped(name)}</th>' for name in head)}</tr>" if head else ""
-    begin = f"<p><b>{_escaped(title)}</b></p><table>{first}"
+    begin = f"<p><b>{_escaped(title)}</b></p><table>{_row('th', head) if head else ''}"
     lines: list[str] = []
     left = LONGEST - len(begin)
     for place, row in enumerate(rows):
-        cells = "".join(f'<td style="text-align:left">{_escaped(cell)}</td>' for cell in row)
-        line = f"<tr>{cells}</tr>"
+        line = _row("td", row)
         left -= len(line)
         if left < 0:
             lines.append(f"<tr><td>and {len(rows) - place:,} more</td></tr>")
@@ -49,6 +47,12 @@ def preformatted(text: str) -> str:
             lines[place:] = [f"and {len(lines) - place:,} more lines"]
             break
     return f"<pre>{html.escape(chr(10).join(lines))}</pre>"
+
+
+def _row(tag: str, row: Sequence[object]) -> str:
+    # Notebooks align cells to the right, with a style sheet that only a style overrules.
+    cells = (f'<{tag} style="text-align:left">{_escaped(cell)}</{tag}>' for cell in row)
+    return f"<tr>{''.join(cells)}</tr>"
 
 
 def _escaped(cell: object) -> str:

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from medpipe.steps import SPLITS
+from medpipe.system.html import table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,3 +30,15 @@ def group_counts(by_split: Mapping[Split, Sequence[Sample]]) -> list[int]:
     """The groups in training, validation and test; empty where no sample has one."""
     groups = [{sample.group for sample in by_split[split]} - {None} for split in SPLITS]
     return [len(some) for some in groups] if any(groups) else []
+
+
+def as_html(by_split: Mapping[Split, Sequence[Sample]], task: Task) -> str:
+    """The classes, samples and groups of a split as a table for notebooks."""
+    groups = group_counts(by_split)
+    counts = {
+        **class_counts(by_split, task),
+        "(samples)": [len(by_split[split]) for split in SPLITS],
+        **({GROUPS: groups} if groups else {}),
+    }
+    rows = [[name, *(f"{count:,}" for count in some)] for name, some in counts.items()]
+    return table(rows, title="Split", head=("", *SPLITS))

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from medpipe.data.splits.counts import GROUPS, class_counts, group_counts
+from medpipe.data.splits.counts import as_html
 from medpipe.data.splits.split import Splits
 from medpipe.data.splits.split_file import write_splits
 from medpipe.steps import SPLITS, Reading, Sample, Split, Task
-from medpipe.system.html import table
 
 if TYPE_CHECKING:
     import os
@@ -57,14 +56,7 @@ class SplitSamples(Mapping[Split, tuple[Sample, ...]]):
         return f"SplitSamples({counts})"
 
     def _repr_html_(self) -> str:
-        groups = group_counts(self.by_split)
-        rows = [
-            *class_counts(self.by_split, self.task).items(),
-            ("(samples)", [len(self[split]) for split in SPLITS]),
-            *([(GROUPS, groups)] if groups else []),
-        ]
-        lines: list[tuple[object, ...]] = [(name, *counts) for name, counts in rows]
-        return table(lines, title="Split", head=("", *SPLITS))
+        return as_html(self.by_split, self.task)
 
     def ids(self, split: Split) -> tuple[str, ...]:
         """The ids of a split, sorted."""
