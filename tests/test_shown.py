@@ -203,11 +203,11 @@ def test_a_split_shows_classes_and_groups() -> None:
 
 def test_a_plan_shows_its_text_and_is_short_elsewhere() -> None:
     plan = medpipe.Plan(text='# <b>\nroot = "a"\n', questions=("Is it?",))
-    assert plan._repr_html_() == "<pre># &lt;b&gt;\nroot = &quot;a&quot;</pre>"
+    assert plan._repr_html_().endswith("># &lt;b&gt;\nroot = &quot;a&quot;</pre>")
     assert repr(plan) == "Plan(1 question; print it to see all)"
     long = medpipe.Plan(text="# a line of a plan\n" * 1000)._repr_html_()
     assert len(long) < LONGEST + 100
-    shown = long.removeprefix("<pre>").removesuffix("</pre>").splitlines()
+    shown = long.removesuffix("</pre>").splitlines()
     assert shown[-1] == f"and {1000 - len(shown) + 1:,} more lines"
 
 

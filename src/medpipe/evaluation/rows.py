@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from medpipe.evaluation.metrics import with_interval
+from medpipe.tasks.tables import titled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +19,9 @@ def metric_rows(metrics: Mapping[str, Any], split: str = "") -> list[tuple[str, 
         if isinstance(value, float) or name in metrics.get("intervals", {}):
             trivial = baseline.get(name)
             beside = "" if trivial is None else f"; one answer for all: {trivial:.4f}"
-            rows.append((f"{split} {name}".strip(), with_interval(metrics, name) + beside))
+            rows.append(
+                (f"{split} {titled(name, metrics)}".strip(), with_interval(metrics, name) + beside)
+            )
     return rows
 
 

@@ -46,7 +46,8 @@ def preformatted(text: str) -> str:
         if left < 0:
             lines[place:] = [f"and {len(lines) - place:,} more lines"]
             break
-    return f"<pre>{html.escape(chr(10).join(lines))}</pre>"
+    style = "font-family:monospace;white-space:pre-wrap"
+    return f'<pre style="{style}">{html.escape(chr(10).join(lines))}</pre>'
 
 
 def _row(tag: str, row: Sequence[object]) -> str:
