@@ -91,6 +91,7 @@ ROOMS: dict[str, Room] = {
         ),
         "src/medpipe/data/splits/split_cache.py": ("test_data_split_cache.py",),
         "src/medpipe/data/splits/split_file.py": ("test_data_splits_file.py",),
+        "src/medpipe/data/splits/split_samples.py": ("test_parts.py", "test_shown.py"),
         "src/medpipe/data/splits/units.py": ("test_data_splits.py", "test_data_splits_laws.py"),
     },
 }
