@@ -23,6 +23,7 @@ from medpipe.report.class_figures import confusion_figure, roc_figure
 from medpipe.report.comparison_page import difference_figure
 from medpipe.report.curves import precision_recall, roc
 from medpipe.report.grad_cam import Layer, grad_cam, last_layer, where_it_is
+from medpipe.report.history_figure import history_figure
 from medpipe.report.pictures import aspect, data_uri, grey, picture, plane
 from medpipe.report.regression_figures import agreement
 
@@ -371,3 +372,13 @@ def test_differences_of_distances_have_an_axis_of_their_own() -> None:
     assert panels[0].get_xlim()[0] > -0.5
     one = {"metrics": ["auc"], "differences": [{"auc": {"value": None, "interval": None}}]}
     assert len(difference_figure(one).axes) == 1
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3, 40])
+def test_epochs_are_counted_in_whole_numbers(epochs: int) -> None:
+    rows = [{"epoch": float(n + 1), "training_loss": 1 / (n + 1)} for n in range(epochs)]
+    (plot,) = history_figure(rows, monitor="loss", best=1).axes
+    low, high = plot.get_xlim()
+    shown = [tick for tick in plot.get_xticks() if low <= tick <= high]
+    assert shown
+    assert all(float(tick).is_integer() for tick in shown)

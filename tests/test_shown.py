@@ -7,17 +7,21 @@ import logging
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import medpipe
 from medpipe.checks.data_report import DataReport
 from medpipe.errors import Fault, Problem, RunError
-from medpipe.plugin import bar
+from medpipe.evaluation.predictions import Predictions
+from medpipe.plugin import Task, bar
+from medpipe.prediction.file_predictions import FilePredictions
 from medpipe.runs.shown import as_html, in_short
 from medpipe.system import progress
 from medpipe.system.html import LONGEST, table
 from medpipe.system.narration import narrated
 from medpipe.system.notebook import KEPT, NotebookLog
+from support.folders import phantom
 
 
 class _Cells(html.parser.HTMLParser):
@@ -89,6 +93,26 @@ def test_a_check_that_failed_says_so_in_short() -> None:
     assert "<i>too wide</i>" in cells(text)[1]
 
 
+def test_a_check_shows_the_split_as_a_table_of_its_own() -> None:
+    pipeline = (
+        medpipe.PipelineBuilder(device="cpu")
+        .dataset("phantom", samples=60, size=16)
+        .network("resnet10", widen_factor=0.125, conv1_t_size=3)
+        .loader(workers=0)
+        .build()
+    )
+    text = pipeline.check()._repr_html_()
+    assert text.count("<table>") == 2
+    found = cells(text)
+    assert found[found.index("samples") + 1] == "48 training, 6 validation, 6 test"
+    begin = found.index("AbdomenCT")
+    assert found[begin - 4 : begin + 4] == [
+        *("", "training", "validation", "test"),
+        *("AbdomenCT", "8", "1", "1"),
+    ]
+    assert found[-4:] == ["(samples)", "48", "6", "6"]
+
+
 def test_a_run_without_results_has_a_short_form() -> None:
     record = {
         "status": "failed",
@@ -110,6 +134,81 @@ def test_a_run_without_results_has_a_short_form() -> None:
         *("test accuracy", "0.5000 (0.2500 to 0.7500)"),
         *("test auc", "undefined", "look at this", "Look."),
     ]
+
+
+TASK = Task(names=("ill", "<well>"))
+
+
+def test_predictions_of_files_are_a_table_with_few_digits() -> None:
+    found = FilePredictions(
+        task=TASK,
+        ids=("0.12345678", "b"),
+        scores=np.array([[2 / 3, 1 / 3], [0.25, 0.75]]),
+        errors={"c": "c can't be read"},
+        dicom_ids={"b": ("0012345", "1.2.840.10", "1.2", "")},
+    )
+    text = found._repr_html_()
+    assert text.startswith("<p><b>3 files</b></p>")
+    head = ["id", "patient_id", "study_instance_uid", "series_instance_uid", "sop_instance_uid"]
+    assert cells(text) == [
+        *(*head, "prediction", "p(ill)", "p(<well>)", "error"),
+        *("0.12345678", "", "", "", "", "ill", "0.6667", "0.3333", ""),
+        *("b", "0012345", "1.2.840.10", "1.2", "", "<well>", "0.25", "0.75", ""),
+        *("c", "", "", "", "", "", "", "", "c can't be read"),
+    ]
+
+
+def test_an_evaluation_shows_its_metrics_and_what_to_look_at() -> None:
+    evaluation = medpipe.Evaluation(
+        metrics={
+            "images": 2,
+            "accuracy": 0.5,
+            "intervals": {"accuracy": [0.25, 0.75]},
+            "baseline": {"accuracy": 0.4},
+            "remarks": ["Few."],
+        },
+        predictions=Predictions(
+            task=TASK, ids="ab", scores=[[1, 0], [1, 0]], labels=[0, 1], groups=(None, None)
+        ),
+        notes=("<b>Others</b>",),
+        record={},
+        dataset=medpipe.Dataset(samples=(), task=TASK),
+    )
+    text = evaluation._repr_html_()
+    assert text.startswith("<p><b>Evaluation on 2 images</b></p>")
+    assert cells(text) == [
+        *("accuracy", "0.5000 (0.2500 to 0.7500); one answer for all: 0.4000"),
+        *("look at this", "Few.", "note", "<b>Others</b>"),
+    ]
+
+
+def test_a_split_shows_classes_and_groups() -> None:
+    def drawn(grouped: bool) -> medpipe.SplitSamples:
+        samples = [
+            medpipe.Sample(
+                id=str(n), image=s.image, label=n % 2, group=str(n // 2) if grouped else None
+            )
+            for n, s in enumerate(phantom(40, 16).samples)
+        ]
+        dataset = medpipe.Dataset(samples=samples, task=TASK)
+        return medpipe.PipelineBuilder().dataset(dataset).build().splits()
+
+    assert cells(drawn(True)._repr_html_()) == [
+        *("", "training", "validation", "test"),
+        *("ill", "16", "2", "2", "<well>", "16", "2", "2"),
+        *("(samples)", "32", "4", "4", "(groups)", "16", "2", "2"),
+    ]
+    assert cells(drawn(False)._repr_html_())[-4:] == ["(samples)", "32", "4", "4"]
+
+
+def test_a_plan_shows_its_text_and_is_short_elsewhere() -> None:
+    plan = medpipe.Plan(text='# <b>\nroot = "a"\n', questions=("Is it?",))
+    assert plan._repr_html_().endswith("># &lt;b&gt;\nroot = &quot;a&quot;</pre>")
+    assert repr(plan) == "Plan(1 question; print it to see all)"
+    long = medpipe.Plan(text="# a line of a plan\n" * 1000)._repr_html_()
+    assert len(long) < LONGEST + 100
+    shown = long.removesuffix("</pre>").splitlines()
+    assert shown[-1] == f"and {1000 - len(shown) + 1:,} more lines"
 
 
 def test_a_registry_and_a_pipeline_are_short() -> None:

@@ -82,8 +82,9 @@ class Pipeline:
             for path, step in self.configuration.steps()
         ]
         rows += [
-            (section, "", _given(getattr(self.configuration, section)), "")
+            (section, "", given, "")
             for section in ("weights", "loader", "split", "evaluation", "run")
+            if (given := _given(getattr(self.configuration, section)))
         ]
         head = ("where", "step", "parameters that are not the default", "plugin")
         return table(rows, title="Pipeline", head=head)

@@ -65,6 +65,7 @@ ROOMS: dict[str, Room] = {
     },
     "splits": {
         "src/medpipe/data/ids.py": ("test_data_scan.py", "test_data_splits_file.py"),
+        "src/medpipe/data/splits/counts.py": ("test_shown.py", "test_checks.py"),
         "src/medpipe/data/splits/folds.py": ("test_data_splits_folds.py", "test_data_splits.py"),
         "src/medpipe/data/splits/iterative.py": (
             "test_data_splits_findings.py",
@@ -91,6 +92,7 @@ ROOMS: dict[str, Room] = {
         ),
         "src/medpipe/data/splits/split_cache.py": ("test_data_split_cache.py",),
         "src/medpipe/data/splits/split_file.py": ("test_data_splits_file.py",),
+        "src/medpipe/data/splits/split_samples.py": ("test_parts.py", "test_shown.py"),
         "src/medpipe/data/splits/units.py": ("test_data_splits.py", "test_data_splits_laws.py"),
     },
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -10,6 +9,7 @@ import attrs
 from medpipe.assembly import Assembly
 from medpipe.config import toml_text
 from medpipe.data.preparation import PreparedData
+from medpipe.data.splits.counts import GROUPS, as_html, class_counts, group_counts
 from medpipe.errors import CheckFailed, Problem
 from medpipe.steps import SPLITS, DataInfo
 from medpipe.system.hardware import Precision
@@ -129,14 +129,12 @@ class CheckReport:
 
     def _repr_html_(self) -> str:
         title, *lines = str(self).splitlines()
-        rows: list[list[str]] = []
-        for line in lines:
-            word, text = line[:12].strip(), line[12:]
-            if word or not rows:
-                rows.append([word, text])
-            else:  # a table's line, which belongs to what is above it
-                rows[-1][1] += f"; {' '.join(text.split())}"
-        return table(rows, title=title)
+        words = ((line[:12].strip(), line[12:]) for line in lines)
+        # Without a word it is a line of the split's table, which stands below.
+        shown = table([row for row in words if row[0]], title=title)
+        if self.prepared is None:
+            return shown
+        return shown + as_html(self.prepared.by_split, self.prepared.dataset.task)
 
     def _details(self) -> list[str]:
         lines = []
@@ -181,20 +179,10 @@ def _some(word: str, sentences: Sequence[str]) -> list[str]:
 
 def _table(prepared: PreparedData) -> list[str]:
     """Samples of each class, and groups, by split."""
-    rows: list[tuple[str, list[int]]] = []
     task = prepared.dataset.task
-    classes = [
-        task.step.classes([sample.label for sample in prepared.by_split[split]]) for split in SPLITS
-    ]
-    if all(found is not None for found in classes):
-        totals = [Counter(found) for found in classes]
-        rows += [
-            (name, [counts[number] for counts in totals])
-            for number, name in enumerate(task.names[:SHOWN])
-        ]
-    groups = [{sample.group for sample in prepared.by_split[split]} for split in SPLITS]
-    if any(some - {None} for some in groups):
-        rows.append(("(groups)", [len(some - {None}) for some in groups]))
+    rows = list(class_counts(prepared.by_split, task).items())[:SHOWN]
+    groups = group_counts(prepared.by_split)
+    rows += [(GROUPS, groups)] if groups else []
     if not rows:
         return []
     width = max(len(name) for name, _ in rows)

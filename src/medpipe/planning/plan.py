@@ -18,6 +18,7 @@ from medpipe.planning.layout import layout_of
 from medpipe.registry.registry import Registry
 from medpipe.system import files
 from medpipe.system.hardware import choose_device
+from medpipe.system.html import preformatted
 from medpipe.system.text import counted
 
 if TYPE_CHECKING:
@@ -50,6 +51,12 @@ class Plan:
 
     def __str__(self) -> str:
         return self.text
+
+    def __repr__(self) -> str:
+        return f"Plan({counted(len(self.questions), 'question')}; print it to see all)"
+
+    def _repr_html_(self) -> str:
+        return preformatted(self.text)
 
 
 def plan(

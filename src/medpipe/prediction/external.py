@@ -20,6 +20,7 @@ from medpipe.errors import BadDataError, DataError
 from medpipe.evaluation.matching import matched
 from medpipe.evaluation.overlap import has_groups, seen_in
 from medpipe.evaluation.predictions import Predictions, write_predictions
+from medpipe.evaluation.rows import metric_rows, remark_rows
 from medpipe.prediction.network import (
     device_named,
     predict_samples,
@@ -29,8 +30,10 @@ from medpipe.prediction.unlike import dataset_notes
 from medpipe.steps import Dataset, DatasetStep, Reading, Split
 from medpipe.system import files
 from medpipe.system.hardware import available_cpus
+from medpipe.system.html import table
 from medpipe.system.options import option
 from medpipe.system.output_folders import refuse_existing
+from medpipe.system.text import counted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,6 +71,14 @@ class Evaluation:
     notes: tuple[str, ...] = attrs.field(default=(), repr=False)
     record: Mapping[str, Any] = attrs.field(repr=False)
     dataset: Dataset = attrs.field(repr=False)
+
+    def _repr_html_(self) -> str:
+        rows = [
+            *metric_rows(self.metrics),
+            *remark_rows(self.metrics),
+            *(("note", note) for note in self.notes),
+        ]
+        return table(rows, title=f"Evaluation on {counted(len(self.predictions), 'image')}")
 
     def write(self, folder: Path) -> None:
         """Write ``metrics.json`` and ``predictions.csv`` to a folder."""

@@ -11,9 +11,11 @@ from medpipe.evaluation.operating_point import found_at
 from medpipe.evaluation.predictions import csv_line
 from medpipe.steps import Task
 from medpipe.system import files
+from medpipe.system.html import table
+from medpipe.system.text import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from medpipe.evaluation.predictions import Array
 
@@ -61,6 +63,11 @@ class FilePredictions:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def _repr_html_(self) -> str:
+        head, *rows = self._rows()
+        lines = [[id_, *map(_short, cells)] for id_, *cells in rows]
+        return table(lines, title=counted(len(rows), "file"), head=head)
+
     @property
     def predicted(self) -> Array:
         """What the scores say; see `medpipe.evaluation.predictions.Predictions.predicted`."""
@@ -85,13 +92,17 @@ class FilePredictions:
         is ``error``: a sentence about a file that can't be predicted, whose other cells are blank.
         The identifiers of DICOM files stand behind ``id`` where they were asked for.
         """
+        return "".join(csv_line(cells) for cells in self._rows())
+
+    def _rows(self) -> Iterator[list[str]]:
+        """The names of the columns, then a row for each file."""
         step, names, found = self.task.step, self.task.names, self.found
         columns = step.columns(names, labels=False)
         if self.operating_point is not None:
             columns.append(f"found({self.operating_point['class']})")
         identities, blank = self.dicom_ids or {}, ("",) * len(DICOM_IDS)
         named = () if self.dicom_ids is None else DICOM_IDS
-        lines = [csv_line(["id", *named, *columns, "error"])]
+        yield ["id", *named, *columns, "error"]
         answered, scores = self.predicted.tolist(), self.scores.tolist()
         rows = {id_: row for row, id_ in enumerate(self.ids)}
         for id_ in self.files:
@@ -101,8 +112,7 @@ class FilePredictions:
                 cells = step.row(None, answered[row], scores[row], names)
                 cells += [] if found is None else [str(int(found[row]))]
             who = identities.get(id_, blank) if named else ()
-            lines.append(csv_line([id_, *who, *cells, self.errors.get(id_, "")]))
-        return "".join(lines)
+            yield [id_, *who, *cells, self.errors.get(id_, "")]
 
     def write(self, path: Path) -> None:
         """Write the CSV file atomically.
@@ -111,3 +121,12 @@ class FilePredictions:
             RunError: The file can't be written.
         """
         files.write_text(path, self.to_csv())
+
+
+def _short(cell: str) -> str:
+    """A number of many digits with four of them; any other text as it is."""
+    try:
+        number = float(cell)
+    except ValueError:
+        return cell
+    return f"{number:.4g}" if len(cell) > 6 and repr(number) == cell else cell

@@ -45,7 +45,7 @@ def history_figure(rows: Rows, *, monitor: str, best: int | None) -> Figure:
             plot.set_ylabel(label)
             if best is not None:
                 plot.axvline(best, color=MUTED, linewidth=1, linestyle=":")
-            plot.xaxis.set_major_locator(MaxNLocator(integer=True))
+            plot.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
             if place < len(panels) - 1:
                 plot.tick_params(labelbottom=False)
             if len(lines) > 1:

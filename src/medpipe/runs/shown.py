@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from medpipe.evaluation.metrics import with_interval
+from medpipe.evaluation.rows import metric_rows, remark_rows
 from medpipe.runs.spread import Spread
 from medpipe.system.html import table
 
@@ -37,17 +37,8 @@ def as_html(path: Path, record: Mapping[str, Any]) -> str:
         ("samples", ", ".join(f"{n:,} {name}" for name, n in record["data"]["splits"].items())),
         ("best epoch", record["best_epoch"]),
         ("device", f"{record['device']}, {record['precision']}"),
-        *(
-            (f"{split} {name}", with_interval(found, name))
-            for split, found in metrics.items()
-            for name, value in found.items()
-            if isinstance(value, float) or name in found.get("intervals", {})
-        ),
-        *(
-            ("look at this", remark)
-            for found in metrics.values()
-            for remark in found.get("remarks", ())
-        ),
+        *(row for split, found in metrics.items() for row in metric_rows(found, split)),
+        *(row for found in metrics.values() for row in remark_rows(found)),
     ]
     return table(rows, title=f"Run {path}")
 

@@ -1,4 +1,4 @@
-"""Short HTML tables for notebooks: all text is escaped, and long tables are cut."""
+"""Short HTML for notebooks: all text is escaped, and what is long is cut."""
 
 from __future__ import annotations
 
@@ -25,19 +25,35 @@ def table(rows: Iterable[Sequence[object]], *, title: str, head: Sequence[str] =
         At most `LONGEST` characters or so; the last line says how many rows were left out.
     """
     rows = list(rows)
-    first = f"<tr>{''.join(f'<th>{_escaped(name)}</th>' for name in head)}</tr>" if head else ""
-    begin = f"<p><b>{_escaped(title)}</b></p><table>{first}"
+    begin = f"<p><b>{_escaped(title)}</b></p><table>{_row('th', head) if head else ''}"
     lines: list[str] = []
     left = LONGEST - len(begin)
     for place, row in enumerate(rows):
-        cells = "".join(f'<td style="text-align:left">{_escaped(cell)}</td>' for cell in row)
-        line = f"<tr>{cells}</tr>"
+        line = _row("td", row)
         left -= len(line)
         if left < 0:
             lines.append(f"<tr><td>and {len(rows) - place:,} more</td></tr>")
             break
         lines.append(line)
     return f"{begin}{''.join(lines)}</table>"
+
+
+def preformatted(text: str) -> str:
+    """Format text as it stands, with its lines; what is longer than `LONGEST` is cut."""
+    lines, left = text.splitlines(), LONGEST
+    for place, line in enumerate(lines):
+        left -= len(line) + 1
+        if left < 0:
+            lines[place:] = [f"and {len(lines) - place:,} more lines"]
+            break
+    style = "font-family:monospace;white-space:pre-wrap"
+    return f'<pre style="{style}">{html.escape(chr(10).join(lines))}</pre>'
+
+
+def _row(tag: str, row: Sequence[object]) -> str:
+    # Notebooks align cells to the right, with a style sheet that only a style overrules.
+    cells = (f'<{tag} style="text-align:left">{_escaped(cell)}</{tag}>' for cell in row)
+    return f"<tr>{''.join(cells)}</tr>"
 
 
 def _escaped(cell: object) -> str:

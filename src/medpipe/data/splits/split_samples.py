@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from medpipe.data.splits.counts import as_html
 from medpipe.data.splits.split import Splits
 from medpipe.data.splits.split_file import write_splits
 from medpipe.steps import SPLITS, Reading, Sample, Split, Task
@@ -53,6 +54,9 @@ class SplitSamples(Mapping[Split, tuple[Sample, ...]]):
     def __repr__(self) -> str:
         counts = ", ".join(f"{split}={len(samples)}" for split, samples in self.items())
         return f"SplitSamples({counts})"
+
+    def _repr_html_(self) -> str:
+        return as_html(self.by_split, self.task)
 
     def ids(self, split: Split) -> tuple[str, ...]:
         """The ids of a split, sorted."""
