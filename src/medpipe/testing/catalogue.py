@@ -33,6 +33,7 @@ MODULES = (
     "mask_measures",
     "inferers",
     "trainers",
+    "trainer_calls",
     "handlers",
     "exports",
 )
