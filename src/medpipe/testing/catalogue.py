@@ -35,6 +35,7 @@ MODULES = (
     "trainers",
     "trainer_calls",
     "handlers",
+    "trackers",
     "exports",
 )
 """The modules of this package that have checks, in the order in which they are told."""
