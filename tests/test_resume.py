@@ -12,6 +12,7 @@ import pytest
 
 from faults import runs
 from medpipe import CheckpointError, PipelineBuilder, Run, RunError
+from medpipe.registry.registry import Registry
 from medpipe.runs.resume import (
     CHANGEABLE,
     allowed,
@@ -426,7 +427,7 @@ def test_a_configuration_of_a_run_that_can_not_be_read_is_named(
         changes_of_configuration(
             Run(path=tmp_path, record={"repeatable": True}),
             "format = 1",
-            registry=medpipe.Registry.discover(),
+            registry=Registry.discover(),
         )
     assert str(caught.value).startswith(f"{path} can't be read: ")
 
