@@ -13,6 +13,7 @@ from medpipe.registry.meanings import meanings, parameter_fields
 from medpipe.registry.parameters import describe_type, parameter_types
 from medpipe.steps import STEP_KINDS, Step
 from medpipe.testing import all_checks
+from medpipe.tracking.step import TrackerStep
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,13 +46,14 @@ def steps_of(kind: type[Step]) -> str:
 def checks() -> str:
     """The checks of `medpipe.testing`: those of all kinds, then a table for each kind."""
     sections = []
-    for kind in (Step, *STEP_KINDS):
+    titles = {kind: f"Kind `{kind.kind}`" for kind in STEP_KINDS}
+    titles[TrackerStep] = "Kind `handler`: those that derive from `TrackerStep`"
+    for kind, title in {Step: "All kinds", **titles}.items():
         rows = [
             f"| `{check.name}` | {_sentence(check.tries)} | {check.protects} | {check.remedy} |"
             for check in all_checks()
             if check.kinds == (kind,)
         ]
-        title = "All kinds" if kind is Step else f"Kind `{kind.kind}`"
         head = "| check | what must hold | what it protects | what to do |\n|---|---|---|---|"
         sections.append(f"## {title}\n\n{head}\n" + "\n".join(rows) + "\n")
     return "\n".join(sections)

@@ -479,3 +479,33 @@ def test_plugins_in_a_script_are_named_by_what_brings_them() -> None:
     with pytest.raises(medpipe.PluginError) as caught:
         REGISTRY.with_plugin(object(), name="empty")
     assert str(caught.value).startswith("The plugin 'empty' can't be used: it implements no hook")
+
+
+@pytest.mark.parametrize(
+    ("kind", "step", "parameters"),
+    [
+        ("handler", "tensorboard", {"every": 5}),
+        ("metric", "f1", {}),
+        ("reader", "numpy", {"axes": "zyx"}),
+    ],
+)
+def test_a_step_of_a_list_is_added_with_its_parameters(
+    kind: str, step: str, parameters: dict[str, Any]
+) -> None:
+    builder = PipelineBuilder(registry=REGISTRY)
+    one, several = getattr(builder, kind), getattr(builder, f"{kind}s")
+    added = one(step, **parameters)
+    assert added == several(medpipe.step(step, **parameters))
+    assert added != builder
+    (made,) = getattr(added.build().configuration, f"{kind}s")
+    assert added == one(made)
+    assert PipelineBuilder.from_toml(added.to_toml(), registry=REGISTRY) == added
+    assert f'[[{kind}]]\nstep = "{step}"\n' in added.to_toml()
+    with pytest.raises(medpipe.ConfigError) as caught:
+        getattr(added, kind)("nonsense", width=1).build()
+    assert f"{kind}[1].step: There is no {kind} step 'nonsense'." in str(caught.value)
+
+
+def test_steps_of_a_list_keep_their_order() -> None:
+    builder = PipelineBuilder(registry=REGISTRY).handlers("csv").handler("tensorboard")
+    assert builder == PipelineBuilder(registry=REGISTRY).handlers("csv", "tensorboard")

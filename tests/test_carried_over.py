@@ -16,11 +16,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 
 import medpipe
 from fixtures.make import PLUGIN, draw
+from medpipe.plugin import TrainerStep
 from support.programs import listed
 from support.programs import medpipe as command
 
@@ -195,14 +197,41 @@ def test_a_stopped_run_of_another_version_is_refused_and_resumed_if_that_is_allo
     assert any("versions.medpipe: '0.0.9' then" in line for line in second["changed"])
 
 
-def test_a_parameter_that_came_later_counts_as_a_change_of_the_configuration(kept: Path) -> None:
-    path = kept / "stopped" / "pipeline.toml"
-    text = path.read_text(encoding="utf-8")
-    assert text.count("nesterov = false\n") == 1
-    path.write_text(text.replace("nesterov = false\n", ""), encoding="utf-8")
+def test_a_parameter_that_came_later_is_no_change_of_the_configuration(kept: Path) -> None:
+    plain = medpipe.Registry.discover()
+    now = plain.get(TrainerStep, "supervised")
+    field = {"later": attrs.field(default=7, type=int)}
+    later: Any = attrs.make_class("Later", field, bases=(now,), frozen=True, kw_only=True)
+    registry = medpipe.Registry(
+        tuple(
+            attrs.evolve(one, steps=tuple(later if cls is now else cls for cls in one.steps))
+            for one in plain.plugins
+        )
+    )
+    text = (kept / "pipeline.toml").read_text(encoding="utf-8")
+    builder = medpipe.PipelineBuilder.from_toml(text, registry=registry)
+    assert "later = 7" in builder.to_toml()
+    others = ("packages", "hardware", "threads")
+    changed = text.replace('step = "supervised"\n', 'step = "supervised"\nlater = 8\n')
+    with pytest.raises(medpipe.RunError) as caught:
+        medpipe.PipelineBuilder.from_toml(changed, registry=registry).build().run(
+            kept / "stopped", resume=True, allow_changed=others
+        )
+    assert "trainer.later: 7, now 8" in str(caught.value)
+    run = builder.build().run(kept / "stopped", resume=True, allow_changed=others)
+    assert run.status == "finished"
+    assert not any("configuration" in line for line in run.record["sessions"][1]["changed"])
+
+
+def test_a_checkpoint_of_another_configuration_is_told(kept: Path) -> None:
+    for file in ("stopped/pipeline.toml", "pipeline.toml"):
+        path = kept / file
+        text = path.read_text(encoding="utf-8")
+        assert text.count("nesterov = false\n") == 1
+        path.write_text(text.replace("nesterov = false\n", "nesterov = true\n"), encoding="utf-8")
     with pytest.raises(medpipe.RunError) as caught:
         resumed(kept, "stopped", allow=("packages", "hardware", "threads"))
-    assert "trainer.optimizer.nesterov" in str(caught.value)
+    assert "the checkpoint was made with another configuration" in str(caught.value)
     assert resumed(kept, "stopped", allow=True).status == "finished"
 
 

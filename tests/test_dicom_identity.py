@@ -220,10 +220,10 @@ def test_patients_that_may_be_one_are_told(tmp_path: Path) -> None:
     draw(tmp_path / "a/2", PatientID="P01", StudyInstanceUID="7.1")
     draw(tmp_path / "b/3", PatientID="P02", StudyInstanceUID="7.2")
     assert notes(tmp_path)[1:] == (
-        "Some PatientIDs differ only in case, in spaces or in how a number is written, and are "
-        "taken for several patients: 'P01', 'p01'.",
         "1 StudyInstanceUID has several PatientIDs, '7.1' 'P01', 'p01': a study is of one "
         "patient, so find out which PatientID is right.",
+        "Some PatientIDs differ only in case, in spaces or in how a number is written, and are "
+        "taken for several patients: 'P01', 'p01'.",
     )
 
 

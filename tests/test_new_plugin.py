@@ -58,7 +58,7 @@ def test_the_command_writes_a_plugin_and_says_what_is_next(
         "src/medpipe_my_net/loss.py",
         "src/medpipe_my_net/network.py",
         "src/medpipe_my_net/py.typed",
-        "tests/test_steps.py",
+        "tests/test_my_net_steps.py",
     }
     assert not [
         path for path in folder.rglob("*") if path.is_file() and "@NAME@" in path.read_text()
@@ -94,6 +94,24 @@ def test_each_step_passes_the_checks(kind: str, package: Any) -> None:
     for check in checks_for(step):
         for outcome in check.outcomes(step):
             assert outcome.status != "failed", str(outcome)
+
+
+@pytest.mark.long
+def test_tests_of_two_plugins_are_collected_together(tmp_path: Path) -> None:
+    folders = [write(tmp_path / name, name, ("inferer",)) for name in ("heart", "lung")]
+    path = [*(str(folder / "src") for folder in folders), *sys.path]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--collect-only"]
+        + [str(folder / "tests") for folder in folders],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "test_heart_steps.py::" in done.stdout
+    assert "test_lung_steps.py::" in done.stdout
 
 
 @pytest.mark.long

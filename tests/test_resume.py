@@ -12,6 +12,7 @@ import pytest
 
 from faults import runs
 from medpipe import CheckpointError, PipelineBuilder, Run, RunError
+from medpipe.registry.registry import Registry
 from medpipe.runs.resume import (
     CHANGEABLE,
     allowed,
@@ -408,7 +409,7 @@ def test_each_change_of_what_a_run_is_made_of_is_of_its_kind(other: str) -> None
     now = {"configuration": "1", "data": "2", "split": "3"}
     before = {**now, other: "9"}
     kind = "configuration" if other == "configuration" else "data"
-    (found,) = changes_of_checkpoint({"provenance_digests": before}, now)
+    (found,) = changes_of_checkpoint(Path("no-run"), {"provenance_digests": before}, now)
     assert found.what == kind
     record = {name: {"digest": before[name]} for name in ("data", "split")}
     assert [change.what for change in changes_of_data(record, now)] == (
@@ -423,7 +424,11 @@ def test_a_configuration_of_a_run_that_can_not_be_read_is_named(
     path = tmp_path / "pipeline.toml"
     path.mkdir() if content is None else path.write_bytes(content)
     with pytest.raises(RunError) as caught:
-        changes_of_configuration(Run(path=tmp_path, record={"repeatable": True}), "format = 1")
+        changes_of_configuration(
+            Run(path=tmp_path, record={"repeatable": True}),
+            "format = 1",
+            registry=Registry.discover(),
+        )
     assert str(caught.value).startswith(f"{path} can't be read: ")
 
 

@@ -28,6 +28,7 @@ KINDS = (
     "inferers",
     "trainers",
     "handlers",
+    "trackers",
     "exports",
 )
 MODULES = [importlib.import_module(f"support.broken.{kind}") for kind in KINDS]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
+import attrs
 import pytest
 
 from medpipe import Registry
-from medpipe.plugin import HandlerStep
+from medpipe.plugin import HandlerStep, TrackerStep
 from medpipe.testing.catalogue import checks_for, outcomes_for
 from support.broken.handlers import MORE
 from support.marks import long
@@ -31,3 +34,23 @@ def test_other_ways_to_fail_a_check(name: str, step: HandlerStep) -> None:
     (outcome,) = check.outcomes(step)
     assert outcome.status == "failed"
     assert outcome.said == "in a trial it writes trial.log"
+
+
+@attrs.frozen(kw_only=True)
+class Unplugged(TrackerStep):
+    """Is not installed any more when it is used."""
+
+    name: ClassVar[str] = "unplugged"
+    loaded: ClassVar[list[int]] = []
+
+    def load(self) -> None:
+        self.loaded.append(1)
+        if len(self.loaded) > 1:
+            raise ImportError("The client is gone. Install it again.")
+
+
+def test_a_skip_within_a_use_is_worded_once() -> None:
+    (check,) = [one for one in checks_for(Unplugged) if one.name == "prints_nothing"]
+    (outcome,) = check.outcomes(Unplugged())
+    assert outcome.status == "skipped"
+    assert outcome.said == "The client is gone. Install it again"

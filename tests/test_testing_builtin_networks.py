@@ -13,19 +13,12 @@ pytestmark = pytest.mark.long
 
 QUICK = {"resnet10", "resnet18", "unet", "basic_unet", "dynunet", "segresnet", "unetr", "vnet"}
 """Those that take little."""
-FAMILIES = {
-    "densenet121",
-    "seresnet50",
-    "efficientnet",
-    "attention_unet",
-    "flexible_unet",
-    "swin_unetr",
-}
-"""Those that stand for deeper ones of their class."""
+FAMILIES = {"densenet121", "efficientnet", "attention_unet"}
+"""Those that stand for deeper and slower ones of their class."""
 
 
 def marks_of(name: str) -> list[pytest.MarkDecorator]:
-    """Those of a network: deeper ones of a family are rare."""
+    """Those of a network: deeper and slower ones of a family are rare."""
     if name in QUICK:
         return []
     return [pytest.mark.long] if name in FAMILIES else [pytest.mark.long, pytest.mark.rare]

@@ -6,7 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import medpipe
-from medpipe.plugin import DataInfo, Dataset, NetworkStep, Sample, Task, TransformStep
+from medpipe.plugin import (
+    DataInfo,
+    Dataset,
+    MetricStep,
+    NetworkStep,
+    Sample,
+    Task,
+    TransformStep,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -82,6 +90,12 @@ def trainer_with_a_loss(builder: medpipe.PipelineBuilder) -> medpipe.PipelineBui
 
 def metrics_and_handlers(builder: medpipe.PipelineBuilder) -> medpipe.PipelineBuilder:
     return builder.metrics("f1").handlers("csv", medpipe.step("tensorboard", every=5))
+
+
+def steps_of_lists_one_by_one(
+    builder: medpipe.PipelineBuilder, metric: MetricStep
+) -> medpipe.PipelineBuilder:
+    return builder.handler("tensorboard", every=5).metric(metric).reader("numpy", axes="zyx")
 
 
 def inferer_by_name(builder: medpipe.PipelineBuilder) -> medpipe.PipelineBuilder:

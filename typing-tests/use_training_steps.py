@@ -108,6 +108,7 @@ class Plain(TrainerStep):
             network=parts.parallel(parts.network),
             optimizer=optimizer,
             loss_function=parts.loss,
+            inferer=parts.inferer(),
             decollate=False,
         )
         return Training(engine=engine, state={"network": parts.network, "optimizer": optimizer})

@@ -28,6 +28,9 @@ def steps_of_other_kinds(builder: medpipe.PipelineBuilder) -> None:
     builder.metrics(LossStep())  # refused
     builder.handlers(["csv"])  # refused
     builder.readers(LossStep())  # refused
+    builder.metric(LossStep())  # refused
+    builder.handler("csv", "tensorboard")  # refused
+    builder.reader(None)  # refused
 
 
 def steps_that_are_none(builder: medpipe.PipelineBuilder) -> None:

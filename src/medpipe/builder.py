@@ -143,8 +143,21 @@ class PipelineBuilder:
         """
         return self._with(dataset=self._step(DatasetStep, step, parameters))
 
+    @overload
+    def reader(self, step: str, /, **parameters: object) -> PipelineBuilder: ...
+    @overload
+    def reader(self, step: ReaderStep, /) -> PipelineBuilder: ...
+    def reader(self, step: str | ReaderStep, /, **parameters: object) -> PipelineBuilder:
+        """Add a reader to those that are there; it is asked after them and before medpipe's own.
+
+        Args:
+            step: A registered name with parameters, or a step object.
+            **parameters: The named step's parameters.
+        """
+        return self._with(readers=(*self._readers, self._step(ReaderStep, step, parameters)))
+
     def readers(self, *steps: str | ReaderStep | StepReference) -> PipelineBuilder:
-        """Choose the readers that are asked before medpipe's own.
+        """Replace all readers, which are asked before medpipe's own.
 
         Args:
             *steps: Names, `medpipe.step` with parameters, or step objects; none for none.
@@ -241,8 +254,21 @@ class PipelineBuilder:
         """
         return self._with(trainer=self._step(TrainerStep, step, parameters))
 
+    @overload
+    def metric(self, step: str, /, **parameters: object) -> PipelineBuilder: ...
+    @overload
+    def metric(self, step: MetricStep, /) -> PipelineBuilder: ...
+    def metric(self, step: str | MetricStep, /, **parameters: object) -> PipelineBuilder:
+        """Add a metric to those that are there, besides the task's own.
+
+        Args:
+            step: A registered name with parameters, or a step object.
+            **parameters: The named step's parameters.
+        """
+        return self._with(metrics=(*self._metrics, self._step(MetricStep, step, parameters)))
+
     def metrics(self, *steps: str | MetricStep | StepReference) -> PipelineBuilder:
-        """Choose the metrics besides the task's own.
+        """Replace all metrics besides the task's own.
 
         Args:
             *steps: Names, `medpipe.step` with parameters, or step objects; none for none.
@@ -250,8 +276,21 @@ class PipelineBuilder:
         made = tuple(self._step(MetricStep, step, {}) for step in steps)
         return self._with(metrics=made)
 
+    @overload
+    def handler(self, step: str, /, **parameters: object) -> PipelineBuilder: ...
+    @overload
+    def handler(self, step: HandlerStep, /) -> PipelineBuilder: ...
+    def handler(self, step: str | HandlerStep, /, **parameters: object) -> PipelineBuilder:
+        """Add a handler to those that are there, which see the training.
+
+        Args:
+            step: A registered name with parameters, or a step object.
+            **parameters: The named step's parameters.
+        """
+        return self._with(handlers=(*self._handlers, self._step(HandlerStep, step, parameters)))
+
     def handlers(self, *steps: str | HandlerStep | StepReference) -> PipelineBuilder:
-        """Choose the handlers, which see the training.
+        """Replace all handlers, which see the training.
 
         Args:
             *steps: Names, `medpipe.step` with parameters, or step objects; none for none.

@@ -143,9 +143,10 @@ def medpipe_trainers() -> Iterable[type[TrainerStep]]:  # type: ignore[empty-bod
                         device=parts.device,
                         max_epochs=parts.max_epochs,
                         train_data_loader=parts.loader,
-                        network=network,
+                        network=parts.parallel(network),
                         optimizer=optimizer,
                         loss_function=parts.loss,
+                        inferer=parts.inferer(),
                         decollate=False,
                     )
                     state = {"network": network, "optimizer": optimizer}

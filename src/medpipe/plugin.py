@@ -14,10 +14,8 @@ if TYPE_CHECKING:
     from medpipe.data.listing.names import IMAGE_SUFFIXES, spellings
     from medpipe.data.listing.walking import FolderListing, file_mode
     from medpipe.data.readers.arrays import as_float32
-    from medpipe.data.readers.dicom.files import (
-        dicom_identities,
-        is_dicom,
-    )
+    from medpipe.data.readers.dicom.files import dicom_identities, is_dicom
+    from medpipe.data.readers.dicom.groups import DicomGroups, dicom_groups
     from medpipe.data.readers.dicom.identity import DicomIdentity
     from medpipe.data.readers.formats import (
         DicomReader,
@@ -207,6 +205,8 @@ __all__ = [
     "spellings",
     "file_mode",
     "dicom_identities",
+    "DicomGroups",
+    "dicom_groups",
     "bar",
     "track",
     "download",
@@ -241,23 +241,15 @@ __all__ = [
 ]
 
 _HOMES = {
-    "medpipe.data.listing.images": (
-        "FoundImages",
-        "find_images",
-    ),
+    "medpipe.data.listing.images": ("FoundImages", "find_images"),
     "medpipe.data.listing.names": (
         "IMAGE_SUFFIXES",
         "spellings",
     ),
-    "medpipe.data.listing.walking": (
-        "FolderListing",
-        "file_mode",
-    ),
+    "medpipe.data.listing.walking": ("FolderListing", "file_mode"),
     "medpipe.data.readers.arrays": ("as_float32",),
-    "medpipe.data.readers.dicom.files": (
-        "dicom_identities",
-        "is_dicom",
-    ),
+    "medpipe.data.readers.dicom.files": ("dicom_identities", "is_dicom"),
+    "medpipe.data.readers.dicom.groups": ("DicomGroups", "dicom_groups"),
     "medpipe.data.readers.dicom.identity": ("DicomIdentity",),
     "medpipe.data.readers.formats": (
         "DicomReader",

@@ -354,7 +354,7 @@ class PlainLoop(TrainerStep):
             network=parts.parallel(network),
             optimizer=optimizer,
             loss_function=loss,
-            inferer=_inferer(parts),
+            inferer=parts.inferer(),
             decollate=False,
             accumulation_steps=self.accumulation,
         )
@@ -365,20 +365,6 @@ class PlainLoop(TrainerStep):
             engine, optimizer, self.schedule, steps=steps, history=parts.history
         )
         return Training(engine=engine, state=state, planned=planned)
-
-
-def _inferer(parts: TrainingParts) -> Any:
-    """Calls the network in the precision that it is to be trained in."""
-    import torch
-    from monai.inferers.inferer import SimpleInferer
-
-    class InPrecision(SimpleInferer):
-        def __call__(self, inputs: Any, network: Any, *args: Any, **kwargs: Any) -> Any:
-            half = parts.precision == "bfloat16"
-            with torch.autocast(parts.device.type, torch.bfloat16, enabled=half):
-                return super().__call__(inputs, network, *args, **kwargs).float()
-
-    return InPrecision()
 
 
 @attrs.frozen(kw_only=True)

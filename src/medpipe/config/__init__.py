@@ -26,7 +26,16 @@ from medpipe.config.sections import (
     SETTINGS_SECTIONS,
     STEP_SECTIONS,
 )
-from medpipe.config.writing import changed_lines, differing, dump, toml_text, unrepeatable, write
+from medpipe.config.writing import (
+    changed_lines,
+    completed,
+    differing,
+    dump,
+    text_of,
+    toml_text,
+    unrepeatable,
+    write,
+)
 
 __all__ = [
     "DEFAULT_TABLES",
@@ -40,6 +49,7 @@ __all__ = [
     "build_step",
     "changed_lines",
     "check",
+    "completed",
     "decided",
     "default_chain",
     "differing",
@@ -49,6 +59,7 @@ __all__ = [
     "parse",
     "read_text",
     "set_value",
+    "text_of",
     "toml_text",
     "twice",
     "unrepeatable",

@@ -5,13 +5,16 @@ from __future__ import annotations
 import tomllib
 from typing import TYPE_CHECKING, Any
 
+from medpipe.config.loading import load
 from medpipe.config.sections import FORMAT
-from medpipe.errors import NotRepeatableError, UnknownStepError
+from medpipe.errors import ConfigError, NotRepeatableError, UnknownStepError
 from medpipe.registry.parameters import join, unstructure
 from medpipe.registry.wording import show
 from medpipe.registry.wrapped import Wrapped
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from medpipe.config.configuration import Configuration
     from medpipe.registry.registry import Registry
 
@@ -56,13 +59,32 @@ def write(configuration: Configuration, *, registry: Registry) -> str:
     Raises:
         NotRepeatableError: See `dump`.
     """
+    return text_of(dump(configuration, registry=registry))
+
+
+def text_of(document: Mapping[str, Any]) -> str:
+    """Write plain data of a configuration as TOML."""
     import tomli_w
 
-    document = dump(configuration, registry=registry)
     # What is no table must stand before the first one.
     first = {key: value for key, value in document.items() if not _in_tables(value)}
     rest = {key: value for key, value in document.items() if key not in first}
     return "\n".join([tomli_w.dumps(first), *(_section_text(*item) for item in rest.items())])
+
+
+def completed(text: str, *, registry: Registry) -> str:
+    """A written configuration with the parameters that have been added since, at their defaults.
+
+    What can't be read by this release is given as it is.
+
+    Raises:
+        ValueError: It is no TOML.
+    """
+    document = tomllib.loads(text)
+    try:
+        return write(load(document, registry=registry), registry=registry)
+    except (ConfigError, NotRepeatableError):
+        return text
 
 
 def _in_tables(value: object) -> bool:

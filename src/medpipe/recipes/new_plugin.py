@@ -71,7 +71,8 @@ def plugin_files(name: str, kinds: Sequence[str] = USUAL) -> dict[str, str]:
         "README.md": "README.md.txt",
         ".gitignore": "gitignore.txt",
         ".github/workflows/tests.yml": "workflow.yml.txt",
-        "tests/test_steps.py": "test_steps.py.txt",
+        # A name of its own: pytest refuses two modules of one name, of two plugins, in a session.
+        f"tests/test_{step}_steps.py": "test_steps.py.txt",
         **{f"{package}/{kind}.py": f"{kind}.py.txt" for kind in kinds},
     }
     written = {path: _filled(_template(file), words) for path, file in files.items()}

@@ -7,13 +7,12 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 import uuid
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Literal
 
-import attrs
-
-from medpipe.config import Configuration, unrepeatable, write
+from medpipe.config import Configuration, text_of, unrepeatable, write
 from medpipe.config.measured import info_record
 from medpipe.data.scanning.image_facts import training_facts
 from medpipe.errors import RunError
@@ -63,17 +62,34 @@ def provenance_digests(
     configuration: Configuration, registry: Registry, record: Mapping[str, Any]
 ) -> dict[str, str]:
     """Digests of what a checkpoint depends on, by name, without `RESUME_SAFE_FIELDS`."""
-    same = attrs.evolve(
-        configuration,
-        loader=attrs.evolve(configuration.loader, workers=0, cache="auto"),
-        run=attrs.evolve(configuration.run, checkpoint_minutes=0, timeout=600),
-    )
-    text = "" if unrepeatable(same, registry=registry) else write(same, registry=registry)
+    repeatable = not unrepeatable(configuration, registry=registry)
     return {
-        "configuration": files.sha256_of(text.encode()),
+        "configuration": configuration_digest(
+            write(configuration, registry=registry) if repeatable else ""
+        ),
         "data": record["data"]["digest"],  # over all samples: computed once
         "split": record["split"]["digest"],
     }
+
+
+def configuration_digest(text: str) -> str:
+    """The digest of a written configuration, whatever its `RESUME_SAFE_FIELDS` are.
+
+    Args:
+        text: As `medpipe.config.write` gives it; empty where it can't be written.
+    """
+    document = tomllib.loads(text)
+    for section, values in _SAFE_VALUES.items():
+        table = document.get(section, {})
+        table |= {name: value for name, value in values.items() if name in table}
+    return files.sha256_of((text_of(document) if document else "").encode())
+
+
+_SAFE_VALUES: Mapping[str, Mapping[str, object]] = {
+    "loader": {"workers": 0, "cache": "auto"},
+    "run": {"checkpoint_minutes": 0, "timeout": 600},
+}
+"""What stands for each of the `RESUME_SAFE_FIELDS` in the digest."""
 
 
 def later_record(

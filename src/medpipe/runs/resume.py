@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import attrs
 
-from medpipe.config import changed_lines
+from medpipe.config import changed_lines, completed
 from medpipe.errors import RunError
-from medpipe.runs.record import CONFIGURATION
+from medpipe.runs.record import CONFIGURATION, configuration_digest
 from medpipe.steps import resolved
 from medpipe.system.distribution import own_distribution
 from medpipe.system.options import option
@@ -18,6 +18,7 @@ from medpipe.system.options import option
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from medpipe.registry.registry import Registry
     from medpipe.runs.run import Run
     from medpipe.steps import TrainerStep
     from medpipe.training.loop import Progress
@@ -67,12 +68,15 @@ def allowed(allow_changed: bool | Changeable | Collection[Changeable]) -> frozen
     return frozenset(names)
 
 
-def changes_of_configuration(before: Run, text: str | None) -> list[Change]:
+def changes_of_configuration(before: Run, text: str | None, *, registry: Registry) -> list[Change]:
     """What differs from the configuration of a run on disk.
+
+    A parameter that came later counts with its default, as if the run had been told.
 
     Args:
         before: The run.
         text: The configuration as it is written now; None where it can't be.
+        registry: Where the names of steps are looked up.
     """
     path = before.path / CONFIGURATION
     # A run that was killed as it began may not have it yet.
@@ -80,7 +84,7 @@ def changes_of_configuration(before: Run, text: str | None) -> list[Change]:
         return []
     try:
         old = path.read_text("utf-8")
-        lines = changed_lines(old, text)
+        lines = changed_lines(completed(old, registry=registry), text)
     except (OSError, ValueError) as error:  # invalid TOML and UTF-8 are ValueErrors
         raise RunError(
             f"{path} can't be read: {error}. Restore it from a backup, or begin a new run in "
@@ -126,14 +130,31 @@ def changes_of_data(before: Mapping[str, Any], now: Mapping[str, str]) -> list[C
     return []
 
 
-def changes_of_checkpoint(about: Mapping[str, Any], now: Mapping[str, str]) -> list[Change]:
-    """What differs from what a checkpoint depends on; see `provenance_digests`."""
+def changes_of_checkpoint(
+    path: Path, about: Mapping[str, Any], now: Mapping[str, str]
+) -> list[Change]:
+    """What differs from what a checkpoint depends on; see `provenance_digests`.
+
+    Args:
+        path: The run directory, whose configuration does not differ from that of now.
+        about: The metadata of the checkpoint.
+        now: The digests.
+    """
     before = about["provenance_digests"]
     return [
         Change(kind, f"the checkpoint was made with another {name}")
         for key, kind, name in _MADE_OF
         if before.get(key) != now[key]
+        and not (key == "configuration" and before.get(key) == _digest_on_disk(path))
     ]
+
+
+def _digest_on_disk(path: Path) -> str | None:
+    """The digest of a run's configuration, without the parameters that came later."""
+    try:
+        return configuration_digest((path / CONFIGURATION).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
 
 
 _MADE_OF: tuple[tuple[str, Changeable, str], ...] = (

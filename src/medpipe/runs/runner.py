@@ -212,7 +212,7 @@ class Runner:
         configuration, registry = self.assembly.configuration, self.assembly.registry
         why = unrepeatable(configuration, registry=registry)
         text = None if why else write(configuration, registry=registry)
-        return changes_of_configuration(before, text)
+        return changes_of_configuration(before, text, registry=registry)
 
     def _left_out(self, before: Run | None) -> tuple[Fault, ...]:
         """The samples that a resumed run left out; they stay out, even if repaired since."""
@@ -258,7 +258,7 @@ class Runner:
         if before is None:
             return None, Recorder(self.path, record, provenance_digests=now)
         found = RunCheckpoints(run=self.path).latest()
-        changes = changes or changes_of_checkpoint(found.about, now)
+        changes = changes or changes_of_checkpoint(self.path, found.about, now)
         refuse(before, changes, self.allow)
         trainer = checked.assembly.configuration.trainer
         if before.status == "finished":

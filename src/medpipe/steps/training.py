@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
+from medpipe.steps.precision import inferer_in
 from medpipe.tasks import Task
 
 if TYPE_CHECKING:
     import torch
     from ignite.engine import Engine
+    from monai.inferers.inferer import SimpleInferer
     from torch import nn
 
 
@@ -126,6 +128,14 @@ class TrainingParts:
     denominator: Denominator | None = None
     history: Sequence[Mapping[str, Any]] = ()
     parallel: Callable[[nn.Module], nn.Module] = _itself
+
+    def inferer(self) -> SimpleInferer:
+        """Make the `inferer` of MONAI's trainers: it calls the network in `precision`.
+
+        What a network gives in bfloat16 becomes float32, of several outputs (deep supervision)
+        each. In float32 it is MONAI's own `SimpleInferer`.
+        """
+        return inferer_in(self.precision, self.device)
 
 
 @attrs.frozen(kw_only=True, eq=False)

@@ -33,7 +33,9 @@ MODULES = (
     "mask_measures",
     "inferers",
     "trainers",
+    "trainer_calls",
     "handlers",
+    "trackers",
     "exports",
 )
 """The modules of this package that have checks, in the order in which they are told."""

@@ -83,8 +83,8 @@ class _Attached:
 )
 def attaches_to_a_training(case: Case) -> None:
     """It attaches to an engine, and sees an epoch."""
-    with _attached(case) as attached:
-        attached.tried.loop(stop_at=1, fire=attached.handlers.fire)
+    with attached(case) as one:
+        one.tried.loop(stop_at=1, fire=one.handlers.fire)
 
 
 @check(
@@ -98,12 +98,12 @@ def leaves_the_training_as_it_is(case: Case) -> None:
     with training_of(case, learnable("multiclass", 2), trainer=_trainer(case)) as tried:
         tried.loop()
         without, iterations = tried.states(), tried.engine.state.iteration
-    with _attached(case) as attached:
-        attached.tried.loop(fire=attached.handlers.fire)
-        attached.end()
-        states = attached.tried.states()
+    with attached(case) as one:
+        one.tried.loop(fire=one.handlers.fire)
+        one.end()
+        states = one.tried.states()
         found = {name: states[name] for name in without}
-        if attached.tried.engine.state.iteration != iterations:
+        if one.tried.engine.state.iteration != iterations:
             raise FailedError("with it the training ends at another iteration")
     changed = difference(without, found)
     if changed:
@@ -118,10 +118,10 @@ def leaves_the_training_as_it_is(case: Case) -> None:
 )
 def keeps_a_state_that_can_be_saved(case: Case) -> None:
     """What it keeps can be written to a checkpoint."""
-    with _attached(case) as attached:
-        if attached.state is None:
+    with attached(case) as one:
+        if one.state is None:
             raise skip("it keeps nothing")
-        _cut(attached, case, 1)
+        _cut(one, case, 1)
 
 
 @check(
@@ -132,14 +132,14 @@ def keeps_a_state_that_can_be_saved(case: Case) -> None:
 )
 def takes_the_state_of_another(case: Case) -> None:
     """Attached anew, with the state of another, it gives the same state."""
-    with _attached(case) as attached:
-        if attached.state is None:
+    with attached(case) as one:
+        if one.state is None:
             raise skip("it keeps nothing")
-        _cut(attached, case, 6)
-        before = attached.kept()["state"]
-    with _attached(case) as attached:
-        attached.tried.restore(case.folder / "checkpoint.safetensors")
-        changed = difference(before, _plain(attached.kept()["state"], before))
+        _cut(one, case, 6)
+        before = one.kept()["state"]
+    with attached(case) as one:
+        one.tried.restore(case.folder / "checkpoint.safetensors")
+        changed = difference(before, _plain(one.kept()["state"], before))
     if changed:
         raise FailedError(f"with the state of another it gives another {changed}")
 
@@ -156,24 +156,24 @@ def ends_the_same_after_a_stop(case: Case) -> None:
         raise skip("a tracker is asked what it has, and gets the rest")
     wholes = []
     for _ in range(2):
-        with _attached(case) as attached:
-            attached.tried.loop(fire=attached.handlers.fire)
-            attached.end()
-            wholes.append(attached.kept())
+        with attached(case) as one:
+            one.tried.loop(fire=one.handlers.fire)
+            one.end()
+            wholes.append(one.kept())
     if wholes[0] == {"state": None}:
         raise skip("it keeps nothing and writes nothing")
     if changed := difference(wholes[0], wholes[1]):
         raise skip(f"what it keeps differs in two equal runs anyway: {changed}")
-    with _attached(case) as attached:
-        _cut(attached, case, 6)
-        attached.end("run_stopped")
-        written = attached.written
-    with _attached(case) as attached:
-        attached.written.update(written)
-        progress = attached.tried.restore(case.folder / "checkpoint.safetensors")
-        attached.tried.loop(progress=progress, fire=attached.handlers.fire)
-        attached.end()
-        changed = difference(wholes[0], _plain(attached.kept(), wholes[0]))
+    with attached(case) as one:
+        _cut(one, case, 6)
+        one.end("run_stopped")
+        written = one.written
+    with attached(case) as one:
+        one.written.update(written)
+        progress = one.tried.restore(case.folder / "checkpoint.safetensors")
+        one.tried.loop(progress=progress, fire=one.handlers.fire)
+        one.end()
+        changed = difference(wholes[0], _plain(one.kept(), wholes[0]))
     if changed:
         raise FailedError(f"after a stop it ends with another {changed}")
 
@@ -187,11 +187,11 @@ def ends_the_same_after_a_stop(case: Case) -> None:
 def takes_all_run_events(case: Case) -> None:
     """It takes every event of a run, with metrics that are undefined too."""
     for last in ("run_completed", "run_stopped", "run_failed"):
-        with _attached(case) as attached:
-            attached.tried.loop(stop_at=1, fire=attached.handlers.fire)
-            attached.handlers.fire("validation_completed", dict(METRICS))
-            attached.handlers.fire("checkpoint_saved")
-            attached.end(last)
+        with attached(case) as one:
+            one.tried.loop(stop_at=1, fire=one.handlers.fire)
+            one.handlers.fire("validation_completed", dict(METRICS))
+            one.handlers.fire("checkpoint_saved")
+            one.end(last)
 
 
 @check(
@@ -204,11 +204,11 @@ def writes_by_the_context_alone(case: Case) -> None:
     """In the run directory and the working folder is nothing that the context has not written."""
     if isinstance(case.step, TrackerStep):
         raise skip("a tracker writes where it is told to")
-    with working_in(case.folder / "work") as work, _attached(case) as attached:
-        before = listed(attached.output)
-        attached.tried.loop(fire=attached.handlers.fire)
-        attached.end()
-        more = (listed(attached.output) - before - set(attached.written)) | listed(work)
+    with working_in(case.folder / "work") as work, attached(case) as one:
+        before = listed(one.output)
+        one.tried.loop(fire=one.handlers.fire)
+        one.end()
+        more = (listed(one.output) - before - set(one.written)) | listed(work)
     if more:
         raise FailedError(f"it writes {', '.join(sorted(more)[:3])} by itself")
 
@@ -221,14 +221,14 @@ def writes_by_the_context_alone(case: Case) -> None:
 )
 def leaves_no_trace_of_a_trial(case: Case) -> None:
     """In a trial it attaches, writes no file by itself, and calls no server and no program."""
-    _installed(case)
+    installed(case)
     called: list[str] = []
     with working_in(case.folder / "work") as work, _told(called):
-        with _attached(case, trial=True) as attached:
-            attached.tried.run(2)
-            attached.handlers.fire("validation_completed", dict(METRICS))
-            attached.handlers.fire("checkpoint_saved")
-            attached.ended = True  # a trial has no end
+        with attached(case, trial=True) as one:
+            one.tried.run(2)
+            one.handlers.fire("validation_completed", dict(METRICS))
+            one.handlers.fire("checkpoint_saved")
+            one.ended = True  # a trial has no end
         more = listed(work)
     if called:
         raise FailedError(f"in a trial it calls {called[0]}")
@@ -240,27 +240,27 @@ def leaves_no_trace_of_a_trial(case: Case) -> None:
 def _use(case: Case) -> Use:
     """A training that it sees."""
     metrics = dict(METRICS)
-    _installed(case)
+    installed(case)
 
     def call() -> object:
-        with _attached(case) as attached:
-            attached.tried.run(2)
-            attached.handlers.fire("validation_completed", metrics)
-            attached.handlers.fire("checkpoint_saved")
-            attached.end()
+        with attached(case) as one:
+            one.tried.run(2)
+            one.handlers.fire("validation_completed", metrics)
+            one.handlers.fire("checkpoint_saved")
+            one.end()
         return None
 
     return Use(given=[metrics], call=call)
 
 
 @contextmanager
-def _attached(case: Case, *, trial: bool = False) -> Iterator[_Attached]:
+def attached(case: Case, *, trial: bool = False) -> Iterator[_Attached]:
     """A training with the handler attached as the library does it; in the end it is told of it."""
     from medpipe.training.handlers import Handlers
 
-    _installed(case)
+    installed(case)
     # In a trial there is no run directory; see medpipe.checks.trial.
-    output = case.folder / "work" / "check" if trial else _run_directory(case)
+    output = case.folder / "work" / "check" if trial else run_directory(case)
     written: dict[str, Any] = {}
 
     def write_text(name: str, text: str) -> None:
@@ -290,17 +290,17 @@ def _attached(case: Case, *, trial: bool = False) -> Iterator[_Attached]:
         handlers = Handlers.attach((case.step,), training, lambda: context, case.registry.title)
         state = {**training.state, **handlers.state}
         tried = attrs.evolve(tried, training=attrs.evolve(training, state=state))
-        attached = _Attached(tried=tried, handlers=handlers, output=output, written=written)
+        one = _Attached(tried=tried, handlers=handlers, output=output, written=written)
         try:
-            yield attached
+            yield one
         finally:
-            if not attached.ended:
+            if not one.ended:
                 with suppress(Exception):
-                    attached.end("run_stopped")
+                    one.end("run_stopped")
 
 
-def _run_directory(case: Case) -> Path:
-    """A run directory, which is there before the handlers are attached."""
+def run_directory(case: Case) -> Path:
+    """A run directory, which is there before the handlers are one."""
     output = case.folder / "run"
     return output if output.exists() else copied_run(output)
 
@@ -310,24 +310,24 @@ def _refuse_wrong(name: object, text: object) -> None:
         raise TypeError(f"write_text takes two texts, got {name!r} and a {type(text).__name__}.")
 
 
-def _cut(attached: _Attached, case: Case, at: int) -> None:
+def _cut(one: _Attached, case: Case, at: int) -> None:
     """Train for some iterations, and write a checkpoint."""
     path = case.folder / "checkpoint.safetensors"
 
     def save(progress: Any) -> None:
         try:
-            attached.tried.checkpoint(progress, path)
+            one.tried.checkpoint(progress, path)
         except RunError as error:
             raise FailedError(str(error).rstrip(".")) from error
 
-    attached.tried.loop(stop_at=at, save=save, fire=attached.handlers.fire)
+    one.tried.loop(stop_at=at, save=save, fire=one.handlers.fire)
 
 
 def _trainer(case: Case) -> TrainerStep:
     return case.registry.create(TrainerStep, "supervised")
 
 
-def _installed(case: Case) -> None:
+def installed(case: Case) -> None:
     """See that what a tracker needs is installed."""
     if isinstance(case.step, TrackerStep):
         try:

@@ -52,9 +52,14 @@ class Tensors(TransformStep):
 
 @attrs.frozen(kw_only=True)
 class Small(NetworkStep):
-    """Two equal blocks, and dropout: it has buffers, and draws random numbers in training."""
+    """Two equal blocks, and dropout: it has buffers, and draws random numbers in training.
+
+    Attributes:
+        heads: How many outputs it gives in training, where labels are images.
+    """
 
     name: ClassVar[str] = "small"
+    heads: int = 1
 
     def build(self, data: DataInfo) -> nn.Module:
         """Make the network."""
@@ -62,7 +67,7 @@ class Small(NetworkStep):
 
         from torch import nn
 
-        dims, dense = data.spatial_dims, data.task.step.dense
+        dims, dense, heads = data.spatial_dims, data.task.step.dense, self.heads
         convolution: Any = nn.Conv3d if dims == 3 else nn.Conv2d
         normalization: Any = nn.BatchNorm3d if dims == 3 else nn.BatchNorm2d
 
@@ -88,13 +93,13 @@ class Small(NetworkStep):
                     else nn.Linear(4 * math.prod(SIDES[dims]), data.outputs)
                 )
 
-            def forward(self, image: torch.Tensor) -> torch.Tensor:
+            def forward(self, image: torch.Tensor) -> Any:
                 found = self.stem(image)
                 for block in self.blocks:
                     found = block(found)
                 found = self.dropout(found)
-                answer: torch.Tensor = self.head(found if dense else found.flatten(1))
-                return answer
+                answer = self.head(found if dense else found.flatten(1))
+                return [answer] * heads if heads > 1 and self.training else answer
 
         return Network()
 

@@ -7,29 +7,26 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from medpipe.errors import MedpipeError
 from medpipe.steps import DataInfo, NetworkStep
 from medpipe.testing.check import Case, FailedError, check, described, skip
-from medpipe.testing.remembered import remembered
+from medpipe.testing.network_data import (
+    built,
+    fitting,
+    in_each,
+    ready,
+    shape_of,
+    takes_other_axes,
+    unless_refused,
+)
 from medpipe.testing.subjects import data_info, images
 from medpipe.testing.use import Use, typical
 from medpipe.training.determinism import seeded
+from medpipe.training.memory_format import in_channels_last
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-TRIED = (
-    ("multiclass", 2),
-    ("multiclass", 3),
-    ("segmentation", 2),
-    ("segmentation", 3),
-    ("multilabel", 2),
-    ("regression", 2),
-)
-"""Tasks and numbers of axes for which a network is tried: the first that it fits decides."""
-LARGE = {2: 224, 3: 64}
-"""The sides of images for networks that the small ones don't fit, by the number of axes."""
 PASSES = 4
 """How often the gradients are looked at: some networks leave out layers at random."""
 CLOSE = 1e-4
@@ -42,7 +39,18 @@ CLOSE = 1e-4
 )
 def builds_a_network(case: Case) -> None:
     """It builds a network that takes images of a built-in task, in training and in eval mode."""
-    _fitting(case)
+    fitting(case)
+
+
+@check(
+    NetworkStep,
+    protects="Who has volumes must be told why a network for images can't take them.",
+    remedy="Build layers for data.spatial_dims, or raise a DataError that says what it is for.",
+    needs=[builds_a_network],
+)
+def takes_images_and_volumes(case: Case) -> None:
+    """Built for images or for volumes it takes them, or it refuses them with a message."""
+    takes_other_axes(case)
 
 
 @check(
@@ -51,9 +59,10 @@ def builds_a_network(case: Case) -> None:
     remedy="Build the first layer for data.channels.",
     needs=[builds_a_network],
 )
-def takes_three_channels(case: Case) -> None:
+@in_each
+def takes_three_channels(case: Case, data: DataInfo) -> None:
     """It takes images of one and of three channels."""
-    _unless_refused(case, attrs.evolve(_fitting(case), channels=3))
+    unless_refused(case, attrs.evolve(data, channels=3))
 
 
 @check(
@@ -62,13 +71,13 @@ def takes_three_channels(case: Case) -> None:
     remedy="Build the last layer for data.outputs.",
     needs=[builds_a_network],
 )
-def gives_a_number_for_each_output(case: Case) -> None:
+@in_each
+def gives_a_number_for_each_output(case: Case, data: DataInfo) -> None:
     """With five names it gives as many outputs as the task has."""
-    first = _fitting(case)
-    five = data_info(first.task.kind, dims=first.spatial_dims, names=5)
-    data = attrs.evolve(five, channels=first.channels, spatial_shape=first.spatial_shape)
-    expected = _shape(data, 2)
-    found = tuple(_unless_refused(case, data).shape)
+    five = data_info(data.task.kind, dims=data.spatial_dims, names=5)
+    five = attrs.evolve(five, channels=data.channels, spatial_shape=data.spatial_shape)
+    expected = shape_of(five, 2)
+    found = tuple(unless_refused(case, five).shape)
     if found != expected:
         raise FailedError(f"it gives outputs of the shape {found} for two images, not {expected}")
 
@@ -79,15 +88,15 @@ def gives_a_number_for_each_output(case: Case) -> None:
     remedy="Create tensors by torch's own functions, without device= and without looking at them.",
     needs=[builds_a_network],
 )
-def builds_on_meta(case: Case) -> None:
+@in_each
+def builds_on_meta(case: Case, data: DataInfo) -> None:
     """It builds on torch's meta device, and takes images there."""
     import torch
 
-    data = _fitting(case)
     with seeded(0), torch.device("meta"), torch.no_grad():
         network: Any = case.step.build(data)
         outputs = network.eval()(images(data).to("meta"))
-    if tuple(outputs.shape) != _shape(data, 2):
+    if tuple(outputs.shape) != shape_of(data, 2):
         raise FailedError(f"on the meta device it gives the shape {tuple(outputs.shape)}")
 
 
@@ -97,12 +106,12 @@ def builds_on_meta(case: Case) -> None:
     remedy="Create parameters in torch's default dtype.",
     needs=[builds_a_network],
 )
-def is_of_float32(case: Case) -> None:
+@in_each
+def is_of_float32(case: Case, data: DataInfo) -> None:
     """Its parameters and its outputs are float32."""
     import torch
 
-    data = _fitting(case)
-    network = _ready(case)
+    network = ready(case, data)
     for name, value in network.named_parameters():
         if value.dtype is not torch.float32:
             raise FailedError(f"its parameter {name} is {value.dtype}")
@@ -116,12 +125,12 @@ def is_of_float32(case: Case) -> None:
     remedy="Look for divisions, logarithms and roots of what may be 0.",
     needs=[builds_a_network],
 )
-def gives_finite_outputs(case: Case) -> None:
+@in_each
+def gives_finite_outputs(case: Case, data: DataInfo) -> None:
     """Its outputs are finite, for images from 0 to 1 and for one of a single value."""
     import torch
 
-    data = _fitting(case)
-    network = _ready(case)
+    network = ready(case, data)
     for some in (images(data), torch.zeros_like(images(data))):
         if not bool(torch.isfinite(network(some)).all()):
             raise FailedError("its outputs are not finite")
@@ -133,13 +142,13 @@ def gives_finite_outputs(case: Case) -> None:
     remedy="Use every layer in forward, leave it out, or call requires_grad_(False); no detach().",
     needs=[builds_a_network],
 )
-def gradients_reach_all_parameters(case: Case) -> None:
+@in_each
+def gradients_reach_all_parameters(case: Case, data: DataInfo) -> None:
     """Each parameter that requires a gradient gets one."""
-    data = _fitting(case)
-    network = _built(case, data).train()
+    network = built(case, data).train()
     for seed in range(PASSES):
         with seeded(seed):
-            outputs = _first(network(images(data, count=4)))
+            outputs = _first(network(images(data)))
         outputs.square().sum().backward()  # type: ignore[no-untyped-call]
         without = [
             name
@@ -159,12 +168,12 @@ def gradients_reach_all_parameters(case: Case) -> None:
     remedy="Let what is random ask self.training, as torch's Dropout does.",
     needs=[builds_a_network],
 )
-def is_deterministic_in_eval(case: Case) -> None:
+@in_each
+def is_deterministic_in_eval(case: Case, data: DataInfo) -> None:
     """In eval mode it gives the same twice."""
     import torch
 
-    data = _fitting(case)
-    network, some = _ready(case), images(data)
+    network, some = ready(case, data), images(data)
     with torch.no_grad():
         first, second = network(some), network(some)
     if not torch.equal(first, second):
@@ -179,9 +188,10 @@ def is_deterministic_in_eval(case: Case) -> None:
     remedy="Normalize over a sample, or by running statistics, in eval mode.",
     needs=[builds_a_network, is_deterministic_in_eval],
 )
-def keeps_samples_apart_in_eval(case: Case) -> None:
+@in_each
+def keeps_samples_apart_in_eval(case: Case, data: DataInfo) -> None:
     """In eval mode a sample alone has the outputs that it has in a batch."""
-    network, some = _ready(case), images(_fitting(case), count=3)
+    network, some = ready(case, data), images(data, count=3)
     largest = _apart_in_a_batch(network, some)
     if largest > CLOSE:  # rounding grows in deep networks that are not trained: not in float64
         largest = _apart_in_a_batch(copy.deepcopy(network).double(), some.double())
@@ -197,11 +207,12 @@ def keeps_samples_apart_in_eval(case: Case) -> None:
     remedy="Draw weights from torch's generator, and never set a seed.",
     needs=[builds_a_network],
 )
-def draws_weights_from_the_seed(case: Case) -> None:
+@in_each
+def draws_weights_from_the_seed(case: Case, data: DataInfo) -> None:
     """The same seed gives the same weights, and another one other weights."""
     import torch
 
-    data, states, drawn = _fitting(case), [], []
+    states, drawn = [], []
     for seed in (0, 0, 1):
         with seeded(seed):
             states.append(case.step.build(data).state_dict())
@@ -221,13 +232,13 @@ def draws_weights_from_the_seed(case: Case) -> None:
     remedy="Register tensors with register_buffer, and make them in __init__, not in forward.",
     needs=[builds_a_network, is_deterministic_in_eval],
 )
-def comes_back_from_its_state(case: Case) -> None:
+@in_each
+def comes_back_from_its_state(case: Case, data: DataInfo) -> None:
     """A network of another seed that loads the state gives the same outputs."""
     import torch
 
-    data = _fitting(case)
-    network, other = _built(case, data), _built(case, data, seed=1)
-    network.train()(images(data, count=4))  # so that running statistics are not as built
+    network, other = built(case, data), built(case, data, seed=1)
+    network.train()(images(data))  # so that running statistics are not as built
     try:
         other.load_state_dict(network.state_dict())
     except RuntimeError as error:
@@ -240,16 +251,33 @@ def comes_back_from_its_state(case: Case) -> None:
 
 @check(
     NetworkStep,
+    protects="Networks are evaluated in channels last, where it is faster.",
+    remedy="Look at shapes alone: not at strides or is_contiguous(), nor at a tensor's memory.",
+    needs=[builds_a_network, is_deterministic_in_eval],
+)
+@in_each
+def answers_alike_in_channels_last(case: Case, data: DataInfo) -> None:
+    """With its weights and images in channels last it gives the outputs that it has."""
+    network, some = ready(case, data), images(data)
+    largest = _apart_in_channels_last(network, some)
+    if largest > CLOSE:  # see keeps_samples_apart_in_eval
+        largest = _apart_in_channels_last(copy.deepcopy(network).double(), some.double())
+    if largest > CLOSE:
+        raise FailedError(f"its outputs in channels last differ by {largest:.2g} of the largest")
+
+
+@check(
+    NetworkStep,
     protects="'medpipe export' writes the network as a graph.",
     remedy="Decide by shapes, not by values of tensors; see torch.export's messages.",
     needs=[builds_a_network, is_deterministic_in_eval],
 )
-def can_be_exported(case: Case) -> None:
+@in_each
+def can_be_exported(case: Case, data: DataInfo) -> None:
     """torch.export traces it, with the outputs that it has."""
     import torch
 
-    data = _fitting(case)
-    network, some = _ready(case), images(data)
+    network, some = ready(case, data), images(data)
     try:
         with torch.no_grad():
             program = torch.export.export(network, (some,))
@@ -265,39 +293,14 @@ def _use(case: Case) -> Use:
     """A pass in eval mode; building draws weights from the global generator, as it should."""
     import torch
 
-    data = _fitting(case)
-    network, some = _built(case, data).eval(), images(data)
+    data = fitting(case)
+    network, some = built(case, data).eval(), images(data)
 
     def call() -> object:
         with torch.no_grad():
             return network(some)
 
     return Use(given=[some], call=call)
-
-
-@remembered(8)
-def _fitting(case: Case) -> DataInfo:
-    """Data that the network fits: of the first task and number of axes that it can be built for."""
-    said = []
-    for channels, large in ((1, False), (1, True), (3, False), (3, True)):
-        for kind, dims in TRIED:
-            side = LARGE[dims] if large else None
-            data = data_info(kind, dims=dims, channels=channels, side=side)
-            try:
-                outputs = _outputs(case, data)
-            except Exception as error:
-                said.append(f"{kind} in {dims}-D: {described(error)}")
-                continue
-            if tuple(outputs.shape) == _shape(data, 2):
-                return data
-            said.append(f"{kind} in {dims}-D: outputs of the shape {tuple(outputs.shape)}")
-    raise FailedError(f"it fits no data that were tried: {'; '.join(said)[:600]}")
-
-
-@remembered(1)
-def _ready(case: Case) -> nn.Module:
-    """The network in eval mode, for checks that leave it as it is."""
-    return _built(case, _fitting(case)).eval()
 
 
 def _apart_in_a_batch(network: nn.Module, some: torch.Tensor) -> float:
@@ -308,33 +311,18 @@ def _apart_in_a_batch(network: nn.Module, some: torch.Tensor) -> float:
         return _apart(together, torch.cat([network(one[None]) for one in some]))
 
 
+def _apart_in_channels_last(network: nn.Module, some: torch.Tensor) -> float:
+    import torch
+
+    with torch.no_grad():
+        plain = network(some)
+        with in_channels_last(copy.deepcopy(network)) as run:
+            return _apart(run(some), plain)
+
+
 def _apart(one: torch.Tensor, other: torch.Tensor) -> float:
     """The largest difference, as a share of the largest value where that is above 1."""
     return float((one - other).abs().max()) / max(1.0, float(one.abs().max()))
-
-
-def _unless_refused(case: Case, data: DataInfo) -> torch.Tensor:
-    """The outputs for data that a network may refuse, with a message of medpipe's kind."""
-    try:
-        return _outputs(case, data)
-    except MedpipeError as error:
-        raise skip(f"it refuses them: {described(error)}") from error
-
-
-def _built(case: Case, data: DataInfo, *, seed: int = 0) -> nn.Module:
-    with seeded(seed):
-        network: Any = case.step.build(data)
-    return network  # type: ignore[no-any-return]
-
-
-def _outputs(case: Case, data: DataInfo) -> torch.Tensor:
-    import torch
-
-    network = _built(case, data)
-    with torch.no_grad(), seeded(0):
-        network.train()(images(data))
-        outputs: torch.Tensor = network.eval()(images(data))
-    return outputs
 
 
 def _first(outputs: Any) -> torch.Tensor:
@@ -344,8 +332,3 @@ def _first(outputs: Any) -> torch.Tensor:
         return total
     only: torch.Tensor = outputs
     return only
-
-
-def _shape(data: DataInfo, count: int) -> tuple[int, ...]:
-    dense = images(data).shape[2:] if data.task.step.dense else ()
-    return (count, data.outputs, *dense)

@@ -37,7 +37,7 @@ FALLEN = 0.95
 )
 def builds_a_trainer(case: Case) -> None:
     """It builds an engine that trains for an iteration on data of one of the built-in tasks."""
-    _fitting(case)
+    fitting(case)
 
 
 @check(
@@ -50,7 +50,7 @@ def reports_the_loss(case: Case) -> None:
     """Each iteration's output has the loss, one number."""
     import torch
 
-    with training_of(case, _fitting(case)) as tried:
+    with training_of(case, fitting(case)) as tried:
         found: list[Any] = []
         tried.run(2, lambda: found.append(tried.engine.state.output))
         for output in found:
@@ -72,7 +72,7 @@ def changes_the_parameters(case: Case) -> None:
     """Within a few iterations a parameter of the network changes."""
     import torch
 
-    with training_of(case, _fitting(case)) as tried:
+    with training_of(case, fitting(case)) as tried:
         network = tried.parts.network
         before = [value.detach().clone() for value in network.parameters()]
 
@@ -95,7 +95,7 @@ def lowers_the_loss(case: Case) -> None:
     """The loss falls on a small set that can be learned."""
     from ignite.engine import Events
 
-    with training_of(case, _fitting(case), epochs=MOST_EPOCHS) as tried:
+    with training_of(case, fitting(case), epochs=MOST_EPOCHS) as tried:
         before = tried.loss()
 
         def follow() -> None:
@@ -120,7 +120,7 @@ def lowers_the_loss(case: Case) -> None:
 )
 def runs_all_epochs(case: Case) -> None:
     """The engine runs as many epochs as it is told, and counts them."""
-    with training_of(case, _fitting(case)) as tried:
+    with training_of(case, fitting(case)) as tried:
         numbers = [epoch.number for epoch in tried.loop()]
         if numbers != [*range(1, EPOCHS + 1)]:
             raise FailedError(f"told to train {EPOCHS} epochs, it trains those numbered {numbers}")
@@ -136,7 +136,7 @@ def runs_all_epochs(case: Case) -> None:
 )
 def keeps_network_and_optimizers(case: Case) -> None:
     """The state holds the network that it was given, and every optimizer that makes steps."""
-    with training_of(case, _fitting(case)) as tried:
+    with training_of(case, fitting(case)) as tried:
         tried.run(FEW)
         state = tried.training.state
         if state.get("network") is not tried.parts.network:
@@ -158,7 +158,7 @@ def keeps_network_and_optimizers(case: Case) -> None:
 )
 def has_a_state_that_can_be_saved(case: Case) -> None:
     """Its state can be written to a checkpoint."""
-    with training_of(case, _fitting(case)) as tried:
+    with training_of(case, fitting(case)) as tried:
         saved = case.folder / "checkpoint.safetensors"
         try:
             tried.loop(stop_at=1, save=lambda progress: tried.checkpoint(progress, saved))
@@ -174,7 +174,7 @@ def has_a_state_that_can_be_saved(case: Case) -> None:
 )
 def trains_the_same_again(case: Case) -> None:
     """Two trainings with the same seed give the same state, bit by bit."""
-    data = _fitting(case)
+    data = fitting(case)
     changed = difference(_whole(case, data), _whole(case, data))
     if changed:
         raise FailedError(f"two trainings with the same seed differ in {changed}")
@@ -210,7 +210,7 @@ def resumes_within_an_epoch(case: Case) -> None:
 )
 def uses_the_loss_it_is_given(case: Case) -> None:
     """Each iteration calls parts.loss."""
-    with training_of(case, _fitting(case)) as tried:
+    with training_of(case, fitting(case)) as tried:
         counts: list[int] = [0]
         tried.run(3, lambda: counts.append(tried.seen.losses))
         if any(now == before for before, now in itertools.pairwise(counts)):
@@ -229,7 +229,7 @@ def stops_where_the_loss_is_not_finite(case: Case) -> None:
     def spoilt(value: Any, times: int) -> Any:
         return value * float("nan") if times > 1 else value
 
-    with training_of(case, _fitting(case), loss=spoilt) as tried:
+    with training_of(case, fitting(case), loss=spoilt) as tried:
         try:
             tried.loop()
         except TrainingError as error:
@@ -237,44 +237,6 @@ def stops_where_the_loss_is_not_finite(case: Case) -> None:
                 raise
         else:
             raise FailedError("it goes on where the loss is NaN")
-
-
-@check(
-    TrainerStep,
-    protects="precision is what a configuration says, and the record of a run too.",
-    remedy="Wrap the forward pass in torch.autocast where parts.precision is 'bfloat16'.",
-    needs=[builds_a_trainer],
-)
-def computes_in_the_precision_it_is_given(case: Case) -> None:
-    """It computes in float32, or in bfloat16 by autocast, as parts.precision says."""
-    data = _fitting(case)
-    for precision in ("float32", "bfloat16"):
-        with training_of(case, data, precision=precision) as tried:
-            tried.run(1)
-            found = tried.seen.types
-            if found and found != {precision}:
-                raise FailedError(
-                    f"told to compute in {precision}, it computes in {', '.join(sorted(found))}"
-                )
-            kinds = {str(value.dtype) for value in tried.parts.network.parameters()}
-            if kinds != {"torch.float32"}:
-                raise FailedError(f"in {precision} it turns the parameters into {kinds}")
-
-
-@check(
-    TrainerStep,
-    protects="On several processes gradients are averaged by the network that parallel gives.",
-    remedy="Give the engine parts.parallel(parts.network), and keep parts.network in the state.",
-    needs=[builds_a_trainer, keeps_network_and_optimizers],
-)
-def calls_the_parallel_network(case: Case) -> None:
-    """It trains what parts.parallel gives, and keeps the network itself."""
-    with training_of(case, _fitting(case), parallel=True) as tried:
-        tried.run(2)
-        if "itself" in tried.seen.calls:
-            raise FailedError("it calls parts.network, not what parts.parallel gives")
-        if tried.training.state.get("network") is not tried.parts.network:
-            raise FailedError("its state has what parts.parallel gives, not parts.network")
 
 
 @check(
@@ -287,7 +249,7 @@ def says_what_its_schedule_was_planned_for(case: Case) -> None:
     """Where the learning rate depends on the number of epochs, it is said in the plan."""
     from medpipe.training.planned import planned
 
-    data = _fitting(case)
+    data = fitting(case)
     rates, plans = [], []
     for epochs in (2, 5):
         with training_of(case, data, epochs=epochs) as tried:
@@ -306,7 +268,7 @@ def says_what_its_schedule_was_planned_for(case: Case) -> None:
 @typical("trainer")
 def _use(case: Case) -> Use:
     """Two iterations; what is random in a training draws from the global generators."""
-    data = _fitting(case)
+    data = fitting(case)
 
     def call() -> object:
         with training_of(case, data) as tried:
@@ -316,7 +278,7 @@ def _use(case: Case) -> Use:
     return Use(given=None, call=call)
 
 
-def _fitting(case: Case) -> DataInfo:
+def fitting(case: Case) -> DataInfo:
     """Data on which the trainer trains: of the first task and number of axes that it fits."""
     said: list[str] = []
     for kind, dims in TRIED:
@@ -347,7 +309,7 @@ def _whole(case: Case, data: DataInfo) -> dict[str, Any]:
 
 
 def _resumes(case: Case, place: Any) -> None:
-    data = _fitting(case)
+    data = fitting(case)
     saved = case.folder / "checkpoint.safetensors"
     with training_of(case, data) as tried:
         tried.loop()

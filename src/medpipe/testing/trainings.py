@@ -18,6 +18,7 @@ from medpipe.data.loading.batch_sampler import EpochBatchSampler
 from medpipe.settings import LoaderSettings
 from medpipe.steps import (
     DataInfo,
+    NetworkStep,
     TrainerStep,
     Training,
     TrainingParts,
@@ -260,6 +261,7 @@ def training_of(
     data: DataInfo,
     *,
     trainer: TrainerStep | None = None,
+    network: NetworkStep | None = None,
     epochs: int = EPOCHS,
     precision: Literal["float32", "bfloat16"] = "float32",
     parallel: bool = False,
@@ -271,6 +273,7 @@ def training_of(
         case: The trainer, unless another is given.
         data: What to train on.
         trainer: The trainer.
+        network: The network; by default a small one.
         epochs: For how many epochs.
         precision: In what to compute.
         parallel: Whether the network is wrapped as in a run on several processes.
@@ -282,10 +285,10 @@ def training_of(
     seen = Seen()
     history: list[dict[str, float | None]] = []
     with seeded(0):
-        assembly = _assembly(case, data, trainer or case.step, epochs)
+        assembly = _assembly(case, trainer or case.step, network or Small(), epochs, data)
         loader, device = loader_of(data), torch.device("cpu")
-        network = assembly.network(data)
-        seen.watch(network)
+        built = assembly.network(data)
+        seen.watch(built)
         plain = assembly.loss(data, device)
 
         def watched(outputs: Any, labels: Any) -> Any:
@@ -294,7 +297,7 @@ def training_of(
 
         watched.plain = plain  # type: ignore[attr-defined]
         parts = assembly.parts(
-            network=network,
+            network=built,
             loss=plain,
             loader=loader,
             device=device,
@@ -315,7 +318,9 @@ def training_of(
             handle.remove()
 
 
-def _assembly(case: Case, data: DataInfo, trainer: TrainerStep, epochs: int) -> Assembly:
+def _assembly(
+    case: Case, trainer: TrainerStep, network: NetworkStep, epochs: int, data: DataInfo
+) -> Assembly:
     try:
         trainer = attrs.evolve(trainer, max_epochs=epochs, patience=None)
     except ValueError as error:
@@ -323,7 +328,7 @@ def _assembly(case: Case, data: DataInfo, trainer: TrainerStep, epochs: int) -> 
     configuration = Configuration(
         dataset=Listed(),
         transforms=(),
-        network=Small(),
+        network=network,
         trainer=trainer,
         loader=LoaderSettings(batch_size=BATCH, workers=0, sampling="shuffled"),
     )

@@ -54,6 +54,8 @@ def use_of(case: Case) -> Use:
     def call() -> object:
         try:
             return use.call()
+        except CheckSkipped:
+            raise
         except Exception as error:
             raise skip(f"it can't be used: {described(error)}") from error
 

@@ -339,20 +339,96 @@ class Attends(Sound):
         return Network()
 
 
+@attrs.frozen(kw_only=True)
+class Scaled(Sound):
+    """For images and volumes, with a scale for each channel, as a ConvNeXt has it."""
+
+    def build(self, data: DataInfo) -> nn.Module:
+        import torch
+        from torch import nn
+
+        volumes, width = data.spatial_dims == 3, self.width
+        convolution: Any = nn.Conv3d if volumes else nn.Conv2d
+        ones = torch.ones(width, *[1] * data.spatial_dims)  # of 4 axes for volumes
+        layers = nn.Sequential(
+            convolution(data.channels, width, 3, stride=4),
+            convolution(width, width, 3),
+            (nn.BatchNorm3d if volumes else nn.BatchNorm2d)(width),
+            nn.ReLU(),
+            nn.Sequential(
+                (nn.AdaptiveAvgPool3d if volumes else nn.AdaptiveAvgPool2d)(1), nn.Flatten()
+            ),
+            nn.Linear(width, data.outputs),
+        )
+        return then(  # type: ignore[no-any-return]
+            layers, lambda own, some: self.change(some * own.scale), scale=nn.Parameter(ones)
+        )
+
+    def change(self, some: Tensor) -> Tensor:
+        """What else becomes of the features."""
+        return some
+
+
+@attrs.frozen(kw_only=True)
+class FailsForVolumes(Scaled):
+    """Is built for volumes, and can't take them."""
+
+    def change(self, some: Tensor) -> Tensor:
+        batch, channels, height, width = some.shape
+        return some.reshape(batch, channels, height, width)
+
+
+@attrs.frozen(kw_only=True)
+class OneOutputForVolumes(Scaled):
+    """Gives another number of outputs for volumes."""
+
+    def build(self, data: DataInfo) -> nn.Module:
+        outputs = 1 if data.spatial_dims == 3 else data.outputs
+        return Scaled.build(self, attrs.evolve(data, outputs=outputs))
+
+
+@attrs.frozen(kw_only=True)
+class NoLayerForVolumes(Sound):
+    """Looks for its layer in a table that has none for volumes."""
+
+    def build(self, data: DataInfo) -> nn.Module:
+        return {2: Sound.build}[data.spatial_dims](self, data)
+
+
+@attrs.frozen(kw_only=True)
+class RandomForVolumes(Scaled):
+    """Adds noise to volumes, also in eval mode."""
+
+    def change(self, some: Tensor) -> Tensor:
+        import numpy as np
+
+        return some if some.ndim == 4 else some + float(np.random.default_rng().normal())
+
+
+@attrs.frozen(kw_only=True)
+class LooksAtStrides(Scaled):
+    """Decides by the memory format."""
+
+    def change(self, some: Tensor) -> Tensor:
+        return some if some.is_contiguous() else some * 2
+
+
 BROKEN: dict[str, list[Any]] = {
     "builds_a_network": [BuildsNothing(), FailsInTraining()],
+    "takes_images_and_volumes": [FailsForVolumes(), OneOutputForVolumes(), NoLayerForVolumes()],
     "takes_three_channels": [OneChannel()],
     "gives_a_number_for_each_output": [ThreeOutputs()],
     "builds_on_meta": [LooksAtWeights()],
     "is_of_float32": [DoubleWeights(), DoubleOutputs()],
     "gives_finite_outputs": [DividesByTheSpread()],
     "gradients_reach_all_parameters": [UnusedLayer()],
-    "is_deterministic_in_eval": [RandomInEval()],
+    "is_deterministic_in_eval": [RandomInEval(), RandomForVolumes()],
     "keeps_samples_apart_in_eval": [NormalizesOverTheBatch()],
     "draws_weights_from_the_seed": [SetsTheSeed(), OtherWeightsEachTime()],
     "comes_back_from_its_state": [TensorOutsideTheState()],
+    "answers_alike_in_channels_last": [LooksAtStrides()],
     "can_be_exported": [DecidesByValues()],
 }
 """For each check steps that fail it alone."""
-SOUND = [Sound(), Dense(), OfLargeColourImages(), Mixed(), Attends()]
+SOUND = [Sound(), Scaled(), Dense(), OfLargeColourImages(), Mixed(), Attends()]
 """Steps that fail none."""

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     import torch
 
 
+def in_float32(outputs: Any) -> Any:
+    """One output, or several."""
+    return [one.float() for one in outputs] if isinstance(outputs, list) else outputs.float()
+
+
 @attrs.frozen(kw_only=True)
 class Sound(TrainerStep):
     """A trainer that fails no check: gradient descent with a momentum, in an engine of its own.
@@ -76,7 +81,7 @@ class Sound(TrainerStep):
 
     def loss_of(self, parts: TrainingParts, outputs: Any, labels: Any) -> Any:
         """The loss."""
-        return parts.loss(outputs.float(), labels)
+        return parts.loss(in_float32(outputs), labels)
 
     def iteration(self, engine: Any, batch: Any, parts: TrainingParts) -> dict[str, Any]:
         """Make an iteration."""
@@ -109,7 +114,7 @@ class Mixed(Sound):
         images, labels = batch["image"], batch["label"]
         order, share = torch.randperm(len(images)), float(torch.rand(()) / 4)
         with self.autocast(parts):
-            outputs = engine.network(images.lerp(images[order], share)).float()
+            outputs = in_float32(engine.network(images.lerp(images[order], share)))
         loss = parts.loss(outputs, labels).lerp(parts.loss(outputs, labels[order]), share)
         engine.optimizer.zero_grad()
         loss.backward()
@@ -147,7 +152,7 @@ class Uphill(Sound):
     """Goes the wrong way, and tells of it."""
 
     def loss_of(self, parts: TrainingParts, outputs: Any, labels: Any) -> Any:
-        return -0.001 * parts.loss(outputs.float(), labels)
+        return -0.001 * parts.loss(in_float32(outputs), labels)
 
 
 @attrs.frozen(kw_only=True)
@@ -262,6 +267,14 @@ class AlwaysFull(Sound):
 
 
 @attrs.frozen(kw_only=True)
+class OneOutput(Sound):
+    """Takes what the network gives for a tensor."""
+
+    def loss_of(self, parts: TrainingParts, outputs: Any, labels: Any) -> Any:
+        return parts.loss(outputs.float(), labels)
+
+
+@attrs.frozen(kw_only=True)
 class Alone(Sound):
     """Trains the network itself."""
 
@@ -302,6 +315,7 @@ BROKEN: dict[str, Any] = {
     "uses_the_loss_it_is_given": OwnLoss(),
     "computes_in_the_precision_it_is_given": AlwaysFull(),
     "calls_the_parallel_network": Alone(),
+    "takes_several_outputs": OneOutput(),
     "says_what_its_schedule_was_planned_for": Unplanned(),
 }
 """For each check a step that fails it alone."""

@@ -12,7 +12,7 @@ from attrs.validators import optional
 from medpipe.builtin.datasets.listing.class_folders import class_folders, class_remarks, classes_of
 from medpipe.builtin.datasets.listing.dicom_groups import (
     DicomGroup,
-    dicom_groups,
+    header_groups,
     with_header_groups,
 )
 from medpipe.builtin.datasets.listing.grouping import (
@@ -285,7 +285,7 @@ class ImageFolder(DatasetStep):
         self, samples: list[Sample], found: FoundImages, faults: list[Fault] | None
     ) -> tuple[list[Sample], list[str]]:
         """The samples with the groups of their DICOM headers, where no other is given."""
-        groups = dicom_groups(
+        groups = header_groups(
             found.identities, beginning=self.dicom_group, whole_series=self.unit == "series"
         )
         given = self.group_pattern is not None

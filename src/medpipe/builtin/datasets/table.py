@@ -15,7 +15,7 @@ from attrs.validators import optional
 from medpipe.builtin.datasets.listing import table_rules as rules
 from medpipe.builtin.datasets.listing.dicom_groups import (
     DicomGroup,
-    dicom_groups,
+    header_groups,
     series_twice,
     with_header_groups,
 )
@@ -277,7 +277,7 @@ class Table(OfMasks):
         whole_series = self.unit == "series"
         if whole_series:
             wrong += series_twice(identities, files)
-        groups = dicom_groups(identities, beginning=self.dicom_group, whole_series=whole_series)
+        groups = header_groups(identities, beginning=self.dicom_group, whole_series=whole_series)
         given = self.group is not None or self.group_pattern is not None
         samples, notes = with_header_groups(
             [row.sample for row in rows], groups, wrong, given=given

@@ -108,30 +108,23 @@ def compiling() -> dict[str, Any]:
 
 
 def make_inferer(parts: TrainingParts, recomputed: Sequence[torch.nn.Module]) -> Any:
-    """MONAI's plain inferer, inside autocast where the precision asks for it.
+    """The inferer of the parts, with blocks that are computed again.
 
     Args:
         parts: What the trainer step got.
         recomputed: The blocks to compute again in the backward pass.
     """
-    import torch
-    from monai.inferers import SimpleInferer
+    plain = parts.inferer()
+    if not recomputed:
+        return plain
+    from monai.inferers import Inferer
 
-    half = parts.precision == "bfloat16"
-    if not (half or recomputed):
-        return SimpleInferer()
-
-    class StepInferer(SimpleInferer):
-        # SupervisedTrainer's own amp=True is for CUDA alone and scales float16.
+    class Recomputing(Inferer):
         def __call__(self, inputs: Any, network: Any, *args: Any, **kwargs: Any) -> Any:
-            with (
-                recomputing(recomputed),
-                torch.autocast(parts.device.type, torch.bfloat16, enabled=half),
-            ):
-                outputs = super().__call__(inputs, network, *args, **kwargs)
-            return outputs.float() if half and isinstance(outputs, torch.Tensor) else outputs
+            with recomputing(recomputed):
+                return plain(inputs, network, *args, **kwargs)
 
-    return StepInferer()
+    return Recomputing()
 
 
 def trainer_class(*, compiled: bool) -> type[SupervisedTrainer]:

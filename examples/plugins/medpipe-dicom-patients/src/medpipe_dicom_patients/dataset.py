@@ -16,6 +16,7 @@ from medpipe.plugin import (
     Reading,
     Sample,
     Task,
+    dicom_groups,
     find_images,
     source_of,
 )
@@ -94,13 +95,14 @@ class DicomPatients(DatasetStep):
             raise DataError("\n".join(str(fault) for fault in wrong[:10]))
         if faults is not None:
             faults += wrong
+        groups = dicom_groups(series, whole_series=True)
         names = sorted({*class_of.values(), *(of_patient or {}).values()})
         samples = [
             Sample(
                 id=id_,
                 image=found.images[id_],
                 label=names.index(name),
-                group=series[id_].patient,
+                group=groups.group_of.get(id_),
                 extra={"modality": series[id_].modality or ""},
             )
             for id_, name in sorted(class_of.items())
@@ -109,7 +111,7 @@ class DicomPatients(DatasetStep):
             samples=samples,
             task=Task(names=names),
             reading=Reading(),
-            notes=(*found.notes, *self._left_out(found, series)),
+            notes=(*found.notes, *self._left_out(found, series), *groups.notes),
         )
 
     def _classes(self) -> dict[str, str] | None:

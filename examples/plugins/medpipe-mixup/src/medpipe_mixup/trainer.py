@@ -71,7 +71,7 @@ class Mixup(TrainerStep):
             optimizer=optimizer,
             loss_function=mixed_loss(parts.loss),
             prepare_batch=mixed_batch,
-            inferer=_inferer(parts),
+            inferer=parts.inferer(),
             decollate=False,
         )
         state = {"network": parts.network, "optimizer": optimizer}
@@ -106,17 +106,3 @@ def mixed_loss(loss: Loss) -> Any:
         )
 
     return of_both
-
-
-def _inferer(parts: TrainingParts) -> Any:
-    """Calls the network in the precision that it is to be trained in."""
-    import torch
-    from monai.inferers.inferer import SimpleInferer
-
-    class InPrecision(SimpleInferer):
-        def __call__(self, inputs: Any, network: Any, *args: Any, **kwargs: Any) -> Any:
-            half = parts.precision == "bfloat16"
-            with torch.autocast(parts.device.type, torch.bfloat16, enabled=half):
-                return super().__call__(inputs, network, *args, **kwargs).float()
-
-    return InPrecision()
