@@ -161,6 +161,11 @@ WRONG: dict[str, tuple[str, str]] = {
         '[transform]\nstep = "load_image"',
         "transform: must be a list of tables: write [[transform]] above each step.",
     ),
+    "a transform that is numbered": (
+        '[transform.0]\nstep = "load_image"',
+        "transform: must be a list of tables: write [[transform]] above each step. Set the whole "
+        'list: --set \'transform=["default", "NAME"]\'.',
+    ),
     "a reader by name": (
         '[[transform]]\nstep = "load_image"\nreader = "os.system"',
         "transform[0].reader: unknown parameter. load_image takes axes.",
@@ -254,6 +259,11 @@ def test_values_are_set_by_the_paths_of_errors() -> None:
         (
             "transform[3].prob",
             "transform[3].prob: there is no entry 3; entries are numbered 0 to 0.",
+        ),
+        (
+            "metric[0].step",
+            "metric[0].step: the configuration has no [[metric]]. Set the whole list: --set "
+            "'metric=[\"NAME\"]'.",
         ),
         ("format.x", "format.x: 'x' is not a part of the configuration there."),
         (

@@ -28,7 +28,9 @@ STEPS = {
     "medpipe-randconv": ["transform:randconv"],
     "medpipe-webhook": ["handler:webhook"],
 }
-"""What each offers; medpipe-grades has tests of its own."""
+"""What each offers."""
+ALONE = {"medpipe-grades", "medpipe-timm"}
+"""Those with tests of their own."""
 NOT_PASSED_ON = ("PYTHONPATH", "PYTEST_ADDOPTS", "MEDPIPE_PLUGINS")
 
 pytestmark = [
@@ -77,9 +79,7 @@ def called(python: Path, folder: Path, *arguments: str) -> str:
 def test_all_are_found_without_a_problem(python: Path, tmp_path: Path) -> None:
     found = json.loads(called(python, tmp_path, "medpipe", "plugins", "--json"))["plugins"]
     others = {plugin["distribution"]: plugin for plugin in found}
-    assert set(STEPS) | {"medpipe-grades"} == {
-        path.parent.name for path in PLUGINS.glob("*/pyproject.toml")
-    }
+    assert set(STEPS) | ALONE == {path.parent.name for path in PLUGINS.glob("*/pyproject.toml")}
     for name, steps in STEPS.items():
         plugin = others[name]
         assert (plugin["error"], plugin["problems"]) == (None, [])

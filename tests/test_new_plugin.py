@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -12,6 +15,8 @@ from typing import Any
 
 import pytest
 
+import medpipe
+from medpipe.config.document import set_value
 from medpipe.recipes.new_plugin import KINDS, plugin_files
 from medpipe.steps import STEP_KINDS
 from medpipe.testing import checks_for
@@ -86,6 +91,26 @@ def test_a_name_that_can_be_none_is_refused(
 
 def test_it_has_a_step_of_each_kind_that_is_asked_for(package: Any) -> None:
     assert [step.kind for step in package.STEPS] == [kind.kind for kind in STEP_KINDS]
+
+
+@pytest.mark.parametrize(
+    "kind", ["loss", "optimizer", "schedule", "inferer", "metric", "handler", "reader"]
+)
+def test_the_readme_says_how_a_step_is_named(kind: str, package: Any) -> None:
+    text = plugin_files("heart", [kind])["README.md"]
+    registry = medpipe.Registry.discover().with_plugin(package, name="medpipe-heart")
+    (sections,) = re.findall(r"^```toml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    (option,) = re.findall(r"`--set (.+?)`", text)
+    (setting,) = shlex.split(option)
+    path, _, value = setting.partition("=")
+    document: dict[str, Any] = {"format": 1}
+    set_value(document, path, json.loads(value) if value.startswith("[") else value)
+    named, chosen = (
+        medpipe.PipelineBuilder.from_document(given, registry=registry).to_toml()
+        for given in (tomllib.loads(f"format = 1\n{sections}"), document)
+    )
+    assert f"heart_{kind}" in named
+    assert chosen == named
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -190,11 +190,11 @@ class Assembly:
         ]
         return Chain(steps, seed=self.configuration.run.seed)
 
-    def network(self, data: DataInfo) -> nn.Module:
-        """Build the network, on the CPU."""
+    def network(self, data: DataInfo, *, trained: bool = False) -> nn.Module:
+        """Build the network, on the CPU; ``trained``: with the weights that its step loads."""
         from torch import nn
 
-        step = self.configuration.network
+        step = self.configuration.network if trained else self.configuration.network.untrained()
         network = self._built(step, lambda: step.build(data))
         if not isinstance(network, nn.Module):
             raise StepError(
@@ -208,7 +208,7 @@ class Assembly:
         Raises:
             ProblemsError: The weights can't be read or don't fit.
         """
-        network = self.network(data)
+        network = self.network(data, trained=True)
         if self.configuration.weights != WeightsSettings():
             from medpipe.training.weights import start_from
 
@@ -354,7 +354,7 @@ class Assembly:
             loader: The training batches.
             device: Where to train.
             precision: In what to compute.
-            fresh: Whether it starts from the configured weights, if any, as no resumed run does.
+            fresh: Whether it starts from trained weights, if any, as no resumed run does.
             history: See `TrainingParts.history`.
         """
         network = self.started_network(data) if fresh else self.network(data)

@@ -84,7 +84,6 @@ ROOMS: dict[str, Room] = {
             "test_data_splits_laws.py",
         ),
         "src/medpipe/data/splits/shares.py": ("test_data_splits.py", "test_data_splits_laws.py"),
-        "src/medpipe/data/splits/split_samples.py": ("test_parts.py",),
         "src/medpipe/data/splits/split.py": (
             "test_data_splits.py",
             "test_data_splits_folds.py",

@@ -363,10 +363,10 @@ def _meta_network(assembly: Assembly, data: DataInfo) -> nn.Module | None:
         return copy.deepcopy(step.value).to("meta")  # type: ignore[union-attr]
     try:
         with torch.device("meta"):
-            return assembly.network(data)
+            return assembly.network(data, trained=True)
     except MedpipeError:
         # Some networks need real values to be built: only an error on the CPU counts.
-        return assembly.network(data).to("meta")
+        return assembly.network(data, trained=True).to("meta")
 
 
 def _check_memory(assembly: Assembly, report: CheckReport) -> None:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from medpipe.checks.schedule_findings import schedule_findings
 from medpipe.errors import DataError, Problem
-from medpipe.settings import WeightsSettings
 from medpipe.steps import resolved
 
 if TYPE_CHECKING:
@@ -113,7 +112,7 @@ def _warn_of_little_training(assembly: Assembly, training: Training, report: Che
         for group in optimizer.param_groups
     ]
     highest = max(map(float, rates), default=None)
-    fresh = assembly.configuration.weights == WeightsSettings()
+    fresh = not assembly.configuration.pretrained
     if highest is not None and fresh and highest * total < LITTLE:
         report.warnings.append(
             f"with a learning rate of {highest:g} at most, {total} iterations hardly move a "

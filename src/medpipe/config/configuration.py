@@ -64,6 +64,12 @@ class Configuration:
     evaluation: EvaluationSettings = EvaluationSettings()
     run: RunSettings = RunSettings()
 
+    @property
+    def pretrained(self) -> bool:
+        """Whether the network starts from trained weights."""
+        loads = self.network.untrained() != self.network
+        return loads or self.weights != WeightsSettings()
+
     def steps(self) -> list[tuple[str, Step]]:
         """Every step with its path, nested ones after the step that holds them."""
 

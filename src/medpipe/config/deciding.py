@@ -10,7 +10,6 @@ from medpipe.errors import ConfigError, StepError
 from medpipe.registry.failures import failures_named
 from medpipe.registry.parameters import convert, parameter_types, unstructure, values_of
 from medpipe.registry.wrapped import Wrapped
-from medpipe.settings import WeightsSettings
 from medpipe.steps import (
     AutoInfo,
     LossStep,
@@ -66,7 +65,7 @@ def decided(
         data=data,
         samples=samples,
         batch_size=int(loader.batch_size),
-        pretrained=configuration.weights != WeightsSettings(),
+        pretrained=configuration.pretrained,
     )
     if trainer.loss == "auto":
         trainer = attrs.evolve(trainer, loss=registry.create(LossStep, data.task.step.loss))

@@ -6,7 +6,7 @@ import re
 import tomllib
 from typing import TYPE_CHECKING, Any
 
-from medpipe.config.sections import DEFAULT_TABLES, SECTIONS
+from medpipe.config.sections import DEFAULT_LISTS, DEFAULT_TABLES, LIST_SECTIONS, SECTIONS
 from medpipe.errors import ConfigError, Problem
 from medpipe.registry.parameters import BACKSLASHES
 from medpipe.registry.wording import suggestion
@@ -139,12 +139,24 @@ def _no_place(
         problem = no_section(str(keys[0]))
     elif isinstance(place, list) and isinstance(key, int):
         problem = Problem(path=path, message=f"there is no entry {key}; {_entries(len(place))}.")
+    elif isinstance(key, int) and keys[0] in LIST_SECTIONS:
+        problem = Problem(
+            path=path,
+            message=f"the configuration has no [[{keys[0]}]].",
+            remedy=whole_list(str(keys[0])),
+        )
     elif isinstance(place, dict):
         remedy = f"Set there: {', '.join(map(str, place))}." if place else ""
         problem = Problem(path=path, message=f"{key!r} is not set.", remedy=remedy)
     else:
         problem = Problem(path=path, message=f"{key!r} is not a part of the configuration there.")
     return ConfigError(summary, [problem])
+
+
+def whole_list(section: str) -> str:
+    """How ``--set`` gives a list of steps that the configuration does not have."""
+    names = '"default", "NAME"' if section in DEFAULT_LISTS else '"NAME"'
+    return f"Set the whole list: --set '{section}=[{names}]'."
 
 
 def _entries(count: int) -> str:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from medpipe.config.configuration import Configuration
-from medpipe.config.document import no_section
+from medpipe.config.document import no_section, whole_list
 from medpipe.config.sections import (
     DEFAULT_CHAIN,
     DEFAULT_LISTS,
@@ -160,7 +160,9 @@ def _list(
     """The steps of a list of tables."""
     if not isinstance(tables, Sequence) or isinstance(tables, str):
         message = f"must be a list of tables: write [[{path}]] above each step."
-        return (), [Problem(path=path, message=message)]
+        numbered = isinstance(tables, Mapping) and "step" not in tables  # as in metric.0.step
+        remedy = whole_list(path) if numbered else ""
+        return (), [Problem(path=path, message=message, remedy=remedy)]
     problems = [
         Problem(path=f"{path}[{index}]", message=f"{DEFAULT_CHAIN!r} takes no parameters.")
         for index, table in enumerate(tables)

@@ -210,8 +210,8 @@ def _rebuilt(contract: Mapping[str, Any], registry: Registry) -> Callable[[], nn
 
         data = info_of(contract["data"], registry)
         parameters = dict(contract["graph"]["network"])
-        network = registry.create(NetworkStep, parameters.pop("step"), parameters).build(data)
-        network = data.task.step.finish(network, data.statistics)
+        step = registry.create(NetworkStep, parameters.pop("step"), parameters)
+        network = data.task.step.finish(step.untrained().build(data), data.statistics)
         inferer = None
         if contract["graph"]["inferer"] is not None:
             called = dict(contract["graph"]["inferer"])

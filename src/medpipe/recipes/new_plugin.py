@@ -26,7 +26,17 @@ _USED = {
     "network": ".network({step!r})",
     "trainer": ".trainer({step!r})",
 }
-"""How a builder names a step; of the other kinds the README says nothing."""
+"""How a builder names a step."""
+_SECTIONS = {
+    "loss": "[trainer.loss]",
+    "optimizer": "[trainer.optimizer]",
+    "schedule": "[trainer.schedule]",
+    "inferer": "[inferer]",
+    "metric": "[[metric]]",
+    "handler": "[[handler]]",
+    "reader": "[[reader]]",
+}
+"""Where a configuration names a step of another kind; the README shows one."""
 
 
 def distribution_of(name: str) -> str:
@@ -135,7 +145,7 @@ def _row(kind: str, step: str) -> str:
 def _usage(step: str, kinds: Sequence[str]) -> str:
     lines = [_USED[kind].format(step=f"{step}_{kind}") for kind in kinds if kind in _USED]
     if not lines:
-        return "In a configuration, steps are named as `medpipe plugins` lists them."
+        return _section(step, next((kind for kind in kinds if kind in _SECTIONS), ""))
     dataset = [] if "dataset" in kinds else ['.dataset("phantom", samples=60)']
     chain = "\n".join(f"    {line}".replace("'", '"') for line in [*dataset, *lines])
     return f"""```python
@@ -148,6 +158,25 @@ pipeline = (
 )
 print(pipeline.check())
 ```"""
+
+
+def _section(step: str, kind: str) -> str:
+    """How a configuration and the command line name a step."""
+    if not kind:
+        return "In a configuration, steps are named as `medpipe plugins` lists them."
+    section, name = _SECTIONS[kind], f"{step}_{kind}"
+    path = section.strip("[]")
+    several = section.startswith("[[")
+    option = f"'{path}=[\"{name}\"]'" if several else f"{path}.step={name}"
+    trainer = '[trainer]\nstep = "supervised"\n' if path.startswith("trainer.") else ""
+    return f"""In a configuration it is named by
+
+```toml
+{trainer}{section}
+step = "{name}"
+```
+
+or on the command line by `--set {option}`."""
 
 
 def _listed(kinds: Sequence[str]) -> str:

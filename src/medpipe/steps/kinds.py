@@ -174,6 +174,15 @@ class NetworkStep(Step):
         """
         return self
 
+    def untrained(self) -> NetworkStep:
+        """Give this step without the trained weights that `build` loads, if it loads any.
+
+        A run's network is built by it where a checkpoint has its weights, so that predicting needs
+        no other file. The step itself is built at the start of a training, and by the check
+        before, on torch's meta device. By default they are the same: `build` loads nothing.
+        """
+        return self
+
     def bundle_form(self, data: DataInfo) -> Mapping[str, Any] | None:
         """What `build` makes, as a bundle's configuration has it: ``_target_`` and parameters.
 
