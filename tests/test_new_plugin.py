@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -12,6 +13,8 @@ from typing import Any
 
 import pytest
 
+import medpipe
+from medpipe import config
 from medpipe.recipes.new_plugin import KINDS, plugin_files
 from medpipe.steps import STEP_KINDS
 from medpipe.testing import checks_for
@@ -86,6 +89,26 @@ def test_a_name_that_can_be_none_is_refused(
 
 def test_it_has_a_step_of_each_kind_that_is_asked_for(package: Any) -> None:
     assert [step.kind for step in package.STEPS] == [kind.kind for kind in STEP_KINDS]
+
+
+@pytest.mark.parametrize("kinds", [KINDS, *((kind,) for kind in KINDS)], ids="-".join)
+def test_its_readme_names_each_step_where_it_belongs(kinds: tuple[str, ...], package: Any) -> None:
+    text = plugin_files("heart", kinds)["README.md"]
+    rows = re.findall(r"^\| (\w+) \| `(\w+)` \| .+ \| `(.+)` \|$", text, re.MULTILINE)
+    assert [(kind, name) for kind, name, _ in rows] == [(kind, f"heart_{kind}") for kind in kinds]
+    shown = re.findall(r"^```python\n(.+?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert bool(shown) == (not {*kinds} <= {"task", "export"})
+    if not shown:
+        return
+    registry = medpipe.Registry.discover().with_plugin(package, name="medpipe-heart")
+    code = shown[0].replace('device="cpu"', "registry=registry").replace(".check()", "")
+    told: list[Any] = []
+    exec(code, {"registry": registry, "print": told.append})
+    written = config.write(told[0].configuration, registry=registry)
+    others = {"task", "export", *({"optimizer", "schedule"} if len(kinds) > 1 else ())}
+    for kind, name, table in rows:
+        if kind not in others:
+            assert f'{table}\nstep = "medpipe-heart:{name}"\n' in written
 
 
 @pytest.mark.parametrize("kind", KINDS)
