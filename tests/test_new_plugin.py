@@ -119,6 +119,7 @@ def test_each_step_passes_the_checks(kind: str, package: Any) -> None:
             assert outcome.status != "failed", str(outcome)
 
 
+@pytest.mark.rare  # the file's name is looked at above
 @pytest.mark.long
 def test_tests_of_two_plugins_are_collected_together(tmp_path: Path) -> None:
     folders = [write(tmp_path / name, name, ("inferer",)) for name in ("heart", "lung")]
