@@ -11,7 +11,7 @@ from support.checked import outcomes
 
 pytestmark = pytest.mark.long
 
-QUICK = {"resnet10", "resnet18", "unet", "basic_unet", "dynunet", "segresnet", "unetr", "vnet"}
+QUICK = {"resnet10", "resnet18", "unet", "basic_unet", "dynunet", "segresnet", "unetr"}
 """Those that take little."""
 FAMILIES = {"densenet121", "efficientnet", "attention_unet"}
 """Those that stand for deeper and slower ones of their class."""

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from medpipe import PipelineBuilder
-from medpipe.plugin import Step
+from medpipe.plugin import MetricStep, Step
 from medpipe.registry.registry import Registry
 
 USES = Path(__file__).parents[1] / "typing-tests"
@@ -132,6 +132,7 @@ def test_pipelines_that_checkers_accept_can_be_built(
         "medpipe.Registry": Registry.discover(),
         "TransformStep": steps.Brighten(),
         "NetworkStep": steps.TinyCNN(),
+        "MetricStep": Registry.discover().create(MetricStep, "f1"),
         "nn.Module": nn.Flatten(),
         "Path": tmp_path / "pipeline.toml",
     }

@@ -21,22 +21,32 @@ MOST_NAMED = 4
 """How many kinds a plugin's summary names."""
 
 _USED = {
-    "dataset": ".dataset({step!r}, root='images')",
+    "dataset": ".dataset({step!r}, root='images')  # PATIENT_NUMBER_CLASS.png",
+    "reader": ".reader({step!r})",
     "transform": ".transform({step!r})",
     "network": ".network({step!r})",
-    "trainer": ".trainer({step!r})",
+    "metric": ".metric({step!r})",
+    "inferer": ".inferer({step!r})",
+    "handler": ".handler({step!r})",
 }
-"""How a builder names a step."""
-_SECTIONS = {
-    "loss": "[trainer.loss]",
-    "optimizer": "[trainer.optimizer]",
-    "schedule": "[trainer.schedule]",
-    "inferer": "[inferer]",
-    "metric": "[[metric]]",
-    "handler": "[[handler]]",
-    "reader": "[[reader]]",
+"""How a builder names a step; `_trainer` has those that belong to trainers."""
+
+_TABLES = {
+    "dataset": "`[dataset]`",
+    "transform": "`[[transform]]`",
+    "network": "`[network]`",
+    "trainer": "`[trainer]`",
+    "loss": "`[trainer.loss]`",
+    "optimizer": "`[trainer.optimizer]`",
+    "schedule": "`[trainer.schedule]`",
+    "metric": "`[[metric]]`",
+    "inferer": "`[inferer]`",
+    "handler": "`[[handler]]`",
+    "reader": "`[[reader]]`",
+    "task": "`[dataset.task]`",
+    "export": "`medpipe export RUN --format {step}`",
 }
-"""Where a configuration names a step of another kind; the README shows one."""
+"""Where a step is named: the table of a configuration, or a command."""
 
 
 def distribution_of(name: str) -> str:
@@ -139,16 +149,22 @@ def {hook_of(kind)}() -> list[type[{kind.__name__}]]:
 def _row(kind: str, step: str) -> str:
     text = _template(f"{kind}.py.txt")
     (said,) = re.findall(r'class @CLASS@\w+\(\w+\):\n    """(.+?)(?:"""|\n)', text)
-    return f"| {kind} | `{step}_{kind}` | {said.replace('@STEP@', step).replace('``', '`')} |"
+    named = _TABLES[kind].format(step=f"{step}_{kind}")
+    what = said.replace("@STEP@", step).replace("``", "`")
+    return f"| {kind} | `{step}_{kind}` | {what} | {named} |"
 
 
 def _usage(step: str, kinds: Sequence[str]) -> str:
-    lines = [_USED[kind].format(step=f"{step}_{kind}") for kind in kinds if kind in _USED]
+    lines = [line.format(step=f"{step}_{kind}") for kind, line in _USED.items() if kind in kinds]
+    lines += _trainer(step, kinds)
     if not lines:
-        return _section(step, next((kind for kind in kinds if kind in _SECTIONS), ""))
+        return ""
     dataset = [] if "dataset" in kinds else ['.dataset("phantom", samples=60)']
     chain = "\n".join(f"    {line}".replace("'", '"') for line in [*dataset, *lines])
-    return f"""```python
+    return f"""
+In Python:
+
+```python
 import medpipe
 
 pipeline = (
@@ -157,26 +173,20 @@ pipeline = (
     .build()
 )
 print(pipeline.check())
-```"""
-
-
-def _section(step: str, kind: str) -> str:
-    """How a configuration and the command line name a step."""
-    if not kind:
-        return "In a configuration, steps are named as `medpipe plugins` lists them."
-    section, name = _SECTIONS[kind], f"{step}_{kind}"
-    path = section.strip("[]")
-    several = section.startswith("[[")
-    option = f"'{path}=[\"{name}\"]'" if several else f"{path}.step={name}"
-    trainer = '[trainer]\nstep = "supervised"\n' if path.startswith("trainer.") else ""
-    return f"""In a configuration it is named by
-
-```toml
-{trainer}{section}
-step = "{name}"
 ```
+"""
 
-or on the command line by `--set {option}`."""
+
+def _trainer(step: str, kinds: Sequence[str]) -> list[str]:
+    """How a builder names the trainer and its steps."""
+    inner = {kind: f"{step}_{kind}" for kind in ("loss", "optimizer", "schedule") if kind in kinds}
+    if "trainer" in kinds:  # the one that is written takes a loss, as all do
+        inner = {kind: name for kind, name in inner.items() if kind == "loss"}
+    elif not inner:
+        return []
+    trainer = f"{step}_trainer" if "trainer" in kinds else "supervised"
+    given = [repr(trainer), *(f"{kind}={name!r}" for kind, name in inner.items())]
+    return [f".trainer({', '.join(given)})"]
 
 
 def _listed(kinds: Sequence[str]) -> str:
