@@ -11,11 +11,12 @@ import attrs
 import numpy as np
 import torch
 
+from medpipe.data.cache.index import narrowed
 from medpipe.data.chain import sample_dictionary
 from medpipe.data.loading.batch_sampler import BatchKey, EpochBatchSampler
 from medpipe.data.loading.collate import Batch, as_tensor, collate
 from medpipe.data.loading.loader import Loader, make_loader
-from medpipe.data.loading.sample_batches import EPOCHS, SampleBatches
+from medpipe.data.loading.sample_batches import EPOCHS, NARROW, SampleBatches
 from medpipe.data.readers.reader import read_sample_image, source_of
 from medpipe.data.scanning.image_facts import facts_of
 from medpipe.data.scanning.pixel_defects import defect_of
@@ -194,7 +195,8 @@ def _sent(group: Batch) -> Batch:
     image: torch.Tensor = group["image"]
     if image.dtype != torch.float32 or image.nbytes > PIPED:
         return group
-    return {k: v.numpy() if isinstance(v, torch.Tensor) else v for k, v in group.items()}
+    arrays = {k: v.numpy() if isinstance(v, torch.Tensor) else v for k, v in group.items()}
+    return {**arrays, "image": narrowed(arrays["image"]), NARROW: True}
 
 
 def _received(group: Batch) -> Batch:
@@ -205,7 +207,9 @@ def _received(group: Batch) -> Batch:
 def _singles(group: Batch) -> list[Batch]:
     """A batch for each sample of one."""
     places = range(len(group["id"]))
-    return [{key: value[place : place + 1] for key, value in group.items()} for place in places]
+    columns = {key: value for key, value in group.items() if key != NARROW}
+    narrow = {NARROW: group.get(NARROW, False)}
+    return [{**{k: v[place : place + 1] for k, v in columns.items()}, **narrow} for place in places]
 
 
 def file_loader(
