@@ -123,8 +123,8 @@ def _predict_files(
     if processes.leads:
         job = job_of(
             trained,
-            samples,
-            list(found.unreadable),
+            found.images,
+            found.unreadable,
             device=device.type,
             asked=asked,
             batch_size=size,

@@ -24,12 +24,12 @@ from medpipe.system.text import counted
 from medpipe.system.versions import versions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from medpipe.distributed.processes import Processes
     from medpipe.prediction.trained import TrainedNetwork
-    from medpipe.steps import Sample
+    from medpipe.steps import ImageFile
 
 FORMAT = 1
 JOB = "prediction.json"
@@ -48,8 +48,8 @@ def parts_of(output: Path) -> Path:
 
 def job_of(
     trained: TrainedNetwork,
-    samples: Sequence[Sample],
-    unreadable: Sequence[str],
+    images: Mapping[str, ImageFile | tuple[ImageFile, ...]],
+    unreadable: Iterable[str],
     *,
     device: str,
     asked: int | None,
@@ -60,7 +60,7 @@ def job_of(
 
     Args:
         trained: The network, or several.
-        samples: The files.
+        images: The files, by id.
         unreadable: The ids of files that can't be looked at.
         device: The kind of device.
         asked: The batch size that was asked for.
@@ -80,7 +80,10 @@ def job_of(
         "asked": asked,
         "batch_size": batch_size,
         "masks": None if masks is None else str(masks),
-        "files": [[s.id, *_facts(s.image)] for s in samples] + [[id_, -1, 0] for id_ in unreadable],
+        "files": [
+            *([id_, *_facts(image)] for id_, image in images.items()),
+            *([id_, -1, 0] for id_ in unreadable),
+        ],
     }
 
 
