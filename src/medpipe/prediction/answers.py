@@ -97,7 +97,7 @@ def answers(
     loader = file_loader(trained, samples, numbers, batch_size=batch_size, device=device)
     inferer = inferer_of(trained, device)
     caller = Caller(device=device, precision=trained.precision, inferer=inferer)
-    work = _Work(trained, samples, caller, take_mask)
+    work = _Work(trained, samples, batch_size, caller, take_mask)
     begun: deque[_Begun] = deque()
     shown = evaluating(network, loader, "Predicting", assembly.processes.look)
     try:
@@ -153,13 +153,14 @@ class _Work:
         self,
         trained: TrainedNetwork,
         samples: Sequence[Sample],
+        batch_size: int,
         caller: Any,
         take_mask: TakeMask | None,
     ) -> None:
         self._trained, self._caller, self._take_mask = trained, caller, take_mask
         self._task, self._data = trained.data.task, trained.data
         self._known = (trained.data.channels, *trained.data.spatial_shape)
-        self._files = {sample.id: sample for sample in samples}
+        self._samples, self._size = samples, batch_size
         self._fills = filled_by(trained.assembly.chain())
 
     def begin(self, number: int, batch: Batch, run: Any) -> _Begun:
@@ -167,7 +168,7 @@ class _Work:
 
         found = BatchAnswers(number=number, errors=batch[FAILED], unlike=batch[UNLIKE])
         for id_, defect in batch[DEFECTS].items():
-            said = self._unfilled(id_, defect)
+            said = self._unfilled(number, id_, defect)
             if said is not None:
                 found.errors[id_] = said
         begun = _Begun(self._trained, found)
@@ -185,11 +186,12 @@ class _Work:
                 found.sizes[group["id"][0]] = list(shape)
         return begun
 
-    def _unfilled(self, id_: str, defect: PixelDefect) -> str | None:
+    def _unfilled(self, number: int, id_: str, defect: PixelDefect) -> str | None:
         """What is wrong with an image with a defect; None where the chain mends it."""
         if defect not in NOT_FINITE:
             return None
-        sample = self._files[id_]
+        some = self._samples[number * self._size : (number + 1) * self._size]
+        sample = next(sample for sample in some if sample.id == id_)
         said = self._fills(sample, self._trained.reading)
         if said is None:
             return None
@@ -261,12 +263,12 @@ class _Begun:
                 copied.synchronize()
             scores = to_scores(outputs, self._task)
             problems = self._problems(scores)
-            for row, id_ in enumerate(ids):
+            for row, (id_, own) in enumerate(zip(ids, scores.tolist(), strict=True)):
                 if row in problems:
                     self.found.errors.setdefault(id_, f"The image {id_!r} {problems[row]}")
                 elif id_ not in self.found.errors:
                     self.found.ids.append(id_)
-                    self.found.scores.append(scores[row].tolist())
+                    self.found.scores.append(own)
         return self.found
 
     def _problems(self, scores: Array) -> dict[int, str]:

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
+import torch
 
+from medpipe.data.cache.index import narrowed
 from medpipe.data.chain import sample_dictionary
 from medpipe.data.loading.batch_sampler import BatchKey, EpochBatchSampler
 from medpipe.data.loading.collate import Batch, as_tensor, collate
 from medpipe.data.loading.loader import Loader, make_loader
-from medpipe.data.loading.sample_batches import EPOCHS, SampleBatches
+from medpipe.data.loading.sample_batches import EPOCHS, NARROW, SampleBatches
 from medpipe.data.readers.reader import read_sample_image, source_of
 from medpipe.data.scanning.image_facts import facts_of
 from medpipe.data.scanning.pixel_defects import defect_of
@@ -27,12 +29,16 @@ from medpipe.system.resource_errors import limit_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    import torch
-
     from medpipe.data.chain import Chain
     from medpipe.prediction.trained import TrainedNetwork
-    from medpipe.steps import DataInfo, Reading, Sample
+    from medpipe.steps import DataInfo, DecodedImage, Reading, Sample
 
+PORTION = 1 << 20
+"""Bytes of decoded images that are transformed together. To decode a small image and to transform
+it take half as long again if they alternate: the CPU caches the code of one of them."""
+PIPED = 4 << 20
+"""Bytes of images of one shape that a worker process sends through its pipe, at most. Torch hands a
+tensor over as shared memory, which for small ones takes twice as long."""
 GROUPS, FAILED, DEFECTS, UNLIKE = "$groups", "$failed", "$defects", "$unlike"
 """The keys of a batch: batches of one shape each; by id a sentence about each image that can't be
 predicted, the defect of each (see `defect_of`) that has one, and in what it is unlike those in
@@ -73,6 +79,7 @@ class FileBatches(SampleBatches):
         data: What the run was trained on.
         reading: How files are decoded.
         known: What training images look like, to compare with; None: nothing is compared.
+        by_pipe: Whether small batches go through a pipe, and not as shared memory; see `PIPED`.
     """
 
     def __init__(
@@ -83,45 +90,67 @@ class FileBatches(SampleBatches):
         data: DataInfo,
         reading: Reading,
         known: Mapping[str, Any] | None,
+        by_pipe: bool,
     ) -> None:
         super().__init__(samples, chain=chain, task=data.task, reading=reading, training=False)
-        self._axes, self._known = data.spatial_dims, known
+        self._axes, self._known, self._by_pipe = data.spatial_dims, known, by_pipe
 
     def _batch(self, key: BatchKey) -> Batch:
+        found: Batch = {FAILED: {}, DEFECTS: {}, UNLIKE: {}}
         made: dict[Any, list[Batch]] = {}
-        failed: dict[str, str] = {}
-        defects: dict[str, str] = {}
-        others: dict[str, dict[str, str]] = {}
-        for place in key.places.tolist():
+        for some in self._decoded(key.places.tolist(), found[FAILED]):
+            for sample, decoded in some:
+                self._look(sample, decoded, found)
+            for sample, decoded in some:
+                try:
+                    one = self._transformed(sample, decoded)
+                except MedpipeError as error:
+                    found[FAILED][sample.id] = _said(error)
+                    continue
+                image = as_tensor(one["image"])
+                made.setdefault((tuple(image.shape), image.dtype), []).append(one)
+        groups = [{**collate(some, self._task), EPOCHS: [0] * len(some)} for some in made.values()]
+        return {**found, GROUPS: [_sent(group) if self._by_pipe else group for group in groups]}
+
+    def _decoded(
+        self, places: Sequence[int], failed: dict[str, str]
+    ) -> Iterator[list[tuple[Sample, DecodedImage]]]:
+        """The samples that can be read, in portions that fit the CPU's cache."""
+        some: list[tuple[Sample, DecodedImage]] = []
+        held = 0
+        for place in places:
             sample = self.samples[place]
             try:
-                one, defect, other = self._read(sample)
+                decoded = read_sample_image(sample.image, self._reading)
+                refuse_no_numbers(sample, decoded)
             except MedpipeError as error:
-                limit = limit_of(error)
-                if limit is not None:  # nothing is wrong with the file
-                    raise limit from error
-                failed[sample.id] = sentence_of(error)
+                failed[sample.id] = _said(error)
                 continue
-            image = as_tensor(one["image"])
-            made.setdefault((tuple(image.shape), image.dtype), []).append(one)
-            if defect is not None:
-                defects[sample.id] = defect
-            if other:
-                others[sample.id] = other
-        groups = [{**collate(some, self._task), EPOCHS: [0] * len(some)} for some in made.values()]
-        return {GROUPS: groups, FAILED: failed, DEFECTS: defects, UNLIKE: others}
+            some.append((sample, decoded))
+            held += decoded.values.nbytes
+            if held >= PORTION:
+                yield some
+                some, held = [], 0
+        yield some
 
-    def _read(self, sample: Sample) -> tuple[Batch, str | None, dict[str, str]]:
-        """A sample as it leaves the per-sample stage, and what is to be said of its image."""
-        decoded = read_sample_image(sample.image, self._reading)
-        refuse_no_numbers(sample, decoded)
-        file, given = source_of(sample.image), sample
+    def _look(self, sample: Sample, decoded: DecodedImage, found: Batch) -> None:
+        """Keep what is to be said of an image."""
+        defect = defect_of(decoded)
+        if defect is not None:
+            found[DEFECTS][sample.id] = defect
+        other = {} if self._known is None else unlike(facts_of(decoded), self._known)
+        if other:
+            found[UNLIKE][sample.id] = other
+
+    def _transformed(self, sample: Sample, decoded: DecodedImage) -> Batch:
+        """A sample as it leaves the per-sample stage."""
+        file, given = source_of(sample.image), sample_dictionary(sample, self._reading)
         steps = self.chain.steps
         if steps and steps[0][1].takes_decoded:
-            given = attrs.evolve(sample, image=attrs.evolve(decoded, source=file))
+            given["image"] = attrs.evolve(decoded, source=file)
         try:
-            left = self.chain.cached_stage(sample_dictionary(given, self._reading))
-            left = self.chain.per_sample_stage(left, training=False, epoch=0, file=file)
+            left = self.chain.cached_stage(given)
+            return self.chain.per_sample_stage(left, training=False, epoch=0, file=file)
         except StepError as error:
             axes = decoded.values.ndim - decoded.channels
             if axes == self._axes:
@@ -131,8 +160,6 @@ class FileBatches(SampleBatches):
                 f"on {self._axes}. Bring the files into the form that the run was trained on "
                 "(dataset.unit for DICOM)."
             ) from error
-        other = {} if self._known is None else unlike(facts_of(decoded), self._known)
-        return left, defect_of(decoded), other
 
 
 class FileLoader(Loader):
@@ -141,7 +168,7 @@ class FileLoader(Loader):
     def _finished(self, batch: Batch, this_pass: int) -> Batch:
         groups: list[Batch] = []
         failed = dict(batch[FAILED])
-        for group in batch[GROUPS]:
+        for group in map(_received, batch[GROUPS]):
             try:
                 groups.append(super()._finished(dict(group), this_pass))
             except MedpipeError as error:
@@ -155,10 +182,34 @@ class FileLoader(Loader):
         return {**batch, GROUPS: groups, FAILED: failed}
 
 
+def _said(error: MedpipeError) -> str:
+    """What an error says about a file; it is raised where nothing is wrong with the file."""
+    limit = limit_of(error)
+    if limit is not None:
+        raise limit from error
+    return sentence_of(error)
+
+
+def _sent(group: Batch) -> Batch:
+    """A group as it is sent to the main process: a small one as arrays, see `PIPED`."""
+    image: torch.Tensor = group["image"]
+    if image.dtype != torch.float32 or image.nbytes > PIPED:
+        return group
+    arrays = {k: v.numpy() if isinstance(v, torch.Tensor) else v for k, v in group.items()}
+    return {**arrays, "image": narrowed(arrays["image"]), NARROW: True}
+
+
+def _received(group: Batch) -> Batch:
+    """A group of tensors again."""
+    return {k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in group.items()}
+
+
 def _singles(group: Batch) -> list[Batch]:
     """A batch for each sample of one."""
     places = range(len(group["id"]))
-    return [{key: value[place : place + 1] for key, value in group.items()} for place in places]
+    columns = {key: value for key, value in group.items() if key != NARROW}
+    narrow = {NARROW: group.get(NARROW, False)}
+    return [{**{k: v[place : place + 1] for k, v in columns.items()}, **narrow} for place in places]
 
 
 def file_loader(
@@ -186,6 +237,7 @@ def file_loader(
             data=trained.data,
             reading=trained.reading,
             known=trained.images,
+            by_pipe=device.type != "cuda",  # of tensors alone the memory can be pinned
         ),
         FileOrder(numbers, count=len(samples), batch_size=batch_size),
         workers=min(assembly.workers, len(numbers)),

@@ -11,6 +11,7 @@ from medpipe.errors import DataError
 from medpipe.prediction.answers import BatchAnswers, answers, mean_answers
 from medpipe.prediction.ensemble import network_at, passes_of
 from medpipe.prediction.file_predictions import FilePredictions
+from medpipe.prediction.file_samples import FileSamples
 from medpipe.prediction.listing import find_files
 from medpipe.prediction.mask_folder import MaskTaker, kept_masks, staged_masks
 from medpipe.prediction.network import (
@@ -20,7 +21,7 @@ from medpipe.prediction.network import (
 )
 from medpipe.prediction.parts import job_of, kept_answers
 from medpipe.prediction.unlike import other_modality, unlike_notes
-from medpipe.steps import Sample, Series, resolved
+from medpipe.steps import Series, resolved
 from medpipe.system.options import option
 from medpipe.system.text import counted
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from medpipe.distributed.processes import Processes
     from medpipe.prediction.listing import FoundFiles
     from medpipe.prediction.trained import TrainedNetwork
-    from medpipe.steps import ImageFile
+    from medpipe.steps import ImageFile, Sample
 
 logger = logging.getLogger("medpipe")
 
@@ -108,7 +109,7 @@ def _predict_files(
         for note in found.notes:
             logger.warning("%s", note)
     nothing = trained.data.task.step.missing_label(trained.data.task.names)
-    samples = [Sample(id=id_, image=image, label=nothing) for id_, image in found.images.items()]
+    samples = FileSamples(found.images, nothing)
     size, passes = _batch_size(trained, len(samples), asked), passes_of(trained)
     if output is None:
         with staged_masks(masks, processes) as staging:
@@ -122,8 +123,8 @@ def _predict_files(
     if processes.leads:
         job = job_of(
             trained,
-            samples,
-            list(found.unreadable),
+            found.images,
+            found.unreadable,
             device=device.type,
             asked=asked,
             batch_size=size,

@@ -24,17 +24,17 @@ from medpipe.system.text import counted
 from medpipe.system.versions import versions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from medpipe.distributed.processes import Processes
     from medpipe.prediction.trained import TrainedNetwork
-    from medpipe.steps import Sample
+    from medpipe.steps import ImageFile
 
 FORMAT = 1
 JOB = "prediction.json"
 ANSWERS = "answers-{}.jsonl"
-SYNC_SECONDS = 1.0
+SYNC_SECONDS = 5.0
 """Seconds after which answers are flushed to the disk: a kill loses none, a power cut these."""
 NAMED = 3
 """How many files a difference names."""
@@ -48,8 +48,8 @@ def parts_of(output: Path) -> Path:
 
 def job_of(
     trained: TrainedNetwork,
-    samples: Sequence[Sample],
-    unreadable: Sequence[str],
+    images: Mapping[str, ImageFile | tuple[ImageFile, ...]],
+    unreadable: Iterable[str],
     *,
     device: str,
     asked: int | None,
@@ -60,7 +60,7 @@ def job_of(
 
     Args:
         trained: The network, or several.
-        samples: The files.
+        images: The files, by id.
         unreadable: The ids of files that can't be looked at.
         device: The kind of device.
         asked: The batch size that was asked for.
@@ -80,7 +80,10 @@ def job_of(
         "asked": asked,
         "batch_size": batch_size,
         "masks": None if masks is None else str(masks),
-        "files": [[s.id, *_facts(s.image)] for s in samples] + [[id_, -1, 0] for id_ in unreadable],
+        "files": [
+            *([id_, *_facts(image)] for id_, image in images.items()),
+            *([id_, -1, 0] for id_ in unreadable),
+        ],
     }
 
 
@@ -200,7 +203,7 @@ class KeptAnswers:
         Raises:
             RunError: They can't be written.
         """
-        content = json.dumps(attrs.asdict(batch), ensure_ascii=False).encode()
+        content = json.dumps(attrs.asdict(batch, recurse=False), ensure_ascii=False).encode()
         digest = files.sha256_of(content)[:_DIGITS].encode()
         try:
             self._file.write(digest + b" " + content + b"\n")
@@ -286,7 +289,8 @@ def _begin(
     stack.enter_context(only_writer(folder))
     record = folder / JOB
     if not record.exists():  # it was killed before it began
-        files.write_json(record, job)
+        # In one line: indented, it takes longer than to list the files.
+        files.write_text(record, json.dumps(job, ensure_ascii=False))
         return int(job["batch_size"]), False
     try:
         before = json.loads(record.read_text(encoding="utf-8"))

@@ -66,5 +66,5 @@ def _stacked(samples: Sequence[Batch]) -> torch.Tensor:
 
 def as_tensor(image: Any) -> torch.Tensor:
     """A plain tensor: what a transform gave, without MONAI's metadata."""
-    tensor = torch.as_tensor(image)
+    tensor = image if isinstance(image, torch.Tensor) else torch.as_tensor(image)
     return tensor.as_subclass(torch.Tensor) if type(tensor) is not torch.Tensor else tensor

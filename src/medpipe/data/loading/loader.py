@@ -5,6 +5,7 @@ Heavy: it imports torch. The rest of the package imports it inside functions.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -205,6 +206,8 @@ def _say_once(message: str) -> None:
 
 
 def _begin_worker(_: int) -> None:
+    # To look through what the main process made would be to write to it, and so to copy it.
+    gc.freeze()
     # torchrun and shells send a signal to the whole group of a process; the run, which is asked to
     # stop, ends its workers itself, when it has saved. Without the run they end within seconds.
     if hasattr(os, "setpgid"):  # Windows has no such groups
