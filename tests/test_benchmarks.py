@@ -88,6 +88,7 @@ def test_rows_run_and_their_figures_are_kept(
 
 
 @pytest.mark.long
+@pytest.mark.rare
 def test_a_row_that_fails_is_told_and_the_next_is_measured(
     settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -66,6 +66,7 @@ def test_leaks_are_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.rare
 def test_a_side_is_run_and_taken_again(tmp_path: Path) -> None:
     some = attrs.evolve(next(some for some in SETS if some.name == "shapes"), epochs=1)
     found = measured(some, "tuned", tmp_path, 0)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, ClassVar
 
 import attrs
@@ -544,10 +542,3 @@ def test_wrong_numbers_of_axes_are_an_error() -> None:
     turn = STEPS["rand_affine"](prob=1.0, rotate_range=(0.1, 0.1, 0.1, 0.1))
     with pytest.raises(ValueError, match=r"^4 angles of rotation are too many for three axes$"):
         applied(turn, images((2, 1, 5, 5, 5)), drawn(turn, 2))
-
-
-def test_the_reference_names_the_steps_with_a_form_for_batches() -> None:
-    page = Path(__file__).parent.parent / "docs" / "reference" / "steps.md"
-    text = page.read_text(encoding="utf-8").split("whole batches on the device: ")[1].split(". ")[0]
-    named = set(re.findall(r"`(\w+)`", text))
-    assert named == {n for n, s in STEPS.items() if s.apply_batch is not TransformStep.apply_batch}

@@ -19,7 +19,7 @@ from medpipe.errors import DataError
 from medpipe.plugin import DataInfo, NetworkStep, hookimpl
 from medpipe.training.memory import forward_on_meta
 from support.marked_runs import state
-from support.marks import long
+from support.marks import rare
 from support.trainings import BATCHES, Net, made, net, parts, state_of
 
 if TYPE_CHECKING:
@@ -112,11 +112,11 @@ def assert_same(one: Any, other: Any) -> None:
     ("name", "precision"),
     [
         ("densenet121", "float32"),
-        long("densenet121", "bfloat16"),
-        long("resnet18", "float32"),
+        rare("densenet121", "bfloat16"),
+        rare("resnet18", "float32"),
         ("resnet18", "bfloat16"),
-        long("efficientnet", "float32"),
-        long("efficientnet", "bfloat16"),
+        rare("efficientnet", "float32"),
+        rare("efficientnet", "bfloat16"),
     ],
 )
 def test_what_is_trained_is_the_same_bit_for_bit(name: str, precision: str) -> None:

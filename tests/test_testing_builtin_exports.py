@@ -7,15 +7,16 @@ import pytest
 from medpipe import Registry
 from medpipe.plugin import ExportStep
 from medpipe.testing.catalogue import outcomes_for
-from support.marks import long
+from support.marks import rare
 
 pytestmark = pytest.mark.long
 
 STEPS = Registry.discover().names(ExportStep)
-SLOW = {"onnx"}
+SLOW = {"bundle", "onnx"}
+"""Which tests of their own verify too."""
 
 
-@pytest.mark.parametrize("name", [long(name) if name in SLOW else name for name in STEPS])
+@pytest.mark.parametrize("name", [rare(name) if name in SLOW else name for name in STEPS])
 def test_it_fails_no_check(name: str) -> None:
     outcomes = list(outcomes_for(STEPS[name]))
     assert [str(outcome) for outcome in outcomes if outcome.status == "failed"] == []
