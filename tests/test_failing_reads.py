@@ -107,6 +107,7 @@ def predicted(root: Path) -> Found:
         ),
         reading=Reading(),
         known=None,
+        by_pipe=False,
     )
     (order,) = FileOrder([0], count=len(samples), batch_size=len(samples))
     batch: Any = batches[order]
