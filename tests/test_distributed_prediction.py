@@ -14,6 +14,7 @@ import pytest
 from medpipe import Run, RunSet
 from support.blobs import blobs
 from support.folders import image_folder
+from support.marks import rare
 from support.programs import TINY
 from support.torchrun import torchrun
 from support.trained import run_on, write_png
@@ -80,7 +81,7 @@ def assert_same(one: Any, other: Any) -> None:
         assert one == other
 
 
-@pytest.mark.parametrize(("processes", "count"), [(2, 21), (3, 2)])
+@pytest.mark.parametrize(("processes", "count"), [(2, 21), rare(3, 2)])
 def test_the_table_is_that_of_one_process(
     there: Path, tmp_path: Path, processes: int, count: int
 ) -> None:
@@ -184,6 +185,7 @@ Path(sys.argv[2], os.environ["RANK"]).write_text(json.dumps([found.unlike, found
 """
 
 
+@pytest.mark.rare
 def test_images_unlike_trainings_are_told_once(there: Path, tmp_path: Path) -> None:
     generator = np.random.default_rng(1)
     for number in range(8):
@@ -249,6 +251,7 @@ def test_masks_are_written_by_all_and_are_there_whole_or_not_at_all(
     assert not list(tmp_path.glob(".raise*.part"))  # process 0 heard it, and tidied up
 
 
+@pytest.mark.rare
 def test_folds_are_run_by_all_processes(own_cache: None, tmp_path: Path) -> None:
     (tmp_path / "folds.toml").write_text(f"{TINY}[split]\nfolds = 2\n")
     arguments = ("medpipe", "run", "folds.toml", "--folds", "--output", "folds")

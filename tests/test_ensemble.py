@@ -134,6 +134,7 @@ def test_one_network_is_in_memory(seeds: Path, new: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+@pytest.mark.rare
 def test_five_networks_take_the_memory_of_one(root: Path, new: Path, tmp_path: Path) -> None:
     made = builder(root).network("resnet18", shortcut_type="A").split(fold=0).build()
     first = made.run(tmp_path / "runs" / "0").path

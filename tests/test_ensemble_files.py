@@ -119,6 +119,7 @@ def test_files_of_which_no_network_predicts_one_are_refused(
 
 
 @pytest.mark.long
+@pytest.mark.rare
 def test_what_several_processes_began_one_finishes(
     folds: Path, new: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,6 +25,7 @@ def trained(run: Path) -> Callable[[], bool]:
     return lambda: (run / "checkpoints" / "last.safetensors").exists()
 
 
+@pytest.mark.rare
 def test_a_run_on_two_nodes_is_queued_again_and_resumed(
     cluster: Cluster, repository: Path, tmp_path: Path
 ) -> None:

@@ -55,6 +55,7 @@ def discs(site: Path) -> Path:
 
 
 @pytest.mark.long
+@pytest.mark.rare
 def test_a_killed_run_ends_as_one_that_was_not(site: Path, discs: Path, tmp_path: Path) -> None:
     arguments = ["run", str(CONFIGURATION), "--set", f"dataset.root={discs}", "--output"]
     done = medpipe(site, *arguments, str(tmp_path / "whole"))

@@ -19,6 +19,7 @@ import pytest
 import medpipe
 from medpipe.training.checkpoint import load_checkpoint
 from support.marked_runs import plain
+from support.marks import rare
 
 PLUGINS = Path(__file__).parents[1] / "examples" / "plugins"
 STEPS = {
@@ -29,6 +30,8 @@ STEPS = {
     "medpipe-webhook": ["handler:webhook"],
 }
 """What each offers."""
+SLOW = {"medpipe-dicom-patients", "medpipe-webhook"}
+"""Those whose own tests take long; the run with all of them has their steps too."""
 ALONE = {"medpipe-grades", "medpipe-timm"}
 """Those with tests of their own."""
 NOT_PASSED_ON = ("PYTHONPATH", "PYTEST_ADDOPTS", "MEDPIPE_PLUGINS")
@@ -86,7 +89,7 @@ def test_all_are_found_without_a_problem(python: Path, tmp_path: Path) -> None:
         assert sorted(f"{step['kind']}:{step['name']}" for step in plugin["steps"]) == steps
 
 
-@pytest.mark.parametrize("name", STEPS)
+@pytest.mark.parametrize("name", [rare(name) if name in SLOW else name for name in STEPS])
 def test_its_own_tests_pass_where_it_is_installed(python: Path, tmp_path: Path, name: str) -> None:
     tests = PLUGINS / name / "tests"
     options = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--import-mode=importlib"]

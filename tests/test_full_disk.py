@@ -10,6 +10,7 @@ import pytest
 
 from faults.runs import digest
 from medpipe import Run
+from support.marks import rare
 from support.programs import TINY
 
 LONGER = TINY.replace("max_epochs = 1", "max_epochs = 4")
@@ -38,7 +39,7 @@ def _namespace() -> list[str] | None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("size", ["600k", "2000k"])
+@pytest.mark.parametrize("size", ["600k", rare("2000k")])
 def test_a_run_whose_disk_is_full_says_so_and_goes_on_with_room(tmp_path: Path, size: str) -> None:
     namespace = _namespace()
     if namespace is None:

@@ -18,7 +18,7 @@ from medpipe import LimitError, Run, RunError
 from medpipe.training.checkpoint import load_checkpoint
 from medpipe.training.stopping import StopRequest
 from support.marked_runs import ask, at, calls, checked, state, tiny
-from support.marks import long
+from support.marks import long, rare
 
 pytestmark = pytest.mark.usefixtures("_fresh_marks")
 
@@ -309,7 +309,7 @@ device = "cpu"
 
 @pytest.mark.parametrize(
     ("name", "code"),
-    [("SIGTERM", 75), long("SIGUSR1", 75), long("SIGHUP", 75), long("SIGINT", 130)],
+    [("SIGTERM", 75), rare("SIGUSR1", 75), rare("SIGHUP", 75), long("SIGINT", 130)],
 )
 def test_signals_end_the_command_with_a_whole_checkpoint(
     tmp_path: Path, name: str, code: int

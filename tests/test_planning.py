@@ -241,6 +241,7 @@ def test_what_cannot_be_read_is_left_out_and_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.rare
 def test_a_large_image_is_made_smaller_and_the_time_decides(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     for number in range(40):

@@ -244,6 +244,7 @@ def medpipe_readers(): return [Plain]
 
 
 @pytest.mark.long
+@pytest.mark.rare
 def test_what_was_read_is_kept_for_one_reader_parameters_and_version(tmp_path: Path) -> None:
     """A reader is asked again when, and only when, it may give something else."""
     site, root, calls = tmp_path / "site", folder(tmp_path / "data"), tmp_path / "calls.txt"

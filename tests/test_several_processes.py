@@ -69,6 +69,7 @@ def test_so_many_processes_train_and_measure_as_one(tmp_path: Path, processes: i
 
 
 @pytest.mark.long
+@pytest.mark.rare
 def test_more_processes_than_samples(tmp_path: Path) -> None:
     run = {"samples": 16, "output": str(tmp_path / "run"), "loader": {"batch_size": 3}}
     assert torchrun("support.several", json.dumps(run), processes=4).returncode == 0
@@ -83,8 +84,8 @@ def test_more_processes_than_samples(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("action", "says"),
     [
-        ("raise", "the detector is broken"),
-        ("spoil", "not finite"),
+        rare("raise", "the detector is broken"),
+        rare("spoil", "not finite"),
         ("lose", "A worker process of the loader was killed"),
         ("kill", "SIGKILL"),
     ],
