@@ -142,6 +142,13 @@ def test_images_of_one_value() -> None:
             ],
         ),
         (
+            lambda b: b.loader(batch_size=512).trainer("supervised", max_epochs=3, epoch_length=20),
+            [
+                "the run has 60 iterations in all, and fewer than 100 are seldom enough. Raise "
+                "trainer.max_epochs, or trainer.epoch_length.",
+            ],
+        ),
+        (
             lambda b: b.trainer("supervised", learning_rate=1e-7),
             [
                 "with a learning rate of 1e-07 at most, 1000 iterations hardly move a "

@@ -136,6 +136,8 @@ def test_default_stands_for_the_default_chain() -> None:
         'format = 1\n[[transform]]\nstep = "default"\n[[transform]]\nstep = "rand_flip"\n'
     )
     assert added == PipelineBuilder().transform("rand_flip")
+    by_name = 'format = 1\ntransform = ["default", "rand_flip"]\n'  # as after --set
+    assert PipelineBuilder.from_toml(by_name) == added
     assert tomllib.loads(added.to_toml())["transform"][: len(chain)] == chain
     with pytest.raises(ConfigError, match=r"transform\[1\]: 'default' takes no parameters\."):
         PipelineBuilder.from_toml(

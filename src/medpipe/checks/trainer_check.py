@@ -95,15 +95,17 @@ def _warn_of_little_training(assembly: Assembly, training: Training, report: Che
     size = resolved(assembly.configuration.loader.batch_size)
     count = assembly.epoch_samples(report.prepared)
     length, total = report.iterations
-    if size >= count:
+    if size >= count and length == 1:
         report.warnings.append(
             f"loader.batch_size = {size} is not below the {count} training samples, so that an "
             "epoch is one iteration. Lower it."
         )
     if total < FEW:
+        fixed = getattr(assembly.configuration.trainer, "epoch_length", None) is not None
+        other = "trainer.epoch_length" if fixed else "lower loader.batch_size"
         report.warnings.append(
             f"the run has {total} iterations in all, and fewer than {FEW} are seldom enough. Raise "
-            "trainer.max_epochs, or lower loader.batch_size."
+            f"trainer.max_epochs, or {other}."
         )
     rates = [
         group.get("initial_lr", group["lr"])

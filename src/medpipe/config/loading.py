@@ -166,7 +166,7 @@ def _list(
     problems = [
         Problem(path=f"{path}[{index}]", message=f"{DEFAULT_CHAIN!r} takes no parameters.")
         for index, table in enumerate(tables)
-        if path in DEFAULT_LISTS and _is_default(table) and len(table) > 1
+        if path in DEFAULT_LISTS and _is_default(table) and table not in _DEFAULT
     ]
     pairs = [
         build_step(kind, each, path=f"{path}[{index}]", registry=registry)
@@ -183,8 +183,12 @@ def _expanded(path: str, table: object) -> Sequence[object]:
     return [{"step": name} for name in default] if default and _is_default(table) else [table]
 
 
+_DEFAULT = (DEFAULT_CHAIN, {"step": DEFAULT_CHAIN})
+
+
 def _is_default(table: object) -> bool:
-    return isinstance(table, Mapping) and table.get("step") == DEFAULT_CHAIN
+    """Whether an entry stands for the default chain: by its name alone, or in a table."""
+    return (table.get("step") if isinstance(table, Mapping) else table) == DEFAULT_CHAIN
 
 
 def twice(metrics: Sequence[MetricStep | None]) -> list[Problem]:

@@ -161,7 +161,7 @@ def _usage(step: str, kinds: Sequence[str]) -> str:
         return ""
     dataset = [] if "dataset" in kinds else ['.dataset("phantom", samples=60)']
     chain = "\n".join(f"    {line}".replace("'", '"') for line in [*dataset, *lines])
-    return f"""
+    return f"""{_added(step) if "transform" in kinds else ""}
 In Python:
 
 ```python
@@ -175,6 +175,15 @@ pipeline = (
 print(pipeline.check())
 ```
 """
+
+
+def _added(step: str) -> str:
+    """How a configuration adds a transform to the default chain."""
+    option = f"""--set 'transform=["default", "{step}_transform"]'"""
+    return (
+        "\n`[[transform]]` replaces the default chain; a first entry with "
+        f'`step = "default"` keeps it, on the command line `{option}`.\n'
+    )
 
 
 def _trainer(step: str, kinds: Sequence[str]) -> list[str]:

@@ -8,6 +8,7 @@ import attrs
 
 from medpipe.steps import DataInfo, Inferer, InfererStep
 from medpipe.testing.check import Case, FailedError, check, described, skip
+from medpipe.testing.network_data import fits_none
 from medpipe.testing.subjects import data_info
 from medpipe.testing.use import Use, typical
 from medpipe.training.determinism import seeded
@@ -281,12 +282,13 @@ def _fitting(case: Case) -> list[Inferred]:
             except Exception as error:
                 said.append(f"{kind} in {dims}-D: {described(error)}")
                 continue
-            if shape == one.shape(some):
+            needed = one.shape(some)
+            if shape == needed:
                 found.append(one)
                 break
-            said.append(f"{kind} in {dims}-D: outputs of the shape {shape}")
+            said.append(f"{kind} in {dims}-D: outputs of the shape {shape}, not {needed}")
     if not found:
-        raise FailedError(f"it fits no data that were tried: {'; '.join(said)[:600]}")
+        raise fits_none(said)
     return found
 
 

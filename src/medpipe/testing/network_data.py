@@ -31,6 +31,8 @@ TRIED = (
     ("regression", 2),
 )
 """Tasks and numbers of axes for which a network is tried: the first that it fits decides."""
+NAMED = 6
+"""How many of the data a failure names."""
 LARGE = {2: 224, 3: 64}
 """The sides of images for networks that the small ones don't fit, by the number of axes."""
 
@@ -45,8 +47,15 @@ def fitting(case: Case) -> DataInfo:
     said: list[str] = []
     found = _first(case, TRIED, said)
     if found is None:
-        raise FailedError(f"it fits no data that were tried: {'; '.join(said)[:600]}")
+        raise fits_none(said)
     return found
+
+
+def fits_none(said: Sequence[str]) -> FailedError:
+    """The failure of a step that fits no data, with what is wrong with the first of them."""
+    each = list(dict.fromkeys(said))
+    more = [f"and {len(each) - NAMED} more"] if len(each) > NAMED else []
+    return FailedError(f"it fits no data that were tried: {'; '.join([*each[:NAMED], *more])}")
 
 
 @remembered(8)
@@ -173,9 +182,10 @@ def _first(case: Case, tried: Sequence[tuple[Any, int]], said: list[str]) -> Dat
             except Exception as error:
                 said.append(f"{kind} in {dims}-D: {described(error)}")
                 continue
-            if found == shape_of(data, 2):
+            needed = shape_of(data, 2)
+            if found == needed:
                 return data
-            said.append(f"{kind} in {dims}-D: outputs of the shape {found}")
+            said.append(f"{kind} in {dims}-D: outputs of the shape {found}, not {needed}")
     return None
 
 
