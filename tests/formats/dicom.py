@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from io import BytesIO
-from typing import Any
+from typing import Any, Literal
 
 import imagecodecs
 import numpy as np
@@ -179,9 +179,10 @@ def native(draw: st.DrawFn) -> Written:
         frames="volume",
         padding=draw(st.sampled_from(["lowest", "keep"])),
     )
-    pixels = _in_cells(values, header, syntax == ExplicitVRBigEndian)
+    big = syntax == ExplicitVRBigEndian
+    pixels = _in_cells(values, header, big)
     wrong = draw(st.sampled_from(WRONG)) if draw(st.booleans()) else None
-    told, spoiled, pixels = _spoiled(wrong, header, pixels)
+    told, spoiled, pixels = _spoiled(wrong, header, pixels, "big" if big else "little")
     dataset = dataset_of(syntax, **told)
     dataset.PixelData = pixels
     dataset["PixelData"].VR = "OB" if allocated <= 8 and syntax != ImplicitVRLittleEndian else "OW"
@@ -225,7 +226,7 @@ WRONG = (
 
 
 def _spoiled(
-    how: str | None, header: dict[str, Any], pixels: bytes
+    how: str | None, header: dict[str, Any], pixels: bytes, order: Literal["big", "little"]
 ) -> tuple[dict[str, Any], bool, bytes]:
     """A header that contradicts its pixels, where that can be told, and the pixels."""
     told = dict(header)
@@ -273,10 +274,10 @@ def _spoiled(
     elif how == "bits above" and header["BitsAllocated"] == 16 and header["BitsStored"] < 14:
         # A bit that belongs to no value, in one cell; beside the sign in those that have one.
         bit = 14 if header["HighBit"] != 15 else 0
-        cell = int.from_bytes(pixels[:2], "little")
+        cell = int.from_bytes(pixels[:2], order)
         told["PixelRepresentation"] = 0
         told["PixelPaddingValue"] = None
-        return told, True, (cell | 1 << bit).to_bytes(2, "little") + pixels[2:]
+        return told, True, (cell | 1 << bit).to_bytes(2, order) + pixels[2:]
     elif how == "bits above" or how is None:
         return header, False, pixels
     frames = told["NumberOfFrames"] or 1
