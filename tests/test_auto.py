@@ -155,6 +155,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return image_folder(tmp_path_factory.mktemp("data"), samples=60)
 
 
+@pytest.mark.long
 def test_what_was_chosen_is_said_recorded_and_kept(root: Path, tmp_path: Path) -> None:
     data = image_folder(tmp_path / "data", samples=60)
     short = builder(data).trainer("supervised", epoch_length=1)

@@ -145,6 +145,7 @@ def test_fewer_checks_than_demanded_or_a_skip_without_a_reason_fails() -> None:
     assert not report(*reasons).passed  # nothing of it was tried
 
 
+@pytest.mark.long
 def test_an_installed_distribution_that_is_broken(tmp_path: Path) -> None:
     offer = "@hookimpl\ndef medpipe_networks(): raise ValueError('no licence')\n"
     install(tmp_path, "medpipe-broken", "print('hello')\n" + HEAD + offer)

@@ -28,6 +28,7 @@ def configuration(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.long
 def test_run_writes_a_run_and_says_where(configuration: Path, tmp_path: Path) -> None:
     done = call("run", str(configuration), "--set", "trainer.max_epochs=2", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -27,6 +27,7 @@ def call(*arguments: object) -> Any:
     return 0
 
 
+@pytest.mark.long
 def test_collect_shows_runs_and_pooled_metrics(
     folds: Path,
     tmp_path: Path,

@@ -665,6 +665,7 @@ def _alive(process: int) -> bool:
 
 @pytest.mark.usefixtures("forked")
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+@pytest.mark.long
 def test_a_killed_build_leaves_nothing_that_opens(tmp_path: Path) -> None:
     log = tmp_path / "log"
     child = _start(log, 1000)

@@ -150,6 +150,7 @@ def test_a_limit_that_names_no_plugin_is_said(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.long
 def test_conflicts_are_listed_and_never_settled_silently(tmp_path: Path) -> None:
     install(tmp_path, "medpipe-one", GOOD)
     install(tmp_path, "medpipe-two", GOOD)

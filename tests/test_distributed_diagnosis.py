@@ -76,6 +76,7 @@ def test_no_thread_of_gloo_outlives_the_interpreter(arguments: Sequence[str], pr
     assert ended.stdout.count("threads of gloo: 0") == 2, ended.stdout
 
 
+@pytest.mark.long
 def test_what_is_blocked_is_named_with_what_to_set() -> None:
     done = torchrun("medpipe", "doctor", "--processes", env={"GLOO_SOCKET_IFNAME": "none7"})
     assert done.returncode == 1
@@ -84,6 +85,7 @@ def test_what_is_blocked_is_named_with_what_to_set() -> None:
     assert "Set GLOO_SOCKET_IFNAME" in done.stdout
 
 
+@pytest.mark.long
 def test_a_first_machine_that_is_not_reached(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -99,6 +99,7 @@ def own(run: Run, root: Path, split: str) -> Dataset:
 # Predictions
 
 
+@pytest.mark.long
 def test_seeds_and_folds_are_averaged(seeds: Path, folds: Path, new: Path) -> None:
     for folder in (seeds, folds):
         runs = RunSet.load(folder)

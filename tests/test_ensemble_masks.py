@@ -66,6 +66,7 @@ def probabilities(run: Run, path: Path) -> tuple[Any, Any]:
     return outputs.softmax(1)[0].numpy(), image
 
 
+@pytest.mark.long
 def test_probabilities_are_averaged_before_a_mask_is_decided(
     seeds: Path, new: list[Path], tmp_path: Path
 ) -> None:

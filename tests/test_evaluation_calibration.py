@@ -127,6 +127,7 @@ def slope_of(cases: list[tuple[float, bool]]) -> float:
 
 @settings(max_examples=examples(150), deadline=None)
 @given(predictions=drawn(), bins=st.sampled_from([1, 10, 15]))
+@pytest.mark.long
 def test_calibration_equals_an_independent_implementation(
     predictions: Predictions, bins: int
 ) -> None:
@@ -165,6 +166,7 @@ def test_calibration_equals_an_independent_implementation(
 
 @settings(max_examples=examples(80), deadline=None)
 @given(predictions=drawn())
+@pytest.mark.long
 def test_the_temperature_makes_the_log_loss_smallest(predictions: Predictions) -> None:
     found = fit_temperature(predictions)
     if found is None:

@@ -188,6 +188,7 @@ def counted(
 
 
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.long
 def test_no_operation_that_fails_loses_a_sample(
     root: Path, way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

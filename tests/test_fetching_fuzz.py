@@ -124,12 +124,14 @@ def changed(content: bytes, how: list[tuple[float, str, bytes]]) -> bytes:
 
 @fuzzed
 @given(st.binary(max_size=3000))
+@pytest.mark.long
 def test_any_bytes(content: bytes) -> None:
     attempt(content)
 
 
 @fuzzed
 @given(st.sampled_from(range(2)), changes)
+@pytest.mark.long
 def test_a_file_that_was_spoilt(which: int, how: list[tuple[float, str, bytes]]) -> None:
     # What gzip's checksum does not cover is its own header, such as the time.
     assert attempt(changed(PACKED[which], how)) in (None, WHOLE[which])
@@ -250,12 +252,14 @@ def members(draw: Draw) -> bytes:
 
 @fuzzed
 @given(st.lists(members(), max_size=6), st.sampled_from([END, b"", bytes(512)]))
+@pytest.mark.long
 def test_members_of_all_kinds(drawn: list[bytes], end: bytes) -> None:
     attempt_tar(b"".join(drawn) + end)
 
 
 @fuzzed
 @given(st.lists(names, max_size=8))
+@pytest.mark.long
 def test_what_is_taken_lies_where_its_name_says(drawn: list[str]) -> None:
     written = [name for name in drawn if len(name.encode()) <= 100]
     blocks = [file(name, bytes([n])) for n, name in enumerate(written)]

@@ -208,6 +208,7 @@ def test_threads_that_others_leave_no_cores_for_are_warned_of(
         assert not threads.warning_of_busy_cores()
 
 
+@pytest.mark.long
 def test_work_of_others_is_seen() -> None:
     if not Path("/proc/loadavg").exists():
         pytest.skip("needs Linux's /proc")

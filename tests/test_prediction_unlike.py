@@ -229,6 +229,7 @@ def test_a_run_of_before_compares_nothing(run: Run, tmp_path: Path) -> None:
     assert run.predict(black).unlike
 
 
+@pytest.mark.long
 def test_an_ensemble_has_the_first_record_that_there_is(
     folds: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

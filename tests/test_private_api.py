@@ -54,6 +54,7 @@ def private_uses(path: Path) -> list[str]:
     return [name for name in found if not name.startswith("__")]
 
 
+@pytest.mark.long
 def test_private_names_of_other_libraries_are_used_in_one_file() -> None:
     using = {
         path.relative_to(ROOT).as_posix(): names
@@ -99,6 +100,7 @@ def _in_a_process(queue: Any) -> None:
     heard.wait(60)
 
 
+@pytest.mark.long
 def test_what_can_not_be_put_into_a_queue_is_heard_of() -> None:
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()

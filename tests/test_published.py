@@ -173,6 +173,7 @@ def test_the_wheel_brings_the_command_and_the_built_in_steps(published: Publishe
     assert "Tag: py3-none-any" in published.told("WHEEL").splitlines()
 
 
+@pytest.mark.long
 def test_what_the_package_imports_is_required(repository: Path, published: Published) -> None:
     required = {
         canonicalize_name(Requirement(one).name)

@@ -195,6 +195,7 @@ def test_a_regression_of_many_cases_draws_some_of_them(runs: dict[str, Run]) -> 
 
 @pytest.mark.parametrize("width", [390, 1440])
 @WITH_BROWSER
+@pytest.mark.long
 def test_nothing_is_cut_off_in_a_browser(run: Run, width: int, tmp_path: Path) -> None:
     found = measured(html(run), width, tmp_path)
     assert found["width"] == width

@@ -124,6 +124,7 @@ def test_a_time_limit_waits_for_the_first_piece_of_work() -> None:
         stop.check()
 
 
+@pytest.mark.long
 def test_a_session_that_gets_nowhere_is_an_error(tmp_path: Path) -> None:
     pipeline = tiny(max_epochs=1).loader(batch_size=36).build()
     assert pipeline.run(tmp_path / "run", resume=True, max_time=0).status == "stopped"

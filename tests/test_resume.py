@@ -166,6 +166,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
     assert "\n  the checkpoint was made with another configuration\n" in str(caught.value)
 
 
+@pytest.mark.long
 def test_a_damaged_checkpoint_gives_way_to_the_one_before_aloud(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -185,6 +186,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_aloud(
     assert state(done) == state(whole)
 
 
+@pytest.mark.long
 def test_a_last_checkpoint_that_is_gone_gives_way_aloud(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

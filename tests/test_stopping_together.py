@@ -29,6 +29,7 @@ def test_what_was_to_stop_is_not_resumed_by_a_restart(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("forked")
+@pytest.mark.long
 def test_workers_of_a_loader_are_in_groups_of_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

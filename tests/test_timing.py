@@ -110,6 +110,7 @@ def test_a_session_that_goes_on_has_a_start_up_of_its_own(tmp_path: Path) -> Non
     assert timings["check"] == record["timings"]["check"]
 
 
+@pytest.mark.long
 def test_every_member_of_a_set_has_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock, own = Clock(monkeypatch), TrainingLoop.run
 
@@ -150,6 +151,7 @@ def test_the_beginning_is_when_the_process_was_started() -> None:
     assert before - 1 < begun <= first + tick  # the system's clocks differ by a few hundredths
 
 
+@pytest.mark.long
 def test_it_shows_them_also_where_a_run_stops_goes_on_or_is_one_of_several(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

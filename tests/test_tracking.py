@@ -75,6 +75,7 @@ def released() -> Iterator[None]:
     RELEASE.set()
 
 
+@pytest.mark.long
 def test_a_run_is_sent_whole_and_later_not_twice(
     without: medpipe.Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -103,6 +104,7 @@ def test_a_run_is_sent_whole_and_later_not_twice(
 
 @pytest.mark.parametrize("hangs", ["open", "send", "send_file", "close"])
 @pytest.mark.usefixtures("released")
+@pytest.mark.long
 def test_one_that_hangs_costs_a_warning(
     hangs: str, without: medpipe.Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -144,6 +146,7 @@ def test_one_that_fails_costs_warnings(
     assert_whole(curves(only(tmp_path)), run)
 
 
+@pytest.mark.long
 def test_one_that_answers_again_gets_what_it_missed(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -100,6 +100,7 @@ glibc = pytest.mark.skipif(
 
 
 @glibc
+@pytest.mark.long
 def test_steps_take_what_is_kept_and_all_is_given_back_at_the_end() -> None:
     first, second, kept, inside, after = map(int, python(STEPS).split())
     assert first == second == 0
@@ -117,6 +118,7 @@ def test_what_a_backward_pass_has_no_room_for_is_given_back_and_the_first_step_w
 
 
 @glibc
+@pytest.mark.long
 def test_settings_in_the_environment_are_left_alone() -> None:
     # The threshold is glibc's own from the start: without ours, each block is mapped.
     first, second, *_ = map(int, python(STEPS, MALLOC_MMAP_THRESHOLD_="131072").split())

@@ -181,6 +181,7 @@ def test_monais_bundles(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
         ("resnet18", {"conv1_t_stride": 2, "shortcut_type": "A"}),
     ],
 )
+@pytest.mark.long
 def test_medicalnet(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], step: str, network: dict[str, Any]
 ) -> None:
@@ -225,6 +226,7 @@ def refused(target: nn.Module, **given: Any) -> list[str]:
     return [str(problem) for problem in caught.value.problems]
 
 
+@pytest.mark.long
 def test_errors_name_the_layout_the_network_and_the_head(tmp_path: Path) -> None:
     file = saved(tmp_path / "w.safetensors", PUBLIC["resnet50"]().state_dict())
     advice = (

@@ -151,6 +151,7 @@ def test_4_mixed_modes_and_sizes_in_one_batch(tmp_path: Path) -> None:
     assert builder.build().run(tmp_path / "run").status == "finished"
 
 
+@pytest.mark.long
 def test_5_imbalance(tmp_path: Path) -> None:
     layouts.imbalanced(tmp_path / "rare")
     text = f"""
@@ -323,6 +324,7 @@ folds = 5
     assert sorted(pooled.ids) == sorted(held_out)
 
 
+@pytest.mark.long
 def test_12_fine_tuning_with_a_new_head_and_first_layer(tmp_path: Path) -> None:
     layouts.photographs(tmp_path / "photographs")
     layouts.imbalanced(tmp_path / "rare")
@@ -352,6 +354,7 @@ run = "{tmp_path}/first"
     assert run.record["weights"]["skipped"]
 
 
+@pytest.mark.long
 def test_13_freezing_then_thawing(tmp_path: Path) -> None:
     from medpipe.training.checkpoint import load_checkpoint
 
@@ -454,6 +457,7 @@ channels = 1
     assert len(predicted) == 1 + 8
 
 
+@pytest.mark.long
 def test_16_a_time_limit_and_resubmission(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
