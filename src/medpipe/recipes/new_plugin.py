@@ -128,22 +128,28 @@ def {hook_of(kind)}() -> list[type[{kind.__name__}]]:
         for kind in STEP_KINDS
         if kind.kind in classes
     )
-    used = ", ".join(sorted([*bases.values(), "Step"]))
-    plugin = f"from medpipe.plugin import {used}, hookimpl"
-    if len(plugin) > 100:
-        listed = "".join(
-            f"    {name},\n" for name in [*sorted([*bases.values(), "Step"]), "hookimpl"]
-        )
-        plugin = f"from medpipe.plugin import (\n{listed})"
-    steps = f"STEPS: list[type[Step]] = [{', '.join(classes.values())}]"
-    if len(steps) > 100:
-        listed = "".join(f"    {cls},\n" for cls in classes.values())
-        steps = f"STEPS: list[type[Step]] = [\n{listed}]"
-    public = f"__all__ = {json.dumps(['STEPS', *sorted(classes.values())])}"
-    if len(public) > 100:
-        listed = "".join(f'    "{name}",\n' for name in ["STEPS", *sorted(classes.values())])
-        public = f"__all__ = [\n{listed}]"
+    used = [*sorted([*bases.values(), "Step"]), "hookimpl"]
+    named = [json.dumps(name) for name in ["STEPS", *sorted(classes.values())]]
+    plugin = _listing("from medpipe.plugin import ", used, around="()", bare=True)
+    public = _listing("__all__ = ", named, around="[]")
+    steps = _listing("STEPS: list[type[Step]] = ", list(classes.values()), around="[]")
     return f'"""{summary}"""\n\n{plugin}\n\n{imports}\n\n{public}\n\n{steps}\n{hooks}'
+
+
+def _listing(begin: str, items: Sequence[str], *, around: str, bare: bool = False) -> str:
+    """Items on the line that begins so, or one on each where they are too many for it.
+
+    Args:
+        begin: The beginning.
+        items: The items.
+        around: Both brackets.
+        bare: Whether a single line goes without them.
+    """
+    alone = ", ".join(items)
+    line = begin + (alone if bare else f"{around[0]}{alone}{around[1]}")
+    if len(line) <= 100:
+        return line
+    return "\n".join([begin + around[0], *(f"    {item}," for item in items), around[1]])
 
 
 def _row(kind: str, step: str) -> str:

@@ -61,7 +61,7 @@ def read_record(folder: Path) -> Mapping[str, Any]:
 def provenance_digests(
     configuration: Configuration, registry: Registry, record: Mapping[str, Any]
 ) -> dict[str, str]:
-    """Digests of what a checkpoint depends on, by name, without `RESUME_SAFE_FIELDS`."""
+    """Digests of what a checkpoint depends on, by name, without `RESUME_SAFE_VALUES`."""
     repeatable = not unrepeatable(configuration, registry=registry)
     return {
         "configuration": configuration_digest(
@@ -73,23 +73,23 @@ def provenance_digests(
 
 
 def configuration_digest(text: str) -> str:
-    """The digest of a written configuration, whatever its `RESUME_SAFE_FIELDS` are.
+    """The digest of a written configuration, whatever stands for `RESUME_SAFE_VALUES`.
 
     Args:
         text: As `medpipe.config.write` gives it; empty where it can't be written.
     """
     document = tomllib.loads(text)
-    for section, values in _SAFE_VALUES.items():
+    for section, values in RESUME_SAFE_VALUES.items():
         table = document.get(section, {})
         table |= {name: value for name, value in values.items() if name in table}
     return files.sha256_of((text_of(document) if document else "").encode())
 
 
-_SAFE_VALUES: Mapping[str, Mapping[str, object]] = {
+RESUME_SAFE_VALUES: Mapping[str, Mapping[str, object]] = {
     "loader": {"workers": 0, "cache": "auto"},
     "run": {"checkpoint_minutes": 0, "timeout": 600},
 }
-"""What stands for each of the `RESUME_SAFE_FIELDS` in the digest."""
+"""What stands in the digest for each field that may always change: results don't depend on it."""
 
 
 def later_record(

@@ -10,7 +10,7 @@ import attrs
 
 from medpipe.config import changed_lines, completed
 from medpipe.errors import RunError
-from medpipe.runs.record import CONFIGURATION, configuration_digest
+from medpipe.runs.record import CONFIGURATION, RESUME_SAFE_VALUES, configuration_digest
 from medpipe.steps import resolved
 from medpipe.system.distribution import own_distribution
 from medpipe.system.options import option
@@ -29,8 +29,7 @@ CHANGEABLE: tuple[Changeable, ...] = get_args(Changeable)
 
 
 RESUME_SAFE_FIELDS = tuple(
-    f"{path}:"
-    for path in ("loader.workers", "loader.cache", "run.checkpoint_minutes", "run.timeout")
+    f"{section}.{name}:" for section, values in RESUME_SAFE_VALUES.items() for name in values
 )
 """Fields of a configuration that may always change: results don't depend on them."""
 
