@@ -157,13 +157,31 @@ def test_another_network_or_optimizer_does_not_fit(tmp_path: Path) -> None:
         assert content(tmp_path / "run") == before
 
 
-def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("longer", [False, True])
+@pytest.mark.parametrize("other", [{}, {"hardware__cpu": "Z80"}])
+def test_a_checkpoint_of_another_run_is_refused(
+    tmp_path: Path, longer: bool, other: dict[str, Any]
+) -> None:
+    """Whatever else has changed, and is allowed."""
     stopped(tiny(max_epochs=1), tmp_path / "run")
-    stopped(tiny(max_epochs=2), tmp_path / "other")
+    stopped(tiny(max_epochs=3), tmp_path / "other")
     shutil.copy(tmp_path / "other" / LAST, tmp_path / "run" / LAST)
+    change_record(tmp_path / "run", **other)
     with pytest.raises(RunError) as caught:
-        tiny(max_epochs=1).build().run(tmp_path / "run", resume=True)
+        tiny(max_epochs=1 + longer).build().run(
+            tmp_path / "run", resume=True, allow_changed="hardware"
+        )
     assert "\n  the checkpoint was made with another configuration\n" in str(caught.value)
+
+
+def test_a_configuration_that_can_not_be_written_is_another(tmp_path: Path) -> None:
+    stopped(tiny(max_epochs=1), tmp_path / "run")
+    ready = tiny(max_epochs=1).transform(lambda sample: sample).build()
+    with pytest.raises(RunError) as caught:
+        ready.run(tmp_path / "run", resume=True)
+    assert "\n  the configuration: it has ready objects or unregistered steps now\n" in str(
+        caught.value
+    )
 
 
 @pytest.mark.long
@@ -411,7 +429,8 @@ def test_each_change_of_what_a_run_is_made_of_is_of_its_kind(other: str) -> None
     now = {"configuration": "1", "data": "2", "split": "3"}
     before = {**now, other: "9"}
     kind = "configuration" if other == "configuration" else "data"
-    (found,) = changes_of_checkpoint(Path("no-run"), {"provenance_digests": before}, now)
+    run = Run(path=Path("no-run"), record={name: {"digest": now[name]} for name in now})
+    (found,) = changes_of_checkpoint(run, {"provenance_digests": before}, now)
     assert found.what == kind
     record = {name: {"digest": before[name]} for name in ("data", "split")}
     assert [change.what for change in changes_of_data(record, now)] == (

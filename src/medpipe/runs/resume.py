@@ -79,8 +79,11 @@ def changes_of_configuration(before: Run, text: str | None, *, registry: Registr
     """
     path = before.path / CONFIGURATION
     # A run that was killed as it began may not have it yet.
-    if text is None or not (before.record["repeatable"] and path.exists()):
+    if not (before.record["repeatable"] and path.exists()):
         return []
+    if text is None:
+        line = "the configuration: it has ready objects or unregistered steps now"
+        return [Change("configuration", line)]
     try:
         old = path.read_text("utf-8")
         lines = changed_lines(completed(old, registry=registry), text)
@@ -130,30 +133,28 @@ def changes_of_data(before: Mapping[str, Any], now: Mapping[str, str]) -> list[C
 
 
 def changes_of_checkpoint(
-    path: Path, about: Mapping[str, Any], now: Mapping[str, str]
+    run: Run, about: Mapping[str, Any], now: Mapping[str, str]
 ) -> list[Change]:
-    """What differs from what a checkpoint depends on; see `provenance_digests`.
+    """What a checkpoint was made of that neither the run directory nor this run has.
+
+    What differs between these two is told by the other functions.
 
     Args:
-        path: The run directory, whose configuration does not differ from that of now.
+        run: The run on disk.
         about: The metadata of the checkpoint.
-        now: The digests.
+        now: See `provenance_digests`.
     """
     before = about["provenance_digests"]
+    on_disk = {
+        "configuration": _configuration_on_disk(run.path),
+        "data": run.record["data"]["digest"],
+        "split": run.record["split"]["digest"],
+    }
     return [
         Change(kind, f"the checkpoint was made with another {name}")
         for key, kind, name in _MADE_OF
-        if before.get(key) != now[key]
-        and not (key == "configuration" and before.get(key) == _digest_on_disk(path))
+        if before.get(key) not in (now[key], on_disk[key])
     ]
-
-
-def _digest_on_disk(path: Path) -> str | None:
-    """The digest of a run's configuration, without the parameters that came later."""
-    try:
-        return configuration_digest((path / CONFIGURATION).read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
 
 
 _MADE_OF: tuple[tuple[str, Changeable, str], ...] = (
@@ -161,6 +162,14 @@ _MADE_OF: tuple[tuple[str, Changeable, str], ...] = (
     ("data", "data", "data set"),
     ("split", "data", "split"),
 )
+
+
+def _configuration_on_disk(path: Path) -> str:
+    """The digest of a run's configuration, empty where there is none to be read."""
+    try:
+        return configuration_digest((path / CONFIGURATION).read_text("utf-8"))
+    except (OSError, ValueError):
+        return ""
 
 
 def changes_of_machine(

@@ -258,7 +258,7 @@ class Runner:
         if before is None:
             return None, Recorder(self.path, record, provenance_digests=now)
         found = RunCheckpoints(run=self.path).latest()
-        changes = changes or changes_of_checkpoint(self.path, found.about, now)
+        changes += changes_of_checkpoint(before, found.about, now)
         refuse(before, changes, self.allow)
         trainer = checked.assembly.configuration.trainer
         if before.status == "finished":
