@@ -567,6 +567,12 @@ def test_other_errors_are_left_as_they_are(error: Exception) -> None:
     assert limit_of(error) is None
 
 
+@pytest.mark.parametrize("error", [ConnectionResetError(), ConnectionRefusedError(), EOFError()])
+def test_a_connection_that_is_lost_with_a_worker_is_the_worker_s(error: Exception) -> None:
+    assert str(limit_of(error, ended=lambda: [-signal.SIGKILL])) == KILLED
+    assert limit_of(error) is None
+
+
 def test_errors_that_are_each_others_cause_are_looked_at_once() -> None:
     one, other = ValueError("one"), ValueError("other")
     one.__cause__, other.__cause__ = other, one

@@ -85,6 +85,7 @@ def test_more_processes_than_samples(tmp_path: Path) -> None:
     ("action", "says"),
     [
         rare("raise", "the detector is broken"),
+        ("break", "the backward pass is broken"),
         rare("spoil", "not finite"),
         ("lose", "A worker process of the loader was killed"),
         ("kill", "SIGKILL"),
@@ -109,7 +110,8 @@ def test_all_end_when_one_fails(
     assert set(codes) == {1}
     assert time.time() - (tmp_path / "acted").stat().st_mtime < 45
     said = [line for line in text.splitlines() if "medpipe.errors." in line]
-    assert len(said) <= 1 if action == "kill" else len(said) == 1, text
+    wanted = {"kill": (0, 1), "break": (0,)}.get(action, (1,))  # "break" is no error of medpipe's
+    assert len(said) in wanted, text
     assert says in text
     stopped = Run.load(tmp_path / "run")
     assert stopped.status == "failed"

@@ -100,7 +100,32 @@ def _spoil(sample: dict[str, Any]) -> dict[str, Any]:
     return {**sample, "image": sample["image"] * float("nan")}
 
 
-ACTIONS = {"raise": _raise, "kill": _kill, "lose": _kill, "stop": _stop, "spoil": _spoil}
+broken = False
+"""Whether the next backward pass of this process fails."""
+
+
+def _break(sample: dict[str, Any]) -> dict[str, Any]:
+    global broken
+    broken = True
+    return sample
+
+
+def _break_backward(_network: Any, _images: Any, scores: Any) -> None:
+    def fail(gradient: Any) -> None:
+        raise RuntimeError("the backward pass is broken")
+
+    if broken and scores.requires_grad:
+        scores.register_hook(fail)
+
+
+ACTIONS = {
+    "raise": _raise,
+    "break": _break,
+    "kill": _kill,
+    "lose": _kill,
+    "stop": _stop,
+    "spoil": _spoil,
+}
 """In a worker process ``lose`` kills the worker."""
 
 
@@ -125,6 +150,7 @@ class Small(NetworkStep):
             nn.Linear(32, data.outputs),
         ]
         network = nn.Sequential(*layers)
+        network.register_forward_hook(_break_backward)
         if self.unused:
             network.register_parameter("unused", nn.Parameter(layers[0].weight.detach().clone()))
         return network

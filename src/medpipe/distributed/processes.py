@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 Thing = TypeVar("Thing")
 
-LAST_WORD = 10.0
-"""Seconds in which the others are to hear that this process failed."""
+NEVER_SENT = 0x6D70
+"""The tag of a message that no process sends."""
 
 TIMEOUT = 600.0
 """Seconds that an exchange may take, where no setting says so."""
@@ -41,8 +41,9 @@ _FAILURE = "failure"
 class Processes:
     """The processes of a run; without torchrun there is one, and nothing is exchanged.
 
-    Every process calls the same methods in the same order. One that fails tells the others by
-    `fail`; wherever they are, they then raise `OtherProcessError`.
+    Every process calls the same methods in the same order. One that fails says so in torch's
+    store, and breaks its connections, in `fail`; wherever the others are, even in a collective of
+    torch's own, they then fail too, look there, and raise `OtherProcessError`.
 
     There are two ways to wait. What takes long, since process 0 alone does it, is waited for by
     looking at torch's store (`meet`): without a time limit, but a failure is seen. An exchange
@@ -178,21 +179,14 @@ class Processes:
         return things
 
     def total(self, *numbers: float | torch.Tensor) -> list[float]:
-        """Sum up to two numbers over the processes, in float64: a step's short exchange.
-
-        Raises:
-            OtherProcessError: Another process has failed.
-        """
+        """Sum up to two numbers over the processes, in float64: a step's short exchange."""
         import torch
 
-        dist = _distributed()
-        values = torch.zeros(3, dtype=torch.float64)
+        values = torch.zeros(2, dtype=torch.float64)
         for index, number in enumerate(numbers):
-            values[index + 1] = number
-        dist.all_reduce(values, group=self._control)
-        failed, *sums = values.tolist()
-        if failed:
-            self.await_failure()
+            values[index] = number
+        _distributed().all_reduce(values, group=self._control)
+        sums: list[float] = values.tolist()
         return sums[: len(numbers)]
 
     def leave(self, name: str, text: str) -> None:
@@ -253,9 +247,16 @@ class Processes:
             What to raise: the error, or where another process failed first, that it did. So one
             process alone says what is wrong.
         """
-        if self._store is None or self._failed or isinstance(error, OtherProcessError):
+        if self._store is None or self._failed:
             return error
         self._failed = True
+        if not isinstance(error, OtherProcessError):
+            error = self._told_first(error)
+        self._break_off()
+        return error
+
+    def _told_first(self, error: BaseException) -> BaseException:
+        """Tell the others of an error, or learn that it only follows from theirs."""
         lost = _from_torch(error)
         if lost:
             error = TrainingError(
@@ -266,13 +267,27 @@ class Processes:
             if lost:
                 self._await_failure()
             self.tell(_FAILURE, f"{self.here.rank} {type(error).__name__}: {line_of(error)}")
-            self._send_failure()
             self._see_failure()  # of two at once the first one is told
         except OtherProcessError as another:
             return another
         except RuntimeError:
             pass  # they have ended already, and with them the store
         return error
+
+    def _break_off(self) -> None:
+        """End what others and this process wait for in collectives: they would for minutes.
+
+        gloo has no call for it, but when a wait is over its time, it closes the connections of the
+        group.
+        """
+        import torch
+
+        dist = _distributed()
+        another = (self.here.rank + 1) % self.here.world_size
+        for group in (dist.group.WORLD, self._control):
+            with suppress(RuntimeError, ValueError):
+                wait = group.recv([torch.zeros(1)], another, NEVER_SENT).wait
+                wait(timedelta(milliseconds=1))
 
     def await_failure(self) -> None:
         """Raise what another process, which must fail, says of it."""
@@ -283,9 +298,8 @@ class Processes:
         """End the groups and their threads while the interpreter is there, which they need."""
         control, self._control = self._control, None  # the threads end with the last reference
         with suppress(RuntimeError, ValueError):
-            if self._failed:  # what was sent last may wait for another process still
-                control.abort()
-                _distributed().group.WORLD.abort()
+            if self._failed:
+                _distributed().group.WORLD.abort()  # NCCL may wait for another process still
             del control
             _distributed().destroy_process_group()
 
@@ -294,15 +308,6 @@ class Processes:
         while time.monotonic() < end:
             self._see_failure()
             time.sleep(0.05)
-
-    def _send_failure(self) -> None:
-        import torch
-
-        dist = _distributed()
-        flag = torch.tensor([1, 0, 0], dtype=torch.float64)
-        with suppress(RuntimeError):
-            work = dist.all_reduce(flag, group=self._control, async_op=True)
-            work.wait(timedelta(seconds=LAST_WORD))
 
     def _arrive(self, name: str) -> None:
         self._store.add(name, 1)

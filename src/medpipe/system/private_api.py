@@ -24,9 +24,14 @@ def worker_exit_codes(iterator: object) -> list[int]:
     """The exit codes of the worker processes of a `DataLoader`'s iterator that have ended.
 
     Args:
-        iterator: What iterating over the `DataLoader` gave.
+        iterator: What iterating over the `DataLoader` gave. Where none of its workers has ended,
+            one of them is given a second: a process that is killed loses its connections first.
     """
+    from multiprocessing.connection import wait
+
     workers = getattr(iterator, "_workers", ())  # an iterator without workers has none
+    if workers:
+        wait([worker.sentinel for worker in workers], timeout=1)
     return [worker.exitcode for worker in workers if worker.exitcode is not None]
 
 

@@ -88,6 +88,8 @@ def limit_of(
         worker = _WORKER.search(text) if isinstance(cause, RuntimeError) else None
         if worker:
             return _ended(_codes(worker[1]) or ended())
+        if isinstance(cause, (ConnectionError, EOFError)) and (codes := ended()):
+            return _ended(codes)
         if type(cause).__name__ == "OutOfMemoryError" or "CUDA out of memory" in text:
             return LimitError(_device_memory(text, [f"{batch_size} lower", *sparing]))
         if not isinstance(cause, (OSError, RuntimeError, MemoryError)):
