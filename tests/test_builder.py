@@ -299,10 +299,21 @@ OWN = ("load_image", "ensure_channel_first", "scale_intensity", "to_tensor")
         (lambda builder: builder.transform("resize", spatial_size=8), (*OWN, "resize", "augment")),
         (lambda builder: builder.transform("rand_flip"), (*OWN, "rand_flip")),
         (lambda builder: builder.transforms(*OWN), OWN),
+        (lambda builder: builder.transforms("default"), (*OWN, "augment")),
+        (lambda builder: builder.transforms("default", "rand_flip"), (*OWN, "rand_flip")),
         (lambda builder: builder.dataset("mednist"), OWN),
         (lambda builder: builder.dataset("phantom"), OWN),
     ],
-    ids=["alone", "before it", "in its place", "another chain", "mednist", "phantom"],
+    ids=[
+        "alone",
+        "before it",
+        "in its place",
+        "another chain",
+        "by its name",
+        "by its name, in its place",
+        "mednist",
+        "phantom",
+    ],
 )
 def test_the_data_sets_augmentation_ends_a_default_chain(
     changed: Callable[[PipelineBuilder], PipelineBuilder], chain: tuple[str, ...]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -12,11 +13,12 @@ import torch
 from monai import transforms as monai_transforms
 from monai.data import MetaTensor
 
-from medpipe import Registry, StepError
+from medpipe import ConfigError, PipelineBuilder, Registry, StepError
 from medpipe.builtin.transforms.monai_transforms import TRANSFORMS
 from medpipe.data.chain import Chain, sample_dictionary
 from medpipe.data.loading.collate import collate
-from medpipe.plugin import DataError, DrawnStep, TransformStep
+from medpipe.plugin import DataError, DrawnStep, TransformStep, hookimpl
+from medpipe.registry.loading import step_class_problems
 from medpipe.system.random_state import random_key
 from support.folders import phantom
 
@@ -278,6 +280,53 @@ def test_a_step_of_a_plugin_that_gives_another_size_is_named() -> None:
 
     with pytest.raises(DataError, match=r"'halved' leaves .* \(1, 6, 4\) and \(1, 6, 8\) in one"):
         Halved().apply_batch({"image": images((2, 1, 6, 8))}, [{"half": True}, {}])
+
+
+def test_a_probability_that_is_none_is_refused_though_its_step_does_not_check_it() -> None:
+    @attrs.frozen(kw_only=True)
+    class Darkened(DrawnStep):
+        name: ClassVar[str] = "darkened"
+        prob: float = 0.5
+
+    plugin = types.SimpleNamespace(medpipe_transforms=hookimpl(lambda: [Darkened]))
+    registry = Registry.discover().with_plugin(plugin, name="dark")
+    with pytest.raises(ConfigError) as caught:
+        PipelineBuilder(registry=registry).transform("darkened", prob=1.5).build()
+    assert [str(one) for one in caught.value.problems] == [
+        "transform[4].prob: must be from 0 to 1, got 1.5."
+    ]
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        Darkened(prob=-0.1)
+
+
+def test_a_drawn_step_without_a_probability_is_no_step() -> None:
+    @attrs.frozen(kw_only=True)
+    class Darkened(DrawnStep):
+        name: ClassVar[str] = "darkened"
+
+        def build(self) -> Any:
+            return dict
+
+    (problem,) = step_class_problems(Darkened, TransformStep)
+    assert problem == "Darkened needs the parameter prob, such as prob: float = 0.5"
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("resize", {"spatial_size": (4, 4), "mode": "bilinear"}),
+        ("zoom", {"zoom": 1.5, "mode": "bilinear"}),
+        ("rand_zoom", {"prob": 1.0, "min_zoom": 1.5, "max_zoom": 1.5, "mode": "bilinear"}),
+    ],
+)
+def test_corners_are_not_aligned_where_there_are_masks(name: str, given: dict[str, Any]) -> None:
+    sample = {"image": images((1, 6, 8)), "label": images((1, 6, 8)).byte(), "id": "a"}
+    for aligned in (None, False):
+        Chain([(name, STEPS[name](**given, align_corners=aligned))], seed=0)(sample, training=True)
+    aligned_step = STEPS[name](**given, align_corners=True)
+    Chain([(name, aligned_step)], seed=0)({**sample, "label": 1}, training=True)
+    with pytest.raises(StepError, match=r"align_corners = true would move images beside their"):
+        Chain([(name, aligned_step)], seed=0)(sample, training=True)
 
 
 # --- values -----------------------------------------------------------------------------------

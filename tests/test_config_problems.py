@@ -280,6 +280,25 @@ def test_a_path_that_leads_nowhere_is_refused(path: str, message: str) -> None:
     assert [str(problem) for problem in caught.value.problems] == [message]
 
 
+def test_a_parameter_of_a_step_that_is_written_as_its_name_is_set() -> None:
+    document = config.parse(
+        'format = 1\ntransform = ["default", "rand_flip"]\nnetwork = "resnet10"'
+    )
+    config.set_value(document, "transform[1].prob", 0.25)
+    config.set_value(document, "network.widen_factor", 0.5)
+    assert document["transform"] == ["default", {"step": "rand_flip", "prob": 0.25}]
+    assert document["network"] == {"step": "resnet10", "widen_factor": 0.5}
+    for path, message in {
+        "transform[0].prob": "'default' stands for several steps, and takes no parameters. To "
+        "change one, write them all: load_image, ensure_channel_first, scale_intensity, to_tensor.",
+        "transform[4].prob": "there is no entry 4; entries are numbered 0 to 1, where 'default' "
+        "is one.",
+    }.items():
+        with pytest.raises(ConfigError) as caught:
+            config.set_value(document, path, 1)
+        assert [str(problem) for problem in caught.value.problems] == [f"{path}: {message}"]
+
+
 @attrs.frozen(kw_only=True)
 class Pair:
     """Two numbers, the first of which is the smaller."""

@@ -688,6 +688,15 @@ def a_plugin_that_is_not_installed(here: Path) -> PipelineBuilder:
 
 
 @mistake(
+    "note",
+    "training images are augmented by 'rand_flip' in place of the data set's 'augment'. Add that "
+    "to the transforms to have both.",
+)
+def an_augmentation_in_place_of_the_usual_one(here: Path) -> PipelineBuilder:
+    return folder(pictures(here)).transform("rand_flip")
+
+
+@mistake(
     "refusal",
     "The pipeline has problems:\n"
     "  run.device: must be 'auto', 'cpu', 'cuda', 'cuda:N' or 'mps', got 'gpu'.",

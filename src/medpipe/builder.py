@@ -219,10 +219,15 @@ class PipelineBuilder:
 
         Args:
             *steps: Names, `medpipe.step` with parameters, step objects or ready transforms; none
-                for an empty chain.
+                for an empty chain. The name ``default`` stands for the default chain.
         """
-        chain = tuple(part for step in steps for part in self._parts_of(step, {}))
-        return self._with(transforms=chain, is_default_chain=False)
+        named = [
+            name
+            for step in steps
+            for name in (config.DEFAULT_TRANSFORMS if step == config.DEFAULT_CHAIN else (step,))
+        ]
+        chain = tuple(part for step in named for part in self._parts_of(step, {}))
+        return self._with(transforms=chain, is_default_chain=config.DEFAULT_CHAIN in steps)
 
     @overload
     def network(self, step: str, /, **parameters: object) -> PipelineBuilder: ...

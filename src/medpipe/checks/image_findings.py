@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from medpipe.checks.data_info import tried
 from medpipe.checks.sides import other_sides, tells_sides
+from medpipe.config import DEFAULT_TRANSFORMS
 from medpipe.data.chain import sample_dictionary
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import torch
 
     from medpipe.assembly import Assembly
+    from medpipe.config import Configuration
     from medpipe.data.chain import Chain
     from medpipe.data.preparation import PreparedData
     from medpipe.steps import DataInfo, Sample, TransformStep
@@ -55,6 +57,20 @@ def image_findings(
     warnings += _scaled(images)
     warnings += _sized(prepared, chosen, images)
     return warnings
+
+
+def augmentation_notes(configuration: Configuration) -> Iterator[str]:
+    """The default augmentation that random steps of the user's own have replaced."""
+    names = [step.name for step in configuration.transforms]
+    usual: Sequence[str] = getattr(configuration.dataset, "augmentation", ())
+    own = [getattr(step, "title", step.name) for step in configuration.transforms if step.random]
+    is_default = tuple(names[: len(DEFAULT_TRANSFORMS)]) == DEFAULT_TRANSFORMS
+    if is_default and own and usual and not set(usual) & set(own):
+        yield (
+            f"training images are augmented by {own[0]!r}{' and others' * (len(own) > 1)} in place "
+            f"of the data set's {' and '.join(map(repr, usual))}. Add that to the transforms to "
+            "have both."
+        )
 
 
 def _scaled(images: Sequence[torch.Tensor]) -> Iterator[str]:

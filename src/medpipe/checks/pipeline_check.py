@@ -130,7 +130,7 @@ def _guard(report: CheckReport, path: str, examine_part: Callable[[], Any]) -> A
 
 def _check_chain(assembly: Assembly, chain: Chain, report: CheckReport) -> None:
     from medpipe.checks.chain_check import chain_findings
-    from medpipe.checks.image_findings import image_findings
+    from medpipe.checks.image_findings import augmentation_notes, image_findings
 
     assert report.prepared is not None
     assert report.data is not None
@@ -138,6 +138,7 @@ def _check_chain(assembly: Assembly, chain: Chain, report: CheckReport) -> None:
     report.problems += problems
     report.warnings += warnings
     report.warnings += image_findings(assembly, report.prepared, report.data, chain)
+    report.notes += augmentation_notes(assembly.configuration)
     labels = report.prepared.labels
     if labels is not None and not problems:
         from medpipe.checks.dice_ceiling import ceiling_findings

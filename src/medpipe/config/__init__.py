@@ -19,6 +19,7 @@ from medpipe.config.loading import (
     twice,
 )
 from medpipe.config.sections import (
+    DEFAULT_CHAIN,
     DEFAULT_TABLES,
     DEFAULT_TRANSFORMS,
     FORMAT,
@@ -38,6 +39,7 @@ from medpipe.config.writing import (
 )
 
 __all__ = [
+    "DEFAULT_CHAIN",
     "DEFAULT_TABLES",
     "DEFAULT_TRANSFORMS",
     "FORMAT",

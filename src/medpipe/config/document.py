@@ -6,7 +6,14 @@ import re
 import tomllib
 from typing import TYPE_CHECKING, Any
 
-from medpipe.config.sections import DEFAULT_LISTS, DEFAULT_TABLES, LIST_SECTIONS, SECTIONS
+from medpipe.config.sections import (
+    DEFAULT_CHAIN,
+    DEFAULT_LISTS,
+    DEFAULT_TABLES,
+    DEFAULT_TRANSFORMS,
+    LIST_SECTIONS,
+    SECTIONS,
+)
 from medpipe.errors import ConfigError, Problem
 from medpipe.registry.parameters import BACKSLASHES
 from medpipe.registry.wording import suggestion
@@ -89,16 +96,16 @@ def set_value(document: dict[str, Any], path: str, value: object) -> list[str]:
                 dropped = [name for name in place if name != key]
                 place.clear()
             place[key] = value
-        elif isinstance(place, dict):
-            # A step that is named has its own defaults, not those of the section.
-            default = DEFAULT_TABLES.get(str(key), {}) if place is document else {}
-            inner = place.setdefault(key, {} if following == "step" else dict(default))
-            if isinstance(inner, str) and isinstance(following, str):
+        else:
+            if isinstance(place, dict):
+                # A step that is named has its own defaults, not those of the section.
+                default = DEFAULT_TABLES.get(str(key), {}) if place is document else {}
+                place.setdefault(key, {} if following == "step" else dict(default))
+            inner = place[key]
+            if isinstance(inner, str) and isinstance(following, str) and inner != DEFAULT_CHAIN:
                 # A step may be written as its name alone, or be chosen by the library.
                 inner = place[key] = {} if inner == "auto" else {"step": inner}
             place = inner
-        else:
-            place = place[key]
     return dropped
 
 
@@ -138,7 +145,13 @@ def _no_place(
     if keys[0] not in SECTIONS:
         problem = no_section(str(keys[0]))
     elif isinstance(place, list) and isinstance(key, int):
-        problem = Problem(path=path, message=f"there is no entry {key}; {_entries(len(place))}.")
+        problem = Problem(path=path, message=f"there is no entry {key}; {_entries(place)}.")
+    elif place == DEFAULT_CHAIN:
+        problem = Problem(
+            path=path,
+            message=f"{DEFAULT_CHAIN!r} stands for several steps, and takes no parameters.",
+            remedy=f"To change one, write them all: {', '.join(DEFAULT_TRANSFORMS)}.",
+        )
     elif isinstance(key, int) and keys[0] in LIST_SECTIONS:
         problem = Problem(
             path=path,
@@ -159,8 +172,11 @@ def whole_list(section: str) -> str:
     return f"Set the whole list: --set '{section}=[{names}]'."
 
 
-def _entries(count: int) -> str:
-    return "the list is empty" if not count else f"entries are numbered 0 to {count - 1}"
+def _entries(given: list[Any]) -> str:
+    if not given:
+        return "the list is empty"
+    whole = f", where {DEFAULT_CHAIN!r} is one" if DEFAULT_CHAIN in given else ""
+    return f"entries are numbered 0 to {len(given) - 1}{whole}"
 
 
 _INDEX = re.compile(r"[0-9]{1,9}")

@@ -17,7 +17,7 @@ from medpipe.hookspecs import PROJECT, hook_of
 from medpipe.registry.import_effects import effects_of_import
 from medpipe.registry.meanings import parameter_name
 from medpipe.registry.parameters import parameter_types, unsupported
-from medpipe.steps import STEP_KINDS, Step, TransformStep
+from medpipe.steps import STEP_KINDS, DrawnStep, Step, TransformStep
 from medpipe.system.distribution import own_distribution
 
 if TYPE_CHECKING:
@@ -156,6 +156,8 @@ def step_class_problems(cls: type[Step], kind: type[Step]) -> list[str]:
         values = [name for name in missing if name not in methods]
         problems += [f"has no {' and no '.join(methods)} method"] if methods else []
         problems += [f"needs {', '.join(values)} as ClassVar"] if values else []
+    if issubclass(cls, DrawnStep) and not hasattr(attrs.fields(cast("type[Any]", cls)), "prob"):
+        problems.append("needs the parameter prob, such as prob: float = 0.5")
     problems += _parameter_problems(cls)
     return [f"{cls.__name__} {problem}" for problem in problems]
 

@@ -127,7 +127,7 @@ def structure(
     try:
         return cls(**values), []
     except (ValueError, TypeError) as error:
-        return None, [Problem(path=path, message=f"{error}.".replace("..", "."))]
+        return None, [_refused(cls, str(error), table, path)]
 
 
 def unstructure(value: object, *, name_of: Callable[[type[Step]], str]) -> Any:
@@ -372,10 +372,28 @@ def _validate(cls: type[Any], values: Mapping[str, Any], path: str) -> list[Prob
     return problems
 
 
+def _refused(cls: type[Any], message: str, given: Mapping[str, object], path: str) -> Problem:
+    """What is wrong with values that are right one by one, or with one that is a default."""
+    for field in attrs.fields(cls):
+        name = parameter_name(field.name)
+        if re.match(rf"'?{re.escape(field.name)}'? must ", message):
+            remedy = ""
+            if not given and issubclass(cls, Step):
+                remedy = f"It is the default, which the author of {cls.name} has to mend."
+            text = _plain(message, field.name)
+            return Problem(path=join(path, name), message=text, remedy=remedy)
+    return Problem(path=path, message=f"{message}.".replace("..", "."))
+
+
 def _plain(message: str, name: str) -> str:
-    """Reword an attrs validator's message: ``must be >= 1, got 0``."""
+    """Reword a validator's message without the name, which the path has: ``must be >= 1, got 0``.
+
+    The words of attrs' own validators are ``'width' must be >= 1: 0``.
+    """
     found = re.fullmatch(rf"'{name}' (must be .*?): (.*)", message, flags=re.DOTALL)
-    text = f"{found[1]}, got {found[2]}" if found else message
+    text = (
+        f"{found[1]}, got {found[2]}" if found else re.sub(rf"^'?{name}'? (?=must )", "", message)
+    )
     return text if text.endswith(".") else f"{text}."
 
 

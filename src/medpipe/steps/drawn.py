@@ -28,12 +28,22 @@ class DrawnStep(TransformStep):
 
     Attributes:
         gives_float: Whether the images become float32.
-        prob: Probability that a sample is changed.
+        prob: Probability that a sample is changed, from 0 to 1: a parameter that each subclass
+            declares, with its default.
     """
 
     random: ClassVar[bool] = True
     gives_float: ClassVar[bool] = True
     prob: float
+
+    def __attrs_post_init__(self) -> None:
+        """Check `prob`.
+
+        Raises:
+            ValueError: It is not from 0 to 1.
+        """
+        if not 0 <= self.prob <= 1:
+            raise ValueError(f"'prob' must be from 0 to 1: {self.prob!r}")
 
     def values(self, rng: np.random.Generator) -> Mapping[str, Any]:
         """Draw the values of a sample that is to be changed; not empty."""

@@ -96,7 +96,7 @@ class MonaiTransform(TransformStep):
         mode = self.entry.parameters.get("mode")
         if mode is None or mode.type is not Interpolation:
             return "nearest"
-        return nearest_for(getattr(self, "mode", ""))
+        return nearest_for(getattr(self, "mode", ""), getattr(self, "align_corners", None))
 
     def _made(
         self, keys: tuple[str, ...], more: Mapping[str, Any]

@@ -26,13 +26,21 @@ _COPIES = {
 }
 
 
-def nearest_for(mode: str) -> str:
+def nearest_for(mode: str, align_corners: bool | None) -> str:
     """The mode of torch's `interpolate` for labels of images that are resampled with a mode.
 
     `interpolate` has ``nearest-exact`` for the nearest pixel by their centres, where the others
     leave a structure. Its ``nearest`` gives what lies up to one pixel before, and so is for labels
     of images that are resampled with it alone.
+
+    Raises:
+        ValueError: The corners of images are aligned, which `interpolate` can't do for labels.
     """
+    if align_corners:
+        raise ValueError(
+            "align_corners = true would move images beside their masks, by up to half a pixel. "
+            "Leave it out."
+        )
     return "nearest" if mode == "nearest" else "nearest-exact"
 
 
@@ -102,7 +110,9 @@ class BatchedRandZoom(DrawnStep):
     def moved(self, labels: torch.Tensor, draws: Sequence[Mapping[str, Any]]) -> torch.Tensor:
         """Zoom the labels by nearest neighbour."""
         step: Any = self
-        nearest = attrs.evolve(step, mode=nearest_for(self.mode), align_corners=None)
+        nearest = attrs.evolve(
+            step, mode=nearest_for(self.mode, self.align_corners), align_corners=None
+        )
         return nearest.changed(labels, draws)  # type: ignore[no-any-return]
 
 
