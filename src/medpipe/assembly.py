@@ -17,7 +17,7 @@ from medpipe.data.loading.loaders import Loaders
 from medpipe.data.preparation import PreparedData, Unfit, prepare
 from medpipe.data.quality.non_finite import filled_by
 from medpipe.data.quality.shape_outliers import unfit_samples
-from medpipe.data.readers.chosen import chosen
+from medpipe.data.readers.chosen import chosen, with_readers
 from medpipe.distributed.processes import ALONE, Processes
 from medpipe.errors import BadDataError, Fault, StepError
 from medpipe.optimization.accumulation import denominator_of
@@ -125,7 +125,7 @@ class Assembly:
         wrong = no_names(dataset)
         if wrong is not None:
             raise StepError(f"{self.registry.title(step)} built a Dataset in which {wrong}")
-        return attrs.evolve(dataset, reading=attrs.evolve(dataset.reading, readers=readers))
+        return with_readers(dataset, readers, self.registry.title(step))
 
     def readers(self) -> tuple[ChosenReader, ...]:
         """The readers of the configuration."""

@@ -11,6 +11,7 @@ import attrs
 from medpipe.data.preparation import digest_of
 from medpipe.data.quality.faults import defect_faults
 from medpipe.data.quality.non_finite import filled_by, without_filled
+from medpipe.data.readers.chosen import with_readers
 from medpipe.data.scanning.label_scan import LabelScan, scan_labels
 from medpipe.data.scanning.pixel_defects import NOT_FINITE
 from medpipe.data.scanning.scan import Scan, scan
@@ -162,7 +163,11 @@ def _external(
     trained: TrainedNetwork, data: DatasetStep | Dataset, *, allow_overlap: bool
 ) -> _External:
     """List and scan a data set, and refuse what can't be evaluated."""
-    listed = data if isinstance(data, Dataset) else trained.assembly.dataset(data)
+    listed = (
+        with_readers(data, trained.reading.readers, "the data set")
+        if isinstance(data, Dataset)
+        else trained.assembly.dataset(data)
+    )
     dataset = attrs.evolve(matched(listed, trained.data.task), reading=trained.reading)
     found = scan(dataset, workers=available_cpus())
     filled = _refuse_not_finite(dataset, found, trained)
