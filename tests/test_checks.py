@@ -162,6 +162,7 @@ def test_a_label_out_of_range_is_named(label: float) -> None:
     assert problems(ready(array_dataset([0, 1] * 20 + [label]))) == [
         "dataset: 1 of 41 samples can't be used:\n"
         f"  The sample 's040' has the label {label!r}, but the 2 classes (a, b) are 0 to 1.\n"
+        "The ready dataset Dataset gives these labels: correct them there.\n"
         f"{REMEDY}"
     ]
 
