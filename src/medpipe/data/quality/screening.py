@@ -210,7 +210,11 @@ def refusal(
     made = made_by_step(faults, dataset)
     said = blame(made, step)
     own = bool(said) and 2 * counted_samples(made) >= total  # too many to be left out
-    remedies = [*([said] if said else []), LISTED if own else advice]
+    remedies = [said] if said else []
+    if not own:
+        remedies.append(advice)
+    elif advice == LEAVE_OUT:
+        remedies.append(LISTED)
     if any(fault.kind in NOT_FINITE for fault in faults):
         remedies.append(REMEDY)
     if any(fault.kind in TRAINABLE for fault in faults):
