@@ -83,6 +83,13 @@ def test_all_are_named_with_hook_and_cause(tmp_path: Path) -> None:
             "medpipe_metrics: Bad lacks the decorator @attrs.frozen(kw_only=True).",
         ),
         (
+            "@attrs.frozen(kw_only=True)\nclass Bad(Good):\n    name = 'bad'\n"
+            "    direction = 'up'\n    answers = 'class'\n"
+            "@hookimpl\ndef medpipe_metrics(): return [Bad, Good]",
+            "medpipe_metrics: Bad has direction = 'up', which must be 'max' or 'min'; Bad has "
+            "answers = 'class', which must be a set of texts.",
+        ),
+        (
             "@hookimpl\ndef medpipe_metrics(): return [Good]\ndef medpipe_handlers(): return []",
             "medpipe_handlers is not marked: put @hookimpl of medpipe.plugin above it.",
         ),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import types
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import attrs
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 
 from medpipe import Dataset, PipelineBuilder, Registry, Sample, Task
 from medpipe.checks import pipeline_check
-from medpipe.plugin import DataInfo, TrainerStep, Training, TrainingParts, hookimpl
+from medpipe.plugin import DataInfo, MetricStep, TrainerStep, Training, TrainingParts, hookimpl
 from support.folders import image_folder
 
 
@@ -161,6 +162,7 @@ def test_a_label_out_of_range_is_named(label: float) -> None:
     assert problems(ready(array_dataset([0, 1] * 20 + [label]))) == [
         "dataset: 1 of 41 samples can't be used:\n"
         f"  The sample 's040' has the label {label!r}, but the 2 classes (a, b) are 0 to 1.\n"
+        "The ready dataset Dataset gives these labels: correct them there.\n"
         f"{REMEDY}"
     ]
 
@@ -192,11 +194,53 @@ def test_a_loss_of_another_task_is_refused() -> None:
     ]
 
 
+@attrs.frozen(kw_only=True)
+class TopScore(MetricStep):
+    """The largest probability."""
+
+    name: ClassVar[str] = "top_score"
+    direction: ClassVar[Literal["max", "min"]] = "max"
+    answers: ClassVar[frozenset[str]] = frozenset({"class"})
+
+    def rows(self, scores: Any, labels: Any, task: Task) -> Any:
+        return scores.max(axis=1)
+
+
+def medpipe_metrics() -> list[type[MetricStep]]:
+    return [TopScore]
+
+
 def test_a_monitor_of_another_task_is_refused() -> None:
     assert problems(ready(array_dataset([0, 1] * 20)).trainer("supervised", monitor="mae")) == [
         "trainer.monitor: 'mae' is not a metric of a multiclass task. There are accuracy, "
         "balanced_accuracy, f1, auc, average_precision, loss."
     ]
+
+
+def test_a_monitor_that_no_metric_measures_is_to_be_added() -> None:
+    odd = types.SimpleNamespace(medpipe_metrics=hookimpl(medpipe_metrics))
+    registry = Registry.discover().with_plugin(odd, name="medpipe-odd")
+
+    def said(monitor: str, *metrics: str) -> list[str]:
+        builder = (
+            PipelineBuilder(device="cpu", registry=registry)
+            .dataset(array_dataset([0, 1] * 20))
+            .network(flat_network)
+            .loader(batch_size=8, workers=0)
+        )
+        return problems(builder.trainer("supervised", monitor=monitor).metrics(*metrics))
+
+    missing = "trainer.monitor: the metric 'top_score' is not measured by this run."
+    add = 'Add it: [[metric]] step = "top_score", in Python .metric("top_score").'
+    assert said("top_score") == [f"{missing} {add}"]
+    assert said("medpipe-odd:top_score") == [
+        f"{missing} {add} The monitor names it 'top_score' then."
+    ]
+    assert said("medpipe-odd:top_score", "top_score") == [
+        "trainer.monitor: 'medpipe-odd:top_score' names a metric with its distribution. Give its "
+        "name alone: 'top_score'."
+    ]
+    assert said("top_score", "top_score") == []
 
 
 def test_balanced_sampling_without_classes_is_refused() -> None:

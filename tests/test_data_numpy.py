@@ -104,6 +104,11 @@ class Evil:
         (saved(np.zeros(4)), "has the shape (4,), where an array has two axes"),
         (saved(np.zeros((2, 3, 4))), "has the shape (2, 3, 4), where an array has two axes"),
         (packed(a=np.zeros((2, 2)), b=1), "holds the arrays 'a', 'b', and none is chosen"),
+        (
+            packed(a=np.zeros((2, 2)), b=1),
+            """Name one of them for the reader: --set 'reader=[{step="numpy", key="a"}]', in""",
+        ),
+        (saved(np.zeros((2, 2, 2))), """--set 'reader=[{step="numpy", axes="zyx"}]', in Python"""),
         (packed(), "holds the arrays none, and none is chosen"),
         (packed(**{f"a{n:02}": 1 for n in range(12)}), "'a09' and 2 more, and none is chosen"),
         (packed(a=np.zeros((2, 2)))[:-9], "is damaged: File is not a zip file"),

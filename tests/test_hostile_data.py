@@ -492,7 +492,8 @@ EXPECTED: dict[str, list[str]] = {
         "label x: The sample 'x' has the label nan, but the 2 classes (a, b) are 0 to 1.",
     ],
     "a label of text": [
-        "label x: The sample 'x' has the label 'a', but the 2 classes (a, b) are 0 to 1.",
+        "label x: The sample 'x' has the label 'a', but the 2 classes (a, b) are 0 to 1. Give the "
+        "class's place, 0 for 'a'.",
     ],
     "a label that is missing": [
         "label x: The sample 'x' has the label None, but the 2 classes (a, b) are 0 to 1.",
@@ -533,8 +534,8 @@ EXPECTED: dict[str, list[str]] = {
         "warning duplicate s00: 's00' = 'x': the same pixels.",
     ],
     "an id twice": [
-        "id s03: The id 's03' is that of several samples. Give each sample an id of its own.",
-        "id s03: The id 's03' is that of several samples. Give each sample an id of its own.",
+        "id s03: The id 's03' is that of 2 samples. Give each sample an id of its own.",
+        "id s03: The id 's03' is that of 2 samples. Give each sample an id of its own.",
     ],
     "an id that is no text": [
         "id \udce9: The id '\\udce9' is not valid Unicode text. Rename the file in UTF-8.",

@@ -30,6 +30,8 @@ class Brier(MetricStep):
     def rows(self, scores: Array, labels: Array, task: Task) -> Array:
         if self.fails == "rows":
             raise ZeroDivisionError("nothing to divide by")
+        if self.fails == "type":
+            return labels == 0
         if self.fails == "count":
             return np.zeros(3)
         return ((scores - np.eye(len(task.names))[labels]) ** 2).sum(axis=1)
@@ -76,6 +78,7 @@ def test_a_mean_over_cases_gets_its_interval_and_subgroups() -> None:
     [
         ("rows", "failed: ZeroDivisionError: nothing to divide by"),
         ("count", "gives rows of shape (3,) for 200 cases. Give an array of floats with a row"),
+        ("type", "gives rows of shape (200,) and type bool for 200 cases. Give an array of floats"),
         ("shape", "failed: ValueError: its statistic gives the shape (5,) for 1 resample"),
     ],
 )

@@ -14,6 +14,7 @@ import pytest
 
 from medpipe import BadDataError, DataError, Dataset, Run, RunError, Sample, StepError, Task
 from medpipe.cli import main
+from medpipe.data.readers.formats import NumpyReader
 from medpipe.evaluation.predictions import read_predictions
 from medpipe.registry.registry import Registry
 from medpipe.steps import DatasetStep, Reading
@@ -225,6 +226,32 @@ def test_the_label_of_another_question_is_refused(run: Run) -> None:
     assert str(caught.value).startswith(
         "The class 'A' of the data set is unknown to the network, which was trained on: "
     )
+
+
+def test_shared_ids_and_labels_that_are_none_are_listed_at_once(run: Run) -> None:
+    samples = list(others(12).samples)
+    samples[1] = attrs.evolve(samples[1], id=samples[0].id)
+    samples[2] = attrs.evolve(samples[2], label="Hand")
+    with pytest.raises(BadDataError) as caught:
+        run.evaluate(attrs.evolve(others(12), samples=samples))
+    place = run.data.task.names.index("Hand")
+    assert str(caught.value) == (
+        "3 of 12 samples can't be used:\n"
+        f"  The id {samples[0].id!r} is that of 2 samples.\n"
+        f"  The sample {samples[2].id!r} has the label 'Hand', but the 6 classes "
+        f"({', '.join(run.data.task.names)}) are 0 to 5.\n"
+        "Give each sample an id of its own.\n"
+        f"Give the class's place, {place} for 'Hand'.\n"
+        "The data set gives these ids and labels: correct them there.\n"
+        "Repair or remove them."
+    )
+
+
+def test_readers_of_a_given_data_set_are_refused(run: Run) -> None:
+    reader: Any = NumpyReader(axes="zyx")
+    given = attrs.evolve(others(12), reading=Reading(readers=(reader,)))
+    with pytest.raises(StepError, match=r"the data set gives a Dataset whose Reading has readers"):
+        run.evaluate(given)
 
 
 def test_files_that_cannot_be_read_are_listed(run: Run, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from PIL import Image
 
 import medpipe
 from medpipe.data.readers.chosen import chosen
+from medpipe.data.readers.formats import NumpyReader
 from medpipe.data.readers.reader import read_image
 from medpipe.errors import DataError, StepError
 from medpipe.plugin import DecodedImage, ReaderStep, Reading, UnreadableImageError, hookimpl
@@ -285,3 +286,36 @@ def test_readers_of_a_script_keep_nothing(tmp_path: Path) -> None:
 def test_readers_travel_to_worker_processes() -> None:
     sent = pickle.loads(pickle.dumps(reading(Plain(factor=2))))
     assert sent == reading(Plain(factor=2))
+
+
+def arrays_dataset(root: Path, *readers: Any) -> medpipe.Dataset:
+    root.mkdir(exist_ok=True)
+    samples = []
+    for number in range(24):
+        path = root / f"{number:02}.npz"
+        np.savez(path, image=np.full((8, 8), number), spacing=np.ones(2))
+        samples.append(medpipe.Sample(id=path.name, image=str(path), label=number % 2))
+    task = medpipe.Task(names=("a", "b"))
+    return medpipe.Dataset(samples=samples, task=task, reading=Reading(readers=readers))
+
+
+def test_readers_of_a_data_set_are_refused_with_the_line_to_write(tmp_path: Path) -> None:
+    def problems(dataset: Any, *readers: ReaderStep) -> list[str]:
+        some = medpipe.PipelineBuilder(device="cpu").dataset(dataset).readers(*readers)
+        checked = some.network("resnet10", widen_factor=0.0625).build().check()
+        return [str(problem) for problem in checked.problems]
+
+    own: Any = NumpyReader(key="image")
+    line = (
+        """--set 'reader=[{step="numpy", key="image"}]', in Python .reader("numpy", key="image")"""
+    )
+    (said,) = problems(arrays_dataset(tmp_path / "a", own))
+    assert said == (
+        "dataset: the ready dataset Dataset gives a Dataset whose Reading has readers of its own "
+        "(numpy), and those of the configuration decide, for new files too. Leave readers out of "
+        f"the Reading, and choose the reader in the configuration: {line}."
+    )
+    assert problems(arrays_dataset(tmp_path / "a", own), own) == []
+    assert problems(arrays_dataset(tmp_path / "a", *chosen([own], REGISTRY)), own) == []
+    (said,) = problems(arrays_dataset(tmp_path / "a"))
+    assert f"Name one of them for the reader: {line}." in said

@@ -16,10 +16,12 @@ from medpipe.data.loading.batch_sampler import EpochBatchSampler
 from medpipe.data.loading.loaders import Loaders
 from medpipe.data.preparation import PreparedData, Unfit, prepare
 from medpipe.data.quality.non_finite import filled_by
+from medpipe.data.quality.screening import refusal
 from medpipe.data.quality.shape_outliers import unfit_samples
-from medpipe.data.readers.chosen import chosen
+from medpipe.data.quality.step_faults import titled
+from medpipe.data.readers.chosen import chosen, with_readers
 from medpipe.distributed.processes import ALONE, Processes
-from medpipe.errors import BadDataError, Fault, StepError
+from medpipe.errors import Fault, StepError
 from medpipe.optimization.accumulation import denominator_of
 from medpipe.optimization.deep_supervision import deeply_supervised
 from medpipe.registry.failures import failures_named
@@ -108,11 +110,9 @@ class Assembly:
             StepError: The step failed.
         """
         dataset = self._listed(step, step.build_with_faults)
-        if dataset.faults:
-            total = len(dataset.samples) + len({fault.sample for fault in dataset.faults})
-            said = f"{len(dataset.faults)} of {total} samples can't be used:"
-            raise BadDataError(said, dataset.faults, ["Repair or remove them."])
-        return dataset
+        if not dataset.faults:
+            return dataset
+        raise refusal(dataset.faults, dataset, advice="Repair or remove them.")
 
     def _listed(self, step: DatasetStep, build: Callable[[], Dataset]) -> Dataset:
         readers = self.readers()
@@ -122,10 +122,9 @@ class Assembly:
             raise StepError(
                 f"{self.registry.title(step)} built {dataset!r}, which is not a Dataset."
             )
-        wrong = no_names(dataset)
-        if wrong is not None:
+        if (wrong := no_names(dataset)) is not None:
             raise StepError(f"{self.registry.title(step)} built a Dataset in which {wrong}")
-        return attrs.evolve(dataset, reading=attrs.evolve(dataset.reading, readers=readers))
+        return with_readers(dataset, readers, self.registry.title(step))
 
     def readers(self) -> tuple[ChosenReader, ...]:
         """The readers of the configuration."""
@@ -164,6 +163,7 @@ class Assembly:
                 left_out=self.left_out,
                 unfit=None if chain is None else self.unfit(chain),
                 fills=None if chain is None else filled_by(chain),
+                step=titled(self.configuration.dataset, self.registry),
             )
 
     def resolved(self, data: DataInfo, samples: int) -> Assembly:

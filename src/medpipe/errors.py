@@ -150,9 +150,10 @@ class BadDataError(DataError):
 
     def __init__(self, heading: str, faults: Sequence[Fault], remedies: Iterable[str]) -> None:
         self.faults = tuple(faults)
-        lines = [heading, *(f"  {fault.message}" for fault in faults[: self.NAMED])]
-        if len(faults) > self.NAMED:
-            lines.append(f"  and {len(faults) - self.NAMED} more.")
+        messages = list(dict.fromkeys(fault.message for fault in faults))  # samples may share one
+        lines = [heading, *(f"  {message}" for message in messages[: self.NAMED])]
+        if len(messages) > self.NAMED:
+            lines.append(f"  and {len(messages) - self.NAMED} more.")
         own = dict.fromkeys(fault.remedy for fault in faults if fault.remedy)
         super().__init__("\n".join([*lines, *own, *remedies]))
 

@@ -14,6 +14,7 @@ from medpipe.data.quality.near_duplicates import PerceptualHashes, near_pairs
 from medpipe.data.quality.non_finite import filled_by
 from medpipe.data.quality.quarantine_file import written
 from medpipe.data.quality.screening import TRAINABLE, Screened, screen, with_labels
+from medpipe.data.quality.step_faults import blame, made_by_step, titled
 from medpipe.data.splits.leak_removal import without_leaks
 from medpipe.data.splits.leaks import predefined_splits
 from medpipe.data.splits.split import Splits, make_splits
@@ -116,7 +117,7 @@ class DataReport:
                 crossing = f", {self.crossing_pairs:,} of them across splits"
                 more = crossing if kind == "near_duplicate" else ""
                 lines.append(_line("warning", f"{kind}: {total:,} in all{more}"))
-        lines += [_line(one.kind, str(one)) for one in self.faults]
+        lines += dict.fromkeys(_line(one.kind, str(one)) for one in self.faults)
         counts = ", ".join(f"{count:,} {kind}" for kind, count in self.counts.items())
         count = "1 fault" if len(self.faults) == 1 else f"{len(self.faults):,} faults"
         lines.append("No faults were found." if self.ok else f"{count}: {counts}.")
@@ -157,6 +158,8 @@ def _examined(assembly: Assembly) -> DataReport:
     pairs, near, crossing = _near(good.samples, screened, looks.hashes(), splits)
     copies = _copies(good.samples, screened)
     links = list(link_faults(dataset.samples))
+    step = titled(assembly.configuration.dataset, assembly.registry)
+    blamed = blame(made_by_step(screened.faults, dataset), step)
     low: list[Fault] = []
     told = [] if labels is None else list(labels.notes)
     if labels is not None and not faults:
@@ -167,7 +170,7 @@ def _examined(assembly: Assembly) -> DataReport:
         samples=len(dataset.samples) + len({one.sample for one in dataset.faults}),
         faults=tuple(faults),
         warnings=(*screened.warnings, *allowed, *low, *links, *copies, *pairs),
-        notes=(*dataset.notes, *screened.filled, *told),
+        notes=(*dataset.notes, *screened.filled, *told, *([blamed] if blamed else [])),
         near_pairs=near,
         crossing_pairs=crossing,
     )

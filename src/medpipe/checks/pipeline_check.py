@@ -9,12 +9,12 @@ from medpipe.checks.check_report import CheckReport, size_of_memory
 from medpipe.checks.data_info import data_info_of
 from medpipe.checks.evaluation_check import check_evaluation
 from medpipe.checks.loss_check import check_loss
+from medpipe.checks.monitor_check import check_monitor
 from medpipe.checks.processes_check import check_processes, parts_of
 from medpipe.checks.split_findings import split_findings
 from medpipe.checks.trainer_check import check_trainer
 from medpipe.errors import DataError, DeviceError, MedpipeError, Problem, ProblemsError
 from medpipe.optimization.deep_supervision import heads_of
-from medpipe.registry.wording import suggestion
 from medpipe.registry.wrapped import WrappedNetwork, is_module
 from medpipe.settings import WeightsSettings
 from medpipe.steps import resolved
@@ -94,7 +94,7 @@ def examine(
         return report
     _guard(report, "dataset", lambda: _check_split(assembly, report))
     _guard(report, "transform", lambda: _check_chain(assembly, chain, report))
-    _guard(report, "metric", lambda: _check_monitor(assembly, report))
+    _guard(report, "metric", lambda: check_monitor(assembly, report))
     _check_patience(assembly, report)
     _guard(report, "evaluation", lambda: _check_evaluation(assembly, report))
     _check_sampling(assembly, report)
@@ -203,33 +203,6 @@ def _check_evaluation(assembly: Assembly, report: CheckReport) -> None:
     )
     report.problems += problems
     report.warnings += warnings
-
-
-def _check_monitor(assembly: Assembly, report: CheckReport) -> None:
-    from medpipe.evaluation.mask_measures import measure_problems
-    from medpipe.evaluation.metrics import LOSS
-
-    assert report.data is not None
-    task = report.data.task
-    monitor = assembly.configuration.trainer.monitor
-    metrics = assembly.metrics(task)
-    for number, step in enumerate(assembly.configuration.metrics):
-        if task.step.answer_form not in step.answers:
-            fits = ", ".join(sorted(step.answers))
-            message = (
-                f"{assembly.registry.title(step)} is for predictions of the form {fits}, but those "
-                f"of a {task.kind} task are of the form {task.step.answer_form}."
-            )
-            report.problems.append(Problem(path=f"metric[{number}]", message=message))
-    for number, message in measure_problems(
-        task, assembly.configuration.metrics, assembly.registry
-    ):
-        report.problems.append(Problem(path=f"metric[{number}]", message=message))
-    known = (*metrics, LOSS)
-    if monitor not in known:
-        message = f"{monitor!r} is not a metric of a {task.kind} task."
-        remedy = suggestion(monitor, list(known)) or f"There are {', '.join(known)}."
-        report.problems.append(Problem(path="trainer.monitor", message=message, remedy=remedy))
 
 
 def _check_sampling(assembly: Assembly, report: CheckReport) -> None:

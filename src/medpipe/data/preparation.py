@@ -96,6 +96,7 @@ def prepare(
     left_out: Sequence[Fault] = (),
     unfit: Unfit | None = None,
     fills: Fills | None = None,
+    step: str = "",
 ) -> PreparedData:
     """Scan, screen and split a data set.
 
@@ -108,6 +109,7 @@ def prepare(
         left_out: What an earlier session of the run left out; it stays so.
         unfit: Finds samples that don't fit the others, where such are to be left out.
         fills: Tells whether the chain fills non-finite values; see `data.quality.non_finite`.
+        step: The dataset step, for errors; see `data.quality.step_faults.blame`.
 
     Raises:
         BadDataError: Samples are faulty, and are not to be left out.
@@ -119,7 +121,7 @@ def prepare(
         screened = screen(dataset, workers=workers, ahead=ahead, fills=fills)
         screened, labels = with_labels(screened, workers=workers)
     found = screened.scan
-    dataset, quarantine = choose(screened, bad_data)
+    dataset, quarantine = choose(screened, bad_data, step)
     if bad_data == "quarantine":
         dataset, more = _without_more(dataset, found, settings, unfit)
         quarantine = (*left_out, *quarantine, *more)

@@ -74,9 +74,11 @@ def _whole(
     task, count = predictions.task, len(predictions)
     rows = step.rows(scores_for(step, predictions), predictions.labels, task)
     if np.shape(rows)[:1] != (count,) or rows.dtype.kind != "f":
+        kind = np.asarray(rows).dtype
+        typed = "" if kind.kind == "f" else f" and type {kind}"
         raise StepError(
-            f"{registry.title(step)} gives rows of shape {np.shape(rows)} for {count} cases. Give "
-            "an array of floats with a row for each case."
+            f"{registry.title(step)} gives rows of shape {np.shape(rows)}{typed} for {count} "
+            "cases. Give an array of floats with a row for each case."
         )
     prepared: list[Callable[[Array], Array]] = []  # where there are resamples at all
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Literal
 
+from medpipe.errors import ConfigError, Problem
 from medpipe.evaluation.baseline import constant_answer
 from medpipe.evaluation.calibration import calibration
 from medpipe.evaluation.class_table import class_table
@@ -16,6 +17,7 @@ from medpipe.evaluation.measured import measure
 from medpipe.evaluation.name_table import name_table, worst_cases
 from medpipe.evaluation.remarks import general_remarks
 from medpipe.evaluation.subgroups import by_value, group_count, subgroup_columns
+from medpipe.registry.class_values import class_value_problems
 from medpipe.registry.parameters import StepReference
 from medpipe.registry.registry import Registry
 from medpipe.steps import MetricStep
@@ -48,10 +50,18 @@ def metrics_of(
 
     Raises:
         UnknownStepError: A metric is not there.
-        ConfigError: The parameters of a named one are wrong.
+        ConfigError: The parameters of a named one are wrong, or what one says of itself, such as
+            its direction.
     """
     registry = Registry.discover() if registry is None else registry
     steps = [_created(metric, registry) for metric in (*task.step.metrics, *more)]
+    problems = [
+        Problem(path="", message=f"{registry.title(step)} {problem}.")
+        for step in steps
+        for problem in class_value_problems(type(step), step)
+    ]
+    if problems:
+        raise ConfigError("Metrics can't be used", problems)
     return {step.name: step for step in steps}
 
 

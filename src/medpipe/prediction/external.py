@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from medpipe.data.preparation import digest_of
-from medpipe.data.quality.faults import defect_faults
+from medpipe.data.quality.faults import defect_faults, id_faults, label_faults
 from medpipe.data.quality.non_finite import filled_by, without_filled
+from medpipe.data.quality.screening import refusal
+from medpipe.data.quality.step_faults import titled
+from medpipe.data.readers.chosen import with_readers
 from medpipe.data.scanning.label_scan import LabelScan, scan_labels
 from medpipe.data.scanning.pixel_defects import NOT_FINITE
 from medpipe.data.scanning.scan import Scan, scan
@@ -27,7 +30,7 @@ from medpipe.prediction.network import (
     shared_by_processes,
 )
 from medpipe.prediction.unlike import dataset_notes
-from medpipe.steps import Dataset, DatasetStep, Reading, Split
+from medpipe.steps import Dataset, DatasetStep, Reading, Split, Task
 from medpipe.system import files
 from medpipe.system.hardware import available_cpus
 from medpipe.system.html import table
@@ -119,7 +122,8 @@ def evaluate_dataset(
     Raises:
         DataError: The data set has another task, an image can't be read, leaves the chain
             in a shape that the network does not take, or was in the run's training split.
-        BadDataError: Images hold NaN or infinite values; all of them are listed.
+        BadDataError: Images hold NaN or infinite values, or ids or labels are wrong; all of them
+            are listed.
         StepError: The dataset step failed.
         DeviceError: The device is not there.
         RunError: The output is there already, or can't be written.
@@ -162,7 +166,13 @@ def _external(
     trained: TrainedNetwork, data: DatasetStep | Dataset, *, allow_overlap: bool
 ) -> _External:
     """List and scan a data set, and refuse what can't be evaluated."""
-    listed = data if isinstance(data, Dataset) else trained.assembly.dataset(data)
+    if isinstance(data, Dataset):
+        given = "the data set"
+        listed = with_readers(data, trained.reading.readers, given)
+    else:
+        given = titled(data, trained.assembly.registry)
+        listed = trained.assembly.dataset(data)
+    _refuse_ids_and_labels(listed, trained.data.task, given)
     dataset = attrs.evolve(matched(listed, trained.data.task), reading=trained.reading)
     found = scan(dataset, workers=available_cpus())
     filled = _refuse_not_finite(dataset, found, trained)
@@ -255,6 +265,15 @@ def _measured(trained: TrainedNetwork, predictions: Predictions) -> dict[str, An
         registry=trained.assembly.registry,
         remarks=prior_remarks(configuration, trained.data),
     )
+
+
+def _refuse_ids_and_labels(listed: Dataset, task: Task, given: str) -> None:
+    """Refuse shared ids and labels that can't be, all at once, with the step that gives them."""
+    if type(listed.task.step) is not type(task.step):
+        return  # `matched` says so
+    faults = [*id_faults(listed.samples), *label_faults(listed.samples, listed.task)]
+    if faults:
+        raise refusal(faults, listed, given, advice="Repair or remove them.")
 
 
 def _refuse_not_finite(dataset: Dataset, found: Scan, trained: TrainedNetwork) -> list[str]:

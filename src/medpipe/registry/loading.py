@@ -14,6 +14,7 @@ import pluggy
 
 from medpipe import hookspecs
 from medpipe.hookspecs import PROJECT, hook_of
+from medpipe.registry.class_values import class_value_problems
 from medpipe.registry.import_effects import effects_of_import
 from medpipe.registry.meanings import parameter_name
 from medpipe.registry.parameters import parameter_types, unsupported
@@ -142,6 +143,8 @@ def step_class_problems(cls: type[Step], kind: type[Step]) -> list[str]:
     if "__attrs_attrs__" not in cls.__dict__:
         return [f"{cls.__name__} lacks the decorator @attrs.frozen(kw_only=True)"]
     problems = []
+    if cls.kind != kind.kind:
+        problems.append(f"has kind = {cls.kind!r}, which must be {kind.kind!r}: leave it out")
     traits = attrs.inspect(cls)
     if not traits.is_frozen or traits.kw_only is attrs.ClassProps.KeywordOnly.NO:
         problems.append("must be decorated with @attrs.frozen(kw_only=True)")
@@ -158,6 +161,7 @@ def step_class_problems(cls: type[Step], kind: type[Step]) -> list[str]:
         problems += [f"needs {', '.join(values)} as ClassVar"] if values else []
     if issubclass(cls, DrawnStep) and not hasattr(attrs.fields(cast("type[Any]", cls)), "prob"):
         problems.append("needs the parameter prob, such as prob: float = 0.5")
+    problems += class_value_problems(cls)
     problems += _parameter_problems(cls)
     return [f"{cls.__name__} {problem}" for problem in problems]
 

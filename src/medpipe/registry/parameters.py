@@ -20,6 +20,7 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from medpipe.errors import ItemError, Problem
+from medpipe.registry.class_values import class_value_problems
 from medpipe.registry.meanings import parameter_fields, parameter_name
 from medpipe.registry.wording import a_step, show, suggestion
 from medpipe.registry.wrapped import Wrapped, wrap
@@ -312,6 +313,9 @@ def _convert_step(
             return None, [_mismatch(kind, value, path)]
         if isinstance(value, Wrapped):
             return value, []
+        if odd := class_value_problems(type(value)):
+            said = [f"{type(value).__name__} {problem}." for problem in odd]
+            return None, [Problem(path=path, message=one) for one in said]
         return structure(type(value), values_of(value), path=path, resolve=resolve)
     if isinstance(value, str):
         value = {"step": value}

@@ -98,7 +98,7 @@ def _answers(facts: ReportFacts) -> dict[int, str | None]:
         found[25] = f"{trainer.name}, {trainer.max_epochs} epochs, seed {record['seeds']['run']}"
         found[27] = "None"
     if record.get("best_epoch") is not None:
-        found[26] = f"Epoch {record['best_epoch']}, the best by validation {facts.monitor}"
+        found[26] = f"Epoch {record['best_epoch']}, {facts.choice}"
     shown = facts.shown_split
     if shown is not None:
         found |= _results(facts, shown)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 
 from medpipe.data.splits.split_file import SPLITS_FILE
+from medpipe.training.monitored import is_defined
 
 if TYPE_CHECKING:
     from medpipe.assembly import Assembly
@@ -66,6 +67,18 @@ class ReportFacts:
         if chosen is None and self.assembly is not None:
             chosen = self.assembly.configuration.trainer.monitor
         return str(chosen or self.data.task.step.monitor)
+
+    @property
+    def choice(self) -> str:
+        """What the network that was kept is: the best by the metric, or by what took its place."""
+        names = {name for row in self.history for name, value in row.items() if is_defined(value)}
+        if not names or f"validation_{self.monitor}" in names:
+            return f"the best by validation {self.monitor}"
+        if not any(name.startswith("validation_") for name in names):
+            return "the last, as there was no validation"
+        why = f"since validation {self.monitor} was undefined in every epoch"
+        by_loss = "validation_loss" in names
+        return f"the best by validation loss, {why}" if by_loss else f"the first, {why}"
 
     def splits(self) -> list[dict[str, str]]:
         """The rows of ``splits.csv``; none where it can't be read."""

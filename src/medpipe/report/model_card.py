@@ -76,7 +76,7 @@ def _body(facts: ReportFacts, shown: Shown) -> Iterator[str]:
     if facts.assembly is not None:
         yield f"- Network: `{facts.assembly.configuration.network.name}`"
         trainer = facts.assembly.configuration.trainer
-        yield f"- Trainer: `{trainer.name}`; the best network by validation {facts.monitor}"
+        yield f"- Trainer: `{trainer.name}`; the network kept is {facts.choice}"
     yield f"- Task: {task.kind} ({', '.join(map(_escaped, task.names))})"
     yield f"- Input: {counted(data.channels, 'channel')}, {sides}, after the run's transforms"
     yield f"- Trained by medpipe {record.get('versions', {}).get('medpipe', medpipe_version())}"

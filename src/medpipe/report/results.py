@@ -98,7 +98,7 @@ def learning_curves(facts: ReportFacts) -> Section | None:
         return None
     best = facts.record.get("best_epoch")
     made = history_figure(facts.history, monitor=facts.monitor, best=best)
-    caption = f"Epoch by epoch; the network of epoch {best} is the best by {facts.monitor}."
+    caption = f"Epoch by epoch; the network of epoch {best} is {facts.choice}."
     drawing = svg(made, "history", "Learning curves"), caption
     columns = list(facts.history[0])
     rows = [

@@ -25,6 +25,7 @@ from medpipe.system.resource_errors import limits_named
 from medpipe.system.timing import START_UP, WHOLE_START_UP, Timings, timed
 from medpipe.training.allocation import follow_steps, kept_memory
 from medpipe.training.first_steps import FirstSteps
+from medpipe.training.monitored import never_defined, undefined_epoch
 from medpipe.training.run_checkpoints import BEST
 
 if TYPE_CHECKING:
@@ -158,6 +159,8 @@ class Session:
 
         def on_epoch(epoch: Epoch, progress: Progress) -> None:
             _say(epoch, monitor)
+            if loaders.validation is not None:
+                _warn(undefined_epoch(monitor, progress.history))
             self._see_weights()
             if epoch.best and validated:
                 self._write_predictions("validation", validated[-1])
@@ -197,6 +200,8 @@ class Session:
             loop.run()
         if not progress.finished:
             return False
+        if loaders.validation is not None:
+            _warn(never_defined(monitor, progress.history, progress.best_epoch))
         try:
             results = {} if loaders.test is None else self._test(loaders.test)
         except Stopped:
@@ -344,6 +349,11 @@ def _place(progress: Progress) -> tuple[int, bool, bool]:
 
 def _nothing(*_: object) -> None:
     pass
+
+
+def _warn(said: str | None) -> None:
+    if said is not None:
+        logger.warning("%s", said)
 
 
 def _say(epoch: Epoch, monitor: str) -> None:

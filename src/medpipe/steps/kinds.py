@@ -303,8 +303,10 @@ class TrainerStep(Step):
         loss: The loss; ``"auto"``: the task's (``cross_entropy``, ``bce_with_logits``, ``mse``).
         precision: ``float32``; ``bfloat16`` by autocast; ``auto``: bfloat16 where the hardware
             is faster in it. What was used is recorded.
-        monitor: The validation metric that decides which network is the best; of epochs with one
-            value the loss decides. ``"auto"``: the task's (``balanced_accuracy``, ``auc``,
+        monitor: The validation metric that decides which network is the best: one of the task's, or
+            of ``[[metric]]``, by its name without its distribution. Of epochs with one value the
+            loss decides. An epoch where it is undefined is never the best; until it is defined, the
+            loss decides, and the log warns. ``"auto"``: the task's (``balanced_accuracy``, ``auc``,
             ``mae``).
         patience: Stop after so many epochs without a better `monitor`. None: never.
     """

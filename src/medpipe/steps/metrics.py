@@ -63,7 +63,8 @@ class MetricStep(Step):
         interval: How its 95 % interval is made: ``percentiles`` of bootstrap resamples;
             ``logit``, for what lies from 0 to 1, by the jackknife; ``wilson``, for a proportion or
             a mean of `proportions`. The last two are better where there are few groups, or values
-            near 1.
+            near 1. What is not smooth in the cases, such as a specificity at the threshold that
+            gives a sensitivity of 95 %, keeps ``percentiles``: the jackknife fails there.
         by_name: Whether `rows` has a column for each of the task's names, and the metric is the
             mean over the columns: each column is then also reported alone, with its interval.
     """
@@ -129,13 +130,17 @@ class MetricStep(Step):
     def proportions(self, rows: Array, task: Task) -> tuple[Array, Array]:
         """Of what proportions the metric is the mean, where its interval is ``wilson``.
 
+        By default of one: `rows` of shape (cases,), of 1, 0 or NaN. A metric that is the mean of
+        several, such as the recalls of the classes, defines it beside its `statistic`.
+
         Args:
-            rows: What `rows` gave for all cases; by default 1, 0 or NaN, of shape (cases,).
+            rows: What `rows` gave for all cases.
             task: What they mean.
 
         Returns:
-            Which cases are right (1 or 0) and which count (1 or 0), float64 of shape
-            (cases, proportions). What counts no case is left out of the mean.
+            Which cases are right (1, else 0) and which count (1, else 0), both float64 of shape
+            (cases, proportions); no case is right that doesn't count. A proportion without a case
+            that counts is left out of the mean.
         """
         import numpy as np
 

@@ -155,8 +155,9 @@ class Reading:
         missing_spacing: What becomes of a DICOM volume that says where its slices lie, but not
             how large their pixels are: ``"error"``: it is refused, since its header is not whole;
             ``"unknown"``: it is read, without an affine. Never is a spacing of 1 mm taken.
-        readers: The readers that are asked before medpipe's own; those of the configuration,
-            whatever a data set has here.
+        readers: The readers that are asked before medpipe's own. The library puts those of the
+            configuration here (``[[reader]]``); a data set that gives others is an error, since
+            new files are read without it.
     """
 
     channels: Literal[1, 3, "auto"] | None = None

@@ -93,7 +93,7 @@ class Dataset:
     Attributes:
         samples: The samples, in any order: splits and batches don't depend on it.
         task: The question.
-        reading: How the samples' files are to be decoded.
+        reading: How the samples' files are to be decoded; by which readers, the configuration says.
         on_leak: What to do where the splits that the samples bring divide a group or copies of
             one image: ``"error"``, or ``"drop_train"``: leave the training side out (and, between
             validation and test, the validation side).

@@ -255,12 +255,15 @@ def lists_files_that_exist(case: Case) -> None:
 @check(
     DatasetStep,
     protects="The scan, training and prediction read files as the data set's reading says.",
-    remedy="Give Dataset(reading=Reading(...)), and a reader step for formats of your own.",
+    remedy="Say in Dataset(reading=Reading(...)) how values are read, without readers: those are "
+    "chosen in the configuration. For formats of your own offer a reader step.",
     needs=[lists_samples, lists_files_that_exist],
 )
 def lists_images_that_can_be_read(case: Case) -> None:
     """The library's readers decode its images, as its reading says."""
     dataset = listed(case)
+    if dataset.reading.readers:
+        raise FailedError("its Reading has readers, and those of the configuration decide")
     reading = reading_of(case, dataset)
     for sample in few(dataset):
         try:

@@ -20,6 +20,7 @@ from medpipe.evaluation.metrics import is_better
 from medpipe.system.progress import bar
 from medpipe.training.clock import Clock, ShownProgress
 from medpipe.training.loss_events import on_loss
+from medpipe.training.monitored import is_defined
 from medpipe.training.stopping import Stopped, StopRequest
 
 if TYPE_CHECKING:
@@ -276,7 +277,7 @@ class TrainingLoop:
         new, best = metrics.get(self.monitor), self.progress.best
         if not self.progress.best_epoch:
             return True
-        if (_defined(new) or _defined(best)) and new != best:
+        if (is_defined(new) or is_defined(best)) and new != best:
             return is_better(self.mode, new, best)
         return is_better("min", metrics.get("loss"), self.progress.best_loss)
 
@@ -379,10 +380,6 @@ def _skip_by_themselves(training: Training) -> bool:
     return bool(optimizers) and all(
         getattr(optimizer, "found_inf", None) is not None for optimizer in optimizers
     )
-
-
-def _defined(value: float | None) -> bool:
-    return value is not None and not math.isnan(value)
 
 
 def _learning_rate(engine: Engine) -> float | None:

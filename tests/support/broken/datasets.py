@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
-from medpipe.plugin import DataError, Dataset, DatasetStep, LabelImage, Sample, Task
+from medpipe.plugin import DataError, Dataset, DatasetStep, LabelImage, Reading, Sample, Task
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -145,6 +145,15 @@ class Absent(Sound):
 
 
 @attrs.frozen(kw_only=True)
+class OwnReaders(Sound):
+    def build(self) -> Dataset:
+        from medpipe.data.readers.formats import PictureReader
+
+        reader: Any = PictureReader()
+        return attrs.evolve(super().build(), reading=Reading(readers=(reader,)))
+
+
+@attrs.frozen(kw_only=True)
 class WithText(Sound):
     def sample(self, name: str) -> Sample:
         found = super().sample(name)
@@ -259,7 +268,7 @@ BROKEN: dict[str, Any] = {
     "gives_splits_that_are_known": Train,
     "gives_plain_columns": Lists,
     "lists_files_that_exist": Absent,
-    "lists_images_that_can_be_read": WithText,
+    "lists_images_that_can_be_read": [WithText, OwnReaders],
     "lists_masks_that_fit": PictureAsMask,
     "lists_without_decoding": Decoding,
     "lists_what_can_be_pickled": Nameless,
@@ -270,7 +279,8 @@ BROKEN: dict[str, Any] = {
     "names_a_file_that_is_broken": Sizes,
 }
 """For each check a step that fails it alone."""
-for _broken in BROKEN.values():
-    _broken.__doc__ = "Fails one check."
+for _broken in [*BROKEN.values(), WithText, OwnReaders]:
+    if not isinstance(_broken, list):
+        _broken.__doc__ = "Fails one check."
 SOUND = [Sound, TextRoot]
 """Steps that fail none."""

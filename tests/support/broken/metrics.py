@@ -31,9 +31,11 @@ class Sound(MetricStep):
 
 @attrs.frozen(kw_only=True)
 class NoDirection(Sound):
-    """Neither more nor less is better."""
+    """Neither more nor less is better, and only a step of the class says so."""
 
-    direction: ClassVar[Any] = "up"
+    @property
+    def direction(self) -> Any:  # type: ignore[override]
+        return "up"
 
 
 @attrs.frozen(kw_only=True)

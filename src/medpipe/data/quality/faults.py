@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from medpipe.data.ids import no_text, odd_ids, portable_id
@@ -26,6 +25,9 @@ DEFECTS: Mapping[PixelDefect, str] = {
     "infinite": "holds infinite values, or values beyond float32",
     "constant": "is constant: all pixels have the same value",
 }
+
+NAMED = 2
+"""How many classes a remedy names."""
 
 
 def fault(sample: Sample, kind: FaultKind, message: str, remedy: str = "") -> Fault:
@@ -51,25 +53,57 @@ def id_faults(samples: Sequence[Sample]) -> Iterator[Fault]:
     if not twice and not not_text:
         return
     no_names = set(not_text)
-    same = Counter(portable_id(sample.id) for sample in samples)
+    same: dict[str, list[Sample]] = {}
+    for sample in samples:
+        same.setdefault(portable_id(sample.id), []).append(sample)
     for sample in samples:
         if sample.id in no_names:
             yield fault(sample, "id", no_text(sample.id))
         elif portable_id(sample.id) in twice:
-            message = f"The id {sample.id!r} is that of several samples."
-            if same[portable_id(sample.id)] == 1:
+            sharing = same[portable_id(sample.id)]
+            message = f"The id {sample.id!r} is that of {_shared(sharing)}."
+            if len(sharing) == 1:
                 message = f"The id {sample.id!r} differs from another only in invisible characters."
             yield fault(sample, "id", message, "Give each sample an id of its own.")
+
+
+def _shared(samples: Sequence[Sample]) -> str:
+    """How many samples there are, with two of their files, if they have any."""
+    found = (source_of(sample.image) for sample in samples)
+    files = list(dict.fromkeys(path for path in found if path))
+    of = (
+        f", such as {files[0]} and {files[1]}"
+        if len(files) > 1
+        else "".join(f", all of the file {path}" for path in files)
+    )
+    return f"{len(samples)} samples{of}"
 
 
 def label_faults(samples: Sequence[Sample], task: Task) -> Iterator[Fault]:
     """Samples whose labels are none of the task's."""
     problem, names = task.step.label_problem, task.names
-    for sample in samples:
-        why = problem(sample.label, names)
-        if why is not None:
-            message = f"The sample {sample.id!r} has the label {sample.label!r}{why}."
-            yield fault(sample, "label", message)
+    wrong = [(one, why) for one in samples if (why := problem(one.label, names)) is not None]
+    remedy = _label_remedy([one.label for one, _ in wrong], samples, task) if wrong else ""
+    for sample, why in wrong:
+        message = f"The sample {sample.id!r} has the label {sample.label!r}{why}."
+        yield fault(sample, "label", message, remedy)
+
+
+def _label_remedy(wrong: Sequence[object], samples: Sequence[Sample], task: Task) -> str:
+    """What to give where all wrong labels are names of classes, texts, or counted from 1."""
+    if task.step.label_form != "class":
+        return ""
+    texts = [label for label in wrong if isinstance(label, str)]
+    if len(texts) < len(wrong):
+        numbers = {sample.label for sample in samples if type(sample.label) is int}
+        past = all(type(label) is int and label == len(task.names) for label in wrong)
+        return "Classes are counted from 0." if past and 0 not in numbers else ""
+    given = [name for name in task.names if name in texts]
+    if set(texts) <= set(given):
+        places = [f"{task.names.index(name)} for {name!r}" for name in given[:NAMED]]
+        return f"Give the class's place, {' and '.join(places)}."
+    decimal = all(text.isdecimal() for text in texts)
+    return "Give the place of the class, a whole number from 0." if decimal else ""
 
 
 def split_faults(samples: Sequence[Sample]) -> Iterator[Fault]:

@@ -17,6 +17,7 @@ from medpipe.data.quality.faults import (
     split_faults,
 )
 from medpipe.data.quality.non_finite import REMEDY, without_filled
+from medpipe.data.quality.step_faults import blame, counted_samples, made_by_step
 from medpipe.data.scanning.label_scan import scan_labels
 from medpipe.data.scanning.pixel_defects import NOT_FINITE
 from medpipe.data.scanning.scan import Scan, look_through
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 TRAINABLE: frozenset[FaultKind] = frozenset({"contradiction"})
 """The kinds of faults that can be trained on, if that is asked for."""
+LISTED = "medpipe check --data lists all that is wrong."
 NAMED = 3
 """How many samples a note names."""
 
@@ -152,12 +154,15 @@ def with_labels(screened: Screened, *, workers: int) -> tuple[Screened, LabelSca
     ), scan
 
 
-def choose(screened: Screened, bad_data: BadData) -> tuple[Dataset, tuple[Fault, ...]]:
+def choose(
+    screened: Screened, bad_data: BadData, step: str = ""
+) -> tuple[Dataset, tuple[Fault, ...]]:
     """Refuse, leave out or keep the faulty samples, as asked for.
 
     Args:
         screened: What was found.
         bad_data: See `medpipe.settings.RunSettings`.
+        step: The dataset step, for errors; see `blame`.
 
     Returns:
         The data set to train on, and what was left out.
@@ -168,13 +173,15 @@ def choose(screened: Screened, bad_data: BadData) -> tuple[Dataset, tuple[Fault,
     faults = screened.faults
     if bad_data == "quarantine":
         if not _some_left(screened):
-            raise BadDataError("All samples are faulty:", faults, ["Repair some, or add others."])
+            said = blame(made_by_step(faults, screened.dataset), step)
+            remedies = [said or "Repair some, or add others."]
+            raise BadDataError("All samples are faulty:", faults, remedies)
         return screened.without(faults), faults
     refused = faults
     if bad_data == "keep":
         refused = tuple(fault for fault in faults if fault.kind not in TRAINABLE)
     if refused:
-        raise refusal(refused, len(screened.dataset.samples) + len(screened.dataset.faults))
+        raise refusal(refused, screened.dataset, step)
     kept = screened.without(())
     if faults:
         note = contradictions(kept.samples, screened.scan, kept.task)
@@ -182,13 +189,32 @@ def choose(screened: Screened, bad_data: BadData) -> tuple[Dataset, tuple[Fault,
     return kept, ()
 
 
-def refusal(faults: Sequence[Fault], total: int) -> BadDataError:
-    """The error for samples that can't be trained on."""
-    count = len({fault.sample for fault in faults})
-    remedies = [
-        'Repair or remove them, or leave them out: set run.bad_data = "quarantine" (on the '
-        "command line --quarantine). medpipe check --data lists all that is wrong."
-    ]
+LEAVE_OUT = (
+    'Repair or remove them, or leave them out: set run.bad_data = "quarantine" (on the command '
+    f"line --quarantine). {LISTED}"
+)
+
+
+def refusal(
+    faults: Sequence[Fault], dataset: Dataset, step: str = "", *, advice: str = LEAVE_OUT
+) -> BadDataError:
+    """The error for samples that can't be used.
+
+    Args:
+        faults: What is wrong.
+        dataset: What was listed.
+        step: The dataset step; see `blame`.
+        advice: What to do, where most of it is not the step's own fault.
+    """
+    count, total = counted_samples(faults), len(dataset.samples) + counted_samples(dataset.faults)
+    made = made_by_step(faults, dataset)
+    said = blame(made, step)
+    own = bool(said) and 2 * counted_samples(made) >= total  # too many to be left out
+    remedies = [said] if said else []
+    if not own:
+        remedies.append(advice)
+    elif advice == LEAVE_OUT:
+        remedies.append(LISTED)
     if any(fault.kind in NOT_FINITE for fault in faults):
         remedies.append(REMEDY)
     if any(fault.kind in TRAINABLE for fault in faults):
@@ -198,7 +224,7 @@ def refusal(faults: Sequence[Fault], total: int) -> BadDataError:
 
 def quarantine_note(faults: Sequence[Fault]) -> str:
     """A sentence about what was left out."""
-    count = len({fault.sample for fault in faults})
+    count = counted_samples(faults)
     verb = "sample was" if count == 1 else "samples were"
     return f"{count} faulty {verb} left out (run.bad_data): {counted_kinds(faults)}."
 

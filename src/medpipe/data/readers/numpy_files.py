@@ -8,6 +8,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from medpipe.data.readers.bombs import refuse_bomb
+from medpipe.data.readers.chosen import how_to_choose
 from medpipe.data.readers.marks import ZIP
 from medpipe.data.readers.unreadable import UnreadableImageError, damaged
 from medpipe.errors import DataError
@@ -44,7 +45,7 @@ def decode_numpy(content: bytes, path: str, *, axes: str | None, key: str | None
         raise
     except Exception as error:  # a damaged file can make a decoder fail in any way
         raise damaged(path, error) from error
-    return _placed(values, path, axes)
+    return _placed(values, path, axes, key)
 
 
 def _member(content: bytes, path: str, key: str | None) -> bytes:
@@ -57,11 +58,12 @@ def _member(content: bytes, path: str, key: str | None) -> bytes:
             names = ", ".join(map(repr, sorted(members)[:NAMED])) or "none"
             more = f" and {len(members) - NAMED} more" if len(members) > NAMED else ""
             wanted = "and none is chosen" if key is None else f"but not {key!r}"
-            raise UnreadableImageError(
-                path,
-                f"holds the arrays {names}{more}, {wanted}",
-                'Set the parameter key of the reader step "numpy" to one of them.',
-            )
+            remedy = UnreadableImageError.REMEDY
+            if members:
+                first = "image" if "image" in members else min(members)
+                way = how_to_choose("numpy", {"key": first})
+                remedy = f"Name one of them for the reader: {way}."
+            raise UnreadableImageError(path, f"holds the arrays {names}{more}, {wanted}", remedy)
         refuse_bomb(path, members[key].file_size)
         return archive.read(members[key])
 
@@ -98,15 +100,17 @@ def _array(content: bytes, path: str) -> np.ndarray[Any, Any]:
     return np.array(values, kind.newbyteorder("="), order="C")
 
 
-def _placed(values: np.ndarray[Any, Any], path: str, axes: str | None) -> DecodedImage:
+def _placed(
+    values: np.ndarray[Any, Any], path: str, axes: str | None, key: str | None
+) -> DecodedImage:
     """The array with its axes in the order of a `DecodedImage`."""
     if values.ndim != len(axes or "yx"):
         expected = "has two axes" if axes is None else f"has the axes {axes!r}"
         raise UnreadableImageError(
             path,
             f"has the shape {values.shape}, where an array {expected}",
-            'Set the parameter axes of the reader step "numpy", such as "zyx" for a volume or '
-            '"yxc" for channels.',
+            'Say what they are, such as "zyx" for a volume or "yxc" for channels: '
+            f"{how_to_choose('numpy', {'axes': 'zyx', 'key': key})}.",
         )
     axes = axes or "yx"
     order = sorted(range(values.ndim), key=lambda axis: AXES.index(axes[axis]))
