@@ -12,8 +12,9 @@ from medpipe.config import Configuration
 from medpipe.errors import ConfigError, Problem
 from medpipe.pipeline import Pipeline
 from medpipe.registry.loading import step_class_problems
-from medpipe.registry.parameters import StepReference, join, structure, unstructure
+from medpipe.registry.parameters import StepReference, structure, unstructure
 from medpipe.registry.registry import Registry
+from medpipe.registry.validation import join
 from medpipe.registry.wrapped import Wrapped
 from medpipe.steps import (
     DataInfo,

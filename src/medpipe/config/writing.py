@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from medpipe.config.loading import load
 from medpipe.config.sections import FORMAT
 from medpipe.errors import ConfigError, NotRepeatableError, UnknownStepError
-from medpipe.registry.parameters import join, unstructure
+from medpipe.registry.parameters import unstructure
+from medpipe.registry.validation import join
 from medpipe.registry.wording import show
 from medpipe.registry.wrapped import Wrapped
 

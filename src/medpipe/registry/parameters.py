@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -19,9 +18,10 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from medpipe.errors import ItemError, Problem
+from medpipe.errors import Problem
 from medpipe.registry.class_values import class_value_problems
 from medpipe.registry.meanings import parameter_fields, parameter_name
+from medpipe.registry.validation import join, refusals, refused
 from medpipe.registry.wording import a_step, show, suggestion
 from medpipe.registry.wrapped import Wrapped, wrap
 from medpipe.steps import STEP_KINDS, Step
@@ -122,13 +122,13 @@ def structure(
         elif field.default is attrs.NOTHING:
             message = f"required: {describe_type(known[name])}."
             problems.append(Problem(path=where, message=message))
-    problems += _validate(cls, values, path)
+    problems += refusals(cls, values, path)
     if problems:
         return None, problems
     try:
         return cls(**values), []
     except (ValueError, TypeError) as error:
-        return None, [_refused(cls, str(error), table, path)]
+        return None, [refused(cls, str(error), table, path)]
 
 
 def unstructure(value: object, *, name_of: Callable[[type[Step]], str]) -> Any:
@@ -231,11 +231,6 @@ def unsupported(expected: Any) -> str | None:
         f"a configuration can't hold {shown}; use bool, int, float, str, Path, Literal, tuple, "
         "Mapping[str, ...], an attrs class or a step kind"
     )
-
-
-def join(path: str, key: str) -> str:
-    """The path of the field `key` of the object at `path`."""
-    return f"{path}.{key}" if path else key
 
 
 _SCALARS: dict[Any, str] = {
@@ -352,53 +347,6 @@ def _convert_items(
         for index, (member, item) in enumerate(zip(members, value, strict=True))
     ]
     return tuple(item for item, _ in pairs), [found for _, some in pairs for found in some]
-
-
-def _validate(cls: type[Any], values: Mapping[str, Any], path: str) -> list[Problem]:
-    """Run every validator, not only up to the first that fails."""
-    trial: Any = object.__new__(cls)
-    for name, value in values.items():
-        object.__setattr__(trial, name, value)
-    problems: list[Problem] = []
-    for field in attrs.fields(cls):
-        if field.validator is None or field.name not in values:
-            continue
-        try:
-            field.validator(trial, field, values[field.name])
-        except (ValueError, TypeError) as error:
-            message = _plain(str(error.args[0] if error.args else error), field.name)
-            item = f"[{error.index}]" if isinstance(error, ItemError) else ""
-            name = parameter_name(field.name) + item
-            problems.append(Problem(path=join(path, name), message=message))
-        except AttributeError:
-            # The validator reads a field that has a problem itself, or a default.
-            continue
-    return problems
-
-
-def _refused(cls: type[Any], message: str, given: Mapping[str, object], path: str) -> Problem:
-    """What is wrong with values that are right one by one, or with one that is a default."""
-    for field in attrs.fields(cls):
-        name = parameter_name(field.name)
-        if re.match(rf"'?{re.escape(field.name)}'? must ", message):
-            remedy = ""
-            if not given and issubclass(cls, Step):
-                remedy = f"It is the default, which the author of {cls.name} has to mend."
-            text = _plain(message, field.name)
-            return Problem(path=join(path, name), message=text, remedy=remedy)
-    return Problem(path=path, message=f"{message}.".replace("..", "."))
-
-
-def _plain(message: str, name: str) -> str:
-    """Reword a validator's message without the name, which the path has: ``must be >= 1, got 0``.
-
-    The words of attrs' own validators are ``'width' must be >= 1: 0``.
-    """
-    found = re.fullmatch(rf"'{name}' (must be .*?): (.*)", message, flags=re.DOTALL)
-    text = (
-        f"{found[1]}, got {found[2]}" if found else re.sub(rf"^'?{name}'? (?=must )", "", message)
-    )
-    return text if text.endswith(".") else f"{text}."
 
 
 def _mismatch(expected: Any, value: object, path: str) -> Problem:
