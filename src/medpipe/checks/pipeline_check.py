@@ -20,6 +20,7 @@ from medpipe.settings import WeightsSettings
 from medpipe.steps import resolved
 from medpipe.system.hardware import choose_device, choose_precision, device_memory
 from medpipe.system.place import place
+from medpipe.system.raised import described
 from medpipe.system.start_methods import problems_of_workers, refuse_second_start
 from medpipe.system.text import counted
 from medpipe.system.threads import warning_of_busy_cores
@@ -123,8 +124,7 @@ def _guard(report: CheckReport, path: str, examine_part: Callable[[], Any]) -> A
     except MedpipeError as error:
         report.problems.append(Problem(path=path, message=str(error)))
     except Exception as error:  # a user's network or loss may raise anything
-        text = " ".join(str(error).split())
-        report.problems.append(Problem(path=path, message=f"{type(error).__name__}: {text}"))
+        report.problems.append(Problem(path=path, message=described(error)))
     return None
 
 
@@ -288,11 +288,10 @@ def _check_network(assembly: Assembly, report: CheckReport) -> nn.Module | None:
             report.notes.append(f"{title} needs real values; its output was not checked.")
             return network
         except Exception as error:
-            text = " ".join(str(error).split())
             shape = (batch, data.channels, *sides)
             raise DataError(
-                f"{title} fails on a batch of shape {shape}: {type(error).__name__}: "
-                f"{text.rstrip('.')}. {_network_remedy(batch, size, text, data)}"
+                f"{title} fails on a batch of shape {shape}: {described(error).rstrip('.')}. "
+                f"{_network_remedy(batch, size, str(error), data)}"
             ) from error
         expected = (batch, data.outputs, *(sides if data.task.step.dense else ()))
         if data.task.step.dense:

@@ -23,7 +23,8 @@ from medpipe.registry.parameters import (
     values_of,
 )
 from medpipe.steps import Step
-from medpipe.testing.check import Case, FailedError, check, described, skip
+from medpipe.system.raised import described
+from medpipe.testing.check import Case, FailedError, check, skip
 from medpipe.testing.importing import SECONDS, imported
 from medpipe.testing.use import use_of
 from medpipe.testing.watched import (
@@ -225,7 +226,7 @@ def can_be_pickled(case: Case) -> None:
     try:
         again = pickle.loads(pickle.dumps(case.step))
     except Exception as error:
-        raise FailedError(f"it can't be pickled: {type(error).__name__}: {error}") from error
+        raise FailedError(f"it can't be pickled: {described(error)}") from error
     if again != case.step:
         raise FailedError("it is another after pickle")
 

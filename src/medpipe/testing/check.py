@@ -12,6 +12,7 @@ import attrs
 
 from medpipe.registry.registry import Registry
 from medpipe.steps import Step
+from medpipe.system.raised import described
 from medpipe.testing.watched import left_as_it_was
 
 if TYPE_CHECKING:
@@ -242,11 +243,6 @@ def examples_of(cls: type[Step], folder: Path) -> list[Step]:
     if not given or any(type(one) is not cls for one in given):
         raise TypeError(f"examples gave {given!r}, not steps of its class")
     return given
-
-
-def described(error: BaseException) -> str:
-    """An error in one line, with its type."""
-    return f"{type(error).__name__}: {' '.join(str(error).split()) or 'no message'}"
 
 
 def _class(step: Step | type[Step]) -> type[Step]:

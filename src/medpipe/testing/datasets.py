@@ -13,8 +13,9 @@ from medpipe.data.readers.labels import read_label
 from medpipe.data.readers.reader import read_sample_image
 from medpipe.errors import DataError
 from medpipe.steps import SPLITS, DatasetStep, LabelImage, Sample, Task
+from medpipe.system.raised import described
 from medpipe.system.text import visible
-from medpipe.testing.check import Case, FailedError, check, described, skip
+from medpipe.testing.check import Case, FailedError, check, skip
 from medpipe.testing.data_folders import (
     MOST_BYTES,
     by_id,

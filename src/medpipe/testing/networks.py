@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from medpipe.steps import DataInfo, NetworkStep
-from medpipe.testing.check import Case, FailedError, check, described, skip
+from medpipe.system.raised import described
+from medpipe.testing.check import Case, FailedError, check, skip
 from medpipe.testing.network_data import (
     built,
     fitting,
@@ -283,7 +284,7 @@ def can_be_exported(case: Case, data: DataInfo) -> None:
             program = torch.export.export(network, (some,))
             found, expected = program.module()(some), network(some)
     except Exception as error:
-        raise FailedError(f"torch.export refuses it: {described(error)[:300]}") from error
+        raise FailedError(f"torch.export refuses it: {described(error, most=300)}") from error
     if not _apart(found, expected) <= 10 * CLOSE:
         raise FailedError("what torch.export makes of it gives other outputs")
 

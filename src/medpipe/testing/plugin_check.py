@@ -14,8 +14,9 @@ from medpipe.errors import PluginError
 from medpipe.registry.registry import Registry
 from medpipe.registry.remedies import lacks, what_to_do
 from medpipe.system.progress import bar
+from medpipe.system.raised import described
 from medpipe.testing.catalogue import all_checks, checks_for, outcomes_for
-from medpipe.testing.check import described, examples_of
+from medpipe.testing.check import examples_of
 from medpipe.testing.importing import SECONDS, import_elsewhere
 from medpipe.testing.plugin_report import Checked, PluginReport, StepReport
 

@@ -14,7 +14,8 @@ from medpipe.data.readers.reader import decode_content
 from medpipe.data.readers.unreadable import HEAD
 from medpipe.errors import DataError
 from medpipe.steps import DecodedImage, ReaderStep, Reading
-from medpipe.testing.check import Case, FailedError, check, described, examples_of, skip
+from medpipe.system.raised import described
+from medpipe.testing.check import Case, FailedError, check, examples_of, skip
 from medpipe.testing.damage import SECONDS, Tried, chosen_reader, tried
 from medpipe.testing.use import Use, typical
 from medpipe.testing.watched import difference

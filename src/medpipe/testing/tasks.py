@@ -8,7 +8,8 @@ import random
 from typing import Any
 
 from medpipe.steps import TaskStep
-from medpipe.testing.check import Case, FailedError, check, described, skip
+from medpipe.system.raised import described
+from medpipe.testing.check import Case, FailedError, check, skip
 from medpipe.testing.task_samples import (
     answered,
     labels_of,

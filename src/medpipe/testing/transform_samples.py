@@ -19,7 +19,8 @@ from medpipe.data.chain import Chain
 from medpipe.data.loading.collate import as_tensor
 from medpipe.steps import DecodedImage, Reading
 from medpipe.system.files import write_bytes
-from medpipe.testing.check import Case, FailedError, described, skip
+from medpipe.system.raised import described
+from medpipe.testing.check import Case, FailedError, skip
 from medpipe.testing.remembered import remembered
 
 Form = Literal["image", "mask", "channels", "bare", "decoded", "file"]

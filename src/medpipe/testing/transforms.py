@@ -7,7 +7,8 @@ from typing import Any
 
 from medpipe.data.loading.collate import as_tensor
 from medpipe.steps import TransformStep
-from medpipe.testing.check import Case, FailedError, check, described, skip
+from medpipe.system.raised import described
+from medpipe.testing.check import Case, FailedError, check, skip
 from medpipe.testing.transform_samples import (
     all_fitting,
     chain_of,

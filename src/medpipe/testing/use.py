@@ -7,7 +7,8 @@ from typing import Any
 
 import attrs
 
-from medpipe.testing.check import Case, CheckSkipped, described, skip
+from medpipe.system.raised import described
+from medpipe.testing.check import Case, CheckSkipped, skip
 
 
 @attrs.frozen(kw_only=True)
