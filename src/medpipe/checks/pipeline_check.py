@@ -302,9 +302,7 @@ def _check_network(assembly: Assembly, report: CheckReport) -> nn.Module | None:
                 "Return the predictions alone."
             )
         if tuple(output.shape) != expected:
-            remedy = "Take the number of outputs from DataInfo.outputs."
-            if len(expected) > output.ndim:
-                remedy = "Choose a network that gives an image, such as network.step = 'unet'."
+            remedy = _outputs_remedy(output.ndim, len(expected), data)
             raise DataError(
                 f"{title} gives {tuple(output.shape)} for a batch of {batch}; the "
                 f"{data.outputs} outputs ({', '.join(data.task.names)}) need {expected}. {remedy}"
@@ -317,6 +315,20 @@ def _check_network(assembly: Assembly, report: CheckReport) -> nn.Module | None:
             f"once more. Leave {ending} out: a network gives logits."
         )
     return network
+
+
+def _outputs_remedy(axes: int, expected: int, data: DataInfo) -> str:
+    """What to do about outputs of another shape, with so many axes."""
+    if axes < expected and data.task.step.dense:
+        return "Choose a network that gives an image, such as network.step = 'unet'."
+    if axes <= expected:
+        return "Take the number of outputs from DataInfo.outputs."
+    if data.task.step.dense:
+        return "Return one image for each output, of the sides of the images."
+    return (
+        f"Pool and flatten before the last layer: nn.AdaptiveAvgPool{data.spatial_dims}d(1), "
+        "nn.Flatten(), and nn.Linear(..., data.outputs) at the end."
+    )
 
 
 def _network_remedy(batch: int, size: int, text: str, data: DataInfo) -> str:

@@ -25,6 +25,7 @@ from medpipe.registry.parameters import (
 from medpipe.steps import Step
 from medpipe.system.raised import described
 from medpipe.testing.check import Case, FailedError, check, skip
+from medpipe.testing.examples import GIVE
 from medpipe.testing.importing import SECONDS, imported
 from medpipe.testing.use import use_of
 from medpipe.testing.watched import (
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 @check(
     protects="Without a step to try, no check says anything.",
-    remedy="Define the classmethod examples(cls, folder), or give every parameter a default.",
+    remedy=GIVE,
     of_examples=True,
 )
 def gives_examples(case: Case) -> None:

@@ -39,8 +39,8 @@ COPIES = 400
 @check(
     DatasetStep,
     protects="A run has nothing to train on.",
-    remedy="Return Dataset(samples=[Sample(...), ...], task=Task(...)) from build; where it reads "
-    "files, write a few small ones in examples(cls, folder).",
+    remedy="Mend what it says. Return Dataset(samples=[Sample(...), ...], task=Task(...)) from "
+    "build; where it reads files, write a few small ones in examples(cls, folder).",
 )
 def lists_samples(case: Case) -> None:
     """It lists samples and their task."""
@@ -324,7 +324,7 @@ def lists_what_can_be_pickled(case: Case) -> None:
         raise FailedError("its samples, or its task, are others after pickle")
 
 
-@typical("dataset")
+@typical("dataset", found_by=lists_samples)
 def _use(case: Case) -> Use:
     return Use(given=None, call=lambda: listed(case))
 

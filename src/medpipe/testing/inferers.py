@@ -258,7 +258,7 @@ def takes_outputs_in_bfloat16(case: Case) -> None:
         _compare(expected, found.float(), "in bfloat16 outputs differ", COARSE)
 
 
-@typical("inferer")
+@typical("inferer", found_by=infers_each_sample)
 def _use(case: Case) -> Use:
     found = _fitting(case)
     return Use(

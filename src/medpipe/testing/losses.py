@@ -284,7 +284,7 @@ def moves_to_the_device(case: Case) -> None:
             raise skip(f"it looks at values, which meta has not: {said[:200]}") from error
 
 
-@typical("loss")
+@typical("loss", found_by=gives_one_number)
 def _use(case: Case) -> Use:
     batches = fitting(case)
 

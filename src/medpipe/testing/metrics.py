@@ -306,7 +306,7 @@ def passes_over_missing_labels(case: Case) -> None:
             )
 
 
-@typical("metric")
+@typical("metric", found_by=measures_each_case)
 def _use(case: Case) -> Use:
     some = [predictions(case, form) for form in forms_of(case)]
 

@@ -260,7 +260,7 @@ def leaves_frozen_parameters_alone(case: Case) -> None:
         raise FailedError("parameters without a gradient change")
 
 
-@typical("optimizer")
+@typical("optimizer", found_by=makes_an_optimizer)
 def _use(case: Case) -> Use:
     def call() -> object:
         network = _network(SHAPES)

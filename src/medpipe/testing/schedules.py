@@ -156,7 +156,7 @@ def is_planned_for_what_it_says(case: Case) -> None:
                     )
 
 
-@typical("schedule")
+@typical("schedule", found_by=gives_a_factor)
 def _use(case: Case) -> Use:
     losses = list(LOSSES)
 

@@ -257,7 +257,7 @@ def reads_missing_labels(case: Case) -> None:
     return _read_back(case, scores, missing, "a missing label: ")
 
 
-@typical("task")
+@typical("task", found_by=takes_right_labels)
 def _use(case: Case) -> Use:
     outputs = outputs_of(case)
     labels = [] if case.step.dense else labels_of(case)

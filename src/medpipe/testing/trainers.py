@@ -266,7 +266,7 @@ def says_what_its_schedule_was_planned_for(case: Case) -> None:
         )
 
 
-@typical("trainer")
+@typical("trainer", found_by=builds_a_trainer)
 def _use(case: Case) -> Use:
     """Two iterations; what is random in a training draws from the global generators."""
     data = fitting(case)

@@ -189,7 +189,7 @@ def depends_on_no_other_sample(case: Case) -> None:
         raise FailedError("after other samples it changes a sample in another way")
 
 
-@typical("transform")
+@typical("transform", found_by=takes_samples)
 def _use(case: Case) -> Use:
     dims, form = fitting(case)
     chain, sample = chain_of(case, prob=1.0), drawn_sample(dims, form)
