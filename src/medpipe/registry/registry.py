@@ -163,7 +163,8 @@ class Registry:
                 f"{len(found)} plugins offer {a_step(kind.kind)} {bare!r}. Name one of them: "
                 f"{names}."
             )
-        raise UnknownStepError(unknown_step(self, kind, name))
+        known = list(self.names(kind))
+        raise UnknownStepError(unknown_step(kind, name, known=known, plugins=self.plugins))
 
     def create(
         self, kind: type[StepT], name: str, parameters: Mapping[str, object] | None = None
