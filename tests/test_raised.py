@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 from types import ModuleType
@@ -148,3 +152,29 @@ def test_of_what_is_installed_only_plugins_are_named(tmp_path: Path) -> None:
         f"KeyError: 'foreign' ({plugin.name}, line 26)",
         "KeyError: 'place' (script.py, line 2)",
     ]
+
+
+def test_of_a_script_and_of_a_notebook_the_line_is_named(tmp_path: Path) -> None:
+    code = """
+def reads(where):
+    return where["place"]
+
+
+from medpipe.system.raised import described
+
+try:
+    reads({})
+except Exception as error:
+    print(described(error))
+"""
+    (tmp_path / "reading.py").write_text(code)
+    done = subprocess.run(
+        [sys.executable, "reading.py"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "KeyError: 'place' (reading.py, line 3)\n"
+    # As ipykernel compiles a cell, in a process whose __main__ is a program in site-packages.
+    cell = compile(code, str(tmp_path / "ipykernel_12" / "34.py"), "exec")
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        exec(cell, {"__name__": "__main__"})
+    assert out.getvalue() == "KeyError: 'place' (a cell of the notebook, line 3)\n"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import importlib.metadata
 import re
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,12 +74,19 @@ def _is_own(frame: FrameType) -> bool:
     file, top = frame.f_code.co_filename, _module(frame).partition(".")[0]
     if file.startswith("<") or top in LIBRARIES:
         return False
-    home = (
-        getattr(sys.modules.get(top), "__file__", None) or file
-    )  # compiled code has no whole path
-    if INSTALLED & {*Path(file).parts, *Path(home).parts}:
+    path = Path(file)
+    if path.suffix != ".py" or not path.is_absolute():  # compiled code names where it was compiled
+        path = Path(_home(top))
+    if INSTALLED & set(path.parts):
         return top in _plugin_packages()
     return True
+
+
+def _home(package: str) -> str:
+    """The file of a package or a script."""
+    with suppress(Exception):  # a package may answer for its attributes by code of its own
+        return str(sys.modules[package].__file__ or "")
+    return ""
 
 
 def _module(frame: FrameType) -> str:
@@ -98,12 +107,12 @@ def _file_of(frame: FrameType) -> str:
 @functools.cache
 def _plugin_packages() -> frozenset[str]:
     """The packages and modules, at the top, of all installed plugins."""
-    found = set()
+    found: set[str] = set()
     for point in plugin_points():
         if name_and_version(point.dist)[0] == own_distribution():
             continue
         found.add(re.split(r"[.:]", point.value.strip())[0])
-        for file in (point.dist and point.dist.files) or ():
-            if file.suffix == ".py" and ".." not in file.parts:
-                found.add(file.parts[0].removesuffix(".py"))
+        with suppress(Exception):  # its list of files may be absent or damaged
+            files = importlib.metadata.files(name_and_version(point.dist)[0]) or ()
+            found |= {file.parts[0].removesuffix(".py") for file in files if file.suffix == ".py"}
     return frozenset(found)
