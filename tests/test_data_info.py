@@ -160,7 +160,7 @@ def test_a_step_that_takes_an_axis_away_is_named() -> None:
     for whole in (
         base.transform(loses, before="to_tensor"),
         # The step behind it fails.
-        base.transform(loses, before="to_tensor").transform("rand_zoom", prob=1.0),
+        base.transform(loses, before="to_tensor").transform("augment"),
     ):
         assert problem(whole) == (
             "transform[4]: the transform step 'loses_an_axis' (not registered) takes an axis away: "
