@@ -525,6 +525,23 @@ def of_five_outputs(data: DataInfo) -> Any:
     return nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(16, 5))
 
 
+NAMED_LINE = 1 + next(
+    place
+    for place, line in enumerate(Path(__file__).read_text(encoding="utf-8").splitlines())
+    if line.endswith("  # the line that is named")
+)
+
+
+def without_a_layer(data: DataInfo) -> Any:
+    from torch import nn
+
+    class Net(nn.ModuleDict):
+        def forward(self, image: Any) -> Any:
+            return self["last"](image)  # the line that is named
+
+    return Net({"first": nn.Linear(16, data.outputs)})
+
+
 def without_pooling(data: DataInfo) -> Any:
     from torch import nn
 
@@ -550,6 +567,16 @@ def frozen(data: DataInfo) -> Any:
 )
 def a_network_for_other_channels(here: Path) -> PipelineBuilder:
     return folder(pictures(here)).network(for_three_channels)
+
+
+@mistake(
+    "problem",
+    "network: the ready network without_a_layer fails on a batch of shape (8, 1, 16, 16): "
+    "KeyError: 'last' (test_first_mistakes.py, line LINE). Mend its forward: this is no matter of "
+    "the images' shape.",
+)
+def a_network_that_raises(here: Path) -> PipelineBuilder:
+    return folder(pictures(here)).network(without_a_layer)
 
 
 @mistake(
@@ -771,7 +798,7 @@ def numbers_no_better_than_their_mean(here: Path) -> PipelineBuilder:
 @pytest.mark.parametrize(("make", "kind", "message"), CATALOGUE)
 def test_it_is_said_before_training(make: Any, kind: str, message: str, tmp_path: Path) -> None:
     said = said_of(make, tmp_path)
-    expected = message.replace("VERSION", medpipe.__version__)
+    expected = message.replace("VERSION", medpipe.__version__).replace("LINE", str(NAMED_LINE))
     if kind == "refusal":
         assert said == {"refusal": [expected]}
         return

@@ -291,7 +291,7 @@ def _check_network(assembly: Assembly, report: CheckReport) -> nn.Module | None:
             shape = (batch, data.channels, *sides)
             raise DataError(
                 f"{title} fails on a batch of shape {shape}: {described(error).rstrip('.')}. "
-                f"{_network_remedy(batch, size, str(error), data)}"
+                f"{_network_remedy(batch, size, error, data)}"
             ) from error
         expected = (batch, data.outputs, *(sides if data.task.step.dense else ()))
         if data.task.step.dense:
@@ -331,9 +331,9 @@ def _outputs_remedy(axes: int, expected: int, data: DataInfo) -> str:
     )
 
 
-def _network_remedy(batch: int, size: int, text: str, data: DataInfo) -> str:
+def _network_remedy(batch: int, size: int, error: Exception, data: DataInfo) -> str:
     """What to do about a network that fails on a batch."""
-    if batch == 1 and "more than 1 value" in text:  # batch normalization's words
+    if batch == 1 and "more than 1 value" in str(error):  # batch normalization's words
         if size == 1:
             return "Set loader.batch_size above 1: batch normalization needs several values."
         whole = "" if place().alone else f" for {place().world_size} processes"
@@ -341,6 +341,8 @@ def _network_remedy(batch: int, size: int, text: str, data: DataInfo) -> str:
             f"It is the last batch of an epoch{whole}, and batch normalization needs several "
             "values: set loader.drop_last = true, or another loader.batch_size."
         )
+    if not isinstance(error, (RuntimeError, ValueError, IndexError, AssertionError)):
+        return "Mend its forward: this is no matter of the images' shape."
     sides = " x ".join(str(side) if side else "any" for side in data.spatial_shape)
     channels = counted(data.channels, "channel")
     return (
