@@ -95,8 +95,57 @@ def test_a_step_without_examples_fails_the_plugin(
     assert not report.passed
     (failed,) = [one for one in report.plugin if one.status == "failed"]
     assert failed.name == "gives_examples_of_all_steps"
-    assert failed.said.startswith("transform checked_invert: TypeError: ")
-    assert "examples(cls, folder)" in failed.remedy
+    assert failed.said == "transform checked_invert: its parameter most has no default."
+    assert failed.remedy == (
+        "Define the classmethod examples(cls, folder), or give every parameter a default."
+    )
+    (step,) = report.steps
+    assert {one.said for one in step.checked} == {
+        "it needs what the check 'gives_examples' finds wrong"
+    }
+
+
+def test_a_default_that_is_refused_is_named_and_its_text_stands_there_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusing = "most: float = attrs.field(default=0.0, validator=attrs.validators.ge(1))"
+    source = SOUND.replace("most: float = 1.0", refusing)
+    name = module(tmp_path, "refused_default", source, monkeypatch)
+    report = check_plugin(name, checks=["gives_examples", *QUICK])
+    said = (
+        "the default of its parameter most, 0.0, is refused: ValueError: 'most' must be >= 1: 0.0"
+    )
+    remedy = (
+        "Give most a default that its own validator allows, or define the classmethod "
+        "examples(cls, folder) with values that it does."
+    )
+    (failed,) = [one for one in report.plugin if one.status == "failed"]
+    assert (failed.said, failed.remedy) == (f"transform checked_invert: {said}.", remedy)
+    (step,) = report.steps
+    (failed,) = [one for one in step.checked if one.status == "failed"]
+    assert (failed.name, failed.said, failed.remedy) == ("gives_examples", said, remedy)
+    listed = str(report).partition("\nSkipped:\n")[2]
+    assert "must be >= 1" not in listed
+    assert "it needs what the check 'gives_examples' finds wrong (documents_itself, " in listed
+
+
+def test_what_a_step_raises_is_told_once_with_its_line_and_a_remedy_that_fits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = SOUND.replace('sample["image"]}', 'sample["centre"]}')
+    name = module(tmp_path, "raising_one", source, monkeypatch)
+    report = check_plugin(name, checks=["takes_samples", *QUICK, "prints_nothing"])
+    (step,) = report.steps
+    (failed,) = [one for one in step.checked if one.status == "failed"]
+    assert failed.name == "takes_samples"
+    assert failed.said.endswith(
+        "failed on the sample 'sample': KeyError: 'centre' (raising_one.py, line 18)"
+    )
+    assert failed.remedy.startswith("Mend what it says. ")
+    assert "centre" not in str(report).partition("\nSkipped:\n")[2]
+    assert {one.said for one in step.checked if one.status == "skipped"} == {
+        "it needs what the check 'takes_samples' finds wrong"
+    }
 
 
 def test_a_package_without_py_typed_and_with_a_taken_name_fails(
@@ -124,6 +173,9 @@ def test_what_is_not_there_is_said(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "There is no plugin 'medpipe-nowhere': no installed distribution" in (
         capsys.readouterr().err
     )
+    for name in ("imaging", "medpipe-imagin", "Medpipe_Imagng"):
+        assert exit_code("check-plugin", name) == 2
+        assert "Did you mean 'medpipe-imaging'? Else install it" in capsys.readouterr().err
     with pytest.raises(PluginError, match="There is no check 'is_nice'"):
         check_plugin("medpipe-imaging", checks=["is_nice"])
 

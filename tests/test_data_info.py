@@ -14,6 +14,7 @@ from medpipe.checks.data_info import probes
 from medpipe.data.preparation import prepare
 from medpipe.plugin import DataInfo, DecodedImage
 from medpipe.settings import SplitSettings
+from support.broken.transforms import LosesAnAxis
 
 if TYPE_CHECKING:
     from medpipe import CheckReport
@@ -151,6 +152,41 @@ def test_channels_that_are_not_first(shape: tuple[int, ...]) -> None:
         f"transform: images must leave the chain as (channels, sides...), got {loaded} of '"
     )
     assert message.endswith("'. Add the step ensure_channel_first after load_image.")
+
+
+def test_a_step_that_takes_an_axis_away_is_named() -> None:
+    base = builder(made((6, 5))).transform("rand_flip", before="to_tensor")
+    loses = LosesAnAxis(prob=1.0)
+    for whole in (
+        base.transform(loses, before="to_tensor"),
+        # The step behind it fails.
+        base.transform(loses, before="to_tensor").transform("augment"),
+    ):
+        assert problem(whole) == (
+            "transform[4]: the transform step 'loses_an_axis' (not registered) takes an axis away: "
+            "the image of the sample '00' has the shape (1, 5, 6) before it and (5, 6) after it. "
+            "Let its changed give as many axes as it gets, (images, channels, sides...), also of "
+            "one channel: squeeze and an index take them away."
+        )
+
+
+def test_the_last_step_that_takes_an_axis_away_is_named() -> None:
+    def projected(sample: dict[str, Any]) -> dict[str, Any]:
+        return {**sample, "image": sample["image"].amax(-1)}
+
+    def squeezed(sample: dict[str, Any]) -> dict[str, Any]:
+        return {**sample, "image": sample["image"].squeeze(0)}
+
+    first = ("load_image", "ensure_channel_first", projected)
+    base = builder(made((6, 5, 4)))
+    assert check(base.transforms(*first, "to_tensor")).ok
+    said = problem(base.transforms(*first, squeezed, "to_tensor"))
+    assert said.startswith("transform[3]: the ready transform ")
+    assert "squeezed takes an axis away: the image of the sample '" in said
+    assert said.endswith(
+        "the shape (1, 5, 6) before it and (5, 6) after it. Let it give as many axes as it gets, "
+        "(channels, sides...), also of one channel: squeeze and an index take them away."
+    )
 
 
 def test_targets_of_the_training_split() -> None:

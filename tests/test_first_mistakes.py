@@ -16,6 +16,7 @@ import medpipe
 from medpipe import PipelineBuilder
 from support.first_projects import (
     Doubled,
+    Numbered,
     draw,
     flat_network,
     folder,
@@ -439,6 +440,17 @@ def a_batch_that_turns_black(here: Path) -> PipelineBuilder:
 
 @mistake(
     "problem",
+    "transform[4]: the transform step 'numbered' (not registered) gives other images for a batch "
+    "than for its samples one at a time: the largest difference is 3. Mend its changed, which gets "
+    "the images of a batch and a draw for each: image i is to depend on itself and on draws[i] "
+    "alone. What is random is drawn in values.",
+)
+def a_drawn_step_that_looks_at_the_batch(here: Path) -> PipelineBuilder:
+    return folder(pictures(here)).transform(Numbered(prob=1.0))
+
+
+@mistake(
+    "problem",
     "transform[4]: the transform step 'doubled' (not registered) loses 'id' of a batch. Mend "
     "its apply_batch, or leave it out: then samples are changed one by one.",
 )
@@ -513,6 +525,29 @@ def of_five_outputs(data: DataInfo) -> Any:
     return nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(16, 5))
 
 
+NAMED_LINE = 1 + next(
+    place
+    for place, line in enumerate(Path(__file__).read_text(encoding="utf-8").splitlines())
+    if line.endswith("  # the line that is named")
+)
+
+
+def without_a_layer(data: DataInfo) -> Any:
+    from torch import nn
+
+    class Net(nn.ModuleDict):
+        def forward(self, image: Any) -> Any:
+            return self["last"](image)  # the line that is named
+
+    return Net({"first": nn.Linear(16, data.outputs)})
+
+
+def without_pooling(data: DataInfo) -> Any:
+    from torch import nn
+
+    return nn.Conv2d(1, data.outputs, 3, padding=1)
+
+
 def of_probabilities(data: DataInfo) -> Any:
     from torch import nn
 
@@ -536,11 +571,31 @@ def a_network_for_other_channels(here: Path) -> PipelineBuilder:
 
 @mistake(
     "problem",
+    "network: the ready network without_a_layer fails on a batch of shape (8, 1, 16, 16): "
+    "KeyError: 'last' (test_first_mistakes.py, line LINE). Mend its forward: this is no matter of "
+    "the images' shape.",
+)
+def a_network_that_raises(here: Path) -> PipelineBuilder:
+    return folder(pictures(here)).network(without_a_layer)
+
+
+@mistake(
+    "problem",
     "network: the ready network of_five_outputs gives (8, 5) for a batch of 8; the 2 outputs "
     "(dark, light) need (8, 2). Take the number of outputs from DataInfo.outputs.",
 )
 def a_network_of_other_outputs(here: Path) -> PipelineBuilder:
     return folder(pictures(here)).network(of_five_outputs)
+
+
+@mistake(
+    "problem",
+    "network: the ready network without_pooling gives (8, 2, 16, 16) for a batch of 8; the 2 "
+    "outputs (dark, light) need (8, 2). Pool and flatten before the last layer: "
+    "nn.AdaptiveAvgPool2d(1), nn.Flatten(), and nn.Linear(..., data.outputs) at the end.",
+)
+def a_network_that_gives_images(here: Path) -> PipelineBuilder:
+    return folder(pictures(here)).network(without_pooling)
 
 
 @mistake(
@@ -752,7 +807,7 @@ def numbers_no_better_than_their_mean(here: Path) -> PipelineBuilder:
 @pytest.mark.parametrize(("make", "kind", "message"), CATALOGUE)
 def test_it_is_said_before_training(make: Any, kind: str, message: str, tmp_path: Path) -> None:
     said = said_of(make, tmp_path)
-    expected = message.replace("VERSION", medpipe.__version__)
+    expected = message.replace("VERSION", medpipe.__version__).replace("LINE", str(NAMED_LINE))
     if kind == "refusal":
         assert said == {"refusal": [expected]}
         return

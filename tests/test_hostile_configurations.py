@@ -74,7 +74,8 @@ HOSTILE: dict[str, tuple[str, str]] = {
     ),
     "a step like an import": (
         HEAD + '[network]\nstep = "torch.hub:load"',
-        "network.step: There is no network step 'torch.hub:load'. " + SEE,
+        "network.step: There is no network step 'torch.hub:load'. There is no distribution "
+        "'torch.hub' with steps. " + SEE,
     ),
     "a step like a class": (
         HEAD + '[network]\nstep = "monai.networks.nets.DenseNet121"',
@@ -86,7 +87,8 @@ HOSTILE: dict[str, tuple[str, str]] = {
     ),
     "a step like an interpolation": (
         HEAD + '[network]\nstep = "${oc.env:HOME}"',
-        "network.step: There is no network step '${oc.env:HOME}'. " + SEE,
+        "network.step: There is no network step '${oc.env:HOME}'. There is no distribution "
+        "'${oc.env' with steps. " + SEE,
     ),
     "a step like MONAI's bundles": (
         HEAD + '[network]\n_target_ = "os.system"\nstep = "$import os"',
@@ -98,7 +100,8 @@ HOSTILE: dict[str, tuple[str, str]] = {
     ),
     "a step of a plugin that is not there": (
         HEAD + '[network]\nstep = "medpipe-none:net"',
-        "network.step: There is no network step 'medpipe-none:net'. " + SEE,
+        "network.step: There is no network step 'medpipe-none:net'. There is no distribution "
+        "'medpipe-none' with steps. " + SEE,
     ),
     "a parameter that is an attribute": (
         HEAD + '[network]\nstep = "densenet121"\n__class__ = "x"',

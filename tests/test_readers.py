@@ -128,6 +128,7 @@ def raising(error: BaseException) -> Any:
 
 
 NAMED = "the reader step 'stranger' (medpipe-tests"
+RAISED = "(test_readers.py, line 124)."
 
 
 @pytest.mark.parametrize(
@@ -140,8 +141,18 @@ NAMED = "the reader step 'stranger' (medpipe-tests"
         (True, DecodedImage(values=np.zeros(3)), StepError, "Give (height, width) or"),
         (True, DecodedImage(values=np.zeros((2, 0))), StepError, "has no pixels"),
         (True, DecodedImage(values=np.zeros((2, 2), complex)), StepError, "complex numbers"),
-        (True, raising(IndexError("out of  range.")), DataError, "IndexError: out of range."),
-        (True, raising(ValueError()), DataError, "ValueError: no message."),
+        (
+            True,
+            raising(IndexError("out of  range.")),
+            DataError,
+            f"IndexError: out of range {RAISED}",
+        ),
+        (
+            True,
+            raising(ValueError()),
+            DataError,
+            f"ValueError: no message {RAISED}",
+        ),
     ],
 )
 def test_a_reader_that_fails_is_named(

@@ -38,6 +38,7 @@ from medpipe.system import start_methods
 from medpipe.system.files import sha256_of
 from medpipe.system.processes import in_order
 from support.marks import long
+from support.places import without_place
 
 METHODS = multiprocessing.get_all_start_methods()
 IMAGES = np.random.default_rng(0).normal(size=(10, 1, 16, 16)).astype(np.float32)
@@ -142,7 +143,7 @@ def test_what_a_worker_can_not_take_is_named(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv(start_methods.VARIABLE, "forkserver")
     with pytest.raises(StepError) as caught:
         digest(1, WrappedTransform(Vanishing()))
-    assert str(caught.value) == (
+    assert without_place(caught.value) == (
         "A worker process can't unpickle what it was sent: RuntimeError: planted. What a transform "
         "or a sample holds must be defined at the top level of a module that workers can import, "
         "or set loader.workers = 0."

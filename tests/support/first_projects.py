@@ -10,11 +10,13 @@ import numpy as np
 
 from medpipe import PipelineBuilder
 from medpipe.errors import MedpipeError
-from medpipe.plugin import TransformStep
+from medpipe.plugin import DrawnStep, TransformStep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
+
+    import torch
 
     from medpipe.plugin import DataInfo
 
@@ -120,3 +122,21 @@ class Doubled(TransformStep):
         if self.loses:
             return {"image": 2 * batch["image"], "label": batch["label"]}
         return {**batch, "image": 0 * batch["image"]}
+
+
+@attrs.frozen(kw_only=True)
+class Numbered(DrawnStep):
+    """Adds an image's place in its batch to it."""
+
+    name: ClassVar[str] = "numbered"
+    prob: float
+
+    def values(self, rng: np.random.Generator) -> Mapping[str, Any]:
+        """Draw something."""
+        return {"any": 1.0}
+
+    def changed(self, images: torch.Tensor, draws: Sequence[Mapping[str, Any]]) -> torch.Tensor:
+        """Add the places."""
+        import torch
+
+        return images + torch.arange(float(len(images))).reshape(-1, 1, 1, 1)

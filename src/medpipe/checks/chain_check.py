@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 from medpipe.checks.data_info import tried
 from medpipe.data.chain import Chain, path_and_name, sample_dictionary
 from medpipe.errors import Problem
-from medpipe.steps import has_image_label
+from medpipe.steps import DrawnStep, has_image_label
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from medpipe.assembly import Assembly
     from medpipe.data.preparation import PreparedData
+    from medpipe.steps import TransformStep
 
 TOLERANCE = 1e-5
 """The largest difference, relative to the largest value."""
@@ -63,8 +64,7 @@ def chain_findings(
             said = said or _labels_difference(together["label"], alone)
         if said:
             message = f"{title} {said}."
-            remedy = "Mend its apply_batch, or leave it out: then samples are changed one by one."
-            problems.append(Problem(path=path, message=message, remedy=remedy))
+            problems.append(Problem(path=path, message=message, remedy=_remedy(step)))
     images = [as_tensor(sample["image"]) for sample in samples]
     if not problems and all(bool((image == image.flatten()[0]).all()) for image in images):
         value = float(images[0].flatten()[0])
@@ -73,6 +73,16 @@ def chain_findings(
             f"a single value, such as {value:g}."
         ]
     return problems, []
+
+
+def _remedy(step: TransformStep) -> str:
+    """What to do about a step that gives something else for a batch."""
+    if isinstance(step, DrawnStep) and type(step).apply_batch is DrawnStep.apply_batch:
+        return (
+            "Mend its changed, which gets the images of a batch and a draw for each: image i is to "
+            "depend on itself and on draws[i] alone. What is random is drawn in values."
+        )
+    return "Mend its apply_batch, or leave it out: then samples are changed one by one."
 
 
 def _labels_difference(together: Any, alone: Any) -> str:

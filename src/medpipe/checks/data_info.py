@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from medpipe.checks.sample_problems import sample_problem
+from medpipe.checks.sample_problems import axis_problem, sample_problem
 from medpipe.data.chain import Chain, sample_dictionary
 from medpipe.errors import DataError, MedpipeError, Problem
 from medpipe.registry.parameters import parameter_types
 from medpipe.steps import SPLITS, DataInfo, Sample
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from medpipe.assembly import Assembly
     from medpipe.data.preparation import PreparedData
@@ -41,6 +41,7 @@ def data_info_of(
     training_ids = {sample.id for sample in prepared.by_split["training"]}
     # Where labels are images, those that are evaluated may have any size.
     shapes: dict[tuple[int, ...], str] = {}
+    seen: dict[tuple[int, ...], tuple[dict[str, Any], bool]] = {}
     for sample in probes(prepared):
         for training in (False, True) if sample.id in training_ids else (False,):
             given = sample_dictionary(sample, prepared.dataset.reading)
@@ -56,8 +57,11 @@ def data_info_of(
                 return None, [problem]
             except MedpipeError as error:
                 # Steps that are set for images fail on volumes: report the mixture instead.
-                mixture = None if isinstance(error, DataError) else _mixture(prepared)
-                return None, [mixture or _loaded_twice(assembly) or _transform_problem(error)]
+                if isinstance(error, DataError):
+                    return None, [_loaded_twice(assembly) or _transform_problem(error)]
+                other = _mixture(prepared) or _loaded_twice(assembly)
+                other = other or axis_problem(assembly, given, training=training, failed=True)
+                return None, [other or _transform_problem(error)]
             wrong = sample_problem(assembly, given, found, training=training)
             if wrong is not None:
                 return None, [wrong]
@@ -70,7 +74,8 @@ def data_info_of(
                 return None, [Problem(path="transform", message=message, remedy=remedy)]
             if training or not prepared.dataset.task.step.dense:
                 shapes.setdefault(tuple(image.shape), sample.id)
-    mismatch = _shape_problem(assembly, prepared, shapes)
+                seen.setdefault(tuple(image.shape), (given, training))
+    mismatch = _shape_problem(assembly, prepared, shapes, seen)
     if mismatch is not None:
         return None, [mismatch]
     ranks = next(iter(shapes))
@@ -179,8 +184,19 @@ def _size(shape: tuple[int, ...]) -> str:
 
 
 def _shape_problem(
-    assembly: Assembly, prepared: PreparedData, shapes: dict[tuple[int, ...], str]
+    assembly: Assembly,
+    prepared: PreparedData,
+    shapes: dict[tuple[int, ...], str],
+    seen: Mapping[tuple[int, ...], tuple[dict[str, Any], bool]],
 ) -> Problem | None:
+    """What is wrong with the shapes that leave the chain.
+
+    Args:
+        assembly: Holds the transforms.
+        prepared: The data.
+        shapes: The shapes, each with a sample that has it.
+        seen: Those samples before the chain, and whether random steps were applied.
+    """
     listed = " and ".join(f"{shape} of {id_!r}" for shape, id_ in list(shapes.items())[:2])
     first = next(iter(shapes))
     if len({len(shape) for shape in shapes}) > 1:
@@ -196,7 +212,8 @@ def _shape_problem(
     )
     ranks = {len(shape) for shape in shapes}
     if sides_alone or len(ranks) > 1 or not ranks <= {3, 4}:
-        return Problem(
+        given, training = seen[min(shapes, key=len)]
+        return axis_problem(assembly, given, training=training) or Problem(
             path="transform",
             message=f"images must leave the chain as (channels, sides...), got {listed}.",
             remedy="Add the step ensure_channel_first after load_image.",

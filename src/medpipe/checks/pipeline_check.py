@@ -20,6 +20,7 @@ from medpipe.settings import WeightsSettings
 from medpipe.steps import resolved
 from medpipe.system.hardware import choose_device, choose_precision, device_memory
 from medpipe.system.place import place
+from medpipe.system.raised import described
 from medpipe.system.start_methods import problems_of_workers, refuse_second_start
 from medpipe.system.text import counted
 from medpipe.system.threads import warning_of_busy_cores
@@ -123,8 +124,7 @@ def _guard(report: CheckReport, path: str, examine_part: Callable[[], Any]) -> A
     except MedpipeError as error:
         report.problems.append(Problem(path=path, message=str(error)))
     except Exception as error:  # a user's network or loss may raise anything
-        text = " ".join(str(error).split())
-        report.problems.append(Problem(path=path, message=f"{type(error).__name__}: {text}"))
+        report.problems.append(Problem(path=path, message=described(error)))
     return None
 
 
@@ -262,11 +262,10 @@ def _check_network(assembly: Assembly, report: CheckReport) -> nn.Module | None:
             report.notes.append(f"{title} needs real values; its output was not checked.")
             return network
         except Exception as error:
-            text = " ".join(str(error).split())
             shape = (batch, data.channels, *sides)
             raise DataError(
-                f"{title} fails on a batch of shape {shape}: {type(error).__name__}: "
-                f"{text.rstrip('.')}. {_network_remedy(batch, size, text, data)}"
+                f"{title} fails on a batch of shape {shape}: {described(error).rstrip('.')}. "
+                f"{_network_remedy(batch, size, error, data)}"
             ) from error
         expected = (batch, data.outputs, *(sides if data.task.step.dense else ()))
         if data.task.step.dense:
@@ -277,9 +276,7 @@ def _check_network(assembly: Assembly, report: CheckReport) -> nn.Module | None:
                 "Return the predictions alone."
             )
         if tuple(output.shape) != expected:
-            remedy = "Take the number of outputs from DataInfo.outputs."
-            if len(expected) > output.ndim:
-                remedy = "Choose a network that gives an image, such as network.step = 'unet'."
+            remedy = _outputs_remedy(output.ndim, len(expected), data)
             raise DataError(
                 f"{title} gives {tuple(output.shape)} for a batch of {batch}; the "
                 f"{data.outputs} outputs ({', '.join(data.task.names)}) need {expected}. {remedy}"
@@ -294,9 +291,23 @@ def _check_network(assembly: Assembly, report: CheckReport) -> nn.Module | None:
     return network
 
 
-def _network_remedy(batch: int, size: int, text: str, data: DataInfo) -> str:
+def _outputs_remedy(axes: int, expected: int, data: DataInfo) -> str:
+    """What to do about outputs of another shape, with so many axes."""
+    if axes < expected and data.task.step.dense:
+        return "Choose a network that gives an image, such as network.step = 'unet'."
+    if axes <= expected:
+        return "Take the number of outputs from DataInfo.outputs."
+    if data.task.step.dense:
+        return "Return one image for each output, of the sides of the images."
+    return (
+        f"Pool and flatten before the last layer: nn.AdaptiveAvgPool{data.spatial_dims}d(1), "
+        "nn.Flatten(), and nn.Linear(..., data.outputs) at the end."
+    )
+
+
+def _network_remedy(batch: int, size: int, error: Exception, data: DataInfo) -> str:
     """What to do about a network that fails on a batch."""
-    if batch == 1 and "more than 1 value" in text:  # batch normalization's words
+    if batch == 1 and "more than 1 value" in str(error):  # batch normalization's words
         if size == 1:
             return "Set loader.batch_size above 1: batch normalization needs several values."
         whole = "" if place().alone else f" for {place().world_size} processes"
@@ -304,6 +315,8 @@ def _network_remedy(batch: int, size: int, text: str, data: DataInfo) -> str:
             f"It is the last batch of an epoch{whole}, and batch normalization needs several "
             "values: set loader.drop_last = true, or another loader.batch_size."
         )
+    if not isinstance(error, (RuntimeError, ValueError, IndexError, AssertionError)):
+        return "Mend its forward: this is no matter of the images' shape."
     sides = " x ".join(str(side) if side else "any" for side in data.spatial_shape)
     channels = counted(data.channels, "channel")
     return (

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from medpipe.data.chain import Chain
-from medpipe.errors import Problem
-from medpipe.steps import LabelImage, has_image_label
+from medpipe.errors import MedpipeError, Problem
+from medpipe.steps import DrawnStep, LabelImage, has_image_label
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from medpipe.assembly import Assembly
+    from medpipe.steps import TransformStep
 
 KEPT = ("label", "id")
 """What is needed behind the transforms besides the image."""
@@ -67,6 +68,57 @@ def sample_problem(
             "image.float().",
         )
     return None
+
+
+def axis_problem(
+    assembly: Assembly, given: Mapping[str, Any], *, training: bool, failed: bool = False
+) -> Problem | None:
+    """The step that takes an axis of a sample's image away; None where none does.
+
+    That is the first random or batched one, which never may, or else the last that does.
+
+    Args:
+        assembly: Holds the transforms.
+        given: The sample before them.
+        training: Whether the random steps were applied.
+        failed: Whether a step failed on the sample; only one that never may is then looked for.
+    """
+    found, before = None, ()
+    steps = [(assembly.registry.title(s), s) for s in assembly.configuration.transforms]
+    for place, (title, step) in enumerate(steps):
+        # From the beginning each time: what a step draws depends on its place.
+        chain = Chain(steps[: place + 1], seed=assembly.configuration.run.seed)
+        try:
+            image = chain(given, training=training).get("image")
+        except MedpipeError:
+            return None
+        after = tuple(getattr(image, "shape", ()))
+        never = step.random or step.batched
+        if 0 < len(after) < len(before) and (never or not failed):
+            found = Problem(
+                path=f"transform[{place}]",
+                message=f"{title} takes an axis away: the image of the sample {given['id']!r} has "
+                f"the shape {before} before it and {after} after it.",
+                remedy=_axis_remedy(assembly, step),
+            )
+            if never:
+                break
+        before = after
+    return found
+
+
+def _axis_remedy(assembly: Assembly, step: TransformStep) -> str:
+    if isinstance(step, DrawnStep):
+        return (
+            "Let its changed give as many axes as it gets, (images, channels, sides...), also of "
+            "one channel: squeeze and an index take them away."
+        )
+    if assembly.registry.is_builtin(step):
+        return "Leave it out, or set it so that the axis of the channels stays."
+    return (
+        "Let it give as many axes as it gets, (channels, sides...), also of one channel: squeeze "
+        "and an index take them away."
+    )
 
 
 def _label_problem(

@@ -24,6 +24,7 @@ from medpipe.steps import (
     has_image_label,
 )
 from medpipe.steps.patches import patches_of, problem_of
+from medpipe.system.raised import described
 from medpipe.system.random_state import Apply, generator, random_key, seeded
 
 
@@ -320,15 +321,13 @@ def _failed(
     *,
     unloaded: bool = False,
 ) -> StepError:
-    text = " ".join(str(error).split()) or "no message"
     where = f" ({file})" if file else ""
     remedy = ""
     if unloaded:
         remedy = ". The image is not loaded yet: unless this step is to load it, begin the chain "
         remedy += "with load_image."
     return StepError(
-        f"{link.title} failed on {which}the sample {sample_id!r}{where}: "
-        f"{type(error).__name__}: {text}{remedy}"
+        f"{link.title} failed on {which}the sample {sample_id!r}{where}: {described(error)}{remedy}"
     )
 
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from medpipe.system.raised import described
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
@@ -88,7 +90,7 @@ def _asked(
         if found is not None:
             found.wrong.append(
                 f"It fails on {len(batch)} images of shape {batch.shape[1:]}: "
-                f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+                f"{described(error, most=300)}"
             )
         return None
 

@@ -22,6 +22,7 @@ from medpipe.export.file_samples import ALIKE, FOLDER, KnownFile, known_files
 from medpipe.export.samples import Known
 from medpipe.steps import ExportParts, ImageFiles, WholeRun
 from medpipe.system import files
+from medpipe.system.raised import described
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -202,8 +203,7 @@ def _read_alike(step: ExportStep, folder: Path, samples: Sequence[KnownFile]) ->
         try:
             given = prepare(known.original)
         except Exception as error:  # whatever a foreign library raises
-            said = " ".join(str(error).split())[:300]
-            wrong.append(f"{known.original} fails: {type(error).__name__}: {said}")
+            wrong.append(f"{known.original} fails: {described(error, most=300)}")
             continue
         if given.shape != known.prepared.shape:
             wrong.append(

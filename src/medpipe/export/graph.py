@@ -13,6 +13,7 @@ from torch import nn
 
 from medpipe.errors import ExportError
 from medpipe.optimization.deep_supervision import first_output
+from medpipe.system.raised import described
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -124,12 +125,11 @@ def program_of(
                 graph.eval(), (example,), dynamic_shapes={"image": axes}, strict=False
             )
     except Exception as error:  # whatever the network, the inferer and PyTorch raise
-        said = " ".join(str(error).split())[:600]
         raise ExportError(
             f"PyTorch can't trace the network {type(graph.network).__name__} with what stands "
-            f"before and after it: {type(error).__name__}: {said}. A network whose code asks for "
-            "values or sizes of its images can't be a graph; --format safetensors writes its "
-            "weights."
+            f"before and after it: {described(error, most=600).rstrip('.')}. A network whose code "
+            "asks for values or sizes of its images can't be a graph; --format safetensors writes "
+            "its weights."
         ) from error
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # paths of this machine

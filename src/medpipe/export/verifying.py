@@ -22,6 +22,7 @@ from medpipe.export.samples import Known, read
 from medpipe.export.verifying_files import compared_files, wrong_files
 from medpipe.registry.registry import Registry
 from medpipe.system.files import sha256_of
+from medpipe.system.raised import described
 
 if TYPE_CHECKING:
     import os
@@ -149,8 +150,7 @@ def _opened(
         return step.open(content, _rebuilt(contract, registry)), read(held)
     except Exception as error:  # whatever a foreign library raises
         raise ExportError(
-            f"The {step.name} file of {folder} can't be loaded: {type(error).__name__}: "
-            f"{' '.join(str(error).split())[:600]}"
+            f"The {step.name} file of {folder} can't be loaded: {described(error, most=600)}"
         ) from error
 
 

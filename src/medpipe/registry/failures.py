@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from medpipe.errors import MedpipeError, StepError
+from medpipe.system.raised import described
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,5 +28,4 @@ def failures_named(title: str, failed: str = "failed") -> Iterator[None]:
     except MedpipeError:
         raise
     except Exception as error:
-        text = " ".join(str(error).split()) or "no message"
-        raise StepError(f"{title} {failed}: {type(error).__name__}: {text}") from error
+        raise StepError(f"{title} {failed}: {described(error)}") from error

@@ -103,9 +103,15 @@ def load_plugin(
     )
 
 
-def not_installed(distribution: str) -> Plugin:
-    """The record of a plugin that ``MEDPIPE_PLUGINS`` names but that is not installed."""
+def not_installed(distribution: str, meant: str = "") -> Plugin:
+    """The record of a plugin that ``MEDPIPE_PLUGINS`` names but that is not installed.
+
+    Args:
+        distribution: The name.
+        meant: The installed one that it is most like; empty: none.
+    """
     error = "MEDPIPE_PLUGINS names it, but no installed distribution of that name has a plugin."
+    error += f" Did you mean {meant!r}?" if meant else ""
     return Plugin(name="", distribution=distribution, version="", error=error)
 
 

@@ -23,10 +23,10 @@ from medpipe.registry.loading import (
     unreadable,
 )
 from medpipe.registry.parameters import structure, unstructure
-from medpipe.registry.wording import a_step, suggestion
+from medpipe.registry.unknown import unknown_step
+from medpipe.registry.wording import a_step, distribution_meant, normal_name
 from medpipe.registry.wrapped import Wrapped
 from medpipe.steps import (
-    STEP_KINDS,
     DatasetStep,
     ExportStep,
     HandlerStep,
@@ -50,7 +50,6 @@ from medpipe.system.distribution import (
 )
 from medpipe.system.gc_pause import paused_collector
 from medpipe.system.html import table
-from medpipe.system.text import counted
 
 if TYPE_CHECKING:
     import importlib.metadata
@@ -130,7 +129,7 @@ class Registry:
         wrong = loaded.error or " ".join(loaded.problems)
         if wrong:
             raise PluginError(f"The plugin {called!r} can't be used: {wrong}")
-        if any(_normal(other.distribution) == _normal(called) for other in self.plugins):
+        if any(normal_name(other.distribution) == normal_name(called) for other in self.plugins):
             raise PluginError(
                 f"A plugin {called!r} is registered already. Give this one another name=."
             )
@@ -150,7 +149,9 @@ class Registry:
         found = self._index.get((kind.kind, bare), ())
         if distribution:
             found = tuple(
-                item for item in found if _normal(item[0].distribution) == _normal(distribution)
+                item
+                for item in found
+                if normal_name(item[0].distribution) == normal_name(distribution)
             )
         elif any(plugin.builtin for plugin, _ in found):
             found = tuple(item for item in found if item[0].builtin)
@@ -162,7 +163,8 @@ class Registry:
                 f"{len(found)} plugins offer {a_step(kind.kind)} {bare!r}. Name one of them: "
                 f"{names}."
             )
-        raise UnknownStepError(self._unknown(kind, name))
+        known = list(self.names(kind))
+        raise UnknownStepError(unknown_step(kind, name, known=known, plugins=self.plugins))
 
     def create(
         self, kind: type[StepT], name: str, parameters: Mapping[str, object] | None = None
@@ -315,30 +317,12 @@ class Registry:
         """The plugins that could not be loaded, or not all of their steps."""
         return tuple(plugin for plugin in self.plugins if plugin.error or plugin.problems)
 
-    def _unknown(self, kind: type[Step], name: str) -> str:
-        known = list(self.names(kind))
-        words = [f"There is no {kind.kind} step {name!r}.", suggestion(name, known)]
-        elsewhere = [other.kind for other in STEP_KINDS if (other.kind, name) in self._index]
-        if elsewhere:
-            words.append(f"There is {a_step(elsewhere[0])} of that name.")
-        words.append(f"'medpipe plugins' lists {counted(len(known), f'{kind.kind} step')}.")
-        words += self._causes(name.rpartition(":")[0])
-        return " ".join(word for word in words if word)
-
-    def _causes(self, distribution: str) -> list[str]:
-        """Why plugins that may offer a missing step could not be loaded: of one distribution."""
-        return [
-            f"The plugin {plugin.title}, which may offer it, could not be loaded"
-            f"{'' if plugin.error else ' in full'}: "
-            f"{(plugin.error or ' '.join(plugin.problems)).removesuffix('.')}."
-            for plugin in self.failures
-            if not distribution or _normal(plugin.distribution) == _normal(distribution)
-        ]
-
 
 @functools.cache
 def _discover(limit: str | None) -> Registry:
-    wanted = None if limit is None else {_normal(item) for item in limit.split(",") if item.strip()}
+    wanted = (
+        None if limit is None else {normal_name(item) for item in limit.split(",") if item.strip()}
+    )
     own = own_distribution()
     plugins: list[Plugin] = []
     for point in _entry_points(own):
@@ -346,7 +330,7 @@ def _discover(limit: str | None) -> Registry:
         nameless = not distribution
         distribution = distribution or re.split(r"[.:]", point.value.strip())[0] or "unknown"
         builtin = distribution == own
-        if not builtin and wanted is not None and _normal(distribution) not in wanted:
+        if not builtin and wanted is not None and normal_name(distribution) not in wanted:
             continue
         load = functools.partial(module_of, point)
         with paused_collector():
@@ -356,8 +340,10 @@ def _discover(limit: str | None) -> Registry:
         odd += [_TWICE.format(point.name, name) for name in twice if plugin.steps]
         plugins.append(attrs.evolve(plugin, remarks=(*plugin.remarks, *odd)))
     plugins += [unreadable(*failed) for failed in unreadable_points()]
-    found = {_normal(plugin.distribution) for plugin in plugins}
-    plugins += [not_installed(name) for name in sorted((wanted or set()) - found - {_normal(own)})]
+    found = {normal_name(plugin.distribution) for plugin in plugins}
+    there = [name_and_version(point.dist)[0] for point in _entry_points(own)]
+    absent = sorted((wanted or set()) - found - {normal_name(own)})
+    plugins += [not_installed(name, distribution_meant(name, there)) for name in absent]
     return Registry(tuple(plugins))
 
 
@@ -369,15 +355,10 @@ def _entry_points(own: str) -> Iterable[importlib.metadata.EntryPoint]:
     """The entry points, medpipe's own first, the others sorted by distribution."""
 
     def order(point: importlib.metadata.EntryPoint) -> tuple[bool, str, str]:
-        name = _normal(name_and_version(point.dist)[0])
-        return (name != _normal(own), name, point.name)
+        name = normal_name(name_and_version(point.dist)[0])
+        return (name != normal_name(own), name, point.name)
 
     return sorted(plugin_points(), key=order)
-
-
-def _normal(distribution: str) -> str:
-    """A distribution's normalised name (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", distribution.strip()).lower()
 
 
 def _qualified(plugin: Plugin, cls: type[Step]) -> str:

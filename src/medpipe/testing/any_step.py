@@ -23,7 +23,9 @@ from medpipe.registry.parameters import (
     values_of,
 )
 from medpipe.steps import Step
-from medpipe.testing.check import Case, FailedError, check, described, skip
+from medpipe.system.raised import described
+from medpipe.testing.check import Case, FailedError, check, skip
+from medpipe.testing.examples import GIVE
 from medpipe.testing.importing import SECONDS, imported
 from medpipe.testing.use import use_of
 from medpipe.testing.watched import (
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
 
 @check(
     protects="Without a step to try, no check says anything.",
-    remedy="Define the classmethod examples(cls, folder), or give every parameter a default.",
+    remedy=GIVE,
     of_examples=True,
 )
 def gives_examples(case: Case) -> None:
@@ -225,7 +227,7 @@ def can_be_pickled(case: Case) -> None:
     try:
         again = pickle.loads(pickle.dumps(case.step))
     except Exception as error:
-        raise FailedError(f"it can't be pickled: {type(error).__name__}: {error}") from error
+        raise FailedError(f"it can't be pickled: {described(error)}") from error
     if again != case.step:
         raise FailedError("it is another after pickle")
 

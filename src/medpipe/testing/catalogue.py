@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medpipe.registry.registry import Registry
-from medpipe.testing.check import Check, Outcome, examples_of
+from medpipe.testing.check import Check, Outcome
+from medpipe.testing.examples import examples_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -12,12 +12,16 @@ import attrs
 
 from medpipe.registry.registry import Registry
 from medpipe.steps import Step
+from medpipe.system.raised import described
+from medpipe.testing.examples import examples_of, why_none
 from medpipe.testing.watched import left_as_it_was
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 Status = Literal["passed", "failed", "skipped"]
+RAISED = "it raised "
+"""How a failure begins that is an error which nobody expected."""
 
 
 class CheckError(AssertionError):
@@ -39,6 +43,15 @@ def skip(reason: str) -> CheckSkipped:
         reason: Why, as a sentence without its full stop.
     """
     return CheckSkipped(reason)
+
+
+def waits_for(check: str) -> str:
+    """Why a check is skipped that says nothing as long as another fails; that one says more.
+
+    Args:
+        check: The name of the other.
+    """
+    return f"it needs what the check {check!r} finds wrong"
 
 
 @attrs.frozen(kw_only=True)
@@ -68,6 +81,7 @@ class Outcome:
         example: The step as Python writes it; empty where its class gave no example.
         status: ``passed``, ``failed`` or ``skipped``.
         said: Why it failed or was skipped; empty if it passed.
+        remedy: What to do about a failure: what the check says, or what fits better.
     """
 
     check: Check
@@ -75,13 +89,18 @@ class Outcome:
     example: str
     status: Status
     said: str = ""
+    remedy: str = attrs.field()
+
+    @remedy.default
+    def _(self) -> str:
+        return self.check.remedy
 
     def __str__(self) -> str:
         called = f"the {self.step.kind} step {self.step.name!r}"
         if self.status == "failed":
             return (
                 f"{called} fails the check {self.check.name!r}: {self.said}. "
-                f"{self.check.protects} {self.check.remedy}"
+                f"{self.check.protects} {self.remedy}"
                 + (f" (Tried: {self.example})" if self.example else "")
             )
         return f"{called}, {self.check.name}: {self.status}" + (self.said and f": {self.said}")
@@ -148,13 +167,18 @@ class Check:
             try:
                 given = [step] if isinstance(step, Step) else examples_of(step, Path(folder))
             except Exception as error:
-                said = f"its examples can't be made: {described(error)}"
-                status: Status = "failed" if self.of_examples else "skipped"
-                yield Outcome(check=self, step=_class(step), example="", status=status, said=said)
+                yield self._without_examples(_class(step), error)
                 return
             for one in given:
                 own = isinstance(step, type)
                 yield self.outcome(one, registry or Registry.discover(), own=own, known={})
+
+    def _without_examples(self, step: type[Step], error: Exception) -> Outcome:
+        if not self.of_examples:
+            waits = waits_for("gives_examples")
+            return Outcome(check=self, step=step, example="", status="skipped", said=waits)
+        said, remedy = why_none(step, error)
+        return Outcome(check=self, step=step, example="", status="failed", said=said, remedy=remedy)
 
     def outcome(
         self, step: Step, registry: Registry, *, own: bool, known: dict[str, Outcome]
@@ -170,8 +194,15 @@ class Check:
         """
         if self.name not in known:
             status, said = self._tried(step, registry, own, known)
+            # What a check says to do is about what it looks for, and not about any error.
+            first = "Mend what raised this. " if said.startswith(RAISED) else ""
             known[self.name] = Outcome(
-                check=self, step=type(step), example=repr(step), status=status, said=said
+                check=self,
+                step=type(step),
+                example=repr(step),
+                status=status,
+                said=said,
+                remedy=f"{first}{self.remedy}",
             )
         return known[self.name]
 
@@ -183,7 +214,7 @@ class Check:
                 continue
             found = needed.outcome(step, registry, own=own, known=known)
             if found.status == "failed":
-                return "skipped", f"it needs what the check {needed.name!r} finds wrong"
+                return "skipped", waits_for(needed.name)
         with tempfile.TemporaryDirectory() as folder, left_as_it_was():
             try:
                 self.tries(Case(step=step, registry=registry, folder=Path(folder), own=own))
@@ -192,7 +223,7 @@ class Check:
             except FailedError as failure:
                 return "failed", str(failure)
             except (Exception, SystemExit) as error:
-                return "failed", f"it raised {described(error)}"
+                return "failed", f"{RAISED}{described(error)}"
         return "passed", ""
 
 
@@ -225,28 +256,6 @@ def check(
         )
 
     return made
-
-
-def examples_of(cls: type[Step], folder: Path) -> list[Step]:
-    """The steps that a class gives to be tried.
-
-    Args:
-        cls: The class.
-        folder: An empty folder for their files.
-
-    Raises:
-        TypeError: It has parameters without defaults, and no `Step.examples`; or these are no
-            steps of the class.
-    """
-    given = list(cls.examples(folder))
-    if not given or any(type(one) is not cls for one in given):
-        raise TypeError(f"examples gave {given!r}, not steps of its class")
-    return given
-
-
-def described(error: BaseException) -> str:
-    """An error in one line, with its type."""
-    return f"{type(error).__name__}: {' '.join(str(error).split()) or 'no message'}"
 
 
 def _class(step: Step | type[Step]) -> type[Step]:

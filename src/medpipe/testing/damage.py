@@ -19,7 +19,8 @@ import attrs
 
 from medpipe.errors import DataError, MedpipeError
 from medpipe.steps import ChosenReader, ReaderStep, Reading
-from medpipe.testing.check import described, skip
+from medpipe.system.raised import described
+from medpipe.testing.check import skip
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -21,7 +21,8 @@ from medpipe.data.readers.unreadable import HEAD
 from medpipe.errors import DataError
 from medpipe.registry.parameters import values_of
 from medpipe.steps import Dataset, LabelImage, ReaderStep, Reading, Sample, Series, listing_with
-from medpipe.testing.check import Case, FailedError, described, skip
+from medpipe.system.raised import described
+from medpipe.testing.check import Case, FailedError, skip
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

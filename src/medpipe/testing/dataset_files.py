@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from medpipe.errors import DataError
 from medpipe.steps import DatasetStep
-from medpipe.testing.check import Case, CheckSkipped, FailedError, check, described, skip
+from medpipe.system.raised import described
+from medpipe.testing.check import Case, CheckSkipped, FailedError, check, skip
 from medpipe.testing.data_folders import (
     by_id,
     contents,

@@ -13,8 +13,9 @@ from medpipe.data.readers.labels import read_label
 from medpipe.data.readers.reader import read_sample_image
 from medpipe.errors import DataError
 from medpipe.steps import SPLITS, DatasetStep, LabelImage, Sample, Task
+from medpipe.system.raised import described
 from medpipe.system.text import visible
-from medpipe.testing.check import Case, FailedError, check, described, skip
+from medpipe.testing.check import Case, FailedError, check, skip
 from medpipe.testing.data_folders import (
     MOST_BYTES,
     by_id,
@@ -38,8 +39,8 @@ COPIES = 400
 @check(
     DatasetStep,
     protects="A run has nothing to train on.",
-    remedy="Return Dataset(samples=[Sample(...), ...], task=Task(...)) from build; where it reads "
-    "files, write a few small ones in examples(cls, folder).",
+    remedy="Mend what it says. Return Dataset(samples=[Sample(...), ...], task=Task(...)) from "
+    "build; where it reads files, write a few small ones in examples(cls, folder).",
 )
 def lists_samples(case: Case) -> None:
     """It lists samples and their task."""
@@ -326,7 +327,7 @@ def lists_what_can_be_pickled(case: Case) -> None:
         raise FailedError("its samples, or its task, are others after pickle")
 
 
-@typical("dataset")
+@typical("dataset", found_by=lists_samples)
 def _use(case: Case) -> Use:
     return Use(given=None, call=lambda: listed(case))
 

@@ -206,7 +206,7 @@ def passes_the_verification(case: Case) -> None:
         raise FailedError(" ".join(str(error).split()).rstrip(".")) from error
 
 
-@typical("export")
+@typical("export", found_by=gives_the_content)
 def _use(case: Case) -> Use:
     """Write, open and answer."""
     images, parts = _images(2), _parts()

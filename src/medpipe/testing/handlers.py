@@ -236,7 +236,7 @@ def leaves_no_trace_of_a_trial(case: Case) -> None:
         raise FailedError(f"in a trial it writes {', '.join(sorted(more)[:3])}")
 
 
-@typical("handler")
+@typical("handler", found_by=attaches_to_a_training)
 def _use(case: Case) -> Use:
     """A training that it sees."""
     metrics = dict(METRICS)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from medpipe.steps import DataInfo, Inferer, InfererStep
-from medpipe.testing.check import Case, FailedError, check, described, skip
+from medpipe.system.raised import described
+from medpipe.testing.check import Case, FailedError, check, skip
 from medpipe.testing.network_data import fits_none
 from medpipe.testing.subjects import data_info
 from medpipe.testing.use import Use, typical
@@ -117,7 +118,9 @@ def takes_images_of_other_sides(case: Case) -> None:
             try:
                 shape = tuple(varied.outputs(some).shape)
             except Exception as error:
-                raise FailedError(f"sides {sides}: it raises {described(error)[:300]}") from error
+                raise FailedError(
+                    f"sides {sides}: it raises {described(error, most=300)}"
+                ) from error
             if shape != one.shape(some):
                 raise FailedError(f"sides {sides}: its outputs have the shape {shape}")
 
@@ -251,11 +254,11 @@ def takes_outputs_in_bfloat16(case: Case) -> None:
         try:
             found = one.outputs(one.images, half)
         except Exception as error:
-            raise FailedError(f"it raises {described(error)[:300]}") from error
+            raise FailedError(f"it raises {described(error, most=300)}") from error
         _compare(expected, found.float(), "in bfloat16 outputs differ", COARSE)
 
 
-@typical("inferer")
+@typical("inferer", found_by=infers_each_sample)
 def _use(case: Case) -> Use:
     found = _fitting(case)
     return Use(
@@ -298,7 +301,7 @@ def _varied(case: Case, one: Inferred) -> Inferred:
     try:
         return attrs.evolve(one, data=data, inferer=case.step.build(data))
     except Exception as error:
-        raise skip(f"it refuses data whose sides vary: {described(error)[:200]}") from error
+        raise skip(f"it refuses data whose sides vary: {described(error, most=200)}") from error
 
 
 def _network(data: DataInfo, *, kernel: int = 3) -> nn.Module:

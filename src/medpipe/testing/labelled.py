@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from medpipe.steps import DataInfo, Loss, Task
+from medpipe.system.raised import described
 from medpipe.tasks import Segmentation
 from medpipe.tasks.label_image import IGNORED
-from medpipe.testing.check import Case, FailedError, described, skip
+from medpipe.testing.check import Case, FailedError, skip
 from medpipe.testing.subjects import data_info
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from medpipe.optimization.accumulation import denominator_of
 from medpipe.optimization.deep_supervision import deeply_supervised
 from medpipe.steps import LossStep
-from medpipe.testing.check import Case, FailedError, check, described, skip
+from medpipe.system.raised import described
+from medpipe.testing.check import Case, FailedError, check, skip
 from medpipe.testing.labelled import Labelled, fitting
 from medpipe.testing.use import Use, typical
 
@@ -231,7 +232,7 @@ def takes_deep_supervision(case: Case) -> None:
             value = loss(heads, batch.labels)
             value.backward()
         except Exception as error:
-            raise FailedError(f"with two outputs it raises {described(error)[:300]}") from error
+            raise FailedError(f"with two outputs it raises {described(error, most=300)}") from error
         if not bool(value.isfinite()):
             raise FailedError(f"with two outputs it is {float(value)}")
 
@@ -255,7 +256,7 @@ def withstands_autocast(case: Case) -> None:
                 with torch.autocast("cpu", torch.bfloat16, enabled=within):
                     found = float(batch.loss(outputs, batch.labels))
             except Exception as error:
-                raise FailedError(f"{where} it raises {described(error)[:300]}") from error
+                raise FailedError(f"{where} it raises {described(error, most=300)}") from error
             if not _close(found, expected, COARSE):
                 raise FailedError(f"{where} it is {found:.4g}, not {expected:.4g}")
 
@@ -283,7 +284,7 @@ def moves_to_the_device(case: Case) -> None:
             raise skip(f"it looks at values, which meta has not: {said[:200]}") from error
 
 
-@typical("loss")
+@typical("loss", found_by=gives_one_number)
 def _use(case: Case) -> Use:
     batches = fitting(case)
 

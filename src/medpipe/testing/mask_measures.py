@@ -9,8 +9,9 @@ import attrs
 
 from medpipe.evaluation.mask_measures import measure_problems
 from medpipe.steps import MaskMeasure, MetricStep, Task
+from medpipe.system.raised import described
 from medpipe.tasks.structure_masks import structure_pairs
-from medpipe.testing.check import Case, FailedError, check, described, skip
+from medpipe.testing.check import Case, FailedError, check, skip
 from medpipe.testing.measured_cases import NAMES, SIDES, SPACING, masks
 from medpipe.testing.watched import difference
 
@@ -94,7 +95,9 @@ def _try(measure: Any, name: str, pair: tuple[Any, Any], dims: int) -> None:
     try:
         found = [float(value) for value in measure(*pair, spacing)]
     except Exception as error:
-        raise FailedError(f"of {name} in {dims}-D it raises {described(error)[:300]}") from error
+        raise FailedError(
+            f"of {name} in {dims}-D it raises {described(error, most=300)}"
+        ) from error
     if len(found) != len(measure.columns):
         raise FailedError(f"it gives {len(found)} numbers for the columns {measure.columns}")
 

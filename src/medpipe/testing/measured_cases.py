@@ -14,7 +14,8 @@ from medpipe.evaluation.mask_measures import MaskMeasures
 from medpipe.evaluation.measured import Measured, measure
 from medpipe.evaluation.predictions import Predictions
 from medpipe.steps import MaskMeasure, Task
-from medpipe.testing.check import Case, FailedError, described, skip
+from medpipe.system.raised import described
+from medpipe.testing.check import Case, FailedError, skip
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,7 +9,8 @@ import attrs
 
 from medpipe.evaluation.mask_measures import scores_for
 from medpipe.steps import MetricStep
-from medpipe.testing.check import Case, FailedError, check, described, skip
+from medpipe.system.raised import described
+from medpipe.testing.check import Case, FailedError, check, skip
 from medpipe.testing.mask_measures import mask_measures_take_all_masks
 from medpipe.testing.measured_cases import forms_of, measured, predictions, values_close
 from medpipe.testing.use import Use, typical
@@ -145,7 +146,9 @@ def says_what_is_undefined(case: Case) -> None:
                 if len(some):
                     found.statistic(_weights(len(some)))
             except Exception as error:
-                raise FailedError(f"{said} (form {form!r}): {described(error)[:300]}") from error
+                raise FailedError(
+                    f"{said} (form {form!r}): {described(error, most=300)}"
+                ) from error
             if said.endswith("missing") and form != "class" and found.value is not None:
                 raise FailedError(f"of {said} (form {form!r}) it is {found.value}, not undefined")
 
@@ -303,7 +306,7 @@ def passes_over_missing_labels(case: Case) -> None:
             )
 
 
-@typical("metric")
+@typical("metric", found_by=measures_each_case)
 def _use(case: Case) -> Use:
     some = [predictions(case, form) for form in forms_of(case)]
 

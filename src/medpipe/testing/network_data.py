@@ -9,7 +9,8 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from medpipe.errors import MedpipeError
-from medpipe.testing.check import Case, CheckSkipped, FailedError, described, skip
+from medpipe.system.raised import described
+from medpipe.testing.check import Case, CheckSkipped, FailedError, skip
 from medpipe.testing.remembered import remembered
 from medpipe.testing.subjects import data_info, images
 from medpipe.training.determinism import seeded

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from medpipe.steps import DataInfo, NetworkStep
-from medpipe.testing.check import Case, FailedError, check, described, skip
+from medpipe.system.raised import described
+from medpipe.testing.check import Case, FailedError, check, skip
 from medpipe.testing.network_data import (
     built,
     fitting,
@@ -35,7 +36,8 @@ CLOSE = 1e-4
 @check(
     NetworkStep,
     protects="The library builds a network for the data that it found.",
-    remedy="Take channels, outputs and spatial_dims of the data info that build gets.",
+    remedy="Mend what it says. Take channels, outputs and spatial_dims of the data info that build "
+    "gets; pool and flatten before the last layer, unless labels are images.",
 )
 def builds_a_network(case: Case) -> None:
     """It builds a network that takes images of a built-in task, in training and in eval mode."""
@@ -283,12 +285,12 @@ def can_be_exported(case: Case, data: DataInfo) -> None:
             program = torch.export.export(network, (some,))
             found, expected = program.module()(some), network(some)
     except Exception as error:
-        raise FailedError(f"torch.export refuses it: {described(error)[:300]}") from error
+        raise FailedError(f"torch.export refuses it: {described(error, most=300)}") from error
     if not _apart(found, expected) <= 10 * CLOSE:
         raise FailedError("what torch.export makes of it gives other outputs")
 
 
-@typical("network")
+@typical("network", found_by=builds_a_network)
 def _use(case: Case) -> Use:
     """A pass in eval mode; building draws weights from the global generator, as it should."""
     import torch

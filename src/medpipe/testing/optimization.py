@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from medpipe.optimization.optimizers import make_optimizer
 from medpipe.steps import OptimizerStep
-from medpipe.testing.check import Case, FailedError, check, described, skip
+from medpipe.system.raised import described
+from medpipe.testing.check import Case, FailedError, check, skip
 from medpipe.testing.use import Use, typical
 
 if TYPE_CHECKING:
@@ -84,7 +85,9 @@ def trains_all_shapes(case: Case) -> None:
         try:
             _train(network, _optimizer(case, network), STEPS)
         except Exception as error:
-            raise FailedError(f"{said} {list(shape)} raises {described(error)[:300]}") from error
+            raise FailedError(
+                f"{said} {list(shape)} raises {described(error, most=300)}"
+            ) from error
         if _moved(before, network) == 0:
             raise FailedError(f"{said} {list(shape)} is the same after {STEPS} steps")
 
@@ -138,7 +141,7 @@ def resumes_exactly(case: Case) -> None:
         resumed = _optimizer(case, second)
         resumed.load_state_dict(states["optimizer"])
     except Exception as error:
-        raise FailedError(f"its state can't be kept: {described(error)[:300]}") from error
+        raise FailedError(f"its state can't be kept: {described(error, most=300)}") from error
     _train(second, resumed, STEPS)
     for (said, one), other in zip(_values(whole).items(), _values(second).values(), strict=True):
         if not torch.equal(one, other):
@@ -251,13 +254,13 @@ def leaves_frozen_parameters_alone(case: Case) -> None:
             optimizer.step()
     except Exception as error:
         raise FailedError(
-            f"a parameter without a gradient raises {described(error)[:300]}"
+            f"a parameter without a gradient raises {described(error, most=300)}"
         ) from error
     if not all(torch.equal(*pair) for pair in zip(before, (frozen, unused), strict=True)):
         raise FailedError("parameters without a gradient change")
 
 
-@typical("optimizer")
+@typical("optimizer", found_by=makes_an_optimizer)
 def _use(case: Case) -> Use:
     def call() -> object:
         network = _network(SHAPES)

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 from medpipe.errors import PluginError
 from medpipe.registry.registry import Registry
 from medpipe.registry.remedies import lacks, what_to_do
+from medpipe.registry.wording import distribution_meant, normal_name
 from medpipe.system.progress import bar
+from medpipe.system.raised import described
 from medpipe.testing.catalogue import all_checks, checks_for, outcomes_for
-from medpipe.testing.check import described, examples_of
+from medpipe.testing.examples import GIVE, examples_of, why_none
 from medpipe.testing.importing import SECONDS, import_elsewhere
 from medpipe.testing.plugin_report import Checked, PluginReport, StepReport
 
@@ -63,7 +65,7 @@ def check_plugin(distribution: str, *, checks: Sequence[str] = ()) -> PluginRepo
 def _found(name: str) -> tuple[Registry, list[Plugin]]:
     """A registry that has the plugin, and the plugin: one record for each entry point."""
     registry = Registry.discover()
-    named = [one for one in registry.plugins if _normal(one.distribution) == _normal(name)]
+    named = [one for one in registry.plugins if normal_name(one.distribution) == normal_name(name)]
     if named and not all((one.error or "").startswith("MEDPIPE_PLUGINS") for one in named):
         return registry, named
     if re.fullmatch(r"\w+(\.\w+)*", name):
@@ -81,9 +83,11 @@ def _found(name: str) -> tuple[Registry, list[Plugin]]:
                     "again."
                 ) from error
             return registry, [registry.plugins[-1]]
+    near = distribution_meant(name, [one.distribution for one in registry.plugins if one.steps])
+    meant = f"Did you mean {near!r}? Else install" if near else "Install"
     raise PluginError(
         f"There is no plugin {name!r}: no installed distribution of that name offers steps, and "
-        "the working folder has no module of that name. Install it (pip install -e .); 'medpipe "
+        f"the working folder has no module of that name. {meant} it (pip install -e .); 'medpipe "
         "plugins' lists those that are there."
     )
 
@@ -100,7 +104,7 @@ def _checked(outcome: Outcome) -> Checked:
         status=outcome.status,
         said=outcome.said,
         protects=outcome.check.protects,
-        remedy=outcome.check.remedy,
+        remedy=outcome.remedy,
         example=outcome.example,
     )
 
@@ -148,11 +152,12 @@ def _of_plugin(
         protects="A name that two plugins offer must be written with its distribution.",
         remedy="Choose another name for the step.",
     )
+    lacking = list(_without_examples(classes))
     yield _judged(
         "gives_examples_of_all_steps",
-        list(_without_examples(classes)),
+        [said for said, _ in lacking],
         protects="Without a step to try, no check says anything.",
-        remedy="Define the classmethod examples(cls, folder), or give every parameter a default.",
+        remedy=" ".join(dict.fromkeys(remedy for _, remedy in lacking)) or GIVE,
     )
 
 
@@ -202,17 +207,12 @@ def _typed(modules: Sequence[str]) -> Checked:
     return Checked(name="is_typed", status="skipped", said=said, protects=protects, remedy=remedy)
 
 
-def _without_examples(classes: Sequence[type[Step]]) -> Iterator[str]:
+def _without_examples(classes: Sequence[type[Step]]) -> Iterator[tuple[str, str]]:
+    """The steps without examples, each with why, and what to do."""
     for cls in classes:
         with tempfile.TemporaryDirectory() as folder:
             try:
-                found = examples_of(cls, Path(folder))
+                examples_of(cls, Path(folder))
             except Exception as error:
-                yield f"{cls.kind} {cls.name}: {described(error)}"
-                continue
-        if not found:
-            yield f"{cls.kind} {cls.name}: it gives none"
-
-
-def _normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name.strip()).lower()
+                said, remedy = why_none(cls, error)
+                yield f"{cls.kind} {cls.name}: {said}", remedy

@@ -14,8 +14,10 @@ from medpipe.data.readers.reader import decode_content
 from medpipe.data.readers.unreadable import HEAD
 from medpipe.errors import DataError
 from medpipe.steps import DecodedImage, ReaderStep, Reading
-from medpipe.testing.check import Case, FailedError, check, described, examples_of, skip
+from medpipe.system.raised import described
+from medpipe.testing.check import Case, FailedError, check, skip
 from medpipe.testing.damage import SECONDS, Tried, chosen_reader, tried
+from medpipe.testing.examples import examples_of
 from medpipe.testing.use import Use, typical
 from medpipe.testing.watched import difference
 
@@ -263,7 +265,7 @@ def takes_no_size_on_trust(case: Case) -> None:
             raise FailedError(f"of {one.file} {one.damage} it runs out of memory")
 
 
-@typical("reader")
+@typical("reader", found_by=decodes_its_files)
 def _use(case: Case) -> Use:
     path, content = next((path, path.read_bytes()) for path, _ in _decoded(case))
     return Use(given=[content], call=lambda: case.step.decode(content, str(path), Reading()))

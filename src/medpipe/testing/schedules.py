@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import attrs
 
 from medpipe.steps import ScheduleStep
-from medpipe.testing.check import Case, FailedError, check, described, skip
+from medpipe.system.raised import described
+from medpipe.testing.check import Case, FailedError, check, skip
 from medpipe.testing.use import Use, typical
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ def is_planned_for_what_it_says(case: Case) -> None:
                     )
 
 
-@typical("schedule")
+@typical("schedule", found_by=gives_a_factor)
 def _use(case: Case) -> Use:
     losses = list(LOSSES)
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from medpipe.steps import LabelImage, Task
-from medpipe.testing.check import Case, FailedError, described, skip
+from medpipe.system.raised import described
+from medpipe.testing.check import Case, FailedError, skip
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

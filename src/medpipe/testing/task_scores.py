@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from medpipe.errors import UnknownStepError
 from medpipe.steps import DataInfo, InfererStep, LossStep, MetricStep, Step, TaskStep
-from medpipe.testing.check import Case, FailedError, check, described, skip
+from medpipe.system.raised import described
+from medpipe.testing.check import Case, FailedError, check, skip
 from medpipe.testing.task_samples import (
     COUNT,
     answered,

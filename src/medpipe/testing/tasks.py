@@ -8,7 +8,8 @@ import random
 from typing import Any
 
 from medpipe.steps import TaskStep
-from medpipe.testing.check import Case, FailedError, check, described, skip
+from medpipe.system.raised import described
+from medpipe.testing.check import Case, FailedError, check, skip
 from medpipe.testing.task_samples import (
     answered,
     labels_of,
@@ -256,7 +257,7 @@ def reads_missing_labels(case: Case) -> None:
     return _read_back(case, scores, missing, "a missing label: ")
 
 
-@typical("task")
+@typical("task", found_by=takes_right_labels)
 def _use(case: Case) -> Use:
     outputs = outputs_of(case)
     labels = [] if case.step.dense else labels_of(case)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from medpipe.steps import TrainerStep
-from medpipe.testing.check import Case, FailedError, check, described, skip
+from medpipe.system.raised import described
+from medpipe.testing.check import Case, FailedError, check, skip
 from medpipe.testing.learnable import Small, learnable
 from medpipe.testing.trainers import builds_a_trainer, fitting, keeps_network_and_optimizers
 from medpipe.testing.trainings import training_of

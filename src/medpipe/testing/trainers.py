@@ -8,7 +8,8 @@ from typing import Any
 
 from medpipe.errors import RunError, TrainingError
 from medpipe.steps import DataInfo, TrainerStep
-from medpipe.testing.check import Case, CheckSkipped, FailedError, check, described, skip
+from medpipe.system.raised import described
+from medpipe.testing.check import Case, CheckSkipped, FailedError, check, skip
 from medpipe.testing.learnable import learnable
 from medpipe.testing.trainings import EPOCHS, training_of
 from medpipe.testing.use import Use, typical
@@ -265,7 +266,7 @@ def says_what_its_schedule_was_planned_for(case: Case) -> None:
         )
 
 
-@typical("trainer")
+@typical("trainer", found_by=builds_a_trainer)
 def _use(case: Case) -> Use:
     """Two iterations; what is random in a training draws from the global generators."""
     data = fitting(case)

@@ -44,7 +44,8 @@ LIKE = 0.05
 @check(
     TransformStep,
     protects="Batches are changed where samples would be: both must train the same network.",
-    remedy="Write apply for one sample and apply_batch for all from the same few lines.",
+    remedy="Write apply for one sample and apply_batch for all from the same few lines; of a "
+    "DrawnStep, let changed treat each image by its own values alone.",
     needs=[takes_samples],
 )
 def changes_batches_as_samples(case: Case) -> None:
@@ -66,7 +67,8 @@ def changes_batches_as_samples(case: Case) -> None:
 @check(
     TransformStep,
     protects="The cache holds images in few bits, and gives them to such a step as they are.",
-    remedy="Compute in float32 inside of apply_batch, or leave accepts_integer_images False.",
+    remedy="Compute in float32 inside of apply_batch, or of a DrawnStep's changed, or leave "
+    "accepts_integer_images False.",
     needs=[takes_samples],
 )
 def changes_integers_as_floats(case: Case) -> None:

@@ -19,7 +19,8 @@ from medpipe.data.chain import Chain
 from medpipe.data.loading.collate import as_tensor
 from medpipe.steps import DecodedImage, Reading
 from medpipe.system.files import write_bytes
-from medpipe.testing.check import Case, FailedError, described, skip
+from medpipe.system.raised import described
+from medpipe.testing.check import Case, FailedError, skip
 from medpipe.testing.remembered import remembered
 
 Form = Literal["image", "mask", "channels", "bare", "decoded", "file"]
@@ -154,8 +155,8 @@ def fitting(case: Case, dims: int | None = None) -> tuple[int, Form]:
     said: list[str] = []
     taken = [one for some in ((dims,) if dims else (2, 3)) for one in _taken(case, some, said)]
     if not taken:
-        raise FailedError(f"it changes no sample that was tried: {said[0][:400]}")
-    kept = [(some, form) for some, form, axes in taken if axes == some + 1]
+        raise FailedError(f"it changes no sample that was tried: {said[0]}")
+    kept = [(some, form) for some, form, shape in taken if len(shape) == some + 1]
     return kept[0] if kept else taken[0][:2]
 
 
@@ -163,19 +164,35 @@ def fitting(case: Case, dims: int | None = None) -> tuple[int, Form]:
 def all_fitting(case: Case) -> list[tuple[int, Form]]:
     """As `fitting`, and what the step takes of the other number of axes, if it keeps them."""
     first = fitting(case)
-    others = [one for one in _taken(case, 5 - first[0], []) if one[2] == one[0] + 1]
+    others = [one for one in _taken(case, 5 - first[0], []) if len(one[2]) == one[0] + 1]
     return [first, *(one[:2] for one in others[:1])]
 
 
-def _taken(case: Case, dims: int, said: list[str]) -> list[tuple[int, Form, int]]:
-    """The axes and forms that the step takes, with the axes of the image afterwards."""
+def axes_changed(case: Case) -> str:
+    """What a random or batched step does to the axes of an image; empty: it keeps them.
+
+    A step for volumes that makes volumes of images keeps those of volumes.
+    """
+    if not (chain_of(case).random[0] or case.step.batched):
+        return ""
+    taken = [one for dims in (2, 3) for one in _taken(case, dims, []) if one[1] in LOADED]
+    kept = {dims for dims, _, shape in taken if len(shape) == dims + 1}
+    for dims, form, shape in taken:
+        if len(shape) <= dims or (len(shape) > dims + 1 and not kept):
+            before = tuple(as_tensor(drawn_sample(dims, form)["image"]).shape)
+            return f"it gives an image of the shape {shape} for one of {before}"
+    return ""
+
+
+def _taken(case: Case, dims: int, said: list[str]) -> list[tuple[int, Form, tuple[int, ...]]]:
+    """The axes and forms that the step takes, with the shape of the image afterwards."""
     found = []
     for form in FORMS:
         try:
             result = chain_of(case, prob=1.0)(drawn_sample(dims, form), training=True)
-            found.append((dims, form, as_tensor(result["image"]).ndim))
+            found.append((dims, form, tuple(as_tensor(result["image"]).shape)))
         except Exception as error:
-            said.append(described(error))
+            said.append(described(error, most=400))
     return found
 
 

@@ -7,9 +7,11 @@ from typing import Any
 
 from medpipe.data.loading.collate import as_tensor
 from medpipe.steps import TransformStep
-from medpipe.testing.check import Case, FailedError, check, described, skip
+from medpipe.system.raised import described
+from medpipe.testing.check import Case, FailedError, check, skip
 from medpipe.testing.transform_samples import (
     all_fitting,
+    axes_changed,
     chain_of,
     changed,
     drawn_sample,
@@ -26,11 +28,15 @@ TIMES = 256
 @check(
     TransformStep,
     protects="A transform gets samples as the library loads them.",
-    remedy="Take a dictionary with the image under 'image', of shape (channels, spatial...).",
+    remedy="Mend what it says. A step gets a dictionary with the image under 'image', of shape "
+    "(channels, spatial...), and a random or batched one gives an image with as many axes: "
+    "squeeze and an index take the channels away.",
 )
 def takes_samples(case: Case) -> None:
-    """It changes a sample with an image or a volume."""
+    """It changes a sample with an image or a volume; random or batched, it keeps the axes."""
     fitting(case)
+    if said := axes_changed(case):
+        raise FailedError(said)
 
 
 @check(
@@ -183,7 +189,7 @@ def depends_on_no_other_sample(case: Case) -> None:
         raise FailedError("after other samples it changes a sample in another way")
 
 
-@typical("transform")
+@typical("transform", found_by=takes_samples)
 def _use(case: Case) -> Use:
     dims, form = fitting(case)
     chain, sample = chain_of(case, prob=1.0), drawn_sample(dims, form)

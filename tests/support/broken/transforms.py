@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
-from medpipe.plugin import PatchSource, PatchStep, TransformStep
+from medpipe.plugin import DrawnStep, PatchSource, PatchStep, TransformStep
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,6 +35,27 @@ class OtherKey(Changed):
 
     def changed(self, sample: Sample) -> Sample:
         return {**sample, "img": sample["img"] * 2}
+
+
+@attrs.frozen(kw_only=True)
+class LosesAnAxis(DrawnStep):
+    """Takes the axis of a single channel away.
+
+    Attributes:
+        prob: Probability that a sample is changed.
+    """
+
+    name: ClassVar[str] = "loses_an_axis"
+    prob: float = 0.5
+
+    def values(self, rng: np.random.Generator) -> Mapping[str, Any]:
+        return {"factor": float(rng.uniform(0.5, 2))}
+
+    def changed(self, images: torch.Tensor, draws: Sequence[Mapping[str, Any]]) -> torch.Tensor:
+        import torch
+
+        factors = torch.tensor([draw["factor"] for draw in draws])
+        return (images * factors.reshape(-1, *(1,) * (images.ndim - 1))).squeeze(1)
 
 
 @attrs.frozen(kw_only=True)
@@ -371,7 +392,7 @@ class Corner(PatchStep):
 
 
 BROKEN: dict[str, list[Any]] = {
-    "takes_samples": [OtherKey()],
+    "takes_samples": [OtherKey(), LosesAnAxis()],
     "takes_images": [VolumesWithoutWords()],
     "takes_volumes": [ImagesWithoutWords()],
     "keeps_what_else_a_sample_has": [LosesColumns(), LosesColumnsOfVolumes()],

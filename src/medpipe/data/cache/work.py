@@ -10,6 +10,7 @@ import attrs
 
 from medpipe.data.cache.index import Piece
 from medpipe.errors import MedpipeError, StepError
+from medpipe.system.raised import described
 from medpipe.system.resource_errors import limit_of
 
 if TYPE_CHECKING:
@@ -61,10 +62,9 @@ def pack(ids: Sequence[str], produce: Produce) -> Piece:
         limit = limit_of(error)
         if limit is not None:
             raise limit from error
-        text = " ".join(str(error).split()) or "no message"
         raise StepError(
             f"Samples could not be made for the packed cache, among them {ids[0]!r}: "
-            f"{type(error).__name__}: {text}"
+            f"{described(error)}"
         ) from error
     return piece
 

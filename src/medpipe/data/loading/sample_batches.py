@@ -19,6 +19,7 @@ from medpipe.data.loading.collate import Batch, collate
 from medpipe.data.loading.columns import Columns
 from medpipe.data.readers.reader import source_of
 from medpipe.errors import DataError, LimitError, MedpipeError, RunError, StepError
+from medpipe.system.raised import described
 from medpipe.system.resource_errors import limit_of
 from medpipe.system.start_methods import (
     unsendable,
@@ -118,11 +119,10 @@ class SampleBatches(Dataset[Batch]):
         except MedpipeError:
             raise
         except Exception as error:  # whatever a user's object raises when it is unpickled
-            text = " ".join(str(error).split()) or "no message"
             raise StepError(
-                f"A worker process can't unpickle what it was sent: {type(error).__name__}: "
-                f"{text}. What a transform or a sample holds must be defined at the top level of a "
-                "module that workers can import, or set loader.workers = 0."
+                f"A worker process can't unpickle what it was sent: {described(error)}. What a "
+                "transform or a sample holds must be defined at the top level of a module that "
+                "workers can import, or set loader.workers = 0."
             ) from error
 
     def not_sent(self) -> str:

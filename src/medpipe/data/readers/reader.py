@@ -14,6 +14,7 @@ from medpipe.data.readers.unreadable import HEAD, UnreadableImageError, file_byt
 from medpipe.errors import DataError, MedpipeError, StepError
 from medpipe.registry.failures import failures_named
 from medpipe.steps import DecodedImage, Reading, Series
+from medpipe.system.raised import described
 from medpipe.system.resource_errors import limit_of
 
 if TYPE_CHECKING:
@@ -131,8 +132,7 @@ def _decoded_by(chosen: ChosenReader, content: bytes, path: str, reading: Readin
         limit = limit_of(error)
         if limit is not None:  # nothing is wrong with the file
             raise limit from error
-        text = " ".join(str(error).split()).rstrip(".") or "no message"
-        reason = f"can't be decoded by {chosen.title}: {type(error).__name__}: {text}"
+        reason = f"can't be decoded by {chosen.title}: {described(error).rstrip('.')}"
         raise UnreadableImageError(path, reason, kind="damaged") from error
     if not isinstance(image, DecodedImage) or not hasattr(image.values, "ndim"):
         raise StepError(
