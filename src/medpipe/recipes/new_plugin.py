@@ -198,7 +198,17 @@ pipeline = (
 )
 print(pipeline.check())
 ```
-"""
+{_replaced(kinds)}"""
+
+
+def _replaced(kinds: Sequence[str]) -> str:
+    """That a builder's methods have two forms, for the kinds of which there may be several."""
+    some = [kind for kind in ("reader", "transform", "metric", "handler") if kind in kinds]
+    sentences = [
+        f"`.{kind}(...)` adds to the {kind}s that are there, `.{kind}s(...)` replaces them."
+        for kind in some
+    ]
+    return "\n" + " ".join(sentences) + "\n" if sentences else ""
 
 
 def _added(step: str) -> str:

@@ -13,7 +13,7 @@ _DRAWN = "dataset.step=phantom --set dataset.samples=240"
 """The images of a run that needs no files."""
 
 _INTRODUCTION = (
-    "Each command trains on images that are drawn, in a minute at most on two CPU cores:"
+    "Each command trains on images that are drawn, in a minute at most on two idle CPU cores:"
 )
 
 _SETTINGS = {
