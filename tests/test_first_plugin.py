@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 import shlex
@@ -38,6 +39,8 @@ def test_every_command_of_the_page_works(python: Path, tmp_path: Path, repositor
     text = (repository / "docs" / "first-plugin.md").read_text(encoding="utf-8")
     work = tmp_path / "work"
     image_folder(work / "data" / "xray", samples=48)
+    for picture in (work / "data").rglob("*.png"):  # named as in part 2
+        picture.rename(picture.with_name(picture.name.replace("p", "patient", 1)))
     commands = [
         shlex.split(line[2:]) for block in CONSOLE.findall(text) for line in block.splitlines()
     ]
@@ -64,6 +67,10 @@ def test_every_command_of_the_page_works(python: Path, tmp_path: Path, repositor
                 (work / name).write_text(source, encoding="utf-8")
         if program == "pytest":
             assert " passed" in done.stdout
+    assert medpipe.Run.load(work / "runs" / "heart").metrics["test"]["accuracy"] > 0.5
+    with (work / "runs" / "xray" / "splits.csv").open() as table:
+        splits = {(row["group"], row["split"]) for row in csv.DictReader(table)}
+    assert len(splits) == len({group for group, _ in splits}) == 24
     used = medpipe.Run.load(work / "runs" / "xray").record["plugins"]
     heart = {
         "distribution": "medpipe-heart",

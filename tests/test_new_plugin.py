@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -15,10 +16,12 @@ import pytest
 
 import medpipe
 from medpipe import config
+from medpipe.cli.source import builder_of
 from medpipe.recipes.new_plugin import KINDS, plugin_files
 from medpipe.steps import STEP_KINDS
 from medpipe.testing import checks_for
-from support.programs import exit_code, listed
+from support.programs import exit_code, install, listed
+from support.programs import medpipe as run_medpipe
 
 
 def write(folder: Path, name: str, kinds: Any) -> Path:
@@ -49,8 +52,19 @@ def test_the_command_writes_a_plugin_and_says_what_is_next(
     monkeypatch.chdir(tmp_path)
     assert exit_code("new-plugin", "my-net", "--kind", "loss", "--kind", "network") == 0
     said = capsys.readouterr().out
-    assert 'pip install -e "medpipe-my-net[test]"' in said
     folder = tmp_path / "medpipe-my-net"
+    assert re.findall("^  (.+)$", said, re.MULTILINE) == [
+        'pip install -e "medpipe-my-net[test]"',
+        "medpipe plugins",
+        "pytest medpipe-my-net",
+        "mypy --config-file medpipe-my-net/pyproject.toml medpipe-my-net/src medpipe-my-net/tests",
+        "medpipe check-plugin medpipe-my-net",
+        "medpipe run mednist_fast --set dataset.step=phantom --set dataset.samples=240 "
+        "--set network.step=my_net_network --set loader.batch_size=16 "
+        "--output runs/my_net_network",
+    ]
+    readme = (folder / "README.md").read_text()
+    assert set(re.findall("^  (.+)$", said, re.MULTILINE)) <= set(_commands(readme))
     found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert found == {
         ".github/workflows/tests.yml",
@@ -96,19 +110,71 @@ def test_its_readme_names_each_step_where_it_belongs(kinds: tuple[str, ...], pac
     text = plugin_files("heart", kinds)["README.md"]
     rows = re.findall(r"^\| (\w+) \| `(\w+)` \| .+ \| `(.+)` \|$", text, re.MULTILINE)
     assert [(kind, name) for kind, name, _ in rows] == [(kind, f"heart_{kind}") for kind in kinds]
-    shown = re.findall(r"^```python\n(.+?)^```$", text, re.MULTILINE | re.DOTALL)
+    shown = re.findall(r"^```python\nimport medpipe\n(.+?)^```$", text, re.MULTILINE | re.DOTALL)
     assert bool(shown) == (not {*kinds} <= {"task", "export"})
     if not shown:
         return
     registry = medpipe.Registry.discover().with_plugin(package, name="medpipe-heart")
     code = shown[0].replace('device="cpu"', "registry=registry").replace(".check()", "")
     told: list[Any] = []
-    exec(code, {"registry": registry, "print": told.append})
+    exec(code, {"medpipe": medpipe, "registry": registry, "print": told.append})
     written = config.write(told[0].configuration, registry=registry)
     others = {"task", "export", *({"optimizer", "schedule"} if len(kinds) > 1 else ())}
     for kind, name, table in rows:
         if kind not in others:
             assert f'{table}\nstep = "medpipe-heart:{name}"\n' in written
+
+
+def test_its_readme_trains_with_each_step(package: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = medpipe.Registry.discover().with_plugin(package, name="medpipe-heart")
+    monkeypatch.setattr(medpipe.Registry, "discover", lambda: registry)
+    commands = _commands(plugin_files("heart", KINDS)["README.md"])
+    for _, command, *options in map(shlex.split, commands):
+        if command == "run":
+            kind = options[-1].removeprefix("runs/heart_").removesuffix("_2")
+            settings = [option for option in options if "=" in option]
+            described = builder_of(options[0], settings, None).build().describe()
+            assert f"heart_{kind}" in described or kind == "export"
+            commands = [line for line in commands if f"runs/heart_{kind}" not in line]
+    assert commands == [
+        'pip install -e "medpipe-heart[test]"',
+        "medpipe plugins",
+        "pytest medpipe-heart",
+        "mypy --config-file medpipe-heart/pyproject.toml medpipe-heart/src medpipe-heart/tests",
+        "medpipe check-plugin medpipe-heart",
+    ]
+
+
+@pytest.mark.rare  # the commands are read above
+@pytest.mark.long
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_training_commands_of_its_readme_train(
+    kind: str, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, "medpipe-heart", "").unlink()  # its package is in a folder of its own
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(whole / "src"), *sys.path]))
+    monkeypatch.chdir(tmp_path)
+    readme = plugin_files("heart", [kind])["README.md"]
+    for code in re.findall(r"^```python\n(.+?)^```$", readme, re.MULTILINE | re.DOTALL):
+        if "import medpipe" not in code:
+            exec(code, {})
+    small = ["--set=network.step=resnet10", "--set=network.widen_factor=0.125"]
+    for program, *arguments in map(shlex.split, _commands(readme)):
+        if program == "medpipe" and arguments[0] in ("run", "export"):
+            more = small if arguments[0] == "run" and kind != "network" else []
+            done = run_medpipe(tmp_path, *arguments, *more)
+            assert done.returncode == 0, done.stderr
+    run = medpipe.Run.load(tmp_path / "runs" / f"heart_{kind}")
+    assert run.metrics["test"]["accuracy"] > 0.6
+    if kind == "export":
+        assert (tmp_path / "runs" / "heart_export-heart_export").is_dir()
+    else:
+        steps = {plugin["distribution"]: plugin["steps"] for plugin in run.record["plugins"]}
+        assert steps["medpipe-heart"] == [f"{kind}:heart_{kind}"]
+
+
+def _commands(readme: str) -> list[str]:
+    return re.findall(r"^\$ (.+)$", readme, re.MULTILINE)
 
 
 @pytest.mark.parametrize("kind", KINDS)

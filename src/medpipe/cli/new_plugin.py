@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from medpipe.cli.arguments import StepKind
-from medpipe.recipes.new_plugin import distribution_of, plugin_files
+from medpipe.recipes.new_plugin import commands_for, distribution_of, plugin_files
 from medpipe.system.files import make_directories, write_text
 from medpipe.system.output_folders import refuse_existing
 
@@ -35,5 +35,6 @@ def new_plugin(
         make_directories((folder / path).parent)
         write_text(folder / path, text)
     print(f"The plugin is in {folder}. Next:")
-    print(f'  pip install -e "{folder}[test]"')
-    print(f"  pytest {folder}")
+    for command in commands_for(name, kind, str(folder)):
+        print(f"  {command}")
+    print(f"{folder / 'README.md'} has a training command for each step.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from medpipe.errors import ConfigError, Problem
 from medpipe.hookspecs import hook_of
+from medpipe.recipes.plugin_commands import commands_of, next_commands, training_section
 from medpipe.steps import STEP_KINDS
 
 if TYPE_CHECKING:
@@ -77,13 +78,17 @@ def plugin_files(name: str, kinds: Sequence[str] = USUAL) -> dict[str, str]:
     title = "".join(part.capitalize() for part in step.split("_"))
     classes = {kind: f"{title}{kind.capitalize()}" for kind in kinds}
     summary = f"A plugin of medpipe with {_listed(kinds)}."
+    distribution = distribution_of(name)
+    commands = commands_of(distribution, distribution)
     words = {
         "SUMMARY": summary,
+        "COMMANDS": "\n".join(f"$ {command}" for command in commands),
+        "TRAINING": training_section(step, kinds),
         "TABLE": "\n".join(_row(kind, step) for kind in kinds),
         "USAGE": _usage(step, kinds),
         "STEP": step,
         "CLASS": title,
-        "NAME": distribution_of(name).removeprefix("medpipe-"),
+        "NAME": distribution.removeprefix("medpipe-"),
     }
     package = f"src/medpipe_{step}"
     files = {
@@ -99,6 +104,19 @@ def plugin_files(name: str, kinds: Sequence[str] = USUAL) -> dict[str, str]:
     written[f"{package}/__init__.py"] = _package(f"medpipe_{step}", summary, classes)
     written[f"{package}/py.typed"] = ""
     return written
+
+
+def commands_for(name: str, kinds: Sequence[str], folder: str) -> list[str]:
+    """What to do with a new plugin, from the folder that its own lies in.
+
+    Args:
+        name: The plugin's name.
+        kinds: The kinds of its steps.
+        folder: Its own folder.
+    """
+    distribution = distribution_of(name)
+    step = distribution.removeprefix("medpipe-").replace("-", "_")
+    return next_commands(distribution, folder, step, kinds)
 
 
 def _template(file: str) -> str:
@@ -180,7 +198,17 @@ pipeline = (
 )
 print(pipeline.check())
 ```
-"""
+{_replaced(kinds)}"""
+
+
+def _replaced(kinds: Sequence[str]) -> str:
+    """That a builder's methods have two forms, for the kinds of which there may be several."""
+    some = [kind for kind in ("reader", "transform", "metric", "handler") if kind in kinds]
+    sentences = [
+        f"`.{kind}(...)` adds to the {kind}s that are there, `.{kind}s(...)` replaces them."
+        for kind in some
+    ]
+    return "\n" + " ".join(sentences) + "\n" if sentences else ""
 
 
 def _added(step: str) -> str:
