@@ -20,7 +20,7 @@ _SETTINGS = {
     "dataset": "dataset.step={step} --set dataset.root=images",
     "transform": """'transform=["default", "{step}"]'""",
     "network": "network.step={step}",
-    "trainer": "trainer.step={step} --set trainer.max_epochs=5",
+    "trainer": "trainer.step={step} --set trainer.max_epochs=4",
     "loss": "trainer.loss.step={step}",
     "optimizer": "trainer.optimizer.step={step} --set trainer.learning_rate=1e-4",
     "schedule": "trainer.schedule.step={step}",
