@@ -48,7 +48,7 @@ def raised_at(error: BaseException) -> str:
     if isinstance(error, MedpipeError):
         return ""
     found = ""
-    for cause in _causes(error):
+    for cause in causes(error):
         frames = list(traceback.walk_tb(cause.__traceback__))
         own = [place for place, (frame, _) in enumerate(frames) if _is_own(frame)]
         if own:
@@ -59,7 +59,7 @@ def raised_at(error: BaseException) -> str:
     return found
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def causes(error: BaseException) -> Iterator[BaseException]:
     """An error, and those that it was made of."""
     cause: BaseException | None = error
     seen: set[int] = set()

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from medpipe.errors import LimitError, MedpipeError, StepError
+from medpipe.system.raised import causes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -81,7 +82,7 @@ def limit_of(
     ended: Callable[[], Collection[int]] = tuple,
 ) -> MedpipeError | None:
     """The error for a limit that an exception, or one of its causes, is about; None if none is."""
-    for cause in _causes(error):
+    for cause in causes(error):
         if isinstance(cause, (LimitError, _EndedError)):
             return cause
         text, number = str(cause), getattr(cause, "errno", None)
@@ -109,15 +110,6 @@ def _of_a_semaphore(error: BaseException) -> bool:
     """Whether it was raised while Python made a lock between processes, in shared memory."""
     frames = traceback.extract_tb(error.__traceback__)
     return bool(frames) and frames[-1].filename.endswith("synchronize.py")
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    cause: BaseException | None = error
-    seen: set[int] = set()
-    while cause is not None and id(cause) not in seen:
-        seen.add(id(cause))
-        yield cause
-        cause = cause.__cause__
 
 
 def _codes(text: str) -> list[int]:
