@@ -12,9 +12,7 @@ _RUN = "medpipe run mednist_fast"
 _DRAWN = "dataset.step=phantom --set dataset.samples=240"
 """The images of a run that needs no files."""
 
-_INTRODUCTION = (
-    "Each command trains on images that are drawn, in a minute at most on two idle CPU cores:"
-)
+_INTRODUCTION = "Each command trains on images that are drawn, in a minute or two on a CPU:"
 
 _SETTINGS = {
     "dataset": "dataset.step={step} --set dataset.root=images",
