@@ -12,6 +12,8 @@ _RUN = "medpipe run mednist_fast"
 _DRAWN = "dataset.step=phantom --set dataset.samples=240"
 """The images of a run that needs no files."""
 
+_FOLDER = "dataset.step=image_folder --set dataset.root=FOLDER"
+
 _INTRODUCTION = "Each command trains on images that are drawn, in a minute or two on a CPU:"
 
 _SETTINGS = {
@@ -151,6 +153,8 @@ def training_section(step: str, kinds: Sequence[str]) -> str:
 ```console
 {commands}
 ```
+
+For a folder of your own, with a subfolder for each class, write `{_FOLDER}` in place of `{_DRAWN}`.
 {drawings}"""
 
 
