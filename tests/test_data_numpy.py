@@ -148,5 +148,5 @@ def test_other_zip_files_are_no_images() -> None:
 
 @pytest.mark.parametrize("axes", ["", "y", "yz", "yy", "yxx", "yxt", "YX"])
 def test_wrong_axes(axes: str) -> None:
-    with pytest.raises(ConfigError, match="axes must be letters of 'yxzc'"):
+    with pytest.raises(ConfigError, match="axes: must be letters of 'yxzc'"):
         Registry.discover().create(READER.__class__, "numpy", {"axes": axes})

@@ -39,6 +39,7 @@ ROOMS: dict[str, Room] = {
             "test_data_order.py",
             "test_builtin_batched_draws.py",
         ),
+        "src/medpipe/system/raised.py": ("test_raised.py",),
         "src/medpipe/system/resource_errors.py": ("test_limits.py",),
         "src/medpipe/system/start_methods.py": ("test_start_methods.py",),
         "src/medpipe/system/text.py": ("test_text.py",),
