@@ -128,7 +128,7 @@ def raising(error: BaseException) -> Any:
 
 
 NAMED = "the reader step 'stranger' (medpipe-tests"
-RAISED = "(test_readers.py, line 124)."
+RAISED = f"(test_readers.py, line {raising.__code__.co_firstlineno + 2})."
 
 
 @pytest.mark.parametrize(
