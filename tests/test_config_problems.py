@@ -299,6 +299,13 @@ def test_a_parameter_of_a_step_that_is_written_as_its_name_is_set() -> None:
         assert [str(problem) for problem in caught.value.problems] == [f"{path}: {message}"]
 
 
+def test_a_misspelt_default_is_asked_for() -> None:
+    with pytest.raises(ConfigError) as caught:
+        PipelineBuilder.from_document({"format": 1, "transform": ["defualt", "rand_flp", "xyzzy"]})
+    asked = [str(problem).partition("Did you mean ")[2] for problem in caught.value.problems]
+    assert [text[:11] for text in asked] == ["'default'?", "'rand_flip'", ""]
+
+
 @attrs.frozen(kw_only=True)
 class Pair:
     """Two numbers, the first of which is the smaller."""

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from medpipe.config.configuration import Configuration
 from medpipe.config.document import no_section, whole_list
 from medpipe.config.sections import (
@@ -21,7 +23,7 @@ from medpipe.config.sections import (
 )
 from medpipe.errors import ConfigError, Problem, UnknownStepError
 from medpipe.registry.parameters import convert
-from medpipe.registry.wording import show
+from medpipe.registry.wording import show, suggestion
 from medpipe.steps import DatasetStep, InfererStep, MetricStep, Step, TransformStep
 from medpipe.system.distribution import own_distribution
 
@@ -173,8 +175,17 @@ def _list(
         for index, table in enumerate(tables)
         for each in _expanded(path, table)
     ]
-    problems += [found for _, some in pairs for found in some]
+    problems += [_meant(found, path, tables) for _, some in pairs for found in some]
     return tuple(step for step, _ in pairs), problems
+
+
+def _meant(problem: Problem, path: str, tables: Sequence[object]) -> Problem:
+    """A problem, which asks whether the default chain is meant where its name is misspelt."""
+    names = {f"{path}[{index}].step": _name(table) for index, table in enumerate(tables)}
+    if path not in DEFAULT_LISTS or "Did you mean" in str(problem):
+        return problem
+    asked = suggestion(str(names.get(problem.path, "")), [DEFAULT_CHAIN])
+    return attrs.evolve(problem, remedy=asked) if asked else problem
 
 
 def _expanded(path: str, table: object) -> Sequence[object]:
@@ -188,7 +199,11 @@ _DEFAULT = (DEFAULT_CHAIN, {"step": DEFAULT_CHAIN})
 
 def _is_default(table: object) -> bool:
     """Whether an entry stands for the default chain: by its name alone, or in a table."""
-    return (table.get("step") if isinstance(table, Mapping) else table) == DEFAULT_CHAIN
+    return _name(table) == DEFAULT_CHAIN
+
+
+def _name(table: object) -> object:
+    return table.get("step") if isinstance(table, Mapping) else table
 
 
 def twice(metrics: Sequence[MetricStep | None]) -> list[Problem]:
