@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from medpipe.checks.sample_problems import axis_problem, sample_problem
 from medpipe.data.chain import Chain, sample_dictionary
@@ -12,11 +12,13 @@ from medpipe.registry.parameters import parameter_types
 from medpipe.steps import SPLITS, DataInfo, Sample
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from medpipe.assembly import Assembly
     from medpipe.data.preparation import PreparedData
 
+Seen: TypeAlias = "dict[tuple[int, ...], tuple[dict[str, Any], bool]]"
+"""By the shape that leaves the chain: a sample before it, and whether random steps were applied."""
 TRIED = 4
 """Training samples that are tried once more."""
 PROBED = 8
@@ -40,8 +42,7 @@ def data_info_of(
             return None, [_transform_problem(error)]
     training_ids = {sample.id for sample in prepared.by_split["training"]}
     # Where labels are images, those that are evaluated may have any size.
-    shapes: dict[tuple[int, ...], str] = {}
-    seen: dict[tuple[int, ...], tuple[dict[str, Any], bool]] = {}
+    seen: Seen = {}
     for sample in probes(prepared):
         for training in (False, True) if sample.id in training_ids else (False,):
             given = sample_dictionary(sample, prepared.dataset.reading)
@@ -73,13 +74,12 @@ def data_info_of(
                 remedy = "Look at the file and at the steps that scale intensities."
                 return None, [Problem(path="transform", message=message, remedy=remedy)]
             if training or not prepared.dataset.task.step.dense:
-                shapes.setdefault(tuple(image.shape), sample.id)
                 seen.setdefault(tuple(image.shape), (given, training))
-    mismatch = _shape_problem(assembly, prepared, shapes, seen)
+    mismatch = _shape_problem(assembly, prepared, seen)
     if mismatch is not None:
         return None, [mismatch]
-    ranks = next(iter(shapes))
-    sides = zip(*(shape[1:] for shape in shapes), strict=True)
+    ranks = next(iter(seen))
+    sides = zip(*(shape[1:] for shape in seen), strict=True)
     spatial_shape = tuple(some[0] if len(set(some)) == 1 else None for some in sides)
     task = prepared.dataset.task
     data = DataInfo(
@@ -183,20 +183,9 @@ def _size(shape: tuple[int, ...]) -> str:
     return " x ".join(str(side) for side in shape)
 
 
-def _shape_problem(
-    assembly: Assembly,
-    prepared: PreparedData,
-    shapes: dict[tuple[int, ...], str],
-    seen: Mapping[tuple[int, ...], tuple[dict[str, Any], bool]],
-) -> Problem | None:
-    """What is wrong with the shapes that leave the chain.
-
-    Args:
-        assembly: Holds the transforms.
-        prepared: The data.
-        shapes: The shapes, each with a sample that has it.
-        seen: Those samples before the chain, and whether random steps were applied.
-    """
+def _shape_problem(assembly: Assembly, prepared: PreparedData, seen: Seen) -> Problem | None:
+    """What is wrong with the shapes that leave the chain."""
+    shapes: dict[tuple[int, ...], str] = {shape: given["id"] for shape, (given, _) in seen.items()}
     listed = " and ".join(f"{shape} of {id_!r}" for shape, id_ in list(shapes.items())[:2])
     first = next(iter(shapes))
     if len({len(shape) for shape in shapes}) > 1:
